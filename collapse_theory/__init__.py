@@ -1,0 +1,76 @@
+"""The reward distributions that ranking losses collapse to: computed, certified, designed.
+
+Reward models maximise over each prompt sum_{i<j} U(r_i - r_j) for a utility U of reward gaps.
+Trained to the end they give every prompt the same distribution of rewards (Song, Cai, Lee, Su,
+arXiv:2305.17608). This package computes it from U alone.
+
+>>> import collapse_theory as ct
+>>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
+array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
+"""
+
+from __future__ import annotations
+
+from collapse_theory.errors import (
+    CollapseError,
+    InvalidUtility,
+    NoClosedForm,
+    NoConicForm,
+    NotConcave,
+    NotIncreasing,
+    OutOfRange,
+    ParseError,
+    SolverFailed,
+)
+from collapse_theory.exact import closed_form
+from collapse_theory.finite import solve
+from collapse_theory.laws import RewardLaw
+from collapse_theory.programs import Box, Solution
+from collapse_theory.utilities import (
+    Exponential,
+    Hinge,
+    LabelSmoothing,
+    Linear,
+    Log,
+    LogSigmoid,
+    NegativePower,
+    Power,
+    Quadratic,
+    Sine,
+    Squared,
+    Utility,
+    utility,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Box",
+    "CollapseError",
+    "Exponential",
+    "Hinge",
+    "InvalidUtility",
+    "LabelSmoothing",
+    "Linear",
+    "Log",
+    "LogSigmoid",
+    "NegativePower",
+    "NoClosedForm",
+    "NoConicForm",
+    "NotConcave",
+    "NotIncreasing",
+    "OutOfRange",
+    "ParseError",
+    "Power",
+    "Quadratic",
+    "RewardLaw",
+    "Sine",
+    "Solution",
+    "SolverFailed",
+    "Squared",
+    "Utility",
+    "__version__",
+    "closed_form",
+    "solve",
+    "utility",
+]

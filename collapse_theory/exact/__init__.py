@@ -1,0 +1,9 @@
+"""Closed forms: exact answers, each with its source, found through a registry."""
+
+from __future__ import annotations
+
+from collapse_theory.exact.closed_form import closed_form, exact_gaps, exact_law
+from collapse_theory.exact.finite import FINITE_FORMS
+from collapse_theory.exact.limit import LIMIT_FORMS
+
+__all__ = ["FINITE_FORMS", "LIMIT_FORMS", "closed_form", "exact_gaps", "exact_law"]

@@ -1,0 +1,224 @@
+"""Closed forms of the limit law in the box [0, 1], each with its source.
+
+In each case the potential V(x) = E U(|x - Y|) is constant on [0, 1], which characterises the
+maximiser of the concave energy J (Saff and Totik, Logarithmic Potentials with External Fields,
+ch. I); the constant is the objective.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import beta as beta_function
+
+from collapse_theory.exact.registry import PAPER, LimitForm, limit_form, only_term
+from collapse_theory.laws import (
+    ExponentialSumDensity,
+    RewardLaw,
+    beta_law,
+    discrete_law,
+    uniform_law,
+)
+from collapse_theory.utilities import (
+    Exponential,
+    Hinge,
+    Linear,
+    Log,
+    NegativePower,
+    Power,
+    Quadratic,
+    Sine,
+    Squared,
+    Utility,
+)
+
+__all__ = ["LIMIT_FORMS", "RTOL", "quadratic_coefficients"]
+
+RTOL = np.float64(4 * np.finfo(np.float64).eps)  # the tightest that brentq takes
+
+
+@limit_form("linear", f"{PAPER}, section 2: two-valued rewards", "x")
+def linear(utility: Utility) -> RewardLaw | None:
+    """x, and hinges whose margin no gap exceeds: mass 1/2 at 0 and at 1."""
+    found = only_term(utility, Linear) or only_term(utility, Hinge)
+    if found is None or (isinstance(found[1], Hinge) and found[1].m < 1):
+        return None
+    return discrete_law([0.0, 1.0], [0.5, 0.5], objective=utility.constant + found[0] / 2)
+
+
+@limit_form("power", f"{PAPER}, theorem 2", "x**0.5")
+def power(utility: Utility) -> RewardLaw | None:
+    """x**g: Beta((1-g)/2, (1-g)/2)."""
+    found = only_term(utility, Power)
+    if found is None:
+        return None
+    weight, g = found[0], found[1].g
+    a = (1 - g) / 2
+    energy = beta_function(a + g, a) / beta_function(a, a)
+    return beta_law(a, objective=utility.constant + weight * energy)
+
+
+@limit_form(
+    "log", f"{PAPER}, theorem 2; Szego, Orthogonal Polynomials, section 6.7 (arcsine law)", "log(x)"
+)
+def log(utility: Utility) -> RewardLaw | None:
+    """log x: Beta(1/2, 1/2), with E log Y = -2 log 2."""
+    found = only_term(utility, Log)
+    if found is None:
+        return None
+    return beta_law(0.5, objective=utility.constant - found[0] * 2 * np.log(2))
+
+
+@limit_form("negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x")
+def negative_power(utility: Utility) -> RewardLaw | None:
+    """-x**-g: Beta((1+g)/2, (1+g)/2) for g < 1; uniform for g >= 1, where the energy is -inf."""
+    found = only_term(utility, NegativePower)
+    if found is None:
+        return None
+    weight, g = found[0], found[1].g
+    if g >= 1:
+        return uniform_law(objective=-np.inf, gap=np.nan, relative_gap=np.nan)
+    a = (1 + g) / 2
+    energy = -beta_function(a - g, a) / beta_function(a, a)
+    return beta_law(a, objective=utility.constant + weight * energy)
+
+
+@limit_form(
+    "quadratic",
+    "the potential's second derivative vanishes for a density c: DESIGN 2.2",
+    "x - 0.3*x**2",
+)
+def quadratic(utility: Utility) -> RewardLaw | None:
+    """x - c x**2, 0 < c <= 1/2: mass (1-c)/2 at each end, density c."""
+    found = quadratic_coefficients(utility)
+    if found is None:
+        return None
+    slope, square = found
+    c = square / slope
+    # V(0) = U(0) + c int (U - U(0)) + (1-c)/2 (U(1) - U(0)).
+    energy = c * (slope / 2 - square / 3) + (1 - c) / 2 * (slope - square)
+    return _ends_and_flat((1 - c) / 2, c, float(utility(0.0)) + energy)
+
+
+@limit_form("sine", "the Fredholm equation of second kind with U'' = -k**2 U: DESIGN 2.2", "sin(x)")
+def sine(utility: Utility) -> RewardLaw | None:
+    """sin(kx), k <= pi/2: density d = 1/(1 + (2/k) cot(k/2)), mass (d/k) cot(k/2) at each end."""
+    found = only_term(utility, Sine)
+    if found is None:
+        return None
+    weight, k = found[0], found[1].k
+    cotangent = 1 / np.tan(k / 2)
+    density = 1 / (1 + 2 / k * cotangent)
+    mass = density / k * cotangent
+    energy = density * (1 - np.cos(k)) / k + mass * np.sin(k)
+    return _ends_and_flat(mass, density, utility.constant + weight * energy)
+
+
+@limit_form(
+    "hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)"
+)
+def hinge(utility: Utility) -> RewardLaw | None:
+    """min(x, 1/k): k+1 equal masses at 0, 1/k, ..., 1; E min(Y, 1/k) = 1/(k+1)."""
+    found = only_term(utility, Hinge)
+    if found is None:
+        return None
+    k = round(1 / found[1].m)
+    if k < 1 or abs(k * found[1].m - 1) > 1e-14:
+        return None
+    places = np.arange(k + 1) / k
+    return discrete_law(
+        places, np.full(k + 1, 1 / (k + 1)), objective=utility.constant + found[0] / (k + 1)
+    )
+
+
+@limit_form(
+    "mixture of exponentials",
+    "V'' = 0 is a linear differential equation with constant coefficients: DESIGN 2.4",
+    "1 - exp(-3*x)",
+    "2 - exp(-2*x) - exp(-10*x) + x",
+)
+def exponential_mixture(utility: Utility) -> RewardLaw | None:
+    """sum_k w_k (1-exp(-b_k x)) + w_0 x: two atoms, and a constant plus hyperbolic cosines.
+
+    A density sum_j A_j cosh(l_j (x-1/2)) / cosh(l_j/2), with l = 0 the constant, solves V'' = 0
+    where sum_k w_k b_k l**2 / (b_k**2 - l**2) = w_0; and V' = 0 where for every k the atoms' mass
+    is a = sum_j A_j (l_j tanh(l_j/2) + b_k) / (b_k**2 - l_j**2).
+    """
+    rates, weights, slope = [], [], 0.0
+    for weight, term in utility.terms:
+        if isinstance(term, Exponential):
+            rates.append(term.b)
+            weights.append(weight)
+        elif isinstance(term, Linear) and weight > 0:
+            slope = weight
+        else:
+            return None
+    if not rates:
+        return None
+    order = np.argsort(rates)
+    b, w = np.array(rates)[order], np.array(weights)[order]
+    lambdas = _characteristic(b, w, slope)
+    system = (lambdas * np.tanh(lambdas / 2) + b[:, None]) / (b[:, None] ** 2 - lambdas**2)
+    # Relative to the mass at each end: sum_j (A_j/a) system_kj = 1.
+    relative = np.linalg.solve(system, np.ones(len(b)))
+    inner = np.where(lambdas > 0, 2 * np.tanh(lambdas / 2) / np.where(lambdas > 0, lambdas, 1), 1.0)
+    mass = 1 / (2 + float(relative @ inner))
+    heights = mass * relative
+    at_zero = (2 * b[:, None] / (b[:, None] ** 2 - lambdas**2)) @ heights
+    energy = float(w @ (1 - at_zero)) + slope / 2
+    flat = lambdas == 0
+    density = ExponentialSumDensity(float(heights[flat].sum()), lambdas[~flat], heights[~flat])
+    return RewardLaw(
+        atoms=[[0.0, mass], [1.0, mass]], parts=(density,), objective=utility.constant + energy
+    )
+
+
+def _characteristic(b: np.ndarray, w: np.ndarray, slope: float) -> np.ndarray:
+    """Return the l_j: one in each interval between neighbouring rates, and the lowest."""
+    from scipy.optimize import brentq
+
+    def excess(s: float) -> float:
+        # sum w b s/(b^2 - s) - w_0, divided by s where w_0 = 0, whose root s = 0 is the constant.
+        if slope == 0:
+            return float(np.sum(w * b / (b**2 - s)))
+        return float(np.sum(w * b * s / (b**2 - s))) - slope
+
+    poles = b**2
+    edges = list(pairwise(poles.tolist()))
+    if slope > 0:
+        edges.insert(0, (0.0, poles[0]))
+    roots = [
+        brentq(excess, np.nextafter(low, high), np.nextafter(high, low), xtol=1e-300, rtol=RTOL)
+        for low, high in edges
+    ]
+    lowest = [] if slope > 0 else [0.0]
+    return np.sqrt(np.array(lowest + roots))
+
+
+def quadratic_coefficients(utility: Utility) -> tuple[float, float] | None:
+    """Return (a, b) where U = a x - b x**2 + const with a >= 2b > 0, else None."""
+    slope = square = 0.0
+    for weight, term in utility.terms:
+        if not isinstance(term, Linear | Quadratic | Squared):
+            return None
+        slope += weight * float(term.d1(0.0))
+        square -= weight * float(term.d2(0.0)) / 2
+    return (slope, square) if square > 0 and slope >= 2 * square * (1 - 1e-15) else None
+
+
+def _ends_and_flat(mass: float, density: float, objective: float) -> RewardLaw:
+    flat = ExponentialSumDensity(density, [], [])
+    return RewardLaw(atoms=[[0.0, mass], [1.0, mass]], parts=(flat,), objective=float(objective))
+
+
+LIMIT_FORMS: tuple[LimitForm, ...] = (
+    linear,
+    power,
+    log,
+    negative_power,
+    quadratic,
+    sine,
+    hinge,
+    exponential_mixture,
+)

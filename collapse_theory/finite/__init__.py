@@ -1,0 +1,7 @@
+"""The optimum for n completions: Newton's method of our own, and a conic reference."""
+
+from __future__ import annotations
+
+from collapse_theory.finite.solve import METHODS, solve
+
+__all__ = ["METHODS", "solve"]

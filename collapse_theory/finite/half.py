@@ -1,0 +1,107 @@
+"""The program on the half of the rewards nearer the top: the optimum is symmetric.
+
+Unknown are e_1, ..., e_h: the gaps between the h top rewards that differ, and the distance from the
+last of them to the middle 1/2. They sum to 1/2. The first reward may stand for a group of `tied`
+completions. The two halves mirror each other, so each pair on one side counts twice, and the pairs
+across the middle have gaps C_i + C_j with C_i the distance to the middle: sums of positive terms,
+as are the gradient and the Hessian, whatever the size of the gaps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.utilities.base import Utility
+
+__all__ = ["Half"]
+
+
+@dataclass(frozen=True)
+class Half:
+    """The half program of n completions of which `tied` share each end."""
+
+    utility: Utility
+    n: int
+    tied: int = 1
+
+    @property
+    def size(self) -> int:
+        """The number of unknowns."""
+        return self.n // 2 - self.tied + 1
+
+    def gaps(self, e: np.ndarray) -> np.ndarray:
+        """Return all n-1 gaps between neighbours, the tied ones 0."""
+        half = np.concatenate([np.zeros(self.tied - 1), e])
+        if self.n % 2:
+            return np.concatenate([half, half[::-1]])
+        return np.concatenate([half[:-1], [2 * half[-1]], half[:-1][::-1]])
+
+    def derivatives(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return gradient (h,) and negative Hessian (h, h) of half the sum over pairs."""
+        centre, x = self._pair_gaps(e)
+        first, second = self.utility.derivatives(x)
+        upper = ~np.tri(len(e), dtype=bool)
+        first, second = first * self._weights, second * -self._weights
+        across_first, across = _split(first, upper), _split(second, upper)
+        side_first, side = np.where(upper, first, 0.0), np.where(upper, second, 0.0)
+        to_middle, bend = across_first.sum(axis=1), across.sum(axis=1)
+        if self.n % 2:
+            # The completion in the middle, at distance C_i from each.
+            c_first, c_second = self.utility.derivatives(centre)
+            to_middle = to_middle + self._counts * c_first
+            bend = bend - self._counts * c_second
+        gradient = to_middle.cumsum()
+        beyond = side_first[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0)
+        gradient[:-1] += np.diagonal(beyond, 1)
+        return gradient, self._hessian(side, across, bend)
+
+    def force_on_tied(self, e: np.ndarray) -> float:
+        """Return the sum of U' from one tied completion to all the others that are elsewhere."""
+        tops = np.concatenate([[0.0], np.cumsum(e[:-1])])[1:]
+        below = np.cumsum(e[::-1])[::-1]
+        distances = np.concatenate([tops, below[0] + below])
+        counts = np.concatenate([np.ones(len(e) - 1), self._counts])
+        if self.n % 2:
+            distances, counts = np.append(distances, below[0]), np.append(counts, 1.0)
+        return float(np.sum(counts * self.utility.slope(distances)))
+
+    # ------------------------------------------------------------------------------------
+
+    @property
+    def _counts(self) -> np.ndarray:
+        counts = np.ones(self.size)
+        counts[0] = self.tied
+        return counts
+
+    @property
+    def _weights(self) -> np.ndarray | float:
+        return np.outer(self._counts, self._counts) if self.tied > 1 else 1.0
+
+    def _pair_gaps(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return C and one matrix: above the diagonal t_j - t_i, else C_i + C_j."""
+        h = len(e)
+        centre = np.cumsum(e[::-1])[::-1]
+        side = np.triu(np.broadcast_to(np.concatenate([[0.0], e[:-1]]), (h, h)), 1)
+        lower = np.tri(h, dtype=bool)
+        return centre, np.where(lower, np.add.outer(centre, centre), side.cumsum(axis=1))
+
+    def _hessian(self, side: np.ndarray, across: np.ndarray, bend: np.ndarray) -> np.ndarray:
+        h = len(bend)
+        # Pairs on one side that straddle both k and l: i <= min(k, l), j > max(k, l).
+        beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1]
+        both = np.zeros((h, h))
+        both[:, :-1] = beyond[:, 1:].cumsum(axis=0)
+        both = np.triu(both)
+        both += np.triu(both, 1).T
+        # Pairs across the middle, once or twice in each gap.
+        both += across.cumsum(axis=0).cumsum(axis=1)
+        order = np.arange(h)
+        return both + bend.cumsum()[np.minimum.outer(order, order)]
+
+
+def _split(packed: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Return the full symmetric matrix of the pairs across the middle."""
+    lower = np.where(upper, 0.0, packed)
+    return lower + np.tril(lower, -1).T

@@ -1,0 +1,115 @@
+"""The optimum of n completions: the method is picked, the answer certified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.exact import exact_gaps
+from collapse_theory.finite.conic import conic
+from collapse_theory.finite.newton import Answer, newton
+from collapse_theory.programs import Box, Solution, count, in_box, unit_utility
+from collapse_theory.utilities import Utility, utility
+
+__all__ = ["METHODS", "solve"]
+
+METHODS: dict[str, Callable[[Utility, int, int | None], Answer]] = {
+    "newton": newton,
+    "conic": conic,
+}
+
+
+def solve(
+    u: Utility | str,
+    n: int,
+    domain: Box | None = None,
+    *,
+    method: str = "auto",
+    tol: float | None = None,
+    max_iterations: int | None = None,
+) -> Solution:
+    """Return the optimal rewards of n completions.
+
+    Maximises f(r) = mean over i < j of U(r_i - r_j) subject to high >= r_1 >= ... >= r_n >= low.
+
+    Parameters
+    ----------
+    u : Utility or str
+        The utility of a gap, concave and increasing over the gaps that the domain allows.
+    n : int
+        The number of completions, at least 2.
+    domain : Box, optional
+        Where rewards may lie; [0, 1] unless given.
+    method : {"auto", "newton", "conic"}
+        "newton" is this package's own and the most accurate, for differentiable strictly concave
+        utilities; "conic" is the reference, through CVXPY. "auto" takes newton where it applies,
+        else the closed form where it is the only optimum, else the conic program.
+    tol : float, optional
+        The relative gap up to which the answer is called optimal; unless given 1e-9, and 1e-6 for
+        "conic". The methods go on until rounding stops them, whatever `tol` is.
+    max_iterations : int, optional
+        After which the method stops with what it has (status "max_iterations").
+
+    Returns
+    -------
+    Solution
+        The rewards, best first, with a certificate computed from the program and the answer.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError: n < 2, an unknown method, a utility that isn't concave or falls.
+    OutOfRange
+        Where gaps would leave the range of float64.
+
+    Notes
+    -----
+    Song, Cai, Lee, Su, arXiv:2305.17608, theorem 1: for strictly concave U the optimum is unique,
+    and the same for every prompt.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
+    array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
+    """
+    u, n, domain = utility(u), count(n), domain or Box()
+    unit = unit_utility(u, domain)
+    _check_options(method, tol, max_iterations)
+    smooth = unit.strictly_concave and not unit.kinks
+    if method == "auto" and not smooth:
+        exact = exact_gaps(unit, n)
+        if exact is not None and (exact[0].unique or not unit.kinks):
+            return in_box(
+                u,
+                domain,
+                exact[0].gaps,
+                method="closed form",
+                unique=exact[0].unique,
+                reference=exact[1],
+                tol=tol,
+            )
+    chosen = method if method != "auto" else "newton" if smooth else "conic"
+    answer = METHODS[chosen](unit, n, max_iterations)
+    return in_box(
+        u,
+        domain,
+        answer.gaps,
+        method=chosen,
+        iterations=answer.iterations,
+        unique=answer.unique,
+        tol=tol,
+        stopped=not answer.converged,
+    )
+
+
+def _check_options(method: str, tol: float | None, max_iterations: int | None) -> None:
+    if method != "auto" and method not in METHODS:
+        known = ", ".join(repr(name) for name in ("auto", *METHODS))
+        raise CollapseError(f"unknown method {method!r}; known methods: {known}")
+    if tol is not None and not tol > 0:
+        raise CollapseError(f"tol must be positive, got {tol!r}")
+    if max_iterations is not None and (not isinstance(max_iterations, int) or max_iterations < 1):
+        raise CollapseError(
+            f"max_iterations must be a positive whole number, got {max_iterations!r}"
+        )

@@ -1,0 +1,54 @@
+"""What the laws ask of their numbers, and the shapes in which they answer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+
+__all__ = ["answer", "check_map", "finite", "finite_array", "positive"]
+
+
+def finite(value: Any, what: str) -> float:
+    """Return `value` as a float, or say that `what` must be a finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise CollapseError(f"{what} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise CollapseError(f"{what} must be finite, not {number}")
+    return number
+
+
+def positive(value: Any, what: str) -> float:
+    """Return `value` as a float, or say that `what` must be positive and finite."""
+    number = finite(value, what)
+    if number <= 0:
+        raise CollapseError(f"{what} must be positive, not {number}")
+    return number
+
+
+def finite_array(values: Any, what: str, ndim: int) -> np.ndarray:
+    """Return `values` as a float64 array of `ndim` axes, or say what is wrong with it."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CollapseError(f"{what} must be an array of numbers, not {values!r}") from None
+    if array.ndim != ndim:
+        raise CollapseError(f"{what} must have {ndim} axes, not the shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise CollapseError(f"{what} must be finite; found {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def check_map(low: Any, scale: Any) -> tuple[float, float]:
+    """Return the checked numbers of the map x -> low + scale x."""
+    return finite(low, "low"), positive(scale, "scale")
+
+
+def answer(x: np.ndarray) -> Any:
+    """Return a 0-d array as a Python float, any other array as it is."""
+    return float(x) if x.ndim == 0 else x

@@ -1,0 +1,266 @@
+"""The law of the rewards of one prompt: point masses and densities."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.laws.atoms import atom_array, running_sum
+from collapse_theory.laws.checks import answer, check_map
+from collapse_theory.laws.density import Density
+from collapse_theory.laws.distances import wasserstein
+from collapse_theory.laws.quantiles import QuantileTable
+from collapse_theory.values import Value, frozen_array
+
+__all__ = ["RewardLaw"]
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RewardLaw(Value):
+    """A probability law on the line: atoms, and densities between them.
+
+    Parameters
+    ----------
+    atoms : (k, 2) array
+        Location and mass of each point mass; sorted here, equal locations merged.
+    parts : tuple of Density
+        The continuous parts; their supports may overlap.
+    objective : float, optional
+        Mean utility over pairs, for a law that maximises it.
+    gap, relative_gap : float, optional
+        Bounds on how far the objective is from the best one, never negative.
+    method, status : str, optional
+        How the law was computed, and whether the bounds met the tolerance.
+    reference : str, optional
+        Source of a closed form.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for negative or non-finite masses, or a total that isn't 1 within 1e-9.
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import BetaDensity, RewardLaw
+    >>> law = RewardLaw([[0, 0.25], [1, 0.25]], (BetaDensity(1, 1, mass=0.5),))
+    >>> law
+    RewardLaw(atoms: 0.25 at 0, 0.25 at 1; density on [0, 1] of mass 0.5)
+    >>> law.ppf([0.1, 0.5, 0.9]), law.quantiles(4)
+    (array([0. , 0.5, 1. ]), array([1.  , 0.75, 0.25, 0.  ]))
+    """
+
+    atoms: Any = ()
+    parts: tuple[Density, ...] = ()
+    objective: float | None = None
+    gap: float | None = None
+    relative_gap: float | None = None
+    method: str | None = None
+    status: str | None = None
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "atoms", frozen_array(atom_array(self.atoms)))
+        parts = (self.parts,) if isinstance(self.parts, Density) else tuple(self.parts)
+        for part in parts:
+            if not isinstance(part, Density):
+                raise CollapseError(f"parts must be densities, not {part!r}")
+        object.__setattr__(self, "parts", parts)
+        total = self._total
+        if not abs(total - 1.0) <= _TOLERANCE:
+            raise CollapseError(f"the masses of a law must sum to 1; these sum to {total!r}")
+        for name in ("objective", "gap", "relative_gap"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, float(value))
+
+    @cached_property
+    def _total(self) -> float:
+        return float(running_sum(self.atoms[:, 1])[-1]) + sum(part.mass for part in self.parts)
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """0 and the masses of the first 1, 2, ... atoms."""
+        masses = self.atoms[:, 1]
+        if self.parts:
+            return running_sum(masses)
+        # A discrete law's own rounding must not leave it short of 1, nor a sample of n short of
+        # i/n: ppf(i/n) would be the next reward.
+        if masses[0] == masses[-1] and np.ptp(masses) == 0.0:
+            return np.arange(masses.size + 1) / masses.size
+        sums = running_sum(masses)
+        return sums / sums[-1]
+
+    @cached_property
+    def _table(self) -> QuantileTable:
+        return QuantileTable.of(self)
+
+    @property
+    def support(self) -> np.ndarray:
+        """The (2,) array of the lowest and the highest point of the law."""
+        ends = [end for part in self.parts for end in part.support]
+        ends += self.atoms[:, 0][[0, -1]].tolist() if len(self.atoms) else []
+        return np.array([min(ends), max(ends)])
+
+    def pdf(self, x: Any) -> Any:
+        """Return the density at `x` of the continuous part; atoms don't show in it.
+
+        Parameters
+        ----------
+        x : float or array
+
+        Returns
+        -------
+        float or array, as `x`
+        """
+        x = np.asarray(x, dtype=np.float64)
+        blank = np.where(np.isnan(x), np.nan, 0.0)
+        return answer(np.asarray(sum((part.pdf(x) for part in self.parts), blank)))
+
+    def cdf(self, x: Any) -> Any:
+        """Return F(x), the mass at or below `x`: continuous from the right, 1 from the top on.
+
+        Parameters
+        ----------
+        x : float or array
+
+        Returns
+        -------
+        float or array, as `x`; NaN where `x` is NaN
+        """
+        x = np.asarray(x, dtype=np.float64)
+        return answer(self._cdf(x))
+
+    def _cdf(self, x: np.ndarray, side: str = "right") -> np.ndarray:
+        """Return F at `x`, or with side="left" the limit F(x-)."""
+        index = np.searchsorted(self.atoms[:, 0], x, side="left" if side == "left" else "right")
+        total = self._sums[index] + sum(part.cdf(x) for part in self.parts)
+        top = self.support[1]
+        # NumPy sorts NaN to the end, so it needs its own line.
+        done = x > top if side == "left" else x >= top
+        return np.where(np.isnan(x), np.nan, np.where(done, 1.0, np.minimum(total, 1.0)))
+
+    def ppf(self, q: Any) -> Any:
+        """Return the smallest x with cdf(x) >= `q`; at q = 0 the lower end of the support.
+
+        Parameters
+        ----------
+        q : float or array
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        float or array, as `q`; nondecreasing in `q` and with cdf(ppf(q)) >= q in floating point
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, if a probability is NaN or outside [0, 1].
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import beta_law
+        >>> round(beta_law(0.5, 0.5).ppf(1 / 3), 12)
+        0.25
+        """
+        q = np.asarray(q, dtype=np.float64)
+        bad = ~((q >= 0) & (q <= 1))
+        if bad.any():
+            raise CollapseError(f"probabilities must lie in [0, 1], got {q[bad].flat[0]}")
+        return answer(self._table.ppf(q))
+
+    def rvs(self, size: Any = None, rng: Any = None) -> Any:
+        """Return rewards drawn from the law, by inversion of the cdf.
+
+        Parameters
+        ----------
+        size : int or tuple of int, optional
+            Shape of the sample; None for one number.
+        rng : numpy.random.Generator, int or None
+            Source of randomness, as `numpy.random.default_rng` takes it.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import uniform_law
+        >>> uniform_law().rvs(3, rng=0).round(3)
+        array([0.637, 0.27 , 0.041])
+        """
+        uniform = np.asarray(np.random.default_rng(rng).random(size))
+        return answer(self._table.rough(uniform))
+
+    def mean(self) -> float:
+        """Return the mean, ∫ x dF(x)."""
+        places, masses = self.atoms.T
+        return (float(places @ masses) + sum(p.mass * p.mean for p in self.parts)) / self._total
+
+    def var(self) -> float:
+        """Return the variance, from second moments about the mean: nothing cancels."""
+        mean = self.mean()
+        places, masses = self.atoms.T
+        spread = sum(p.mass * (p.variance + (p.mean - mean) ** 2) for p in self.parts)
+        return (float((places - mean) ** 2 @ masses) + spread) / self._total
+
+    def quantiles(self, n: int) -> np.ndarray:
+        """Return the (n,) quantiles ppf((i - 1/2) / n), best first.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, for n < 1.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import uniform_law
+        >>> uniform_law().quantiles(2)
+        array([0.75, 0.25])
+        """
+        count = operator.index(n)
+        if count < 1:
+            raise CollapseError(f"quantiles needs n >= 1, not {count}")
+        return self.ppf((np.arange(count, 0, -1) - 0.5) / count)
+
+    def distance(self, other: RewardLaw) -> float:
+        """Return the Wasserstein-1 distance to `other`, W1 = ∫ |F(x) - G(x)| dx.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import discrete_law, uniform_law
+        >>> uniform_law().distance(discrete_law([0, 1], [0.5, 0.5]))
+        0.25
+        """
+        if not isinstance(other, RewardLaw):
+            raise TypeError(
+                f"distance needs a RewardLaw, not a {type(other).__name__}; "
+                "empirical_law(rewards) makes one of a sample"
+            )
+        return wasserstein(self, other)
+
+    def mapped(self, low: float, scale: float) -> Self:
+        """Return the law of low + scale X, for scale > 0.
+
+        `method` and `reference` stay; the certificate (objective, gaps, status) belongs to the
+        unmapped program and goes.
+        """
+        low, scale = check_map(low, scale)
+        atoms = np.column_stack([low + scale * self.atoms[:, 0], self.atoms[:, 1]])
+        parts = tuple(part.mapped(low, scale) for part in self.parts)
+        return type(self)(atoms, parts, method=self.method, reference=self.reference)
+
+    def __repr__(self) -> str:
+        texts = []
+        if 0 < len(self.atoms) <= 6:
+            places = ", ".join(f"{mass:.3g} at {place:.4g}" for place, mass in self.atoms.tolist())
+            texts.append(f"atoms: {places}")
+        elif len(self.atoms):
+            low, high = self.atoms[0, 0], self.atoms[-1, 0]
+            texts.append(f"{len(self.atoms)} atoms between {low:.4g} and {high:.4g}")
+        texts += [
+            f"density on [{p.low:.4g}, {p.high:.4g}] of mass {p.mass:.3g}" for p in self.parts
+        ]
+        return f"RewardLaw({'; '.join(texts)})"

@@ -1,0 +1,24 @@
+"""The concave program of one prompt: its domain, its pairs, its certificate, its answer."""
+
+from __future__ import annotations
+
+from collapse_theory.programs.certificates import Certificate, certify
+from collapse_theory.programs.domains import Box
+from collapse_theory.programs.kinks import is_unique
+from collapse_theory.programs.ranking import as_rewards, pair_gaps, straddle
+from collapse_theory.programs.solution import Solution
+from collapse_theory.programs.unit import count, in_box, unit_utility
+
+__all__ = [
+    "Box",
+    "Certificate",
+    "Solution",
+    "as_rewards",
+    "certify",
+    "count",
+    "in_box",
+    "is_unique",
+    "pair_gaps",
+    "straddle",
+    "unit_utility",
+]

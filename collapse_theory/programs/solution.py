@@ -1,0 +1,86 @@
+"""The answer to a program: rewards, the gaps between them and how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from collapse_theory.laws import empirical_law
+from collapse_theory.programs.domains import Box
+from collapse_theory.utilities.base import Utility
+from collapse_theory.values import Value, frozen_array
+
+if TYPE_CHECKING:
+    from collapse_theory.laws import RewardLaw
+
+__all__ = ["Solution"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution(Value):
+    """The optimal rewards of n completions.
+
+    Attributes
+    ----------
+    rewards : numpy.ndarray, shape (n,)
+        Best first; no units.
+    gaps : numpy.ndarray, shape (n-1,)
+        Between neighbours. They can be far below 1e-16, where differences of `rewards` are 0.
+    objective : float
+        The mean of U over pairs.
+    gap : float
+        A bound: no feasible rewards have an objective above ``objective + gap``.
+    relative_gap : float
+        `gap` over U(largest gap) - objective, unchanged under U -> cU + d.
+    status : str
+        "optimal", "inaccurate" (the certificate is short of the tolerance) or "max_iterations".
+    method : str
+        What found the rewards.
+    iterations : int
+    unique : bool
+        Whether no other rewards are as good.
+    utility, domain
+        The program.
+    reference : str or None
+        The source of a closed form.
+    """
+
+    rewards: np.ndarray
+    gaps: np.ndarray
+    objective: float
+    gap: float
+    relative_gap: float
+    status: str
+    method: str
+    iterations: int
+    unique: bool
+    utility: Utility
+    domain: Box
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rewards", frozen_array(self.rewards))
+        object.__setattr__(self, "gaps", frozen_array(self.gaps))
+
+    @property
+    def n(self) -> int:
+        """The number of completions."""
+        return len(self.rewards)
+
+    @cached_property
+    def law(self) -> RewardLaw:
+        """The empirical law of the rewards: mass 1/n at each."""
+        return empirical_law(self.rewards)
+
+    def __repr__(self) -> str:
+        with np.printoptions(precision=4, suppress=True, threshold=12, edgeitems=3):
+            rewards = str(self.rewards).replace("\n", "")
+        note = "" if self.unique else ", one optimum of several"
+        return (
+            f"Solution({self.utility}, n={self.n}: rewards {rewards}, objective "
+            f"{self.objective:.6g}, relative gap {self.relative_gap:.1e}, {self.status} by "
+            f"{self.method}{note})"
+        )

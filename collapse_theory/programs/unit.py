@@ -1,0 +1,89 @@
+"""Every box is the unit box of a scaled utility: there and back."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.programs.certificates import certify
+from collapse_theory.programs.domains import Box
+from collapse_theory.programs.ranking import as_rewards
+from collapse_theory.programs.solution import Solution
+from collapse_theory.utilities import Utility, require_concave, require_increasing
+
+__all__ = ["count", "in_box", "unit_utility"]
+
+# The relative gap up to which an answer is called optimal, unless a tolerance is given: what the
+# method can be expected to reach.
+TOLERANCES = {"conic": 1e-6}
+TOLERANCE = 1e-9
+
+
+def count(n: Any) -> int:
+    """Return the number of completions as an int of at least 2."""
+    try:
+        value = operator.index(n)
+    except TypeError:
+        raise CollapseError(f"n must be a whole number of completions, got {n!r}") from None
+    if isinstance(n, bool) or value < 2:
+        raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
+    return value
+
+
+def unit_utility(utility: Utility, domain: Box) -> Utility:
+    """Return the utility on [0, 1] that stands for `utility` on the box, checked for its gaps.
+
+    Raises
+    ------
+    NotConcave, NotIncreasing
+        With a gap in (0, width] at which the utility is convex, or beyond which it falls.
+    """
+    if not isinstance(domain, Box):
+        raise CollapseError(f"domain must be a Box, got {domain!r}")
+    if domain.width > 1:
+        require_concave(utility, domain.width)
+    require_increasing(utility, domain.width)
+    return utility if domain.width == 1 else utility.scaled(domain.width)
+
+
+def in_box(
+    utility: Utility,
+    domain: Box,
+    gaps: np.ndarray,
+    *,
+    method: str,
+    iterations: int = 0,
+    unique: bool = True,
+    tol: float | None = None,
+    stopped: bool = False,
+    reference: str | None = None,
+) -> Solution:
+    """Return the certified solution with these `gaps` in [0, 1], mapped to the box."""
+    unit = utility if domain.width == 1 else utility.scaled(domain.width)
+    certificate = certify(unit, gaps)
+    allowed = TOLERANCES.get(method, TOLERANCE) if tol is None else tol
+    optimal = certificate.relative_gap <= allowed
+    status = "optimal" if optimal else "max_iterations" if stopped else "inaccurate"
+    rewards = as_rewards(gaps)
+    if domain != Box():
+        rewards = np.clip(domain.low + domain.width * rewards, domain.low, domain.high)
+        # The top half as distances from the upper end, so that the best reward is `high`.
+        top = rewards > (domain.low + domain.high) / 2
+        rewards[top] = domain.high - domain.width * (1.0 - as_rewards(gaps)[top])
+    return Solution(
+        rewards=rewards,
+        gaps=domain.width * gaps,
+        objective=certificate.objective,
+        gap=certificate.gap,
+        relative_gap=certificate.relative_gap,
+        status=status,
+        method=method,
+        iterations=iterations,
+        unique=unique,
+        utility=utility,
+        domain=domain,
+        reference=reference,
+    )

@@ -1,0 +1,170 @@
+"""A utility of one's own functions, checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.errors import InvalidUtility
+from collapse_theory.utilities.base import Combination, Utility, number_text
+from collapse_theory.utilities.checks import require_concave
+
+__all__ = ["Custom", "checked"]
+
+Function = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Custom(Utility):
+    """U(x) = function(scale x + shift), from one's own functions; made by `from_functions`.
+
+    Two of them are equal where their functions are the same objects.
+    """
+
+    function: Function
+    first: Function
+    second: Function
+    name: str = "U"
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return self.function(self._inner(x))
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        return self.scale * self.first(self._inner(x))
+
+    def curvature(self, x: np.ndarray) -> np.ndarray:
+        return self.scale**2 * self.second(self._inner(x))
+
+    def _inner(self, x: Any) -> Any:
+        # Untouched at scale 1, shift 0, so that tiny gaps keep their digits.
+        scaled = x if self.scale == 1 else self.scale * x
+        return scaled if self.shift == 0 else scaled + self.shift
+
+    @property
+    def exponent(self) -> float:
+        with np.errstate(all="ignore"):
+            if np.isfinite(self.slope_at_zero):
+                return 1.0
+            x = np.array([1e-30, 1e-24])
+            first = np.asarray(self.slope(x), dtype=np.float64)
+            found = 1 + float(np.diff(np.log(first))[0] / np.diff(np.log(x))[0])
+        return round(found, 6) + 0.0 if np.isfinite(found) else 1.0
+
+    @property
+    def strictly_concave(self) -> bool:
+        x = np.linspace(0.001, 1.0, 1000)
+        with np.errstate(all="ignore"):
+            first, second = self.derivatives(x)
+        return bool(np.all(second < -1e-11 * np.abs(first) / x))
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        # Looked at on (0, 1] of the functions' own argument.
+        return -self.shift / self.scale, (1.0 - self.shift) / self.scale
+
+    def rescaled(self, b: float) -> Combination:
+        return Combination.of(self._with(self.scale * b, self.shift))
+
+    def moved(self, e: float) -> Combination:
+        return Combination.of(self._with(self.scale, self.shift + self.scale * e))
+
+    def _with(self, scale: float, shift: float) -> Custom:
+        return Custom(self.function, self.first, self.second, self.name, scale, shift)
+
+    @property
+    def factor_text(self) -> str:
+        argument = "x" if self.scale == 1 else f"{number_text(self.scale)}*x"
+        if self.shift:
+            sign = "+" if self.shift > 0 else "-"
+            argument += f" {sign} {number_text(abs(self.shift))}"
+        return f"{self.name}({argument})"
+
+    def __str__(self) -> str:
+        return self.name if self.scale == 1 and self.shift == 0 else self.factor_text
+
+    def to_dict(self) -> dict[str, Any]:
+        raise InvalidUtility(
+            f"the utility {self} is made of Python functions and can't be written to a dict; "
+            "make it from text with collapse_theory.utility(...) to save it"
+        )
+
+
+def checked(value: Function, d1: Function, d2: Function, name: str = "U") -> Custom:
+    """Return the utility of these functions, or raise where they don't belong together.
+
+    Raises
+    ------
+    InvalidUtility
+        Where a function takes no arrays, has no value at a gap in (0, 1], or d1, d2 are not the
+        derivatives; `NotConcave` where d2 is positive.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidUtility(f"the name of a utility must be a text, got {name!r}")
+    for label, function in (("value", value), ("d1", d1), ("d2", d2)):
+        if not callable(function):
+            raise InvalidUtility(f"{label} of {name} must be a function, got {function!r}")
+        _require_arrays(name, label, function)
+    _require_derivative(name, ("value", value), ("d1", d1))
+    _require_derivative(name, ("d1", d1), ("d2", d2))
+    made = Custom(value, d1, d2, name)
+    require_concave(made, 1.0, trust=False)
+    return made
+
+
+def _require_arrays(name: str, label: str, function: Function) -> None:
+    for x in (np.float64(0.5), np.linspace(0.05, 1.0, 7), np.linspace(0.05, 1.0, 6).reshape(2, 3)):
+        with np.errstate(all="ignore"):
+            try:
+                out = np.asarray(function(x))
+            except Exception as fault:
+                raise InvalidUtility(
+                    f"{label} of {name} must take an array of gaps; at one of shape "
+                    f"{np.shape(x)} it raised {type(fault).__name__}: {fault}"
+                ) from fault
+        if out.shape != np.shape(x) or out.dtype.kind not in "fiu":
+            raise InvalidUtility(
+                f"{label} of {name} must return real numbers in the shape of its argument: for "
+                f"shape {np.shape(x)} it returned shape {out.shape}, {out.dtype}"
+            )
+        if not np.isfinite(out).all():
+            raise InvalidUtility(f"{label} of {name} must be finite on (0, 1]; it returned {out}")
+
+
+# Steps of the differences, relative to the gap: the best of them is believed at each gap.
+STEPS = np.array([3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5])
+
+
+def _require_derivative(
+    name: str, plain: tuple[str, Function], derivative: tuple[str, Function]
+) -> None:
+    rng = np.random.default_rng(20230517)
+    gaps = np.concatenate([rng.uniform(0.02, 0.96, 40), 10 ** rng.uniform(-4, -1.7, 20)])
+    h = gaps[:, None] * STEPS
+    x = gaps[:, None]
+    with np.errstate(all="ignore"):
+        f, g = plain[1], derivative[1]
+        size = np.abs(f(x + h)) + np.abs(f(x - h))
+        half = (f(x + h / 2) - f(x - h / 2)) / h
+        full = (f(x + h) - f(x - h)) / (2 * h)
+        # Richardson's value; its own correction bounds the error of truncation, and the
+        # rounding of the two values, in them and in x +- h, that of the difference.
+        found = half + (half - full) / 3
+        error = np.abs(half - full) / 3 + 4e-16 * (size + x * np.abs(half)) / h
+        best = np.argmin(np.where(np.isnan(error), np.inf, error), axis=1)
+        rows = np.arange(len(gaps))
+        given = g(gaps)
+        found, error = found[rows, best], error[rows, best]
+        off = np.abs(found - given) - 3e-3 * np.abs(given) - 4 * error
+    wrong = ~(off <= 0)
+    if wrong.any():
+        at = int(np.argmax(np.where(wrong, np.nan_to_num(off / (error + 1e-300), nan=np.inf), -1)))
+        raise InvalidUtility(
+            f"{derivative[0]} of {name} is not the derivative of its {plain[0]}: at the gap "
+            f"{gaps[at]:.6g} it gives {given[at]:.6g}, where differences of {plain[0]} give "
+            f"{found[at]:.6g}"
+        )

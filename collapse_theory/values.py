@@ -1,0 +1,125 @@
+"""What all frozen values of the package share: equality, hash, pickling and JSON-ready dicts.
+
+A value is a frozen dataclass whose fields are plain Python values, NumPy arrays or other values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Self
+
+import numpy as np
+
+__all__ = ["Value", "frozen_array", "registered"]
+
+_REGISTRY: dict[str, type[Value]] = {}
+
+
+def frozen_array(values: Any) -> np.ndarray:
+    """Return a read-only float64 copy of `values`."""
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def registered(name: str) -> type[Value]:
+    """Return the class of values that `to_dict` wrote as `name`."""
+    try:
+        return _REGISTRY[name]
+    except KeyError:
+        known = ", ".join(sorted(_REGISTRY))
+        raise ValueError(f"unknown type {name!r} in the dict; known types: {known}") from None
+
+
+def _names(kind: Any) -> list[str]:
+    return [f.name for f in dataclasses.fields(kind) if f.init]
+
+
+class Value:
+    """Mixin of frozen dataclasses (``eq=False``): equality, hash, pickle, copy, dicts."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__name__.startswith("_"):
+            _REGISTRY[cls.__name__] = cls
+
+    def _key(self) -> tuple:
+        return tuple(_hashable(getattr(self, name)) for name in _names(self))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Value) or type(other) is not type(self):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._key()))
+
+    def __reduce__(self) -> tuple:
+        # By the constructor, so that arrays come back read-only and checked.
+        return type(self)._from_fields, ({name: getattr(self, name) for name in _names(self)},)
+
+    @classmethod
+    def _from_fields(cls, state: dict[str, Any]) -> Self:
+        return cls(**state)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value as a dict that JSON can hold (NaN and infinities as text)."""
+        content = {name: _encode(getattr(self, name)) for name in _names(self)}
+        return {"type": type(self).__name__, **content}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the value that `to_dict` wrote."""
+        kind = registered(data["type"])
+        if not issubclass(kind, cls):
+            raise ValueError(f"the dict holds a {kind.__name__}, not a {cls.__name__}")
+        return kind._from_dict(data)
+
+    @classmethod
+    def _from_dict(cls, data: dict[str, Any]) -> Self:
+        names = _names(cls)
+        extra = set(data) - set(names) - {"type"}
+        if extra:
+            raise ValueError(f"unknown fields {sorted(extra)} for a {cls.__name__}")
+        return cls(**{name: _decode(data[name]) for name in names if name in data})
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        # + 0.0 makes -0.0 and 0.0 one value, as they compare equal.
+        return value.shape, (value + 0.0).tobytes()
+    if isinstance(value, tuple):
+        return tuple(_hashable(v) for v in value)
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    return value
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Value):
+        return value.to_dict()
+    if isinstance(value, np.ndarray):
+        data = [_encode(v) for v in value.ravel().tolist()]
+        return {"type": "array", "shape": list(value.shape), "data": data}
+    if isinstance(value, tuple):
+        return {"type": "tuple", "items": [_encode(v) for v in value]}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"type": "float", "text": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"can't write a {type(value).__name__} as JSON: {value!r}")
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind = value["type"]
+    if kind == "array":
+        data = [_decode(v) for v in value["data"]]
+        return np.array(data, dtype=np.float64).reshape(value["shape"])
+    if kind == "tuple":
+        return tuple(_decode(v) for v in value["items"])
+    if kind == "float":
+        return float(value["text"])
+    return registered(kind).from_dict(value)
