@@ -1,0 +1,789 @@
+"""Reward laws against SciPy, mpmath, quadrature and each other."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from collapse_theory.laws import (
+    BetaDensity,
+    Density,
+    ExponentialSumDensity,
+    JacobiDensity,
+    PiecewiseDensity,
+    RewardLaw,
+    beta_law,
+    discrete_law,
+    distances,
+    empirical_law,
+    uniform_law,
+)
+from collapse_theory.laws.atoms import running_sum
+from collapse_theory.laws.invert import invert_increasing
+from collapse_theory.values import Value
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+EPS = np.finfo(float).eps
+# Of no type that a checker would refuse.
+TEXT: Any = "uniform"
+SAMPLE: Any = np.zeros(3)
+
+
+def graded_panels(function, low=0.0, high=1.0, smallest=1e-12, count=60, order=16):
+    """A Legendre series on panels that shrink to `smallest` towards both ends."""
+    steps = np.concatenate([[0.0], np.geomspace(smallest, 0.5, count)])
+    edges = np.concatenate([steps, (1.0 - steps[::-1])[1:]])
+    t, weights = np.polynomial.legendre.leggauss(order)
+    x = edges[:-1, None] + np.diff(edges)[:, None] * (t + 1) / 2
+    basis = np.polynomial.legendre.legvander(t, order - 1) * weights[:, None]
+    rows = function(x) @ basis * (np.arange(order) + 0.5)
+    return PiecewiseDensity(low + (high - low) * edges, rows / (high - low))
+
+
+def jacobi_series(p, count, seed=0):
+    rng = np.random.default_rng(seed)
+    k = np.arange(1, count)
+    tail = 0.2 * rng.standard_normal(count - 1) / k ** (2.5 + max(p, 0))
+    return JacobiDensity(p, np.concatenate([[1.0], tail]), -1.0, 2.0)
+
+
+KINDS: dict[str, Density] = {
+    "uniform": BetaDensity(1.0, 1.0),
+    "arcsine": BetaDensity(0.5, 0.5, -1.0, 3.0, 0.4),
+    "steep beta": BetaDensity(0.025, 0.025),
+    "skew beta": BetaDensity(0.7, 2.5, mass=0.3),
+    "constant": ExponentialSumDensity(0.5, [], [], 1.0, 2.0),
+    "cosh": ExponentialSumDensity(0.1, [0.01, 3.0], [0.2, 0.3], -2.0, 1.0),
+    "layer": ExponentialSumDensity(0.3, [3.0, 2000.0], [0.5, 100.0], 0.0, 1.0),
+    "dip": ExponentialSumDensity(1.0, [5.0], [-0.8], 0.0, 1.0),
+    "legendre": JacobiDensity(0.0, [0.5, 0.1, 0.2], 0.0, 2.0),
+    "semicircle": JacobiDensity(0.5, [2 / np.pi], -1.0, 1.0),
+    "jacobi -0.9": jacobi_series(-0.9, 12),
+    "jacobi -0.5": jacobi_series(-0.5, 40),
+    "jacobi 2": jacobi_series(2.0, 6),
+    "jacobi 500": jacobi_series(-0.3, 500),
+    "panels": graded_panels(lambda x: 2.0 + np.cos(5.0 * x), -1.0, 1.0),
+    "three panels": PiecewiseDensity([0.0, 0.1, 0.5, 2.0], [[1.0, 0.5], [0.0, 0.0], [0.4, -0.3]]),
+}
+
+
+@pytest.fixture(params=KINDS, ids=str)
+def density(request):
+    return KINDS[request.param]
+
+
+def interior(density, count=7):
+    low, high = density.support
+    return low + (high - low) * np.linspace(0.03, 0.97, count)
+
+
+def gauss(function, density, a, b):
+    """∫_a^b by Gauss's rule on 25 panels, and between the knots of the density."""
+    knots = density._knots()
+    inside = knots[(knots > a) & (knots < b)]
+    edges = np.unique(np.concatenate([np.linspace(a, b, 26), inside]))
+    t, weights = np.polynomial.legendre.leggauss(40)
+    half = np.diff(edges)[:, None] / 2
+    return float((half * weights * function(edges[:-1, None] + half * (t + 1))).sum())
+
+
+# --- every kind of density -----------------------------------------------------------------
+
+
+def test_cdf_and_moments_are_integrals_of_the_density(density):
+    points = interior(density)
+    for a, b in pairwise(points):
+        mass = gauss(density.pdf, density, a, b)
+        moment = gauss(lambda x: x * density.pdf(x), density, a, b)
+        area = gauss(density.cdf, density, a, b)
+        assert density.cdf(b) - density.cdf(a) == pytest.approx(mass, abs=3e-13)
+        assert density.partial_mean(b) - density.partial_mean(a) == pytest.approx(moment, abs=3e-13)
+        integral = density.cdf_integral(b) - density.cdf_integral(a)
+        assert integral == pytest.approx(area, abs=3e-13)
+
+
+def test_moments_agree_with_the_cdf(density):
+    # By parts, so that nothing singular is integrated: E(X - low)^2 = ∫ 2 (x - low) (1 - F).
+    low, high = density.support
+
+    def above(x):
+        return density.mass - density.cdf(x)
+
+    knots = np.unique(np.concatenate([low + (high - low) * np.geomspace(1e-12, 1, 99), [low]]))
+    if isinstance(density, PiecewiseDensity):
+        knots = np.unique(np.concatenate([knots, density.edges]))
+    t, w = np.polynomial.legendre.leggauss(40)
+    knots = np.unique(np.concatenate([knots, low + high - knots]).clip(low, high))
+    half = np.diff(knots)[:, None] / 2
+    x = knots[:-1, None] + half * (t + 1)
+    first = float((half * w * above(x)).sum()) / density.mass
+    second = float((half * w * 2 * (x - low) * above(x)).sum()) / density.mass
+    assert density.mean == pytest.approx(low + first, abs=1e-11)
+    assert density.variance == pytest.approx(second - first**2, abs=2e-11)
+    assert density.partial_mean(high) == pytest.approx(density.mass * density.mean, abs=1e-14)
+
+
+def test_outside_the_support(density):
+    low, high = density.support
+    x = np.array([-np.inf, low - 1.0, low, high, high + 1.0, np.inf])
+    assert density.cdf(x).tolist() == [0.0] * 3 + [density.mass] * 3
+    assert density.pdf(x[[0, 1, 4, 5]]).tolist() == [0.0] * 4
+    assert density.partial_mean(x[:3]).tolist() == [0.0] * 3
+    assert np.ptp(density.partial_mean(x[3:])) == 0.0
+    area = density.cdf_integral(np.array([low - 1.0, low, high, high + 1.0]))
+    expected = density.mass * np.array([0.0, 0.0, high - density.mean, high + 1.0 - density.mean])
+    assert area == pytest.approx(expected, abs=1e-14)
+    assert np.isnan(density.cdf(np.nan))
+    assert np.isnan(density.pdf(np.nan))
+
+
+def test_cdf_is_monotone_and_meets_in_the_middle(density):
+    low, high = density.support
+    middle = low + 0.5 * (high - low)
+    near = middle + (high - low) * EPS * np.arange(-20, 21)
+    x = np.sort(np.concatenate([np.linspace(low, high, 2001), near]))
+    assert np.diff(density.cdf(x)).min() >= -4 * EPS * density.mass
+
+
+def test_ppf_inverts_the_cdf(density):
+    m = density.mass * np.concatenate([np.linspace(0, 1, 501), [1e-12, 1e-6, 1 - 1e-6]])
+    x = density.ppf(m)
+    assert x[0] == density.low
+    assert x[500] == density.high
+    assert (np.diff(x[:501]) >= 0).all()
+    low, high = density.support
+    span = np.spacing(max(abs(low), abs(high)))
+    # The mass m lies between those at the neighbouring floats: no better x can be named.
+    assert (density.cdf(x - 2 * span) <= m + 4 * EPS * density.mass).all()
+    assert (density.cdf(x + 2 * span) >= m - 4 * EPS * density.mass).all()
+
+
+def test_ppf_has_relative_accuracy_at_the_lower_end():
+    for kind in (BetaDensity(0.3, 0.3), JacobiDensity(-0.7, [1.0, 0.2, 0.1]), KINDS["layer"]):
+        m = kind.mass * np.geomspace(1e-60, 0.4, 60)
+        assert kind.cdf(kind.ppf(m)) == pytest.approx(m, rel=2e-14)
+
+
+def test_mapped_density(density):
+    moved = density.mapped(-3.0, 0.25)
+    x = interior(density, 11)
+    assert moved.mass == pytest.approx(density.mass, rel=1e-14)
+    assert moved.cdf(-3.0 + 0.25 * x) == pytest.approx(density.cdf(x), abs=1e-14)
+    assert moved.pdf(-3.0 + 0.25 * x) == pytest.approx(4.0 * density.pdf(x), rel=1e-9, abs=1e-12)
+    assert moved.mean == pytest.approx(-3.0 + 0.25 * density.mean, abs=1e-14)
+    assert moved.variance == pytest.approx(density.variance / 16, rel=1e-11)
+
+
+def test_far_from_zero_nothing_cancels(density):
+    far = density.mapped(1e6, 1.0)
+    x = interior(density)
+    area = far.cdf_integral(1e6 + x)
+    assert area == pytest.approx(density.cdf_integral(x), rel=1e-8, abs=1e-9)
+
+
+def test_density_is_a_value(density):
+    assert pickle.loads(pickle.dumps(density)) == density
+    assert copy.deepcopy(density) == density
+    back = Value.from_dict(json.loads(json.dumps(density.to_dict())))
+    assert back == density
+    assert hash(back) == hash(density)
+    assert density != density.mapped(0.0, 2.0)
+    assert type(density).__name__ in repr(density)
+    assert len(repr(density)) < 100
+
+
+def test_scalars_in_scalars_out(density):
+    x = float(density.mean)
+    for method in (density.pdf, density.cdf, density.partial_mean, density.cdf_integral):
+        assert type(method(x)) is float
+        assert method(np.full((2, 3), x)).shape == (2, 3)
+    assert type(density.ppf(0.1)) is float
+    assert density.ppf(np.empty((0, 2))).shape == (0, 2)
+
+
+# --- single kinds against independent computations ----------------------------------------
+
+
+@pytest.mark.parametrize("a", [0.025, 0.3, 0.5, 1.0, 1.4])
+def test_beta_tails_against_mpmath(a):
+    density = BetaDensity(a, a)
+    with mpmath.workdps(50):
+        for q in (1e-7, 1e-3, 0.1, 0.37, 0.5):
+            x = mpmath.mpf(density.ppf(q))
+            slope = x**a * (1 - x) ** (a - 1) / mpmath.beta(a, a)
+            error = (mpmath.betainc(a, a, 0, x, regularized=True) - q) / slope
+            assert abs(float(error)) < 3e-14, "relative error of x"
+            upper = mpmath.mpf(density.ppf(1 - q))
+            mirror = 1 - mpmath.mpf(density.ppf(float(1 - mpmath.mpf(1 - q))))
+            assert abs(float(upper - mirror)) <= 2.0**-52
+
+
+def test_beta_quantiles_of_tiny_masses():
+    # scipy.special.betaincinv gives NaN at many of these.
+    rng = np.random.default_rng(5)
+    for a, b in np.exp(rng.uniform(np.log(0.02), np.log(30), (60, 2))):
+        density = BetaDensity(a, b)
+        m = np.geomspace(1e-290, 1e-3, 120)
+        x = density.ppf(m)
+        assert not np.isnan(x).any()
+        assert (np.diff(x) >= -1e-300).all()
+        held = x > 1e-300  # below, x^a is m only to the next denormal number
+        assert density.cdf(x[held]) == pytest.approx(m[held], rel=1e-12)
+
+
+def test_beta_against_scipy():
+    density, other = BetaDensity(0.7, 2.5, 1.0, 3.0), stats.beta(0.7, 2.5, 1.0, 2.0)
+    x = np.linspace(1.001, 2.999, 50)
+    assert density.pdf(x) == pytest.approx(stats.beta.pdf(x, 0.7, 2.5, 1.0, 2.0), rel=1e-12)
+    assert density.cdf(x) == pytest.approx(other.cdf(x), abs=1e-14)
+    assert density.variance == pytest.approx(other.var(), rel=1e-13)
+    assert BetaDensity(600.0, 700.0).pdf(0.46) == pytest.approx(
+        stats.beta.pdf(0.46, 600, 700), rel=1e-11
+    )
+    assert BetaDensity(0.5, 2.0).pdf([0.0, 1.0]).tolist() == [np.inf, 0.0]
+
+
+@pytest.mark.parametrize("p", [-0.9, -0.5, -0.2, 0.0, 1.3])
+@pytest.mark.parametrize("d", [1e-30, 1e-9, 1e-3, 0.4])
+def test_jacobi_series_against_mpmath(p, d):
+    density = JacobiDensity(p, [1.0, 0.1, 0.05, 0.0, 0.02, -0.01])
+    with mpmath.workdps(80):
+        for upper in (False, True):
+            s = (1 - 2 * mpmath.mpf(d)) * (1 if upper else -1)
+            series = [mpmath.mpf(c) for c in density.coefficients]
+            value = sum(c * mpmath.jacobi(k, p, p, s) for k, c in enumerate(series))
+            pdf = float((1 - s * s) ** mpmath.mpf(p) * value)
+            powers = [mpmath.mpf(0)] * 6
+            for k, c in enumerate(series):  # mass in d by Taylor's series of the polynomial
+                end = 1 if upper else (-1) ** k
+                for j in range(k + 1):
+                    term = mpmath.binomial(k, j) * mpmath.rf(k + 2 * p + 1, j)
+                    term *= mpmath.rf(p + j + 1, k - j) / mpmath.factorial(k) * (-1) ** j
+                    powers[j] += end * c * term
+            mass = sum(
+                v * 4 ** mpmath.mpf(p) * mpmath.betainc(p + 1 + j, p + 1, 0, mpmath.mpf(d))
+                for j, v in enumerate(powers)
+            )
+            at = np.array([d])
+            assert density._density(at, upper)[0] == pytest.approx(pdf, rel=2e-14)
+            assert density._mass_within(at, upper)[0] == pytest.approx(float(mass), rel=3e-14)
+
+
+def test_kinds_agree_with_each_other():
+    x = np.linspace(0, 1, 101)
+    beta, jacobi = BetaDensity(0.3, 0.3), JacobiDensity(-0.7, [1.0])
+    assert jacobi.cdf(x) / jacobi.mass == pytest.approx(beta.cdf(x), abs=2e-15)
+    assert jacobi.variance == pytest.approx(beta.variance, rel=1e-13)
+    cosh = ExponentialSumDensity(0.2, [4.0], [1.0])
+    panels = graded_panels(cosh.pdf)
+    legendre = JacobiDensity(0.0, panels_to_legendre(cosh.pdf))
+    for other in (panels, legendre):
+        for name in ("pdf", "cdf", "partial_mean", "cdf_integral"):
+            tolerance = 2e-12 if name == "pdf" else 3e-14
+            expected = getattr(cosh, name)(x)
+            assert getattr(other, name)(x) == pytest.approx(expected, abs=tolerance)
+        assert other.variance == pytest.approx(cosh.variance, rel=1e-12)
+        m = np.linspace(0, 1, 99) * min(other.mass, cosh.mass)
+        assert other.ppf(m) == pytest.approx(cosh.ppf(m), abs=2e-13)
+
+
+def panels_to_legendre(function, order=30):
+    t, w = np.polynomial.legendre.leggauss(order)
+    basis = np.polynomial.legendre.legvander(t, order - 1)
+    return (basis * (w * function((t + 1) / 2))[:, None]).sum(0) * (np.arange(order) + 0.5)
+
+
+def test_panels_hold_a_singular_density():
+    # 1/(pi sqrt(x(1-x))) on panels graded to 1e-12: what is left out is of order 1e-7.
+    panels = graded_panels(lambda x: 1 / (np.pi * np.sqrt(x * (1 - x))))
+    x = np.geomspace(1e-9, 0.5, 30)
+    inner = BetaDensity(0.5, 0.5)
+    assert np.diff(panels.cdf(x)) == pytest.approx(np.diff(inner.cdf(x)), rel=1e-11)
+    assert np.diff(panels.cdf(1 - x)) == pytest.approx(np.diff(inner.cdf(1 - x)), rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.3, 0.99, 1.01, 2.0, 40.0])
+def test_exponential_sum_against_mpmath(rate):
+    density = ExponentialSumDensity(0.25, [rate], [0.5], 0.0, 2.0)
+    with mpmath.workdps(40):
+        r = mpmath.mpf(rate)
+        scale = 0.5 / mpmath.cosh(r)
+        for d in (1e-9, 0.01, 1.0):
+            f = mpmath.mpf(d)
+            mass = f / 4 + scale * (mpmath.sinh(r) - mpmath.sinh(r * (1 - f))) / r
+            moment = f**2 / 8 + scale * (
+                (mpmath.cosh(r) - mpmath.cosh(r * (1 - f))) / r**2
+                - f * mpmath.sinh(r * (1 - f)) / r
+            )
+            assert density.cdf(d) == pytest.approx(float(mass), rel=4e-15)
+            assert density.partial_mean(d) == pytest.approx(float(moment), rel=4e-15)
+        spread = mpmath.quad(lambda y: y**2 * mpmath.cosh(r * y), [-1, 0, 1])
+        second = mpmath.mpf(1) / 6 + scale * spread
+        assert density.variance == pytest.approx(float(second) / density.mass, rel=2e-14)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: BetaDensity(0.0, 1.0), "a must be positive"),
+        (lambda: BetaDensity(1.0, np.nan), "b must be finite"),
+        (lambda: BetaDensity(1.0, 1.0, mass=-1.0), "mass must be positive"),
+        (lambda: BetaDensity(1.0, 1.0, 2.0, 1.0), "low must be below high"),
+        (lambda: BetaDensity(TEXT, 1.0), "must be a number"),
+        (lambda: JacobiDensity(-1.0, [1.0]), "above -1"),
+        (lambda: JacobiDensity(0.0, []), "at least one"),
+        (lambda: JacobiDensity(0.0, [1.0, np.inf]), "finite"),
+        (lambda: JacobiDensity(0.0, [1.0, 2.0]), "negative"),
+        (lambda: JacobiDensity(0.0, [-1.0]), "mass"),
+        (lambda: ExponentialSumDensity(1.0, [0.0], [1.0]), "positive rate"),
+        (lambda: ExponentialSumDensity(1.0, [1.0, 2.0], [1.0]), "positive rate"),
+        (lambda: ExponentialSumDensity(1.0, [9.0], [-3.0]), "negative"),
+        (lambda: PiecewiseDensity([0.0, 0.0, 1.0], [[1.0], [1.0]]), "increasing"),
+        (lambda: PiecewiseDensity([0.0, 1.0], [[1.0], [1.0]]), "1 panels"),
+        (lambda: PiecewiseDensity([0.0, 0.001, 1.0], [[-9.0], [1.0]]), "panel 0"),
+        (lambda: BetaDensity(1.0, 1.0).mapped(0.0, -1.0), "scale must be positive"),
+        (lambda: BetaDensity(1.0, 1.0).mapped(np.inf, 1.0), "low must be finite"),
+        (lambda: BetaDensity(1.0, 1.0).ppf(1.5), "between 0 and 1.0"),
+        (lambda: BetaDensity(1.0, 1.0).ppf([0.5, np.nan]), "between 0 and 1.0"),
+    ],
+)
+def test_bad_densities_are_refused(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+# --- laws ----------------------------------------------------------------------------------
+
+# Atoms of log(x+0.1) in the box: DESIGN.md 2.5.
+ATOM = 0.1839878103439
+MIXED = RewardLaw([[0, ATOM], [1, ATOM]], (BetaDensity(1.3, 1.3, mass=1 - 2 * ATOM),))
+LAWS: dict[str, RewardLaw] = {
+    "uniform": uniform_law(),
+    "arcsine": beta_law(0.5),
+    "steep": beta_law(0.025),
+    "two values": discrete_law([1.0, 0.0], [0.5, 0.5]),
+    "sample": empirical_law([0.3, 0.1, 0.1, 0.9, -0.4]),
+    "point": discrete_law([0.25], [1.0]),
+    "mixed": MIXED,
+    "atom inside": RewardLaw([[0.3, 0.5]], (BetaDensity(2, 1, mass=0.5),)),
+    "hole": RewardLaw(parts=(BetaDensity(1, 1, 0, 0.4, 0.5), BetaDensity(2, 3, 0.6, 1, 0.5))),
+    "overlap": RewardLaw(
+        [[0.5, 0.2]], (BetaDensity(0.5, 0.5, 0, 1, 0.4), BetaDensity(3, 1, 0.4, 2, 0.4))
+    ),
+    "semicircle": RewardLaw(parts=(JacobiDensity(0.5, [1 / np.pi], -2.0, 2.0),)),
+    "layer": RewardLaw(
+        [[0, 0.1], [1, 0.1]], (ExponentialSumDensity(0.75, [800.0], [20.0]).mapped(0, 1.0),)
+    ),
+    "panels": RewardLaw(
+        parts=(graded_panels(lambda x: (2.0 + np.cos(2 * np.pi * x)) / 2.0, -1.0, 1.0),)
+    ),
+}
+
+
+@pytest.fixture(params=LAWS, ids=str)
+def law(request):
+    return LAWS[request.param]
+
+
+PROBABILITY = st.floats(0.0, 1.0)
+SAMPLES = st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=1, max_size=12)
+
+
+@st.composite
+def random_laws(draw):
+    """Atoms and beta densities, in any proportion."""
+    atoms = draw(st.lists(st.tuples(st.floats(-2, 2), st.floats(0.01, 1)), max_size=4))
+    count = draw(st.integers(0 if atoms else 1, 2))
+    shapes = [
+        (
+            draw(st.floats(0.05, 4)),
+            draw(st.floats(0.05, 4)),
+            draw(st.floats(-2, 1)),
+            draw(st.floats(0.1, 2)),
+            draw(st.floats(0.01, 1)),
+        )
+        for _ in range(count)
+    ]
+    total = sum(m for _, m in atoms) + sum(shape[-1] for shape in shapes)
+    parts = tuple(BetaDensity(a, b, low, low + w, m / total) for a, b, low, w, m in shapes)
+    return RewardLaw([(x, m / total) for x, m in atoms], parts)
+
+
+def test_ppf_is_a_generalised_inverse(law):
+    edges = law.cdf(law.support)
+    q = np.concatenate([np.linspace(0, 1, 401), [1e-300, 1e-12, 1 - 1e-12], law._table.after])
+    q = np.sort(np.concatenate([q, edges, np.nextafter(law._table.before, 1).clip(0, 1)]))
+    x = law.ppf(q)
+    assert (np.diff(x) >= 0).all()
+    assert (law.cdf(x) >= q).all()
+    below = x - 1e-13 * (1 + np.abs(x))
+    assert (law.cdf(below) <= q + 1e-10).all() if law.parts else (law.cdf(below) < q)[q > 0].all()
+    assert [law.ppf(0.0), law.ppf(1.0)] == law.support.tolist()
+    assert law.ppf(q[::-1]).tolist() == x[::-1].tolist()
+
+
+@given(law=random_laws(), q=st.lists(PROBABILITY, min_size=1, max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_ppf_properties(law, q):
+    q = np.sort(q)
+    x = law.ppf(q)
+    assert (law.cdf(x) >= q).all()
+    assert (np.diff(x) >= 0).all()
+    assert law.support[0] <= x.min()
+    assert x.max() <= law.support[1]
+
+
+def test_ppf_at_steps_of_a_discrete_law():
+    law = empirical_law(np.arange(10.0))
+    assert law.ppf(np.nextafter(0.3, 1)) == 3.0
+    for n in range(1, 120):
+        steps = empirical_law(np.arange(n)).ppf(np.arange(1, n + 1) / n)
+        assert steps.tolist() == list(range(n))
+    assert law.cdf([-0.1, 0.0, 8.9, 9.0]).tolist() == [0.0, 0.1, 0.9, 1.0]
+    big = empirical_law(np.arange(100_000.0))
+    assert (big.quantiles(100_000) == np.arange(100_000.0)[::-1]).all()
+
+
+def test_atoms_at_the_ends_of_a_density():
+    inside = BetaDensity(1.3, 1.3)
+    q = np.array([0.1, ATOM, 0.3, 0.5, 0.7, 1 - ATOM + 1e-9, 0.95])
+    x = MIXED.ppf(q)
+    share = 1 - 2 * ATOM
+    assert x[[0, 1]].tolist() == [0.0, 0.0]
+    assert x[[5, 6]].tolist() == [1.0, 1.0]
+    assert x[2:5] == pytest.approx(inside.ppf((q[2:5] - ATOM) / share), abs=1e-15)
+    assert MIXED.cdf([-1e-9, 0.0, 0.5, 1.0]) == pytest.approx([0.0, ATOM, 0.5, 1.0], abs=1e-15)
+    assert MIXED.cdf(np.nextafter(1.0, 0)) == pytest.approx(1 - ATOM, abs=1e-15)
+
+
+def test_moments_of_laws(law):
+    q = (np.arange(50_000) + 0.5) / 50_000
+    x = law._table.rough(q)
+    # The quantile rule is off by at most a step times the range.
+    assert law.mean() == pytest.approx(x.mean(), abs=2e-4)
+    assert law.var() == pytest.approx(x.var(), abs=2e-4)
+    far = law.mapped(1e8, 1.0)
+    assert far.var() == pytest.approx(law.var(), abs=1e-7)
+    assert type(law.mean()) is float
+    assert type(law.var()) is float
+
+
+def test_laws_against_scipy():
+    law, other = beta_law(0.3, 0.8), stats.beta(0.3, 0.8)
+    q = np.linspace(0.01, 0.99, 50)
+    assert law.ppf(q) == pytest.approx(other.ppf(q), rel=1e-11)
+    assert law.mean() == pytest.approx(other.mean(), rel=1e-14)
+    assert law.var() == pytest.approx(other.var(), rel=1e-14)
+    semicircle, wigner = LAWS["semicircle"], stats.semicircular(scale=2.0)
+    x = np.linspace(-2, 2, 41)
+    assert semicircle.cdf(x) == pytest.approx(wigner.cdf(x), abs=1e-14)
+    assert semicircle.var() == pytest.approx(1.0, rel=1e-14)
+    assert uniform_law(1, 4).var() == pytest.approx(0.75, rel=1e-15)
+
+
+def test_samples_follow_the_law(law):
+    sample = law.rvs(4000, rng=1)
+    assert sample.shape == (4000,)
+    assert law.rvs((2, 3), rng=0).shape == (2, 3)
+    assert type(law.rvs()) is float
+    assert (sample >= law.support[0]).all()
+    assert (sample <= law.support[1]).all()
+    assert np.array_equal(sample, law.rvs(4000, rng=np.random.default_rng(1)))
+    # Dvoretzky-Kiefer-Wolfowitz: a gap of 0.035 has probability 2 exp(-9.8) = 1e-4.
+    at = np.concatenate([np.unique(sample), law.support])
+    empirical = empirical_law(sample)
+    assert np.abs(empirical.cdf(at) - law.cdf(at)).max() < 0.035
+
+
+def test_quantiles_come_best_first(law):
+    rewards = law.quantiles(9)
+    assert rewards.tolist() == law.ppf((np.arange(9, 0, -1) - 0.5) / 9).tolist()
+    assert (np.diff(rewards) <= 0).all()
+    assert law.distance(empirical_law(law.quantiles(2000))) < 5e-3 * np.ptp(law.support) + 1e-15
+
+
+def test_law_is_a_value(law):
+    full = RewardLaw(
+        law.atoms, law.parts, -0.79, 1e-13, np.nan, "closed form", "optimal", "Theorem 1"
+    )
+    for value in (law, full):
+        assert pickle.loads(pickle.dumps(value)) == value
+        assert copy.copy(value) == value
+        assert copy.deepcopy(value) == value
+        back = RewardLaw.from_dict(json.loads(json.dumps(value.to_dict(), allow_nan=False)))
+        assert back == value
+        assert hash(back) == hash(value)
+    assert full != law
+    with pytest.raises(AttributeError):
+        law.gap = 0.0
+    if len(law.atoms):
+        with pytest.raises(ValueError, match="read-only"):
+            law.atoms[0, 0] = 3.0
+
+
+def test_atoms_are_sorted_and_merged():
+    law = RewardLaw([[1, 0.25], [-0.0, 0.125], [0.5, 0.0], [0, 0.125], [1, 0.5]])
+    assert law.atoms.tolist() == [[0.0, 0.25], [1.0, 0.75]]
+    assert law == discrete_law([0, 1], [0.25, 0.75])
+    assert empirical_law([2, 1], weights=[3, 1]) == discrete_law([1, 2], [0.25, 0.75])
+    tiny = empirical_law([1, 2], weights=[1e-300, 3e-300])
+    assert tiny.atoms[:, 1] == pytest.approx([0.25, 0.75])
+    assert uniform_law().atoms.shape == (0, 2)
+
+
+def test_mapped_law(law):
+    moved = RewardLaw(law.atoms, law.parts, 1.0, 0.0, 0.0, "m", "optimal", "r").mapped(2.0, 3.0)
+    assert (moved.objective, moved.gap, moved.relative_gap, moved.status) == (None,) * 4
+    assert (moved.method, moved.reference) == ("m", "r")
+    assert moved.support == pytest.approx(2.0 + 3.0 * law.support, abs=1e-14)
+    q = np.linspace(0, 1, 37)
+    x = law.ppf(q)
+    assert moved.ppf(q) == pytest.approx(2.0 + 3.0 * x, abs=1e-12)
+    assert moved.mean() == pytest.approx(2.0 + 3.0 * law.mean(), abs=1e-13)
+
+
+def test_pdf_adds_the_parts():
+    law = LAWS["overlap"]
+    x = np.linspace(0.01, 1.9, 20)
+    assert law.pdf(x) == pytest.approx(law.parts[0].pdf(x) + law.parts[1].pdf(x), rel=1e-15)
+    assert discrete_law([0], [1]).pdf(0.0) == 0.0
+    assert np.isnan(law.cdf(np.nan))
+    assert np.isnan(law.pdf(np.nan))
+    assert law.cdf(np.array([-np.inf, np.inf])).tolist() == [0.0, 1.0]
+    assert type(law.cdf(0.3)) is float
+    assert type(law.pdf(0.3)) is float
+    assert type(law.ppf(np.float64(0.3))) is float
+
+
+def test_repr_reads_well():
+    text = "RewardLaw(atoms: 0.184 at 0, 0.184 at 1; density on [0, 1] of mass 0.632)"
+    assert repr(MIXED) == text
+    assert repr(empirical_law(np.arange(20))) == "RewardLaw(20 atoms between 0 and 19)"
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: RewardLaw(), "sum to 1; these sum to 0"),
+        (lambda: RewardLaw([[0, 0.5], [1, 0.4]]), "these sum to 0.9"),
+        (lambda: RewardLaw([[0, 1.0 + 1e-8]]), "these sum to 1.00000001"),
+        (lambda: RewardLaw([[0, 1.5], [1, -0.5]]), "negative"),
+        (lambda: RewardLaw([[0, np.nan], [1, 1.0]]), "finite"),
+        (lambda: RewardLaw([[np.inf, 1.0]]), "finite"),
+        (lambda: RewardLaw([1.0, 2.0]), "axes"),
+        (lambda: RewardLaw([[1.0, 0.5, 0.5]]), "pairs"),
+        (lambda: RewardLaw([["a", "b"]]), "array of numbers"),
+        (lambda: RewardLaw(parts=(BetaDensity(1, 1, mass=0.5),)), "these sum to 0.5"),
+        (lambda: RewardLaw(parts=(TEXT,)), "must be densities"),
+        (lambda: empirical_law([]), "no sample"),
+        (lambda: empirical_law([1.0, np.nan]), "finite"),
+        (lambda: empirical_law([1.0], weights=[1.0, 2.0]), "no sample"),
+        (lambda: empirical_law([1.0, 2.0], weights=[-1.0, 2.0]), "nonnegative"),
+        (lambda: empirical_law([1.0, 2.0], weights=[0.0, 0.0]), "all 0"),
+        (lambda: discrete_law([0, 1], [1.0]), "as many masses"),
+        (lambda: beta_law(-1.0), "positive"),
+        (lambda: uniform_law(1, 0), "below high"),
+        (lambda: uniform_law().ppf(1.2), "probabilities must lie in"),
+        (lambda: uniform_law().ppf(np.array([0.1, np.nan])), "got nan"),
+        (lambda: uniform_law().ppf(-1e-9), "probabilities must lie in"),
+        (lambda: uniform_law().quantiles(0), "n >= 1"),
+        (lambda: uniform_law().mapped(0.0, 0.0), "scale must be positive"),
+        (lambda: RewardLaw.from_dict({"type": "RewardLaw", "mass": 1.0}), "unknown fields"),
+    ],
+)
+def test_bad_laws_are_refused(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+def test_running_sum_is_rounded_once():
+    masses = np.random.default_rng(2).random(20_000) ** 8
+    sums = running_sum(masses)
+    for k in (1, 17, 5_000, 20_000):
+        assert sums[k] == pytest.approx(math.fsum(masses[:k]), rel=EPS, abs=0.0)
+
+
+def test_newton_on_a_power_takes_few_steps():
+    calls = []
+
+    def power(d, active):
+        calls.append(active.size)
+        return d**0.1, 0.1 * d**-0.9
+
+    target = np.geomspace(1e-20, 0.9, 50)
+    ones = np.ones(50)
+    d = invert_increasing(power, target, 0 * ones, ones, 0.5 * ones)
+    assert d == pytest.approx(target**10, rel=1e-13)
+    assert len(calls) <= 4, "straight in log d and log B: one step, and the look that it is there"
+
+
+# --- distances -----------------------------------------------------------------------------
+
+
+def brute_force(first, second, count=400_000):
+    """∫ |F - G| by the midpoint rule between all atoms and ends, on a grid graded to the ends."""
+    ends = np.unique(np.concatenate([first._table.points, second._table.points]))
+    total = 0.0
+    s = (np.arange(count) + 0.5) / count
+    u, weight = np.sin(0.5 * np.pi * s) ** 2, 0.5 * np.pi * np.sin(np.pi * s) / count
+    for low, high in pairwise(ends):
+        x = low + (high - low) * u
+        total += (high - low) * float(np.abs(first.cdf(x) - second.cdf(x)) @ weight)
+    return total
+
+
+@given(first=SAMPLES, second=SAMPLES)
+@settings(max_examples=100, deadline=None)
+def test_distance_of_samples_is_that_of_scipy(first, second):
+    mine = empirical_law(first).distance(empirical_law(second))
+    assert mine == pytest.approx(stats.wasserstein_distance(first, second), abs=1e-13)
+
+
+@pytest.mark.parametrize("name", [n for n in LAWS if n not in ("uniform",)])
+@pytest.mark.parametrize("other", ["mixed", "sample", "hole"])
+def test_distance_against_brute_force(name, other):
+    first, second = LAWS[name], LAWS[other]
+    if name == other:
+        assert first.distance(second) == 0.0
+        return
+    got = first.distance(second)
+    assert got == pytest.approx(brute_force(first, second, 20_000), abs=2e-7)
+    assert got == pytest.approx(second.distance(first), abs=1e-14)
+
+
+def test_distances_in_closed_form():
+    uniform = uniform_law()
+    assert uniform.distance(discrete_law([0, 1], [0.5, 0.5])) == pytest.approx(0.25, abs=1e-16)
+    assert uniform.distance(discrete_law([0.5], [1.0])) == pytest.approx(0.25, abs=1e-16)
+    for n in (1, 7, 1000):
+        midpoints = empirical_law((np.arange(n) + 0.5) / n)
+        assert uniform.distance(midpoints) == pytest.approx(1 / (4 * n), rel=1e-12)
+    # F(x) = (2/pi) asin(sqrt x) against x: twice ∫_0^(1/2) (F - x) = 2 (1/pi - 1/8) - 1/2.
+    # (∫_0^(1/2) F dx = 1/2 F(1/2) - ∫ sqrt(x/(1-x))/pi dx = 1/4 - (1/4 - 1/(2 pi)) = 1/(2 pi).)
+    assert beta_law(0.5).distance(uniform) == pytest.approx(1 / np.pi - 0.25, abs=1e-15)
+    # Shifts: disjoint or overlapping, W1 is the shift.
+    for law in LAWS.values():
+        for shift in (1e-6, 0.3, 50.0):
+            assert law.distance(law.mapped(shift, 1.0)) == pytest.approx(shift, abs=3e-13)
+    # A known optimum from DESIGN.md 2.5 and its equal-mass discretisation.
+    assert MIXED.distance(MIXED.mapped(-0.5, 2.0)) == pytest.approx(
+        np.abs(MIXED.ppf(Q_MID) - 0.5).mean(), abs=1e-9
+    )
+
+
+Q_MID = (np.arange(100_000) + 0.5) / 100_000
+
+
+def test_distance_sees_two_crossings_within_one_grid_step():
+    # G follows F but for a bump of relative height 1e-3 about a point where F - G is nearly 0.
+    edges = np.array([0.0, 0.5, 0.5004, 0.5008, 1.0])
+    wiggle = PiecewiseDensity(edges, [[1.0], [1.5], [0.5], [1.0]])
+    first, second = RewardLaw(parts=(wiggle,)), uniform_law()
+    assert first.distance(second) == pytest.approx(0.5 * 0.0008 * 0.0002, rel=1e-9)
+    # Smooth densities now: H = F - G goes -, +, - between two of the quantiles compared.
+    third = RewardLaw(parts=(JacobiDensity(0.0, [1.0, 0.0, 0.0, 0.0, 1e-3, 2e-4, 7e-4]),))
+    assert third.distance(second) == pytest.approx(brute_force(third, second), abs=1e-11)
+
+
+@pytest.mark.parametrize("degree", [80, 200, 499])
+def test_distance_of_a_wave(degree):
+    # H is the integral of 0.5 P_k, with k+1 zeros: ∫ |H| by Gauss's rule between them.
+    wave = np.zeros(degree + 1)
+    wave[[0, degree]] = 1.0, 0.5
+    laws = [
+        RewardLaw(parts=(part,))
+        for part in (JacobiDensity(0.0, wave), PiecewiseDensity([0.0, 1.0], [wave]))
+    ]
+    slope = np.polynomial.legendre.legder(np.eye(degree + 1)[degree])
+    inner = np.polynomial.legendre.legroots(slope)
+    zeros = np.concatenate([[-1.0], np.sort(inner.real), [1.0]])
+    t, weights = np.polynomial.legendre.leggauss(12)
+    half = np.diff(zeros)[:, None] / 2
+    s = zeros[:-1, None] + half * (t + 1)
+    # ∫_{-1}^s P_k = -(1-s^2) P_k'(s) / (k (k+1)).
+    h = (1 - s**2) * np.polynomial.legendre.legval(s, slope) / (degree * (degree + 1.0))
+    exact = 0.5 * 0.5**2 * float((half * weights * np.abs(h)).sum())
+    for law in laws:
+        assert law.distance(uniform_law()) == pytest.approx(exact, rel=1e-8)
+
+
+def test_distance_of_a_wave_on_panels():
+    # Thirty panels of degree 10: H has 300 zeros, more than the quantiles it is compared at.
+    row = np.zeros(11)
+    row[[0, 10]] = 1.0, 0.5
+    waves = RewardLaw(parts=(PiecewiseDensity(np.linspace(0, 1, 31), np.tile(row, (30, 1))),))
+    single = RewardLaw(parts=(PiecewiseDensity([0.0, 1.0], [row]),))
+    exact = single.distance(uniform_law()) / 30
+    assert waves.distance(uniform_law()) == pytest.approx(exact, rel=1e-8)
+
+
+def test_distance_sees_a_turn_between_two_points():
+    # H = F - G touches both signs within (0.2, 0.7), no breakpoint and no quantile near.
+    points = np.array([0.0, 0.2, 0.7, 1.0])
+    first = RewardLaw(parts=(JacobiDensity(0.0, [1.0, 0.0, 0.0, 0.3]),))
+    pair = distances._Pair(first, uniform_law())
+    turns = distances._turning_points(pair, points)
+    # P_3 = 0 at s = 0 and s^2 = 3/5.
+    assert turns == pytest.approx(0.5 + 0.5 * np.sqrt(0.6) * np.array([-1, 0, 1]), abs=1e-8)
+
+
+def test_distance_of_two_forms_of_one_law():
+    beta, jacobi = beta_law(0.3), JacobiDensity(-0.7, [1.0])
+    other = RewardLaw(parts=(JacobiDensity(-0.7, [1.0 / jacobi.mass]),))
+    assert beta.distance(other) < 5e-14
+    assert uniform_law().distance(RewardLaw(parts=(ExponentialSumDensity(1.0, [], []),))) < 5e-15
+
+
+@given(first=random_laws(), second=random_laws(), third=random_laws())
+@settings(max_examples=25, deadline=None)
+def test_distance_is_a_metric(first, second, third):
+    ab, bc, ac = first.distance(second), second.distance(third), first.distance(third)
+    assert first.distance(first) == 0.0
+    assert ab == pytest.approx(second.distance(first), abs=1e-13)
+    assert ac <= ab + bc + 1e-12
+    # The means are 1-Lipschitz functions of the law.
+    assert ab >= abs(first.mean() - second.mean()) - 1e-12
+
+
+@given(first=random_laws(), second=random_laws(), scale=st.floats(0.01, 100), low=st.floats(-9, 9))
+@settings(max_examples=25, deadline=None)
+def test_distance_scales_under_maps(first, second, scale, low):
+    moved = first.mapped(low, scale).distance(second.mapped(low, scale))
+    assert moved == pytest.approx(scale * first.distance(second), abs=1e-11 * scale + 1e-13)
+
+
+@given(law=random_laws(), low=st.floats(-3, 3), scale=st.floats(0.1, 10))
+@settings(max_examples=25, deadline=None)
+def test_maps_compose(law, low, scale):
+    back = law.mapped(low, scale).mapped(-low / scale, 1 / scale)
+    assume(len(back.atoms) == len(law.atoms))
+    assert law.distance(back) < 1e-13 * (1 + abs(low) / scale) * 10
+
+
+def test_distance_wants_a_law():
+    with pytest.raises(TypeError, match="empirical_law"):
+        uniform_law().distance(SAMPLE)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, collapse_theory.laws\n"
+        "bad = [m for m in ('scipy.stats', 'scipy.integrate', 'scipy.optimize', "
+        "'scipy.interpolate') if m in sys.modules]\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,370 @@
+"""Utilities: derivatives against mpmath, one canonical form, round trips, checks of functions."""
+
+import copy
+import json
+import math
+import pickle
+
+import cvxpy as cp
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from collapse_theory.errors import InvalidUtility, NoConicForm, NotConcave, NotIncreasing
+from collapse_theory.utilities import (
+    Exponential,
+    Expression,
+    Hinge,
+    LabelSmoothing,
+    Linear,
+    Log,
+    LogSigmoid,
+    NegativePower,
+    Power,
+    Quadratic,
+    Sine,
+    Squared,
+    Utility,
+    require_increasing,
+    trees,
+    utility,
+)
+from collapse_theory.utilities.parser import parse
+
+RECOGNISED = [
+    ("log(x+0.1)", Log().shifted(0.1)), ("logsigmoid(4*x)", LogSigmoid(4)),
+    ("x**0.5", Power(0.5)), ("sqrt(x)", Power(0.5)), ("-1/x", NegativePower(1)),
+    ("-1/(x+0.1)", NegativePower(1).shifted(0.1)), ("1 - exp(-3*x)", Exponential(3)),
+    ("-expm1(-3*x)", Exponential(3)), ("-exp(-3*x)", Exponential(3) + -1.0),
+    ("min(x, 0.5)", Hinge(0.5)), ("min(0.5, x)", Hinge(0.5)), ("min(2*x, 1)", 2 * Hinge(0.5)),
+    ("x - 0.3*x**2", Quadratic(0.3)), ("x*(1 - x)", Quadratic(1)), ("sin(1.2*x)", Sine(1.2)),
+    ("0.9*logsigmoid(x)+0.1*logsigmoid(-x)", LabelSmoothing(0.1)), ("-(x-1)**2", Squared(1)),
+    ("logsigmoid(-2*x)", LabelSmoothing(1.0, 2.0)), ("-x**2", Squared(0)), ("x", Linear()),
+    ("logsigmoid(4*(x + 0.1))", LogSigmoid(4).shifted(0.1)),
+    ("logsigmoid(x - 0.25)", LogSigmoid().shifted(-0.25)),
+    ("-2/(x + 1) + 3", 2 * NegativePower(1).shifted(1) + 3),
+    ("x/(x + 1)", NegativePower(1).shifted(1) + 1), ("-1/x**0.5", NegativePower(0.5)),
+    ("log(4*x)", Log() + math.log(4)), ("sqrt(4*x)", 2 * Power(0.5)),
+    ("3*(x + log(x))/4", 0.75 * (Linear() + Log())),
+    ("log(x)/3", Log() * (1 / 3)), ("-x*x", Squared(0)), ("x**0.3 + log(x)", Log() + Power(0.3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "expected"), RECOGNISED, ids=[s for s, _ in RECOGNISED])
+def test_text_is_recognised(source, expected):
+    assert utility(source) == expected
+
+
+def test_a_utility_is_returned_unchanged():
+    u = Log()
+    assert utility(u) is u
+
+
+MP = {
+    "log": mp.log, "log1p": lambda z: mp.log(1 + z), "sqrt": mp.sqrt, "exp": mp.exp,
+    "expm1": mp.expm1, "atan": mp.atan, "tanh": mp.tanh, "erf": mp.erf, "sin": mp.sin,
+    "cos": mp.cos, "min": min, "pi": mp.mpf(math.pi), "e": mp.mpf(math.e),
+    "sigmoid": lambda z: 1 / (1 + mp.exp(-z)), "logsigmoid": lambda z: -mp.log(1 + mp.exp(-z)),
+}  # fmt: skip
+
+
+def exact(tree, x):
+    """The tree at x in mpmath: an evaluation that shares no code with the package's."""
+    kind = tree[0]
+    if kind == "x":
+        return x
+    if kind == "num":
+        return mp.mpf(tree[1])
+    if kind == "call":
+        return MP[tree[1]](exact(tree[2], x))
+    parts = [exact(t, x) for t in tree[1:]]
+    return {
+        "neg": lambda: -parts[0], "add": lambda: mp.fsum(parts), "mul": lambda: mp.fprod(parts),
+        "div": lambda: parts[0] / parts[1], "pow": lambda: parts[0] ** parts[1],
+        "min": lambda: min(parts),
+    }[kind]()  # fmt: skip
+
+
+FAMILIES = [
+    Linear(), Power(0.3), Log(), NegativePower(0.5), NegativePower(3), LogSigmoid(4),
+    LogSigmoid(50), Exponential(3), Exponential(40), Quadratic(0.3), Squared(1), Squared(-0.5),
+    Sine(1.2), Sine(3.1), Hinge(0.51), LabelSmoothing(0.1), LabelSmoothing(0.3, 7),
+    LabelSmoothing(1.0, 2.0),
+    Log().shifted(0.1), NegativePower(1).shifted(0.1), Power(0.5).shifted(0.01),
+    Sine(1).shifted(0.2),
+    LogSigmoid(4).shifted(-0.3), LabelSmoothing(0.2, 3).shifted(0.5), Exponential(2).shifted(0.4),
+    Quadratic(0.2).shifted(0.3), 2 * Log() + 0.3 * Power(0.7) + Linear() + -1,
+]  # fmt: skip
+EXPRESSIONS = [
+    "tanh(5*x)", "atan(5*x)", "erf(3*x)", "log(log(x+2))", "sqrt(log(1+x))", "x*exp(-x)", "cos(x)",
+    "sigmoid(3*x)", "log(x)*exp(-x)", "-x*log(x)", "sqrt(x)*exp(-x)", "-x**-2*exp(-x)", "-x**x",
+    "sqrt(1-exp(-x))", "-1/log(2+x)**2 + log(x+3)", "-2**x",
+    "(x+x**2)**0.3", "-exp(x) + log(x+0.1)",
+    "min(log(x+0.1), x-1)", "-x**3*exp(2*x)", "log1p(1e-20*x)", "expm1(-2*x)/(x+3) + 9*log(x+1)",
+    "-logsigmoid(-x)*logsigmoid(x)*0.01 + log(x+1)", "-sin(x)*x*0.1 + log(x+1)", "-x**2.5",
+    "log1p(tanh(x))", "-expm1(-x)*exp(-x/3)", "sqrt(x)*sqrt(x) + log(x+1)", "atan(sqrt(x))",
+]  # fmt: skip
+GAPS = [1e-150, 1e-30, 1e-12, 1e-5, 0.013, 0.2, 0.5, 0.77, 1.0]
+
+
+@pytest.mark.parametrize("u", FAMILIES + [utility(t) for t in EXPRESSIONS], ids=str)
+def test_derivatives_against_mpmath(u):
+    tree = parse(str(u))
+    for x in GAPS:
+        with mp.workdps(1000):
+            y, t = mp.mpf(x), mp.mpf(10) ** -150
+            h = y * t
+            low, mid, high = exact(tree, y - h), exact(tree, y), exact(tree, y + h)
+            first, second = (high - low) / (2 * h), (high - 2 * mid + low) / h**2
+            size = abs(mid) + abs(y * first)
+            bend = abs(second) + abs(first) / y
+            expected = [float(v) for v in (mid, first, second)]
+            # log(x + 1) is rounded at 1: the value to 1e-16 absolutely, the slope to 1e-16 U/x.
+            scales = [float(size) + 1e-3, float(abs(first) + abs(mid) / y), float(bend)]
+        for function, want, scale in zip((u, u.d1, u.d2), expected, scales, strict=True):
+            got = float(function(x))
+            if math.isfinite(want):
+                assert abs(got - want) <= 3e-13 * scale + 1e-300, (x, function, got, want)
+            else:
+                assert got == want
+
+
+def test_sigmoids_do_not_overflow():
+    x = np.array([1e-300, 1.0, 1e300])
+    for name in ("logsigmoid", "sigmoid", "tanh", "atan", "erf"):
+        for sign in ("", "-"):
+            with np.errstate(over="raise", invalid="raise"):
+                values = trees.jet(parse(f"{name}({sign}x)"), x)
+            assert np.isfinite(values).all()
+
+
+def test_behaviour_at_zero():
+    table = {
+        "sqrt(x)*exp(-x)": (0.5, math.inf),
+        "log(x)*exp(-x)": (0.0, math.inf),
+        "-x**-2*exp(-x)": (-2.0, math.inf),
+        "tanh(5*x)": (1.0, 5.0),
+        "-x*log(x)": (1.0, math.inf),
+        "sqrt(log(1+x))": (0.5, math.inf),
+        "(x+x**2)**0.3": (0.3, math.inf),
+        "sqrt(x)*sqrt(x) + log(x+1)": (1.0, 2.0),
+        "sqrt(x) + tanh(x)": (0.5, math.inf),
+    }
+    for source, (exponent, slope) in table.items():
+        u = utility(source)
+        assert u.exponent == pytest.approx(exponent, abs=1e-6)
+        assert u.slope_at_zero == pytest.approx(slope)
+    assert float(utility("-x*log(x)")(0.0)) == pytest.approx(0.0, abs=1e-290)
+
+
+def test_kinks_and_strictness():
+    u = utility("min(log(x+0.1), x-1)")
+    inside = [k for k in u.kinks if k < 1]
+    assert len(inside) == 1
+    assert math.log(inside[0] + 0.1) == pytest.approx(inside[0] - 1, abs=1e-14)
+    assert not u.strictly_concave
+    assert utility("tanh(400*x)").strictly_concave
+    assert utility("min(sqrt(x)*exp(-x), tanh(x))").strictly_concave
+    assert not utility("min(tanh(x), 0.3)").strictly_concave
+    assert utility("min(x, 2*x - 0.2, 0.7)").kinks == pytest.approx((0.2, 0.7))
+
+
+# -- canonical sums and round trips --------------------------------------------------------
+
+ROUND = st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0])
+NUMBERS = st.one_of(st.floats(0.01, 50), st.floats(1e-6, 1e6), ROUND)
+SMALL = st.one_of(st.floats(0.01, 2.0), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
+FRACTIONS = st.floats(0.01, 0.99)
+FAMILY = st.one_of(
+    st.just(Linear()), st.just(Log()), FRACTIONS.map(Power), SMALL.map(NegativePower),
+    NUMBERS.map(LogSigmoid), NUMBERS.map(Exponential), NUMBERS.map(Quadratic), SMALL.map(Squared),
+    st.floats(-2, 2).map(Squared), st.floats(0.1, 1.5).map(Sine), SMALL.map(Hinge),
+    st.builds(LabelSmoothing, st.one_of(FRACTIONS, st.floats(1e-12, 1.0), st.just(1.0)), NUMBERS),
+    st.sampled_from(EXPRESSIONS).map(utility),
+)  # fmt: skip
+
+
+def _changed(inner):
+    return st.one_of(
+        st.builds(lambda u, v: (u, "+", v), inner, inner),
+        st.builds(lambda u, c: (u, "*", c), inner, NUMBERS),
+        st.builds(lambda u, b: (u, "scaled", b), inner, st.floats(0.05, 1.0)),
+        st.builds(lambda u, e: (u, "shifted", e), inner, st.floats(0.001, 0.4)),
+        st.builds(lambda u, d: (u, "const", d), inner, st.floats(-5, 5)),
+    )
+
+
+def made(plan):
+    if isinstance(plan, Utility):
+        return plan
+    left, how, right = plan
+    u = made(left)
+    if how == "+":
+        return u + made(right)
+    if how in ("*", "const"):
+        return u * right if how == "*" else u + right
+    return getattr(u, how)(right)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.recursive(FAMILY, _changed, max_leaves=5))
+def test_text_reads_back_as_the_same_utility(plan):
+    try:
+        u = made(plan)
+    except InvalidUtility:
+        assume(False)
+    assert utility(str(u)) == u, str(u)
+    assert hash(utility(str(u))) == hash(u)
+    assert Utility.from_dict(json.loads(json.dumps(u.to_dict()))) == u
+    assert pickle.loads(pickle.dumps(u)) == u == copy.deepcopy(u) == copy.copy(u)
+
+
+@settings(max_examples=200, deadline=None)
+@given(FAMILY, FAMILY, FAMILY)
+def test_sums_do_not_depend_on_the_order(u, v, w):
+    assert u + v == v + u
+    assert (2 * u) + (2 * v) == 2 * (u + v)
+    assert (2 * u) + (3 * u) == 5 * u or isinstance(u, Expression)
+    x = np.array([0.01, 0.3, 0.9])
+    np.testing.assert_allclose((u + v + w)(x), u(x) + v(x) + w(x), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(FAMILY, st.floats(0.1, 1.0), st.floats(0.01, 0.4))
+def test_scaling_and_shifting_mean_what_they_say(u, b, e):
+    x = np.array([0.02, 0.3, 0.55])
+    for changed, at in ((u.scaled(b), b * x), (_or_none(u, e), x + e)):
+        if changed is not None:
+            scale = 1 + np.abs(u(at))
+            assert np.all(np.abs(changed(x) - u(at)) <= 1e-7 * scale)
+
+
+def _or_none(u, e):
+    try:
+        return u.shifted(e)
+    except InvalidUtility:
+        return None  # a hinge below the shift is constant; a sine may turn convex
+
+
+def test_convex_parts_are_gathered_and_come_apart_again():
+    u = utility("log(x+0.1) + 0.01*x**2")
+    assert isinstance(u, Expression)
+    assert u + 0.01 * Squared(0.0) == Log().shifted(0.1)
+    assert utility("3*x - 0.1*log(x + 1) + 0.2*log(x + 1) - 3*x") == 0.1 * Log().shifted(1)
+
+
+def test_a_text_printed_longer_than_it_was_written_is_still_a_saved_utility():
+    u = utility("+".join(["9*log(x+.1)", *(f"x**.{k}*.{k}" for k in range(10, 90))]))
+    assert Utility.from_dict(u.to_dict()) == u
+
+
+def test_a_long_sum_is_saved_and_read_back():
+    u = sum((Hinge(10 ** (-6 + k / 40)) * (k + 0.1) for k in range(240)), Linear())
+    assert Utility.from_dict(u.to_dict()) == u
+
+
+# -- one's own functions -------------------------------------------------------------------
+
+GOOD = {
+    "log": (np.log, lambda x: 1 / x, lambda x: -1 / x**2),
+    "-x**-3": (lambda x: -(x**-3.0), lambda x: 3 * x**-4.0, lambda x: -12 * x**-5.0),
+    "steep": (LogSigmoid(100).value, LogSigmoid(100).slope, LogSigmoid(100).curvature),
+    "exp": (
+        lambda x: 1 - np.exp(-100 * x),
+        lambda x: 100 * np.exp(-100 * x),
+        lambda x: -1e4 * np.exp(-100 * x),
+    ),
+    "linear": (lambda x: x, np.ones_like, np.zeros_like),
+    "sqrt": (np.sqrt, lambda x: 0.5 / np.sqrt(x), lambda x: -0.25 * x**-1.5),
+    "offset": (
+        lambda x: np.log(x + 0.1) + 1e6,
+        lambda x: 1 / (x + 0.1),
+        lambda x: -1 / (x + 0.1) ** 2,
+    ),
+    "hinge": (Hinge(0.5).value, Hinge(0.5).slope, Hinge(0.5).curvature),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_right_functions_are_taken(name):
+    u = Utility.from_functions(*GOOD[name], name=name)
+    assert str(u) == name
+    assert str(2 * u) == f"2*{name}(x)" or not name.isidentifier()
+    x = np.array([0.1, 0.4])
+    np.testing.assert_allclose((2 * u.scaled(0.5).shifted(0.2) + Log())(x),
+                               2 * u((x + 0.2) * 0.5) + np.log(x))  # fmt: skip
+    assert u + Log() == Log() + u
+    assert u + u == 2 * u
+    with pytest.raises(InvalidUtility, match="can't be written"):
+        u.to_dict()
+    with pytest.raises(InvalidUtility, match="can't be written"):
+        (u + Log()).to_dict()
+
+
+@pytest.mark.parametrize("name", [n for n in GOOD if n != "hinge"])
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+def test_wrong_derivatives_are_caught(name, factor):
+    value, d1, d2 = GOOD[name]
+    with pytest.raises(InvalidUtility, match="d1"):
+        Utility.from_functions(value, lambda x: factor * d1(x), lambda x: factor * d2(x))
+    if name != "linear":
+        with pytest.raises(InvalidUtility, match="d2"):
+            Utility.from_functions(value, d1, lambda x: factor * d2(x))
+
+
+def test_unusable_functions_are_refused():
+    log, d1, d2 = GOOD["log"]
+    for bad in [(math.log, d1, d2), (log, lambda x: 1.0, d2), (log, d1, None), (log, d1, np.sum),
+                (lambda x: x + 1j, d1, d2), (lambda x: x * np.nan, d1, d2)]:  # fmt: skip
+        with pytest.raises(InvalidUtility):
+            Utility.from_functions(*bad)
+    with pytest.raises(NotConcave):
+        Utility.from_functions(lambda x: x**2, lambda x: 2 * x, lambda x: 2 + 0 * x)
+    with pytest.raises(InvalidUtility):
+        Utility.from_functions(*GOOD["log"]).shifted(-0.2)
+
+
+# -- conic forms, other backends -----------------------------------------------------------
+
+CONIC = ["log(x+0.1)", "sqrt(x)", "-1/(x+0.1)", "1 - exp(-3*x)", "min(x, 0.5)", "x - 0.3*x**2",
+         "logsigmoid(4*x)", "0.9*logsigmoid(x) + 0.1*logsigmoid(-x)", "log(log(x+2))", "-exp(x)",
+         "sqrt(log(1+x))", "-1/log(x+2)", "min(log(x+0.1), x-1)", "-x**3", "-2**x", "log1p(1e-9*x)",
+         "-expm1(-x)/3 - x**2.5", "-x**-2 + x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", CONIC)
+def test_conic_forms_have_the_value(source):
+    u, reference = utility(source), np.array([0.2, 0.9])
+    ratio = cp.Variable(2, nonneg=True)
+    form = u.conic(cp, ratio, reference)
+    assert form.is_concave()
+    ratio.value = np.array([1.3, 0.8])
+    np.testing.assert_allclose(form.value, u(reference * ratio.value), rtol=1e-10)
+
+
+CONELESS = ["tanh(x)", "atan(x)", "erf(x)", "cos(x)", "sigmoid(x)", "x*exp(-x)", "-x**x"]
+
+
+@pytest.mark.parametrize("source", CONELESS)
+def test_no_conic_form_names_the_remedy(source):
+    with pytest.raises(NoConicForm, match='method="newton"'):
+        utility(source).conic(cp, cp.Variable(2), np.array([0.2, 0.9]))
+
+
+@pytest.mark.parametrize("source", [*EXPRESSIONS, *(str(u) for u in FAMILIES)])
+def test_torch_values(source):
+    torch = pytest.importorskip("torch")
+    u = utility(source)
+    x = torch.tensor([0.1, 0.45, 0.9], dtype=torch.float64, requires_grad=True)
+    found = u.value(x, torch)
+    np.testing.assert_allclose(found.detach().numpy(), u(x.detach().numpy()), rtol=1e-12)
+    found.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), u.d1(x.detach().numpy()), rtol=1e-9, atol=1e-12)
+
+
+def test_falling_utilities_parse_and_are_refused_where_they_must_increase():
+    for source in ("-x", "cos(x)", "-exp(x)"):
+        with pytest.raises(NotIncreasing):
+            require_increasing(utility(source), 1.0)
