@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import jn_zeros
 
 from collapse_theory.exact.limit import RTOL, quadratic_coefficients
 from collapse_theory.exact.registry import PAPER, ExactGaps, FiniteForm, finite_form, only_term
+from collapse_theory.lazy import special
 from collapse_theory.utilities import Exponential, Hinge, Linear, Log, Utility
 
 __all__ = ["FINITE_FORMS"]
@@ -54,7 +54,7 @@ def log(utility: Utility, n: int) -> ExactGaps | None:
         return None
     m, inner = n - 1, (n - 2) // 2
     # In the angle, the zeros are near those of the Bessel function J_1 over n - 1/2.
-    t = 2 * np.sin(jn_zeros(1, inner) / (2 * (n - 0.5))) ** 2 if inner else np.empty(0)
+    t = 2 * np.sin(special.jn_zeros(1, inner) / (2 * (n - 0.5))) ** 2 if inner else np.empty(0)
     for _ in range(4):
         value, difference = np.ones_like(t), -t  # P_k and P_{k+1} - P_k at k = 0
         for k in range(1, m):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import beta as beta_function
 
 from collapse_theory.exact.registry import PAPER, LimitForm, limit_form, only_term
 from collapse_theory.laws import (
@@ -20,6 +19,7 @@ from collapse_theory.laws import (
     discrete_law,
     uniform_law,
 )
+from collapse_theory.lazy import special
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -55,7 +55,7 @@ def power(utility: Utility) -> RewardLaw | None:
         return None
     weight, g = found[0], found[1].g
     a = (1 - g) / 2
-    energy = beta_function(a + g, a) / beta_function(a, a)
+    energy = special.beta(a + g, a) / special.beta(a, a)
     return beta_law(a, objective=utility.constant + weight * energy)
 
 
@@ -80,7 +80,7 @@ def negative_power(utility: Utility) -> RewardLaw | None:
     if g >= 1:
         return uniform_law(objective=-np.inf, gap=np.nan, relative_gap=np.nan)
     a = (1 + g) / 2
-    energy = -beta_function(a - g, a) / beta_function(a, a)
+    energy = -special.beta(a - g, a) / special.beta(a, a)
     return beta_law(a, objective=utility.constant + weight * energy)
 
 

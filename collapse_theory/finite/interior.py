@@ -19,6 +19,8 @@ def interior(half: Half, e: np.ndarray, budget: Budget) -> tuple[np.ndarray, np.
     h = len(e)
     gradient, hessian = half.derivatives(e)
     unit = 2.0 * float(gradient @ e)
+    if unit == 0.0:
+        return e, np.zeros(h)  # U' underflows at all gaps: nothing to gain in float64
     lam = float(gradient.max()) / unit + 1e-2
     z = lam - gradient / unit
     for _ in budget.rounds(80):

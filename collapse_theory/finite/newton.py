@@ -16,16 +16,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, OutOfRange
+from collapse_theory.errors import OutOfRange
 from collapse_theory.finite.half import Half
 from collapse_theory.finite.interior import follow_path, interior
+from collapse_theory.finite.smoothing import WIDTHS, Smoothed
 from collapse_theory.finite.start import start
 from collapse_theory.finite.steps import Budget, constrained
-from collapse_theory.utilities.base import Utility
+from collapse_theory.programs import is_unique, pair_gaps
+from collapse_theory.utilities import Utility
 
 __all__ = ["Answer", "newton"]
 
 MAX_ITERATIONS = 2000
+RATIO = WIDTHS[0] / WIDTHS[1]
 TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
 
 
@@ -44,41 +47,73 @@ def newton(utility: Utility, n: int, max_iterations: int | None = None) -> Answe
 
     Raises
     ------
-    CollapseError
-        For a utility with kinks, or one that is nowhere strictly concave.
     OutOfRange
         Where gaps would leave the range of float64.
     """
-    if utility.kinks or not utility.strictly_concave:
-        raise CollapseError(
-            f'method="newton" needs a differentiable, strictly concave utility, got {utility}; use '
-            'method="auto" or "conic"'
-        )
     budget = Budget(MAX_ITERATIONS if max_iterations is None else max_iterations)
-    if n == 2:
-        return Answer(np.ones(1), 0, True)
+    equal = np.full(n - 1, 1.0 / (n - 1))
+    if n <= 3:
+        return Answer(equal, 0, True, utility.strictly_concave or n == 2)
     with np.errstate(all="ignore"):
-        if np.isinf(utility.slope_at_zero):
-            return _without_ties(utility, n, budget)
-        return _with_ties(utility, n, budget)
+        if not np.any(utility.slope(equal)):
+            # U' underflows: for tails as steep as that the smallest gap is all that counts.
+            return Answer(equal, 0, True)
+        if any(kink < 1 for kink in utility.kinks):
+            gaps, converged = _through_kinks(utility, n, budget)
+        else:
+            gaps, converged = _smooth(utility, n, budget)
+        flat = not utility.strictly_concave
+        if flat and not np.any(utility.curvature(pair_gaps(gaps))):
+            return Answer(gaps, budget.used, converged, is_unique(utility, gaps))
+    return Answer(gaps, budget.used, converged, not flat)
 
 
-def _without_ties(utility: Utility, n: int, budget: Budget) -> Answer:
+def _smooth(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
+    find = _without_ties if np.isinf(utility.slope_at_zero) else _with_ties
+    return find(utility, n, budget)
+
+
+def _through_kinks(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
+    """Follow the optimum as the kinks sharpen, each time from where the last two point to."""
+    gaps, converged = _smooth(Smoothed(utility, WIDTHS[0]), n, budget)
+    before, last = gaps, WIDTHS[0]
+    for width in WIDTHS[1:]:
+        if not converged:
+            break
+        ahead = gaps + (before - gaps) * (last - width) / (last * (1 - RATIO))
+        guess = np.where((gaps > 0) & (ahead > 0), ahead, gaps)[: n // 2]
+        if n % 2 == 0:
+            guess[-1] /= 2
+        z = np.where(guess > 0, 0.0, 1.0)
+        sharper, settled = _polish(Smoothed(utility, width), n, guess, z, budget)
+        if not settled:
+            sharper, settled = _smooth(Smoothed(utility, width), n, budget)
+        if not settled:
+            break
+        before, gaps, last = gaps, sharper, width
+    return gaps, converged
+
+
+def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
     half = Half(utility, n)
     e, converged = _log_newton(half, start(utility, n, tiny=True), budget, 40)
-    if not converged and not budget.spent:
-        # The local exponent misled the start: find the neighbourhood by the barrier.
-        e, _ = interior(half, start(utility, n), budget)
-        e, converged = _log_newton(half, e, budget, 60)
+    # Where the local exponent misled the start, the neighbourhood is found by a barrier.
+    for find in (
+        lambda: interior(half, start(utility, n), budget),
+        lambda: follow_path(half, budget),
+    ):
+        if converged or budget.spent:
+            break
+        e, converged = _log_newton(half, find()[0], budget, 60)
     if e.min() < TINY:
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {TINY:g}, outside float64; use "
             "fewer completions or a less steep utility (its limit law is not affected)"
         )
-    return Answer(half.gaps(e), budget.used, converged)
+    return half.gaps(e), converged
 
 
-def _with_ties(utility: Utility, n: int, budget: Budget) -> Answer:
+def _with_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
     half = Half(utility, n)
     e, z = interior(half, start(utility, n), budget)
     gaps, converged = _polish(utility, n, e, z, budget)
@@ -89,8 +124,8 @@ def _with_ties(utility: Utility, n: int, budget: Budget) -> Answer:
     if not converged and not budget.spent:
         # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
         e, converged = _log_newton(half, np.full(n // 2, 0.5 / (n // 2)), budget, 60)
-        gaps = half.gaps(e)
-    return Answer(gaps, budget.used, converged)
+        gaps = half.gaps(e) if converged else gaps
+    return gaps, converged
 
 
 def _polish(

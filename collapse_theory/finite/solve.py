@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from collapse_theory.errors import CollapseError
+from collapse_theory.errors import CollapseError, NoConicForm
 from collapse_theory.exact import exact_gaps
 from collapse_theory.finite.conic import conic
 from collapse_theory.finite.newton import Answer, newton
@@ -41,12 +41,13 @@ def solve(
     domain : Box, optional
         Where rewards may lie; [0, 1] unless given.
     method : {"auto", "newton", "conic"}
-        "newton" is this package's own and the most accurate, for differentiable strictly concave
-        utilities; "conic" is the reference, through CVXPY. "auto" takes newton where it applies,
-        else the closed form where it is the only optimum, else the conic program.
+        "newton" is this package's own and the most accurate (kinks are smoothed less and less);
+        "conic" is the reference, through CVXPY. "auto" takes newton; for piecewise linear
+        utilities, which may have several optima, the closed form or the conic program, which picks
+        the limit of strictly concave optima: the least sum of squares of all pairs' gaps.
     tol : float, optional
-        The relative gap up to which the answer is called optimal; unless given 1e-9, and 1e-6 for
-        "conic". The methods go on until rounding stops them, whatever `tol` is.
+        The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
+        "conic" and for utilities with kinks. The methods go on until rounding stops them.
     max_iterations : int, optional
         After which the method stops with what it has (status "max_iterations").
 
@@ -76,10 +77,11 @@ def solve(
     u, n, domain = utility(u), count(n), domain or Box()
     unit = unit_utility(u, domain)
     _check_options(method, tol, max_iterations)
-    smooth = unit.strictly_concave and not unit.kinks
-    if method == "auto" and not smooth:
+    if method != "auto":
+        return _solved(u, domain, METHODS[method](unit, n, max_iterations), method, tol)
+    if not unit.strictly_concave:
         exact = exact_gaps(unit, n)
-        if exact is not None and (exact[0].unique or not unit.kinks):
+        if exact is not None and (exact[0].unique or not _kinked(unit)):
             return in_box(
                 u,
                 domain,
@@ -89,13 +91,36 @@ def solve(
                 reference=exact[1],
                 tol=tol,
             )
-    chosen = method if method != "auto" else "newton" if smooth else "conic"
-    answer = METHODS[chosen](unit, n, max_iterations)
+    found = []
+    for name in _order(unit):
+        try:
+            answer = METHODS[name](unit, n, max_iterations)
+        except NoConicForm:
+            continue
+        found.append(_solved(u, domain, answer, name, tol))
+        if found[-1].status == "optimal":
+            break
+    return min(found, key=lambda solution: solution.relative_gap)
+
+
+def _kinked(unit: Utility) -> bool:
+    return any(kink < 1 for kink in unit.kinks)
+
+
+def _order(unit: Utility) -> tuple[str, ...]:
+    """Return the methods to try, best first."""
+    if not _kinked(unit):
+        return ("newton",)
+    # Of several optima, the conic program picks the one that is stated.
+    return ("newton", "conic") if unit.strictly_concave else ("conic", "newton")
+
+
+def _solved(u: Utility, domain: Box, answer: Answer, method: str, tol: float | None) -> Solution:
     return in_box(
         u,
         domain,
         answer.gaps,
-        method=chosen,
+        method=method,
         iterations=answer.iterations,
         unique=answer.unique,
         tol=tol,

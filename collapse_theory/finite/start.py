@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import betaincinv
 
+from collapse_theory.lazy import special
 from collapse_theory.utilities import Utility
 
 __all__ = ["start"]
@@ -17,7 +17,7 @@ def start(utility: Utility, n: int, tiny: bool = False) -> np.ndarray:
     p = utility.exponent if tiny else float((1 + x * second / first)[0])
     a = min(max((1 - p) / 2, 1e-3), 1.0) if np.isfinite(p) else 1.0
     h = n // 2
-    places = betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)
+    places = special.betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)
     e = np.diff(np.append(places, 0.5))
     if n % 2 == 0:
         e[-1] = max(e[-1], 0.25 / n * e.max())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from collapse_theory.lazy import linalg
 
 __all__ = ["Budget", "constrained", "room", "solver"]
 
@@ -40,13 +41,13 @@ def solver(hessian: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     if not np.all(np.isfinite(scaled)):
         return None
     try:
-        factor = cho_factor(scaled, lower=True, check_finite=False)
-    except LinAlgError:
+        factor = linalg.cho_factor(scaled, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
         return None
 
     def solve(right: np.ndarray) -> np.ndarray:
         weights = scale if right.ndim == 1 else scale[:, None]
-        return weights * cho_solve(factor, weights * right, check_finite=False)
+        return weights * linalg.cho_solve(factor, weights * right, check_finite=False)
 
     return solve
 

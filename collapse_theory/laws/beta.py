@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import special
 
 from collapse_theory.laws.checks import check_map, positive
 from collapse_theory.laws.density import Density
+from collapse_theory.lazy import special
 
 __all__ = ["BetaDensity"]
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from scipy import special
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.checks import check_map, finite, finite_array
@@ -19,6 +18,7 @@ from collapse_theory.laws.recurrence import (
     times_coordinate,
     ultraspherical_sum,
 )
+from collapse_theory.lazy import special
 from collapse_theory.values import frozen_array
 
 __all__ = ["JacobiDensity"]

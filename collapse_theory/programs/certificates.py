@@ -67,5 +67,6 @@ def certify(utility: Utility, gaps: np.ndarray) -> Certificate:
     # Each G_k is a sum of n**2 / 4 positive terms: it carries about sqrt(n) units of rounding.
     rounding = (4 + math.sqrt(n)) * EPS * top
     gap = max(bound + extra / pairs, 0.0) + rounding
-    # No objective exceeds U(1), so the shortfall is a bound too.
-    return Certificate(objective, min(gap, shortfall) if shortfall >= 0 else gap, shortfall)
+    if utility.kinks and np.all(values >= utility.value(np.float64(1.0))):
+        gap = 0.0  # every pair has all that the utility gives
+    return Certificate(objective, gap, shortfall)

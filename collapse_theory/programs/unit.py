@@ -16,10 +16,9 @@ from collapse_theory.utilities import Utility, require_concave, require_increasi
 
 __all__ = ["count", "in_box", "unit_utility"]
 
-# The relative gap up to which an answer is called optimal, unless a tolerance is given: what the
-# method can be expected to reach.
-TOLERANCES = {"conic": 1e-6}
-TOLERANCE = 1e-9
+# The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
+# methods, and of conic solvers or where kinks are smoothed.
+TOLERANCE, LOOSE = 1e-9, 1e-6
 
 
 def count(n: Any) -> int:
@@ -64,8 +63,9 @@ def in_box(
     """Return the certified solution with these `gaps` in [0, 1], mapped to the box."""
     unit = utility if domain.width == 1 else utility.scaled(domain.width)
     certificate = certify(unit, gaps)
-    allowed = TOLERANCES.get(method, TOLERANCE) if tol is None else tol
-    optimal = certificate.relative_gap <= allowed
+    if tol is None:
+        tol = LOOSE if method == "conic" or unit.kinks else TOLERANCE
+    optimal = certificate.relative_gap <= tol
     status = "optimal" if optimal else "max_iterations" if stopped else "inaccurate"
     rewards = as_rewards(gaps)
     if domain != Box():

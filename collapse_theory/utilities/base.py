@@ -72,14 +72,23 @@ class Utility(Value):
         return self.slope(x), self.curvature(x)
 
     def shortfall(self, x: np.ndarray, top: float) -> np.ndarray:
-        """Return U(top) - U(x) for gaps up to `top`.
+        """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding.
 
         Families whose values run together near `top` (1 - exp(-300x)) give it without
-        cancellation. Concavity bounds it from below by U'(top) (top - x).
+        cancellation. For others, where the difference is rounding, it is bounded from below: as U'
+        falls, each step of a ladder from x to `top` gains at least U' at its end.
         """
-        at_top = np.asarray(float(top))
-        plain = self.value(at_top) - self.value(x)
-        return np.maximum(plain, self.slope(at_top) * (top - x))
+        x = np.asarray(x, dtype=np.float64)
+        at_top = np.float64(top)
+        high, low = self.value(at_top), self.value(x)
+        difference = np.asarray(high - low)
+        lost = difference < 1e-6 * (np.abs(high) + np.abs(low))
+        if np.any(lost):
+            gaps = x[lost]
+            steps = gaps + (top - gaps) * 2.0 ** -np.arange(40.0)[:, None]  # from top down to x
+            least = self.slope(steps) * np.diff(np.vstack([steps, gaps]), axis=0) * -1.0
+            difference[lost] = np.maximum(difference[lost], least.sum(axis=0))
+        return difference
 
     # -- what solvers ask ----------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from collapse_theory.utilities.families import log_sigmoid
+from collapse_theory.lazy import special
+from collapse_theory.utilities.family import log_sigmoid
 from collapse_theory.utilities.nodes import Tree, add, call, negate, rebuilt
 
 __all__ = ["accurate", "jet"]

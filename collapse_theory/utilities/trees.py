@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from collapse_theory.errors import NoConicForm
-from collapse_theory.utilities.families import log_sigmoid
+from collapse_theory.lazy import special
+from collapse_theory.utilities.family import log_sigmoid
 from collapse_theory.utilities.jets import accurate, jet
 from collapse_theory.utilities.nodes import Tree, children, text
 

@@ -1,0 +1,26 @@
+"""SciPy at first use: importing it takes longer than importing all the rest."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["linalg", "special"]
+
+
+class _Lazy:
+    """A module that is imported when something of it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(importlib.import_module(self._name), attribute)
+        setattr(self, attribute, value)  # found without __getattr__ from now on
+        return value
+
+
+if TYPE_CHECKING:
+    from scipy import linalg, special
+else:
+    linalg, special = _Lazy("scipy.linalg"), _Lazy("scipy.special")
