@@ -11,6 +11,7 @@ array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
 
 from __future__ import annotations
 
+from collapse_theory import figures
 from collapse_theory.errors import (
     CollapseError,
     InvalidUtility,
@@ -25,6 +26,7 @@ from collapse_theory.errors import (
 from collapse_theory.exact import closed_form
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
+from collapse_theory.limit import limit
 from collapse_theory.programs import Box, Solution
 from collapse_theory.utilities import (
     Exponential,
@@ -71,6 +73,8 @@ __all__ = [
     "Utility",
     "__version__",
     "closed_form",
+    "figures",
+    "limit",
     "solve",
     "utility",
 ]

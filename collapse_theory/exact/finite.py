@@ -25,7 +25,9 @@ def mirrored(half: np.ndarray, n: int) -> np.ndarray:
 def few(utility: Utility, n: int) -> ExactGaps | None:
     """(1, 0) for n = 2; (1, 1/2, 0) for n = 3 and U strictly concave."""
     if n == 2:
-        return ExactGaps(np.ones(1), unique=bool(utility.d1(1.0 - 1e-9) > 0))
+        # U' can underflow at a gap near 1 where U is strictly concave.
+        rises = utility.strictly_concave or utility.d1(1.0 - 1e-9) > 0
+        return ExactGaps(np.ones(1), unique=bool(rises))
     if n == 3 and utility.strictly_concave and not utility.kinks:
         return ExactGaps(np.full(2, 0.5))
     return None

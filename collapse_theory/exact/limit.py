@@ -136,7 +136,8 @@ def hinge(utility: Utility) -> RewardLaw | None:
     "mixture of exponentials",
     "V'' = 0 is a linear differential equation with constant coefficients: DESIGN 2.4",
     "1 - exp(-3*x)",
-    "2 - exp(-2*x) - exp(-10*x) + x",
+    "1 - exp(-9*x) + x",
+    "2 - exp(-x) - exp(-9*x)",
 )
 def exponential_mixture(utility: Utility) -> RewardLaw | None:
     """sum_k w_k (1-exp(-b_k x)) + w_0 x: two atoms, and a constant plus hyperbolic cosines.

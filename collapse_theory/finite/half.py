@@ -10,6 +10,7 @@ as are the gradient and the Hessian, whatever the size of the gaps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,12 +41,15 @@ class Half:
 
     def derivatives(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return gradient (h,) and negative Hessian (h, h) of half the sum over pairs."""
-        centre, x = self._pair_gaps(e)
+        masks = _masks(len(e))
+        centre, x = self._pair_gaps(e, masks)
         first, second = self.utility.derivatives(x)
-        upper = ~np.tri(len(e), dtype=bool)
-        first, second = first * self._weights, second * -self._weights
-        across_first, across = _split(first, upper), _split(second, upper)
-        side_first, side = np.where(upper, first, 0.0), np.where(upper, second, 0.0)
+        second = -second
+        if self.tied > 1:
+            weights = np.outer(self._counts, self._counts)
+            first, second = first * weights, second * weights
+        side_first, across_first = masks.split(first)
+        side, across = masks.split(second)
         to_middle, bend = across_first.sum(axis=1), across.sum(axis=1)
         if self.n % 2:
             # The completion in the middle, at distance C_i from each.
@@ -54,8 +58,8 @@ class Half:
             bend = bend - self._counts * c_second
         gradient = to_middle.cumsum()
         beyond = side_first[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0)
-        gradient[:-1] += np.diagonal(beyond, 1)
-        return gradient, self._hessian(side, across, bend)
+        gradient[:-1] += beyond.diagonal(1)
+        return gradient, _hessian(side, across, bend, masks)
 
     def force_on_tied(self, e: np.ndarray) -> float:
         """Return the sum of U' from one tied completion to all the others that are elsewhere."""
@@ -75,33 +79,42 @@ class Half:
         counts[0] = self.tied
         return counts
 
-    @property
-    def _weights(self) -> np.ndarray | float:
-        return np.outer(self._counts, self._counts) if self.tied > 1 else 1.0
-
-    def _pair_gaps(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _pair_gaps(self, e: np.ndarray, masks: _Masks) -> tuple[np.ndarray, np.ndarray]:
         """Return C and one matrix: above the diagonal t_j - t_i, else C_i + C_j."""
-        h = len(e)
-        centre = np.cumsum(e[::-1])[::-1]
-        side = np.triu(np.broadcast_to(np.concatenate([[0.0], e[:-1]]), (h, h)), 1)
-        lower = np.tri(h, dtype=bool)
-        return centre, np.where(lower, np.add.outer(centre, centre), side.cumsum(axis=1))
-
-    def _hessian(self, side: np.ndarray, across: np.ndarray, bend: np.ndarray) -> np.ndarray:
-        h = len(bend)
-        # Pairs on one side that straddle both k and l: i <= min(k, l), j > max(k, l).
-        beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1]
-        both = np.zeros((h, h))
-        both[:, :-1] = beyond[:, 1:].cumsum(axis=0)
-        both = np.triu(both)
-        both += np.triu(both, 1).T
-        # Pairs across the middle, once or twice in each gap.
-        both += across.cumsum(axis=0).cumsum(axis=1)
-        order = np.arange(h)
-        return both + bend.cumsum()[np.minimum.outer(order, order)]
+        centre = e[::-1].cumsum()[::-1]
+        steps = np.empty_like(e)
+        steps[0], steps[1:] = 0.0, e[:-1]
+        side = np.where(masks.upper, steps, 0.0).cumsum(axis=1)
+        return centre, np.where(masks.upper, side, centre[:, None] + centre)
 
 
-def _split(packed: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Return the full symmetric matrix of the pairs across the middle."""
-    lower = np.where(upper, 0.0, packed)
-    return lower + np.tril(lower, -1).T
+@dataclass(frozen=True)
+class _Masks:
+    upper: np.ndarray  # j > i
+    lower: np.ndarray  # j < i
+    least: np.ndarray  # min(i, j)
+
+    def split(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pairs on one side, and the full symmetric matrix of those across."""
+        below = np.where(self.lower, packed, 0.0)
+        across = np.where(self.upper, 0.0, packed) + below.T
+        return np.where(self.upper, packed, 0.0), across
+
+
+@lru_cache(maxsize=8)
+def _masks(h: int) -> _Masks:
+    order = np.arange(h)
+    rows = order[:, None]
+    return _Masks(order > rows, order < rows, np.minimum(order, rows))
+
+
+def _hessian(side: np.ndarray, across: np.ndarray, bend: np.ndarray, masks: _Masks) -> np.ndarray:
+    # Pairs on one side that straddle both k and l: i <= min(k, l), j > max(k, l).
+    beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1]
+    both = np.zeros_like(side)
+    beyond[:, 1:].cumsum(axis=0, out=both[:, :-1])
+    both = np.where(masks.lower, both.T, both)
+    # Pairs across the middle, once or twice in each gap.
+    both += across.cumsum(axis=0).cumsum(axis=1)
+    both += bend.cumsum()[masks.least]
+    return both

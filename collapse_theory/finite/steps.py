@@ -36,18 +36,18 @@ def solver(hessian: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     curvature of their own (in units of lambda, a matrix of ordinary size on (e_k) is 1).
     """
     matrix = hessian + 4.0
-    scale = 1.0 / np.sqrt(np.diagonal(matrix))
-    scaled = matrix * np.outer(scale, scale)
-    if not np.all(np.isfinite(scaled)):
+    scale = 1.0 / np.sqrt(matrix.diagonal())
+    scaled = matrix * scale * scale[:, None]
+    if not np.isfinite(scaled.sum()):
         return None
-    try:
-        factor = linalg.cho_factor(scaled, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
+    # LAPACK itself: for n = 8 scipy.linalg's wrappers take longer than the factorisation.
+    factor, failed = linalg.lapack.dpotrf(scaled, lower=1, overwrite_a=1)
+    if failed:
         return None
 
     def solve(right: np.ndarray) -> np.ndarray:
         weights = scale if right.ndim == 1 else scale[:, None]
-        return weights * linalg.cho_solve(factor, weights * right, check_finite=False)
+        return weights * linalg.lapack.dpotrs(factor, weights * right, lower=1)[0]
 
     return solve
 
@@ -67,5 +67,5 @@ def constrained(
 
 def room(value: np.ndarray, change: np.ndarray) -> float:
     """Return the largest step that keeps `value` nonnegative."""
-    falling = change < 0
-    return float(np.min(-value[falling] / change[falling])) if falling.any() else np.inf
+    steepest = float((change / value).min())
+    return -1.0 / steepest if steepest < 0 else np.inf

@@ -29,7 +29,7 @@ from collapse_theory.utilities.families import (
 __all__ = ["Shifted", "Sum", "assemble", "moved", "scaled", "shifted"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Shifted(Utility):
     """U(x) = F(x + by) for a family F: log(x + 0.1), or log-sigmoid with a margin."""
 
@@ -84,7 +84,7 @@ class Shifted(Utility):
         return self.base.text(f"x {sign} {number_text(abs(self.by))}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sum(Utility):
     """A weighted sum of utilities plus a constant, in canonical order; made by `assemble`."""
 

@@ -53,6 +53,9 @@ class Utility(Value):
     def __str__(self) -> str:
         """Return the utility as text that `collapse_theory.utility` reads back."""
 
+    def __repr__(self) -> str:
+        return f"utility({str(self)!r})"
+
     # -- evaluation ----------------------------------------------------------------------
 
     def __call__(self, x: ArrayLike) -> Any:

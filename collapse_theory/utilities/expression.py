@@ -79,7 +79,7 @@ def _assembled(tree: Tree) -> Utility:
     return assemble(combination(tree))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Expression(Utility):
     """A utility that is no sum of families, as a tree; made by `utility` and by sums.
 
