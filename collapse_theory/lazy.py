@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["linalg", "special"]
+__all__ = ["lapack", "special"]
 
 
 class _Lazy:
@@ -20,7 +20,9 @@ class _Lazy:
         return value
 
 
+lapack: Any = _Lazy("scipy.linalg.lapack")
+
 if TYPE_CHECKING:
-    from scipy import linalg, special
+    from scipy import special
 else:
-    linalg, special = _Lazy("scipy.linalg"), _Lazy("scipy.special")
+    special = _Lazy("scipy.special")

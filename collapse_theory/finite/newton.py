@@ -97,6 +97,7 @@ def _through_kinks(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray
 def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
     half = Half(utility, n)
     e, converged = _log_newton(half, start(utility, n, tiny=True), budget, 40)
+    vanished = e.min() < TINY
     # Where the local exponent misled the start, the neighbourhood is found by a barrier.
     for find in (
         lambda: interior(half, start(utility, n), budget),
@@ -105,7 +106,7 @@ def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray,
         if converged or budget.spent:
             break
         e, converged = _log_newton(half, find()[0], budget, 60)
-    if e.min() < TINY:
+    if not converged and (vanished or e.min() < TINY):
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {TINY:g}, outside float64; use "
             "fewer completions or a less steep utility (its limit law is not affected)"

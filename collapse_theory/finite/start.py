@@ -23,5 +23,5 @@ def start(utility: Utility, n: int, tiny: bool = False) -> np.ndarray:
         e[-1] = max(e[-1], 0.25 / n * e.max())
     if not tiny:
         e = e / 2 + 0.25 / h
-    e = np.maximum(e, 1e-300)
+    e = np.maximum(e, 1e-280)  # within float64, with room to fall further
     return e * (0.5 / e.sum())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from collapse_theory.lazy import linalg
+from collapse_theory.lazy import lapack
 
 __all__ = ["Budget", "constrained", "room", "solver"]
 
@@ -41,13 +41,13 @@ def solver(hessian: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     if not np.isfinite(scaled.sum()):
         return None
     # LAPACK itself: for n = 8 scipy.linalg's wrappers take longer than the factorisation.
-    factor, failed = linalg.lapack.dpotrf(scaled, lower=1, overwrite_a=1)
+    factor, failed = lapack.dpotrf(scaled, lower=1, overwrite_a=1)
     if failed:
         return None
 
     def solve(right: np.ndarray) -> np.ndarray:
         weights = scale if right.ndim == 1 else scale[:, None]
-        return weights * linalg.lapack.dpotrs(factor, weights * right, lower=1)[0]
+        return weights * lapack.dpotrs(factor, weights * right, lower=1)[0]
 
     return solve
 

@@ -56,7 +56,7 @@ def certify(utility: Utility, gaps: np.ndarray) -> Certificate:
         if utility.kinks:
             slopes, extra = supergradients(utility, x, upper, slopes)
         force = straddle(np.where(upper, slopes, 0.0)) / pairs
-    if n == 2:
+    if n == 2 and gaps[0] == 1.0:
         return Certificate(objective, 0.0, 0.0)
     if not np.all(np.isfinite(force)):
         return Certificate(objective, math.inf, shortfall)

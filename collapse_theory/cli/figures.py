@@ -1,0 +1,68 @@
+"""`collapse-theory figures`: all figures, as files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from collapse_theory.cli.app import app, examples
+from collapse_theory.errors import CollapseError
+
+__all__ = ["drawn", "figures"]
+
+
+@app.command(
+    epilog=examples("figures --out figures", "figures --out . --only limit_laws --format pdf")
+)
+def figures(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder to write into; made where missing.")
+    ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="pdf, png or svg; can be repeated. [default: png and pdf]"),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only the figure of this name; can be repeated."),
+    ] = None,
+) -> None:
+    """Draw all figures into a folder and list the files."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from collapse_theory.figures import FIGURES, FORMATS, figure_entry
+
+    endings = list(dict.fromkeys(formats or ["png", "pdf"]))
+    for ending in endings:
+        if ending not in FORMATS:
+            raise CollapseError(f"no format {ending!r}; there are {', '.join(FORMATS)}")
+    entries = [figure_entry(name) for name in dict.fromkeys(only)] if only else FIGURES
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    files: list[Path] = []
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        for entry in progress.track(entries, description="figures"):
+            files += drawn(entry.draw, [out / f"{entry.name}.{ending}" for ending in endings])
+    for file in files:
+        print(file)
+
+
+def drawn(draw: Callable[[], Any], paths: list[Path]) -> list[Path]:
+    """Draw a figure off the screen, save it into each file and close it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from collapse_theory.figures import figure_of, save
+
+    axes = draw()
+    try:
+        return [save(axes, path) for path in paths]
+    finally:
+        plt.close(figure_of(axes))

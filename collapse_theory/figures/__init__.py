@@ -1,0 +1,51 @@
+"""Figures of a paper about reward collapse: one file each, its data function and its draw function.
+
+A figure of one panel takes `ax` and returns the Axes; one of several takes `fig` (a Figure or
+SubFigure) and returns the array of Axes. Without them they open a pyplot figure of their own, in
+the package's style. matplotlib is loaded on the first drawing.
+"""
+
+from __future__ import annotations
+
+from collapse_theory.figures.finite_optimum import (
+    FiniteOptimum,
+    finite_optimum,
+    finite_optimum_data,
+)
+from collapse_theory.figures.limit_laws import LimitLaws, limit_laws, limit_laws_data
+from collapse_theory.figures.panels import PaperPanel
+from collapse_theory.figures.paper_comparison import (
+    PaperComparison,
+    paper_comparison,
+    paper_comparison_data,
+)
+from collapse_theory.figures.paper_curves import PaperCurve, paper_curves
+from collapse_theory.figures.paper_steps import PaperSteps, paper_steps, paper_steps_data
+from collapse_theory.figures.registry import FIGURES, FigureEntry, figure_entry
+from collapse_theory.figures.saving import FORMATS, figure_of, save
+from collapse_theory.figures.style import style
+
+__all__ = [
+    "FIGURES",
+    "FORMATS",
+    "FigureEntry",
+    "FiniteOptimum",
+    "LimitLaws",
+    "PaperComparison",
+    "PaperCurve",
+    "PaperPanel",
+    "PaperSteps",
+    "figure_entry",
+    "figure_of",
+    "finite_optimum",
+    "finite_optimum_data",
+    "limit_laws",
+    "limit_laws_data",
+    "paper_comparison",
+    "paper_comparison_data",
+    "paper_curves",
+    "paper_steps",
+    "paper_steps_data",
+    "save",
+    "style",
+]

@@ -1,0 +1,220 @@
+"""Limit laws of several utilities: densities as curves, atoms as stems on a second scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.figures.style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    PALE,
+    SINGLE,
+    axes_or_new,
+    formula,
+)
+from collapse_theory.limit import limit
+from collapse_theory.programs import Box
+from collapse_theory.utilities import Utility, utility
+from collapse_theory.values import Value, frozen_array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["LimitLaws", "limit_laws", "limit_laws_data"]
+
+EXAMPLES = ("x", "log(x + 0.1)", "log(x)", "-1/(x + 0.1)", "logsigmoid(4*x)")
+# Share of the box next to each end in which a singular density is left to run out of the picture.
+ENDS = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class LimitLaws(Value):
+    """What `limit_laws` draws.
+
+    Parameters
+    ----------
+    utilities : tuple of str
+    places : (m,) array
+        Rewards, crowded at the ends of the box.
+    densities : (len(utilities), m) array
+        The laws' continuous parts, per unit of reward; inf where they are.
+    atoms : tuple of (k, 2) array
+        Location and mass of each law's atoms.
+    top : float
+        Where the axis of the densities ends: above every density but the ends of singular ones.
+    """
+
+    utilities: tuple[str, ...]
+    places: Any
+    densities: Any
+    atoms: tuple[Any, ...]
+    top: float
+
+    def __post_init__(self) -> None:
+        for name in ("places", "densities"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+        object.__setattr__(self, "atoms", tuple(frozen_array(a) for a in self.atoms))
+
+
+def limit_laws_data(
+    utilities: Sequence[Utility | str] = EXAMPLES, *, domain: Box | None = None
+) -> LimitLaws:
+    """Return the densities and atoms of limit laws.
+
+    Parameters
+    ----------
+    utilities : sequence of Utility or str
+        One law each.
+    domain : Box, optional
+        Where rewards may lie; [0, 1] unless given.
+
+    Returns
+    -------
+    LimitLaws
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for an empty sequence, a single text, or a utility without a limit law.
+
+    Examples
+    --------
+    >>> from collapse_theory.figures import limit_laws_data
+    >>> data = limit_laws_data(["x", "1 - exp(-2*x)"])
+    >>> data.atoms[1].tolist(), float(data.densities[1, 200].round(3))
+    ([[0.0, 0.25], [1.0, 0.25]], 0.5)
+    """
+    if isinstance(utilities, str | Utility) or not len(utilities):
+        raise CollapseError(f"limit_laws needs a list of utilities, got {utilities!r}")
+    box = domain or Box()
+    chosen = [utility(u) for u in utilities]
+    laws = [limit(u, box) for u in chosen]
+    shares = np.sin(np.linspace(0, np.pi / 2, 401)) ** 2
+    places = box.low + box.width * shares
+    densities = np.array([law.pdf(places) for law in laws])
+    inside = densities[:, (shares >= ENDS) & (shares <= 1 - ENDS)]
+    return LimitLaws(
+        utilities=tuple(str(u) for u in chosen),
+        places=places,
+        densities=densities,
+        atoms=tuple(law.atoms for law in laws),
+        top=1.05 * float(inside.max()) or 1.0,
+    )
+
+
+def limit_laws(
+    utilities: Sequence[Utility | str] = EXAMPLES,
+    ax: Axes | None = None,
+    *,
+    domain: Box | None = None,
+) -> Axes:
+    """Draw the limit laws of several utilities.
+
+    Densities are curves on the left scale. Atoms are stems on the right scale, the height the
+    mass; stems that would hide each other stand side by side, those at the ends outside the box.
+    Densities that grow without bound leave the picture at the top.
+
+    Parameters
+    ----------
+    utilities : sequence of Utility or str
+        One law each.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, with room for the key above; a new figure of one column's width unless
+        given.
+    domain : Box, optional
+        Where rewards may lie; [0, 1] unless given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes of the densities; the scale of the masses is a twin of it.
+    """
+    data = limit_laws_data(utilities, domain=domain)
+    low, high = data.places[0], data.places[-1]
+    with axes_or_new(ax, SINGLE, 2.9) as axes:
+        for i, density in enumerate(data.densities):
+            if density.any():
+                shown = np.where(density <= 2 * data.top, density, np.nan)
+                axes.plot(data.places, shown, **_line(i))
+        axes.set_ylim(0, data.top)
+        axes.set_xlabel("reward")
+        axes.set_ylabel("density")
+        outside = _draw_atoms(axes, data) if any(len(a) for a in data.atoms) else 0.0
+        axes.set_xlim(low - outside, high + outside)
+        axes.set_xticks(np.linspace(low, high, 6))
+        _draw_key(axes, data)
+    return axes
+
+
+def _line(i: int) -> dict[str, Any]:
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+
+
+def _offsets(data: LimitLaws) -> list[np.ndarray]:
+    """Return how far each atom's stem stands from its place, in widths of a stem."""
+    ends = data.places[0], data.places[-1]
+    taken: dict[float, int] = {}
+    offsets = []
+    for atoms in data.atoms:
+        own = []
+        for place in np.round(atoms[:, 0], 6).tolist():
+            k = taken[place] = taken.get(place, -1) + 1
+            if place in ends:
+                own.append((k + 1) * (-1 if place == ends[0] else 1))
+            else:
+                own.append((k + 1) // 2 * (-1) ** k)
+        offsets.append(np.array(own, dtype=float))
+    return offsets
+
+
+def _draw_atoms(axes: Axes, data: LimitLaws) -> float:
+    """Draw the atoms on a twin scale; return the room that they need outside the box."""
+    low, high = data.places[0], data.places[-1]
+    step = 0.03 * (high - low)
+    offsets = _offsets(data)
+    twin = axes.twinx()
+    twin.spines["right"].set_visible(True)
+    for i, (atoms, offset) in enumerate(zip(data.atoms, offsets, strict=True)):
+        x = atoms[:, 0] + step * offset
+        twin.vlines(x, 0, atoms[:, 1], colors=COLOURS[i % len(COLOURS)], linewidth=1.1)
+        twin.plot(x, atoms[:, 1], linestyle="none", **_mark(i))
+    twin.set_ylim(0, 1.08 * max(a[:, 1].max() for a in data.atoms if len(a)))
+    twin.set_ylabel("mass of an atom (stems)")
+    for end in (low, high):
+        axes.axvline(end, color=PALE, linewidth=0.6, zorder=0)
+    return step * (max(np.abs(o).max() for o in offsets if o.size) + 1)
+
+
+def _mark(i: int) -> dict[str, Any]:
+    return {
+        "marker": MARKERS[i % len(MARKERS)],
+        "color": COLOURS[i % len(COLOURS)],
+        "markersize": 4,
+        "clip_on": False,
+    }
+
+
+def _draw_key(axes: Axes, data: LimitLaws) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for i, text in enumerate(data.utilities):
+        look: dict[str, Any] = _line(i) if data.densities[i].any() else {"linestyle": "none"}
+        if len(data.atoms[i]):
+            look |= _mark(i)
+        handles.append(Line2D([], [], label=formula(text), **look))
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=2,
+        columnspacing=1.2,
+        handlelength=2.6,
+        frameon=False,
+    )

@@ -1,0 +1,68 @@
+"""Figures as files: written under another name, then renamed; none is ever half there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.figures.style import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FORMATS", "figure_of", "save"]
+
+FORMATS = ("pdf", "png", "svg")
+DPI = 300
+
+
+def figure_of(drawn: Any) -> Figure:
+    """Return the whole figure that a draw function has drawn in: of its Axes, or array of them."""
+    axes = np.asarray(drawn, dtype=object).flat[0]
+    return axes.get_figure(root=True)
+
+
+def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
+    """Save what a draw function returned; the file's ending says the format.
+
+    Parameters
+    ----------
+    drawn : Axes or array of Axes
+        Their whole figure is saved, in the package's style, PNG at 300 dots per inch.
+    path : str or path
+        Ending in .pdf, .png or .svg; a file that is there is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for another ending.
+    OSError
+        Where the file can't be written.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise CollapseError(f"a figure's file must end in one of {known}, got {target.name!r}")
+    # PDF and SVG hold the time of writing unless told otherwise: the same figure, the same file.
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
+    draft = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.{suffix}")
+    try:
+        with style():
+            figure_of(drawn).savefig(draft, format=suffix, dpi=DPI, metadata=metadata)
+        draft.replace(target)
+    except OSError as error:
+        error.filename = str(target)  # the draft's name would mean nothing to the reader
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,18 @@
+"""The optimum as the number of completions grows: limit laws, certified."""
+
+from __future__ import annotations
+
+from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
+from collapse_theory.limit.convergence import Convergence, convergence, predicted_rewards
+from collapse_theory.limit.solve import METHODS, limit
+
+__all__ = [
+    "FAMILIES",
+    "METHODS",
+    "Convergence",
+    "atom_mass",
+    "atom_parameter",
+    "convergence",
+    "limit",
+    "predicted_rewards",
+]

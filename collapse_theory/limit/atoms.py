@@ -1,0 +1,155 @@
+"""The mass at the ends of the box, and the parameter of a loss that gives a wanted one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.limit.solve import limit
+from collapse_theory.programs import Box
+from collapse_theory.utilities import Log, LogSigmoid, NegativePower, Utility
+
+__all__ = ["FAMILIES", "atom_mass", "atom_parameter"]
+
+# Families of one positive parameter whose mass at the ends runs from 0 to 1/2, or back.
+FAMILIES: dict[str, Callable[[float], Utility]] = {
+    "logsigmoid": LogSigmoid,
+    "log": lambda epsilon: Log().shifted(epsilon),
+    "reciprocal": lambda epsilon: NegativePower(1.0).shifted(epsilon),
+}
+_START, _FACTOR = 1.0, 8.0
+# Steeper utilities are beyond what `limit` certifies.
+_LOW, _HIGH = 1e-6, 1e7
+
+
+def atom_mass(u: Utility | str, domain: Box | None = None) -> float:
+    """Return the mass that the limit law of the rewards has at each end of the box.
+
+    It is the share of completions that end at the very best reward (and at the very worst) as
+    their number grows: 1/2 for a two-valued law, 0 where U'(0) is infinite.
+
+    Parameters
+    ----------
+    u : Utility or str
+        The utility of a gap.
+    domain : Box, optional
+        Where rewards may lie; [0, 1] unless given.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> round(ct.atom_mass("log(x + 0.1)"), 12)
+    0.183987810344
+    >>> ct.atom_mass("log(x)")
+    0.0
+    """
+    domain = domain or Box()
+    law = limit(u, domain)
+    # Conic laws have many atoms, and the solver's dust among them.
+    at_low = law.atoms[law.atoms[:, 0] <= domain.low + 1e-12 * domain.width]
+    return float(at_low[:, 1].sum())
+
+
+def atom_parameter(
+    family: str | Callable[[float], Utility],
+    mass: float,
+    domain: Box | None = None,
+    bounds: tuple[float, float] = (_LOW, _HIGH),
+) -> float:
+    """Return the parameter at which a family's limit law has the mass `mass` at each end.
+
+    Parameters
+    ----------
+    family : {"logsigmoid", "log", "reciprocal"} or callable
+        log sigma(beta x), log(x + epsilon), -1/(x + epsilon), or a function from a positive
+        parameter to a Utility whose mass at the ends is monotone in the parameter.
+    mass : float
+        Wanted at each end, between 0 and 1/2.
+    domain : Box, optional
+        Where rewards may lie; [0, 1] unless given.
+    bounds : (float, float)
+        The parameters between which to look.
+
+    Returns
+    -------
+    float
+        The parameter, to about 1e-12 relative.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError: an unknown name, a mass outside (0, 1/2), or one that no parameter in
+        `bounds` reaches; the message says which masses are.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> round(ct.atom_parameter("log", 0.1839878103439), 9)
+    0.1
+    """
+    make = _family(family)
+    if not (isinstance(mass, int | float) and 0 < mass < 0.5):
+        raise CollapseError(f"the mass at each end lies between 0 and 1/2, got {mass!r}")
+    low, high = (math.log(float(bound)) for bound in _checked(bounds))
+
+    def excess(x: float) -> float:
+        return atom_mass(make(math.exp(x)), domain) - mass
+
+    start = min(max(math.log(_START), low), high)
+    left, right = _bracket(excess, start, low, high, mass)
+    if left == right:
+        return math.exp(left)
+    from scipy.optimize import brentq
+
+    root: Any = brentq(excess, left, right, xtol=1e-13)
+    return math.exp(root)
+
+
+def _bracket(
+    excess: Callable[[float], float], start: float, low: float, high: float, mass: float
+) -> tuple[float, float]:
+    """Return two parameters' logarithms between which `excess` changes sign, stepping outward."""
+    step = math.log(_FACTOR)
+    left = right = start
+    at_left = at_right = excess(start)
+    while at_left * at_right > 0:
+        if left <= low and right >= high:
+            reached = sorted((at_left + mass, at_right + mass))
+            raise CollapseError(
+                f"no parameter between {math.exp(low):.3g} and {math.exp(high):.3g} gives the "
+                f"mass {mass:.6g} at each end: those give {reached[0]:.6g} to {reached[1]:.6g}"
+            )
+        # Outward on the side that comes nearer, else on both.
+        if left > low:
+            previous, left = at_left, max(left - step, low)
+            at_left = excess(left)
+            if at_left * at_right <= 0:
+                break
+            if abs(at_left) < abs(previous) and right < high:
+                continue
+        if right < high:
+            right = min(right + step, high)
+            at_right = excess(right)
+    return left, right
+
+
+def _family(family: str | Callable[[float], Utility]) -> Callable[[float], Utility]:
+    if callable(family):
+        return family
+    if family not in FAMILIES:
+        known = ", ".join(repr(name) for name in FAMILIES)
+        raise CollapseError(f"unknown family {family!r}; known families: {known}")
+    return FAMILIES[family]
+
+
+def _checked(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if not 0 < low < high < math.inf:
+        raise CollapseError(f"bounds must be two positive numbers in order, got {bounds!r}")
+    return low, high

@@ -1,0 +1,305 @@
+"""Figures: their numbers against the published ones, and that each draws, saves and cleans up."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+import collapse_theory as ct
+from collapse_theory import figures
+
+ENTRIES = pytest.mark.parametrize("entry", figures.FIGURES, ids=lambda entry: entry.name)
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+# -- the published curves and the errors of both predictions -----------------------------------
+
+
+def test_the_published_curves_are_all_there() -> None:
+    curves = figures.paper_curves()
+    assert len(curves) == 30
+    assert {c.figure for c in curves} == {
+        "loss_comparison",
+        "loss_comparison_test",
+        "logsigmoid_collapse",
+        "adaptive_no_collapse",
+    }
+    for curve in curves:
+        assert curve.rewards.shape == curve.bands.shape == (8,)
+        assert ((curve.rewards >= 0) & (curve.rewards <= 1)).all()
+        assert (np.diff(curve.rewards) <= 0).all(), "best first"
+        assert not (curve.bands < 0).any()
+    assert curves is figures.paper_curves()
+
+
+@pytest.mark.parametrize(
+    ("panel", "trained"),
+    [
+        ("log(x)", [1.0, 0.999, 0.896, 0.623, 0.358, 0.128, 0.003, 0.0]),
+        ("-1/x", [0.998, 0.941, 0.756, 0.589, 0.413, 0.224, 0.058, 0.001]),
+    ],
+)
+def test_open_ended_curves_are_the_numbers_of_the_design(panel: str, trained: list[float]) -> None:
+    # DESIGN 2.5, read off the paper's figure.
+    found = {(c.figure, c.panel, c.prompt_type, c.kind): c for c in figures.paper_curves()}
+    curve = found["loss_comparison", panel, "open", "trained"]
+    np.testing.assert_allclose(curve.rewards, trained, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("panel", "paper", "exact", "optimum"),
+    [
+        (1, 0.100, 0.042, [1, 1, 0.854, 0.627, 0.373, 0.146, 0, 0]),
+        (2, 0.063, 0.031, [1, 0.911, 0.759, 0.588, 0.412, 0.241, 0.089, 0]),
+    ],
+)
+def test_what_was_trained_predicts_closer(
+    panel: int, paper: float, exact: float, optimum: list[float]
+) -> None:
+    # DESIGN 2.5: the largest errors, open-ended training prompts.
+    shown = figures.paper_comparison_data().train[panel]
+    assert shown.paper_errors[0] == pytest.approx(paper, abs=1e-3)
+    assert shown.exact_errors[0] == pytest.approx(exact, abs=1e-3)
+    np.testing.assert_allclose(shown.exact[0], optimum, atol=6e-4)
+
+
+def test_closed_ended_prompts_are_further_off_for_log() -> None:
+    # DESIGN 2.5: largest error .112.
+    assert figures.paper_comparison_data().train[1].exact_errors[1] == pytest.approx(
+        0.112, abs=1e-3
+    )
+
+
+def test_dashed_lines_are_the_optima_of_log_and_reciprocal() -> None:
+    # DESIGN 2.5: they equal those optima to .001.
+    for split in ("train", "test"):
+        panels = getattr(figures.paper_comparison_data(), split)
+        for panel, text in ((panels[0], "x"), (panels[1], "log(x)"), (panels[2], "-1/x")):
+            np.testing.assert_allclose(panel.paper[0], ct.solve(text, 8).rewards, atol=1e-3)
+        assert np.isnan(panels[3].paper_errors).all()
+
+
+def test_prompt_aware_panels_predict_each_type_by_its_own_utility() -> None:
+    aware = [
+        figures.paper_comparison_data().train[3],
+        figures.paper_comparison_data().test[3],
+        *figures.paper_steps_data().prompt_aware,
+    ]
+    for panel in aware:
+        np.testing.assert_array_equal(panel.exact[1], [1, 1, 1, 1, 0, 0, 0, 0])
+        np.testing.assert_array_equal(panel.exact[0], ct.solve("-1/(x + 0.1)", 8).rewards)
+
+
+def test_step_figures_move_towards_the_optimum() -> None:
+    data = figures.paper_steps_data()
+    for early, late in (data.logsigmoid, data.prompt_aware):
+        assert (late.exact_errors < early.exact_errors).all()
+    np.testing.assert_allclose(
+        data.logsigmoid[0].exact[0], ct.solve(ct.LogSigmoid(4), 8).rewards, atol=1e-12
+    )
+
+
+# -- the other data functions ------------------------------------------------------------------
+
+
+def test_finite_optimum_data() -> None:
+    data = figures.finite_optimum_data("log(x + 0.1)", 8)
+    np.testing.assert_array_equal(data.rewards, ct.solve("log(x + 0.1)", 8).rewards)
+    np.testing.assert_array_equal(data.ranks, np.arange(1, 9))
+    np.testing.assert_array_equal(data.tied, [1, 1, 0, 0, 0, 0, 1, 1])
+    # 0.1839878103439: DESIGN 2.5, the mass of each atom.
+    share = 0.1839878103439 * 8
+    assert (data.curve[data.curve_ranks < 0.5 + share - 1e-9] == 1).all()
+    assert (data.curve[data.curve_ranks > 0.6 + share] < 1).all()
+    assert (np.diff(data.curve) <= 0).all()
+
+
+def test_finite_optimum_takes_a_solution_and_a_box() -> None:
+    solution = ct.solve(ct.Log(), 5, ct.Box(-2, 2))
+    data = figures.finite_optimum_data(solution)
+    assert data == figures.finite_optimum_data("log(x)", 5, domain=ct.Box(-2, 2))
+    np.testing.assert_array_equal(data.rewards, solution.rewards)
+    np.testing.assert_allclose(data.curve[[0, -1]], [2, -2], atol=1e-9)
+
+
+def test_limit_laws_data() -> None:
+    data = figures.limit_laws_data(["x", "log(x)", "1 - exp(-2*x)"])
+    np.testing.assert_array_equal(data.atoms[0], [[0, 0.5], [1, 0.5]])
+    assert len(data.atoms[1]) == 0
+    assert np.isinf(data.densities[1, 0])
+    middle = data.places.size // 2
+    # DESIGN 2.4: the arcsine density 2/pi at 1/2; atoms 1/(2+b), density b/(2+b).
+    assert data.densities[1, middle] == pytest.approx(2 / np.pi)
+    np.testing.assert_allclose(data.atoms[2], [[0, 0.25], [1, 0.25]], atol=1e-14)
+    np.testing.assert_allclose(data.densities[2], 0.5, atol=1e-13)
+    assert np.isfinite(data.top)
+
+
+@pytest.mark.parametrize("bad", [[], "log(x)", ct.Log()])
+def test_limit_laws_wants_a_list(bad: object) -> None:
+    with pytest.raises(ct.CollapseError, match="list of utilities"):
+        figures.limit_laws_data(bad)
+
+
+@ENTRIES
+def test_data_are_frozen_values(entry: figures.FigureEntry) -> None:
+    data = entry.data()
+    assert data == entry.data()
+    assert type(data).from_dict(data.to_dict()) == data
+    arrays = [v for v in vars(data).values() if isinstance(v, np.ndarray)]
+    assert not any(a.flags.writeable for a in arrays)
+
+
+# -- drawing -----------------------------------------------------------------------------------
+
+
+@ENTRIES
+def test_draws_on_a_figure_of_its_own(entry: figures.FigureEntry) -> None:
+    before = dict(matplotlib.rcParams)
+    drawn = entry.draw()
+    figure = figures.figure_of(drawn)
+    figure.canvas.draw()
+    assert dict(matplotlib.rcParams) == before, "the style must not stay behind"
+    assert figure.get_figwidth() in (3.4, 7.0), "one column or two"
+    for ax in np.ravel(np.asarray(drawn, dtype=object)):
+        assert ax.has_data()
+
+
+@ENTRIES
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_draws_where_it_is_told(entry: figures.FigureEntry, layout: str | None) -> None:
+    figure = plt.figure(figsize=(7, 8), layout=layout)
+    place = figure.subplots() if entry.into == "ax" else figure.subfigures(2, 1)[0]
+    drawn = entry.draw(**{entry.into: place})
+    assert figures.figure_of(drawn) is figure
+    assert entry.into == "fig" or drawn is place
+    figure.canvas.draw()
+    assert plt.get_fignums() == [figure.number], "no other figure was opened"
+
+
+@ENTRIES
+def test_no_text_is_cut_off_or_smaller_than_eight_points(entry: figures.FigureEntry) -> None:
+    figure = figures.figure_of(entry.draw())
+    figure.canvas.draw()
+    for text in figure.findobj(matplotlib.text.Text):
+        if text.get_text() and text.get_visible():
+            assert text.get_fontsize() >= 8, text
+    needed = figure.get_tightbbox().extents
+    # A legend's own padding, 0.4 of 8 points, may stick out.
+    assert (needed[:2] >= -0.05).all()
+    assert (needed[2:] <= figure.get_size_inches() + 0.05).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [("x", 9), ("x", 2), ("log(x)", 300), ("1 - exp(-20*x)", 60), ("min(x, 1/3)", 8)],
+)
+def test_finite_optimum_of_many_shapes(text: str, n: int) -> None:
+    ax = figures.finite_optimum(text, n)
+    ax.figure.canvas.draw()
+    shown = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
+    np.testing.assert_array_equal(np.sort(shown), np.arange(1, n + 1))
+
+
+def test_ties_are_hollow() -> None:
+    ax = figures.finite_optimum("log(x + 0.1)", 8)
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    np.testing.assert_array_equal(hollow[0].get_xdata(), [1, 2, 7, 8])
+
+
+def test_atoms_are_drawn_as_atoms() -> None:
+    ax = figures.limit_laws(["x", "1 - exp(-2*x)", "min(x, 1/2)"])
+    twin = next(other for other in ax.figure.axes if other is not ax)
+    assert "mass" in twin.get_ylabel()
+    heights = [line.get_ydata() for line in twin.lines]
+    np.testing.assert_allclose(heights[0], [0.5, 0.5])
+    np.testing.assert_allclose(heights[1], [0.25, 0.25])
+    np.testing.assert_allclose(heights[2], [1 / 3] * 3)
+    places = np.concatenate([line.get_xdata() for line in twin.lines])
+    assert np.unique(places.round(6)).size == places.size, "no stem hides another"
+    assert places.min() > ax.get_xlim()[0]
+    assert places.max() < ax.get_xlim()[1]
+
+
+def test_laws_without_atoms_need_no_second_scale() -> None:
+    assert len(figures.limit_laws(["log(x)", "-1/x"]).figure.axes) == 1
+
+
+def test_the_panels_print_the_errors_they_show() -> None:
+    axes = figures.paper_comparison()
+    texts = {text.get_text() for text in axes[0, 1].texts}
+    assert {".100", ".042", ".134", ".112", "largest error"} <= texts
+    assert {".063", ".031"} <= {text.get_text() for text in axes[0, 2].texts}
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+@ENTRIES
+def test_saved_files_are_whole(entry: figures.FigureEntry, tmp_path) -> None:
+    drawn = entry.draw()
+    figure = figures.figure_of(drawn)
+    png = figures.save(drawn, tmp_path / "figure.png").read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    size = struct.unpack(">II", png[16:24])
+    np.testing.assert_allclose(size, 300 * figure.get_size_inches(), atol=1)
+    pdf = figures.save(drawn, tmp_path / "figure.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/Type3" not in pdf, "fonts are embedded as outlines"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.pdf", "figure.png"]
+
+
+@ENTRIES
+@pytest.mark.parametrize("ending", ["pdf", "png"])
+def test_the_same_figure_is_the_same_file(entry, ending: str, tmp_path) -> None:
+    first = figures.save(entry.draw(), tmp_path / f"first.{ending}").read_bytes()
+    assert first == figures.save(entry.draw(), tmp_path / f"again.{ending}").read_bytes()
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch) -> None:
+    drawn = figures.finite_optimum()
+    path = figures.save(drawn, tmp_path / "figure.png")
+    old = path.read_bytes()
+
+    def full_disk(name, **options):
+        name.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(name))
+
+    monkeypatch.setattr(drawn.figure, "savefig", full_disk)
+    with pytest.raises(OSError, match=r"figure\.png"):
+        figures.save(drawn, path)
+    assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+
+
+@pytest.mark.parametrize("name", ["figure.bmp", "figure"])
+def test_unknown_endings_are_refused(name: str, tmp_path) -> None:
+    with pytest.raises(ct.CollapseError, match=r"\.pdf, \.png, \.svg"):
+        figures.save(figures.finite_optimum(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_figures_are_refused_by_name() -> None:
+    with pytest.raises(ct.CollapseError, match="limit_laws"):
+        figures.figure_entry("no_such_figure")
+
+
+def test_matplotlib_is_loaded_on_drawing_only() -> None:
+    code = "import sys, collapse_theory.figures as f; f.paper_steps_data(); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"matplotlib", "cvxpy", "torch"} & set(found.stdout.split())
