@@ -26,7 +26,7 @@ from collapse_theory.errors import (
 from collapse_theory.exact import closed_form
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
-from collapse_theory.limit import limit
+from collapse_theory.limit import LimitLaw, atom_mass, atom_parameter, limit, predicted_rewards
 from collapse_theory.programs import Box, Solution
 from collapse_theory.utilities import (
     Exponential,
@@ -53,6 +53,7 @@ __all__ = [
     "Hinge",
     "InvalidUtility",
     "LabelSmoothing",
+    "LimitLaw",
     "Linear",
     "Log",
     "LogSigmoid",
@@ -72,9 +73,12 @@ __all__ = [
     "Squared",
     "Utility",
     "__version__",
+    "atom_mass",
+    "atom_parameter",
     "closed_form",
     "figures",
     "limit",
+    "predicted_rewards",
     "solve",
     "utility",
 ]

@@ -7,6 +7,7 @@ __all__ = [
     "InvalidUtility",
     "NoClosedForm",
     "NoConicForm",
+    "NoOptimum",
     "NotConcave",
     "NotIncreasing",
     "OutOfRange",
@@ -41,6 +42,10 @@ class NoClosedForm(CollapseError):
 
 class NoConicForm(CollapseError):
     """The utility can't be written for a conic solver; ``method="newton"`` can solve it."""
+
+
+class NoOptimum(CollapseError):
+    """Nothing holds the rewards: the objective has no maximum."""
 
 
 class OutOfRange(CollapseError):

@@ -32,10 +32,12 @@ SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("CLARABEL", {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}),
     ("CLARABEL", {}),
     ("ECOS", {"abstol": 1e-10, "reltol": 1e-10, "feastol": 1e-10}),
-    ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 100_000}),
+    ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 5_000}),
 )
 LIMITS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
-TIE_BREAK = 1e-4  # times U'(0): the weight of the squared gaps where the optimum isn't unique
+TIE_BREAK = 1e-4  # times U' at small gaps: the weight of the squared gaps, to pick an optimum
+GOOD = 1e-8  # the relative gap that ends the search
+FAIR = 1e-6  # the one that is worth no slower solver
 
 
 def conic(utility: Utility, n: int, max_iterations: int | None = None) -> Answer:
@@ -49,33 +51,37 @@ def conic(utility: Utility, n: int, max_iterations: int | None = None) -> Answer
         Where no installed solver returns a usable answer.
     """
     matrix, weights = half_pairs(n)
+    unique = utility.strictly_concave
     if n == 2:
-        return Answer(np.ones(1), 0, True)
+        return Answer(np.ones(1), 0, True, unique or is_unique(utility, np.ones(1)))
     scale = start(utility, n)
-    flat, best, steps = not utility.strictly_concave, None, 0
-    for solver, options in _installed(max_iterations):
-        # The second time in units of the first answer, kept away from its zeros.
-        for _ in range(1 if flat else 2):
-            found = _solve(utility, matrix, weights, scale, flat, solver, options)
+    best, steps = None, 0
+    for rank, (solver, options) in enumerate(_installed(max_iterations)):
+        # The second time in units of the first answer, kept away from its zeros; where several
+        # rewards may be optimal, without the tie-break, which misleads where U is curved.
+        for pull in (0.0, 0.0) if unique else (TIE_BREAK, 0.0):
+            found = _solve(utility, matrix, weights, scale, pull, solver, options)
             if found is None:
                 break
             e, iterations = found
             steps += iterations
             gaps = mirrored(e, n)
-            gaps = snapped(utility, gaps) if flat else gaps
+            gaps = snapped(utility, gaps) if pull else gaps
             quality = certify(utility, gaps).relative_gap
             if best is None or quality < best[0]:
-                best = quality, gaps
+                best = quality, gaps, iterations != max_iterations
+            if pull and quality < GOOD:
+                break
             scale = np.maximum(e, 1e-3 * scale)
             scale *= 0.5 / scale.sum()
-        if best is not None and best[0] < 1e-8:
+        if best is not None and best[0] < (FAIR if rank else GOOD):
             break
     if best is None:
         raise SolverFailed(
             f'no conic solver found the optimum of {utility} for n = {n}; use method="newton"'
         )
-    gaps = best[1]
-    return Answer(gaps, steps, True, not flat or is_unique(utility, gaps))
+    _, gaps, converged = best
+    return Answer(gaps, steps, converged, unique or is_unique(utility, gaps))
 
 
 def half_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +112,7 @@ def _solve(
     matrix: np.ndarray,
     weights: np.ndarray,
     scale: np.ndarray,
-    flat: bool,
+    pull: float,
     solver: str,
     options: dict[str, Any],
 ) -> tuple[np.ndarray, int] | None:
@@ -119,8 +125,8 @@ def _solve(
     share = weights / weights.sum()
     unit = float(share @ (np.asarray(utility.slope(reference)) * reference)) or 1.0
     objective = (share / unit) @ utility.conic(cp, ratio, reference)
-    if flat:
-        pull = TIE_BREAK * utility.slope_at_zero / unit
+    if pull:
+        pull *= min(utility.slope_at_zero, float(utility.slope(reference).max())) / unit
         objective -= pull * cp.sum_squares(cp.multiply(np.sqrt(share) * reference, ratio))
     problem = cp.Problem(cp.Maximize(objective), [scale @ v == 0.5])
     try:

@@ -22,7 +22,7 @@ from collapse_theory.finite.interior import follow_path, interior
 from collapse_theory.finite.smoothing import WIDTHS, Smoothed
 from collapse_theory.finite.start import start
 from collapse_theory.finite.steps import Budget, constrained
-from collapse_theory.programs import is_unique, pair_gaps
+from collapse_theory.programs import is_unique
 from collapse_theory.utilities import Utility
 
 __all__ = ["Answer", "newton"]
@@ -52,20 +52,16 @@ def newton(utility: Utility, n: int, max_iterations: int | None = None) -> Answe
     """
     budget = Budget(MAX_ITERATIONS if max_iterations is None else max_iterations)
     equal = np.full(n - 1, 1.0 / (n - 1))
-    if n <= 3:
-        return Answer(equal, 0, True, utility.strictly_concave or n == 2)
     with np.errstate(all="ignore"):
-        if not np.any(utility.slope(equal)):
+        if n <= 3 or not np.any(utility.slope(equal)):
             # U' underflows: for tails as steep as that the smallest gap is all that counts.
-            return Answer(equal, 0, True)
-        if any(kink < 1 for kink in utility.kinks):
+            gaps, converged = equal, True
+        elif any(kink < 1 for kink in utility.kinks):
             gaps, converged = _through_kinks(utility, n, budget)
         else:
             gaps, converged = _smooth(utility, n, budget)
-        flat = not utility.strictly_concave
-        if flat and not np.any(utility.curvature(pair_gaps(gaps))):
-            return Answer(gaps, budget.used, converged, is_unique(utility, gaps))
-    return Answer(gaps, budget.used, converged, not flat)
+        unique = utility.strictly_concave or is_unique(utility, gaps)
+    return Answer(gaps, budget.used, converged, unique)
 
 
 def _smooth(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:

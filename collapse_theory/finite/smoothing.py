@@ -42,7 +42,7 @@ class Smoothed(Utility):
             value = value - jump * self.width * np.log1p(np.exp(-np.abs(x - m) / self.width))
         return value
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         slope = self.base.slope(x)
         for m, jump in self._jumps:
             # The base counts the kink itself as beyond it.
@@ -50,7 +50,7 @@ class Smoothed(Utility):
             slope = slope + side * jump * special.expit(-np.abs(x - m) / self.width)
         return slope
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         curvature = self.base.curvature(x)
         for m, jump in self._jumps:
             z = (x - m) / self.width

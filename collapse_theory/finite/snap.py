@@ -53,8 +53,8 @@ def _on_face(utility: Utility, gaps: np.ndarray, near: float) -> np.ndarray | No
     system = np.block([[quadratic, equations.T], [equations, np.zeros((m, m))]])
     found = np.linalg.lstsq(system, np.concatenate([np.zeros(count), sides]), rcond=1e-13)[0]
     inner = found[:count]
-    if np.abs(equations @ inner - sides).max() > 1e-12 or inner.min() < 0:
+    if np.abs(equations @ inner - sides).max() > 1e-12 or inner.min() < -1e-12:
         return None
     exact = np.zeros(n - 1)
-    exact[loose] = inner
+    exact[loose] = np.where(inner > 1e-12, inner, 0.0)  # where two levels meet after all
     return exact

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from collapse_theory.errors import CollapseError, NoConicForm
+import numpy as np
+
+from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.exact import exact_gaps
 from collapse_theory.finite.conic import conic
 from collapse_theory.finite.newton import Answer, newton
@@ -91,15 +93,18 @@ def solve(
                 reference=exact[1],
                 tol=tol,
             )
-    found = []
+    found, failed = [], None
     for name in _order(unit):
         try:
             answer = METHODS[name](unit, n, max_iterations)
-        except NoConicForm:
+        except (NoConicForm, SolverFailed) as fault:
+            failed = fault
             continue
         found.append(_solved(u, domain, answer, name, tol))
         if found[-1].status == "optimal":
             break
+    if failed is not None and not found:
+        raise failed
     return min(found, key=lambda solution: solution.relative_gap)
 
 
@@ -129,12 +134,16 @@ def _solved(u: Utility, domain: Box, answer: Answer, method: str, tol: float | N
 
 
 def _check_options(method: str, tol: float | None, max_iterations: int | None) -> None:
-    if method != "auto" and method not in METHODS:
+    if not isinstance(method, str) or method not in ("auto", *METHODS):
         known = ", ".join(repr(name) for name in ("auto", *METHODS))
         raise CollapseError(f"unknown method {method!r}; known methods: {known}")
-    if tol is not None and not tol > 0:
+    if tol is not None and not (isinstance(tol, int | float | np.number) and tol > 0):
         raise CollapseError(f"tol must be positive, got {tol!r}")
-    if max_iterations is not None and (not isinstance(max_iterations, int) or max_iterations < 1):
+    if max_iterations is not None and (
+        not isinstance(max_iterations, int | np.integer)
+        or isinstance(max_iterations, bool)
+        or max_iterations < 1
+    ):
         raise CollapseError(
             f"max_iterations must be a positive whole number, got {max_iterations!r}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -241,7 +241,22 @@ class RewardLaw(Value):
             )
         return wasserstein(self, other)
 
-    def mapped(self, low: float, scale: float) -> Self:
+    def rewards(self, n: int) -> np.ndarray:
+        """Return the rewards that the law predicts for n completions, corrected for finite n.
+
+        Only the laws of `ct.limit` know the program that the correction comes from.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, for any other law.
+        """
+        raise CollapseError(
+            f"only a law from ct.limit(u) predicts the rewards of {n} completions; quantiles(n) "
+            "gives the plain quantiles of any law"
+        )
+
+    def mapped(self, low: float, scale: float) -> RewardLaw:
         """Return the law of low + scale X, for scale > 0.
 
         `method` and `reference` stay; the certificate (objective, gaps, status) belongs to the
@@ -250,7 +265,7 @@ class RewardLaw(Value):
         low, scale = check_map(low, scale)
         atoms = np.column_stack([low + scale * self.atoms[:, 0], self.atoms[:, 1]])
         parts = tuple(part.mapped(low, scale) for part in self.parts)
-        return type(self)(atoms, parts, method=self.method, reference=self.reference)
+        return RewardLaw(atoms, parts, method=self.method, reference=self.reference)
 
     def __repr__(self) -> str:
         texts = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
 from collapse_theory.limit.convergence import Convergence, convergence, predicted_rewards
+from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.solve import METHODS, limit
 
 __all__ = [
     "FAMILIES",
     "METHODS",
     "Convergence",
+    "LimitLaw",
     "atom_mass",
     "atom_parameter",
     "convergence",

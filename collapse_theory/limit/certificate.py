@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import Nodes, batches, gauss
+from collapse_theory.limit.rules import Nodes, batches, end_rule
 from collapse_theory.limit.series import evaluate
 from collapse_theory.utilities.base import Utility
 
@@ -34,6 +34,11 @@ class OnTrial(Protocol):
     @property
     def grading(self) -> Grading:
         """The coordinate in which the law is smooth."""
+        ...
+
+    @property
+    def power(self) -> float:
+        """The exponent of the density at the ends."""
         ...
 
     @property
@@ -113,14 +118,13 @@ def certify(utility: Utility, trial: OnTrial, rule: Rule, finer: Rule) -> Certif
     T is searched between the points at which it was solved for, at both ends and in the layers,
     and around its lowest values. `finer` is a second rule: what it changes is added to the gap.
     """
-    z, w = gauss(2 * trial.size + 12)
-    sigma = 0.5 + 0.5 * z
-    inner = trial.grading.place(sigma)
+    y, w = end_rule(np.array([0.5]), trial.grading, trial.power, 2 * trial.size + 12)
+    inner = y[0, ::-1]
     groups = [np.append(0.5, inner), inner[-1] * _CLOSER, np.zeros(1)]
     x = np.concatenate(groups)
     t = np.concatenate([potential(utility, trial, group, rule) for group in groups])
     rho = trial.density(inner, 1.0 - inner)
-    mass = w * rho * trial.grading.stretch(sigma)
+    mass = w[0, ::-1] * (0.5 / inner) ** trial.power * 0.5 * rho
     total = trial.atom + mass.sum()
     shortfall = float((trial.atom * t[-1] + mass @ t[1 : 1 + inner.size]) / total)
     lowest = _lowest(utility, trial, x, t, rule)
@@ -130,7 +134,7 @@ def certify(utility: Utility, trial: OnTrial, rule: Rule, finer: Rule) -> Certif
     allowance = 2.0 * error + rounding(utility, shortfall)
     gap = 2.0 * max(shortfall - lowest, 0.0) + allowance
     lowest_density = float(rho.min() / np.abs(rho).max()) if rho.any() else 0.0
-    return Certificate(shortfall, gap, gap / shortfall, lowest_density)
+    return Certificate(shortfall, float(gap), float(gap / shortfall), lowest_density)
 
 
 def _lowest(utility: Utility, trial: OnTrial, x: np.ndarray, t: np.ndarray, rule: Rule) -> float:

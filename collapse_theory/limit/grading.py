@@ -64,11 +64,3 @@ class Grading:
             return np.minimum(x, 0.5)
         ratio = ((1.0 - sigma) / (1.0 + sigma)) ** self.order
         return ratio / (1.0 + ratio)
-
-    def stretch(self, sigma: np.ndarray) -> np.ndarray:
-        """Return |dx/dsigma|."""
-        if self.order == math.inf:
-            e = np.exp(-self._span * sigma)
-            return self._span * (1.0 + 2.0 * self.scale) * e / (1.0 + e) ** 2
-        x = self.place(sigma)
-        return x * (1.0 - x) * 2.0 * self.order / ((1.0 - sigma) * (1.0 + sigma))

@@ -26,6 +26,7 @@ class _Given(NamedTuple):
     """A law on [0, 1] with a density from a closed form; see `certificate.Trial`."""
 
     grading: Grading
+    power: float
     part: Density
     atom: float
 
@@ -66,12 +67,12 @@ def _certificate(utility: Utility, law: RewardLaw) -> Certificate:
         # The coordinate only places the points of the search.
         ends = Ends(utility.exponent, part.a - 1.0, 4, _SIZE)
         finer = ends._replace(nodes=48, smoothing=16)
-        given = _Given(Grading(0.0, 4.0), part, 0.0)
+        given = _Given(Grading(0.0, 4.0), part.a - 1.0, part, 0.0)
         return certify(
             utility, given, lambda x: singular_sides(x, ends), lambda x: singular_sides(x, finer)
         )
     scale = layer(utility)
-    given = _Given(Grading(scale), part, float(law.atoms[0, 1]))
+    given = _Given(Grading(scale), 0.0, part, float(law.atoms[0, 1]))
     return certify(
         utility, given, lambda x: sides(x, scale, 2 * _SIZE), lambda x: sides(x, scale, 3 * _SIZE)
     )

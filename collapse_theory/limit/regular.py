@@ -14,7 +14,7 @@ __all__ = ["layer", "solve_regular"]
 
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 # Aim below the default tolerance; rounding alone is about 1e-14.
-_AIM = 2e-13
+_AIM = 5e-13
 # Where U' falls this far, the differences g(x) - g(y) are formed without cancellation.
 _STEEP = 1e-4
 

@@ -145,33 +145,43 @@ class Ends(NamedTuple):
 def singular_sides(x: np.ndarray, ends: Ends) -> Nodes:
     """Return a rule over [0, 1] for each x <= 1/2, split at x, all of them positive or all 0.
 
-    Pieces: next to x on both sides, next to both ends, and by logarithm the distances above x that
-    are longer than x, over which the lower end still shows.
+    Pieces, on each side of x: next to it, next to the end, and by logarithm the distances between.
+    The rule integrates each of the law's terms, not only their decaying sum: what it missed would
+    be free for a fit to use.
     """
     if not x.any():
         return _from_end(x, ends)
-    here, half = x[:, None], 0.5 * (1.0 - x)
-    far = ends.terms // 2 + 16
-    below, w_below = power_rule(0.5 * x, ends.kernel, ends.smoothing, ends.nodes)
-    low, w_low = power_rule(0.5 * x, ends.law, ends.order, far)
-    near = np.minimum(x, half)
-    above, w_above = power_rule(near, ends.kernel, ends.smoothing, ends.nodes)
+    here = x[:, None]
+    gap_below, y_below, w_below = _side(x, x, ends)
+    gap_above, c_above, w_above = _side(1.0 - x, x, ends)
+    gap = np.concatenate([gap_below, gap_above], axis=1)
+    y = np.concatenate([y_below, here + gap_above], axis=1)
+    c = np.concatenate([(1.0 - here) + gap_below, c_above], axis=1)
+    return Nodes(gap, np.concatenate([w_below, w_above], axis=1), y, c)
+
+
+def _side(length: np.ndarray, x: np.ndarray, ends: Ends) -> tuple[np.ndarray, ...]:
+    """Return gaps from x, distances from the end on this side, and weights.
+
+    A piece next to x is shorter than x, the distance of the lower end, which shows from above too.
+    """
+    half = 0.5 * length
+    near = 0.25 * np.minimum(x, half)
+    first, w_first = power_rule(near, ends.kernel, ends.smoothing, ends.nodes)
     # The integrand is analytic in a strip of half-width pi about the real log gap.
-    middle, w_middle = log_rule(
-        near, half, 12 + ends.terms // 3 + int(2.0 * np.log((half / near).max()))
-    )
-    high, w_high = power_rule(half, ends.law, ends.order, far)
-    gap = [below, here - low, above, middle, (1.0 - here) - high]
-    y = [here - below, low, here + above, here + middle, 1.0 - high]
-    c = [(1.0 - here) + below, 1.0 - low, (1.0 - here) - above, (1.0 - here) - middle, high]
-    weight = [w_below, w_low, w_above, w_middle, w_high]
-    return Nodes(*(np.concatenate(parts, axis=1) for parts in (gap, weight, y, c)))
+    spread = float(np.log((half / near).max()))
+    middle, w_middle = log_rule(near, half, 8 + ends.terms // 2 + int(2.0 * spread))
+    last, w_last = power_rule(half, ends.law, ends.order, ends.terms + 12)
+    beyond = length[:, None]
+    gap = np.concatenate([first, middle, beyond - last], axis=1)
+    end = np.concatenate([beyond - first, beyond - middle, last], axis=1)
+    return gap, end, np.concatenate([w_first, w_middle, w_last], axis=1)
 
 
 def _from_end(x: np.ndarray, ends: Ends) -> Nodes:
     """Return the rule for x = 0, where both singularities fall together."""
     half = np.full(x.size, 0.5)
-    far = ends.terms // 2 + 16
+    far = ends.terms + 12
     # A multiple of the order, so that the law stays smooth.
     smoothing = ends.order * -(-ends.smoothing // ends.order)
     both = min(ends.kernel, 0.0) + ends.law

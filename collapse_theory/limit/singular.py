@@ -33,9 +33,14 @@ def solve_singular(utility: Utility) -> Found:
     """
     best: Found | None = None
     worse = 0
+    needed = _COUNTS[0]
     for count in _COUNTS:
+        if count < needed:
+            continue
         trial, misfit = _fit(utility, count)
         if misfit > _COARSE[count >= _CHEAP] and count < _COUNTS[-1]:
+            # Eight more terms gain a factor of 100 at best.
+            needed = count + (16 if misfit > 100 * _COARSE[0] else 8)
             continue
         found = Found(trial, _certificate(utility, trial))
         if best is None or found.certificate.gap < 0.5 * best.certificate.gap:
@@ -51,7 +56,7 @@ def solve_singular(utility: Utility) -> Found:
 
 def _ends(utility: Utility, count: int) -> Ends:
     p = utility.exponent
-    return Ends(p, -0.5 * (1.0 + p), _ORDER, count, nodes=count + 8)
+    return Ends(p, -0.5 * (1.0 + p), _ORDER, count, nodes=24 + count // 4)
 
 
 def _fit(utility: Utility, count: int) -> tuple[Trial, float]:
@@ -83,7 +88,7 @@ def collocation_rows(utility: Utility, grading: Grading, x: np.ndarray, ends: En
 def _certificate(utility: Utility, trial: Trial) -> Certificate:
     ends = _ends(utility, trial.size)
     rule = ends._replace(terms=ends.terms + 8, nodes=ends.nodes + 4)
-    finer = ends._replace(terms=2 * ends.terms, nodes=ends.nodes + 16, smoothing=16)
+    finer = ends._replace(terms=ends.terms * 3 // 2, nodes=ends.nodes + 16, smoothing=16)
     return certify(
         utility,
         trial,

@@ -14,6 +14,7 @@ from collapse_theory.limit.certificate import Certificate, Found
 from collapse_theory.limit.conic import solve_conic
 from collapse_theory.limit.density import GradedDensity
 from collapse_theory.limit.known import solve_exact
+from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.panels import solve_panels
 from collapse_theory.limit.regular import solve_regular
 from collapse_theory.limit.singular import solve_singular
@@ -96,7 +97,7 @@ def limit(
     domain: Box | None = None,
     method: str = "auto",
     tol: float | None = None,
-) -> RewardLaw:
+) -> LimitLaw:
     r"""Return the law that the optimal rewards of n completions tend to as n grows.
 
     It is the one maximiser over probability laws on the box (Song, Cai, Lee, Su, arXiv:2305.17608,
@@ -124,12 +125,12 @@ def limit(
 
     Returns
     -------
-    RewardLaw
-        With `objective` J, `gap` (no law has a J above objective + gap), `relative_gap` (the gap
-        over U(width) - objective), `method` and `status` ("optimal", or "inaccurate" where the
-        certificate is short of the tolerance). Where U(x) falls like -1/x or faster every law has
-        J = -inf: the law is then uniform, the limit of the finite optima, with objective -inf,
-        gap NaN, and a status that says so.
+    LimitLaw
+        A `RewardLaw` with `objective` J, `gap` (no law has a J above objective + gap),
+        `relative_gap` (the gap over U(width) - objective), `method`, `status` ("optimal", or
+        "inaccurate" where the certificate is short of the tolerance) and `.rewards(n)`. Where
+        U(x) falls like -1/x or faster every law has J = -inf: the law is then uniform, the limit
+        of the finite optima, with objective -inf, gap NaN, and a status that says so.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def limit(
         law = dataclasses.replace(law, method="divergent", status=DIVERGENT)
     else:
         law = _automatic(unit, tol) if method == "auto" else _solved(unit, method, tol)
-    return law if domain == Box() else _mapped(law, domain)
+    return LimitLaw.of(law if domain == Box() else _mapped(law, domain), u, domain)
 
 
 def _automatic(unit: Utility, tol: float | None) -> RewardLaw:
@@ -175,8 +176,7 @@ def _automatic(unit: Utility, tol: float | None) -> RewardLaw:
         other = _solved(unit, "panels", tol)
     except SolverFailed:
         return law
-    assert law.gap is not None and other.gap is not None
-    return other if other.status == "optimal" or other.gap < law.gap else law
+    return min(law, other, key=lambda found: (found.status != "optimal", found.gap or 0.0))
 
 
 def _solved(unit: Utility, method: str, tol: float | None) -> RewardLaw:

@@ -16,24 +16,29 @@ import numpy as np
 from collapse_theory.programs.kinks import supergradients
 from collapse_theory.programs.ranking import pair_gaps, straddle
 from collapse_theory.utilities.base import Utility
+from collapse_theory.values import Value
 
 __all__ = ["Certificate", "certify"]
 
 EPS = float(np.finfo(np.float64).eps)
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """Objective and bounds of an answer: ``f* - objective <= gap``."""
+@dataclass(frozen=True, eq=False)
+class Certificate(Value):
+    """Objective and bounds of an answer: ``f* - objective <= gap``.
+
+    `sated` says that every pair has all that the utility gives: nothing can be better.
+    """
 
     objective: float
     gap: float
     shortfall: float
+    sated: bool = False
 
     @property
     def relative_gap(self) -> float:
         """The gap over U(1) - objective: unchanged under U -> cU + d; 0 for two completions."""
-        if self.gap == 0 or self.shortfall == math.inf:
+        if self.sated or self.gap == 0 or self.shortfall == math.inf:
             return 0.0 if self.gap < math.inf else math.inf
         return self.gap / self.shortfall if self.shortfall > 0 else math.inf
 
@@ -53,7 +58,7 @@ def certify(utility: Utility, gaps: np.ndarray) -> Certificate:
         objective = float(np.mean(values))
         shortfall = float(np.mean(utility.shortfall(x[upper], 1.0)))
         extra = 0.0
-        if utility.kinks:
+        if utility.kinks and np.all(np.isfinite(slopes[upper])):
             slopes, extra = supergradients(utility, x, upper, slopes)
         force = straddle(np.where(upper, slopes, 0.0)) / pairs
     if n == 2 and gaps[0] == 1.0:
@@ -67,6 +72,11 @@ def certify(utility: Utility, gaps: np.ndarray) -> Certificate:
     # Each G_k is a sum of n**2 / 4 positive terms: it carries about sqrt(n) units of rounding.
     rounding = (4 + math.sqrt(n)) * EPS * top
     gap = max(bound + extra / pairs, 0.0) + rounding
-    if utility.kinks and np.all(values >= utility.value(np.float64(1.0))):
-        gap = 0.0  # every pair has all that the utility gives
-    return Certificate(objective, gap, shortfall)
+    return Certificate(objective, gap, shortfall, _sated(utility, x[upper]))
+
+
+def _sated(utility: Utility, x: np.ndarray) -> bool:
+    """Whether U is flat beyond a kink that the gaps of all pairs have reached, up to rounding."""
+    kinks = [kink for kink in utility.kinks if kink < 1]
+    reached = bool(kinks) and x.min() >= kinks[-1] * (1 - 8 * EPS)
+    return bool(reached and utility.slope(np.float64(1.0)) == 0)

@@ -58,15 +58,18 @@ def supergradients(
 
 
 def is_unique(utility: Utility, gaps: np.ndarray) -> bool:
-    """Whether the optimum with these `gaps` is the only one, for a piecewise linear utility.
+    """Whether the optimum with these `gaps` is the only one, for a utility not strictly concave.
 
     By complementary slackness with one dual solution p: a pair at a kink keeps its gap where p
     lies inside the kink's slopes, may only shrink or only grow where p is one of them, and a tie
-    may open only where its force is the largest. The optimum is unique if no direction is left.
+    may open only where its force is the largest. A pair keeps its gap where U is curved. The
+    optimum is unique if no direction is left.
     """
     from scipy.optimize import linprog
 
     n = len(gaps) + 1
+    if n == 2:
+        return float(utility.slope(np.float64(1.0 - 1e-9))) > 0
     x, upper = pair_gaps(gaps), ~np.tri(n, dtype=bool)
     slopes, _ = supergradients(utility, x, upper, utility.slope(x))
     force = straddle(np.where(upper, slopes, 0.0))
@@ -76,13 +79,20 @@ def is_unique(utility: Utility, gaps: np.ndarray) -> bool:
         bounds[k] = (0.0, 1.0) if force[k] > force.max() - slack else (0.0, 0.0)
     equal, most = [np.ones(n - 1)], [np.zeros(n - 1)]
     pairs = _at_kinks(utility, x, upper)
+    with np.errstate(all="ignore"):
+        curved = upper & (x > NEAR) & (utility.curvature(x) < -1e-9 * utility.slope(x) / x)
     if pairs is not None:
-        steps = np.arange(n - 1)
-        rows = ((steps >= pairs.i[:, None]) & (steps < pairs.j[:, None])).astype(float)
+        curved[pairs.i, pairs.j] = False
+        rows = _rows(pairs.i, pairs.j, n)
         p, jump = slopes[pairs.i, pairs.j], 1e-7 * (pairs.high - pairs.low)
         shrinks, grows = p > pairs.high - jump, p < pairs.low + jump
         equal.extend(np.unique(rows[~shrinks & ~grows], axis=0))
         most.extend(np.unique(np.concatenate([rows[shrinks], -rows[grows]]), axis=0))
+    if curved.any():
+        i, j = np.nonzero(curved)
+        # An orthonormal basis says the same as the many rows.
+        _, size, basis = np.linalg.svd(_rows(i, j, n), full_matrices=False)
+        equal.extend(basis[size > 1e-9 * size[0]])
     rng = np.random.default_rng(0)
     for direction in rng.standard_normal((2, n - 1)):
         for sign in (1.0, -1.0):
@@ -98,6 +108,12 @@ def is_unique(utility: Utility, gaps: np.ndarray) -> bool:
             if found.x is None or np.abs(found.x).max() > 1e-6:
                 return False
     return True
+
+
+def _rows(i: np.ndarray, j: np.ndarray, n: int) -> np.ndarray:
+    """Return the pairs' gaps as sums of neighbouring gaps: 1 where i <= k < j."""
+    steps = np.arange(n - 1)
+    return ((steps >= i[:, None]) & (steps < j[:, None])).astype(float)
 
 
 def _at_kinks(utility: Utility, x: np.ndarray, upper: np.ndarray) -> _AtKinks | None:

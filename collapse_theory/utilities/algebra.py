@@ -39,13 +39,13 @@ class Shifted(Utility):
     def value(self, x: Any, xp: Any = np) -> Any:
         return self.base.value(x + self.by, xp)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.base.slope(x + self.by)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return self.base.curvature(x + self.by)
 
-    def shortfall(self, x: np.ndarray, top: float) -> np.ndarray:
+    def shortfall(self, x: Any, top: float) -> Any:
         return self.base.shortfall(x + self.by, top + self.by)
 
     @property
@@ -102,14 +102,14 @@ class Sum(Utility):
     def value(self, x: Any, xp: Any = np) -> Any:
         return sum((w * u.value(x, xp) for w, u in self.parts), self.offset)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
-        return sum(w * u.slope(x) for w, u in self.parts)  # pyright: ignore[reportReturnType]
+    def slope(self, x: Any) -> Any:
+        return sum(w * u.slope(x) for w, u in self.parts)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
-        return sum(w * u.curvature(x) for w, u in self.parts)  # pyright: ignore[reportReturnType]
+    def curvature(self, x: Any) -> Any:
+        return sum(w * u.curvature(x) for w, u in self.parts)
 
-    def shortfall(self, x: np.ndarray, top: float) -> np.ndarray:
-        return sum(w * u.shortfall(x, top) for w, u in self.parts)  # pyright: ignore[reportReturnType]
+    def shortfall(self, x: Any, top: float) -> Any:
+        return sum(w * u.shortfall(x, top) for w, u in self.parts)
 
     @property
     def slope_at_zero(self) -> float:

@@ -42,11 +42,11 @@ class Utility(Value):
         """Return U(x), written against the array namespace `xp` (NumPy or torch)."""
 
     @abstractmethod
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         """Return U'(x) for an array of gaps."""
 
     @abstractmethod
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         """Return U''(x) for an array of gaps."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class Utility(Value):
         """Return U'(x) and U''(x) in one pass."""
         return self.slope(x), self.curvature(x)
 
-    def shortfall(self, x: np.ndarray, top: float) -> np.ndarray:
+    def shortfall(self, x: Any, top: float) -> Any:
         """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding.
 
         Families whose values run together near `top` (1 - exp(-300x)) give it without

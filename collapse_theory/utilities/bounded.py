@@ -28,10 +28,10 @@ class Quadratic(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return x - self.c * x**2
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return 1 - 2 * self.c * x
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return np.full_like(x, -2 * self.c)
 
     def text(self, argument: str) -> str:
@@ -68,10 +68,10 @@ class Squared(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return -((x - self.target) ** 2)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return 2 * (self.target - x)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return np.full_like(x, -2.0)
 
     def text(self, argument: str) -> str:
@@ -107,10 +107,10 @@ class Sine(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.sin(self.k * x)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.k * np.cos(self.k * x)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return -(self.k**2) * np.sin(self.k * x)
 
     @property
@@ -136,10 +136,10 @@ class Hinge(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.clip(x, max=self.m)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return np.where(x < self.m, 1.0, 0.0)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return np.zeros_like(x)
 
     @property

@@ -34,10 +34,10 @@ class Custom(Utility):
     def value(self, x: Any, xp: Any = np) -> Any:
         return self.function(self._inner(x))
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.scale * self.first(self._inner(x))
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return self.scale**2 * self.second(self._inner(x))
 
     def _inner(self, x: Any) -> Any:

@@ -117,10 +117,10 @@ class Expression(Utility):
             found = trees.value(self.tree, x, np)
         return _filled(x, found, lambda: float(trees.value(self.tree, np.float64(1e-300))))
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.derivatives(x)[0]
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return self.derivatives(x)[1]
 
     def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

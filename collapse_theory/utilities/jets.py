@@ -74,7 +74,7 @@ def _jet(tree: Tree, x: np.ndarray) -> Jet:
         return _power_jet(tree, x)
     parts = [_jet(t, x) for t in tree[1:]]
     if kind == "neg":
-        return tuple(_scale(-1.0, part) for part in parts[0])  # pyright: ignore[reportReturnType]
+        return tuple(_scale(-1.0, part) for part in parts[0])
     if kind == "div":
         return _quotient(*parts)
     if kind == "min":

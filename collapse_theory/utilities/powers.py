@@ -21,10 +21,10 @@ class Linear(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return 1.0 * x
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return np.ones_like(x)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return np.zeros_like(x)
 
     @property
@@ -59,10 +59,10 @@ class Power(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return x**self.g
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.g * x ** (self.g - 1)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return self.g * (self.g - 1) * x ** (self.g - 2)
 
     @property
@@ -90,10 +90,10 @@ class Log(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.log(x)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return 1.0 / np.abs(x)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return -1.0 / x**2
 
     @property
@@ -126,10 +126,10 @@ class NegativePower(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return -(x**-self.g)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.g * np.abs(x) ** (-self.g - 1)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return -self.g * (self.g + 1) * x ** (-self.g - 2)
 
     @property

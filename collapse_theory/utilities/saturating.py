@@ -28,14 +28,14 @@ class LogSigmoid(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return log_sigmoid(self.beta * x, xp)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.beta * special.expit(-self.beta * x)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         z = self.beta * x
         return -(self.beta**2) * special.expit(z) * special.expit(-z)
 
-    def shortfall(self, x: np.ndarray, top: float) -> np.ndarray:
+    def shortfall(self, x: Any, top: float) -> Any:
         z, z_top = self.beta * x, self.beta * top
         return np.log1p(np.exp(-z) * -np.expm1(z - z_top) * special.expit(z_top))
 
@@ -71,11 +71,11 @@ class LabelSmoothing(Family):
         z = self.beta * x
         return (1 - self.eps) * log_sigmoid(z, xp) + self.eps * log_sigmoid(-z, xp)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         z = self.beta * x
         return self.beta * ((1 - self.eps) * special.expit(-z) - self.eps * special.expit(z))
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         z = self.beta * x
         return -(self.beta**2) * special.expit(z) * special.expit(-z)
 
@@ -119,13 +119,13 @@ class Exponential(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return -xp.expm1(-self.b * x)
 
-    def slope(self, x: np.ndarray) -> np.ndarray:
+    def slope(self, x: Any) -> Any:
         return self.b * np.exp(-self.b * x)
 
-    def curvature(self, x: np.ndarray) -> np.ndarray:
+    def curvature(self, x: Any) -> Any:
         return -(self.b**2) * np.exp(-self.b * x)
 
-    def shortfall(self, x: np.ndarray, top: float) -> np.ndarray:
+    def shortfall(self, x: Any, top: float) -> Any:
         return np.exp(-self.b * x) * -np.expm1(self.b * (x - top))
 
     def text(self, argument: str) -> str:
