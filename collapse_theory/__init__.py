@@ -17,6 +17,7 @@ from collapse_theory.errors import (
     InvalidUtility,
     NoClosedForm,
     NoConicForm,
+    NoOptimum,
     NotConcave,
     NotIncreasing,
     OutOfRange,
@@ -27,7 +28,7 @@ from collapse_theory.exact import closed_form
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import LimitLaw, atom_mass, atom_parameter, limit, predicted_rewards
-from collapse_theory.programs import Box, Solution
+from collapse_theory.programs import Box, Centered, Confined, Free, Solution
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -48,8 +49,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Box",
+    "Centered",
     "CollapseError",
+    "Confined",
     "Exponential",
+    "Free",
     "Hinge",
     "InvalidUtility",
     "LabelSmoothing",
@@ -60,6 +64,7 @@ __all__ = [
     "NegativePower",
     "NoClosedForm",
     "NoConicForm",
+    "NoOptimum",
     "NotConcave",
     "NotIncreasing",
     "OutOfRange",

@@ -244,7 +244,7 @@ def high_precision(name: str, n: int) -> tuple[mp.mpf, ...]:
 def _mirrored(half: list[Any], n: int) -> list[Any]:
     if n % 2:
         return half + half[::-1]
-    return half[:-1] + [2 * half[-1]] + half[:-1][::-1]
+    return [*half[:-1], 2 * half[-1], *half[:-1][::-1]]
 
 
 def _maximised(formula: Formula, n: int, tied: int) -> list[Any] | None:
@@ -352,7 +352,8 @@ class PairProgram:
             b_ub=b,
             A_eq=self.E,
             b_eq=[1.0],
-            bounds=[(0, 1)] * len(self.c),
+            # Values are left free: a bound there would take a part of the dual solution.
+            bounds=[(0, None)] * (self.n - 1) + [(None, None)] * (len(self.c) - self.n + 1),
             method="highs",
             options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
         )
@@ -400,9 +401,7 @@ FAMILIES: tuple[st.SearchStrategy[ct.Utility], ...] = (
     _decades(1e-3, 0.5).map(ct.Quadratic),
     _decades(0.01, 1.57).map(ct.Sine),
     _decades(1e-6, 100).map(lambda e: ct.Log().shifted(e)),
-    st.tuples(st.floats(0.1, 0.9), _decades(1e-6, 100)).map(
-        lambda t: ct.Power(t[0]).shifted(t[1])
-    ),
+    st.tuples(st.floats(0.1, 0.9), _decades(1e-6, 100)).map(lambda t: ct.Power(t[0]).shifted(t[1])),
     st.tuples(_decades(0.1, 3), _decades(0.01, 100)).map(
         lambda t: ct.NegativePower(t[0]).shifted(t[1])
     ),

@@ -22,10 +22,11 @@ from collapse_theory.exact.finite import mirrored
 from collapse_theory.finite.newton import Answer
 from collapse_theory.finite.snap import snapped
 from collapse_theory.finite.start import start
-from collapse_theory.programs import certify, is_unique
+from collapse_theory.finite.unbounded import first_guess
+from collapse_theory.programs import certify, certify_held, is_unique
 from collapse_theory.utilities import Utility
 
-__all__ = ["conic"]
+__all__ = ["conic", "conic_held"]
 
 # Tried in turn, with the options that make each as exact as it can be.
 SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -128,15 +129,69 @@ def _solve(
     if pull:
         pull *= min(utility.slope_at_zero, float(utility.slope(reference).max())) / unit
         objective -= pull * cp.sum_squares(cp.multiply(np.sqrt(share) * reference, ratio))
-    problem = cp.Problem(cp.Maximize(objective), [scale @ v == 0.5])
+    found = _maximum(objective, [scale @ v == 0.5], v, solver, options)
+    if found is None or found[0].max() <= 0:
+        return None
+    e = scale * np.maximum(found[0], 0.0)
+    return e * (0.5 / e.sum()), found[1]
+
+
+def _maximum(
+    objective: Any, limits: list[Any], v: Any, solver: str, options: dict[str, Any]
+) -> tuple[np.ndarray, int] | None:
+    """Return the maximising v and iterations, or None where the solver failed."""
+    import cvxpy as cp
+
+    problem = cp.Problem(cp.Maximize(objective), limits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             problem.solve(solver=solver, **options)
     except (cp.SolverError, ValueError):
         return None
-    if v.value is None or not np.all(np.isfinite(v.value)) or v.value.max() <= 0:
+    if v.value is None or not np.all(np.isfinite(v.value)):
         return None
-    e = scale * np.maximum(v.value, 0.0)
     stats = problem.solver_stats
-    return e * (0.5 / e.sum()), int((stats.num_iters if stats else 0) or 0)
+    return np.asarray(v.value), int((stats.num_iters if stats else 0) or 0)
+
+
+def conic_held(utility: Utility, n: int, kappa: float, max_iterations: int | None = None) -> Answer:
+    """Return the optimal gaps under mean U - kappa mean r_i**2 from a conic solver.
+
+    Raises
+    ------
+    NoConicForm
+        For utilities of sin, atan, tanh or erf.
+    SolverFailed
+        Where no installed solver returns a usable answer.
+    """
+    import cvxpy as cp
+
+    matrix, weights = half_pairs(n)
+    scale, best, steps = first_guess(utility, n, kappa), None, 0
+    share = weights / weights.sum()
+    to_middle = np.triu(np.ones((n // 2, n // 2)))
+    for solver, options in _installed(max_iterations):
+        for _ in range(2):
+            reference = matrix @ scale
+            v = cp.Variable(len(scale), nonneg=True)
+            ratio = (matrix * scale / reference[:, None]) @ v
+            unit = float(share @ (np.abs(utility.slope(reference)) * reference)) or 1.0
+            held = 2 * kappa / n * cp.sum_squares((to_middle * scale) @ v)
+            objective = ((share @ utility.conic(cp, ratio, reference)) - held) / unit
+            found = _maximum(objective, [], v, solver, options)
+            if found is None:
+                break
+            gaps = mirrored(scale * np.maximum(found[0], 0.0), n)
+            steps += found[1]
+            quality = certify_held(utility, gaps, kappa).relative_gap
+            if best is None or quality < best[0]:
+                best = quality, gaps
+            scale = np.maximum(scale * found[0], 1e-3 * scale)
+        if best is not None and best[0] < GOOD:
+            break
+    if best is None:
+        raise SolverFailed(
+            f'no conic solver found the optimum of {utility} for n = {n}; use method="newton"'
+        )
+    return Answer(best[1], steps, True)

@@ -34,7 +34,7 @@ TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
 
 @dataclass(frozen=True)
 class Answer:
-    """The gaps that a method found in the box [0, 1]."""
+    """The gaps that a method found in the box [0, 1]; not `converged` if it had to stop early."""
 
     gaps: np.ndarray
     iterations: int
@@ -61,7 +61,8 @@ def newton(utility: Utility, n: int, max_iterations: int | None = None) -> Answe
         else:
             gaps, converged = _smooth(utility, n, budget)
         unique = utility.strictly_concave or is_unique(utility, gaps)
-    return Answer(gaps, budget.used, converged, unique)
+    # Short of the optimum with iterations left is "inaccurate", not "max_iterations".
+    return Answer(gaps, budget.used, converged or not budget.spent, unique)
 
 
 def _smooth(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:

@@ -9,8 +9,19 @@ import numpy as np
 from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.exact import exact_gaps
 from collapse_theory.finite.conic import conic
+from collapse_theory.finite.held import solve_held
 from collapse_theory.finite.newton import Answer, newton
-from collapse_theory.programs import Box, Solution, count, in_box, unit_utility
+from collapse_theory.programs import (
+    Box,
+    Centered,
+    Confined,
+    Domain,
+    Free,
+    Solution,
+    count,
+    in_box,
+    unit_utility,
+)
 from collapse_theory.utilities import Utility, utility
 
 __all__ = ["METHODS", "solve"]
@@ -24,7 +35,7 @@ METHODS: dict[str, Callable[[Utility, int, int | None], Answer]] = {
 def solve(
     u: Utility | str,
     n: int,
-    domain: Box | None = None,
+    domain: Domain | None = None,
     *,
     method: str = "auto",
     tol: float | None = None,
@@ -32,7 +43,8 @@ def solve(
 ) -> Solution:
     """Return the optimal rewards of n completions.
 
-    Maximises f(r) = mean over i < j of U(r_i - r_j) subject to high >= r_1 >= ... >= r_n >= low.
+    Maximises f(r) = mean over i < j of U(r_i - r_j) subject to high >= r_1 >= ... >= r_n >= low, or
+    less a penalty with r in all of R: see the domains.
 
     Parameters
     ----------
@@ -40,8 +52,8 @@ def solve(
         The utility of a gap, concave and increasing over the gaps that the domain allows.
     n : int
         The number of completions, at least 2.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given.
     method : {"auto", "newton", "conic"}
         "newton" is this package's own and the most accurate (kinks are smoothed less and less);
         "conic" is the reference, through CVXPY. "auto" takes newton; for piecewise linear
@@ -62,6 +74,8 @@ def solve(
     ------
     CollapseError
         A ValueError: n < 2, an unknown method, a utility that isn't concave or falls.
+    NoOptimum
+        Where nothing holds the rewards: log-sigmoid under Free, say.
     OutOfRange
         Where gaps would leave the range of float64.
 
@@ -76,9 +90,11 @@ def solve(
     >>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
     array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
     """
-    u, n, domain = utility(u), count(n), domain or Box()
-    unit = unit_utility(u, domain)
+    u, n, domain = utility(u), count(n), Box() if domain is None else domain
     _check_options(method, tol, max_iterations)
+    if isinstance(domain, Confined | Centered | Free):
+        return solve_held(u, n, domain, method, tol, max_iterations)
+    unit = unit_utility(u, domain)
     if method != "auto":
         return _solved(u, domain, METHODS[method](unit, n, max_iterations), method, tol)
     if not unit.strictly_concave:

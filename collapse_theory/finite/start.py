@@ -14,7 +14,8 @@ def start(utility: Utility, n: int, tiny: bool = False) -> np.ndarray:
     """Return half gaps from the quantiles of Beta((1-p)/2, (1-p)/2), p the exponent at gaps 1/n."""
     x = np.array([0.3 / n])
     first, second = utility.derivatives(x)
-    p = utility.exponent if tiny else float((1 + x * second / first)[0])
+    with np.errstate(all="ignore"):  # flat there: 0/0
+        p = utility.exponent if tiny else float((1 + x * second / first)[0])
     a = min(max((1 - p) / 2, 1e-3), 1.0) if np.isfinite(p) else 1.0
     h = n // 2
     places = special.betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)

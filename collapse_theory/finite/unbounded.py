@@ -22,7 +22,7 @@ from collapse_theory.finite.steps import Budget, room
 from collapse_theory.lazy import lapack
 from collapse_theory.utilities import Utility
 
-__all__ = ["unbounded"]
+__all__ = ["first_guess", "unbounded"]
 
 MAX_ITERATIONS = 300
 WIDEST = 1e150  # of a half gap: beyond, nothing holds the rewards
@@ -50,17 +50,23 @@ def unbounded(utility: Utility, n: int, kappa: float, max_iterations: int | None
     Raises
     ------
     NoOptimum
-        Where nothing holds the rewards: kappa = 0 and U without a maximum.
+        Where the optimum's gaps leave float64.
     """
     budget = Budget(MAX_ITERATIONS if max_iterations is None else max_iterations)
     # Half the sum over pairs is n(n-1)/4 times the mean; 2/n sum over the half of C_i**2.
     program = _Program(Half(utility, n), kappa * (n - 1))
     with np.errstate(all="ignore"):
-        steep = np.isinf(utility.slope_at_zero)
-        shape = start(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
-        e = _scaled(program, shape)
-        e, converged = _newton(program, e, budget)
+        e, converged = _newton(program, first_guess(utility, n, kappa), budget)
     return Answer(program.half.gaps(e), budget.used, converged)
+
+
+def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
+    """Return half gaps of a plausible shape, at the best scale."""
+    program = _Program(Half(utility, n), kappa * (n - 1))
+    steep = np.isinf(utility.slope_at_zero)
+    shape = start(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
+    with np.errstate(all="ignore"):
+        return _scaled(program, shape)
 
 
 def _scaled(program: _Program, shape: np.ndarray) -> np.ndarray:
@@ -81,12 +87,7 @@ def _root(falling: Callable[[float], float]) -> float:
     while falling(high) > 0:
         low, high, step = high, high + step, 2 * step
         if high > np.log(WIDEST):
-            raise NoOptimum(
-                "nothing holds the rewards: the objective rises without bound, or to a value "
-                "that it never reaches, as the gaps grow. Use a penalty (Confined, Centered), "
-                "a box, or a utility with a maximum (LabelSmoothing, Squared); the direction in "
-                "which unbounded training goes is ct.max_margin(n)"
-            )
+            raise NoOptimum("the optimum has gaps outside float64: the penalty is too weak")
     step = 1.0
     while low == high or not falling(low) > 0:
         low, step = low - step, 2 * step

@@ -76,7 +76,10 @@ def certify(utility: Utility, gaps: np.ndarray) -> Certificate:
 
 
 def _sated(utility: Utility, x: np.ndarray) -> bool:
-    """Whether U is flat beyond a kink that the gaps of all pairs have reached, up to rounding."""
+    """Whether U is flat beyond a kink that the gaps of all pairs have reached, up to rounding.
+
+    Then the shortfall is rounding too, and nothing to measure a gap by.
+    """
     kinks = [kink for kink in utility.kinks if kink < 1]
-    reached = bool(kinks) and x.min() >= kinks[-1] * (1 - 8 * EPS)
+    reached = bool(kinks) and x.min() >= kinks[-1] * (1 - 1e-13)
     return bool(reached and utility.slope(np.float64(1.0)) == 0)

@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from collapse_theory.programs.certificates import EPS, Certificate
+from collapse_theory.programs.kinks import pairs_at_kinks
 from collapse_theory.programs.ranking import pair_gaps, straddle
 from collapse_theory.utilities import Utility
 
@@ -52,11 +53,15 @@ def certify_held(utility: Utility, gaps: np.ndarray, kappa: float) -> Certificat
     if not np.all(np.isfinite(force)):
         return Certificate(objective, math.inf, spread)
     pulls = 2 * kappa / n * np.cumsum(rewards)[:-1]
+    extra = 0.0
+    if utility.kinks and kappa > 0:
+        change, extra = _at_kinks(utility, x, upper, force - pulls, pairs)
+        force = force + change
     rest = np.diff(np.concatenate([[0.0], force - pulls, [0.0]]))
     rounding = (4 + math.sqrt(n)) * EPS * np.concatenate([[0.0], size + pulls, [0.0]])
     rest = np.abs(rest) + rounding[1:] + rounding[:-1]
     if kappa > 0:
-        gap = n * math.fsum(rest**2) / (4 * kappa)
+        gap = n * math.fsum(rest**2) / (4 * kappa) + extra
     else:
         gap = _dual_gap(utility, x, upper, force, rounding)
     return Certificate(objective, gap + EPS * abs(objective), spread)
@@ -74,8 +79,11 @@ def _dual_gap(
     start = x[upper]
     best = start.copy()
     for _ in range(50):
-        first, second = utility.derivatives(best)
-        step = np.clip((p - first) / second, -1.0, 1.0)
+        with np.errstate(all="ignore"):
+            first, second = utility.derivatives(best)
+            step = np.clip((p - first) / second, -1.0, 1.0)
+        if np.isnan(step).any():
+            return math.inf
         best = best + step
         if np.abs(step).max() < 1e-14 * max(1.0, float(np.abs(best).max())):
             break
@@ -84,3 +92,31 @@ def _dual_gap(
     # U(y) - p y - (U(g) - p g); the balanced p have mean p g = 0.
     gain = utility.value(best) - utility.value(start) - p * (best - start)
     return float(np.mean(np.maximum(gain, 0.0))) + float(rounding.max())
+
+
+def _at_kinks(
+    utility: Utility, x: np.ndarray, upper: np.ndarray, rest: np.ndarray, pairs: float
+) -> tuple[np.ndarray, float]:
+    """Return what the best slopes at the kinks add to the forces, and to the bound.
+
+    The slopes are those between U'(m+) and U'(m-) that leave the least gradient: a bounded least
+    squares problem.
+    """
+    from scipy.optimize import lsq_linear
+
+    found = pairs_at_kinks(utility, x, upper)
+    if found is None:
+        return np.zeros_like(rest), 0.0
+    n = len(x)
+    now = utility.slope(x[found.i, found.j])
+    # A pair's slope pushes its two completions apart.
+    matrix = np.zeros((n, len(found.i)))
+    columns = np.arange(len(found.i))
+    matrix[found.i, columns], matrix[found.j, columns] = 1.0 / pairs, -1.0 / pairs
+    gradient = np.diff(np.concatenate([[0.0], rest, [0.0]]))
+    low, high = found.low - now, found.high - now
+    solved = lsq_linear(matrix, -gradient, (low, np.maximum(high, low + 1e-300)), tol=1e-14)
+    change = np.clip(solved.x, low, high)
+    gaps = x[found.i, found.j]
+    loss = utility.value(found.at) + (now + change) * (gaps - found.at) - utility.value(gaps)
+    return np.cumsum(matrix @ change)[:-1], float(np.maximum(loss, 0.0).sum()) / pairs

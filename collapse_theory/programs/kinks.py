@@ -16,14 +16,14 @@ import numpy as np
 from collapse_theory.programs.ranking import pair_gaps, straddle
 from collapse_theory.utilities import Utility
 
-__all__ = ["is_unique", "supergradients"]
+__all__ = ["is_unique", "pairs_at_kinks", "supergradients"]
 
 NEAR = 1e-6  # pairs with a gap this near a kink count as lying at it
 FEW, MOST = 2500, 10000  # pairs at kinks: up to MOST have their own slopes, from FEW on shared
 
 
 @dataclass(frozen=True)
-class _AtKinks:
+class AtKinks:
     """The pairs (i, j) at a kink `at`, and the slopes U'(at+) = `low` and U'(at-) = `high`."""
 
     i: np.ndarray
@@ -45,7 +45,7 @@ def supergradients(
     x, upper, slopes : numpy.ndarray, shape (n, n)
         The pairs' gaps, which of them are pairs (i < j), and U' there.
     """
-    pairs = _at_kinks(utility, x, upper)
+    pairs = pairs_at_kinks(utility, x, upper)
     if pairs is None:
         return slopes, 0.0
     base = np.where(upper, slopes, 0.0)
@@ -78,7 +78,7 @@ def is_unique(utility: Utility, gaps: np.ndarray) -> bool:
     for k in np.flatnonzero(gaps < NEAR):
         bounds[k] = (0.0, 1.0) if force[k] > force.max() - slack else (0.0, 0.0)
     equal, most = [np.ones(n - 1)], [np.zeros(n - 1)]
-    pairs = _at_kinks(utility, x, upper)
+    pairs = pairs_at_kinks(utility, x, upper)
     with np.errstate(all="ignore"):
         curved = upper & (x > NEAR) & (utility.curvature(x) < -1e-9 * utility.slope(x) / x)
     if pairs is not None:
@@ -116,8 +116,9 @@ def _rows(i: np.ndarray, j: np.ndarray, n: int) -> np.ndarray:
     return ((steps >= i[:, None]) & (steps < j[:, None])).astype(float)
 
 
-def _at_kinks(utility: Utility, x: np.ndarray, upper: np.ndarray) -> _AtKinks | None:
-    kinks = np.array([k for k in utility.kinks if k <= 1.0 + NEAR])
+def pairs_at_kinks(utility: Utility, x: np.ndarray, upper: np.ndarray) -> AtKinks | None:
+    """Return the pairs whose gap is as good as at a kink, or None where there are none."""
+    kinks = np.array([k for k in utility.kinks if k <= x[upper].max() + NEAR])
     if not len(kinks):
         return None
     nearest = kinks[np.argmin(np.abs(x[..., None] - kinks), axis=-1)]
@@ -127,10 +128,10 @@ def _at_kinks(utility: Utility, x: np.ndarray, upper: np.ndarray) -> _AtKinks | 
     at = nearest[i, j]
     step = 1e-12 * at
     high = utility.slope(at - step)
-    return _AtKinks(i, j, at, np.minimum(utility.slope(at + step), high), high)
+    return AtKinks(i, j, at, np.minimum(utility.slope(at + step), high), high)
 
 
-def _best(base: np.ndarray, pairs: _AtKinks, x: np.ndarray) -> np.ndarray:
+def _best(base: np.ndarray, pairs: AtKinks, x: np.ndarray) -> np.ndarray:
     """Minimise t - sum(p m) subject to: the force on each neighbouring gap is at most t.
 
     Each pair has its own slope where there are few; where there are many, those between the same
@@ -154,7 +155,7 @@ def _best(base: np.ndarray, pairs: _AtKinks, x: np.ndarray) -> np.ndarray:
 
 
 def _linear_program(
-    force: np.ndarray, straddles: Any, pairs: _AtKinks, basis: Any
+    force: np.ndarray, straddles: Any, pairs: AtKinks, basis: Any
 ) -> tuple[float, np.ndarray]:
     """Return the least t - sum(p m), and p = basis @ c."""
     from scipy.optimize import linprog
@@ -176,7 +177,7 @@ def _linear_program(
     return float(found.fun), unit * (basis @ found.x[:-1])
 
 
-def _between_levels(pairs: _AtKinks, x: np.ndarray) -> Any:
+def _between_levels(pairs: AtKinks, x: np.ndarray) -> Any:
     """Return indicators of the pairs between the same two levels, equally far apart in rank.
 
     For k+1 even levels of m ties under min(x, 1/k) that is enough: slope 1 for pairs less than m

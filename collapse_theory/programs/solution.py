@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collapse_theory.laws import empirical_law
-from collapse_theory.programs.domains import Box
+from collapse_theory.programs.domains import Domain
 from collapse_theory.utilities.base import Utility
 from collapse_theory.values import Value, frozen_array
 
@@ -58,7 +58,7 @@ class Solution(Value):
     iterations: int
     unique: bool
     utility: Utility
-    domain: Box
+    domain: Domain
     reference: str | None = None
 
     def __post_init__(self) -> None:

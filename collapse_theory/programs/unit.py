@@ -14,7 +14,7 @@ from collapse_theory.programs.ranking import as_rewards
 from collapse_theory.programs.solution import Solution
 from collapse_theory.utilities import Utility, require_concave, require_increasing
 
-__all__ = ["count", "in_box", "unit_utility"]
+__all__ = ["LOOSE", "TOLERANCE", "count", "in_box", "unit_utility"]
 
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or where kinks are smoothed.

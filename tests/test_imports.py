@@ -1,0 +1,174 @@
+"""What an import loads, and that imports run upward in the house (DESIGN 4)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import collapse_theory
+
+PACKAGE = Path(collapse_theory.__file__).parent
+ROOT = PACKAGE.name
+
+# Upward only: a folder imports from those before it, and from itself. `values` is what all frozen
+# values share, `lazy` imports SciPy at first use; both know nothing of the rest.
+HOUSE = (
+    "errors",
+    "values",
+    "lazy",
+    "utilities",
+    "laws",
+    "programs",
+    "exact",
+    "finite",
+    "limit",
+    "design",
+    "diagnosis",
+    "figures",
+    "training",
+    "cli",
+)
+
+# Loaded where they are used, never by `import collapse_theory`.
+HEAVY = (
+    "cvxpy",
+    "matplotlib",
+    "torch",
+    "sympy",
+    "transformers",
+    "typer",
+    "rich",
+    "pandas",
+    "scipy.stats",
+    "scipy.optimize",
+    "scipy.integrate",
+)
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def house_of(module: str) -> str | None:
+    """Return the part of the house that a module belongs to; None for the public face."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield every module of the package that a file imports, at any level of it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports name the whole module"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == ROOT:
+                yield name, node.lineno
+
+
+def test_every_part_of_the_house_has_its_place():
+    parts = {house_of(module_of(path)) for path in sources()} - {None}
+    # `python -m collapse_theory` enters by the command line's door.
+    assert parts - {"__main__"} <= set(HOUSE)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_upward(path):
+    here = house_of(module_of(path))
+    if here is None or here == "__main__":
+        return
+    for name, line in imported(path):
+        there = house_of(name)
+        if there is None or there not in HOUSE:
+            # The public face is behind all of the house but the command line.
+            assert here == "cli", f"{path.name}:{line} imports {name}"
+            continue
+        assert HOUSE.index(there) <= HOUSE.index(here), f"{path.name}:{line} imports {name}"
+
+
+def names_at_import(tree: ast.Module) -> Iterator[str]:
+    """Yield what is imported when a module is: outside functions and TYPE_CHECKING."""
+    todo: list[ast.AST] = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo.extend(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize(
+    "folder", ["errors", "values", "lazy", "utilities", "laws", "programs", "exact", "finite"]
+)
+def test_heavy_packages_are_imported_where_they_are_used(folder):
+    for path in sources():
+        if house_of(module_of(path)) != folder:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for name in names_at_import(tree):
+            heavy = [h for h in HEAVY if name == h or name.startswith(f"{h}.")]
+            assert not heavy, f"{path.name} imports {name} when it is imported"
+
+
+def run(code: str) -> str:
+    """Run `code` in a new interpreter in which warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_import_is_light():
+    loaded = run(f"import sys, {ROOT}; print(*sys.modules)").split()
+    assert f"{ROOT}.finite" in loaded
+    assert not [name for name in loaded if name in HEAVY]
+    # Python and NumPy alone are about 250 modules, SciPy's statistics 500 more.
+    assert len(loaded) < 450
+
+
+def test_the_import_is_quick():
+    code = (
+        "import time; start = time.perf_counter(); import collapse_theory; "
+        "print(time.perf_counter() - start)"
+    )
+    # 0.15 s at a desk and 0.3 s promised; a busy CI machine gets room.
+    assert min(float(run(code)) for _ in range(3)) < 1.5
+
+
+def test_solving_needs_no_heavy_package():
+    code = (
+        f"import sys, {ROOT} as ct; ct.solve('log(x + 0.1)', 8); ct.solve('x**0.5', 8); "
+        f"ct.closed_form('log(x)', 8); ct.closed_form('log(x)'); print(*sys.modules)"
+    )
+    loaded = run(code).split()
+    assert not [name for name in loaded if name in HEAVY]
+
+
+def test_the_public_face():
+    for name in collapse_theory.__all__:
+        assert getattr(collapse_theory, name) is not None
+    assert collapse_theory.__all__ == sorted(collapse_theory.__all__)
+    assert (PACKAGE / "py.typed").exists()
