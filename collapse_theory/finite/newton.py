@@ -29,6 +29,7 @@ __all__ = ["Answer", "newton"]
 
 MAX_ITERATIONS = 2000
 RATIO = WIDTHS[0] / WIDTHS[1]
+LONGEST = 100.0  # the most by which one step divides a gap, as a logarithm
 TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
 
 
@@ -168,12 +169,13 @@ def _log_newton(half: Half, e: np.ndarray, budget: Budget, at_most: int) -> tupl
         size = float(np.abs(step).max())
         if converged and size >= 0.5 * last:
             return e, True  # stagnation: only rounding is left
-        e = e * np.exp(step * min(1.0, 3.0 / max(size, 1.0)))
+        e = e * np.exp(np.clip(step, -LONGEST, 3.0))
         e *= 0.5 / e.sum()
-        converged = size < 1e-9
+        converged = size < 1e-6
         if size < 1e-15:
             return e, True
-        if size > 1e6 or not np.all(np.isfinite(e)) or e.min() < TINY:
+        stuck = np.isfinite(half.utility.slope_at_zero) and size > 1e6  # a gap that should be zero
+        if stuck or not np.all(np.isfinite(e)) or e.min() < TINY:
             return e, False
         last = size
     return e, converged
