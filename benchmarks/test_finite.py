@@ -1,6 +1,6 @@
 """How long the optimum of n completions takes, and how much longer CVXPY takes for it.
 
-    OMP_NUM_THREADS=1 pytest benchmarks/test_finite.py
+OMP_NUM_THREADS=1 pytest benchmarks/test_finite.py
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def test_log_x_against_jacobi_zeros_and_the_arcsine_law(rows: figures.Convergenc
 
 def test_log_x_tends_to_its_own_constant(rows: figures.ConvergenceRows) -> None:
     # The rewards are the quantiles at (i - 3/4)/(n - 1/2): a shift of the distribution function by
-    # s/n, s = q/2 - 1/4, against midpoints. n W1 -> ∫ (1/4 + s**2) dF^-1 = 5/16 - 1/(2 pi**2).
+    # s/n, s = 1/4 - q/2, against midpoints. n W1 -> ∫ (1/4 + s**2) dF^-1 = 5/16 - 1/(2 pi**2).
     scaled = (rows.n * rows.distances)[rows.utilities.index("log(x)")]
     constant = 5 / 16 - 1 / (2 * np.pi**2)
     assert scaled[-1] == pytest.approx(constant, abs=5e-5)

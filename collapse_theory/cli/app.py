@@ -23,7 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="The reward distributions that ranking losses collapse to: computed, certified, drawn.",
-    epilog=examples('predict "log(x + 0.1)" --n 8', "table", "figures --out figures"),
+    epilog=examples(
+        'predict "log(x + 0.1)" --n 8',
+        "atoms logsigmoid --mass 0.1",
+        "table",
+        "figures --out figures",
+    ),
 )
 
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
+from collapse_theory.cli.arguments import High, Json, Low, utility_text
+from collapse_theory.cli.laws import (
+    certificate_text,
+    law_content,
+    law_facts,
+    quantile_table,
+    shape_text,
+)
 from collapse_theory.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["predict"]
 
-LEVELS = np.arange(5, 100, 5) / 100
+COMPLETIONS = 8
 FOLDED = 20  # of more completions, a table shows so many: the best half and the worst half
-
-
-def _utility_text(text: str) -> str:
-    # Options that aren't known reach this argument, so that "-1/x" can.
-    if text.startswith("--"):
-        raise typer.BadParameter(f"no such option: {text}")
-    return text
 
 
 @app.command(
@@ -31,6 +35,7 @@ def _utility_text(text: str) -> str:
     epilog=examples(
         'predict "log(x + 0.1)" --n 8',
         'predict "-1/(x + 0.1)" --json',
+        'predict "log(x + 0.1)" --limit',
         'predict "logsigmoid(4*x)" --n 16 --plot optimum.pdf',
     ),
 )
@@ -38,36 +43,74 @@ def predict(
     utility: Annotated[
         str,
         typer.Argument(
-            metavar="UTILITY", help="The utility of a reward gap x.", callback=_utility_text
+            metavar="UTILITY", help="The utility of a reward gap x.", callback=utility_text
         ),
     ],
-    n: Annotated[int, typer.Option("--n", help="How many completions are ranked.")] = 8,
-    low: Annotated[float, typer.Option(help="The lowest reward there can be.")] = 0.0,
-    high: Annotated[float, typer.Option(help="The highest reward there can be.")] = 1.0,
-    method: Annotated[str, typer.Option(help="auto, newton or conic.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", help=f"How many completions are ranked. [default: {COMPLETIONS}]"),
+    ] = None,
+    low: Low = 0.0,
+    high: High = 1.0,
+    limit: Annotated[
+        bool,
+        typer.Option(
+            "--limit",
+            help="Only the law that the rewards tend to as n grows. JSON then has the same keys: "
+            "n, rewards and unique are null, the certificate is that of the law.",
+        ),
+    ] = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="auto, newton or conic; with --limit auto, exact, regular, singular, panels or "
+            "conic."
+        ),
+    ] = "auto",
+    as_json: Json = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the rewards into this file (pdf, png or svg).")
+        Path | None, typer.Option(help="Draw the answer into this file (pdf, png or svg).")
     ] = None,
 ) -> None:
     """Predict the rewards that training towards a utility ends with."""
+    box = ct.Box(low, high)
+    if limit:
+        _limit(utility, n, box, method, as_json, plot)
+        return
+    from collapse_theory.figures import finite_optimum
     from collapse_theory.figures.limits import limit_or_none
 
-    solution = ct.solve(utility, n, ct.Box(low, high), method=method)
-    law = limit_or_none(solution.utility, solution.domain)
+    size = COMPLETIONS if n is None else n
+    solution = ct.solve(utility, size, box, method=method)
+    law = limit_or_none(solution.utility, box)
     if plot is not None:
-        _plot(solution, plot)
+        _plot(lambda: finite_optimum(solution), plot)
     if as_json:
         print_json(_prediction(solution, law))
     else:
-        _show(solution, law)
+        _show(solution, law, box)
 
 
-def _plot(solution: ct.Solution, path: Path) -> None:
+def _limit(
+    text: str, n: int | None, box: ct.Box, method: str, as_json: bool, plot: Path | None
+) -> None:
+    if n is not None:
+        raise typer.BadParameter("--limit is the law of many completions: leave --n out")
+    law = ct.limit(text, box, method=method)
+    if plot is not None:
+        from collapse_theory.figures import limit_laws
+
+        _plot(lambda: limit_laws([text], domain=box), plot)
+    if as_json:
+        print_json(_limit_prediction(law))
+    else:
+        _show_limit(law, box)
+
+
+def _plot(draw: Callable[[], Any], path: Path) -> None:
     from collapse_theory.cli.figures import drawn
-    from collapse_theory.figures import finite_optimum
 
-    drawn(lambda: finite_optimum(solution), [path])
+    drawn(draw, [path])
 
 
 def _prediction(solution: ct.Solution, law: ct.RewardLaw | None) -> dict[str, Any]:
@@ -82,27 +125,35 @@ def _prediction(solution: ct.Solution, law: ct.RewardLaw | None) -> dict[str, An
         "method": solution.method,
         "status": solution.status,
         "unique": solution.unique,
-        "limit": law
-        and {
-            "atoms": law.atoms,
-            "quantiles": {f"{q:.2f}": v for q, v in zip(LEVELS, law.ppf(LEVELS), strict=True)},
-            "objective": law.objective,
-            "relative_gap": law.relative_gap,
-            "method": law.method,
-        },
+        "limit": law and law_content(law),
     }
 
 
-def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
+def _limit_prediction(law: ct.LimitLaw) -> dict[str, Any]:
+    return {
+        "utility": str(law.utility),
+        "n": None,
+        "domain": law.domain.to_dict(),
+        "rewards": None,
+        "objective": law.objective,
+        "gap": law.gap,
+        "relative_gap": law.relative_gap,
+        "method": law.method,
+        "status": law.status,
+        "unique": None,
+        "limit": law_content(law),
+    }
+
+
+def _show(solution: ct.Solution, law: ct.RewardLaw | None, box: ct.Box) -> None:
     from rich.table import Table
 
     page = console()
-    box = solution.domain
     page.print(f"U(x) = {solution.utility}, rewards in [{box.low:g}, {box.high:g}]")
     table = Table("rank", "reward", "gap to the next")
     for column in table.columns:
         column.justify = "right"
-    for row in _rows(solution):
+    for row in _rows(solution, _digits(box)):
         table.add_row(*row)
     page.print(table)
     facts = {
@@ -113,15 +164,39 @@ def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
     }
     if solution.reference:
         facts["source"] = solution.reference
-    facts |= _limit_facts(law)
+    page.print(_grid(facts | law_facts(law)))
+
+
+def _show_limit(law: ct.LimitLaw, box: ct.Box) -> None:
+    page = console()
+    page.print(f"U(x) = {law.utility}, rewards in [{box.low:g}, {box.high:g}], n to infinity")
+    page.print(quantile_table(law, _digits(box)))
+    facts = {"law": shape_text(law), "mean, s.d.": f"{law.mean():.6g}, {math.sqrt(law.var()):.6g}"}
+    if text := certificate_text(law):
+        facts["objective"] = f"{law.objective:.6g}, the mean utility over pairs"
+        facts["certificate"] = text
+    else:
+        facts["status"] = str(law.status)
+    facts["method"] = str(law.method)
+    if law.reference:
+        facts["source"] = law.reference
+    page.print(_grid(facts))
+
+
+def _grid(facts: dict[str, str]) -> Table:
+    from rich.table import Table
+
     grid = Table.grid(padding=(0, 2))
     for name, text in facts.items():
         grid.add_row(name, text)
-    page.print(grid)
+    return grid
 
 
-def _rows(solution: ct.Solution) -> list[tuple[str, str, str]]:
-    digits = max(6 - math.ceil(math.log10(solution.domain.width)), 0)
+def _digits(box: ct.Box) -> int:
+    return max(6 - math.ceil(math.log10(box.width)), 0)
+
+
+def _rows(solution: ct.Solution, digits: int) -> list[tuple[str, str, str]]:
     gaps = [("tied" if gap == 0 else f"{gap:.3g}") for gap in solution.gaps] + [""]
     rewards = [f"{reward:.{digits}f}" for reward in solution.rewards]
     rows = [(str(i), *row) for i, row in enumerate(zip(rewards, gaps, strict=True), start=1)]
@@ -130,22 +205,3 @@ def _rows(solution: ct.Solution) -> list[tuple[str, str, str]]:
     half = FOLDED // 2
     middle = (f"{len(rows) - FOLDED} more", "...", "...")
     return [*rows[:half], middle, *rows[-half:]]
-
-
-def _limit_facts(law: ct.RewardLaw | None) -> dict[str, str]:
-    if law is None:
-        return {"limit law": "not known for this utility"}
-    levels = (0.05, 0.25, 0.5, 0.75, 0.95)
-    quantiles = (f"{q:.0%} {law.ppf(q):.4g}" for q in levels)
-    facts = {
-        "limit law": repr(law).removeprefix("RewardLaw(").removesuffix(")"),
-        "  quantiles": ", ".join(quantiles),
-        "  method": str(law.method),
-    }
-    if law.relative_gap is not None and math.isfinite(law.relative_gap):
-        facts["  certificate"] = f"{law.status}, relative gap {law.relative_gap:.1e}"
-    elif law.status:
-        facts["  status"] = law.status
-    if law.reference:
-        facts["  source"] = law.reference
-    return facts

@@ -7,6 +7,11 @@ the package's style. matplotlib is loaded on the first drawing.
 
 from __future__ import annotations
 
+from collapse_theory.figures.convergence import (
+    ConvergenceRows,
+    convergence,
+    convergence_data,
+)
 from collapse_theory.figures.finite_optimum import (
     FiniteOptimum,
     finite_optimum,
@@ -21,6 +26,12 @@ from collapse_theory.figures.paper_comparison import (
 )
 from collapse_theory.figures.paper_curves import PaperCurve, paper_curves
 from collapse_theory.figures.paper_steps import PaperSteps, paper_steps, paper_steps_data
+from collapse_theory.figures.phase_diagram import (
+    PhaseDiagram,
+    PhasePanel,
+    phase_diagram,
+    phase_diagram_data,
+)
 from collapse_theory.figures.registry import FIGURES, FigureEntry, figure_entry
 from collapse_theory.figures.saving import FORMATS, figure_of, save
 from collapse_theory.figures.style import style
@@ -28,6 +39,7 @@ from collapse_theory.figures.style import style
 __all__ = [
     "FIGURES",
     "FORMATS",
+    "ConvergenceRows",
     "FigureEntry",
     "FiniteOptimum",
     "LimitLaws",
@@ -35,6 +47,10 @@ __all__ = [
     "PaperCurve",
     "PaperPanel",
     "PaperSteps",
+    "PhaseDiagram",
+    "PhasePanel",
+    "convergence",
+    "convergence_data",
     "figure_entry",
     "figure_of",
     "finite_optimum",
@@ -46,6 +62,8 @@ __all__ = [
     "paper_curves",
     "paper_steps",
     "paper_steps_data",
+    "phase_diagram",
+    "phase_diagram_data",
     "save",
     "style",
 ]

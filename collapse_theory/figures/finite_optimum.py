@@ -10,7 +10,7 @@ import numpy as np
 from collapse_theory.figures.limits import limit_or_none
 from collapse_theory.figures.style import BLUE, PALE, SINGLE, axes_or_new, formula
 from collapse_theory.finite import solve
-from collapse_theory.programs import Box, Solution
+from collapse_theory.programs import Box, Domain, Solution
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Value, frozen_array
 
@@ -56,7 +56,7 @@ def finite_optimum_data(
     u: Utility | str | Solution = "log(x + 0.1)",
     n: int = 8,
     *,
-    domain: Box | None = None,
+    domain: Domain | None = None,
     method: str = "auto",
 ) -> FiniteOptimum:
     """Return the optimal rewards of n completions and the limit law's quantiles.
@@ -67,8 +67,8 @@ def finite_optimum_data(
         The utility of a gap; or its solution, which then says n and the domain too.
     n : int, optional
         The number of completions.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given.
     method : str, optional
         The method of `collapse_theory.solve`.
 
@@ -86,9 +86,12 @@ def finite_optimum_data(
     [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     """
     solved = u if isinstance(u, Solution) else solve(utility(u), n, domain, method=method)
-    box, same = solved.domain, solved.gaps == 0
+    domain, same = solved.domain, solved.gaps == 0
+    low, high = solved.rewards[-1], solved.rewards[0]
+    if isinstance(domain, Box):
+        low, high = domain.low, domain.high
     tied = np.concatenate([same, [False]]) | np.concatenate([[False], same])
-    law = limit_or_none(solved.utility, box)
+    law = limit_or_none(solved.utility, domain)
     # Levels crowd at the ends, where quantile functions are steep.
     levels = np.sin(np.linspace(0, np.pi / 2, 801)) ** 2 if law else np.empty(0)
     return FiniteOptimum(
@@ -96,8 +99,8 @@ def finite_optimum_data(
         ranks=np.arange(1, solved.n + 1),
         rewards=solved.rewards,
         tied=tied,
-        low=box.low,
-        high=box.high,
+        low=float(low),
+        high=float(high),
         curve_ranks=levels * solved.n + 0.5,
         curve=law.ppf(1 - levels) if law else levels,
     )
@@ -108,7 +111,7 @@ def finite_optimum(
     n: int = 8,
     ax: Axes | None = None,
     *,
-    domain: Box | None = None,
+    domain: Domain | None = None,
     method: str = "auto",
 ) -> Axes:
     """Draw the optimal rewards of n completions against their rank, the best on the left.

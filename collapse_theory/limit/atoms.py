@@ -21,7 +21,7 @@ FAMILIES: dict[str, Callable[[float], Utility]] = {
 }
 _START, _FACTOR = 1.0, 8.0
 # Steeper utilities are beyond what `limit` certifies.
-_LOW, _HIGH = 1e-6, 1e7
+_LOW, _HIGH = 1e-6, 1e12
 
 
 def atom_mass(u: Utility | str, domain: Box | None = None) -> float:
@@ -123,7 +123,7 @@ def _bracket(
             reached = sorted((at_left + mass, at_right + mass))
             raise CollapseError(
                 f"no parameter between {math.exp(low):.3g} and {math.exp(high):.3g} gives the "
-                f"mass {mass:.6g} at each end: those give {reached[0]:.6g} to {reached[1]:.6g}"
+                f"mass {mass:.12g} at each end: those give {reached[0]:.6g} to {reached[1]:.12g}"
             )
         # Outward on the side that comes nearer, else on both.
         if left > low:

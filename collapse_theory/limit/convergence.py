@@ -155,7 +155,7 @@ def _from_response(unit: Utility, n: int) -> np.ndarray:
     )
     below = (weight * smooth).sum(axis=1) * x ** (1.0 + trial.power)
     # Near the end the correction can outweigh the law: there the rewards are at the end.
-    level = np.maximum.accumulate(below + shift)
+    level = np.minimum.accumulate((below + shift)[::-1])[::-1]
     lower = np.interp((np.arange(half) + 0.5) / n, level, x, left=0.0)
     middle = [0.5] * (n % 2)
     return np.concatenate([1.0 - lower, middle, lower[::-1]])

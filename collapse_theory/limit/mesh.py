@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from collapse_theory.errors import SolverFailed
 from collapse_theory.limit.rules import gauss, log_rule, power_rule
 from collapse_theory.utilities.base import Utility
 
@@ -14,6 +15,7 @@ __all__ = ["Mesh", "graded_mesh", "kernel_breaks", "legendre"]
 
 _FIT = 13
 _ROWS = 24
+_MOST_BREAKS = 20_000
 
 
 class Mesh(NamedTuple):
@@ -155,6 +157,10 @@ def kernel_breaks(utility: Utility, smallest: float) -> np.ndarray:
     count = int(np.ceil(-np.log2(smallest)))
     open_, done = [(2.0**-k, 2.0 ** (1 - k)) for k in range(1, count + 1)], [2.0**-count]
     while open_:
+        if len(open_) + len(done) > _MOST_BREAKS:
+            raise SolverFailed(
+                f"{utility} has more structure, or more rounding in its values, than panels resolve"
+            )
         low, high = np.array(open_).T
         t = 0.5 * (low + high + (high - low) * np.cos(angle)[:, None])
         values = utility.shortfall(t, 1.0)

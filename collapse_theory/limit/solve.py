@@ -18,7 +18,7 @@ from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.panels import solve_panels
 from collapse_theory.limit.regular import solve_regular
 from collapse_theory.limit.singular import solve_singular
-from collapse_theory.programs import Box, unit_utility
+from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Utility, utility
 
 __all__ = ["METHODS", "limit"]
@@ -52,8 +52,11 @@ def _graded(found: Found) -> tuple[RewardLaw, Certificate]:
     atoms = [[0.0, atom], [1.0, atom]] if atom else []
     if not coefficients.any():
         return RewardLaw(atoms), found.certificate
-    density = GradedDensity(coefficients, power, grading.scale, grading.order)
-    return RewardLaw(atoms, (density,)), found.certificate
+    try:
+        density = GradedDensity(coefficients, power, grading.scale, grading.order)
+        return RewardLaw(atoms, (density,)), found.certificate
+    except CollapseError as error:
+        raise SolverFailed("the series resolves no law; use method='auto'") from error
 
 
 def _panels(unit: Utility) -> tuple[RewardLaw, Certificate]:
@@ -94,7 +97,7 @@ METHODS: dict[str, Callable[[Utility], tuple[RewardLaw, Certificate]]] = {
 
 def limit(
     u: Utility | str,
-    domain: Box | None = None,
+    domain: Domain | None = None,
     method: str = "auto",
     tol: float | None = None,
 ) -> LimitLaw:
@@ -149,7 +152,9 @@ def limit(
     >>> law.relative_gap < 1e-12
     True
     """
-    u, domain = utility(u), domain or Box()
+    u, domain = utility(u), Box() if domain is None else domain
+    if not isinstance(domain, Box):
+        raise CollapseError(f"limit laws are for a Box, got {domain!r}")
     unit = unit_utility(u, domain)
     if method != "auto" and method not in METHODS:
         known = ", ".join(repr(name) for name in ("auto", *METHODS))
@@ -169,14 +174,17 @@ def _automatic(unit: Utility, tol: float | None) -> RewardLaw:
         return _solved(unit, "exact", tol)
     if _kinks(unit) or not unit.strictly_concave:
         return _solved(unit, "conic", tol)
-    law = _solved(unit, "singular" if unit.exponent < 1 else "regular", tol)
-    if law.status == "optimal":
-        return law
-    try:
-        other = _solved(unit, "panels", tol)
-    except SolverFailed:
-        return law
-    return min(law, other, key=lambda found: (found.status != "optimal", found.gap or 0.0))
+    found = []
+    for method in ("singular" if unit.exponent < 1 else "regular", "panels"):
+        try:
+            found.append(_solved(unit, method, tol))
+        except SolverFailed:
+            continue
+        if found[-1].status == "optimal":
+            break
+    if not found:
+        return _solved(unit, "conic", tol)
+    return min(found, key=lambda law: (law.status != "optimal", law.gap or 0.0))
 
 
 def _solved(unit: Utility, method: str, tol: float | None) -> RewardLaw:

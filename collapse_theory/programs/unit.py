@@ -32,7 +32,7 @@ def count(n: Any) -> int:
     return value
 
 
-def unit_utility(utility: Utility, domain: Box) -> Utility:
+def unit_utility(utility: Utility, domain: object) -> Utility:
     """Return the utility on [0, 1] that stands for `utility` on the box, checked for its gaps.
 
     Raises

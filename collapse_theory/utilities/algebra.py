@@ -46,7 +46,10 @@ class Shifted(Utility):
         return self.base.curvature(x + self.by)
 
     def shortfall(self, x: Any, top: float) -> Any:
-        return self.base.shortfall(x + self.by, top + self.by)
+        if type(self.base).gain is Family.gain:
+            return self.base.shortfall(x + self.by, top + self.by)
+        # The step as it is: in (top + by) - (x + by) a large shift would leave rounding.
+        return self.base.gain(x + self.by, top - x)
 
     @property
     def exponent(self) -> float:

@@ -18,6 +18,15 @@ class Family(Utility):
         """Return the utility's text at `argument`, an expression such as ``x + 0.1``."""
         raise NotImplementedError
 
+    def gain(self, x: Any, step: Any) -> Any:
+        """Return U(x + step) - U(x) for steps >= 0; families do it without cancellation."""
+        return self.value(x + step) - self.value(x)
+
+    def shortfall(self, x: Any, top: float) -> Any:
+        if type(self).gain is Family.gain:
+            return super().shortfall(x, top)
+        return self.gain(x, top - x)
+
     def __str__(self) -> str:
         return self.text("x")
 

@@ -31,6 +31,9 @@ class Linear(Family):
     def strictly_concave(self) -> bool:
         return False
 
+    def gain(self, x: Any, step: Any) -> Any:
+        return 1.0 * step
+
     def text(self, argument: str) -> str:
         return argument
 
@@ -65,6 +68,9 @@ class Power(Family):
     def curvature(self, x: Any) -> Any:
         return self.g * (self.g - 1) * x ** (self.g - 2)
 
+    def gain(self, x: Any, step: Any) -> Any:
+        return (x + step) ** self.g * -np.expm1(-self.g * np.log1p(step / x))
+
     @property
     def exponent(self) -> float:
         return self.g
@@ -95,6 +101,9 @@ class Log(Family):
 
     def curvature(self, x: Any) -> Any:
         return -1.0 / x**2
+
+    def gain(self, x: Any, step: Any) -> Any:
+        return np.log1p(step / x)
 
     @property
     def exponent(self) -> float:
@@ -131,6 +140,9 @@ class NegativePower(Family):
 
     def curvature(self, x: Any) -> Any:
         return -self.g * (self.g + 1) * x ** (-self.g - 2)
+
+    def gain(self, x: Any, step: Any) -> Any:
+        return x**-self.g * -np.expm1(-self.g * np.log1p(step / x))
 
     @property
     def exponent(self) -> float:

@@ -35,9 +35,9 @@ class LogSigmoid(Family):
         z = self.beta * x
         return -(self.beta**2) * special.expit(z) * special.expit(-z)
 
-    def shortfall(self, x: Any, top: float) -> Any:
-        z, z_top = self.beta * x, self.beta * top
-        return np.log1p(np.exp(-z) * -np.expm1(z - z_top) * special.expit(z_top))
+    def gain(self, x: Any, step: Any) -> Any:
+        z, rise = self.beta * x, self.beta * step
+        return np.log1p(np.exp(-z) * -np.expm1(-rise) * special.expit(z + rise))
 
     def text(self, argument: str) -> str:
         return f"logsigmoid({times(self.beta, argument)})"
@@ -125,8 +125,8 @@ class Exponential(Family):
     def curvature(self, x: Any) -> Any:
         return -(self.b**2) * np.exp(-self.b * x)
 
-    def shortfall(self, x: Any, top: float) -> Any:
-        return np.exp(-self.b * x) * -np.expm1(self.b * (x - top))
+    def gain(self, x: Any, step: Any) -> Any:
+        return np.exp(-self.b * x) * -np.expm1(-self.b * step)
 
     def text(self, argument: str) -> str:
         return (

@@ -1,0 +1,208 @@
+"""Mass at the ends against the parameter of a loss: two-valued laws turn into spread-out ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_theory.figures.style import (
+    BLUE,
+    DOUBLE,
+    GREY,
+    PALE,
+    VERMILION,
+    figure_or_new,
+    note_size,
+)
+from collapse_theory.limit import FAMILIES, atom_mass, limit
+from collapse_theory.values import Value, frozen_array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["PhaseDiagram", "PhasePanel", "phase_diagram", "phase_diagram_data"]
+
+# For each family: the parameters between which to look, those whose laws are shown, and among these
+# the one that the paper's experiments were run with.
+PANELS = (
+    ("logsigmoid", (0.1, 100.0), (0.2, 1.0, 4.0, 16.0, 60.0), 4.0),
+    ("log", (1e-3, 10.0), (0.002, 0.015, 0.1, 0.7, 5.0), 0.1),
+    ("reciprocal", (1e-3, 10.0), (0.002, 0.015, 0.1, 0.7, 5.0), 0.1),
+)
+HEADINGS = {
+    "logsigmoid": (r"log $\sigma(\beta x)$", r"$\beta$"),
+    "log": (r"log$(x+\epsilon)$", r"$\epsilon$"),
+    "reciprocal": ("\u2212" + r"1$\,$/$\,(x+\epsilon)$", r"$\epsilon$"),
+}
+# Of a small picture: its width in units of the panel's, and the density its height stands for.
+WIDTH, TALLEST = 0.17, 2.2
+TOP = 0.56
+
+
+@dataclass(frozen=True, eq=False)
+class PhasePanel(Value):
+    """One family of utilities.
+
+    Parameters
+    ----------
+    family : str
+        Its name in `collapse_theory.limit.FAMILIES`.
+    parameters, masses : (k,) array
+        The mass at each end of the box, from 0 to 1/2, at each parameter.
+    trained, trained_mass : float
+        The parameter that the paper's experiments were run with, and its mass.
+    shown, shown_masses : (m,) array
+        Parameters whose laws are drawn small.
+    places : (p,) array
+        Rewards inside the box at which their densities are given.
+    densities : (m, p) array
+        The laws' continuous parts there.
+    """
+
+    family: str
+    parameters: Any
+    masses: Any
+    trained: float
+    trained_mass: float
+    shown: Any
+    shown_masses: Any
+    places: Any
+    densities: Any
+
+    def __post_init__(self) -> None:
+        for name in ("parameters", "masses", "shown", "shown_masses", "places", "densities"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseDiagram(Value):
+    """What `phase_diagram` draws: a panel a family."""
+
+    panels: tuple[PhasePanel, ...]
+
+
+def phase_diagram_data(points: int = 61) -> PhaseDiagram:
+    """Return the mass at the ends of the box along three families of utilities.
+
+    Parameters
+    ----------
+    points : int, optional
+        Parameters a family, evenly spaced by logarithm.
+
+    Returns
+    -------
+    PhaseDiagram
+
+    Examples
+    --------
+    >>> from collapse_theory.figures import phase_diagram_data
+    >>> [round(panel.trained_mass, 4) for panel in phase_diagram_data(5).panels]
+    [0.204, 0.184, 0.0894]
+    """
+    return PhaseDiagram(tuple(_panel(points, *panel) for panel in PANELS))
+
+
+@lru_cache(maxsize=8)
+def _panel(
+    points: int, family: str, ends: tuple[float, float], shown: tuple[float, ...], trained: float
+) -> PhasePanel:
+    make = FAMILIES[family]
+    parameters = np.geomspace(*ends, points)
+    laws = [limit(make(p)) for p in shown]
+    # Crowded at the ends, where densities are steep, and without the ends themselves.
+    places = np.sin(np.linspace(0, np.pi / 2, 123)[1:-1]) ** 2
+    return PhasePanel(
+        family=family,
+        parameters=parameters,
+        masses=[atom_mass(make(float(p))) for p in parameters],
+        trained=trained,
+        trained_mass=atom_mass(make(trained)),
+        shown=shown,
+        shown_masses=[law.atoms[0, 1] for law in laws],
+        places=places,
+        densities=[law.pdf(places) for law in laws],
+    )
+
+
+def phase_diagram(fig: Figure | SubFigure | None = None) -> Any:
+    """Draw the mass at each end of the box against the parameter of a loss.
+
+    A panel each for log sigma(beta x), log(x + epsilon) and -1/(x + epsilon). A mass of 1/2 is a
+    two-valued law, a mass of 0 one without atoms. The small pictures above are laws on [0, 1] at
+    the points below them: stems are the masses at both ends, the shaded density lies between
+    them, all to one scale. The filled point is what the paper's experiments trained.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure or SubFigure, optional
+        Where to draw; a new figure of two columns' width unless given.
+
+    Returns
+    -------
+    (3,) array of matplotlib.axes.Axes
+    """
+    data = phase_diagram_data()
+    with figure_or_new(fig, DOUBLE, 2.9) as figure:
+        axes = figure.subplots(1, len(data.panels), sharey=True, gridspec_kw={"wspace": 0.11})
+        for ax, panel in zip(axes, data.panels, strict=True):
+            _draw_curve(ax, panel)
+            _draw_laws(ax, panel)
+        axes[0].set_ylabel("mass at each end")
+    return axes
+
+
+def _draw_curve(axes: Axes, panel: PhasePanel) -> None:
+    name, symbol = HEADINGS[panel.family]
+    axes.axhline(0.5, color=PALE, linewidth=0.6, zorder=0)
+    axes.semilogx(panel.parameters, panel.masses, color=BLUE)
+    # Beside the curve, on the side that it leaves free.
+    falling = panel.masses[0] > panel.masses[-1]
+    axes.annotate(
+        f"trained: {symbol} = {panel.trained:g},\nmass {panel.trained_mass:.4f}",
+        (panel.trained, panel.trained_mass),
+        xytext=(-7 if falling else 7, 3),
+        textcoords="offset points",
+        ha="right" if falling else "left",
+        va="top",
+        color=VERMILION,
+        fontsize=note_size(),
+    )
+    axes.set(xlim=panel.parameters[[0, -1]], ylim=(0, TOP))
+    axes.set_yticks(np.linspace(0, 0.5, 6))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(f"{symbol} of {name}")
+
+
+def _draw_laws(axes: Axes, panel: PhasePanel) -> None:
+    """Draw the small pictures above the axes, each over its parameter."""
+    low, high = np.log(panel.parameters[[0, -1]])
+    for parameter, mass, density in zip(
+        panel.shown.tolist(), panel.shown_masses.tolist(), panel.densities, strict=True
+    ):
+        trained = parameter == panel.trained
+        colour = VERMILION if trained else BLUE
+        axes.plot([parameter] * 2, [mass, TOP], color=GREY, linewidth=0.5, linestyle=(0, (1, 2)))
+        axes.plot([parameter], [mass], **_mark(colour, filled=trained))
+        center = (np.log(parameter) - low) / (high - low)
+        small = axes.inset_axes((center - WIDTH / 2, 1.03, WIDTH, 0.28))
+        small.fill_between(panel.places, density / TALLEST, color=PALE, linewidth=0)
+        small.vlines([0, 1], 0, [2 * mass] * 2, colors=colour, linewidth=2)
+        small.set(xlim=(-0.15, 1.15), ylim=(0, 1.03), xticks=[], yticks=[])
+        small.spines["left"].set_visible(False)
+
+
+def _mark(colour: str, filled: bool) -> dict[str, Any]:
+    return {
+        "linestyle": "none",
+        "marker": "o",
+        "color": colour,
+        "markersize": 4.5 if filled else 3.4,
+        "markerfacecolor": colour if filled else "white",
+        "markeredgewidth": 0.8,
+        "zorder": 4,
+        "clip_on": False,
+    }
