@@ -35,8 +35,8 @@ def centred(gaps: np.ndarray) -> np.ndarray:
 def certify_held(utility: Utility, gaps: np.ndarray, kappa: float) -> Certificate:
     """Return the certificate of mean U - kappa mean r_i**2 at the centred rewards with `gaps`.
 
-    `shortfall` is the spread of U over the pairs' gaps; for two completions, which have but one
-    gap g, the larger of U'(g) g and -U''(g) g**2.
+    `shortfall` is the spread of U over the pairs' gaps g; or the mean of |U'| g or -U'' g**2 where
+    that is more, as for two completions, which have but one gap.
     """
     n = len(gaps) + 1
     pairs = n * (n - 1) / 2
@@ -45,11 +45,11 @@ def certify_held(utility: Utility, gaps: np.ndarray, kappa: float) -> Certificat
         values, slopes = utility.value(x[upper]), utility.slope(x)
         force = straddle(np.where(upper, slopes, 0.0)) / pairs
         size = straddle(np.where(upper, np.abs(slopes), 0.0)) / pairs
+        # Just below a kink, where U still rises.
+        first, second = utility.derivatives(x[upper] * (1 - 1e-6))
+        curved = float(np.mean(-second * x[upper] ** 2))
     objective = float(np.mean(values)) - kappa * float(np.mean(rewards**2))
-    spread = float(np.ptp(values))
-    if n == 2:
-        bend = float(utility.curvature(x)[0, 1])
-        spread = max(abs(float(force[0])) * gaps[0], -bend * gaps[0] ** 2)
+    spread = max(float(np.ptp(values)), float(np.mean(np.abs(first) * x[upper])), curved)
     if not np.all(np.isfinite(force)):
         return Certificate(objective, math.inf, spread)
     pulls = 2 * kappa / n * np.cumsum(rewards)[:-1]
@@ -64,7 +64,8 @@ def certify_held(utility: Utility, gaps: np.ndarray, kappa: float) -> Certificat
         gap = n * math.fsum(rest**2) / (4 * kappa) + extra
     else:
         gap = _dual_gap(utility, x, upper, force, rounding)
-    return Certificate(objective, gap + EPS * abs(objective), spread)
+    size_of_terms = float(np.mean(np.abs(values))) + kappa * float(np.mean(rewards**2))
+    return Certificate(objective, gap + 4 * EPS * size_of_terms, spread)
 
 
 def _dual_gap(
