@@ -24,10 +24,16 @@ from collapse_theory.errors import (
     ParseError,
     SolverFailed,
 )
-from collapse_theory.exact import closed_form
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
-from collapse_theory.limit import LimitLaw, atom_mass, atom_parameter, limit, predicted_rewards
+from collapse_theory.limit import (
+    LimitLaw,
+    atom_mass,
+    atom_parameter,
+    closed_form,
+    limit,
+    predicted_rewards,
+)
 from collapse_theory.programs import Box, Centered, Confined, Free, Solution
 from collapse_theory.utilities import (
     Exponential,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from collapse_theory.errors import CollapseError, NoClosedForm, NotConcave, NotIncreasing
-from collapse_theory.exact import closed_form
+from collapse_theory.exact import exact_law
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import (
@@ -148,7 +148,8 @@ def test_steep_singular_and_bumpy_utilities_are_certified_to_1e_10(text: str) ->
 
 @pytest.mark.parametrize(("u", "method"), CLOSED, ids=str)
 def test_closed_forms(u: Utility, method: str) -> None:
-    law, exact = limit(u, method=method), closed_form(u)
+    law, exact = limit(u, method=method), exact_law(u)
+    assert exact is not None
     assert law.status == "optimal"
     assert law.objective == pytest.approx(exact.objective, rel=1e-11, abs=1e-12)
     assert law.var() == pytest.approx(exact.var(), rel=1e-10)
@@ -165,7 +166,9 @@ def test_exact_laws_are_certified_by_their_own_potential(u: Utility) -> None:
     assert law.method == "exact"
     assert law.status == "optimal"
     assert law.reference
-    assert law.objective == pytest.approx(closed_form(u).objective, rel=1e-11, abs=1e-12)
+    formula = exact_law(u)
+    assert formula is not None
+    assert law.objective == pytest.approx(formula.objective, rel=1e-11, abs=1e-12)
     assert law.relative_gap is not None
     assert 0 < law.relative_gap < 1e-11
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collapse_theory.exact.closed_form import closed_form, exact_gaps, exact_law
+from collapse_theory.exact.closed_form import exact_gaps, exact_law, exact_solution
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
 
-__all__ = ["FINITE_FORMS", "LIMIT_FORMS", "closed_form", "exact_gaps", "exact_law"]
+__all__ = ["FINITE_FORMS", "LIMIT_FORMS", "exact_gaps", "exact_law", "exact_solution"]

@@ -1,77 +1,29 @@
-"""The exact answer, where one is known."""
+"""The exact answer, where one is known: the registries, looked through in their order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import overload
 
 from collapse_theory.errors import NoClosedForm
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
 from collapse_theory.exact.registry import ExactGaps
 from collapse_theory.laws import RewardLaw
-from collapse_theory.programs import Box, Solution, count, in_box, unit_utility
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.programs import Box, Solution, in_box, unit_utility
+from collapse_theory.utilities import Utility
 
-__all__ = ["closed_form", "exact_gaps", "exact_law"]
-
-
-@overload
-def closed_form(u: Utility | str, n: None = None, domain: Box = ...) -> RewardLaw: ...
+__all__ = ["exact_gaps", "exact_law", "exact_solution"]
 
 
-@overload
-def closed_form(u: Utility | str, n: int, domain: Box = ...) -> Solution: ...
-
-
-def closed_form(
-    u: Utility | str, n: int | None = None, domain: Box | None = None
-) -> RewardLaw | Solution:
-    """Return the exact optimum of n completions, or the exact limit law.
-
-    Parameters
-    ----------
-    u : Utility or str
-        The utility of a gap.
-    n : int, optional
-        The number of completions; without it, the limit law as n grows.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
-
-    Returns
-    -------
-    Solution or RewardLaw
-        With `reference`, the source of the closed form.
+def exact_solution(u: Utility, n: int, domain: Box) -> Solution:
+    """Return the exact optimum of n completions, certified.
 
     Raises
     ------
     NoClosedForm
-        Where none is known; the message names the method that solves it.
-
-    Examples
-    --------
-    >>> import collapse_theory as ct
-    >>> ct.closed_form(ct.Log(), 4).rewards.round(6)
-    array([1.      , 0.723607, 0.276393, 0.      ])
-    >>> ct.closed_form(ct.Log())
-    RewardLaw(density on [0, 1] of mass 1)
+        Where none is known.
     """
-    u, domain = utility(u), domain or Box()
-    unit = unit_utility(u, domain)
-    if n is None:
-        law = exact_law(unit)
-        if law is None:
-            raise NoClosedForm(
-                f"no closed form of the limit law is known for {u}; ct.limit(u) computes it"
-            )
-        if domain == Box():
-            return law
-        # The certificate of the unit utility is that of the box: the objectives are equal.
-        names = ("objective", "gap", "relative_gap", "status")
-        kept = {name: getattr(law, name) for name in names}
-        return replace(law.mapped(domain.low, domain.width), **kept)
-    n = count(n)
-    found = exact_gaps(unit, n)
+    found = exact_gaps(unit_utility(u, domain), n)
     if found is None:
         raise NoClosedForm(
             f"no closed form is known for {u} and n = {n}; ct.solve(u, n) computes the optimum"

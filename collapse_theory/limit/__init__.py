@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
+from collapse_theory.limit.closed import closed_form
 from collapse_theory.limit.convergence import Convergence, convergence, predicted_rewards
 from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.solve import METHODS, limit
@@ -14,6 +15,7 @@ __all__ = [
     "LimitLaw",
     "atom_mass",
     "atom_parameter",
+    "closed_form",
     "convergence",
     "limit",
     "predicted_rewards",

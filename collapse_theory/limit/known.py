@@ -50,7 +50,7 @@ def solve_exact(utility: Utility) -> tuple[RewardLaw, Certificate]:
     law = exact_law(utility)
     if law is None:
         raise NoClosedForm(
-            f'no closed form of the limit law is known for {utility}; method="auto" computes it'
+            f"no closed form of the limit law is known for {utility}; ct.limit(u) computes it"
         )
     return law, _certificate(utility, law)
 

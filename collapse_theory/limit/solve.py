@@ -162,11 +162,19 @@ def limit(
     if tol is not None and not tol > 0:
         raise CollapseError(f"tol must be positive, got {tol!r}")
     if unit.exponent <= -1 and method in ("auto", "exact"):
-        law = uniform_law(objective=-np.inf, gap=np.nan, relative_gap=np.nan)
-        law = dataclasses.replace(law, method="divergent", status=DIVERGENT)
+        law = _divergent(unit, method)
     else:
         law = _automatic(unit, tol) if method == "auto" else _solved(unit, method, tol)
     return LimitLaw.of(law if domain == Box() else _mapped(law, domain), u, domain)
+
+
+def _divergent(unit: Utility, method: str) -> RewardLaw:
+    law = exact_law(unit)
+    if law is None and method == "exact":
+        return _solved(unit, method, None)  # which says that no closed form is known
+    law = law or uniform_law(objective=-np.inf, gap=np.nan, relative_gap=np.nan)
+    name = "exact" if method == "exact" else "divergent"
+    return dataclasses.replace(law, method=name, status=DIVERGENT)
 
 
 def _automatic(unit: Utility, tol: float | None) -> RewardLaw:

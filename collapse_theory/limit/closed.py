@@ -1,0 +1,63 @@
+"""Closed forms, finite and limit, certified: one function for both."""
+
+from __future__ import annotations
+
+from typing import overload
+
+from collapse_theory.errors import NoClosedForm
+from collapse_theory.exact import exact_solution
+from collapse_theory.limit.law import LimitLaw
+from collapse_theory.limit.solve import limit
+from collapse_theory.programs import Box, Domain, Solution, count
+from collapse_theory.utilities import Utility, utility
+
+__all__ = ["closed_form"]
+
+
+@overload
+def closed_form(u: Utility | str, n: None = None, domain: Domain | None = None) -> LimitLaw: ...
+
+
+@overload
+def closed_form(u: Utility | str, n: int, domain: Domain | None = None) -> Solution: ...
+
+
+def closed_form(
+    u: Utility | str, n: int | None = None, domain: Domain | None = None
+) -> LimitLaw | Solution:
+    """Return the exact optimum of n completions, or the exact limit law.
+
+    Parameters
+    ----------
+    u : Utility or str
+        The utility of a gap.
+    n : int, optional
+        The number of completions; without it, the limit law as n grows.
+    domain : Box, optional
+        Where rewards may lie; Box(0, 1) unless given.
+
+    Returns
+    -------
+    Solution or LimitLaw
+        With `reference`, the source of the closed form, and a certificate computed from it.
+
+    Raises
+    ------
+    NoClosedForm
+        Where none is known; the message names the method that solves it.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.closed_form(ct.Log(), 4).rewards.round(6)
+    array([1.      , 0.723607, 0.276393, 0.      ])
+    >>> ct.closed_form(ct.Log())
+    RewardLaw(density on [0, 1] of mass 1)
+    """
+    u, domain = utility(u), Box() if domain is None else domain
+    if n is None:
+        return limit(u, domain, method="exact")
+    n = count(n)
+    if not isinstance(domain, Box):
+        raise NoClosedForm(f"no closed form is known for {u} under {domain}; use ct.solve")
+    return exact_solution(u, n, domain)
