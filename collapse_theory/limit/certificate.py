@@ -15,7 +15,7 @@ import numpy as np
 from collapse_theory.limit.grading import Grading
 from collapse_theory.limit.rules import Nodes, batches, end_rule
 from collapse_theory.limit.series import evaluate
-from collapse_theory.utilities.base import Utility
+from collapse_theory.utilities import Family, Utility
 
 __all__ = ["Certificate", "Found", "Trial", "certify", "potential", "rounding"]
 
@@ -154,6 +154,6 @@ def rounding(utility: Utility, shortfall: float) -> float:
     plain = 0.0
     for weight, term in utility.terms:
         base = getattr(term, "base", term)
-        if type(base).shortfall is Utility.shortfall:
+        if not isinstance(base, Family) or type(base).gain is Family.gain:
             plain += abs(weight * float(term(1.0)))
     return _ROUNDING * (shortfall + plain)
