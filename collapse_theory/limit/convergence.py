@@ -142,6 +142,8 @@ def predicted_rewards(u: Utility | str, n: int, domain: Box | None = None) -> np
     regular = unit.exponent >= 1
     rewards = limit(unit).quantiles(n) if regular else _from_response(unit, n)
     rewards[0], rewards[-1] = 1.0, 0.0
+    if n % 2:
+        rewards[n // 2] = 0.5  # by symmetry: a two-valued law has no quantile there
     return domain.low + domain.width * rewards
 
 
