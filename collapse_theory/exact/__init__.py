@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collapse_theory.exact.closed_form import exact_gaps, exact_law, exact_solution
+from collapse_theory.exact.confined import confined_gaps, confined_limit_form
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
 
-__all__ = ["FINITE_FORMS", "LIMIT_FORMS", "exact_gaps", "exact_law", "exact_solution"]
+__all__ = [
+    "FINITE_FORMS",
+    "LIMIT_FORMS",
+    "confined_gaps",
+    "confined_limit_form",
+    "exact_gaps",
+    "exact_law",
+    "exact_solution",
+]

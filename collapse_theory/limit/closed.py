@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import overload
 
 from collapse_theory.errors import NoClosedForm
-from collapse_theory.exact import exact_solution
+from collapse_theory.exact import confined_gaps, exact_solution
+from collapse_theory.finite import held_solution, penalty
 from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.solve import limit
-from collapse_theory.programs import Box, Domain, Solution, count
+from collapse_theory.programs import Box, Centered, Confined, Domain, Free, Solution, count
 from collapse_theory.utilities import Utility, utility
 
 __all__ = ["closed_form"]
@@ -33,8 +34,8 @@ def closed_form(
         The utility of a gap.
     n : int, optional
         The number of completions; without it, the limit law as n grows.
-    domain : Box, optional
-        Where rewards may lie; Box(0, 1) unless given.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given.
 
     Returns
     -------
@@ -51,6 +52,8 @@ def closed_form(
     >>> import collapse_theory as ct
     >>> ct.closed_form(ct.Log(), 4).rewards.round(6)
     array([1.      , 0.723607, 0.276393, 0.      ])
+    >>> ct.closed_form(ct.Log(), 3, ct.Confined(1)).rewards.round(6)
+    array([ 0.866025,  0.      , -0.866025])
     >>> ct.closed_form(ct.Log())
     RewardLaw(density on [0, 1] of mass 1)
     """
@@ -58,6 +61,13 @@ def closed_form(
     if n is None:
         return limit(u, domain, method="exact")
     n = count(n)
-    if not isinstance(domain, Box):
-        raise NoClosedForm(f"no closed form is known for {u} under {domain}; use ct.solve")
+    if isinstance(domain, Confined | Centered | Free):
+        found = confined_gaps(u, n, penalty(domain, n))
+        if found is None:
+            raise NoClosedForm(
+                f"no closed form is known for {u} and n = {n} under {domain}; "
+                "ct.solve(u, n, domain) computes the optimum"
+            )
+        gaps, reference = found
+        return held_solution(u, domain, gaps, method="closed form", reference=reference)
     return exact_solution(u, n, domain)

@@ -9,7 +9,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw
-from collapse_theory.programs import Box
+from collapse_theory.programs import Box, Domain
 from collapse_theory.utilities import Utility
 
 __all__ = ["LimitLaw"]
@@ -25,14 +25,14 @@ class LimitLaw(RewardLaw):
     Attributes
     ----------
     utility : Utility
-    domain : Box
+    domain : Box, Confined, Centered or Free
     """
 
     utility: Utility | None = None
-    domain: Box = UNIT
+    domain: Domain = UNIT
 
     @classmethod
-    def of(cls, law: RewardLaw, utility: Utility, domain: Box) -> LimitLaw:
+    def of(cls, law: RewardLaw, utility: Utility, domain: Domain) -> LimitLaw:
         """Return `law` as the limit law of a program."""
         kept = {f.name: getattr(law, f.name) for f in dataclasses.fields(RewardLaw) if f.init}
         return cls(**kept, utility=utility, domain=domain)
@@ -46,8 +46,8 @@ class LimitLaw(RewardLaw):
         Raises
         ------
         CollapseError
-            A ValueError, for utilities with kinks and for -1/x and what falls faster, where the
-            limit law doesn't say; `ct.solve` computes them.
+            A ValueError, for utilities with kinks, for -1/x and what falls faster, and outside a
+            box, where the limit law doesn't say; `ct.solve` computes them.
 
         Examples
         --------
@@ -61,6 +61,11 @@ class LimitLaw(RewardLaw):
         if self.utility is None:
             raise CollapseError(
                 "this law doesn't know its utility; ct.limit(u) gives one that does"
+            )
+        if not isinstance(self.domain, Box):
+            raise CollapseError(
+                f"the rewards of n completions are predicted in a Box only, not under "
+                f"{self.domain}; ct.solve(u, n, domain) computes them"
             )
         return predicted_rewards(self.utility, n, self.domain)
 

@@ -11,6 +11,7 @@ from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.exact import exact_law
 from collapse_theory.laws import PiecewiseDensity, RewardLaw, discrete_law, uniform_law
 from collapse_theory.limit.certificate import Certificate, Found
+from collapse_theory.limit.confined import confined_law, free_law
 from collapse_theory.limit.conic import solve_conic
 from collapse_theory.limit.density import GradedDensity
 from collapse_theory.limit.known import solve_exact
@@ -18,7 +19,7 @@ from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.panels import solve_panels
 from collapse_theory.limit.regular import solve_regular
 from collapse_theory.limit.singular import solve_singular
-from collapse_theory.programs import Box, Domain, unit_utility
+from collapse_theory.programs import Box, Centered, Confined, Domain, Free, unit_utility
 from collapse_theory.utilities import Utility, utility
 
 __all__ = ["METHODS", "limit"]
@@ -114,13 +115,15 @@ def limit(
     ----------
     u : Utility or str
         The utility of a gap, concave and increasing over the gaps that the domain allows.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given. For the last three see
+        `collapse_theory.limit.confined`: a penalty enters J, and the support is [-R, R].
     method : {"auto", "exact", "regular", "singular", "panels", "conic"}
         "exact" for closed forms; "regular" for a finite U'(0) (two atoms and a density);
         "singular" for an infinite one; "panels", slower, for either; "conic" for kinks, and as a
         reference for all. "auto" takes the first of these that fits, and panels where the
-        certificate of regular or singular is short of the tolerance.
+        certificate of regular or singular is short of the tolerance. Outside a box: {"auto",
+        "exact", "series", "cells"}.
     tol : float, optional
         The relative gap up to which the law is called optimal; unless given 1e-9, 1e-8 for
         "panels" and 0.02 for "conic" (a grid of 240 cells). The methods go on until about 1e-12,
@@ -141,6 +144,8 @@ def limit(
         A ValueError: a utility that isn't concave or falls, a method that doesn't fit.
     NoClosedForm
         For method="exact", where none is known.
+    NoOptimum
+        Where nothing holds the rewards.
 
     Examples
     --------
@@ -154,7 +159,7 @@ def limit(
     """
     u, domain = utility(u), Box() if domain is None else domain
     if not isinstance(domain, Box):
-        raise CollapseError(f"limit laws are for a Box, got {domain!r}")
+        return LimitLaw.of(_held(u, domain, tol, method), u, domain)
     unit = unit_utility(u, domain)
     if method != "auto" and method not in METHODS:
         known = ", ".join(repr(name) for name in ("auto", *METHODS))
@@ -166,6 +171,16 @@ def limit(
     else:
         law = _automatic(unit, tol) if method == "auto" else _solved(unit, method, tol)
     return LimitLaw.of(law if domain == Box() else _mapped(law, domain), u, domain)
+
+
+def _held(u: Utility, domain: object, tol: float | None, method: str) -> RewardLaw:
+    if isinstance(domain, Confined):
+        return confined_law(u, domain.kappa, tol, method)
+    if isinstance(domain, Centered):
+        return confined_law(u, domain.kappa(), tol, method)
+    if isinstance(domain, Free):
+        return free_law(u, tol, method)
+    raise CollapseError(f"domain must be a Box, Confined, Centered or Free, got {domain!r}")
 
 
 def _divergent(unit: Utility, method: str) -> RewardLaw:

@@ -1,0 +1,217 @@
+"""Closed forms of unbounded rewards held by a penalty kappa, each with its source.
+
+In each case V(x) = 2 E U(|x - Y|) - kappa x**2 is level on the support [-R, R] and falls beyond.
+kappa = 0 stands for the domain Free, where utilities with a maximum have an optimum. A square in U
+is a penalty: the mean of (r_i - r_j)**2 over pairs is 2n/(n-1) times the mean of r_i**2 for rewards
+of mean 0, and 2 ∫ x**2 dmu in the limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from collapse_theory.exact.registry import only_term
+from collapse_theory.laws import PiecewiseDensity, RewardLaw, beta_law, discrete_law
+from collapse_theory.lazy import special
+from collapse_theory.utilities import (
+    Hinge,
+    Linear,
+    Log,
+    NegativePower,
+    Power,
+    Quadratic,
+    Squared,
+    Utility,
+)
+
+__all__ = ["confined_gaps", "confined_limit_form"]
+
+_FLAT = "the derivative of the potential of a uniform law is linear: DESIGN 2.5"
+_CENTRED = "the optimality conditions are linear: sum over j of sgn(i-j) is n+1-2i"
+_WIGNER = (
+    "Wigner's semicircle: Saff and Totik, Logarithmic Potentials, section IV.5 (Freud weights)"
+)
+_HERMITE = "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.3 (zeros of Hermite polynomials)"
+_RIESZ = (
+    "(1-x**2)**((s-1)/2) C_n^(s/2) are eigenfunctions of |x-y|**-s on [-1, 1]: Borodachov, Hardin, "
+    "Saff, Discrete Energy on Rectifiable Sets; here with n = 0 and 2"
+)
+_CHAINS = "points m apart are a chain on which -rho'' is constant: a discrete Poisson equation"
+
+
+def confined_limit_form(utility: Utility, kappa: float) -> RewardLaw | None:
+    """Return the limit law under Confined(kappa), or Free for kappa = 0, where one is known.
+
+    Examples
+    --------
+    >>> from collapse_theory.exact.confined import confined_limit_form
+    >>> from collapse_theory.utilities import Log
+    >>> confined_limit_form(Log(), 2.0).support
+    array([-1.,  1.])
+    """
+    if utility.slope_at_zero <= 0:
+        law = _point(utility)
+    elif (line := _parabola(utility)) is not None:
+        law = _uniform(utility, *line, kappa)
+    else:
+        law = (_homogeneous(utility, kappa) or _hinge(utility, kappa)) if kappa > 0 else None
+    return law and replace(law, method="exact", status="optimal")
+
+
+def _point(utility: Utility) -> RewardLaw:
+    """U' <= 0: no gap is worth having, and all rewards are 0."""
+    value = float(utility(0.0))
+    return discrete_law([0.0], [1.0], objective=value, reference="U' <= 0 at every gap")
+
+
+def _parabola(utility: Utility) -> tuple[float, float] | None:
+    """Return (a, b) where U = a x - b x**2 + const with a > 0, b >= 0, else None."""
+    slope = square = 0.0
+    for weight, term in utility.terms:
+        if not isinstance(term, Linear | Quadratic | Squared):
+            return None
+        slope += weight * float(term.d1(0.0))
+        square -= weight * float(term.d2(0.0)) / 2
+    return (slope, square) if slope > 0 else None
+
+
+def _uniform(utility: Utility, slope: float, square: float, kappa: float) -> RewardLaw | None:
+    """a x - b x**2: uniform with R = a/(kappa + 2b).
+
+    V'(x)/2 = a x/R - 2 b x - kappa x for E sgn(x-Y) = x/R and E (x-Y) = x. The objective is
+    2aR/3 - (kappa + 2b) R**2/3 = a R/3.
+    """
+    held = kappa + 2.0 * square
+    if not held > 0:
+        return None
+    radius = slope / held
+    objective = float(utility(0.0)) + slope * radius / 3.0
+    return beta_law(1.0, 1.0, -radius, radius, objective=objective, reference=_FLAT)
+
+
+def _homogeneous(utility: Utility, kappa: float) -> RewardLaw | None:
+    """w log x, w x**g and -w x**-g: density A (R**2 - x**2)**((1+s)/2), s = 0, -g and g.
+
+    For s = 0, A = kappa/(pi w), and R = sqrt(2w/kappa). Else 1 - x**2 = const - C_2/(2l(l+1)) with
+    l = s/2, and C_2^(l) has the eigenvalue pi G(2+s) / (2 cos(pi s/2) G(s)), so that
+
+        ∫ |x-y|**-s (R**2 - y**2)**((1+s)/2) dy = const - pi s (1+s) / (2 cos(pi s/2)) x**2
+
+    and A = kappa cos(pi s/2) / (pi w |s| (1+s)). Mass 1 gives R**(2+s) = 1/(A B(1/2, (3+s)/2)). By
+    Euler's theorem the energy without the constant is -2 kappa var/s for U of degree -s.
+    """
+    kinds = (Log, Power, NegativePower)
+    found = [one for one in (only_term(utility, kind) for kind in kinds) if one is not None]
+    if not found:
+        return None
+    weight, term = found[0]
+    s = -term.exponent
+    if s >= 1:
+        return None
+    a = 0.5 * (3.0 + s)
+    if s == 0:
+        radius = np.sqrt(2.0 * weight / kappa)
+        # E log|X-Y| = log(R/2) - 1/4 for two points of the semicircle, and var = R**2/4.
+        energy = weight * (np.log(0.5 * radius) - 0.25)
+    else:
+        density = kappa * np.cos(0.5 * np.pi * s) / (np.pi * weight * abs(s) * (1.0 + s))
+        radius = (density * special.beta(0.5, a)) ** (-1.0 / (2.0 + s))
+        energy = -2.0 * kappa * radius**2 / (4.0 + s) / s
+    objective = utility.constant + float(energy - kappa * radius**2 / (4.0 + s))
+    reference, radius = _WIGNER if s == 0 else _RIESZ, float(radius)
+    return beta_law(a, a, -radius, radius, objective=objective, reference=reference)
+
+
+def _hinge(utility: Utility, kappa: float) -> RewardLaw | None:
+    """w min(x, m): constant between steps, which follow each other by t m and (1-t) m in turn.
+
+    V'' = 0 is 2 rho(x) - rho(x-m) - rho(x+m) = kappa/w on the support, with rho = 0 beyond: on a
+    chain of q points m apart rho_j = (kappa/w) j (q+1-j)/2, of sum (kappa/w) q (q+1) (q+2)/12. With
+    2R = (k+t) m a share t of the chains has k+1 points and the rest k; mass 1 gives k and t.
+    """
+    found = only_term(utility, Hinge)
+    if found is None:
+        return None
+    weight, m = found[0], found[1].m
+    pull = kappa / weight
+    whole = 12.0 / (pull * m)
+    k = int(np.floor(np.cbrt(whole)))
+    while k > 0 and k * (k + 1) * (k + 2) > whole:
+        k -= 1
+    while (k + 1) * (k + 2) * (k + 3) <= whole:
+        k += 1
+    t = (whole - k * (k + 1) * (k + 2)) / (3.0 * (k + 1) * (k + 2))
+    long, short = np.arange(1.0, k + 2), np.arange(1.0, k + 1)
+    heights = np.zeros(2 * k + 1)
+    heights[::2] = 0.5 * pull * long * (k + 2 - long)
+    heights[1::2] = 0.5 * pull * short * (k + 1 - short)
+    steps = np.tile([t * m, (1.0 - t) * m], k + 1)[: 2 * k + 1]
+    keep = steps > 1e-13 * m
+    steps, heights = steps[keep], heights[keep]
+    edges = np.concatenate([[0.0], np.cumsum(steps)])
+    edges = 0.5 * (edges - edges[::-1])
+    density = PiecewiseDensity(edges, (heights / (heights @ np.diff(edges)))[:, None])
+    # V = C gives J = (C + kappa var)/2, with C = V(0) = 2 E U(|Y|).
+    upper = np.maximum(edges, 0.0)
+    below = np.minimum(upper, m)
+    area = 0.5 * below**2 + m * (upper - below)
+    level = 4.0 * weight * float(density.coefficients[:, 0] @ np.diff(area))
+    objective = utility.constant + 0.5 * (level - kappa * density.variance)
+    return RewardLaw((), (density,), objective=objective, reference=_CHAINS)
+
+
+def confined_gaps(utility: Utility, n: int, kappa: float) -> tuple[np.ndarray, str] | None:
+    """Return the gaps of n optimal rewards under kappa mean r_i**2, and their source, where known.
+
+    Parameters
+    ----------
+    utility : Utility
+    n : int
+    kappa : float
+        The weight of the penalty; 0 for the domain Free.
+
+    Returns
+    -------
+    tuple of (n-1,) array and str, or None
+
+    Examples
+    --------
+    >>> from collapse_theory.exact.confined import confined_gaps
+    >>> from collapse_theory.utilities import Linear
+    >>> confined_gaps(Linear(), 3, 0.5)[0]
+    array([2., 2.])
+    """
+    if utility.slope_at_zero <= 0:
+        return np.zeros(n - 1), "U' <= 0 at every gap"
+    line = _parabola(utility)
+    if line is not None:
+        held = kappa + 2.0 * line[1] * n / (n - 1)
+        return (np.full(n - 1, 2.0 * line[0] / ((n - 1) * held)), _CENTRED) if held > 0 else None
+    found = only_term(utility, Log)
+    if found is None or kappa <= 0:
+        return None
+    # sum_j 1/(r_i - r_j) = kappa (n-1)/w r_i, and for zeros of H_n it is x_i.
+    return hermite_gaps(n) * np.sqrt(found[0] / (kappa * (n - 1))), _HERMITE
+
+
+def hermite_gaps(n: int) -> np.ndarray:
+    """Return the gaps between neighbouring zeros of the Hermite polynomial H_n, to a few units.
+
+    psi = exp(-x**2/2) H_n solves psi'' = -(2n+1-x**2) psi; from one zero the next is found by its
+    Taylor series in the step itself, as differences of zeros would lose a factor n.
+    """
+    zeros = np.sort(special.roots_hermite(n)[0])
+    at, h = zeros[: n // 2], np.diff(zeros)[: n // 2]
+    q = 2 * n + 1 - at**2
+    for _ in range(3):
+        # a_j h**j, of which (j+1)(j+2) a_{j+2} = -(q a_j - 2x a_{j-1} - a_{j-2}).
+        terms = [np.zeros_like(h), np.zeros_like(h), np.zeros_like(h), h]
+        for j in range(48):
+            pull = q * terms[-2] - 2 * at * h * terms[-3] - h**2 * terms[-4]
+            terms.append(-(h**2) * pull / ((j + 1) * (j + 2)))
+        powers = np.arange(-2.0, len(terms) - 2)
+        slope = (powers[:, None] * np.array(terms)).sum(axis=0) / h
+        h = h - np.array(terms).sum(axis=0) / slope
+    return np.concatenate([h, h[::-1][1 - n % 2 :]])

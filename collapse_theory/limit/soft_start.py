@@ -1,0 +1,71 @@
+"""Where to look for R first: the best law of one shape, the one that its ends have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from collapse_theory.errors import NoOptimum, SolverFailed
+from collapse_theory.lazy import special
+from collapse_theory.utilities.base import Utility
+
+__all__ = ["first_radius"]
+
+# Beyond this radius nothing holds the rewards, and below its reciprocal nothing moves them.
+WIDEST = 1e30
+_NODES = 12
+
+
+def first_radius(utility: Utility, kappa: float) -> float:
+    """Return the radius at which (R**2 - x**2)**((1-p)/2) gains nothing by growing.
+
+    E[U'(R g) g] = 2 kappa R var for its gaps g and variance at R = 1. The left side falls with R.
+
+    Raises
+    ------
+    NoOptimum
+        Where the left side never falls below 0 and kappa = 0.
+    """
+    q = 0.5 * (1.0 - utility.exponent)
+    # Two rules without common points, as U'(0) may be infinite.
+    (x, v), (y, w) = (special.roots_jacobi(k, q, q) for k in (_NODES, _NODES + 1))
+    gap = np.abs(x[:, None] - y).ravel()
+    weight = np.outer(v, w).ravel() / (v.sum() * w.sum())
+    variance = 1.0 / (2.0 * q + 3.0)
+
+    def gain(z: float) -> float:
+        radius = float(np.exp(z))
+        with np.errstate(all="ignore"):
+            pull = weight @ (utility.slope(radius * gap) * gap)
+        return float(pull) - 2.0 * kappa * radius * variance
+
+    low, high = _bracket(utility, gain)
+    for _ in range(60):
+        if high - low < 1e-3:
+            break
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if gain(middle) > 0 else (low, middle)
+    return float(np.exp(0.5 * (low + high)))
+
+
+def _bracket(utility: Utility, gain: Callable[[float], float]) -> tuple[float, float]:
+    """Return two values of log R between which `gain` falls through 0."""
+    low = high = 0.0
+    step = 1.0
+    # Underflow to 0 is no fall: U may level off.
+    while gain(high) >= 0:
+        low, high, step = high, high + step, 2.0 * step
+        if high > np.log(WIDEST):
+            raise NoOptimum(
+                f"nothing holds the rewards under {utility}: the objective rises without bound, or "
+                "to a value that it never reaches, as the gaps grow. Use a penalty (Confined, "
+                "Centered), a box, or a utility with a maximum (LabelSmoothing, Squared); the "
+                "direction in which unbounded training goes is ct.max_margin(n)"
+            )
+    step = 1.0
+    while low == high or not gain(low) > 0:
+        low, step = low - step, 2.0 * step
+        if low < -np.log(WIDEST):
+            raise SolverFailed(f"no radius is large enough for {utility} to leave")
+    return low, high
