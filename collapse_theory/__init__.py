@@ -24,7 +24,7 @@ from collapse_theory.errors import (
     ParseError,
     SolverFailed,
 )
-from collapse_theory.finite import solve
+from collapse_theory.finite import max_margin, solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import (
     LimitLaw,
@@ -34,7 +34,7 @@ from collapse_theory.limit import (
     limit,
     predicted_rewards,
 )
-from collapse_theory.programs import Box, Centered, Confined, Free, Solution
+from collapse_theory.programs import Box, Centered, Comparisons, Confined, Free, Solution
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -57,6 +57,7 @@ __all__ = [
     "Box",
     "Centered",
     "CollapseError",
+    "Comparisons",
     "Confined",
     "Exponential",
     "Free",
@@ -89,6 +90,7 @@ __all__ = [
     "closed_form",
     "figures",
     "limit",
+    "max_margin",
     "predicted_rewards",
     "solve",
     "utility",

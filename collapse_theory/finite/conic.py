@@ -176,9 +176,11 @@ def conic_held(utility: Utility, n: int, kappa: float, max_iterations: int | Non
             reference = matrix @ scale
             v = cp.Variable(len(scale), nonneg=True)
             ratio = (matrix * scale / reference[:, None]) @ v
-            unit = float(share @ (np.abs(utility.slope(reference)) * reference)) or 1.0
+            first, second = utility.derivatives(reference)
+            # At a maximum of U the slopes are rounding.
+            unit = float(share @ np.maximum(np.abs(first) * reference, -second * reference**2))
             held = 2 * kappa / n * cp.sum_squares((to_middle * scale) @ v)
-            objective = ((share @ utility.conic(cp, ratio, reference)) - held) / unit
+            objective = ((share @ utility.conic(cp, ratio, reference)) - held) / (unit or 1.0)
             found = _maximum(objective, [], v, solver, options)
             if found is None:
                 break

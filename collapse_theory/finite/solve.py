@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.exact import exact_gaps
 from collapse_theory.finite.conic import conic
+from collapse_theory.finite.graph import solve_graph
 from collapse_theory.finite.held import solve_held
 from collapse_theory.finite.newton import Answer, newton
 from collapse_theory.programs import (
     Box,
     Centered,
+    Comparisons,
     Confined,
     Domain,
     Free,
@@ -34,8 +37,9 @@ METHODS: dict[str, Callable[[Utility, int, int | None], Answer]] = {
 
 def solve(
     u: Utility | str,
-    n: int,
+    n: int | None = None,
     domain: Domain | None = None,
+    comparisons: Comparisons | None = None,
     *,
     method: str = "auto",
     tol: float | None = None,
@@ -50,10 +54,13 @@ def solve(
     ----------
     u : Utility or str
         The utility of a gap, concave and increasing over the gaps that the domain allows.
-    n : int
-        The number of completions, at least 2.
+    n : int, optional
+        The number of completions, at least 2; not needed where `comparisons` are given.
     domain : Box, Confined, Centered or Free, optional
         Where rewards may lie, or what holds them; Box(0, 1) unless given.
+    comparisons : Comparisons, optional
+        Which pairs count and how much; the full ranking, best first, unless given. With them the
+        rewards come back in the completions' own order.
     method : {"auto", "newton", "conic"}
         "newton" is this package's own and the most accurate (kinks are smoothed less and less);
         "conic" is the reference, through CVXPY. "auto" takes newton; for piecewise linear
@@ -90,8 +97,11 @@ def solve(
     >>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
     array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
     """
-    u, n, domain = utility(u), count(n), Box() if domain is None else domain
+    u, domain = utility(u), Box() if domain is None else domain
     _check_options(method, tol, max_iterations)
+    if comparisons is not None:
+        return solve_comparisons(u, n, domain, comparisons, (method, tol, max_iterations))
+    n = count(n)
     if isinstance(domain, Confined | Centered | Free):
         return solve_held(u, n, domain, method, tol, max_iterations)
     unit = unit_utility(u, domain)
@@ -122,6 +132,32 @@ def solve(
     if failed is not None and not found:
         raise failed
     return min(found, key=lambda solution: solution.relative_gap)
+
+
+def solve_comparisons(
+    u: Utility,
+    n: int | None,
+    domain: Domain,
+    comparisons: Comparisons,
+    options: tuple[str, float | None, int | None],
+) -> Solution:
+    """Return the optimum under `comparisons`; a full ranking is solved as one."""
+    if not isinstance(comparisons, Comparisons):
+        raise CollapseError(f"comparisons must be a Comparisons, got {comparisons!r}")
+    if n is not None and count(n) != comparisons.n:
+        raise CollapseError(
+            f"n = {n} differs from the {comparisons.n} completions of the comparisons; leave n out"
+        )
+    if not isinstance(domain, Domain):
+        raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
+    order = comparisons.full_order()
+    if order is None or np.any(comparisons.margins):
+        return solve_graph(u, comparisons, domain, *options)
+    method, tol, most = options
+    ranked = solve(u, comparisons.n, domain, method=method, tol=tol, max_iterations=most)
+    rewards = np.empty(comparisons.n)
+    rewards[order] = ranked.rewards
+    return replace(ranked, rewards=rewards, comparisons=comparisons)
 
 
 def _kinked(unit: Utility) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collapse_theory.programs.certificates import Certificate, certify
+from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domains import Box, Centered, Confined, Domain, Free
 from collapse_theory.programs.held import centred, certify_held
 from collapse_theory.programs.kinks import is_unique
@@ -16,6 +17,7 @@ __all__ = [
     "Box",
     "Centered",
     "Certificate",
+    "Comparisons",
     "Confined",
     "Domain",
     "Free",

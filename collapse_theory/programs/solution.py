@@ -15,6 +15,7 @@ from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
     from collapse_theory.laws import RewardLaw
+    from collapse_theory.programs.comparisons import Comparisons
 
 __all__ = ["Solution"]
 
@@ -46,6 +47,12 @@ class Solution(Value):
         The program.
     reference : str or None
         The source of a closed form.
+    comparisons : Comparisons or None
+        The pairs that count; None for the full ranking, best first. With them the rewards are in
+        the completions' own order, and `gaps` are those between the sorted rewards.
+    undetermined : tuple of int
+        Completions whose reward is a convention: in no pair, or in a part of the comparisons that
+        nothing ties to the largest part (Free).
     """
 
     rewards: np.ndarray
@@ -60,6 +67,8 @@ class Solution(Value):
     utility: Utility
     domain: Domain
     reference: str | None = None
+    comparisons: Comparisons | None = None
+    undetermined: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rewards", frozen_array(self.rewards))

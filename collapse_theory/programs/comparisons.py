@@ -1,0 +1,298 @@
+"""Which pairs of completions are compared, how much each counts, and who is held equal."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.programs.paths import depths
+from collapse_theory.programs.unit import count
+from collapse_theory.values import Value, _decode, frozen_array
+
+__all__ = ["Comparisons"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparisons(Value):
+    """Pairs of completions, of which one is better: any acyclic set, with weights and margins.
+
+    The objective is the weighted mean over pairs of U(r_better - r_worse - margin), and a solution
+    has r_better >= r_worse for each of them, in the completions' own order.
+
+    Parameters
+    ----------
+    n : int
+        The number of completions, at least 2; they are called 0, ..., n-1.
+    better, worse : array_like of int, shape (pairs,)
+        The better and the worse completion of each pair. A pair may come more than once.
+    weights : array_like, shape (pairs,), optional
+        How much each pair counts, 1 unless given; pairs of weight 0 drop out.
+    equal : sequence of sequences of int
+        Groups held equal: each is one reward. Groups that share a completion are one group.
+    margins : float or array_like, shape (pairs,), optional
+        The margin of each pair, 0 unless given; a positive one needs a utility with values below 0.
+
+    Raises
+    ------
+    CollapseError
+        For a cycle (named), a completion compared with itself or with one held equal to it, an
+        index that is out of range or no integer, a weight that is negative or no number.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.programs import Comparisons
+    >>> pairs = Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], weights=[2, 1, 1, 1, 1, 1])
+    >>> ct.solve("log(x + 0.1)", comparisons=pairs).rewards.round(6)
+    array([1. , 0.3, 0.7, 0. , 0. ])
+    """
+
+    n: int
+    better: np.ndarray
+    worse: np.ndarray
+    weights: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+    equal: tuple[tuple[int, ...], ...] = ()
+    margins: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+
+    def __post_init__(self) -> None:
+        n = count(self.n)
+        better = _indices("better", self.better, n)
+        worse = _indices("worse", self.worse, n)
+        if len(better) != len(worse):
+            raise CollapseError(
+                f"better and worse must have the same length, got {len(better)} and {len(worse)}"
+            )
+        weights = _numbers("weights", self.weights, len(better), 1.0)
+        margins = _numbers("margins", self.margins, len(better), 0.0)
+        _check_weights(weights, better, worse)
+        counts = weights > 0
+        better, worse = better[counts], worse[counts]
+        fields = {
+            "n": n,
+            "better": _read_only(better),
+            "worse": _read_only(worse),
+            "weights": frozen_array(weights[counts]),
+            "equal": _groups(self.equal, n),
+            "margins": frozen_array(margins[counts] + 0.0),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        _check_order(self)
+
+    # -- constructors --------------------------------------------------------------------
+
+    @classmethod
+    def full(cls, n: int) -> Self:
+        """Return the full ranking 0 > 1 > ... > n-1: every pair, with weight 1."""
+        n = count(n)
+        better, worse = np.triu_indices(n, 1)
+        return cls(n, better, worse)
+
+    @classmethod
+    def ranking(
+        cls,
+        groups: Sequence[int | Sequence[int]],
+        ties: str = "equal",
+        weights: Any = None,
+        margins: Any = None,
+    ) -> Self:
+        """Return all pairs between different groups, best group first.
+
+        Parameters
+        ----------
+        groups : sequence of int or sequences of int
+            Tied completions share a group; each of 0, ..., n-1 comes once.
+        ties : {"equal", "free"}
+            "equal" holds a group equal: one reward, that counts as often as it has completions.
+            "free" doesn't compare within a group, and lets its rewards differ.
+        weights, margins : array_like, shape (groups, groups), optional
+            Entry (p, q), p < q, is for the pairs between groups p and q: by rank distance, say.
+
+        Examples
+        --------
+        >>> from collapse_theory.programs import Comparisons
+        >>> Comparisons.ranking([[0], [1, 2], [3]])
+        Comparisons(n=4, 5 pairs, equal ((1, 2),))
+        """
+        if ties not in ("equal", "free"):
+            raise CollapseError(f"ties must be 'equal' or 'free', got {ties!r}")
+        tied = [list(g) if isinstance(g, Iterable) else [g] for g in groups]
+        listed = [i for group in tied for i in group]
+        n = count(len(listed))
+        members = _indices("groups", listed, n)
+        if len(np.unique(members)) < n:
+            raise CollapseError(
+                f"each of the completions 0, ..., {n - 1} must be in one group, got {tied}"
+            )
+        rank = np.repeat(np.arange(len(tied)), [len(group) for group in tied])
+        i, j = np.triu_indices(n, 1)
+        apart = rank[i] < rank[j]
+        i, j = i[apart], j[apart]
+        chosen = [
+            None if table is None else _table(name, table, len(tied))[rank[i], rank[j]]
+            for name, table in (("weights", weights), ("margins", margins))
+        ]
+        held = tuple(tuple(g) for g in tied if len(g) > 1) if ties == "equal" else ()
+        return cls(n, members[i], members[j], chosen[0], held, chosen[1])  # pyright: ignore[reportArgumentType]
+
+    # -- what it says --------------------------------------------------------------------
+
+    def full_order(self) -> np.ndarray | None:
+        """Return the completions best first if every pair counts once and the same, else None.
+
+        None too where the margins differ, or completions are held equal.
+        """
+        n, pairs = self.n, self.n * (self.n - 1) // 2
+        if self.equal or len(self.better) < pairs or np.ptp(self.margins) > 0:
+            return None
+        key, where = np.unique(self.better * n + self.worse, return_inverse=True)
+        total = np.bincount(where.ravel(), self.weights)
+        if len(key) != pairs or np.ptp(total) > 1e-14 * total[0]:
+            return None
+        # Without cycles the numbers of completions that each is better than are n-1, ..., 0.
+        return np.argsort(-np.bincount(key // n, minlength=n), kind="stable")
+
+    @cached_property
+    def nodes(self) -> np.ndarray:
+        """For each completion the number of its reward: those held equal share one."""
+        leader = np.arange(self.n)
+        for group in self.equal:
+            leader[list(group)] = group[0]
+        return np.unique(leader, return_inverse=True)[1].ravel()
+
+    def __repr__(self) -> str:
+        parts = [f"n={self.n}", f"{len(self.better)} pairs"]
+        if np.ptp(self.weights) > 0:
+            parts.append(f"weights {self.weights.min():g} to {self.weights.max():g}")
+        if np.any(self.margins):
+            parts.append(f"margins {self.margins.min():g} to {self.margins.max():g}")
+        if self.equal:
+            parts.append(
+                f"equal {self.equal}" if len(self.equal) < 4 else f"{len(self.equal)} groups equal"
+            )
+        return f"Comparisons({', '.join(parts)})"
+
+    @classmethod
+    def _from_dict(cls, data: dict[str, Any]) -> Self:
+        # Arrays come back from JSON as float64.
+        whole: dict[str, Any] = {
+            name: np.array(data[name]["data"], dtype=np.int64)
+            for name in ("better", "worse")
+            if isinstance(data.get(name), dict)
+        }
+        rest: dict[str, Any] = {
+            name: _decode(v) for name, v in data.items() if name not in (*whole, "type")
+        }
+        return cls(**rest, **whole)
+
+
+# ----------------------------------------------------------------------------------------
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    array = np.array(values, dtype=np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def _indices(name: str, values: Any, n: int) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise CollapseError(f"{name} must be a list of completions, got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise CollapseError(
+            f"{name} must be whole numbers, the indices of completions; got {array.dtype} such as "
+            f"{array.ravel()[0]!r}"
+        )
+    bad = (array < 0) | (array >= n)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise CollapseError(
+            f"{name}[{at}] = {array[at]} is no completion: with n = {n} they are 0, ..., {n - 1}"
+        )
+    return array.astype(np.int64)
+
+
+def _numbers(name: str, values: Any, size: int, default: float) -> np.ndarray:
+    try:
+        array = np.asarray(default if values is None else values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CollapseError(f"{name} must be numbers, got {values!r}") from None
+    if array.ndim == 0 and (values is None or name == "margins"):
+        array = np.full(size, array)
+    if array.shape != (size,):
+        raise CollapseError(f"{name} must be one a pair, {size} in all; got shape {array.shape}")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise CollapseError(f"{name}[{at}] must be a finite number, got {array[at]}")
+    return array
+
+
+def _table(name: str, values: Any, size: int) -> np.ndarray:
+    table = np.asarray(values, dtype=np.float64)
+    if table.shape != (size, size):
+        raise CollapseError(
+            f"{name} must have an entry a pair of groups, shape ({size}, {size}); got {table.shape}"
+        )
+    return table
+
+
+def _check_weights(weights: np.ndarray, better: np.ndarray, worse: np.ndarray) -> None:
+    if np.any(weights < 0):
+        at = int(np.argmax(weights < 0))
+        raise CollapseError(
+            f"the pair {better[at]} > {worse[at]} has the negative weight {weights[at]:g}; swap "
+            "the two to say that the other is better"
+        )
+    if not np.any(weights > 0):
+        raise CollapseError("no pair counts: give at least one pair with a positive weight")
+    if not np.isfinite(weights.sum()):
+        raise CollapseError("the weights' sum is outside float64; divide them all by one number")
+
+
+def _groups(equal: Any, n: int) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of two or more, in order; those that share a completion merged."""
+    group_of: dict[int, set[int]] = {}
+    for group in equal:
+        merged = set(_indices("equal", list(group), n).tolist())
+        for i in list(merged):
+            merged |= group_of.get(i, set())
+        group_of.update(dict.fromkeys(merged, merged))
+    found = {tuple(sorted(group)) for group in group_of.values() if len(group) > 1}
+    return tuple(sorted(found))
+
+
+def _check_order(pairs: Comparisons) -> None:
+    node = pairs.nodes
+    a, b = node[pairs.better], node[pairs.worse]
+    if np.any(a == b):
+        at = int(np.argmax(a == b))
+        i, j = int(pairs.better[at]), int(pairs.worse[at])
+        other = "itself" if i == j else f"{j}, to which it is held equal"
+        raise CollapseError(f"completion {i} is compared with {other}; take the pair out")
+    if np.all(a < b) or np.all(a > b) or depths(node.max() + 1, a, b) is not None:
+        return
+    sorter: graphlib.TopologicalSorter[int] = graphlib.TopologicalSorter()
+    for i, j in zip(a.tolist(), b.tolist(), strict=True):
+        sorter.add(i, j)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as fault:
+        # From the worst on: each of the list is worse than the next.
+        raise CollapseError(_cycle_text(pairs, fault.args[1][::-1])) from None
+
+
+def _cycle_text(pairs: Comparisons, cycle: list[int]) -> str:
+    names = [" = ".join(map(str, np.flatnonzero(pairs.nodes == k))) for k in cycle]
+    shown = names if len(names) < 8 else [*names[:6], "...", names[-1]]
+    return (
+        f"the comparisons have a cycle: {' > '.join(shown)}; take one of its pairs out, or hold "
+        "its completions equal"
+    )

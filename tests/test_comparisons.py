@@ -1,0 +1,389 @@
+"""Comparisons: any pairs, weights, margins and ties; their solver, certificate and max-margin."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import cases
+
+import collapse_theory as ct
+from collapse_theory.finite import graph as finite_graph
+from collapse_theory.finite import max_margin
+from collapse_theory.programs import Comparisons
+from collapse_theory.programs import laplacian as linear
+from collapse_theory.programs.graph import comparison_graph
+from collapse_theory.programs.graph_certificates import certify_graph
+
+SMOOTHED = "0.9*logsigmoid(x) + 0.1*logsigmoid(-x)"
+TEXTS = ("log(x + 0.1)", "logsigmoid(4*x)", "log(x)", "x**0.5", "-1/(x + 0.1)", SMOOTHED)
+DOMAINS = (ct.Box(), ct.Box(-1, 1), ct.Confined(0.1), ct.Centered(0.1), ct.Free())
+
+
+def random_pairs(n: int, count: int, seed: int, ties: bool = False) -> Comparisons:
+    """Return `count` random pairs of an order that is shuffled, with random weights."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    i, j = rng.integers(0, n, (2, count))
+    if ties and n > 3:
+        i, j = i[(i != 1) | (j != 2)], j[(i != 1) | (j != 2)]
+    low, high = np.minimum(i, j), np.maximum(i, j)
+    keep = (low < high) & ~(ties & (low == 1) & (high == 2) & (n > 3))
+    low, high = np.append(low[keep], 0), np.append(high[keep], n - 1)
+    equal = [order[1:3].tolist()] if ties and n > 3 else ()
+    return Comparisons(n, order[low], order[high], rng.uniform(0.1, 2, len(low)), equal)
+
+
+def graphs(most: int = 9) -> st.SearchStrategy[Comparisons]:
+    return st.builds(
+        random_pairs, st.integers(2, most), st.integers(0, 25), st.integers(0, 2**32), st.booleans()
+    )
+
+
+def solved(u, pairs, domain=None, **options):
+    """Solve, or None where nothing holds the rewards."""
+    try:
+        return ct.solve(u, domain=domain, comparisons=pairs, **options)
+    except ct.NoOptimum:
+        return None
+
+
+def objective(u, pairs, domain, r):
+    """The program, as its definition says."""
+    w = pairs.weights / pairs.weights.sum()
+    a, b = r[pairs.better], r[pairs.worse]
+    with np.errstate(all="ignore"):
+        value = w @ ct.utility(u)(np.maximum(a - b, 0) - pairs.margins)
+    if isinstance(domain, ct.Confined):
+        value -= domain.kappa * np.mean(r**2)
+    if isinstance(domain, ct.Centered):
+        value -= domain.c * (w @ (a + b) ** 2)
+    return value
+
+
+def test_the_example_of_the_design():
+    # DESIGN 2.5.
+    pairs = Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], [2, 1, 1, 1, 1, 1])
+    found = ct.solve("log(x + 0.1)", comparisons=pairs)
+    np.testing.assert_allclose(found.rewards, [1, 0.3, 0.7, 0, 0], atol=1e-13)
+    np.testing.assert_allclose(found.gaps, [0.3, 0.4, 0.3, 0], atol=1e-13)
+    assert found.relative_gap < 1e-13
+    assert found.unique
+    assert found.comparisons == pairs
+
+
+@cases(40)
+@given(graphs(), st.sampled_from(TEXTS), st.sampled_from(DOMAINS))
+def test_against_cvxpy(pairs, text, domain):
+    ours = solved(text, pairs, domain)
+    if ours is None or pairs.full_order() is not None:
+        return  # a full ranking has a conic program of its own, tested with it
+    assert ours.status == "optimal"
+    assert objective(text, pairs, domain, ours.rewards) == pytest.approx(ours.objective, abs=1e-10)
+    other = ct.solve(text, domain=domain, comparisons=pairs, method="conic")
+    assert other.objective <= ours.objective + ours.gap
+    size = max(1.0, float(np.abs(ours.rewards).max()))
+    # The reference, written plainly in the rewards, knows them to the root of its tolerance.
+    np.testing.assert_allclose(other.rewards, ours.rewards, atol=5e-3 * size)
+    assert other.objective == pytest.approx(ours.objective, abs=1e-5 * max(1, abs(ours.objective)))
+
+
+@cases(40)
+@given(graphs(), st.sampled_from(TEXTS), st.sampled_from(DOMAINS), st.integers(0, 2**32))
+def test_relabelling_permutes_the_rewards(pairs, text, domain, seed):
+    plain = solved(text, pairs, domain)
+    if plain is None:
+        return
+    new = np.random.default_rng(seed).permutation(pairs.n)
+    equal = [[int(new[i]) for i in group] for group in pairs.equal]
+    moved = Comparisons(pairs.n, new[pairs.better], new[pairs.worse], pairs.weights, equal)
+    found = ct.solve(text, domain=domain, comparisons=moved)
+    size = max(1.0, float(np.abs(plain.rewards).max()))
+    if not plain.undetermined:
+        np.testing.assert_allclose(found.rewards[new], plain.rewards, atol=1e-7 * size)
+
+
+@cases(25)
+@given(graphs(), st.sampled_from(TEXTS[:3]), st.integers(0, 2**32))
+def test_a_pair_twice_is_twice_the_weight(pairs, text, seed):
+    twice = np.random.default_rng(seed).random(len(pairs.better)) < 0.5
+    repeated = Comparisons(
+        pairs.n,
+        np.append(pairs.better, pairs.better[twice]),
+        np.append(pairs.worse, pairs.worse[twice]),
+        np.append(pairs.weights, pairs.weights[twice]),
+        pairs.equal,
+    )
+    weights = pairs.weights * (1 + twice)
+    heavier = Comparisons(pairs.n, pairs.better, pairs.worse, 7 * weights, pairs.equal)
+    one, two = (ct.solve(text, comparisons=p) for p in (repeated, heavier))
+    np.testing.assert_allclose(one.rewards, two.rewards, atol=1e-8)
+    assert one.objective == pytest.approx(two.objective, abs=1e-12)
+
+
+@cases(40)
+@given(
+    graphs(),
+    st.sampled_from(TEXTS),
+    st.sampled_from(DOMAINS),
+    st.floats(-9, 0),
+    st.integers(0, 2**32),
+)
+def test_the_certificate_is_honest(pairs, text, domain, noise, seed):
+    best = solved(text, pairs, domain)
+    if best is None:
+        return
+    assert best.relative_gap < 1e-9
+    graph = comparison_graph(pairs)
+    program = finite_graph._program(ct.utility(text), pairs, graph, domain)
+    at = np.unique(graph.node_of[graph.node_of >= 0], return_index=True)[1]
+    r = best.rewards[np.flatnonzero(graph.node_of >= 0)[at]]
+    width = domain.width if isinstance(domain, ct.Box) else 1.0
+    r = (r - domain.low) / width if isinstance(domain, ct.Box) else r
+    rng = np.random.default_rng(seed)
+    r = finite_graph.feasible(program, r + 10.0**noise * rng.standard_normal(len(r)))
+    z = 10.0**noise * rng.random(len(graph.a)) * rng.integers(0, 2)
+    found = certify_graph(program, r, z)
+    assert not found.gap < best.objective - found.objective
+
+
+@pytest.mark.parametrize("text", ["log(x + 0.1)", "logsigmoid(x)", SMOOTHED])
+@pytest.mark.parametrize("domain", [ct.Box(), ct.Box(-3, -1), ct.Confined(0.2), ct.Centered(0.1)])
+def test_a_full_ranking_is_the_program_of_one_prompt(text, domain):
+    full, order = ct.solve(text, 6, domain), np.array([3, 0, 5, 1, 4, 2])
+    i, j = np.triu_indices(6, 1)
+    pairs = Comparisons(6, order[i], order[j], np.full(15, 2.0))
+    np.testing.assert_array_equal(ct.solve(text, 6, domain, pairs).rewards[order], full.rewards)
+    # One pair more makes it a graph; its weight is next to nothing.
+    more = Comparisons(
+        6, np.append(pairs.better, 3), np.append(pairs.worse, 2), np.append(pairs.weights, 1e-13)
+    )
+    found = ct.solve(text, domain=domain, comparisons=more)
+    assert found.status == "optimal"
+    np.testing.assert_allclose(found.rewards[order], full.rewards, atol=1e-9)
+
+
+def test_ties_held_equal_and_left_free():
+    for groups in ([[0], [1, 2], [3]], [[2, 0], 1, [3, 4, 5]]):
+        tied = ct.solve("log(x + 0.1)", comparisons=Comparisons.ranking(groups))
+        free = ct.solve("log(x + 0.1)", comparisons=Comparisons.ranking(groups, ties="free"))
+        for group in groups:
+            assert len(np.unique(tied.rewards[np.atleast_1d(group)])) == 1
+        # By symmetry those left free come out equal too.
+        np.testing.assert_allclose(free.rewards, tied.rewards, atol=1e-8)
+    weights = np.array([[0, 1, 5], [0, 0, 1], [0, 0, 0]])
+    far = Comparisons.ranking([[0], [1, 2], [3]], weights=weights, margins=0.1 * weights)
+    assert far.weights.tolist() == [1, 1, 5, 1, 1]
+    assert far.margins.max() == 0.5
+
+
+def test_single_pairs_go_to_the_ends_of_the_box():
+    pairs = Comparisons(6, [0, 3, 5], [1, 2, 4])
+    found = ct.solve("logsigmoid(x)", comparisons=pairs, domain=ct.Box(-2, 3))
+    assert found.rewards.tolist() == [3, -2, -2, 3, -2, 3]
+    assert found.gap == 0
+    # Each pair alone: maximise log sigma(2r) - kappa r**2.
+    held = ct.solve("logsigmoid(x)", comparisons=pairs, domain=ct.Confined(0.3))
+    r = held.rewards[0]
+    assert 1 / (1 + np.exp(2 * r)) == pytest.approx(0.3 * r, rel=1e-12)
+    smooth = ct.solve(ct.LabelSmoothing(0.1), comparisons=pairs, domain=ct.Free())
+    np.testing.assert_allclose(smooth.rewards[[0, 3, 5]], np.log(9) / 2, atol=1e-12)
+
+
+def test_a_chain_shares_its_completions():
+    # U' equal over the gaps of a chain: equal gaps; a hub is not between its neighbours' pairs.
+    chain = ct.solve("log(x + 0.1)", comparisons=Comparisons(4, [0, 1, 2], [1, 2, 3]))
+    np.testing.assert_allclose(chain.rewards, [1, 2 / 3, 1 / 3, 0], atol=1e-12)
+    hub = ct.solve("log(x + 0.1)", comparisons=Comparisons(4, [0, 0, 1], [1, 2, 3]))
+    np.testing.assert_allclose(hub.rewards, [1, 0.5, 0, 0], atol=1e-12)
+
+
+def test_margins():
+    pairs = Comparisons(3, [0, 1], [1, 2], margins=[0.5, -0.2])
+    found = ct.solve("logsigmoid(x)", comparisons=pairs)
+    # U'(g - m) equal: the gaps differ as the margins do.
+    np.testing.assert_allclose(found.gaps, [0.85, 0.15], atol=1e-12)
+    i, j = np.triu_indices(5, 1)
+    same = ct.solve("logsigmoid(x)", comparisons=Comparisons(5, i, j, margins=0.4))
+    other = ct.solve(ct.LogSigmoid().shifted(-0.4), 5)
+    np.testing.assert_allclose(same.rewards, other.rewards, atol=1e-9)
+    for text in ("log(x)", "x**0.5", "-1/x", "log(x + 0.1)"):
+        with pytest.raises(ct.InvalidUtility, match="margin"):
+            ct.solve(text, comparisons=pairs)
+    with pytest.raises(ct.NotIncreasing):
+        ct.solve(ct.Squared(1.0), comparisons=pairs)
+
+
+@cases(25)
+@given(graphs(), st.sampled_from(["x", "min(x, 0.5)", "min(x, 0.3) + log(x + 0.1)"]))
+def test_kinks_and_lines(pairs, text):
+    for domain in (ct.Box(), ct.Confined(0.1)):
+        ours = ct.solve(text, domain=domain, comparisons=pairs)
+        other = ct.solve(text, domain=domain, comparisons=pairs, method="conic")
+        assert ours.status == "optimal"
+        assert ours.objective == pytest.approx(other.objective, abs=1e-6)
+        if ours.unique:
+            np.testing.assert_allclose(ours.rewards, other.rewards, atol=1e-3)
+
+
+def test_whether_the_optimum_is_the_only_one():
+    chain = Comparisons(3, [0, 1], [1, 2])
+    assert not ct.solve("x", comparisons=chain).unique
+    assert ct.solve("x", comparisons=chain, domain=ct.Confined(1)).unique
+    assert ct.solve("min(x, 0.5)", comparisons=chain).unique
+    assert not ct.solve("min(x, 0.3)", comparisons=chain).unique
+    assert ct.solve("x", comparisons=Comparisons(3, [0, 1], [1, 2], [2, 1])).unique
+
+
+def test_completions_in_no_pair():
+    pairs = Comparisons(5, [0, 3], [1, 1])
+    found = ct.solve("logsigmoid(x)", comparisons=pairs, domain=ct.Box(0, 4))
+    assert found.undetermined == (2, 4)
+    assert not found.unique
+    assert found.rewards[2] == 2
+    held = ct.solve("logsigmoid(x)", comparisons=pairs, domain=ct.Confined(1))
+    assert held.undetermined == ()
+    assert held.rewards[2] == 0
+    apart = ct.solve(ct.LabelSmoothing(0.1), comparisons=pairs, domain=ct.Free())
+    assert apart.undetermined == (2, 4)
+
+
+def test_nothing_holds_the_rewards():
+    square = Comparisons(4, [0, 0, 1, 2], [1, 2, 3, 3])
+    triangle = Comparisons(3, [0, 0, 1], [1, 2, 2], [1, 1, 2])
+    for pairs, domain in ((square, ct.Free()), (square, ct.Centered(1)), (triangle, ct.Free())):
+        with pytest.raises(ct.NoOptimum, match="nothing holds the rewards"):
+            ct.solve("logsigmoid(x)", domain=domain, comparisons=pairs)
+    assert ct.solve("logsigmoid(x)", domain=ct.Centered(1), comparisons=triangle).gap < 1e-12
+    assert ct.solve(SMOOTHED, domain=ct.Centered(1), comparisons=square).gap < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((3, [0, 1, 2], [1, 2, 0]), "cycle: .* > "),
+        ((4, [0, 2], [1, 3], None, [[1, 2], [3, 0]]), "cycle"),
+        ((3, [0], [0]), "itself"),
+        ((3, [0], [1], None, [[0, 2], [2, 1]]), "held equal"),
+        ((3, [0], [3]), r"worse\[0\] = 3"),
+        ((3, [-1], [1]), r"better\[0\] = -1"),
+        ((3, [0.0], [1]), "whole numbers"),
+        ((3, [0, 1], [2]), "same length"),
+        ((3, [0], [1], [-1]), "negative weight"),
+        ((3, [0], [1], [np.nan]), "finite"),
+        ((3, [0], [1], [np.inf]), "finite"),
+        ((3, [0], [1], [0]), "no pair counts"),
+        ((3, [], []), "no pair counts"),
+        ((3, [0], [1], [1, 2]), "one a pair"),
+        ((1, [0], [0]), "at least 2"),
+        ((3, [0], [1], None, (), [np.nan]), "margins"),
+        ((3, [0], [1], None, [[0, 7]]), "equal"),
+    ],
+)
+def test_errors(arguments, words):
+    with pytest.raises(ct.CollapseError, match=words):
+        Comparisons(*arguments)
+
+
+def test_more_errors():
+    pairs = Comparisons(3, [0], [1])
+    for bad in ([[0], [1, 1]], [[0], [2]]):
+        with pytest.raises(ct.CollapseError):
+            Comparisons.ranking(bad)
+    with pytest.raises(ct.CollapseError, match="ties"):
+        Comparisons.ranking([0, 1], ties="loose")
+    with pytest.raises(ct.CollapseError, match="differs"):
+        ct.solve("x", 4, comparisons=pairs)
+    with pytest.raises(ct.CollapseError, match="Comparisons"):
+        ct.solve("x", comparisons=[(0, 1)])
+    with pytest.raises(ct.CollapseError):
+        ct.solve("x")
+
+
+@cases(20)
+@given(graphs())
+def test_values(pairs):
+    written = json.loads(json.dumps(pairs.to_dict(), allow_nan=False))
+    again = (pickle.loads(pickle.dumps(pairs)), Comparisons.from_dict(written))
+    for other in again:
+        assert other == pairs
+        assert hash(other) == hash(pairs)
+        assert other.better.dtype == np.int64
+        assert not other.better.flags.writeable
+    assert repr(pairs).startswith(f"Comparisons(n={pairs.n}")
+    found = ct.solve("log(x + 0.1)", comparisons=pairs)
+    assert ct.Solution.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+@pytest.mark.parametrize("text", ["log(x + 0.1)", "logsigmoid(x)", "-1/x"])
+@pytest.mark.parametrize("domain", [ct.Box(), ct.Confined(0.1), ct.Centered(0.2)])
+def test_sparse_and_dense_agree(text, domain, monkeypatch):
+    pairs = random_pairs(300, 2000, 5)
+    dense = ct.solve(text, domain=domain, comparisons=pairs)
+    monkeypatch.setattr(linear, "DENSE", 50)
+    monkeypatch.setattr(finite_graph, "DENSE", 50)
+    sparse = ct.solve(text, domain=domain, comparisons=pairs)
+    assert dense.status == sparse.status == "optimal"
+    np.testing.assert_allclose(sparse.rewards, dense.rewards, atol=1e-6)
+
+
+def test_many_prompts_of_one_pattern_are_solved_once():
+    start = time.perf_counter()
+    for _ in range(10_000):
+        pairs = Comparisons(8, [0, 0, 1, 2, 4, 5], [1, 2, 3, 3, 5, 7])
+        ct.solve(ct.LogSigmoid(), comparisons=pairs, domain=ct.Confined(0.1))
+    assert time.perf_counter() - start < 10
+
+
+# -- the direction of unbounded training -------------------------------------------------
+
+
+def test_max_margin_of_a_full_ranking_is_equally_spaced():
+    for n in (2, 3, 7):
+        wanted = (n - 1) / 2 - np.arange(n)
+        np.testing.assert_array_equal(max_margin(n).rewards, wanted)
+        np.testing.assert_allclose(max_margin(Comparisons.full(n)).rewards, wanted, atol=1e-13)
+
+
+@cases(40)
+@given(graphs(12))
+def test_max_margin_against_cvxpy(pairs):
+    import cvxpy as cp
+
+    found = max_margin(pairs)
+    r = cp.Variable(pairs.n)
+    limits = [r[pairs.better] - r[pairs.worse] >= 1]
+    limits += [r[group[0]] == r[i] for group in pairs.equal for i in group[1:]]
+    options = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(r)), limits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        problem.solve(solver="CLARABEL", **options)
+    np.testing.assert_allclose(found.rewards, r.value, atol=1e-5)
+    assert found.relative_gap < 1e-9
+    assert (found.rewards[pairs.better] - found.rewards[pairs.worse]).min() >= 1 - 1e-12
+    assert -found.objective <= problem.value / pairs.n * (1 + 1e-9)
+
+
+def test_gradient_flow_goes_there():
+    # Steps as long as the gaps allow: the direction comes nearer as 1 / log of the time.
+    pairs = Comparisons(5, [0, 0, 1, 2, 3], [1, 2, 3, 4, 4], [3, 1, 1, 2, 1])
+    wanted = max_margin(pairs).rewards
+    wanted = wanted / np.linalg.norm(wanted)
+    a, b, w = pairs.better, pairs.worse, pairs.weights
+    r, distance = np.zeros(5), []
+    for step in range(200_000):
+        push = w / (1 + np.exp(r[a] - r[b]))
+        gradient = np.bincount(a, push, 5) - np.bincount(b, push, 5)
+        r = r + 0.1 / push.max() * gradient
+        if step % 50_000 == 49_999:
+            distance.append(np.linalg.norm(r / np.linalg.norm(r) - wanted))
+        if np.abs(r).max() > 300:
+            break
+    assert np.linalg.norm(r / np.linalg.norm(r) - wanted) < 0.02
