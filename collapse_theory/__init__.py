@@ -11,7 +11,9 @@ array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
 
 from __future__ import annotations
 
-from collapse_theory import figures
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from collapse_theory.errors import (
     CollapseError,
     InvalidUtility,
@@ -50,6 +52,9 @@ from collapse_theory.utilities import (
     Utility,
     utility,
 )
+
+if TYPE_CHECKING:
+    from collapse_theory import figures
 
 __version__ = "0.1.0"
 
@@ -95,3 +100,10 @@ __all__ = [
     "solve",
     "utility",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Figures are needed last: at first use, so that the import stays light.
+    if name == "figures":
+        return importlib.import_module("collapse_theory.figures")
+    raise AttributeError(f"module 'collapse_theory' has no attribute {name!r}")
