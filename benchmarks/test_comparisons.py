@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import collapse_theory as ct
-from collapse_theory.finite import max_margin
+from collapse_theory.finite.max_margin import max_margin
 from collapse_theory.programs import Comparisons
 
 TEXTS = ("log(x + 0.1)", "logsigmoid(x)", "0.9*logsigmoid(x) + 0.1*logsigmoid(-x)", "log(x)")

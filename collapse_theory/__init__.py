@@ -26,7 +26,7 @@ from collapse_theory.errors import (
     ParseError,
     SolverFailed,
 )
-from collapse_theory.finite import max_margin, solve
+from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import (
     LimitLaw,
@@ -55,6 +55,7 @@ from collapse_theory.utilities import (
 
 if TYPE_CHECKING:
     from collapse_theory import figures
+    from collapse_theory.finite.max_margin import max_margin
 
 __version__ = "0.1.0"
 
@@ -103,7 +104,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Figures are needed last: at first use, so that the import stays light.
+    # What is needed last comes at first use, so that the import stays light.
     if name == "figures":
         return importlib.import_module("collapse_theory.figures")
+    if name == "max_margin":
+        return importlib.import_module("collapse_theory.finite.max_margin").max_margin
     raise AttributeError(f"module 'collapse_theory' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from problems import cases
 
 import collapse_theory as ct
 from collapse_theory.finite import graph as finite_graph
-from collapse_theory.finite import max_margin
+from collapse_theory.finite.max_margin import max_margin
 from collapse_theory.programs import Comparisons
 from collapse_theory.programs import laplacian as linear
 from collapse_theory.programs.graph import comparison_graph

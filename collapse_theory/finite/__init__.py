@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collapse_theory.finite.held import held_solution, penalty
-from collapse_theory.finite.max_margin import max_margin
 from collapse_theory.finite.solve import METHODS, solve
 
-__all__ = ["METHODS", "held_solution", "max_margin", "penalty", "solve"]
+__all__ = ["METHODS", "held_solution", "penalty", "solve"]

@@ -57,7 +57,7 @@ def max_margin(n_or_comparisons: int | Comparisons) -> Solution:
 
     Examples
     --------
-    >>> from collapse_theory.finite import max_margin
+    >>> from collapse_theory.finite.max_margin import max_margin
     >>> max_margin(4).rewards
     array([ 1.5,  0.5, -0.5, -1.5])
     """

@@ -10,7 +10,6 @@ import numpy as np
 from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.exact import exact_gaps
 from collapse_theory.finite.conic import conic
-from collapse_theory.finite.graph import solve_graph
 from collapse_theory.finite.held import solve_held
 from collapse_theory.finite.newton import Answer, newton
 from collapse_theory.programs import (
@@ -142,6 +141,8 @@ def solve_comparisons(
     options: tuple[str, float | None, int | None],
 ) -> Solution:
     """Return the optimum under `comparisons`; a full ranking is solved as one."""
+    from collapse_theory.finite.graph import solve_graph  # at first use: a lighter import
+
     if not isinstance(comparisons, Comparisons):
         raise CollapseError(f"comparisons must be a Comparisons, got {comparisons!r}")
     if n is not None and count(n) != comparisons.n:

@@ -11,12 +11,8 @@ from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.exact import exact_law
 from collapse_theory.laws import PiecewiseDensity, RewardLaw, discrete_law, uniform_law
 from collapse_theory.limit.certificate import Certificate, Found
-from collapse_theory.limit.confined import confined_law, free_law
-from collapse_theory.limit.conic import solve_conic
 from collapse_theory.limit.density import GradedDensity
-from collapse_theory.limit.known import solve_exact
 from collapse_theory.limit.law import LimitLaw
-from collapse_theory.limit.panels import solve_panels
 from collapse_theory.limit.regular import solve_regular
 from collapse_theory.limit.singular import solve_singular
 from collapse_theory.programs import Box, Centered, Confined, Domain, Free, unit_utility
@@ -66,6 +62,8 @@ def _panels(unit: Utility) -> tuple[RewardLaw, Certificate]:
             f'method="panels" is for utilities of finite energy without kinks, which {unit} is '
             'not; method="auto" picks one that fits'
         )
+    from collapse_theory.limit.panels import solve_panels
+
     found = solve_panels(unit)
     atoms = [[0.0, found.atom], [1.0, found.atom]] if found.atom else []
     try:
@@ -76,9 +74,17 @@ def _panels(unit: Utility) -> tuple[RewardLaw, Certificate]:
         ) from error
 
 
+def _exact(unit: Utility) -> tuple[RewardLaw, Certificate]:
+    from collapse_theory.limit.known import solve_exact
+
+    return solve_exact(unit)
+
+
 def _conic(unit: Utility) -> tuple[RewardLaw, Certificate]:
     if not unit.exponent > -1:
         raise CollapseError(f'the energy of {unit} is -inf for every law: use method="auto"')
+    from collapse_theory.limit.conic import solve_conic
+
     found = solve_conic(unit)
     proof = Certificate(found.shortfall, found.gap, found.gap / found.shortfall, 0.0)
     if found.places.size == found.masses.size:
@@ -88,7 +94,7 @@ def _conic(unit: Utility) -> tuple[RewardLaw, Certificate]:
 
 
 METHODS: dict[str, Callable[[Utility], tuple[RewardLaw, Certificate]]] = {
-    "exact": solve_exact,
+    "exact": _exact,
     "regular": _regular,
     "singular": _singular,
     "panels": _panels,
@@ -174,6 +180,8 @@ def limit(
 
 
 def _held(u: Utility, domain: object, tol: float | None, method: str) -> RewardLaw:
+    from collapse_theory.limit.confined import confined_law, free_law
+
     if isinstance(domain, Confined):
         return confined_law(u, domain.kappa, tol, method)
     if isinstance(domain, Centered):

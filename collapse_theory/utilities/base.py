@@ -85,7 +85,7 @@ class Utility(Value):
         at_top = np.float64(top)
         high, low = self.value(at_top), self.value(x)
         difference = np.asarray(high - low)
-        lost = difference < 1e-13 * (np.abs(high) + np.abs(low))
+        lost = (difference < 1e-13 * (np.abs(high) + np.abs(low))) & (x < top * (1 - 1e-12))
         if np.any(lost):
             gaps = x[lost]
             steps = gaps + (top - gaps) * 2.0 ** -np.arange(40.0)[:, None]  # from top down to x
