@@ -33,7 +33,7 @@ def solve_singular(utility: Utility) -> Found:
     """
     best: Found | None = None
     worse = 0
-    needed = _COUNTS[0]
+    needed = _first_count(utility)
     for count in _COUNTS:
         if count < needed:
             continue
@@ -52,6 +52,17 @@ def solve_singular(utility: Utility) -> Found:
             break
     assert best is not None
     return best
+
+
+def _first_count(utility: Utility) -> int:
+    """Return the number of terms to begin with: more where the smooth part is steeper.
+
+    It only saves fits: the series grows until the certificate holds, whatever it begins with.
+    """
+    smooth = [(w, u) for w, u in utility.terms if u.exponent == 1]
+    at_zero = sum(w * u.slope_at_zero for w, u in smooth)
+    at_one = sum(w * float(u.d1(1.0)) for w, u in smooth)
+    return 24 if at_zero <= 5 * at_one else 32 if at_zero <= 20 * at_one else 40
 
 
 def _ends(utility: Utility, count: int) -> Ends:
