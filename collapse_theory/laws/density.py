@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ __all__ = ["Density"]
 _Hook = Callable[[np.ndarray, bool], np.ndarray]
 
 
-class Density(Value):
+class Density(Value, ABC):
     """A density of total mass `mass` on [low, high]: the base of the kinds of continuous part.
 
     A kind says, for points at a distance d from one end and no further than the middle, how dense
@@ -42,27 +43,30 @@ class Density(Value):
     mass: float
 
     @property
+    @abstractmethod
     def mean(self) -> float:
         """Mean of the part taken as a law by itself."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def variance(self) -> float:
         """Second moment about `mean` of the part taken as a law by itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mapped(self, low: float, scale: float) -> Self:
         """Return the density of low + scale X, for scale > 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _density(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        raise NotImplementedError
+        """Return the density at the distances `d` from an end."""
 
+    @abstractmethod
     def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        raise NotImplementedError
+        """Return the mass nearer to an end than `d`."""
 
+    @abstractmethod
     def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        raise NotImplementedError
+        """Return the distance times mass nearer to an end than `d`."""
 
     def _bracket(
         self, target: np.ndarray, upper: bool
