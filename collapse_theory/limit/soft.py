@@ -24,8 +24,8 @@ from collapse_theory.utilities.base import Utility
 
 __all__ = ["fall_to", "solve_soft", "too_wide"]
 
-_REGULAR = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-_SINGULAR = (16, 24, 32, 40, 56, 72, 96, 128, 192)
+_REGULAR = (12, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_SINGULAR = (8, 16, 24, 40, 56, 72, 96, 128, 192)
 # A law is settled where its series misses by no more than this, or R stays as the series grows.
 _MISFIT, _SAME = 1e-12, 3e-11
 _LOOSE = 1e-6
