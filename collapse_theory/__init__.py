@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from collapse_theory.design import Design, Recommendation, design, recommend
 from collapse_theory.errors import (
     CollapseError,
     InvalidUtility,
@@ -45,6 +46,7 @@ from collapse_theory.utilities import (
     Log,
     LogSigmoid,
     NegativePower,
+    PlackettLuce,
     Power,
     Quadratic,
     Sine,
@@ -55,6 +57,7 @@ from collapse_theory.utilities import (
 
 if TYPE_CHECKING:
     from collapse_theory import figures
+    from collapse_theory.diagnosis import Diagnosis, diagnose
     from collapse_theory.finite.max_margin import max_margin
 
 __version__ = "0.1.0"
@@ -65,6 +68,8 @@ __all__ = [
     "CollapseError",
     "Comparisons",
     "Confined",
+    "Design",
+    "Diagnosis",
     "Exponential",
     "Free",
     "Hinge",
@@ -82,8 +87,10 @@ __all__ = [
     "NotIncreasing",
     "OutOfRange",
     "ParseError",
+    "PlackettLuce",
     "Power",
     "Quadratic",
+    "Recommendation",
     "RewardLaw",
     "Sine",
     "Solution",
@@ -94,10 +101,13 @@ __all__ = [
     "atom_mass",
     "atom_parameter",
     "closed_form",
+    "design",
+    "diagnose",
     "figures",
     "limit",
     "max_margin",
     "predicted_rewards",
+    "recommend",
     "solve",
     "utility",
 ]
@@ -109,4 +119,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("collapse_theory.figures")
     if name == "max_margin":
         return importlib.import_module("collapse_theory.finite.max_margin").max_margin
+    if name in ("Diagnosis", "diagnose"):
+        return getattr(importlib.import_module("collapse_theory.diagnosis"), name)
     raise AttributeError(f"module 'collapse_theory' has no attribute {name!r}")

@@ -1,11 +1,11 @@
-"""The command line: `collapse-theory predict`, `atoms`, `table`, `figures`, one file each."""
+"""The command line: `collapse-theory predict`, `atoms`, `table` and so on, one file each."""
 
 from __future__ import annotations
 
-from collapse_theory.cli import atoms, figures, predict, table
+from collapse_theory.cli import atoms, design, diagnose, experiment, figures, predict, table
 from collapse_theory.cli.app import app
 
-__all__ = ["app", "atoms", "figures", "main", "predict", "table"]
+__all__ = ["app", "atoms", "design", "diagnose", "experiment", "figures", "main", "predict", "table"]
 
 
 def main() -> None:

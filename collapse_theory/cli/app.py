@@ -26,6 +26,7 @@ app = typer.Typer(
     epilog=examples(
         'predict "log(x + 0.1)" --n 8',
         "atoms logsigmoid --mass 0.1",
+        'design "atoms 0.3 + uniform"',
         "table",
         "figures --out figures",
     ),

@@ -19,22 +19,32 @@ SHOWN = np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95,
 
 
 def law_content(law: ct.RewardLaw) -> dict[str, Any]:
-    """Return a law as JSON holds it."""
+    """Return a law as JSON holds it, with its support where no box says it."""
+    boxed = isinstance(getattr(law, "domain", ct.Box()), ct.Box)
     return {
         "atoms": law.atoms,
         "quantiles": {f"{q:.2f}": v for q, v in zip(LEVELS, law.ppf(LEVELS), strict=True)},
         "objective": law.objective,
         "relative_gap": law.relative_gap,
         "method": law.method,
-    }
+    } | ({} if boxed else {"support": support(law)})
+
+
+def support(law: ct.RewardLaw) -> list[float]:
+    """Return the ends of the support, the lower one -inf where there is none."""
+    low, high = law.support.tolist()
+    return [low if all(part.bounded_below for part in law.parts) else -math.inf, high]
 
 
 def law_facts(law: ct.RewardLaw | None) -> dict[str, str]:
     """Return the lines that show a law below the rewards of n completions."""
     if law is None:
-        return {"limit law": "not known for this utility"}
+        return {"limit law": "none is known"}
     levels = (0.05, 0.25, 0.5, 0.75, 0.95)
-    quantiles = (f"{q:.0%} {law.ppf(q):.4g}" for q in levels)
+    # Where a symmetric law has its middle at 0, rounding is no number to show.
+    none = 1e-13 * float(np.abs(law.support).max())
+    values = [0.0 if abs(v) <= none else v for v in law.ppf(levels).tolist()]
+    quantiles = (f"{q:.0%} {v:.4g}" for q, v in zip(levels, values, strict=True))
     facts = {
         "limit law": shape_text(law),
         "  quantiles": ", ".join(quantiles),

@@ -11,7 +11,16 @@ import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.arguments import High, Json, Low, utility_text
+from collapse_theory.cli.arguments import Json, utility_text
+from collapse_theory.cli.domains import (
+    CenteredOption,
+    ConfinedOption,
+    FreeOption,
+    chosen_domain,
+    digits,
+    mean_text,
+    program_text,
+)
 from collapse_theory.cli.laws import (
     certificate_text,
     law_content,
@@ -23,6 +32,8 @@ from collapse_theory.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from collapse_theory.programs import Domain
 
 __all__ = ["predict"]
 
@@ -37,21 +48,33 @@ FOLDED = 20  # of more completions, a table shows so many: the best half and the
         'predict "-1/(x + 0.1)" --json',
         'predict "log(x + 0.1)" --limit',
         'predict "logsigmoid(4*x)" --n 16 --plot optimum.pdf',
+        'predict "logsigmoid(x)" --confined 0.02',
+        "predict plackett-luce --n 8",
     ),
 )
 def predict(
     utility: Annotated[
         str,
         typer.Argument(
-            metavar="UTILITY", help="The utility of a reward gap x.", callback=utility_text
+            metavar="UTILITY",
+            help="The utility of a reward gap x; or a listwise loss, plackett-luce, with the "
+            'best K picks only and another temperature "PlackettLuce(top=K, beta=4)".',
+            callback=utility_text,
         ),
     ],
     n: Annotated[
         int | None,
         typer.Option("--n", help=f"How many completions are ranked. [default: {COMPLETIONS}]"),
     ] = None,
-    low: Low = 0.0,
-    high: High = 1.0,
+    low: Annotated[
+        float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
+    ] = None,
+    confined: ConfinedOption = None,
+    centered: CenteredOption = None,
+    free: FreeOption = False,
     limit: Annotated[
         bool,
         typer.Option(
@@ -64,7 +87,7 @@ def predict(
         str,
         typer.Option(
             help="auto, newton or conic; with --limit auto, exact, regular, singular, panels or "
-            "conic."
+            "conic in a box, and auto, exact, series or cells outside."
         ),
     ] = "auto",
     as_json: Json = False,
@@ -72,39 +95,42 @@ def predict(
         Path | None, typer.Option(help="Draw the answer into this file (pdf, png or svg).")
     ] = None,
 ) -> None:
-    """Predict the rewards that training towards a utility ends with."""
-    box = ct.Box(low, high)
+    """Predict the rewards that training towards a utility ends with.
+
+    Rewards lie in the box [0, 1] unless an option says otherwise.
+    """
+    domain = chosen_domain(low, high, confined, centered, free)
     if limit:
-        _limit(utility, n, box, method, as_json, plot)
+        _limit(utility, n, domain, method, as_json, plot)
         return
     from collapse_theory.figures import finite_optimum
     from collapse_theory.figures.limits import limit_or_none
 
     size = COMPLETIONS if n is None else n
-    solution = ct.solve(utility, size, box, method=method)
-    law = limit_or_none(solution.utility, box)
+    solution = ct.solve(utility, size, domain, method=method)
+    law = limit_or_none(solution.utility, domain)
     if plot is not None:
         _plot(lambda: finite_optimum(solution), plot)
     if as_json:
         print_json(_prediction(solution, law))
     else:
-        _show(solution, law, box)
+        _show(solution, law)
 
 
 def _limit(
-    text: str, n: int | None, box: ct.Box, method: str, as_json: bool, plot: Path | None
+    text: str, n: int | None, domain: Domain, method: str, as_json: bool, plot: Path | None
 ) -> None:
     if n is not None:
         raise typer.BadParameter("--limit is the law of many completions: leave --n out")
-    law = ct.limit(text, box, method=method)
+    law = ct.limit(text, domain, method=method)
     if plot is not None:
         from collapse_theory.figures import limit_laws
 
-        _plot(lambda: limit_laws([text], domain=box), plot)
+        _plot(lambda: limit_laws([text], domain=domain, method=method), plot)
     if as_json:
         print_json(_limit_prediction(law))
     else:
-        _show_limit(law, box)
+        _show_limit(law)
 
 
 def _plot(draw: Callable[[], Any], path: Path) -> None:
@@ -145,19 +171,19 @@ def _limit_prediction(law: ct.LimitLaw) -> dict[str, Any]:
     }
 
 
-def _show(solution: ct.Solution, law: ct.RewardLaw | None, box: ct.Box) -> None:
+def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
     from rich.table import Table
 
     page = console()
-    page.print(f"U(x) = {solution.utility}, rewards in [{box.low:g}, {box.high:g}]")
+    page.print(program_text(solution.utility, solution.domain))
     table = Table("rank", "reward", "gap to the next")
     for column in table.columns:
         column.justify = "right"
-    for row in _rows(solution, _digits(box)):
+    for row in _rows(solution, digits(solution.rewards)):
         table.add_row(*row)
     page.print(table)
     facts = {
-        "objective": f"{solution.objective:.6g}, the mean utility over pairs",
+        "objective": f"{solution.objective:.6g}, {mean_text(solution.utility, solution.domain)}",
         "certificate": f"{solution.status}, relative gap {solution.relative_gap:.1e}",
         "method": solution.method,
         "unique": "yes" if solution.unique else "no, one optimum of several",
@@ -167,13 +193,15 @@ def _show(solution: ct.Solution, law: ct.RewardLaw | None, box: ct.Box) -> None:
     page.print(_grid(facts | law_facts(law)))
 
 
-def _show_limit(law: ct.LimitLaw, box: ct.Box) -> None:
+def _show_limit(law: ct.LimitLaw) -> None:
     page = console()
-    page.print(f"U(x) = {law.utility}, rewards in [{box.low:g}, {box.high:g}], n to infinity")
-    page.print(quantile_table(law, _digits(box)))
+    page.print(f"{program_text(law.utility, law.domain)}, n to infinity")
+    page.print(quantile_table(law, digits(law.ppf([0.01, 0.99]))))
     facts = {"law": shape_text(law), "mean, s.d.": f"{law.mean():.6g}, {math.sqrt(law.var()):.6g}"}
     if text := certificate_text(law):
-        facts["objective"] = f"{law.objective:.6g}, the mean utility over pairs"
+        facts["objective"] = (
+            f"{law.objective:.6g}, {mean_text(law.utility, law.domain, limit=True)}"
+        )
         facts["certificate"] = text
     else:
         facts["status"] = str(law.status)
@@ -190,10 +218,6 @@ def _grid(facts: dict[str, str]) -> Table:
     for name, text in facts.items():
         grid.add_row(name, text)
     return grid
-
-
-def _digits(box: ct.Box) -> int:
-    return max(6 - math.ceil(math.log10(box.width)), 0)
 
 
 def _rows(solution: ct.Solution, digits: int) -> list[tuple[str, str, str]]:

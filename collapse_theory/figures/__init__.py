@@ -12,6 +12,9 @@ from collapse_theory.figures.convergence import (
     convergence,
     convergence_data,
 )
+from collapse_theory.figures.diagnosis import diagnosis, diagnosis_data
+from collapse_theory.figures.downstream import Downstream, downstream, downstream_data
+from collapse_theory.figures.design import DesignFigure, DesignRow, design, design_data
 from collapse_theory.figures.finite_optimum import (
     FiniteOptimum,
     finite_optimum,
@@ -32,6 +35,7 @@ from collapse_theory.figures.phase_diagram import (
     phase_diagram,
     phase_diagram_data,
 )
+from collapse_theory.figures.practices import PracticePanels, practices, practices_data
 from collapse_theory.figures.registry import FIGURES, FigureEntry, figure_entry
 from collapse_theory.figures.saving import FORMATS, figure_of, save
 from collapse_theory.figures.style import style
@@ -40,6 +44,9 @@ __all__ = [
     "FIGURES",
     "FORMATS",
     "ConvergenceRows",
+    "Downstream",
+    "DesignFigure",
+    "DesignRow",
     "FigureEntry",
     "FiniteOptimum",
     "LimitLaws",
@@ -49,8 +56,15 @@ __all__ = [
     "PaperSteps",
     "PhaseDiagram",
     "PhasePanel",
+    "PracticePanels",
     "convergence",
     "convergence_data",
+    "design",
+    "design_data",
+    "diagnosis",
+    "diagnosis_data",
+    "downstream",
+    "downstream_data",
     "figure_entry",
     "figure_of",
     "finite_optimum",
@@ -64,6 +78,8 @@ __all__ = [
     "paper_steps_data",
     "phase_diagram",
     "phase_diagram_data",
+    "practices",
+    "practices_data",
     "save",
     "style",
 ]

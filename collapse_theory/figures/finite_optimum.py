@@ -11,13 +11,13 @@ from collapse_theory.figures.limits import limit_or_none
 from collapse_theory.figures.style import BLUE, PALE, SINGLE, axes_or_new, formula
 from collapse_theory.finite import solve
 from collapse_theory.programs import Box, Domain, Solution
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.utilities import Loss
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FiniteOptimum", "finite_optimum", "finite_optimum_data"]
+__all__ = ["FiniteOptimum", "draw_points", "finite_optimum", "finite_optimum_data"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class FiniteOptimum(Value):
 
 
 def finite_optimum_data(
-    u: Utility | str | Solution = "log(x + 0.1)",
+    u: Loss | str | Solution = "log(x + 0.1)",
     n: int = 8,
     *,
     domain: Domain | None = None,
@@ -63,8 +63,9 @@ def finite_optimum_data(
 
     Parameters
     ----------
-    u : Utility, str or Solution
-        The utility of a gap; or its solution, which then says n and the domain too.
+    u : Utility, PlackettLuce, str or Solution
+        The utility of a gap, or the listwise loss; or its solution, which then says n and the
+        domain too.
     n : int, optional
         The number of completions.
     domain : Box, Confined, Centered or Free, optional
@@ -85,7 +86,7 @@ def finite_optimum_data(
     >>> data.tied.tolist()
     [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     """
-    solved = u if isinstance(u, Solution) else solve(utility(u), n, domain, method=method)
+    solved = u if isinstance(u, Solution) else solve(u, n, domain, method=method)
     domain, same = solved.domain, solved.gaps == 0
     low, high = solved.rewards[-1], solved.rewards[0]
     if isinstance(domain, Box):
@@ -107,7 +108,7 @@ def finite_optimum_data(
 
 
 def finite_optimum(
-    u: Utility | str | Solution = "log(x + 0.1)",
+    u: Loss | str | Solution = "log(x + 0.1)",
     n: int = 8,
     ax: Axes | None = None,
     *,
@@ -121,8 +122,9 @@ def finite_optimum(
 
     Parameters
     ----------
-    u : Utility, str or Solution
-        The utility of a gap; or its solution, which then says n and the domain too.
+    u : Utility, PlackettLuce, str or Solution
+        The utility of a gap, or the listwise loss; or its solution, which then says n and the
+        domain too.
     n : int, optional
         The number of completions.
     ax : matplotlib.axes.Axes, optional
@@ -147,7 +149,7 @@ def finite_optimum(
                 solid_capstyle="butt",
                 label=r"limit law, $n\to\infty$",
             )
-        _points(axes, data)
+        draw_points(axes, data)
         margin = 0.06 * (data.high - data.low)
         axes.set_ylim(data.low - margin, data.high + margin)
         room = max(0.5, 0.02 * data.ranks.size)
@@ -155,13 +157,15 @@ def finite_optimum(
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
         axes.set_xlabel("rank of the completion, 1 the best")
         axes.set_ylabel("reward")
-        axes.set_title(formula(f"U(x) = {data.utility}"))
+        listwise = data.utility.startswith("PlackettLuce")
+        axes.set_title(formula(data.utility if listwise else f"U(x) = {data.utility}"))
         # Rewards fall with the rank and are symmetric: this corner is always free.
         axes.legend(loc="upper right", borderaxespad=0.2, frameon=False)
     return axes
 
 
-def _points(axes: Axes, data: FiniteOptimum) -> None:
+def draw_points(axes: Axes, data: FiniteOptimum) -> None:
+    """Draw the rewards: filled points stand alone, hollow ones are tied with a neighbour."""
     n = data.ranks.size
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * SINGLE / n, 1.0, 4.5))

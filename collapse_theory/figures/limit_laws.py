@@ -18,9 +18,10 @@ from collapse_theory.figures.style import (
     axes_or_new,
     formula,
 )
+from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import limit
-from collapse_theory.programs import Box
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.programs import Box, Domain
+from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ __all__ = ["LimitLaws", "limit_laws", "limit_laws_data"]
 EXAMPLES = ("x", "log(x + 0.1)", "log(x)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 # Share of the box next to each end in which a singular density is left to run out of the picture.
 ENDS = 0.02
+# The mass left out at the end of a law that has a long tail there.
+TAIL = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ class LimitLaws(Value):
     ----------
     utilities : tuple of str
     places : (m,) array
-        Rewards, crowded at the ends of the box.
+        Rewards, crowded at the ends of the box, or of the supports where there is no box.
     densities : (len(utilities), m) array
         The laws' continuous parts, per unit of reward; inf where they are.
     atoms : tuple of (k, 2) array
@@ -63,16 +66,21 @@ class LimitLaws(Value):
 
 
 def limit_laws_data(
-    utilities: Sequence[Utility | str] = EXAMPLES, *, domain: Box | None = None
+    utilities: Sequence[Loss | str] = EXAMPLES,
+    *,
+    domain: Domain | None = None,
+    method: str = "auto",
 ) -> LimitLaws:
     """Return the densities and atoms of limit laws.
 
     Parameters
     ----------
-    utilities : sequence of Utility or str
+    utilities : sequence of Utility, PlackettLuce or str
         One law each.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given.
+    method : str, optional
+        The method of `collapse_theory.limit`.
 
     Returns
     -------
@@ -90,13 +98,13 @@ def limit_laws_data(
     >>> data.atoms[1].tolist(), float(data.densities[1, 200].round(3))
     ([[0.0, 0.25], [1.0, 0.25]], 0.5)
     """
-    if isinstance(utilities, str | Utility) or not len(utilities):
+    if isinstance(utilities, str | Utility | PlackettLuce) or not len(utilities):
         raise CollapseError(f"limit_laws needs a list of utilities, got {utilities!r}")
-    box = domain or Box()
-    chosen = [utility(u) for u in utilities]
-    laws = [limit(u, box) for u in chosen]
+    chosen = [as_loss(u) for u in utilities]
+    laws = [limit(u, domain, method) for u in chosen]
     shares = np.sin(np.linspace(0, np.pi / 2, 401)) ** 2
-    places = box.low + box.width * shares
+    low, high = _range(laws, Box() if domain is None else domain)
+    places = low + (high - low) * shares
     densities = np.array([law.pdf(places) for law in laws])
     inside = densities[:, (shares >= ENDS) & (shares <= 1 - ENDS)]
     return LimitLaws(
@@ -108,11 +116,25 @@ def limit_laws_data(
     )
 
 
+def _range(laws: Sequence[RewardLaw], domain: Domain) -> tuple[float, float]:
+    """Return the ends of the picture: of the box, or of the supports without their long tails."""
+    if isinstance(domain, Box):
+        return domain.low, domain.high
+    ends = np.array([law.support for law in laws])
+    most = np.array([law.ppf([TAIL, 1 - TAIL]) for law in laws])
+    room = 0.1 * np.ptp(most, axis=1) + 1e-12
+    low = np.where(most[:, 0] - ends[:, 0] > room, most[:, 0], ends[:, 0])
+    high = np.where(ends[:, 1] - most[:, 1] > room, most[:, 1], ends[:, 1])
+    margin = 0.0 if np.ptp([low, high]) else 1.0  # a law of one point
+    return float(low.min()) - margin, float(high.max()) + margin
+
+
 def limit_laws(
-    utilities: Sequence[Utility | str] = EXAMPLES,
+    utilities: Sequence[Loss | str] = EXAMPLES,
     ax: Axes | None = None,
     *,
-    domain: Box | None = None,
+    domain: Domain | None = None,
+    method: str = "auto",
 ) -> Axes:
     """Draw the limit laws of several utilities.
 
@@ -122,20 +144,22 @@ def limit_laws(
 
     Parameters
     ----------
-    utilities : sequence of Utility or str
+    utilities : sequence of Utility, PlackettLuce or str
         One law each.
     ax : matplotlib.axes.Axes, optional
         Where to draw, with room for the key above; a new figure of one column's width unless
         given.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given.
+    method : str, optional
+        The method of `collapse_theory.limit`.
 
     Returns
     -------
     matplotlib.axes.Axes
         The axes of the densities; the scale of the masses is a twin of it.
     """
-    data = limit_laws_data(utilities, domain=domain)
+    data = limit_laws_data(utilities, domain=domain, method=method)
     low, high = data.places[0], data.places[-1]
     with axes_or_new(ax, SINGLE, 2.9) as axes:
         for i, density in enumerate(data.densities):
@@ -147,7 +171,8 @@ def limit_laws(
         axes.set_ylabel("density")
         outside = _draw_atoms(axes, data) if any(len(a) for a in data.atoms) else 0.0
         axes.set_xlim(low - outside, high + outside)
-        axes.set_xticks(np.linspace(low, high, 6))
+        if domain is None or isinstance(domain, Box):
+            axes.set_xticks(np.linspace(low, high, 6))
         _draw_key(axes, data)
     return axes
 

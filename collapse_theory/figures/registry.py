@@ -8,11 +8,15 @@ from typing import Any
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.convergence import convergence, convergence_data
+from collapse_theory.figures.diagnosis import diagnosis, diagnosis_data
+from collapse_theory.figures.downstream import downstream, downstream_data
+from collapse_theory.figures.design import design, design_data
 from collapse_theory.figures.finite_optimum import finite_optimum, finite_optimum_data
 from collapse_theory.figures.limit_laws import limit_laws, limit_laws_data
 from collapse_theory.figures.paper_comparison import paper_comparison, paper_comparison_data
 from collapse_theory.figures.paper_steps import paper_steps, paper_steps_data
 from collapse_theory.figures.phase_diagram import phase_diagram, phase_diagram_data
+from collapse_theory.figures.practices import practices, practices_data
 from collapse_theory.values import Value
 
 __all__ = ["FIGURES", "FigureEntry", "figure_entry"]
@@ -44,9 +48,13 @@ FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry("finite_optimum", finite_optimum_data, finite_optimum),
     FigureEntry("limit_laws", limit_laws_data, limit_laws),
     FigureEntry("phase_diagram", phase_diagram_data, phase_diagram, into="fig"),
+    FigureEntry("practices", practices_data, practices, into="fig"),
     FigureEntry("convergence", convergence_data, convergence, into="fig"),
+    FigureEntry("design", design_data, design, into="fig"),
     FigureEntry("paper_comparison", paper_comparison_data, paper_comparison, into="fig"),
     FigureEntry("paper_steps", paper_steps_data, paper_steps, into="fig"),
+    FigureEntry("diagnosis", diagnosis_data, diagnosis, into="fig"),
+    FigureEntry("downstream", downstream_data, downstream, into="fig"),
 )
 
 

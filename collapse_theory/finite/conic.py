@@ -26,7 +26,7 @@ from collapse_theory.finite.unbounded import first_guess
 from collapse_theory.programs import certify, certify_held, is_unique
 from collapse_theory.utilities import Utility
 
-__all__ = ["conic", "conic_held"]
+__all__ = ["conic", "conic_held", "installed", "maximum"]
 
 # Tried in turn, with the options that make each as exact as it can be.
 SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -57,7 +57,7 @@ def conic(utility: Utility, n: int, max_iterations: int | None = None) -> Answer
         return Answer(np.ones(1), 0, True, unique or is_unique(utility, np.ones(1)))
     scale = start(utility, n)
     best, steps = None, 0
-    for rank, (solver, options) in enumerate(_installed(max_iterations)):
+    for rank, (solver, options) in enumerate(installed(max_iterations)):
         # The second time in units of the first answer, kept away from its zeros; where several
         # rewards may be optimal, without the tie-break, which misleads where U is curved.
         for pull in (0.0, 0.0) if unique else (TIE_BREAK, 0.0):
@@ -99,7 +99,7 @@ def half_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(rows), np.concatenate(counts[: len(rows)])
 
 
-def _installed(max_iterations: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def installed(max_iterations: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     import cvxpy as cp
 
     for name, options in SOLVERS:
@@ -129,14 +129,14 @@ def _solve(
     if pull:
         pull *= min(utility.slope_at_zero, float(utility.slope(reference).max())) / unit
         objective -= pull * cp.sum_squares(cp.multiply(np.sqrt(share) * reference, ratio))
-    found = _maximum(objective, [scale @ v == 0.5], v, solver, options)
+    found = maximum(objective, [scale @ v == 0.5], v, solver, options)
     if found is None or found[0].max() <= 0:
         return None
     e = scale * np.maximum(found[0], 0.0)
     return e * (0.5 / e.sum()), found[1]
 
 
-def _maximum(
+def maximum(
     objective: Any, limits: list[Any], v: Any, solver: str, options: dict[str, Any]
 ) -> tuple[np.ndarray, int] | None:
     """Return the maximising v and iterations, or None where the solver failed."""
@@ -171,7 +171,7 @@ def conic_held(utility: Utility, n: int, kappa: float, max_iterations: int | Non
     scale, best, steps = first_guess(utility, n, kappa), None, 0
     share = weights / weights.sum()
     to_middle = np.triu(np.ones((n // 2, n // 2)))
-    for solver, options in _installed(max_iterations):
+    for solver, options in installed(max_iterations):
         for _ in range(2):
             reference = matrix @ scale
             v = cp.Variable(len(scale), nonneg=True)
@@ -181,7 +181,7 @@ def conic_held(utility: Utility, n: int, kappa: float, max_iterations: int | Non
             unit = float(share @ np.maximum(np.abs(first) * reference, -second * reference**2))
             held = 2 * kappa / n * cp.sum_squares((to_middle * scale) @ v)
             objective = ((share @ utility.conic(cp, ratio, reference)) - held) / (unit or 1.0)
-            found = _maximum(objective, [], v, solver, options)
+            found = maximum(objective, [], v, solver, options)
             if found is None:
                 break
             gaps = mirrored(scale * np.maximum(found[0], 0.0), n)

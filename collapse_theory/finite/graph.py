@@ -10,6 +10,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility, NoOptimum
 from collapse_theory.finite.barrier import interior_point
 from collapse_theory.finite.contract import polished
+from collapse_theory.finite.patterns import Pattern, patterns
 from collapse_theory.finite.steps import Budget
 from collapse_theory.finite.unique import is_determined
 from collapse_theory.programs.certificates import Certificate
@@ -32,9 +33,11 @@ SMALL = 64  # completions up to which answers are remembered: many prompts share
 
 @dataclass(frozen=True)
 class Found:
-    """Rewards of the nodes, with what certifies them."""
+    """Rewards of the nodes, multipliers and slopes of the edges, and what certifies them."""
 
     r: np.ndarray
+    z: np.ndarray
+    slopes: np.ndarray | None
     certificate: Certificate
     iterations: int
     converged: bool
@@ -71,7 +74,9 @@ def _solve(
 
         r, z, iterations, converged = conic_graph(program, first_rewards(program), max_iterations)
         r = feasible(program, r)
-        found = Found(r, certify_graph(program, r, z), iterations, converged)
+        found = Found(r, z, None, certify_graph(program, r, z), iterations, converged)
+    elif (alike := patterns(program)) is not None:
+        found = _by_patterns(program, alike, limit)
     else:
         found = _newton(program, Budget(limit))
     widest = float(np.ptp(found.r)) + float(np.ptp(graph.m))
@@ -172,7 +177,8 @@ def _newton(program: GraphProgram, budget: Budget) -> Found:
             with np.errstate(all="ignore"):
                 choices.append(polished(program, at, budget) or choices[0])
         for r, z in choices:
-            found = Found(r, certify_graph(program, r, z, slopes), budget.used, converged)
+            certificate = certify_graph(program, r, z, slopes)
+            found = Found(r, z, slopes, certificate, budget.used, converged)
             if best is None or found.certificate.gap < best.certificate.gap:
                 best = found
         assert best is not None
@@ -180,6 +186,20 @@ def _newton(program: GraphProgram, budget: Budget) -> Found:
             break
     assert best is not None
     return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
+
+
+def _by_patterns(program: GraphProgram, alike: list[Pattern], limit: int) -> Found:
+    """Solve each pattern once, put the answers in place and certify the whole."""
+    edges = len(program.graph.a)
+    r, z, slopes = np.empty(program.graph.k), np.empty(edges), np.empty(edges)
+    iterations, converged = 0, True
+    for pattern in alike:
+        one = _newton(pattern.program, Budget(limit))
+        r[pattern.nodes] = one.r
+        z[pattern.edges] = pattern.weight[:, None] * one.z
+        slopes[pattern.edges] = one.slopes
+        iterations, converged = max(iterations, one.iterations), converged and one.converged
+    return Found(r, z, slopes, certify_graph(program, r, z, slopes), iterations, converged)
 
 
 def feasible(program: GraphProgram, r: np.ndarray) -> np.ndarray:
@@ -225,12 +245,18 @@ def _solution(
         status="optimal" if certificate.relative_gap <= tol else stopped,
         method="newton" if method == "auto" else method,
         iterations=found.iterations,
-        unique=not missing and is_determined(program, first_rewards(program)),
+        unique=not missing and _determined(program),
         utility=utility,
         domain=domain,
         comparisons=comparisons,
         undetermined=missing,
     )
+
+
+def _determined(program: GraphProgram) -> bool:
+    alike = patterns(program) if not program.utility.strictly_concave else None
+    parts = [program] if alike is None else [pattern.program for pattern in alike]
+    return all(is_determined(part, first_rewards(part)) for part in parts)
 
 
 def _undetermined(graph: Graph, program: GraphProgram, domain: Domain) -> tuple[int, ...]:

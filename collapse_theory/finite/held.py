@@ -18,7 +18,8 @@ from collapse_theory.programs import (
     centred,
     certify_held,
 )
-from collapse_theory.utilities import Utility, require_concave
+from collapse_theory.programs.listwise import certify_listwise_held
+from collapse_theory.utilities import Loss, PlackettLuce, Utility, require_concave
 
 __all__ = ["held_solution", "penalty", "solve_held"]
 
@@ -68,7 +69,7 @@ def penalty(domain: Confined | Centered | Free, n: int) -> float:
 
 
 def held_solution(
-    utility: Utility,
+    utility: Loss,
     domain: Confined | Centered | Free,
     gaps: np.ndarray,
     *,
@@ -79,7 +80,11 @@ def held_solution(
     reference: str | None = None,
 ) -> Solution:
     """Return the solution with these gaps and mean 0, with its certificate."""
-    certificate = certify_held(utility, gaps, penalty(domain, len(gaps) + 1))
+    kappa = penalty(domain, len(gaps) + 1)
+    if isinstance(utility, PlackettLuce):
+        certificate = certify_listwise_held(utility, gaps, kappa)
+    else:
+        certificate = certify_held(utility, gaps, kappa)
     allowed = tol if tol is not None else LOOSE if method == "conic" else TOLERANCE
     optimal = certificate.relative_gap <= allowed
     return Solution(

@@ -24,7 +24,7 @@ from collapse_theory.programs import (
     in_box,
     unit_utility,
 )
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
 
 __all__ = ["METHODS", "solve"]
 
@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[[Utility, int, int | None], Answer]] = {
 
 
 def solve(
-    u: Utility | str,
+    u: Loss | str,
     n: int | None = None,
     domain: Domain | None = None,
     comparisons: Comparisons | None = None,
@@ -51,8 +51,9 @@ def solve(
 
     Parameters
     ----------
-    u : Utility or str
-        The utility of a gap, concave and increasing over the gaps that the domain allows.
+    u : Utility, PlackettLuce or str
+        The utility of a gap, concave and increasing over the gaps that the domain allows; or the
+        listwise loss, whose f is the mean log-likelihood of a pick.
     n : int, optional
         The number of completions, at least 2; not needed where `comparisons` are given.
     domain : Box, Confined, Centered or Free, optional
@@ -96,8 +97,14 @@ def solve(
     >>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
     array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
     """
-    u, domain = utility(u), Box() if domain is None else domain
+    u, domain = as_loss(u), Box() if domain is None else domain
     _check_options(method, tol, max_iterations)
+    if isinstance(u, PlackettLuce):
+        from collapse_theory.finite.listwise import refuse_comparisons, solve_listwise
+
+        if comparisons is not None:
+            refuse_comparisons(u)
+        return solve_listwise(u, n, domain, method, tol, max_iterations)
     if comparisons is not None:
         return solve_comparisons(u, n, domain, comparisons, (method, tol, max_iterations))
     n = count(n)

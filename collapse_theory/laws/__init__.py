@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collapse_theory.laws.best_of import BestOfDensity, BestOfLaw
 from collapse_theory.laws.constructors import beta_law, discrete_law, empirical_law, uniform_law
 from collapse_theory.laws.densities import (
     BetaDensity,
     Density,
     ExponentialSumDensity,
     JacobiDensity,
+    ListwiseDensity,
     PiecewiseDensity,
 )
 from collapse_theory.laws.law import RewardLaw
+from collapse_theory.laws.policy import PolicyLaw
+from collapse_theory.laws.tilted import TiltedDensity, TiltedLaw
 
 __all__ = [
+    "BestOfDensity",
+    "BestOfLaw",
     "BetaDensity",
     "Density",
     "ExponentialSumDensity",
     "JacobiDensity",
+    "ListwiseDensity",
     "PiecewiseDensity",
+    "PolicyLaw",
     "RewardLaw",
+    "TiltedDensity",
+    "TiltedLaw",
     "beta_law",
     "discrete_law",
     "empirical_law",

@@ -6,6 +6,7 @@ from collapse_theory.laws.beta import BetaDensity
 from collapse_theory.laws.density import Density
 from collapse_theory.laws.exponential import ExponentialSumDensity
 from collapse_theory.laws.jacobi import JacobiDensity
+from collapse_theory.laws.listwise import ListwiseDensity
 from collapse_theory.laws.piecewise import PiecewiseDensity
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "Density",
     "ExponentialSumDensity",
     "JacobiDensity",
+    "ListwiseDensity",
     "PiecewiseDensity",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Density(Value, ABC):
     low: float
     high: float
     mass: float
+    # Whether `low` is the end of the support, and not where its tail has become too thin to see.
+    bounded_below: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -84,6 +86,12 @@ class Density(Value, ABC):
     def support(self) -> tuple[float, float]:
         """The ends (low, high) of the support."""
         return self.low, self.high
+
+    @property
+    def interval(self) -> str:
+        """The support as text; infinite where `low` only cuts off a tail."""
+        low = f"[{self.low:.4g}" if self.bounded_below else "(-inf"
+        return f"{low}, {self.high:.4g}]"
 
     @property
     def _half(self) -> float:

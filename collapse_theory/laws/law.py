@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from collapse_theory.laws.density import Density
 from collapse_theory.laws.distances import wasserstein
 from collapse_theory.laws.quantiles import QuantileTable
 from collapse_theory.values import Value, frozen_array
+
+if TYPE_CHECKING:
+    from collapse_theory.laws.best_of import BestOfLaw
+    from collapse_theory.laws.tilted import TiltedLaw
 
 __all__ = ["RewardLaw"]
 
@@ -241,6 +245,42 @@ class RewardLaw(Value):
             )
         return wasserstein(self, other)
 
+    def best_of(self, k: float) -> BestOfLaw:
+        """Return the law of the best of `k` independent rewards, P(X <= x) = F(x)^k.
+
+        Its `kl` and `effective_sample_size` say how far the policy that keeps the best of k
+        completions is from the one that draws them. A k below 1 is a CollapseError, a ValueError.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import uniform_law
+        >>> best = uniform_law().best_of(4)
+        >>> round(best.mean(), 12), round(best.kl, 6)  # 4/5 and log 4 - 3/4
+        (0.8, 0.636294)
+        """
+        from collapse_theory.laws.best_of import BestOfLaw
+
+        return BestOfLaw(base=self, k=k)
+
+    def tilted(self, beta: float) -> TiltedLaw:
+        """Return the law with density exp(x / beta) / Z to this one.
+
+        That is the law of the reward under the policy that maximises the mean reward less `beta`
+        times its KL divergence from the one that draws from this law. A `beta` of inf changes
+        nothing; as it falls to 0 all mass goes to the top. One that isn't positive, or is beneath
+        the range of floats, is a CollapseError, a ValueError.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import discrete_law
+        >>> law = discrete_law([0, 1], [0.5, 0.5]).tilted(0.5)
+        >>> law.atoms.round(6).tolist()  # 1 and e^2, over their sum
+        [[0.0, 0.119203], [1.0, 0.880797]]
+        """
+        from collapse_theory.laws.tilted import TiltedLaw
+
+        return TiltedLaw(base=self, beta=beta)
+
     def rewards(self, n: int) -> np.ndarray:
         """Return the rewards that the law predicts for n completions, corrected for finite n.
 
@@ -275,7 +315,5 @@ class RewardLaw(Value):
         elif len(self.atoms):
             low, high = self.atoms[0, 0], self.atoms[-1, 0]
             texts.append(f"{len(self.atoms)} atoms between {low:.4g} and {high:.4g}")
-        texts += [
-            f"density on [{p.low:.4g}, {p.high:.4g}] of mass {p.mass:.3g}" for p in self.parts
-        ]
+        texts += [f"density on {p.interval} of mass {p.mass:.3g}" for p in self.parts]
         return f"RewardLaw({'; '.join(texts)})"

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.checks import check_map, finite_array
 from collapse_theory.laws.density import Density
-from collapse_theory.laws.recurrence import (
-    integral_from_end,
-    reflected,
-    times_coordinate,
-    ultraspherical_sum,
-)
+from collapse_theory.laws.panels import Panels
+from collapse_theory.laws.recurrence import reflected
 from collapse_theory.values import frozen_array
 
 __all__ = ["PiecewiseDensity"]
-
-
-class _View(NamedTuple):
-    """The panels as seen from one end: distances of their near edges, series, sums so far."""
-
-    offsets: np.ndarray
-    widths: np.ndarray
-    series: np.ndarray
-    moment_series: np.ndarray
-    masses: np.ndarray
-    moments: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,19 +75,11 @@ class PiecewiseDensity(Density):
             raise CollapseError(f"panel {where} has the negative mass {masses[where]}")
 
     @cached_property
-    def _views(self) -> tuple[_View, _View]:
-        below = self._view(self.edges - self.low, reflected(self.coefficients))
-        above = self._view((self.high - self.edges)[::-1], self.coefficients[::-1])
+    def _views(self) -> tuple[Panels, Panels]:
+        """The panels as seen from the lower and from the upper end."""
+        below = Panels.of(self.edges - self.low, reflected(self.coefficients))
+        above = Panels.of((self.high - self.edges)[::-1], self.coefficients[::-1])
         return below, above
-
-    @staticmethod
-    def _view(offsets: np.ndarray, rows: np.ndarray) -> _View:
-        widths, series = np.diff(offsets), np.ascontiguousarray(rows.T)
-        moment_series = -times_coordinate(series, 0.0, 1.0)
-        masses = widths * series[0]
-        moments = 0.5 * widths**2 * moment_series[0] + offsets[:-1] * masses
-        sums = [np.concatenate([[0.0], np.cumsum(v)]) for v in (masses, moments)]
-        return _View(offsets, widths, series, moment_series, *sums)
 
     @property
     def mean(self) -> float:
@@ -144,35 +121,16 @@ class PiecewiseDensity(Density):
         inner = self.edges[:-1, None] + np.diff(self.edges)[:, None] * share
         return np.append(inner.ravel(), self.edges[-1])
 
-    def _place(self, d: np.ndarray, upper: bool) -> tuple[_View, np.ndarray, np.ndarray]:
-        """Return the view, the panel of each distance, and 1 - s within the panel."""
-        view = self._views[upper]
-        i = np.searchsorted(view.offsets, d, side="right") - 1
-        i = np.clip(i, 0, view.widths.size - 1)
-        return view, i, np.clip(2.0 * (d - view.offsets[i]) / view.widths[i], 0.0, 2.0)
-
     def _density(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        view, i, delta = self._place(d, upper)
-        return ultraspherical_sum(view.series[:, i], delta, 0.0)
+        return self._views[upper].density(d)
 
     def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        view, i, delta = self._place(d, upper)
-        inside = integral_from_end(view.series[:, i], delta, 0.0, delta)
-        return view.masses[i] + 0.5 * view.widths[i] * inside
+        return self._views[upper].mass(d)
 
     def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        view, i, delta = self._place(d, upper)
-        half = 0.5 * view.widths[i]
-        mass = half * integral_from_end(view.series[:, i], delta, 0.0, delta)
-        moment = half**2 * integral_from_end(view.moment_series[:, i], delta, 0.0, delta)
-        return view.moments[i] + view.offsets[i] * mass + moment
+        return self._views[upper].moment(d)
 
     def _bracket(
         self, target: np.ndarray, upper: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        view = self._views[upper]
-        i = np.searchsorted(view.masses, target, side="left") - 1
-        i = np.clip(i, 0, view.widths.size - 1)
-        share = (target - view.masses[i]) / np.maximum(view.masses[i + 1] - view.masses[i], 1e-300)
-        low, width = view.offsets[i], view.widths[i]
-        return low, view.offsets[i + 1], low + width * np.clip(share, 1e-3, 1.0)
+        return self._views[upper].bracket(target)

@@ -9,7 +9,7 @@ from typing import Any
 from collapse_theory.errors import CollapseError
 from collapse_theory.limit.solve import limit
 from collapse_theory.programs import Box
-from collapse_theory.utilities import Log, LogSigmoid, NegativePower, Utility
+from collapse_theory.utilities import Log, LogSigmoid, NegativePower, Utility, utility
 
 __all__ = ["FAMILIES", "atom_mass", "atom_parameter"]
 
@@ -50,7 +50,7 @@ def atom_mass(u: Utility | str, domain: Box | None = None) -> float:
     0.0
     """
     domain = domain or Box()
-    law = limit(u, domain)
+    law = limit(utility(u), domain)  # listwise laws have another mass at each end
     # Conic laws have many atoms, and the solver's dust among them.
     at_low = law.atoms[law.atoms[:, 0] <= domain.low + 1e-12 * domain.width]
     return float(at_low[:, 1].sum())

@@ -10,28 +10,28 @@ from collapse_theory.finite import held_solution, penalty
 from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.solve import limit
 from collapse_theory.programs import Box, Centered, Confined, Domain, Free, Solution, count
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 
 __all__ = ["closed_form"]
 
 
 @overload
-def closed_form(u: Utility | str, n: None = None, domain: Domain | None = None) -> LimitLaw: ...
+def closed_form(u: Loss | str, n: None = None, domain: Domain | None = None) -> LimitLaw: ...
 
 
 @overload
-def closed_form(u: Utility | str, n: int, domain: Domain | None = None) -> Solution: ...
+def closed_form(u: Loss | str, n: int, domain: Domain | None = None) -> Solution: ...
 
 
 def closed_form(
-    u: Utility | str, n: int | None = None, domain: Domain | None = None
+    u: Loss | str, n: int | None = None, domain: Domain | None = None
 ) -> LimitLaw | Solution:
     """Return the exact optimum of n completions, or the exact limit law.
 
     Parameters
     ----------
-    u : Utility or str
-        The utility of a gap.
+    u : Utility, PlackettLuce or str
+        The utility of a gap, or the listwise loss.
     n : int, optional
         The number of completions; without it, the limit law as n grows.
     domain : Box, Confined, Centered or Free, optional
@@ -57,10 +57,12 @@ def closed_form(
     >>> ct.closed_form(ct.Log())
     RewardLaw(density on [0, 1] of mass 1)
     """
-    u, domain = utility(u), Box() if domain is None else domain
+    u, domain = as_loss(u), Box() if domain is None else domain
     if n is None:
         return limit(u, domain, method="exact")
     n = count(n)
+    if isinstance(u, PlackettLuce):
+        return _listwise(u, n, domain)
     if isinstance(domain, Confined | Centered | Free):
         found = confined_gaps(u, n, penalty(domain, n))
         if found is None:
@@ -71,3 +73,15 @@ def closed_form(
         gaps, reference = found
         return held_solution(u, domain, gaps, method="closed form", reference=reference)
     return exact_solution(u, n, domain)
+
+
+def _listwise(loss: PlackettLuce, n: int, domain: Domain) -> Solution:
+    from collapse_theory.finite.listwise import exact_listwise, require_held
+
+    if isinstance(domain, Box):
+        return exact_listwise(loss, n, domain)
+    require_held(loss, domain, penalty(domain, n))
+    raise NoClosedForm(
+        f"no closed form is known for {loss} and n = {n} under {domain}; "
+        "ct.solve(loss, n, domain) computes the optimum"
+    )

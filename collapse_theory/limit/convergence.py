@@ -17,7 +17,7 @@ from collapse_theory.limit.series import contract, evaluate
 from collapse_theory.limit.singular import collocation_rows, solve_singular
 from collapse_theory.limit.solve import limit
 from collapse_theory.programs import Box, count, unit_utility
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss, utility
 from collapse_theory.values import Value, frozen_array
 
 __all__ = ["Convergence", "convergence", "predicted_rewards"]
@@ -96,7 +96,7 @@ def convergence(
     return Convergence(np.array(sizes), np.array(distances), np.array(errors))
 
 
-def predicted_rewards(u: Utility | str, n: int, domain: Box | None = None) -> np.ndarray:
+def predicted_rewards(u: Loss | str, n: int, domain: Box | None = None) -> np.ndarray:
     r"""Return the rewards of n completions that the limit law predicts, without solving for them.
 
     Where U'(0) is finite they are the law's quantiles at (i - 1/2)/n: by the Euler-Maclaurin
@@ -114,8 +114,9 @@ def predicted_rewards(u: Utility | str, n: int, domain: Box | None = None) -> np
 
     Parameters
     ----------
-    u : Utility or str
-        The utility of a gap, without kinks, and with U(x) above -1/x near 0.
+    u : Utility, PlackettLuce or str
+        The utility of a gap, without kinks, and with U(x) above -1/x near 0; or the listwise loss,
+        for which see `collapse_theory.limit.listwise`.
     n : int
         The number of completions.
     domain : Box, optional
@@ -132,7 +133,11 @@ def predicted_rewards(u: Utility | str, n: int, domain: Box | None = None) -> np
         A ValueError, for kinks and for -1/x and what falls faster, where the correction is as
         large as the law: solve the program instead.
     """
-    u, n, domain = utility(u), count(n), domain or Box()
+    u, n, domain = as_loss(u), count(n), domain or Box()
+    if isinstance(u, PlackettLuce):
+        from collapse_theory.limit.listwise import predicted_listwise
+
+        return predicted_listwise(u, n, domain)
     unit = unit_utility(u, domain)
     if unit.exponent <= -1 or any(0 < kink < 1 for kink in unit.kinks):
         raise CollapseError(

@@ -10,7 +10,7 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Box, Domain
-from collapse_theory.utilities import Utility
+from collapse_theory.utilities import Loss
 
 __all__ = ["LimitLaw"]
 
@@ -24,15 +24,15 @@ class LimitLaw(RewardLaw):
 
     Attributes
     ----------
-    utility : Utility
+    utility : Utility or PlackettLuce
     domain : Box, Confined, Centered or Free
     """
 
-    utility: Utility | None = None
+    utility: Loss | None = None
     domain: Domain = UNIT
 
     @classmethod
-    def of(cls, law: RewardLaw, utility: Utility, domain: Domain) -> LimitLaw:
+    def of(cls, law: RewardLaw, utility: Loss, domain: Domain) -> LimitLaw:
         """Return `law` as the limit law of a program."""
         kept = {f.name: getattr(law, f.name) for f in dataclasses.fields(RewardLaw) if f.init}
         return cls(**kept, utility=utility, domain=domain)

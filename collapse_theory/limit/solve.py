@@ -16,7 +16,7 @@ from collapse_theory.limit.law import LimitLaw
 from collapse_theory.limit.regular import solve_regular
 from collapse_theory.limit.singular import solve_singular
 from collapse_theory.programs import Box, Centered, Confined, Domain, Free, unit_utility
-from collapse_theory.utilities import Utility, utility
+from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
 
 __all__ = ["METHODS", "limit"]
 
@@ -103,7 +103,7 @@ METHODS: dict[str, Callable[[Utility], tuple[RewardLaw, Certificate]]] = {
 
 
 def limit(
-    u: Utility | str,
+    u: Loss | str,
     domain: Domain | None = None,
     method: str = "auto",
     tol: float | None = None,
@@ -119,8 +119,9 @@ def limit(
 
     Parameters
     ----------
-    u : Utility or str
-        The utility of a gap, concave and increasing over the gaps that the domain allows.
+    u : Utility, PlackettLuce or str
+        The utility of a gap, concave and increasing over the gaps that the domain allows; or the
+        listwise loss, whose J and law are in `collapse_theory.limit.listwise`.
     domain : Box, Confined, Centered or Free, optional
         Where rewards may lie, or what holds them; Box(0, 1) unless given. For the last three see
         `collapse_theory.limit.confined`: a penalty enters J, and the support is [-R, R].
@@ -163,7 +164,11 @@ def limit(
     >>> law.relative_gap < 1e-12
     True
     """
-    u, domain = utility(u), Box() if domain is None else domain
+    u, domain = as_loss(u), Box() if domain is None else domain
+    if isinstance(u, PlackettLuce):
+        from collapse_theory.limit.listwise import limit_listwise
+
+        return LimitLaw.of(limit_listwise(u, domain, method, tol), u, domain)
     if not isinstance(domain, Box):
         return LimitLaw.of(_held(u, domain, tol, method), u, domain)
     unit = unit_utility(u, domain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import graphlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,15 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.programs.paths import depths
+from collapse_theory.programs.comparison_checks import (
+    as_table,
+    check_order,
+    check_weights,
+    indices,
+    merged_groups,
+    numbers,
+    read_only,
+)
 from collapse_theory.programs.unit import count
 from collapse_theory.values import Value, _decode, frozen_array
 
@@ -62,37 +69,100 @@ class Comparisons(Value):
 
     def __post_init__(self) -> None:
         n = count(self.n)
-        better = _indices("better", self.better, n)
-        worse = _indices("worse", self.worse, n)
+        better = indices("better", self.better, n)
+        worse = indices("worse", self.worse, n)
         if len(better) != len(worse):
             raise CollapseError(
                 f"better and worse must have the same length, got {len(better)} and {len(worse)}"
             )
-        weights = _numbers("weights", self.weights, len(better), 1.0)
-        margins = _numbers("margins", self.margins, len(better), 0.0)
-        _check_weights(weights, better, worse)
+        weights = numbers("weights", self.weights, len(better), 1.0)
+        margins = numbers("margins", self.margins, len(better), 0.0)
+        check_weights(weights, better, worse)
         counts = weights > 0
         better, worse = better[counts], worse[counts]
         fields = {
             "n": n,
-            "better": _read_only(better),
-            "worse": _read_only(worse),
+            "better": read_only(better),
+            "worse": read_only(worse),
             "weights": frozen_array(weights[counts]),
-            "equal": _groups(self.equal, n),
+            "equal": merged_groups(self.equal, n),
             "margins": frozen_array(margins[counts] + 0.0),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        _check_order(self)
+        check_order(self.nodes, better, worse)
 
     # -- constructors --------------------------------------------------------------------
 
     @classmethod
-    def full(cls, n: int) -> Self:
-        """Return the full ranking 0 > 1 > ... > n-1: every pair, with weight 1."""
+    def full(cls, n: int, margins: Any = None) -> Self:
+        """Return the full ranking 0 > 1 > ... > n-1: every pair, with weight 1.
+
+        Parameters
+        ----------
+        n : int
+            The number of completions.
+        margins : float or array_like, shape (n, n), optional
+            A number m is a margin by rank distance, m (j - i) for the pair i > j; else entry (i, j)
+            is that pair's margin.
+
+        Examples
+        --------
+        >>> from collapse_theory.programs import Comparisons
+        >>> Comparisons.full(3, margins=0.5).margins
+        array([0.5, 1. , 0.5])
+        """
         n = count(n)
-        better, worse = np.triu_indices(n, 1)
-        return cls(n, better, worse)
+        i, j = np.triu_indices(n, 1)
+        if margins is None or np.ndim(margins) == 0:
+            distance = numbers("margins", 0.0 if margins is None else margins, 1, 0.0)
+            return cls(n, i, j, margins=distance * (j - i))
+        return cls(n, i, j, margins=as_table("margins", margins, n)[i, j])
+
+    @classmethod
+    def adjacent(cls, n: int, margins: Any = 0.0) -> Self:
+        """Return the pairs of neighbours in a ranking alone: 0 > 1, 1 > 2, ..., n-2 > n-1.
+
+        `margins` is one for all, or one a pair, shape (n-1,).
+        """
+        n = count(n)
+        return cls(n, np.arange(n - 1), np.arange(1, n), margins=margins)
+
+    @classmethod
+    def best(cls, n: int, margins: Any = 0.0) -> Self:
+        """Return completion 0 against each of the rest, which aren't compared: the best of n.
+
+        `margins` is one for all, or one a pair, shape (n-1,).
+        """
+        n = count(n)
+        return cls(n, np.zeros(n - 1, dtype=np.int64), np.arange(1, n), margins=margins)
+
+    @classmethod
+    def union(cls, parts: Iterable[Comparisons]) -> Self:
+        """Return the comparisons of several prompts at once; each prompt's follow the one before's.
+
+        Every pair keeps its weight, so prompts with more pairs count more. `solve` solves prompts
+        with the same pattern of pairs once.
+
+        Examples
+        --------
+        >>> from collapse_theory.programs import Comparisons
+        >>> Comparisons.union([Comparisons.full(3), Comparisons(2, [1], [0])])
+        Comparisons(n=5, 4 pairs)
+        """
+        listed = list(parts)
+        if not listed or not all(isinstance(part, Comparisons) for part in listed):
+            raise CollapseError("union needs a list of one Comparisons or more, one a prompt")
+        first = np.cumsum([0, *(part.n for part in listed)])
+        shifted = list(zip(listed, first[:-1], strict=True))
+        return cls(
+            int(first[-1]),
+            np.concatenate([part.better + at for part, at in shifted]),
+            np.concatenate([part.worse + at for part, at in shifted]),
+            np.concatenate([part.weights for part in listed]),
+            tuple(tuple(int(i + at) for i in g) for part, at in shifted for g in part.equal),
+            np.concatenate([part.margins for part in listed]),
+        )
 
     @classmethod
     def ranking(
@@ -125,7 +195,7 @@ class Comparisons(Value):
         tied = [list(g) if isinstance(g, Iterable) else [g] for g in groups]
         listed = [i for group in tied for i in group]
         n = count(len(listed))
-        members = _indices("groups", listed, n)
+        members = indices("groups", listed, n)
         if len(np.unique(members)) < n:
             raise CollapseError(
                 f"each of the completions 0, ..., {n - 1} must be in one group, got {tied}"
@@ -135,7 +205,7 @@ class Comparisons(Value):
         apart = rank[i] < rank[j]
         i, j = i[apart], j[apart]
         chosen = [
-            None if table is None else _table(name, table, len(tied))[rank[i], rank[j]]
+            None if table is None else as_table(name, table, len(tied))[rank[i], rank[j]]
             for name, table in (("weights", weights), ("margins", margins))
         ]
         held = tuple(tuple(g) for g in tied if len(g) > 1) if ties == "equal" else ()
@@ -190,109 +260,3 @@ class Comparisons(Value):
             name: _decode(v) for name, v in data.items() if name not in (*whole, "type")
         }
         return cls(**rest, **whole)
-
-
-# ----------------------------------------------------------------------------------------
-
-
-def _read_only(values: np.ndarray) -> np.ndarray:
-    array = np.array(values, dtype=np.int64)
-    array.setflags(write=False)
-    return array
-
-
-def _indices(name: str, values: Any, n: int) -> np.ndarray:
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise CollapseError(f"{name} must be a list of completions, got shape {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise CollapseError(
-            f"{name} must be whole numbers, the indices of completions; got {array.dtype} such as "
-            f"{array.ravel()[0]!r}"
-        )
-    bad = (array < 0) | (array >= n)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise CollapseError(
-            f"{name}[{at}] = {array[at]} is no completion: with n = {n} they are 0, ..., {n - 1}"
-        )
-    return array.astype(np.int64)
-
-
-def _numbers(name: str, values: Any, size: int, default: float) -> np.ndarray:
-    try:
-        array = np.asarray(default if values is None else values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CollapseError(f"{name} must be numbers, got {values!r}") from None
-    if array.ndim == 0 and (values is None or name == "margins"):
-        array = np.full(size, array)
-    if array.shape != (size,):
-        raise CollapseError(f"{name} must be one a pair, {size} in all; got shape {array.shape}")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise CollapseError(f"{name}[{at}] must be a finite number, got {array[at]}")
-    return array
-
-
-def _table(name: str, values: Any, size: int) -> np.ndarray:
-    table = np.asarray(values, dtype=np.float64)
-    if table.shape != (size, size):
-        raise CollapseError(
-            f"{name} must have an entry a pair of groups, shape ({size}, {size}); got {table.shape}"
-        )
-    return table
-
-
-def _check_weights(weights: np.ndarray, better: np.ndarray, worse: np.ndarray) -> None:
-    if np.any(weights < 0):
-        at = int(np.argmax(weights < 0))
-        raise CollapseError(
-            f"the pair {better[at]} > {worse[at]} has the negative weight {weights[at]:g}; swap "
-            "the two to say that the other is better"
-        )
-    if not np.any(weights > 0):
-        raise CollapseError("no pair counts: give at least one pair with a positive weight")
-    if not np.isfinite(weights.sum()):
-        raise CollapseError("the weights' sum is outside float64; divide them all by one number")
-
-
-def _groups(equal: Any, n: int) -> tuple[tuple[int, ...], ...]:
-    """Return the groups of two or more, in order; those that share a completion merged."""
-    group_of: dict[int, set[int]] = {}
-    for group in equal:
-        merged = set(_indices("equal", list(group), n).tolist())
-        for i in list(merged):
-            merged |= group_of.get(i, set())
-        group_of.update(dict.fromkeys(merged, merged))
-    found = {tuple(sorted(group)) for group in group_of.values() if len(group) > 1}
-    return tuple(sorted(found))
-
-
-def _check_order(pairs: Comparisons) -> None:
-    node = pairs.nodes
-    a, b = node[pairs.better], node[pairs.worse]
-    if np.any(a == b):
-        at = int(np.argmax(a == b))
-        i, j = int(pairs.better[at]), int(pairs.worse[at])
-        other = "itself" if i == j else f"{j}, to which it is held equal"
-        raise CollapseError(f"completion {i} is compared with {other}; take the pair out")
-    if np.all(a < b) or np.all(a > b) or depths(node.max() + 1, a, b) is not None:
-        return
-    sorter: graphlib.TopologicalSorter[int] = graphlib.TopologicalSorter()
-    for i, j in zip(a.tolist(), b.tolist(), strict=True):
-        sorter.add(i, j)
-    try:
-        sorter.prepare()
-    except graphlib.CycleError as fault:
-        # From the worst on: each of the list is worse than the next.
-        raise CollapseError(_cycle_text(pairs, fault.args[1][::-1])) from None
-
-
-def _cycle_text(pairs: Comparisons, cycle: list[int]) -> str:
-    names = [" = ".join(map(str, np.flatnonzero(pairs.nodes == k))) for k in cycle]
-    shown = names if len(names) < 8 else [*names[:6], "...", names[-1]]
-    return (
-        f"the comparisons have a cycle: {' > '.join(shown)}; take one of its pairs out, or hold "
-        "its completions equal"
-    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_theory.laws import empirical_law
 from collapse_theory.programs.domains import Domain
-from collapse_theory.utilities.base import Utility
+from collapse_theory.utilities.losses import Loss
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ class Solution(Value):
     gaps : numpy.ndarray, shape (n-1,)
         Between neighbours. They can be far below 1e-16, where differences of `rewards` are 0.
     objective : float
-        The mean of U over pairs.
+        The mean of U over pairs; of PlackettLuce, the mean log-likelihood of a pick.
     gap : float
         A bound: no feasible rewards have an objective above ``objective + gap``.
     relative_gap : float
-        `gap` over U(largest gap) - objective, unchanged under U -> cU + d.
+        `gap` over U(largest gap) - objective, unchanged under U -> cU + d; see DESIGN 2.3 for the
+        other domains, and `programs.listwise` for PlackettLuce.
     status : str
         "optimal", "inaccurate" (the certificate is short of the tolerance) or "max_iterations".
     method : str
@@ -64,7 +65,7 @@ class Solution(Value):
     method: str
     iterations: int
     unique: bool
-    utility: Utility
+    utility: Loss
     domain: Domain
     reference: str | None = None
     comparisons: Comparisons | None = None

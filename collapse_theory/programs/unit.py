@@ -10,9 +10,16 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs.certificates import certify
 from collapse_theory.programs.domains import Box
+from collapse_theory.programs.listwise import certify_listwise
 from collapse_theory.programs.ranking import as_rewards
 from collapse_theory.programs.solution import Solution
-from collapse_theory.utilities import Utility, require_concave, require_increasing
+from collapse_theory.utilities import (
+    Loss,
+    PlackettLuce,
+    Utility,
+    require_concave,
+    require_increasing,
+)
 
 __all__ = ["LOOSE", "TOLERANCE", "count", "in_box", "unit_utility"]
 
@@ -49,7 +56,7 @@ def unit_utility(utility: Utility, domain: object) -> Utility:
 
 
 def in_box(
-    utility: Utility,
+    utility: Loss,
     domain: Box,
     gaps: np.ndarray,
     *,
@@ -62,9 +69,11 @@ def in_box(
 ) -> Solution:
     """Return the certified solution with these `gaps` in [0, 1], mapped to the box."""
     unit = utility if domain.width == 1 else utility.scaled(domain.width)
-    certificate = certify(unit, gaps)
+    listwise = isinstance(unit, PlackettLuce)
+    certificate = certify_listwise(unit, gaps) if listwise else certify(unit, gaps)
     if tol is None:
-        tol = LOOSE if method == "conic" or unit.kinks else TOLERANCE
+        kinked = not listwise and unit.kinks
+        tol = LOOSE if method == "conic" or kinked else TOLERANCE
     optimal = certificate.relative_gap <= tol
     status = "optimal" if optimal else "max_iterations" if stopped else "inaccurate"
     rewards = as_rewards(gaps)

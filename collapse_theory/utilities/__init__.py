@@ -19,6 +19,8 @@ from collapse_theory.utilities.families import (
     Sine,
     Squared,
 )
+from collapse_theory.utilities.listwise import PlackettLuce
+from collapse_theory.utilities.losses import Loss, as_loss
 
 __all__ = [
     "Custom",
@@ -30,7 +32,9 @@ __all__ = [
     "Linear",
     "Log",
     "LogSigmoid",
+    "Loss",
     "NegativePower",
+    "PlackettLuce",
     "Power",
     "Quadratic",
     "Shifted",
@@ -38,6 +42,7 @@ __all__ = [
     "Squared",
     "Sum",
     "Utility",
+    "as_loss",
     "require_concave",
     "require_increasing",
     "utility",

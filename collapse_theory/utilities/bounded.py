@@ -142,6 +142,9 @@ class Hinge(Family):
     def curvature(self, x: Any) -> Any:
         return np.zeros_like(x)
 
+    def gain(self, x: Any, step: Any) -> Any:
+        return np.clip(self.m - x, 0.0, step)
+
     @property
     def kinks(self) -> tuple[float, ...]:
         return (self.m,)

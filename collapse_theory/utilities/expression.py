@@ -16,6 +16,7 @@ from collapse_theory.errors import InvalidUtility
 from collapse_theory.utilities import nodes, trees
 from collapse_theory.utilities.algebra import assemble
 from collapse_theory.utilities.base import Combination, Utility
+from collapse_theory.utilities.listwise import PlackettLuce
 from collapse_theory.utilities.nodes import Tree, X, is_num
 from collapse_theory.utilities.parser import parse
 from collapse_theory.utilities.recognise import combination
@@ -66,6 +67,11 @@ def utility(text: str | Utility) -> Utility:
     """
     if isinstance(text, Utility):
         return text
+    if isinstance(text, PlackettLuce):
+        raise InvalidUtility(
+            f"{text} is worth what the whole ranking is, so it is no utility of a gap; ct.solve, "
+            "ct.limit and ct.closed_form take it as it is"
+        )
     return _assembled(parse(text))
 
 
@@ -112,10 +118,15 @@ class Expression(Utility):
 
     def value(self, x: Any, xp: Any = np) -> Any:
         if xp is not np:
-            return trees.value(self.tree, x, xp)
+            return trees.evaluated(self._accurate, x, xp)
         with np.errstate(all="ignore"):
             found = trees.value(self.tree, x, np)
         return _filled(x, found, lambda: float(trees.value(self.tree, np.float64(1e-300))))
+
+    @cached_property
+    def _accurate(self) -> Tree:
+        # Kept here: torch.compile warns of a call that is cached elsewhere.
+        return trees.accurate(self.tree)
 
     def slope(self, x: Any) -> Any:
         return self.derivatives(x)[0]

@@ -14,23 +14,24 @@ from collapse_theory.utilities.family import log_sigmoid
 from collapse_theory.utilities.jets import accurate, jet
 from collapse_theory.utilities.nodes import Tree, children, text
 
-__all__ = ["conic", "has_min", "jet", "kinks", "roots", "value"]
+__all__ = ["accurate", "conic", "evaluated", "has_min", "jet", "kinks", "roots", "value"]
 
 # -- values on any backend ---------------------------------------------------------------
 
 
 def value(tree: Tree, x: Any, xp: Any = np) -> Any:
     """Return U(x) on the array namespace `xp` (NumPy or torch)."""
-    return _value(accurate(tree), x, xp)
+    return evaluated(accurate(tree), x, xp)
 
 
-def _value(tree: Tree, x: Any, xp: Any) -> Any:
+def evaluated(tree: Tree, x: Any, xp: Any) -> Any:
+    """Return the tree at x as it stands; `value` takes its accurate form."""
     kind = tree[0]
     if kind == "x":
         return x
     if kind == "num":
         return tree[1]
-    parts = [_value(t, x, xp) for t in children(tree)]
+    parts = [evaluated(t, x, xp) for t in children(tree)]
     if kind == "call":
         return _function(tree[1], xp)(parts[0])
     if kind == "neg":
@@ -99,7 +100,7 @@ def _grid(width: float) -> np.ndarray:
 
 
 def _full(tree: Tree, x: np.ndarray) -> np.ndarray:
-    return np.asarray(_value(tree, x, np)) + 0 * x
+    return np.asarray(evaluated(tree, x, np)) + 0 * x
 
 
 def kinks(tree: Tree, width: float) -> tuple[float, ...]:

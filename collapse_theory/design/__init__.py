@@ -1,0 +1,21 @@
+"""From a wanted law back to a utility: inverse design, with proofs of what is out of reach."""
+
+from __future__ import annotations
+
+from collapse_theory.design.design import design
+from collapse_theory.design.link import Link
+from collapse_theory.design.proof import Proof
+from collapse_theory.design.recommend import Recommendation, recommend
+from collapse_theory.design.result import Design
+from collapse_theory.design.targets import Target, target_of
+
+__all__ = [
+    "Design",
+    "Link",
+    "Proof",
+    "Recommendation",
+    "Target",
+    "design",
+    "recommend",
+    "target_of",
+]

@@ -1,0 +1,155 @@
+"""The inverse problem for n rewards: the same program, and proofs by checking finitely many m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.values import Value, frozen_array
+
+__all__ = ["RankedProof", "find_ranked_proof", "forces"]
+
+SAME = 1e-9  # gaps nearer than this are one
+LEAST = 1e-7
+MOST = 32  # rewards up to which the linear program is solved
+ASYMMETRIC = 1e-6
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RankedProof(Value):
+    """Other rewards that are better to first order under every hinge.
+
+    With d_ij the change of the gap of pair i < j, from `rewards` to `better`, the mean utility of a
+    pair under min(x, m) changes at the rate
+
+        D(m) = mean of (d_ij where the gap is below m, min(d_ij, 0) where it is m, else 0),
+
+    and gain(m) = D(m) / (m - mean min(gap, m)). If D(m) >= 0 for all m in (0, 1], and D(1) > 0, no
+    concave utility that increases up to the gap 1 has `rewards` as its optimum.
+
+    Attributes
+    ----------
+    rewards, better : (n,) arrays
+        Best first, in [0, 1].
+    margin : float
+        The least gain over all m above the smallest gap. D takes finitely many values, so this is
+        exact up to rounding. Positive for kind "program", 0 for "mirror".
+    kind : {"program", "mirror"}
+        "program": found by a linear program. "mirror": the rewards aren't symmetric, as
+        r_i + r_(n+1-i) isn't 1. Their mirror image has the same gaps, so `better`, half way
+        between, is strictly better under every strictly concave utility; no computation is needed.
+    """
+
+    rewards: np.ndarray
+    better: np.ndarray
+    margin: float
+    kind: str = "program"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rewards", frozen_array(self.rewards))
+        object.__setattr__(self, "better", frozen_array(self.better))
+
+    def gain(self, m: Any) -> Any:
+        """Return D(m) / (m - mean min(gap, m)) for margins above the smallest gap, else 0."""
+        m = np.asarray(m, dtype=np.float64)
+        gaps, change = _pairs(self.rewards), _pairs(self.better) - _pairs(self.rewards)
+        flat = np.atleast_1d(m).ravel()[:, None]
+        below, at = gaps < flat - SAME, np.abs(gaps - flat) <= SAME
+        rate = (below * change + at * np.minimum(change, 0.0)).mean(axis=1)
+        short = np.maximum(flat - gaps, 0.0).mean(axis=1)
+        found = np.where(short > SAME, rate / np.maximum(short, SAME), 0.0).reshape(m.shape)
+        return float(found) if m.ndim == 0 else found
+
+    def __repr__(self) -> str:
+        if self.kind == "mirror":
+            return "RankedProof(not symmetric: half way to the mirror image is strictly better)"
+        return f"RankedProof(other rewards gain {self.margin:.3g} or more, every hinge)"
+
+
+def find_ranked_proof(rewards: np.ndarray) -> RankedProof | None:
+    """Return a proof that no concave utility has these rewards as its optimum, or None."""
+    found = _by_program(rewards) if len(rewards) <= MOST else None
+    if found is not None:
+        return found
+    mirrored = 1.0 - rewards[::-1]
+    if np.abs(mirrored - rewards).max() <= ASYMMETRIC:
+        return None
+    return RankedProof(rewards, 0.5 * (rewards + mirrored), 0.0, "mirror")
+
+
+def _by_program(rewards: np.ndarray) -> RankedProof | None:
+    """Return rewards that are better under every hinge, by a linear program, or None.
+
+    Maximised is the least gain over the finitely many margins that count: each gap, and one
+    margin just below the next, where the same pairs count and the shortfall is largest.
+    """
+    from scipy.optimize import linprog
+
+    n = len(rewards)
+    gaps = _pairs(rewards)
+    levels = _levels(gaps)
+    steps = np.vstack([np.ones(n), (np.arange(n) < np.arange(n)[:, None]).astype(float)])
+    changes = np.array([_pairs(step) for step in steps]).T  # (pairs, steps)
+    count, size = changes.shape[1], len(gaps)
+    rows, lost = [], -gaps
+    # Unknown: masses on the step vectors, the least gain t, and e_ij <= min(d_ij, 0) a pair.
+    for k, level in enumerate(levels):
+        at = np.abs(gaps - level) <= SAME
+        below = gaps < level - SAME
+        if below.any():
+            short = float(np.maximum(level - gaps, 0.0).sum())
+            rows.append(_row(below, at, changes, lost, short))
+        if k + 1 < len(levels):
+            short = float(np.maximum(levels[k + 1] - gaps, 0.0).sum())
+            rows.append(_row(below | at, np.zeros(size, bool), changes, lost, short))
+    if not rows:
+        return None
+    matrix, right = np.array([row for row, _ in rows]), np.array([side for _, side in rows])
+    own = np.hstack([-changes, np.zeros((size, 1)), np.eye(size)])
+    found = linprog(
+        np.concatenate([np.zeros(count), [-1.0], np.zeros(size)]),
+        A_ub=np.vstack([matrix, own]),
+        b_ub=np.concatenate([right, lost]),
+        A_eq=np.concatenate([np.ones(count), np.zeros(1 + size)])[None, :],
+        b_eq=[1.0],
+        bounds=[(0.0, None)] * count + [(None, None)] + [(None, 0.0)] * size,
+        method="highs",
+    )
+    if found.x is None or found.x[count] < LEAST:
+        return None
+    masses = np.maximum(found.x[:count], 0.0)
+    better = steps.T @ (masses / masses.sum())
+    proof = RankedProof(rewards, better, 0.0)
+    tops = np.append(levels[1:], 1.0) - 2.0 * SAME
+    checked = np.concatenate([levels[levels > levels[0] + SAME], tops[tops > levels[0] + SAME]])
+    margin = float(proof.gain(checked).min())
+    return RankedProof(rewards, better, margin) if margin > LEAST else None
+
+
+def _row(
+    below: np.ndarray, at: np.ndarray, changes: np.ndarray, lost: np.ndarray, short: float
+) -> tuple[np.ndarray, float]:
+    """Return t short - sum of d_ij below - sum of e_ij at <= 0 as a row and its right side."""
+    row = np.concatenate([-changes[below].sum(axis=0), [short], np.where(at, -1.0, 0.0)])
+    return row / short, float(lost[below].sum()) / short
+
+
+def _levels(gaps: np.ndarray) -> np.ndarray:
+    rising = np.sort(gaps)
+    return rising[np.append(True, np.diff(rising) > SAME)]
+
+
+def _pairs(rewards: np.ndarray) -> np.ndarray:
+    i, j = np.triu_indices(len(rewards), 1)
+    return rewards[i] - rewards[j]
+
+
+def forces(slopes: np.ndarray, n: int) -> np.ndarray:
+    """Return the mean over pairs of the slopes that straddle each gap k, for (pairs, columns)."""
+    i, j = np.triu_indices(n, 1)
+    marks = np.zeros((n, slopes.shape[1]))
+    np.add.at(marks, i, slopes)
+    np.subtract.at(marks, j, slopes)
+    return np.cumsum(marks, axis=0)[:-1] / len(i)

@@ -1,0 +1,137 @@
+"""Smooth mixtures: log-sigmoids with margins, the smooth hinges that rankings are trained with.
+
+log sigma(b (x - m)) is min(x, m) smoothed over a width 1/b. Its -U'' is a bump at m, so sums of
+them with positive weights, and x, come near every concave increasing U; they are strictly concave,
+smooth, defined for negative gaps too, and read back from their text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from collapse_theory.design.hinges import HingeTable
+from collapse_theory.utilities import Hinge, Linear, LogSigmoid, Utility
+
+__all__ = [
+    "STAGES",
+    "Mixer",
+    "Term",
+    "hinge_utility",
+    "mixer",
+    "mixture",
+    "smooth_columns",
+    "smoothed_hinges",
+    "term_utility",
+]
+
+# A term is (margin, rate); rate 0 stands for x itself.
+Term = tuple[float, float]
+# Digits kept of a weight: what is lost moves laws by far less than the fit does.
+DIGITS = 6
+LOST = 1e-9  # weights below this share of the largest are left out
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _plain(highest: float, per_octave: float) -> list[Term]:
+    """Return log-sigmoids without margins, with geometric rates up to `highest`."""
+    count = int(np.log2(highest) * per_octave) + 2
+    return [(0.0, _round(b)) for b in np.geomspace(0.7, highest, count)]
+
+
+def _bumps(count: int, sharpness: float) -> list[Term]:
+    """Return log-sigmoids with the margins k/count, of the width 1/(sharpness count)."""
+    return [(_round(k / count), float(sharpness * count)) for k in range(1, count)]
+
+
+def _small(lowest: float, sharpness: float) -> list[Term]:
+    """Return log-sigmoids with geometric margins below 1/10, of widths in proportion."""
+    count = int(np.log2(0.1 / lowest)) + 1
+    return [(_round(m), _round(sharpness / m)) for m in np.geomspace(lowest, 0.1, count)]
+
+
+# From plain to detailed: the first stage that comes near enough is taken. Sharper terms ask for
+# more points of the forward solver.
+STAGES: tuple[tuple[Term, ...], ...] = (
+    (*_plain(200.0, 1.0), (0.0, 0.0)),
+    (*_plain(1e4, 1.0), *_bumps(5, 2.0), (0.0, 0.0)),
+    (*_plain(1e4, 1.0), *_bumps(16, 3.0), *_small(0.005, 3.0), (0.0, 0.0)),
+)
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """Terms as mixtures of hinges: `weights[k, j]` is the weight of min(x, margins_k) in term j.
+
+    A term is taken as its own values at the margins, joined by straight lines, which are mixtures
+    of hinges exactly.
+    """
+
+    terms: tuple[Term, ...]
+    margins: np.ndarray
+    weights: np.ndarray
+
+
+def term_utility(term: Term) -> Utility:
+    """Return log sigma(b (x - m)), or x."""
+    margin, rate = term
+    if not rate:
+        return Linear()
+    family = LogSigmoid(rate)
+    return family.shifted(-margin) if margin else family
+
+
+@lru_cache(maxsize=32)
+def mixer(terms: tuple[Term, ...]) -> Mixer:
+    """Return these terms as mixtures of hinges."""
+    fine = np.concatenate([np.geomspace(1e-8, 0.02, 120), np.linspace(0.02, 1.0, 200)[1:]])
+    near = [m + np.linspace(-8, 8, 33) / b for m, b in terms if b > 100 and m > 8 / b]
+    margins = np.unique(np.concatenate([fine, *near]))
+    margins = margins[margins <= 1.0]
+    nodes = np.append(0.0, margins)
+    columns = []
+    for term in terms:
+        slopes = np.diff(term_utility(term)(nodes)) / np.diff(nodes)
+        # Rounding could make a slope rise where the utility is all but straight.
+        slopes = np.minimum.accumulate(slopes)
+        columns.append(np.append(-np.diff(slopes), slopes[-1]))
+    return Mixer(terms, margins, np.array(columns).T)
+
+
+def smooth_columns(table: HingeTable, mix: Mixer) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gains (p, k) of the terms, scaled by their shortfalls, and these (k,)."""
+    shortfall = table.mean @ mix.weights
+    return (table.mean - table.at) @ mix.weights / shortfall, shortfall
+
+
+def mixture(terms: tuple[Term, ...], weights: np.ndarray) -> Utility:
+    """Return the sum of weighted terms, weights rounded to a few digits, tiny ones left out."""
+    top = weights.max()
+    parts = [
+        float(f"{w / top:.{DIGITS}g}") * term_utility(term)
+        for term, w in zip(terms, weights.tolist(), strict=True)
+        if w > LOST * top
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
+def hinge_utility(margins: np.ndarray, weights: np.ndarray) -> Utility:
+    """Return the mixture of hinges, weights rounded to a few digits, tiny ones left out."""
+    top = weights.max()
+    parts = []
+    for m, w in zip(margins.tolist(), weights.tolist(), strict=True):
+        if w > 1e-7 * top:
+            hinge = Linear() if m >= 1.0 else Hinge(m)
+            parts.append(float(f"{w / top:.10g}") * hinge)
+    return sum(parts[1:], start=parts[0])
+
+
+def smoothed_hinges(margins: np.ndarray, weights: np.ndarray, rate: float) -> Utility:
+    """Return the mixture of hinges with log sigma(b (x - m))/b in place of min(x, m)."""
+    terms = [(m, rate) if m < 1.0 else (0.0, 0.0) for m in margins.tolist()]
+    return mixture(tuple(terms), np.where(margins < 1.0, weights / rate, weights))

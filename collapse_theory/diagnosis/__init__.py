@@ -1,0 +1,22 @@
+"""Reward logs of real models: read, summarised, and told whether they have collapsed."""
+
+from __future__ import annotations
+
+from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, diagnose
+from collapse_theory.diagnosis.log import BadRows, RewardLog
+from collapse_theory.diagnosis.reading import read_log
+from collapse_theory.diagnosis.result import Diagnosis
+from collapse_theory.diagnosis.scale import RewardMap
+from collapse_theory.diagnosis.summary import KindSummary, Prediction
+
+__all__ = [
+    "DEFAULT_UTILITIES",
+    "BadRows",
+    "Diagnosis",
+    "KindSummary",
+    "Prediction",
+    "RewardLog",
+    "RewardMap",
+    "diagnose",
+    "read_log",
+]

@@ -1,0 +1,159 @@
+"""A diagnosis on one page: each kind's law and order statistics, beside the nearest prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_theory.diagnosis import Diagnosis, KindSummary, diagnose
+from collapse_theory.diagnosis.summary import QUANTILES
+from collapse_theory.errors import CollapseError
+from collapse_theory.figures.style import (
+    BLACK,
+    COLOURS,
+    DOUBLE,
+    figure_or_new,
+    formula,
+    note_size,
+)
+from collapse_theory.finite import solve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["diagnosis", "diagnosis_data"]
+
+_KINDS = 4  # of more kinds, those with the most prompts
+_PREDICTION: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 1.5))}
+_VERDICTS = {True: "collapsed", False: "not collapsed", None: "not decided"}
+
+
+def diagnosis_data(found: Diagnosis | None = None) -> Diagnosis:
+    """Return a diagnosis to draw: `found`, or that of a simulated log.
+
+    The simulated log has 100 open-ended and 100 closed-ended prompts of eight completions. All
+    were trained with log(x + 0.1): the optimum, and noise of standard deviation 0.05.
+
+    Parameters
+    ----------
+    found : Diagnosis, optional
+
+    Returns
+    -------
+    Diagnosis
+
+    Examples
+    --------
+    >>> from collapse_theory.figures import diagnosis_data
+    >>> diagnosis_data().collapsed
+    True
+    """
+    if found is None:
+        rng = np.random.default_rng(2305)
+        rewards = solve("log(x + 0.1)", 8).rewards + 0.05 * rng.standard_normal((200, 8))
+        return diagnose(rewards, kinds=["open", "closed"] * 100)
+    if not isinstance(found, Diagnosis):
+        raise CollapseError(
+            f"a diagnosis is drawn, as ct.diagnose returns it, not a {type(found).__name__}"
+        )
+    return found
+
+
+def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = None) -> Any:
+    """Draw a diagnosis: a row for each kind, its law beside its order statistics.
+
+    The law is drawn as a distribution function; the shaded area between it and the dashed one is
+    the Wasserstein-1 distance to the nearest prediction. On the right is the mean reward of each
+    rank with the band that nine tenths of the prompts lie in: a narrow band is what collapse means.
+
+    Parameters
+    ----------
+    found : Diagnosis, optional
+        What `ct.diagnose` returned; a simulated log's unless given.
+    fig : matplotlib.figure.Figure or SubFigure, optional
+        Where to draw; a new figure of two columns' width unless given.
+
+    Returns
+    -------
+    (kinds, 2) array of matplotlib.axes.Axes
+    """
+    data = diagnosis_data(found)
+    kinds = sorted(data.kinds, key=lambda kind: (-kind.prompts, kind.name))[:_KINDS]
+    with figure_or_new(fig, DOUBLE, 0.75 + 1.75 * len(kinds)) as figure:
+        axes = figure.subplots(len(kinds), 2, sharex="col", squeeze=False)
+        for row, kind, colour in zip(axes, kinds, COLOURS, strict=False):
+            _law(row[0], kind, colour)
+            _order(row[1], kind, colour, data)
+        axes[-1, 0].set_xlabel("reward")
+        same = len(set(data.completions)) == 1 and kinds[0].curve.size == data.completions[0]
+        axes[-1, 1].set_xlabel("rank, 1 the best" if same else "share of completions, best first")
+        axes[0, 0].set_title("share of rewards up to x")
+        axes[0, 1].set_title("reward by rank: mean, and the middle 90% of prompts")
+        figure.suptitle(_heading(data, len(kinds)), x=0.01, ha="left", fontsize=note_size() + 1)
+    return axes
+
+
+def _heading(data: Diagnosis, shown: int) -> str:
+    text = f"{_VERDICTS[data.collapsed].capitalize()}"
+    if data.index is not None:
+        text += f": index {data.index:.2f} [{data.interval[0]:.2f}, {data.interval[1]:.2f}]"
+    low, high = data.completions
+    text += f", {data.prompts} prompts of {low if low == high else f'{low} to {high}'} completions"
+    if data.step is not None:
+        text += f", step {data.step:g}"
+    return text + (f"; {shown} of {len(data.kinds)} kinds" if shown < len(data.kinds) else "")
+
+
+def _law(axes: Axes, kind: KindSummary, colour: str) -> None:
+    places = np.concatenate([kind.edges, kind.quantiles])
+    shares = np.concatenate([[0.0], np.cumsum(kind.counts) / kind.rows, QUANTILES])
+    order = np.lexsort((shares, places))
+    places, shares = places[order], np.maximum.accumulate(shares[order])
+    axes.plot(places, shares, color=colour)
+    if kind.predictions:
+        rewards = np.sort(kind.predictions[0].curve)
+        grid = np.unique(np.concatenate([places, rewards, np.nextafter(rewards, -np.inf)]))
+        theirs = np.searchsorted(rewards, grid, side="right") / rewards.size
+        ours = np.interp(grid, places, shares, left=0.0, right=1.0)
+        axes.fill_between(grid, ours, theirs, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(grid, theirs, **_PREDICTION)
+        axes.text(
+            0.98,
+            0.05,
+            f"$W_1$ = {kind.predictions[0].distance:.3f}",
+            transform=axes.transAxes,
+            ha="right",
+            fontsize=note_size(),
+        )
+    axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+    axes.set_ylabel(_name(kind))
+
+
+def _name(kind: KindSummary) -> str:
+    name = kind.name if len(kind.name) <= 16 else f"{kind.name[:15]}\u2026"
+    # A dollar sign would begin a formula of matplotlib's.
+    return f"{name.replace(chr(36), chr(92) + chr(36))} ({kind.prompts} prompts)"
+
+
+def _order(axes: Axes, kind: KindSummary, colour: str, data: Diagnosis) -> None:
+    count = kind.curve.size
+    if data.completions == (count, count):
+        places = np.arange(1, count + 1, dtype=float)
+    else:
+        places = (np.arange(count) + 0.5) / count
+    axes.fill_between(places, kind.low, kind.high, color=colour, alpha=0.2, linewidth=0)
+    mark = "o" if count <= 32 else ""
+    axes.plot(places, kind.curve, color=colour, marker=mark, markersize=3, linewidth=0.8)
+    if kind.predictions:
+        near = kind.predictions[0]
+        label = f"nearest: {formula(near.utility)}, mean error {near.error:.3f}"
+        axes.plot(places, near.curve, label=label, **_PREDICTION)
+        top = max(kind.high.max(), near.curve.max())
+        span = top - min(kind.low.min(), near.curve.min())
+        # Rewards fall from the left to the right: room above them holds the key.
+        axes.set_ylim(top=top + 0.28 * (span or 1.0))
+        axes.legend(loc="upper right", borderaxespad=0.1)
+    if data.completions == (count, count) and count <= 20:
+        axes.set_xticks(places[:: max(count // 8, 1)])

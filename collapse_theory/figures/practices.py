@@ -1,0 +1,195 @@
+"""What your loss makes of n completions: one panel a practice, rewards against rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.figures.finite_optimum import (
+    FiniteOptimum,
+    draw_points,
+    finite_optimum_data,
+)
+from collapse_theory.figures.style import DOUBLE, PALE, figure_or_new
+from collapse_theory.limit.practices import practice
+from collapse_theory.programs import Box, count
+from collapse_theory.values import Value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["SHOWN", "PracticePanels", "practices", "practices_data"]
+
+SHOWN = (
+    "pairs, sigmoid rewards",
+    "hinge, sigmoid rewards",
+    "listwise, sigmoid rewards",
+    "pairs, penalty",
+    "pairs, centring",
+    "listwise, penalty",
+    "pairs, margin and penalty",
+    "pairs, smoothed labels",
+    "squared (IPO)",
+)
+COLUMNS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class PracticePanels(Value):
+    """What `practices` draws.
+
+    Parameters
+    ----------
+    names, formulas : tuple of str
+        A panel each: the practice, and its loss with what holds the rewards.
+    panels : tuple of FiniteOptimum
+        Its rewards, and the limit law's quantiles behind them.
+    boxed : tuple of bool
+        Whether the rewards lie in a box.
+    """
+
+    names: tuple[str, ...]
+    formulas: tuple[str, ...]
+    panels: tuple[FiniteOptimum, ...]
+    boxed: tuple[bool, ...]
+
+
+def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
+    """Return the optimal rewards of n completions under several practices.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of `collapse_theory.limit.practices.PRACTICES`, those with an optimum.
+    n : int, optional
+        The number of completions.
+
+    Returns
+    -------
+    PracticePanels
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for no name, an unknown one, or a practice without an optimum.
+
+    Examples
+    --------
+    >>> from collapse_theory.figures import practices_data
+    >>> data = practices_data(["best of K"], n=4)
+    >>> data.panels[0].rewards.tolist()
+    [1.0, 0.0, 0.0, 0.0]
+    """
+    if isinstance(names, str) or not len(names):
+        raise CollapseError(f"practices needs a list of names, got {names!r}")
+    chosen, panels = [practice(name) for name in names], []
+    for one in chosen:
+        solution = one.solve(count(n))
+        if solution is None:
+            raise CollapseError(f"{one.name!r} has no optimum to draw: {one.instead}")
+        panels.append(finite_optimum_data(solution))
+    return PracticePanels(
+        names=tuple(one.name for one in chosen),
+        formulas=tuple(one.formula for one in chosen),
+        panels=tuple(panels),
+        boxed=tuple(isinstance(one.domain, Box) for one in chosen),
+    )
+
+
+def practices(
+    names: Sequence[str] = SHOWN, n: int = 8, fig: Figure | SubFigure | None = None
+) -> np.ndarray:
+    """Draw what several losses make of n completions: rewards against rank, a panel each.
+
+    Filled points stand alone, hollow ones are tied with a neighbour; the pale line behind them is
+    the quantile function of the limit law. Panels of rewards in a box have its scale, all others
+    one common scale.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of `collapse_theory.limit.practices.PRACTICES`, those with an optimum.
+    n : int, optional
+        The number of completions.
+    fig : matplotlib.figure.Figure or SubFigure, optional
+        Where to draw; a new figure across two columns unless given.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        As many as names.
+    """
+    data = practices_data(names, n)
+    columns = min(COLUMNS, len(data.names))
+    rows = -(-len(data.names) // columns)
+    with figure_or_new(fig, DOUBLE * columns / COLUMNS, 1.75 * rows + 0.45) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for spare in axes[len(data.names) :]:
+            spare.remove()
+        axes = axes[: len(data.names)]
+        limits = _limits(data)
+        for i, panel in enumerate(axes):
+            _draw_panel(panel, data, i, limits[i])
+            if i % columns == 0:
+                panel.set_ylabel("reward")
+            if i + columns >= len(axes):
+                panel.set_xlabel("rank, 1 the best")
+        _draw_key(figure, data, columns)
+    return axes
+
+
+def _limits(data: PracticePanels) -> list[tuple[float, float]]:
+    """Return the scale of each panel: that of its box, or one for all without a box."""
+    open_ended = [p for p, boxed in zip(data.panels, data.boxed, strict=True) if not boxed]
+    most = max((float(np.abs(p.rewards).max()) for p in open_ended), default=1.0)
+    return [
+        (panel.low, panel.high) if boxed else (-most, most)
+        for panel, boxed in zip(data.panels, data.boxed, strict=True)
+    ]
+
+
+def _draw_panel(axes: Axes, data: PracticePanels, i: int, limits: tuple[float, float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel = data.panels[i]
+    if panel.curve.size:
+        axes.plot(
+            panel.curve_ranks,
+            panel.curve,
+            color=PALE,
+            lw=3.2,
+            solid_capstyle="butt",
+            label=r"limit law, $n\to\infty$",
+        )
+    draw_points(axes, panel)
+    low, high = limits
+    margin = 0.07 * (high - low)
+    axes.set_ylim(low - margin, high + margin)
+    room = max(0.5, 0.02 * panel.ranks.size)
+    axes.set_xlim(1 - room, panel.ranks.size + room)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_title(f"{data.names[i]}\n{data.formulas[i]}", linespacing=1.35)
+
+
+def _draw_key(figure: Figure | SubFigure, data: PracticePanels, columns: int) -> None:
+    """Draw one key for all panels above them."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            found.setdefault(label, handle)
+    # In the order of reading: points, ties, law.
+    order = sorted(found, key=lambda label: (label.startswith("limit"), label.startswith("tied")))
+    figure.legend(
+        [found[label] for label in order],
+        order,
+        loc="outside upper left",
+        ncols=min(len(order), columns),
+        borderaxespad=0.0,
+    )

@@ -1,0 +1,244 @@
+"""Rankings to train and evaluate on, read from files with every bad row named."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.training.gathering import gathered
+from collapse_theory.training.layouts import Score
+from collapse_theory.training.ranking import Ranking
+from collapse_theory.training.sources import rows_of
+from collapse_theory.values import Value
+
+__all__ = ["DatasetReport", "RankingDataset"]
+
+SHOWN = 3  # bad rows that a message names
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetReport(Value):
+    """What a reading found.
+
+    Attributes
+    ----------
+    read : int
+        Rows in the source.
+    kept : int
+        Rankings made of them.
+    bad : tuple of (int, str)
+        The line (from 1) of each row that was left out, and the reason.
+    """
+
+    read: int
+    kept: int
+    bad: tuple[tuple[int, str], ...] = ()
+
+    def __str__(self) -> str:
+        if not self.bad:
+            return f"{self.read} rows read, {self.kept} rankings kept, none bad"
+        shown = "; ".join(f"line {line}: {reason}" for line, reason in self.bad[:SHOWN])
+        more = f"; and {len(self.bad) - SHOWN} more" if len(self.bad) > SHOWN else ""
+        return (
+            f"{self.read} rows read, {self.kept} rankings kept, {len(self.bad)} bad: {shown}{more}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RankingDataset(Value):
+    """A sequence of rankings: torch's map-style dataset, which `Trainer` and `DataLoader` take.
+
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        At least one.
+    report : DatasetReport, optional
+        What the reading of their source found.
+
+    Examples
+    --------
+    >>> rows = [{"prompt": "2 + 2?", "completions": ["4", "5"]}, {"prompt": "?", "completions": []}]
+    >>> data = RankingDataset.from_records(rows)
+    >>> data, data[0].completions
+    (RankingDataset(1 ranking of 2 completions), ('4', '5'))
+    >>> print(data.report)
+    2 rows read, 1 rankings kept, 1 bad: line 2: 0 completion: a ranking needs two or more
+    """
+
+    rankings: tuple[Ranking, ...]
+    report: DatasetReport | None = None
+
+    def __post_init__(self) -> None:
+        rankings = tuple(self.rankings)
+        for at, ranking in enumerate(rankings):
+            if not isinstance(ranking, Ranking):
+                raise CollapseError(
+                    f"item {at} is a {type(ranking).__name__}, not a Ranking; dicts and files are "
+                    "read by RankingDataset.from_records and RankingDataset.from_file"
+                )
+        if not rankings:
+            raise CollapseError("a dataset needs at least one ranking, got none")
+        report = self.report or DatasetReport(len(rankings), len(rankings))
+        object.__setattr__(self, "rankings", rankings)
+        object.__setattr__(self, "report", report)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        layout: str | None = None,
+        kind: str | Callable[[Mapping[str, Any]], str | None] = "kind",
+        kinds: Iterable[str] | None = None,
+        score: Score = None,
+    ) -> Self:
+        """Read rankings from JSON lines or Parquet, plain or gzip.
+
+        Parameters
+        ----------
+        path : str or path
+        layout : str, optional
+            "own", "nectar", "ultrafeedback", "helpsteer" or "pairs"; recognised by the columns of
+            the first row unless given.
+        kind : str or callable, optional
+            The column that holds the kind of prompt (none is needed), or a function of the row.
+        kinds : iterable of str, optional
+            The kinds that are allowed; a row of another kind, or of none, is bad. Give the loss's.
+        score : str or mapping, optional
+            The column that ranks the completions; or weights by column, whose sum does.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError: no known layout, or no sensible row.
+        OSError
+            Where the file can't be read.
+        """
+        try:
+            return cls._gathered(rows_of(path), layout, kind, kinds, score)
+        except CollapseError as fault:
+            raise type(fault)(f"{os.fspath(path)}: {fault}") from None
+
+    @classmethod
+    def from_records(
+        cls,
+        records: Iterable[Mapping[str, Any] | Ranking],
+        *,
+        layout: str | None = None,
+        kind: str | Callable[[Mapping[str, Any]], str | None] = "kind",
+        kinds: Iterable[str] | None = None,
+        score: Score = None,
+    ) -> Self:
+        """Read rankings from dicts, such as the rows of a ``datasets.Dataset``.
+
+        Parameters are those of `from_file`; the first record is line 1.
+        """
+        return cls._gathered(enumerate(records, start=1), layout, kind, kinds, score)
+
+    @classmethod
+    def _gathered(cls, rows: Any, layout: str | None, kind: Any, kinds: Any, score: Score) -> Self:
+        allowed = None if kinds is None else tuple(kinds)
+        rankings, read, bad = gathered(rows, layout, kind, allowed, score)
+        report = DatasetReport(read, len(rankings), bad)
+        if not rankings:
+            raise CollapseError(f"no ranking is left: {report}")
+        if bad:
+            logger.warning("%s", report)
+        return cls(rankings, report)
+
+    def __len__(self) -> int:
+        return len(self.rankings)
+
+    def __getitem__(self, index: int) -> Ranking:
+        return self.rankings[index]
+
+    def __iter__(self) -> Iterator[Ranking]:
+        return iter(self.rankings)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the rankings, in alphabetical order."""
+        return tuple(sorted({r.kind for r in self.rankings if r.kind is not None}))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for each ranking, no two alike: its prompt, numbered where it comes again."""
+        return unique_names(self.rankings)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rankings as dicts, for ``datasets.Dataset.from_list``.
+
+        The collator takes them too, where Trainer leaves the columns in
+        (``remove_unused_columns=False``).
+        """
+        return [
+            {
+                "prompt": ranking.prompt,
+                "completions": list(ranking.completions),
+                "ranks": list(ranking.ranks),
+                "kind": ranking.kind,
+                "turns": [list(turn) for turn in ranking.turns],
+            }
+            for ranking in self.rankings
+        ]
+
+    def select(self, indices: Iterable[int]) -> Self:
+        """Return the dataset of these rankings, in this order."""
+        return type(self)(tuple(self.rankings[int(at)] for at in indices), self.report)
+
+    def split(self, share: float = 0.1, seed: int = 0) -> tuple[Self, Self]:
+        """Return two datasets: the rest, and a random share of the prompts held out.
+
+        Rankings of the same prompt stay together, so that no prompt is on both sides.
+
+        Examples
+        --------
+        >>> data = RankingDataset.from_records(
+        ...     {"prompt": f"Write {i}", "completions": [str(i), "no"]} for i in range(10)
+        ... )
+        >>> train, held_out = data.split(0.2)
+        >>> len(train), len(held_out)
+        (8, 2)
+        """
+        prompts = list(dict.fromkeys((r.turns, r.prompt) for r in self.rankings))
+        count = round(share * len(prompts))
+        if not 0 < count < len(prompts):
+            raise CollapseError(
+                f"share={share} of {len(prompts)} prompts leaves one side empty; give a share "
+                f"between {1 / len(prompts):.3g} and {1 - 1 / len(prompts):.3g}"
+            )
+        chosen = np.random.default_rng(seed).permutation(len(prompts))[:count]
+        held = {prompts[at] for at in chosen}
+        inside = [(r.turns, r.prompt) in held for r in self.rankings]
+        parts = [np.flatnonzero(np.equal(inside, side)) for side in (False, True)]
+        return self.select(parts[0]), self.select(parts[1])
+
+    def __repr__(self) -> str:
+        sizes = sorted({len(r) for r in self.rankings})
+        each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        kinds = f", kinds {', '.join(self.kinds)}" if self.kinds else ""
+        many = "" if len(self) == 1 else "s"
+        return f"RankingDataset({len(self)} ranking{many} of {each} completions{kinds})"
+
+
+def unique_names(rankings: Sequence[Ranking]) -> tuple[str, ...]:
+    """Return each ranking's prompt, with " (2)" and so on where it isn't the first of that name."""
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    names = []
+    for ranking in rankings:
+        base = name = ranking.prompt or "(no prompt)"
+        while name in taken:
+            counts[base] = counts.get(base, 1) + 1
+            name = f"{base} ({counts[base]})"
+        taken.add(name)
+        names.append(name)
+    return tuple(names)

@@ -1,0 +1,240 @@
+"""How far the rewards of a set of prompts are from what the loss leads to, kind by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.training.loss import RankingLoss
+from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
+from collapse_theory.values import Value, frozen_array
+
+__all__ = ["KindMeasures", "Measures", "measure", "rewards_of"]
+
+LEVELS = 128  # of quantile functions, where prompts differ in their number of completions
+
+
+@dataclass(frozen=True, eq=False)
+class KindMeasures(Value):
+    """What is measured on the prompts of one kind.
+
+    Attributes
+    ----------
+    kind : str or None
+    prompts, pairs : int
+        The number of prompts, and of pairs that are compared.
+    distance : float
+        Wasserstein-1 between all rewards and all predicted rewards, of the prompts that have a
+        prediction; NaN if none has.
+    gap : float
+        Mean of optimum less objective over the same prompts, in the scale of U; 0 is total
+        collapse.
+    right : float
+        Share of the compared pairs whose better completion has the higher logit; equal ones half.
+    mean, std, predicted : numpy.ndarray, shape (K,)
+        By place in the ranking, best first, of the prompts with the commonest number of
+        completions: mean and standard deviation over prompts, and the prediction's mean.
+    curve, predicted_curve : numpy.ndarray
+        Mean quantile functions of all prompts, best first, on levels that all kinds share.
+    """
+
+    kind: str | None
+    prompts: int
+    pairs: int
+    distance: float
+    gap: float
+    right: float
+    mean: Any
+    std: Any
+    predicted: Any
+    curve: Any
+    predicted_curve: Any
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std", "predicted", "curve", "predicted_curve"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+
+
+@dataclass(frozen=True, eq=False)
+class Measures(Value):
+    """What is measured on a set of prompts.
+
+    Attributes
+    ----------
+    kinds : tuple of KindMeasures
+    between, between_predicted : float
+        The largest mean absolute difference between two kinds' mean curves, measured and
+        predicted; NaN for a single kind.
+    """
+
+    kinds: tuple[KindMeasures, ...]
+    between: float
+    between_predicted: float
+
+    def log(self, bands: int = 16) -> dict[str, float]:
+        """Return the measures as plain numbers by name, those that aren't known left out.
+
+        `bands` is the largest number of completions for which mean and standard deviation by rank
+        are among them.
+        """
+        values = {
+            "distance": _mean(self.kinds, "distance", "prompts"),
+            "gap": _mean(self.kinds, "gap", "prompts"),
+            "pairs_right": _mean(self.kinds, "right", "pairs"),
+            "between_kinds": self.between,
+            "between_kinds_predicted": self.between_predicted,
+        }
+        for one in self.kinds:
+            start = "" if one.kind is None else f"{one.kind}_"
+            values[f"{start}distance"] = one.distance
+            values[f"{start}gap"] = one.gap
+            values[f"{start}pairs_right"] = one.right
+            if len(one.mean) <= bands:
+                for place, (mean, std) in enumerate(zip(one.mean, one.std, strict=True), start=1):
+                    values[f"{start}mean_rank_{place}"] = float(mean)
+                    values[f"{start}std_rank_{place}"] = float(std)
+        return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
+def rewards_of(
+    loss: RankingLoss | PromptAwareRankingLoss, logits: Any, kinds: Sequence[str | None]
+) -> np.ndarray:
+    """Return the rewards, float64, shape (B, K), that logits stand for under each prompt's kind."""
+    tensor = torch.from_numpy(np.array(logits, dtype=np.float64))
+    if isinstance(loss, PromptAwareRankingLoss):
+        return loss.rewards(tensor, list(kinds)).numpy()
+    return loss.rewards(tensor).numpy()
+
+
+def measure(
+    loss: RankingLoss | PromptAwareRankingLoss,
+    logits: Any,
+    ranks: Any,
+    kinds: Sequence[str | None] | None = None,
+) -> Measures:
+    """Return how far the rewards of prompts are from what the loss leads to.
+
+    Parameters
+    ----------
+    loss : RankingLoss or PromptAwareRankingLoss
+    logits : array_like, shape (B, K)
+    ranks : array_like of int, shape (B, K)
+        0 the best, equal for ties, below 0 for padding.
+    kinds : sequence of str or None, shape (B,), optional
+        The kind of each prompt; a loss without kinds is measured by kind too.
+
+    Returns
+    -------
+    Measures
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for a kind that has no utility.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.training import RankingLoss
+    >>> loss = RankingLoss("x - 0.5*x**2")
+    >>> found = measure(loss, np.log([[3, 1, 1 / 3], [1, 3, 1 / 3]]), [[0, 1, 2], [0, 1, 2]])
+    >>> found.kinds[0].distance, found.kinds[0].right.__round__(3)
+    (0.16666..., 0.833)
+    """
+    logits, ranks = np.asarray(logits, dtype=np.float64), np.asarray(ranks)
+    names = [None] * len(ranks) if kinds is None else list(kinds)
+    rewards = rewards_of(loss, logits, names)
+    sizes = (ranks >= 0).sum(axis=1)
+    levels = int(sizes[0]) if np.all(sizes == sizes[0]) else LEVELS
+    found = []
+    for kind in sorted(set(names), key=lambda name: (name is not None, name)):
+        rows = np.flatnonzero([name == kind for name in names])
+        one = loss[kind] if isinstance(loss, PromptAwareRankingLoss) else loss  # pyright: ignore
+        found.append(_kind(one, kind, logits[rows], rewards[rows], ranks[rows], levels))
+    curves = [one.curve for one in found], [one.predicted_curve for one in found]
+    return Measures(tuple(found), *(_largest_distance(each) for each in curves))
+
+
+def _kind(
+    loss: Any,
+    kind: str | None,
+    logits: np.ndarray,
+    rewards: np.ndarray,
+    ranks: np.ndarray,
+    levels: int,
+) -> KindMeasures:
+    ordered = [_best_first(r, place) for r, place in zip(rewards, ranks, strict=True)]
+    expected = [_prediction(loss, np.sort(place[place >= 0])) for place in ranks]
+    at = [row for row, one in enumerate(expected) if one is not None]
+    hoped = [one for one in expected if one is not None]
+    size = np.bincount([len(row) for row in ordered]).argmax()
+    common = np.array([row for row in ordered if len(row) == size])
+    common_hoped = [row for row in hoped if len(row) == size]
+    distance = np.nan
+    if hoped:
+        reached = np.sort(np.concatenate([ordered[row] for row in at]))
+        distance = np.abs(reached - np.sort(np.concatenate(hoped))).mean()
+    right, pairs = _pairs_right(logits, ranks)
+    return KindMeasures(
+        kind=kind,
+        prompts=len(ordered),
+        pairs=pairs,
+        distance=float(distance),
+        gap=loss.gap(rewards[at], ranks[at]) if hoped else np.nan,
+        right=right,
+        mean=common.mean(axis=0),
+        std=common.std(axis=0),
+        predicted=np.mean(common_hoped, axis=0) if common_hoped else [],
+        curve=_curve(ordered, levels),
+        predicted_curve=_curve(hoped, levels) if hoped else [],
+    )
+
+
+def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Return a prompt's rewards by rank, tied completions by reward."""
+    present = ranks >= 0
+    return rewards[present][np.lexsort((-rewards[present], ranks[present]))]
+
+
+def _prediction(loss: RankingLoss, ranks: np.ndarray) -> np.ndarray | None:
+    """Return the optimum of completions with these sorted ranks; None where none is known.
+
+    Nothing holds the rewards, or the utility has no answer for ties (Plackett-Luce).
+    """
+    try:
+        solution = loss.predictions.of_ranks(tuple(ranks.tolist()))
+    except CollapseError:
+        return None
+    return None if solution is None else solution.rewards
+
+
+def _pairs_right(logits: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
+    first, second = ranks[:, :, None], ranks[:, None, :]
+    compared = (first < second) & (first >= 0)
+    gaps = (logits[:, :, None] - logits[:, None, :])[compared]
+    share = (gaps > 0).mean() + (gaps == 0).mean() / 2 if gaps.size else np.nan
+    return float(share), gaps.size
+
+
+def _curve(rows: Sequence[np.ndarray], levels: int) -> np.ndarray:
+    """Return the mean of the rows as step functions, at the middles of equal levels."""
+    at = (np.arange(levels) + 0.5) / levels
+    return np.mean([row[(at * len(row)).astype(int)] for row in rows], axis=0)
+
+
+def _largest_distance(curves: Sequence[np.ndarray]) -> float:
+    if len(curves) < 2 or any(len(curve) == 0 for curve in curves):
+        return float("nan")
+    return max(float(np.abs(one - other).mean()) for one, other in combinations(curves, 2))
+
+
+def _mean(kinds: Sequence[KindMeasures], name: str, weight: str) -> float:
+    values = np.array([getattr(one, name) for one in kinds])
+    weights = np.array([getattr(one, weight) for one in kinds], dtype=float)
+    return float(values @ weights / weights.sum()) if weights.sum() > 0 else float("nan")

@@ -1,0 +1,130 @@
+"""One prompt with its ranked completions: the record that reward models are trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.values import Value
+
+__all__ = ["Ranking", "ranks_of_scores"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking(Value):
+    """A prompt, its completions and how they are ranked.
+
+    Parameters
+    ----------
+    prompt : str
+        What was asked last; "" where it isn't known (pairs of whole transcripts).
+    completions : tuple of str
+        Two or more, none of them empty.
+    ranks : tuple of int, optional
+        One a completion, 0 the best; equal ranks are ties. Any increasing numbers are taken (1, 2,
+        4 becomes 0, 1, 2). Best first unless given.
+    kind : str, optional
+        The kind of prompt, which a prompt-aware loss chooses its utility by.
+    turns : tuple of (role, text), optional
+        What was said before the prompt: a system message, earlier turns.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError: one completion, an empty text, ranks that don't match, or nothing to compare.
+
+    Examples
+    --------
+    >>> Ranking("2 + 2?", ("4", "four", "5"), ranks=(1, 1, 2))
+    Ranking('2 + 2?', 3 completions, ranks 0 0 1)
+    """
+
+    prompt: str
+    completions: tuple[str, ...]
+    ranks: tuple[int, ...] = ()
+    kind: str | None = None
+    turns: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str):
+            raise CollapseError(f"the prompt must be text, got {_short(self.prompt)}")
+        completions = _texts(self.completions)
+        ranks: Any = self.ranks
+        if ranks is None or (isinstance(ranks, tuple) and not ranks):
+            ranks = range(len(completions))
+        if self.kind is not None and (not isinstance(self.kind, str) or not self.kind.strip()):
+            raise CollapseError(f"the kind must be text, got {_short(self.kind)}")
+        object.__setattr__(self, "completions", completions)
+        object.__setattr__(self, "ranks", _dense(ranks, len(completions)))
+        object.__setattr__(self, "turns", tuple((str(r), str(t)) for r, t in self.turns))
+
+    def __len__(self) -> int:
+        return len(self.completions)
+
+    def __repr__(self) -> str:
+        ranks = " ".join(map(str, self.ranks))
+        kind = "" if self.kind is None else f", kind {self.kind!r}"
+        return f"Ranking({_short(self.prompt)}, {len(self)} completions, ranks {ranks}{kind})"
+
+
+def ranks_of_scores(scores: Iterable[Any]) -> tuple[int, ...]:
+    """Return the ranks of scores: the highest is 0, equal scores share a rank.
+
+    Raises
+    ------
+    CollapseError
+        For a score that is no finite number.
+
+    Examples
+    --------
+    >>> ranks_of_scores([0.5, 2, 0.5, -1])
+    (1, 0, 1, 2)
+    """
+    return _dense([-_number("score", score) for score in scores])
+
+
+def _dense(values: Any, size: int | None = None) -> tuple[int, ...]:
+    """Return whole numbers from 0 on in the order of `values`, equal where they are."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
+        raise CollapseError(f"ranks must be a list of numbers, got {_short(values)}")
+    numbers = [_number("rank", value) for value in values]
+    if size is not None and len(numbers) != size:
+        raise CollapseError(f"{size} completions but {len(numbers)} ranks: give one a completion")
+    if len(set(numbers)) < 2:
+        raise CollapseError("all completions have the same rank: there is nothing to compare")
+    place = {number: at for at, number in enumerate(sorted(set(numbers)))}
+    return tuple(place[number] for number in numbers)
+
+
+def _number(what: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise CollapseError(f"a {what} must be a finite number, got {_short(value)}")
+    return number
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
+        raise CollapseError(f"completions must be a list of texts, got {_short(values)}")
+    texts = tuple(values)
+    for at, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise CollapseError(f"completion {at} must be text, got {_short(text)}")
+        if not text.strip():
+            raise CollapseError(f"completion {at} is empty")
+    if len(texts) < 2:
+        raise CollapseError(f"{len(texts)} completion: a ranking needs two or more")
+    return texts
+
+
+def _short(value: Any) -> str:
+    text = repr(value.tolist() if isinstance(value, np.ndarray) else value)
+    return text if len(text) <= 60 else f"{text[:48]}...{text[-1]}"

@@ -1,0 +1,575 @@
+"""Diagnosis: verdicts on logs whose truth is known, invariances, distances, and the command."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from typer.testing import CliRunner, Result
+
+import collapse_theory as ct
+from collapse_theory.cli import app
+from collapse_theory.diagnosis import RewardLog, RewardMap
+from collapse_theory.diagnosis.curves import level_matrix, sorted_prompts
+from collapse_theory.diagnosis.groups import two_groups
+from collapse_theory.diagnosis.index import collapse_index
+from collapse_theory.diagnosis.pairs import pairs_right
+from tests.problems import cases
+
+TEXTS = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)", "log(x)", "x**0.5")
+
+
+def optimum(text: str, n: int = 8) -> np.ndarray:
+    return ct.solve(text, n).rewards
+
+
+def collapsed(text: str = "log(x + 0.1)", P: int = 100, n: int = 8, noise: float = 0.03, seed=0):
+    return optimum(text, n) + noise * np.random.default_rng(seed).standard_normal((P, n))
+
+
+def aware(P: int = 100, noise: float = 0.03, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Return what prompt-aware training ends with: two-valued and spread-out rewards."""
+    rows = [optimum(("-1/(x + 0.1)", "x")[i % 2]) for i in range(P)]
+    noisy = np.array(rows) + noise * np.random.default_rng(seed).standard_normal((P, 8))
+    return noisy, ["open", "closed"] * (P // 2)
+
+
+# -- the verdict -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("n", [2, 4, 8, 32])
+def test_collapsed_logs(text: str, n: int) -> None:
+    found = ct.diagnose(collapsed(text, n=n))
+    assert found.collapsed is True
+    assert found.interval[0] <= found.index <= found.interval[1]
+    assert found.index > 0.9
+    assert found.reason.startswith("All prompts share one vector")
+    assert ("two or three completions" in found.reason) == (n == 2)
+
+
+def test_without_noise_the_index_is_one() -> None:
+    found = ct.diagnose(collapsed(noise=0))
+    assert found.index == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(found.interval, 1, atol=1e-12)
+    assert found.kinds[0].predictions[0].distance < 1e-12
+
+
+def test_the_same_law_under_two_names_is_collapsed() -> None:
+    found = ct.diagnose(collapsed(), kinds=["open", "closed"] * 50)
+    assert found.collapsed is True
+    assert found.reason.startswith("All kinds share one law")
+    assert found.between_kinds < 0.02
+    assert "log(x + 0.1)" in found.advice
+
+
+@pytest.mark.parametrize("pair", [("x", "-1/(x + 0.1)"), ("log(x + 0.1)", "-1/(x + 0.1)")])
+def test_two_kinds_with_fixed_laws_of_their_own_are_not_collapsed(pair) -> None:
+    rows = np.array([optimum(pair[i % 2]) for i in range(100)])
+    rows += 0.02 * np.random.default_rng(1).standard_normal(rows.shape)
+    found = ct.diagnose(rows, kinds=["a", "b"] * 50)
+    assert found.collapsed is False
+    assert "each with its own fixed law" in found.reason
+    assert found.between_kinds == pytest.approx(
+        np.abs(optimum(pair[0]) - optimum(pair[1])).mean(), abs=0.02
+    )
+
+
+def test_kinds_that_were_left_out_show_as_two_groups() -> None:
+    rows, _ = aware()
+    found = ct.diagnose(rows)
+    assert found.collapsed is False
+    assert "two groups (50% and 50%)" in found.reason
+    assert "--kind-column" in found.advice
+
+
+def different(name: str, rng: np.random.Generator, P: int = 100, n: int = 8) -> np.ndarray:
+    """Return the rewards of prompts that differ."""
+    if name == "levels":
+        return optimum("log(x)", n) + rng.uniform(-0.5, 0.5, (P, 1))
+    if name == "spreads":
+        return 0.5 + (optimum("log(x)", n) - 0.5) * rng.uniform(0.05, 1, (P, 1))
+    if name == "laws of their own":
+        return rng.beta(rng.uniform(0.3, 4, (P, 1)), rng.uniform(0.3, 4, (P, 1)), (P, n))
+    if name == "draws of one law":
+        return rng.beta(0.5, 0.5, (P, n))
+    return rng.standard_normal((P, n)) + rng.standard_normal((P, 1))
+
+
+DIFFERENT = ("levels", "laws of their own", "draws of one law", "logits")
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+@pytest.mark.parametrize("n", [4, 8, 32])
+def test_prompts_that_differ_are_not_collapsed(name: str, n: int) -> None:
+    found = ct.diagnose(different(name, np.random.default_rng(2), n=n), utility=())
+    assert found.collapsed is False
+    assert found.reason.startswith("Prompts differ")
+    assert found.interval[0] <= found.index <= found.interval[1]
+
+
+@pytest.mark.parametrize("name", [*DIFFERENT, "spreads"])
+def test_error_rates(name: str) -> None:
+    # docs/diagnosis.md: at most 5% from 20 prompts on. 1 of 40 leaves room for chance at 5%.
+    rng = np.random.default_rng([3, *name.encode()])
+    wrong = sum(
+        ct.diagnose(different(name, rng, P=20), utility=(), rng=i).collapsed is True
+        for i in range(40)
+    )
+    assert wrong <= 1
+    wrong = sum(
+        ct.diagnose(collapsed(TEXTS[i % 6], P=20, noise=0.05, seed=i), utility=()).collapsed
+        is False
+        for i in range(40)
+    )
+    assert wrong <= 1
+
+
+def test_draws_of_one_law_have_the_index_zero() -> None:
+    # The reference is what such draws have: 1 - index is a ratio of two estimates of one variance.
+    rewards = np.random.default_rng(4).uniform(size=(3000, 6))
+    found = ct.diagnose(rewards, utility=())
+    assert found.index < 0.06
+    # Order statistics of n uniforms: the mean variance is 1/(6(n+1)); the scale's width squared.
+    expected = 1 / 42 / found.scale.width**2
+    assert found.reference == pytest.approx(expected, rel=0.04)
+    assert found.within == pytest.approx(expected, rel=0.04)
+
+
+@pytest.mark.parametrize("P", [1, 2, 5, 9])
+def test_few_prompts_are_not_judged(P: int) -> None:
+    found = ct.diagnose(collapsed(P=P))
+    assert found.collapsed is None
+    assert f"Only {P} prompt" in found.reason
+
+
+def test_equal_rewards_are_not_judged() -> None:
+    found = ct.diagnose(np.full((50, 4), 0.25))
+    assert (found.collapsed, found.index, found.scale) == (None, None, None)
+    assert "All rewards are equal" in found.reason
+    np.testing.assert_array_equal(found.kinds[0].atoms, [[0.25, 1.0]])
+
+
+def test_in_between_is_said() -> None:
+    found = ct.diagnose(collapsed("log(x)", P=400, noise=0.12))
+    assert found.collapsed is None
+    assert found.reason.startswith("In between")
+
+
+def test_a_wild_reward_doesnt_decide() -> None:
+    rewards = collapsed()
+    rewards[3, 2] = 1e12
+    found = ct.diagnose(rewards)
+    assert found.collapsed is True
+    assert "1 rewards lie further out" in found.notes[-1]
+
+
+def test_small_kinds_are_shown_and_not_judged() -> None:
+    rows = collapsed()
+    kinds = ["odd"] * 3 + ["open", "closed"] * 48 + ["open"]
+    rows[:3] = np.linspace(3, 0, 8)
+    found = ct.diagnose(rows, kinds=kinds)
+    assert found.collapsed is True
+    assert found["odd"].prompts == 3
+    assert "odd (3 prompts)" in " ".join(found.notes)
+
+
+# -- different numbers of completions ----------------------------------------------------------
+
+
+def ragged(text: str | None, seed: int = 0) -> RewardLog:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(2, 17, 200)
+    rows = [
+        optimum(text, n) + 0.02 * rng.standard_normal(n) if text else rng.uniform(size=n)
+        for n in sizes.tolist()
+    ]
+    return RewardLog(np.concatenate(rows), np.repeat(np.arange(200), sizes), read=sizes.sum())
+
+
+@pytest.mark.parametrize("text", [*TEXTS, None])
+def test_prompts_of_different_sizes(text: str | None) -> None:
+    found = ct.diagnose(ragged(text), utility=TEXTS)
+    assert found.collapsed is (text is not None)
+    assert found.completions == (2, 16)
+    if text is not None:
+        assert found.kinds[0].predictions[0].utility == str(ct.utility(text))
+        assert found.kinds[0].predictions[0].error < 0.02
+
+
+def test_prompts_of_one_completion_are_left_out_and_counted() -> None:
+    rewards = np.append(collapsed().ravel(), [7.0, 8.0])
+    prompts = np.append(np.repeat(np.arange(100), 8), [100, 101])
+    found = ct.diagnose(rewards, prompts)
+    assert found.prompts == 100
+    assert found.notes == (
+        "2 prompts have one completion; in them nothing is ranked, and they are left out",
+    )
+    with pytest.raises(ct.CollapseError, match="two completions"):
+        ct.diagnose(rewards, np.arange(802))
+
+
+@given(st.integers(2, 40), st.integers(2, 40))
+@cases(40)
+def test_level_matrices_keep_the_mean_order_and_range(size: int, levels: int) -> None:
+    matrix = level_matrix(size, levels)
+    assert (matrix >= 0).all()
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)
+    falling = np.sort(np.random.default_rng(size).standard_normal(size))[::-1]
+    assert (np.diff(matrix @ falling) <= 1e-12).all()
+    if size >= levels:
+        np.testing.assert_allclose((matrix @ falling).mean(), falling.mean())
+    if size == levels:
+        np.testing.assert_array_equal(matrix, np.eye(size))
+
+
+# -- invariances -------------------------------------------------------------------------------
+
+
+def changed(found: ct.Diagnosis) -> tuple:
+    """Return what must stay under a change of scale."""
+    errors = [
+        (p.utility, round(p.error, 9), round(p.distance, 9)) for p in found.kinds[0].predictions
+    ]
+    return (found.collapsed, found.reason, round(found.index, 9), errors, found.kinds[0].tied)
+
+
+@given(
+    low=st.floats(-1e3, 1e3),
+    scale=st.floats(1e-3, 1e4),
+    name=st.sampled_from(["collapsed", *DIFFERENT]),
+)
+@cases(25)
+def test_affine_maps_change_the_map_alone(low: float, scale: float, name: str) -> None:
+    rng = np.random.default_rng(6)
+    rewards = collapsed(P=30) if name == "collapsed" else different(name, rng, P=30)
+    before, after = ct.diagnose(rewards), ct.diagnose(low + scale * rewards)
+    assert changed(before) == changed(after)
+    np.testing.assert_allclose(before.interval, after.interval, atol=1e-9)
+    assert after.scale.width == pytest.approx(scale * before.scale.width)
+    np.testing.assert_allclose(
+        after.kinds[0].quantiles, low + scale * before.kinds[0].quantiles, atol=1e-9 * scale + 1e-9
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_names_and_the_order_of_rows_change_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    log = ragged("log(x)", 3)
+    kinds = np.where(log.prompts % 3 == 0, "a", "b")
+    order = rng.permutation(log.rewards.size)
+    names = np.array([f"name {i}" for i in rng.permutation(200)])
+    before = ct.diagnose(log.rewards, log.prompts, kinds)
+    again = ct.diagnose(log.rewards[order], names[log.prompts[order]], kinds[order])
+    assert again.collapsed == before.collapsed
+    assert again.index == pytest.approx(before.index, abs=1e-12)
+    np.testing.assert_allclose(again.interval, before.interval, atol=1e-12)
+    for one, other in zip(again.kinds, before.kinds, strict=True):
+        assert one.predictions[0].utility == other.predictions[0].utility
+        np.testing.assert_allclose(one.curve, other.curve, atol=1e-12)
+        np.testing.assert_array_equal(one.quantiles, other.quantiles)
+
+
+def test_tables_and_lists_are_the_same() -> None:
+    rows, kinds = aware()
+    listed = ct.diagnose(rows.ravel(), np.repeat(np.arange(100), 8), np.repeat(kinds, 8))
+    assert listed == ct.diagnose(rows, kinds=kinds)
+
+
+# -- the bootstrap -----------------------------------------------------------------------------
+
+
+def test_the_interval_contains_the_index_of_the_population() -> None:
+    rng = np.random.default_rng(8)
+
+    def sample(P: int) -> np.ndarray:
+        shifts = 0.08 * rng.standard_normal((P, 1))
+        return optimum("log(x + 0.1)") + shifts + 0.05 * rng.standard_normal((P, 8))
+
+    truth = ct.diagnose(sample(40_000), utility=()).index
+    assert 0.3 < truth < 0.9
+    inside = 0
+    for i in range(60):
+        low, high = ct.diagnose(sample(80), utility=(), rng=i).interval
+        inside += low <= truth <= high
+    # 95% nominal; chance alone goes below 50 of 60 once in 3000.
+    assert inside >= 50
+
+
+def test_many_prompts_are_drawn_in_groups_to_the_same_interval(monkeypatch) -> None:
+    import collapse_theory.diagnosis.index as module
+
+    curves = sorted_prompts(collapsed(P=1500).ravel(), np.repeat(np.arange(1500), 8), None)
+    one = collapse_index(curves, np.random.default_rng(0))
+    monkeypatch.setattr(module, "_BLOCKS", 200)
+    other = collapse_index(curves, np.random.default_rng(0))
+    assert other.within == pytest.approx(one.within)
+    assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.3)
+
+
+# -- distances ---------------------------------------------------------------------------------
+
+
+def test_distances_are_those_of_the_laws() -> None:
+    rewards = collapsed(noise=0.05)
+    found = ct.diagnose(rewards, utility=["log(x + 0.1)", "x"], scale=(0, 1))
+    ours = ct.diagnose(rewards, utility=[], scale=(0, 1))
+    assert ours.kinds[0].predictions == ()
+    for near in found.kinds[0].predictions:
+        exact = optimum(near.utility)
+        # SciPy's own, from the samples.
+        assert near.distance == pytest.approx(stats.wasserstein_distance(rewards.ravel(), exact))
+        steps = np.sort(np.concatenate([rewards.ravel(), exact, np.nextafter(exact, -1)]))
+        ecdf = np.searchsorted(np.sort(rewards.ravel()), steps, side="right") / rewards.size
+        theirs = np.searchsorted(np.sort(exact), steps, side="right") / 8
+        assert near.kolmogorov == pytest.approx(np.abs(ecdf - theirs).max(), abs=1e-12)
+        mean = -np.sort(-rewards, axis=1)
+        assert near.error == pytest.approx(np.abs(mean.mean(axis=0) - exact).mean())
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_loss_that_the_log_looks_like(text: str) -> None:
+    found = ct.diagnose(collapsed(text, noise=0.02), utility=TEXTS)
+    assert found.kinds[0].predictions[0].utility == str(ct.utility(text))
+
+
+def test_logits_under_a_penalty() -> None:
+    domain = ct.Confined(0.02)
+    rewards = 3 + ct.solve("logsigmoid(x)", 8, domain).rewards
+    found = ct.diagnose(np.tile(rewards, (20, 1)), utility="logsigmoid(x)", domain=domain)
+    assert found.kinds[0].predictions[0].distance < 1e-9
+
+
+def test_many_completions_are_compared_with_the_limit_law() -> None:
+    rewards = np.tile(ct.limit("log(x)").quantiles(300), (12, 1))
+    near = ct.diagnose(rewards, utility="log(x)").kinds[0].predictions[0]
+    assert near.distance < 1e-3
+
+
+# -- the rest of a summary ---------------------------------------------------------------------
+
+
+def test_a_summary_is_that_of_the_rewards() -> None:
+    rewards = np.round(np.random.default_rng(9).beta(0.3, 0.3, (40, 7)), 1)
+    kind = ct.diagnose(rewards, utility=()).kinds[0]
+    np.testing.assert_allclose(kind.quantiles, np.quantile(rewards, np.arange(21) / 20))
+    places, counts = np.unique(rewards, return_counts=True)
+    heavy = counts >= 0.02 * rewards.size
+    np.testing.assert_allclose(kind.atoms, np.c_[places[heavy], counts[heavy] / rewards.size])
+    np.testing.assert_array_equal(kind.counts.sum(), rewards.size)
+    ordered = -np.sort(-rewards, axis=1)
+    np.testing.assert_allclose(kind.curve, ordered.mean(axis=0))
+    np.testing.assert_allclose(kind.low, np.quantile(ordered, 0.05, axis=0))
+    assert kind.tied == pytest.approx((np.diff(ordered) == 0).mean())
+    assert kind.law.mean() == pytest.approx(rewards.mean(), abs=0.02)
+
+
+def test_saturated_rewards_are_told() -> None:
+    rewards = np.random.default_rng(1).beta(0.02, 0.2, (30, 20))
+    assert "hardly rank anything" in ct.diagnose(rewards).notes[-1]
+
+
+@given(st.integers(2, 30), st.integers(0, 10_000))
+@cases(30)
+def test_pairs_right_is_the_share_counted_one_by_one(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    prompts = rng.integers(0, 4, n)
+    rewards, ranks = rng.integers(0, 4, n) / 4, rng.integers(0, 5, n).astype(float)
+    scores = [
+        float(rewards[i] > rewards[j]) + 0.5 * (rewards[i] == rewards[j])
+        for i in range(n)
+        for j in range(n)
+        if prompts[i] == prompts[j] and ranks[i] < ranks[j]
+    ]
+    expected = np.mean(scores) if scores else np.nan
+    np.testing.assert_allclose(pairs_right(rewards, prompts, ranks), expected)
+
+
+def test_two_groups_of_one_group() -> None:
+    rng = np.random.default_rng(0)
+    # The best split of a Gaussian explains 2/pi.
+    line = rng.standard_normal((20_000, 1)) * np.ones(4)
+    assert two_groups(line).explained == pytest.approx(2 / np.pi, abs=0.01)
+    assert two_groups(np.ones((5, 3))).explained == 0
+
+
+# -- values and refusals -----------------------------------------------------------------------
+
+
+def test_a_diagnosis_is_a_value() -> None:
+    rows, kinds = aware()
+    found = ct.diagnose(rows, kinds=kinds, ranks=np.tile(np.arange(8), (100, 1)))
+    again = ct.Diagnosis.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found == pickle.loads(pickle.dumps(found))
+    assert hash(again) == hash(found)
+    assert found.pairs_right > 0.8
+    assert repr(found).startswith("Diagnosis(collapsed=False: index")
+    assert not found["open"].curve.flags.writeable
+    with pytest.raises(KeyError, match="closed, open"):
+        found["neither"]
+    assert ct.diagnose(rows, rng=1) == ct.diagnose(rows, rng=np.random.default_rng(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([],), {}, "shape"),
+        ((np.zeros((0, 3)),), {}, "no rewards"),
+        ((np.zeros((2, 2, 2)),), {}, "shape"),
+        (([0.5, 1.0],), {}, "give prompts"),
+        (([0.5, np.nan], [0, 0]), {}, "1 rewards aren't finite, the first at 1"),
+        ((["a", "b"], [0, 0]), {}, "rewards must be numbers"),
+        (([0.5, 1.0], [0]), {}, "prompts must be a list of 2"),
+        (([0.5, 1.0], [0.0, np.nan]), {}, "prompts has no value at 1"),
+        (([0.5, 1.0], [0, 0], ["a", "b"]), {}, "row 0 is 'a', another row of its prompt 'b'"),
+        (([0.5, 1.0], [0, 0]), {"ranks": [0, 0.5]}, "whole numbers"),
+        (([0.5, 1.0], [0, 0]), {"ranks": [0]}, "shape"),
+        (([0.5, 1.0], [0, 0]), {"scale": (1, 1)}, "low < high"),
+        (([0.5, 1.0], [0, 0]), {"utility": "x**2"}, "concave"),
+        ((RewardLog([0.5, 1.0], [0, 0]), [0, 0]), {}, "give it alone"),
+    ],
+)
+def test_refusals(arguments, options, message) -> None:
+    with pytest.raises(ct.CollapseError, match=message):
+        ct.diagnose(*arguments, **options)
+
+
+def test_a_map_is_written_as_people_do() -> None:
+    assert str(RewardMap(0, 2)) == "reward / 2"
+    assert str(RewardMap(1, 3)) == "(reward - 1) / 2"
+    found = ct.diagnose(collapsed(noise=0), scale=(-1, 3))
+    assert str(found.scale) == "(reward + 1) / 4"
+
+
+# -- the command -------------------------------------------------------------------------------
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(app, ["diagnose", *args])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rows, kinds = aware()
+    path = tmp_path / "log.jsonl"
+    lines = [
+        json.dumps({"prompt": f"p{i}", "kind": kinds[i], "rank": k, "reward": r, "step": 100})
+        for i, row in enumerate(rows.tolist())
+        for k, r in enumerate(row)
+    ]
+    path.write_text("\n".join([*lines, "{broken"]))
+    return path
+
+
+KEYS = {"collapsed", "reason", "index", "interval", "kinds", "between_kinds", "rows"}
+
+
+def test_json(file: Path) -> None:
+    result = run(str(file), "--json", "--utility", "x", "--utility", "-1/(x+0.1)")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert set(found) >= KEYS
+    assert found["collapsed"] is False
+    assert found["rows"] == {"read": 801, "bad": 1}
+    assert found["bad"] == [{"reason": "no JSON object on the line", "count": 1, "lines": [801]}]
+    assert set(found["kinds"]) == {"open", "closed"}
+    closed = found["kinds"]["closed"]["distances"]
+    assert set(closed) == {"x", "-1/(x + 0.1)"}
+    assert closed["x"] < 0.1 < closed["-1/(x + 0.1)"]
+    assert found["kinds"]["open"]["errors"]["-1/(x + 0.1)"] < 0.03
+    assert found["kinds"]["open"]["quantiles"]["0.50"] == pytest.approx(0.5, abs=0.1)
+    assert found["step"] == 100
+    assert found["scale"]["map"].startswith("(reward ")
+
+
+@pytest.mark.parametrize(
+    ("options", "collapsed"), [(["--where", "kind=open"], True), (["--no-kinds"], False)]
+)
+def test_options(file: Path, options: list[str], collapsed: bool) -> None:
+    result = run(str(file), "--json", *options)
+    assert json.loads(result.stdout)["collapsed"] is collapsed
+
+
+def test_what_people_see(file: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "page.png"
+    result = run(str(file), "--plot", str(plot))
+    assert result.exit_code == 0, result.stderr
+    parts = ("NOT COLLAPSED", "each with its own fixed law", "1 with no JSON object", "(line 801)")
+    for part in (*parts, "index 0.", "scale: (reward", "pairs ranked right", "*0.0"):
+        assert part in " ".join(result.stdout.split())
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_null_is_said_and_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("prompt,reward\na,1\na,0\n")
+    result = run(str(tmp_path / "few.csv"), "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["collapsed"] is None
+    (tmp_path / "flat.csv").write_text("prompt,reward\na,1\na,1\n")
+    assert "NOT DECIDED. All rewards are equal" in run(str(tmp_path / "flat.csv")).stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--utility", "x**2"],
+        ["--utility", "__import__('os').system('touch owned')"],
+        ["--reward-column", "rewrd"],
+        ["--where", "kind"],
+        ["--step", "7"],
+        ["--low", "0"],
+        ["--no-kinds", "--kind-column", "kind"],
+        ["--format", "xml"],
+        ["--plot", "page.bmp"],
+        ["--seed", "-1"],
+    ],
+)
+def test_refusals_are_one_line(file: Path, options: list[str], monkeypatch) -> None:
+    monkeypatch.chdir(file.parent)
+    result = run(str(file), *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert [p.name for p in file.parent.iterdir()] == ["log.jsonl"]
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "none.csv"))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "No such file" in result.stderr
+
+
+def test_a_large_log_takes_little_memory(tmp_path: Path) -> None:
+    # Prompts of a kilobyte: the file's texts are 400 MB, the numbers 16 MB.
+    import polars as pl
+
+    rewards = collapsed(P=50_000)
+    prompts = np.repeat(np.arange(50_000), 8)
+    frame = pl.DataFrame({"prompt": prompts, "reward": rewards.ravel()})
+    text = pl.concat_str([pl.col("prompt").cast(pl.String).str.pad_start(10, "0")] * 100)
+    path = tmp_path / "log.parquet"
+    frame.lazy().with_columns(text.alias("prompt")).sink_parquet(path)
+    code = (
+        "import resource, sys; from collapse_theory.diagnosis import diagnose, read_log\n"
+        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import polars, collapse_theory as ct; log = read_log(sys.argv[1]); found = diagnose(log)\n"
+        "print(found.collapsed, found.rows, "
+        "(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 2**10)"
+    )
+    if sys.platform != "linux":
+        pytest.skip("resident memory is counted in other units here")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    verdict, rows, megabytes = done.stdout.split()
+    assert (verdict, rows) == ("True", "400000")
+    assert float(megabytes) < 400

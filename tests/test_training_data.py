@@ -1,0 +1,489 @@
+"""Rankings from files: every layout, every kind of bad row, and the collator's batches."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import cases
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tiny import VOCABULARY, tokenizer  # noqa: E402
+
+from collapse_theory.errors import CollapseError  # noqa: E402
+from collapse_theory.training import Ranking, RankingCollator, RankingDataset  # noqa: E402
+from collapse_theory.training.labels import RankingLabels, to_grid  # noqa: E402
+from collapse_theory.training.layouts import LAYOUTS  # noqa: E402
+from collapse_theory.training.ranking import ranks_of_scores  # noqa: E402
+
+GOOD = {"prompt": "2 + 2?", "completions": ["4", "four", "5"], "kind": "closed"}
+
+
+def jsonl(path: Path, rows) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+# -- layouts -----------------------------------------------------------------------------
+
+
+def ratings(helpfulness, honesty):
+    return {
+        "helpfulness": {"Rating": helpfulness, "Type": ["1"], "Rationale": "..."},
+        "honesty": {"Rating": honesty, "Rationale": "..."},
+    }
+
+
+def feedback(response, overall, fine=None, rated=("3", "N/A")):
+    row = {"response": response, "overall_score": overall, "model": "m"}
+    row["annotations"] = ratings(*rated)
+    return row if fine is None else {**row, "fine-grained_score": fine}
+
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}]
+REPLY = {"role": "assistant", "content": "4"}
+WRONG = {"role": "assistant", "content": "5"}
+TRANSCRIPT = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: 2 + 2?\n\nAssistant:"
+
+# Rows as published, cut to what is read and a little that isn't, and the ranking they make.
+LAYOUT_CASES = [
+    ("own", GOOD, Ranking("2 + 2?", ("4", "four", "5"), kind="closed")),
+    (
+        "own",
+        {"prompt": "2 + 2?", "completions": ["4", "four", "5"], "ranks": [1, 1, 2]},
+        Ranking("2 + 2?", ("4", "four", "5"), (0, 0, 1)),
+    ),
+    (
+        "own",
+        {"prompt": "2 + 2?", "completions": ["5", "4"], "scores": [0.0, 0.9], "models": ["a", "b"]},
+        Ranking("2 + 2?", ("5", "4"), (1, 0)),
+    ),
+    (
+        "nectar",
+        {
+            "prompt": "\n\nHuman: 2 + 2?\n\nAssistant: ",
+            "answers": [
+                {"answer": "5", "model": "a", "rank": 3.0},
+                {"answer": "4", "model": "b", "rank": 1.0},
+                {"answer": "four", "model": "c", "rank": 2.0},
+            ],
+            "turns": 1,
+            "num_responses": 3,
+            "source": ["lmsys-chat-1m"],
+            "good_natured": True,
+        },
+        Ranking("\n\nHuman: 2 + 2?\n\nAssistant: ", ("5", "4", "four"), (2, 0, 1)),
+    ),
+    (
+        "ultrafeedback",
+        {
+            "source": "evol_instruct",
+            "instruction": "2 + 2?",
+            "models": ["a", "b"],
+            # Its overall score is the known misprint: a 1 written as 10.
+            "completions": [feedback("5", 10.0, 1.25), feedback("4", 8.5, 4.75)],
+            "correct_answers": ["None"],
+        },
+        Ranking("2 + 2?", ("5", "4"), (1, 0)),
+    ),
+    (
+        "ultrafeedback",
+        {
+            "instruction": "2 + 2?",
+            "completions": [
+                feedback("5", 9, rated=("1", "N/A")),
+                feedback("4", 8, rated=("5", "4")),
+            ],
+        },
+        Ranking("2 + 2?", ("5", "4"), (1, 0)),
+    ),
+    (
+        "pairs",
+        {
+            "prompt": "2 + 2?",
+            "chosen": [{"role": "user", "content": "2 + 2?"}, REPLY],
+            "rejected": [{"role": "user", "content": "2 + 2?"}, WRONG],
+            "score_chosen": 8.0,
+            "score_rejected": 4.0,
+        },
+        Ranking("2 + 2?", ("4", "5")),
+    ),
+    (
+        "pairs",
+        {"chosen": [*CHAT, REPLY], "rejected": [*CHAT, WRONG]},
+        Ranking("2 + 2?", ("4", "5"), turns=(("system", "Be brief."),)),
+    ),
+    (
+        "pairs",
+        {"prompt": CHAT, "chosen": [REPLY], "rejected": [WRONG]},
+        Ranking("2 + 2?", ("4", "5"), turns=(("system", "Be brief."),)),
+    ),
+    ("pairs", {"prompt": CHAT[1:], "chosen": "4", "rejected": "5"}, Ranking("2 + 2?", ("4", "5"))),
+    (
+        "pairs",
+        {"prompt": "2 + 2?", "chosen": [REPLY], "rejected": [WRONG]},
+        Ranking("2 + 2?", ("4", "5")),
+    ),
+    (
+        "pairs",
+        {"chosen": f"{TRANSCRIPT} 4", "rejected": f"{TRANSCRIPT} 5"},
+        Ranking(TRANSCRIPT.strip(), ("4", "5")),
+    ),
+    ("pairs", {"chosen": "yes", "rejected": "no"}, Ranking("", ("yes", "no"))),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "ranking"), LAYOUT_CASES)
+def test_each_layout_is_recognised_and_read(name, row, ranking, tmp_path):
+    data = RankingDataset.from_records([row])
+    assert data[0] == ranking
+    assert RankingDataset.from_records([row], layout=name)[0] == ranking
+    assert RankingDataset.from_file(jsonl(tmp_path / "x.jsonl", [row, "", row])).rankings == (
+        ranking,
+        ranking,
+    )
+
+
+def test_all_layouts_are_tested():
+    assert {layout.name for layout in LAYOUTS} == {name for name, *_ in LAYOUT_CASES} | {
+        "helpsteer"
+    }
+
+
+HELPSTEER = [
+    ("2 + 2?", "4", 4, 4, 1),
+    ("Name a colour", "blue", 3, 3, 0),
+    ("2 + 2?", "5", 0, 0, 3),
+    ("Name a colour", "seven", 0, 1, 4),
+    ("2 + 2?", "It is 4.", 4, 3, 2),
+    ("Alone", "yes", 4, 4, 4),
+]
+
+
+def helpsteer_rows():
+    names = ("prompt", "response", "helpfulness", "correctness", "verbosity")
+    return [dict(zip(names, row, strict=True)) for row in HELPSTEER]
+
+
+def test_helpsteer_rows_are_gathered_by_prompt():
+    data = RankingDataset.from_records(helpsteer_rows())
+    assert data[0] == Ranking("2 + 2?", ("4", "It is 4.", "5"), (0, 0, 1))
+    assert data[1] == Ranking("Name a colour", ("blue", "seven"))
+    assert data.report.read == 6
+    assert data.report.bad == ((6, "1 completion: a ranking needs two or more"),)
+
+
+def test_helpsteer_by_a_weighted_sum_of_attributes():
+    score = {"helpfulness": 0.65, "correctness": 0.8, "verbosity": -0.4}
+    data = RankingDataset.from_records(helpsteer_rows()[:5], score=score)
+    assert data[0].completions == ("4", "It is 4.", "5")
+    assert data[0].ranks == (0, 1, 2)
+    with pytest.raises(CollapseError, match="no column 'honesty'"):
+        RankingDataset.from_records(helpsteer_rows(), score="honesty")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_plain_packed_as_a_list_and_parquet(tmp_path, packed):
+    pl = pytest.importorskip("polars")
+    rows = [row for name, row, _ in LAYOUT_CASES if name == "nectar"] * 3
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    listed = b"\xef\xbb\xbf" + json.dumps(rows, indent=1).encode()
+    expected = RankingDataset.from_records(rows)
+    for content in (text, text.replace(b"\n", b"\r\n"), listed):
+        path = tmp_path / "rows"
+        path.write_bytes(gzip.compress(content) if packed else content)
+        assert RankingDataset.from_file(path) == expected
+    pl.DataFrame(rows).write_parquet(tmp_path / "rows.parquet")
+    assert RankingDataset.from_file(tmp_path / "rows.parquet") == expected
+
+
+# -- bad data ----------------------------------------------------------------------------
+
+BAD_ROWS = [
+    ({"prompt": "p", "completions": ["only"], "kind": "open"}, "1 completion"),
+    ({"prompt": "p", "completions": [], "kind": "open"}, "0 completion"),
+    ({"prompt": "p", "completions": "ab", "kind": "open"}, "completions must be a list of texts"),
+    ({"prompt": "p", "completions": ["a", " \n"], "kind": "open"}, "completion 1 is empty"),
+    ({"prompt": "p", "completions": ["a", 3], "kind": "open"}, "completion 1 must be text, got 3"),
+    ({"prompt": "", "completions": ["a", "b"], "kind": "open"}, "the prompt is empty"),
+    ({"prompt": 7, "completions": ["a", "b"], "kind": "open"}, "prompt must be text"),
+    ({"completions": ["a", "b"], "kind": "open"}, "no prompt"),
+    ({"prompt": "p", "kind": "open"}, "no completions"),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "ranks": [0], "kind": "open"},
+        "2 completions but 1 ranks",
+    ),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "ranks": [0, None], "kind": "open"},
+        "rank must be a finite",
+    ),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "ranks": "01", "kind": "open"},
+        "ranks must be a list",
+    ),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "ranks": [1, 1], "kind": "open"},
+        "nothing to compare",
+    ),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "scores": [1.0], "kind": "open"},
+        "2 completions but 1 scores",
+    ),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "scores": [1.0, float("nan")], "kind": "open"},
+        "finite number",
+    ),
+    (
+        {"prompt": "p", "completions": ["a", "b"], "scores": ["1", "2"], "kind": "open"},
+        "finite number, got '1'",
+    ),
+    ({"prompt": "p", "completions": ["a", "b"], "kind": "odd"}, "unknown kind 'odd'"),
+    ({"prompt": "p", "completions": ["a", "b"], "kind": ["open"]}, "kind must be text"),
+    ({"prompt": "p", "completions": ["a", "b"]}, "no kind"),
+    ({"prompt": "p", "completions": ["a", "b"], "ranks": [], "kind": "open"}, "but 0 ranks"),
+    ('{"prompt": "p", "completions": ["a"', "not JSON"),
+    ("[1, 2]", "must be an object"),
+    ("null", "must be an object"),
+    ("\x00\x01", "not JSON"),
+]
+
+
+def test_every_bad_row_is_named_with_its_line(tmp_path, caplog):
+    rows = [GOOD]
+    for bad, _ in BAD_ROWS:
+        rows += [bad, "", GOOD]
+    with caplog.at_level(logging.WARNING):
+        data = RankingDataset.from_file(jsonl(tmp_path / "x.jsonl", rows), kinds=["closed", "open"])
+    assert len(data) == len(BAD_ROWS) + 1
+    assert data.report.read == 2 * len(BAD_ROWS) + 1
+    lines, reasons = zip(*data.report.bad, strict=True)
+    assert lines == tuple(range(2, 3 * len(BAD_ROWS) + 1, 3))
+    for reason, (_, expected) in zip(reasons, BAD_ROWS, strict=True):
+        assert expected in reason
+    assert f"{len(BAD_ROWS)} bad: line 2: 1 completion" in caplog.text
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS)
+def test_a_file_without_a_good_row_is_refused(row, reason, tmp_path):
+    path = jsonl(tmp_path / "x.jsonl", [row])
+    with pytest.raises(CollapseError, match=r"x.jsonl: ") as caught:
+        RankingDataset.from_file(path, kinds=["open"], layout="own")
+    assert reason in str(caught.value)
+    assert "line 1" in str(caught.value)
+
+
+def test_unreadable_files(tmp_path):
+    rows = [
+        {**GOOD, "prompt": f"{n} {np.random.default_rng(n).bytes(40).hex()}"} for n in range(400)
+    ]
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    data = RankingDataset.from_file(path)
+    assert 100 < len(data) < 300
+    assert "the file is damaged from here on" in data.report.bad[-1][1]
+    path.write_bytes(json.dumps(GOOD).encode() + b"\n" + b'{"prompt": "\xff"}\n')
+    assert "not UTF-8" in RankingDataset.from_file(path).report.bad[0][1]
+    for content, message in [
+        (b"", "no ranking is left: 0 rows"),
+        (b"\n \n", "no ranking is left: 0 rows"),
+        (b"[]", "no ranking is left"),
+        (b'[{"prompt": "p"', "line 1: not JSON"),
+        (b"PAR1xxxx", "no whole Parquet file"),
+        (b"\x28\xb5\x2f\xfdxx", "Zstandard"),
+        (b'{"question": "?", "answer": "!"}', "line 1 has the columns question, answer, which are"),
+        (b"prompt,completions\np,a", "not JSON"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(CollapseError, match=message):
+            RankingDataset.from_file(path)
+    with pytest.raises(FileNotFoundError):
+        RankingDataset.from_file(tmp_path / "none.jsonl")
+    with pytest.raises(CollapseError, match="unknown layout 'csv'; known: nectar"):
+        RankingDataset.from_file(path, layout="csv")
+
+
+def test_bad_pairs():
+    same = [{"role": "user", "content": "a"}, REPLY]
+    other = [{"role": "user", "content": "b"}, WRONG]
+    for row, message in [
+        ({"chosen": same, "rejected": other}, "differ before their last message"),
+        ({"chosen": [REPLY], "rejected": "no"}, "rejected must be text or a list of messages"),
+        ({"chosen": [{"role": "user"}], "rejected": same}, "needs a role and a content"),
+        ({"chosen": [REPLY, REPLY], "rejected": [REPLY, WRONG]}, "by 'assistant', not 'user'"),
+        ({"prompt": 3, "chosen": "a", "rejected": "b"}, "the prompt must be text"),
+        ({"chosen": "a", "rejected": " "}, "completion 1 is empty"),
+    ]:
+        with pytest.raises(CollapseError, match=message):
+            RankingDataset.from_records([row])
+
+
+def test_kinds_come_from_a_column_or_a_function():
+    row = {**GOOD, "source": "arithmetic", "level": 3}
+    assert RankingDataset.from_records([row]).kinds == ("closed",)
+    assert RankingDataset.from_records([row], kind="source").kinds == ("arithmetic",)
+    assert RankingDataset.from_records([row], kind="level").kinds == ("3",)
+    by_length = RankingDataset.from_records(
+        [row], kind=lambda r: "a" if len(r["prompt"]) < 9 else "b"
+    )
+    assert by_length[0].kind == "a"
+    with pytest.raises(CollapseError, match="no column 'sort' to take the kind from"):
+        RankingDataset.from_records([row], kind="sort")
+    changing = [{**r, "kind": f"k{n}"} for n, r in enumerate(helpsteer_rows()[:5])]
+    with pytest.raises(CollapseError, match="line 3: kind 'k2', but line 1 has 'k0'"):
+        RankingDataset.from_records(changing)
+
+
+@cases(30)
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=9).filter(lambda s: len(set(s)) > 1))
+def test_ranks_keep_the_order_and_the_ties_of_scores(scores):
+    ranks = ranks_of_scores(scores)
+    for s, r in zip(scores, ranks, strict=True):
+        for other, its in zip(scores, ranks, strict=True):
+            assert (s > other) == (r < its)
+            assert (s == other) == (r == its)
+    assert set(ranks) == set(range(len(set(scores))))
+    assert Ranking("p", tuple(map(str, range(len(ranks)))), ranks).ranks == ranks
+
+
+def test_datasets_are_values_and_part_by_prompt():
+    rows = [{**GOOD, "prompt": f"{n % 10}"} for n in range(30)]
+    data = RankingDataset.from_records(rows)
+    assert pickle.loads(pickle.dumps(data)) == data
+    assert RankingDataset.from_dict(json.loads(json.dumps(data.to_dict()))) == data
+    assert data.names[:11] == (*map(str, range(10)), "0 (2)")
+    assert len(set(data.names)) == 30
+    train, held = data.split(0.3, seed=1)
+    assert len(train) == 21
+    assert not {r.prompt for r in train} & {r.prompt for r in held}
+    assert data.split(0.3, seed=1) == (train, held)
+    with pytest.raises(CollapseError, match="leaves one side empty"):
+        data.split(0.01)
+    with pytest.raises(CollapseError, match="item 0 is a dict"):
+        RankingDataset((GOOD,))
+    with pytest.raises(CollapseError, match="at least one ranking"):
+        RankingDataset(())
+
+
+# -- the collator ------------------------------------------------------------------------
+
+
+def rankings():
+    return RankingDataset.from_records(
+        [
+            {"prompt": "w1 w2", "completions": ["w3", "w4 w5 w6", "w7"], "kind": "open"},
+            {"prompt": "w8", "completions": ["w9", "w1"], "ranks": [1, 0], "kind": "closed"},
+        ]
+    )
+
+
+def test_each_completion_is_encoded_once_and_prompts_of_all_sizes_go_together():
+    batch = RankingCollator(tokenizer(), kinds=["closed", "open"])(list(rankings()))
+    assert batch["input_ids"].shape == (5, 8)
+    words = [[VOCABULARY[i] for i in row] for row in batch["input_ids"].tolist()]
+    assert words[1] == ["[CLS]", "w1", "w2", "[SEP]", "w4", "w5", "w6", "[SEP]"]
+    assert words[4] == ["[CLS]", "w8", "[SEP]", "w1", "[SEP]", "[PAD]", "[PAD]", "[PAD]"]
+    assert batch["attention_mask"].sum(1).tolist() == [6, 8, 6, 5, 5]
+    labels = batch["labels"]
+    assert labels["ranks"].tolist() == [[0, 1, 2], [1, 0, -1]]
+    assert labels["kinds"].tolist() == [1, 0]
+    assert int(labels.ne(-100).sum()) == 2
+    assert set(RankingCollator(tokenizer())(list(rankings()))["labels"]) == {"ranks"}
+
+
+def test_a_long_prompt_leaves_something_of_the_completions():
+    long = Ranking(" ".join(["w1"] * 40), ("w2 w3", "w4"))
+    cut = RankingCollator(tokenizer(), max_length=12)([long])["input_ids"]
+    assert cut.shape == (2, 12)
+    assert {VOCABULARY[i] for i in cut[0].tolist()} >= {"w2", "w3"}
+
+
+def test_completions_cut_alike_are_named_once(caplog):
+    alike = Ranking("w1", (" ".join(["w2"] * 90), " ".join(["w2"] * 80)))
+    collator = RankingCollator(tokenizer(), max_length=10)
+    with caplog.at_level(logging.WARNING):
+        collator([alike])
+        collator([alike])
+    assert caplog.text.count("cut at max_length=10 tokens, completions of 'w1' are the same") == 1
+
+
+def test_templates():
+    chat = tokenizer()
+    chat.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}w1 {% elif m.role == 'system' %}w9 "
+        "{% else %}w2 {% endif %}{{ m.content }} {% endfor %}"
+    )
+    ranking = Ranking("w3", ("w4", "w5"), turns=(("system", "w6"),))
+
+    def words(tokens):
+        return [VOCABULARY[i] for i in tokens["input_ids"][0].tolist()]
+
+    assert words(RankingCollator(chat)([ranking])) == ["w9", "w6", "w1", "w3", "w2", "w4"]
+    pair = RankingCollator(chat, template="pair")([ranking])
+    assert words(pair) == ["[CLS]", "w6", "w3", "[SEP]", "w4", "[SEP]"]
+    decoder = tokenizer(pair=False)
+    assert RankingCollator(decoder).template == "joined"
+    assert words(RankingCollator(decoder)([ranking])) == ["w6", "w3", "w4", "[SEP]"]
+
+
+def test_what_the_collator_refuses():
+    bare = tokenizer()
+    bare.pad_token = None
+    with pytest.raises(CollapseError, match=r"tokenizer.pad_token = tokenizer.eos_token"):
+        RankingCollator(bare)
+    with pytest.raises(CollapseError, match="unknown template 'text'; known: auto, chat"):
+        RankingCollator(tokenizer(), template="text")
+    with pytest.raises(CollapseError, match="no chat template"):
+        RankingCollator(tokenizer(), template="chat")
+    for length in (0, 4, 2.5, True):
+        with pytest.raises(CollapseError, match="max_length must be a whole number of tokens, 5"):
+            RankingCollator(tokenizer(), max_length=length)
+    for kinds in ("open", [], [1], 3):
+        with pytest.raises(CollapseError, match="kinds must be a list of texts"):
+            RankingCollator(tokenizer(), kinds=kinds)
+    with pytest.raises(CollapseError, match="twice"):
+        RankingCollator(tokenizer(), kinds=["a", "a"])
+    with pytest.raises(CollapseError, match="'w8' has the kind 'closed'; known kinds: 'open'"):
+        RankingCollator(tokenizer(), kinds=["open"])(list(rankings()))
+    with pytest.raises(CollapseError, match="has no kind"):
+        RankingCollator(tokenizer(), kinds=["open"])([Ranking("p", ("a", "b"))])
+    with pytest.raises(CollapseError, match="remove_unused_columns=False"):
+        RankingCollator(tokenizer())([{"label": 1}])
+    with pytest.raises(CollapseError, match="takes rankings, got a str"):
+        RankingCollator(tokenizer())(["text"])
+
+
+def test_labels_move_detach_and_count():
+    ranks = torch.tensor([[0, 1, -1], [0, 0, -1], [2, -100, -100], [-1, -1, -1]])
+    labels = RankingLabels(ranks=ranks)
+    assert labels.ne(-100).tolist() == [True, False, False, False]
+    assert type(labels.to("cpu")) is RankingLabels
+    assert pickle.loads(pickle.dumps(labels)).ne(-100).sum() == 1
+
+
+@cases(20)
+@given(st.lists(st.integers(2, 5), min_size=1, max_size=6), st.randoms())
+def test_the_grid_undoes_the_collators_order(sizes, random):
+    rows = [[random.random() for _ in range(size)] for size in sizes]
+    width = max(sizes)
+    ranks = torch.tensor([list(range(len(row))) + [-1] * (width - len(row)) for row in rows])
+    flat = torch.tensor([value for row in rows for value in row], requires_grad=True)
+    grid = to_grid(flat[:, None], ranks)
+    for row, values, place in zip(rows, grid.tolist(), ranks.tolist(), strict=True):
+        assert values == pytest.approx(row + [0.0] * (width - len(row)))
+        assert place[: len(row)] == list(range(len(row)))
+    (gradient,) = torch.autograd.grad(
+        (grid * torch.arange(grid.numel()).view(grid.shape)).sum(), flat
+    )
+    expected = torch.arange(grid.numel()).view(grid.shape)[ranks >= 0]
+    assert torch.equal(gradient, expected.to(gradient.dtype))

@@ -1,0 +1,555 @@
+"""The losses inside transformers' Trainer: gradients, evaluation, the callback, two processes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import cases
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+import tiny  # noqa: E402
+import two_processes  # noqa: E402
+from torch.utils.data import Subset  # noqa: E402
+from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: E402
+
+import collapse_theory as ct  # noqa: E402
+from collapse_theory.errors import CollapseError  # noqa: E402
+from collapse_theory.training import (  # noqa: E402
+    CollapseCallback,
+    PromptAwareRankingLoss,
+    Ranking,
+    RankingCollator,
+    RankingDataset,
+    RankingLoss,
+    trainer_loss,
+)
+from collapse_theory.training.labels import RankingLabels, to_grid  # noqa: E402
+from collapse_theory.training.live import figure_path  # noqa: E402
+from collapse_theory.training.measures import Measures, measure  # noqa: E402
+from collapse_theory.training.reward_log import RewardLog  # noqa: E402
+
+TIMES = ("time", "_per_second")
+PROMPT_AWARE = {"open": "log(x + 0.1)", "closed": "x"}
+
+
+def prompt_aware():
+    return PromptAwareRankingLoss(PROMPT_AWARE)
+
+
+class Reports(TrainerCallback):
+    """Stands for TensorBoard and others: it sees what they see."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.seen.append(dict(logs))
+
+
+def made(folder, loss, data, evaluated=None, *, model=None, callback=None, **arguments):
+    """Return a Trainer on the CPU that reports to nobody."""
+    settings = {
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "optim": "sgd",
+        "learning_rate": 0.5,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0,
+        **arguments,
+    }
+    return Trainer(
+        model or tiny.model(),
+        TrainingArguments(str(folder), **settings),
+        train_dataset=data,
+        eval_dataset=evaluated,
+        data_collator=RankingCollator(tiny.tokenizer(), kinds=getattr(loss, "kinds", None)),
+        compute_loss_func=trainer_loss(loss),
+        compute_metrics=callback,
+        callbacks=[callback] if callback else None,
+    )
+
+
+def weights_of(model):
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+def whole_batch(model, loss, data):
+    """Return the logits (B, K) and the labels of a dataset in one batch."""
+    batch = RankingCollator(tiny.tokenizer(), kinds=getattr(loss, "kinds", None))(list(data))
+    labels = batch.pop("labels")
+    return to_grid(model(**batch).logits, labels["ranks"]), labels
+
+
+# -- gradients ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("batch", "parts"), [(9, 1), (2, 5), (4, 3), (1, 9)])
+@pytest.mark.parametrize("kinds", [False, True])
+def test_accumulated_gradients_are_those_of_one_batch(tmp_path, batch, parts, kinds):
+    loss, data = prompt_aware() if kinds else RankingLoss("log(x + 0.1)"), tiny.rankings(9)
+    model = tiny.model().double()
+    by_hand = copy.deepcopy(model)
+    trainer = made(
+        tmp_path,
+        loss,
+        data,
+        model=model,
+        max_steps=1,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=parts,
+        logging_steps=1,
+    )
+    trainer.train()
+    logits, labels = whole_batch(by_hand, loss, data)
+    names = [ranking.kind for ranking in data]
+    value = (
+        loss(logits, kinds=names, ranks=labels["ranks"]) if kinds else loss(logits, labels["ranks"])
+    )
+    value.backward()
+    with torch.no_grad():
+        for p in by_hand.parameters():
+            if p.grad is not None:
+                p -= 0.5 * p.grad
+    moved = (weights_of(by_hand) - weights_of(tiny.model().double())).abs().max()
+    assert moved > 1e-4
+    assert (weights_of(trainer.model) - weights_of(by_hand)).abs().max() < 1e-10
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert logged == pytest.approx([value.item()], rel=1e-5)
+
+
+def test_prompts_without_a_comparable_pair_neither_count_nor_push():
+    labels = RankingLabels(ranks=torch.tensor([[0, 1], [0, 0]]))
+    flat = torch.randn(4, 1, dtype=torch.float64, requires_grad=True)
+    loss = RankingLoss("logsigmoid(x)")
+    value = trainer_loss(loss)({"logits": flat}, labels)
+    value.backward()
+    assert value.item() == pytest.approx(loss(flat.detach()[:2].T).item(), rel=1e-12)
+    assert torch.equal(flat.grad[2:], torch.zeros(2, 1, dtype=torch.float64))
+    nothing = RankingLabels(ranks=torch.tensor([[0, 0], [0, 0]]))
+    assert trainer_loss(loss)({"logits": flat.detach()}, nothing).item() == 0.0
+
+
+def test_decoders_without_two_segments(tmp_path):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    torch.manual_seed(0)
+    tokenizer, loss = tiny.tokenizer(pair=False), RankingLoss("logsigmoid(x)", ct.Confined(0.1))
+    config = LlamaConfig(
+        vocab_size=len(tiny.VOCABULARY),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    data, model = tiny.rankings(5), LlamaForSequenceClassification(config)
+    callback = CollapseCallback(loss)
+    trainer = made(tmp_path, loss, data, data, model=model, callback=callback, max_steps=2)
+    trainer.data_collator = collator = RankingCollator(tokenizer)
+    trainer.train()
+    metrics = trainer.evaluate()
+    for ranking, logits in zip(data, trainer.predict(data).predictions, strict=True):
+        for text, logit in zip(ranking.completions, logits, strict=False):
+            alone = collator([Ranking(ranking.prompt, (text, text))])
+            del alone["labels"]
+            assert model(**alone).logits[0].item() == pytest.approx(logit, abs=1e-5)
+    assert metrics["eval_gap"] > 0
+
+
+# -- evaluation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kinds", [False, True])
+def test_evaluation_gives_a_row_a_prompt(tmp_path, kinds):
+    loss, data = prompt_aware() if kinds else RankingLoss("log(x + 0.1)"), tiny.rankings(11)
+    seen = []
+
+    def keep(prediction):
+        seen.append(prediction)
+        return {"rows": len(prediction.predictions)}
+
+    trainer = made(tmp_path, loss, data, data, per_device_eval_batch_size=4)
+    trainer.compute_metrics = keep
+    metrics = trainer.evaluate()
+    model = trainer.model.eval()
+    with torch.no_grad():
+        logits, labels = whole_batch(model, loss, data)
+    ranks = labels["ranks"].numpy()
+    assert metrics["eval_rows"] == 11
+    assert np.array_equal(np.maximum(seen[0].label_ids["ranks"], -1), ranks)
+    found = np.where(ranks >= 0, seen[0].predictions, 0.0)
+    assert np.abs(found - logits.numpy()).max() < 1e-6
+    expected = (
+        loss(logits, kinds=labels["kinds"], ranks=labels["ranks"])
+        if kinds
+        else loss(logits, labels["ranks"])
+    )
+    assert metrics["eval_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert trainer.predict(data).predictions.shape == ranks.shape
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_callback_measures_what_trainer_evaluates(tmp_path, together):
+    loss, data = prompt_aware(), tiny.rankings(10)
+    callback = CollapseCallback(
+        trainer_loss(loss), file=tmp_path / "log" / "rewards.jsonl", figure=tmp_path / "live.png"
+    )
+    trainer = made(
+        tmp_path / "out",
+        loss,
+        data,
+        data,
+        callback=callback,
+        max_steps=4,
+        eval_strategy="steps",
+        eval_steps=2,
+        eval_on_start=True,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="gap",
+        greater_is_better=False,
+        per_device_eval_batch_size=3,
+        eval_do_concat_batches=together,
+    )
+    reports = Reports()
+    trainer.callback_handler.callbacks.insert(0, reports)
+    trainer.train()
+    logged = [entry for entry in reports.seen if "eval_gap" in entry]
+    assert len(logged) == 3
+    measures = callback.measures["eval"]
+    assert {one.kind for one in measures.kinds} == {"open", "closed"}
+    last = logged[-1]
+    assert last["eval_between_kinds"] == pytest.approx(measures.between)
+    assert last["eval_between_kinds_predicted"] == pytest.approx(measures.between_predicted)
+    for one in measures.kinds:
+        assert last[f"eval_{one.kind}_distance"] == pytest.approx(one.distance)
+        assert last[f"eval_{one.kind}_pairs_right"] == pytest.approx(one.right)
+        assert last[f"eval_{one.kind}_mean_rank_1"] == pytest.approx(one.mean[0])
+        assert last[f"eval_{one.kind}_std_rank_3"] == pytest.approx(one.std[2])
+    assert trainer.state.best_metric == min(entry["eval_gap"] for entry in logged)
+    rows = [json.loads(line) for line in (tmp_path / "log/rewards.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == sorted([0, 2, 4] * sum(map(len, data)))
+    per_prompt = [(row["prompt"], row["kind"], row["rank"]) for row in rows if row["step"] == 4]
+    assert per_prompt == [
+        (name, ranking.kind, rank)
+        for name, ranking in zip(data.names, data, strict=True)
+        for rank in ranking.ranks
+    ]
+    assert all(0 < row["reward"] < 1 and row["split"] == "eval" for row in rows)
+    assert (tmp_path / "live.png").read_bytes()[:4] == b"\x89PNG"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["live.png", "log", "out"]
+
+
+def test_the_callback_alone_measures_the_same(tmp_path, caplog):
+    loss, data = RankingLoss("log(x + 0.1)"), tiny.rankings(7)
+    both, alone = CollapseCallback(loss), CollapseCallback(loss, file=tmp_path / "x.jsonl")
+    metrics = made(tmp_path, loss, data, data, callback=both).evaluate()
+    trainer = made(tmp_path, loss, data, data, model=tiny.model(dropout=0.5))
+    trainer.add_callback(alone)
+    trainer.model.train()
+    with caplog.at_level(logging.WARNING):
+        by_itself = trainer.evaluate()
+        trainer.evaluate()
+    assert caplog.text.count("give it as compute_metrics too") == 1
+    for name, value in metrics.items():
+        if not name.endswith(TIMES):
+            assert by_itself[name] == pytest.approx(value, abs=1e-5), name
+    assert by_itself["eval_open_gap"] == trainer.state.log_history[0]["eval_open_gap"]
+    # Evaluated twice at one step: the rows of it are there once.
+    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == sum(map(len, data))
+
+
+def test_several_evaluation_sets(tmp_path):
+    loss, data = prompt_aware(), tiny.rankings(12)
+    callback = CollapseCallback(loss, file=tmp_path / "x.jsonl", figure=tmp_path / "live.svg")
+    sets = {"train": data.select(range(8)), "held_out": Subset(data, range(8, 12))}
+    trainer = made(tmp_path, loss, data, sets, callback=callback)
+    metrics = trainer.evaluate()
+    assert metrics["eval_train_open_gap"] != metrics["eval_held_out_open_gap"]
+    assert set(callback.measures) == {"eval_train", "eval_held_out"}
+    rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert {row["prompt"] for row in rows if row["split"] == "held_out"} == set(data.names[8:])
+    assert {"live-train.svg", "live-held_out.svg"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_a_loss_without_optimum_is_measured_without_prediction(tmp_path):
+    loss = RankingLoss("logsigmoid(x)", ct.Free())
+    callback = CollapseCallback(loss, figure=tmp_path / "live.png")
+    data = tiny.rankings(6)
+    metrics = made(tmp_path, loss, data, data, callback=callback).evaluate()
+    assert "eval_open_pairs_right" in metrics
+    assert "eval_open_gap" not in metrics
+    assert (tmp_path / "live.png").exists()
+
+
+def test_resumed_training_goes_on_with_its_log(tmp_path):
+    loss, data = RankingLoss("log(x + 0.1)"), tiny.rankings(8)
+    settings = {
+        "per_device_train_batch_size": 4,
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "learning_rate": 0.05,
+    }
+
+    def run(folder, steps, resume):
+        callback = CollapseCallback(loss, file=folder / "x.jsonl")
+        trainer = made(folder, loss, data, data, callback=callback, max_steps=steps, **settings)
+        trainer.train(resume_from_checkpoint=resume)
+        return (folder / "x.jsonl").read_text()
+
+    whole = run(tmp_path / "whole", 4, None)
+    run(tmp_path / "parts", 3, None)
+    with (tmp_path / "parts/x.jsonl").open("a") as file:
+        file.write('{"prompt": "cut sho')  # as a kill leaves it
+    assert run(tmp_path / "parts", 4, str(tmp_path / "parts/checkpoint-2")) == whole
+    assert {json.loads(line)["step"] for line in whole.splitlines()} == {1, 2, 3, 4}
+    assert run(tmp_path / "parts", 4, None) == whole  # anew
+
+
+def test_training_reaches_the_prediction(tmp_path):
+    loss = RankingLoss("log(x + 0.1)")
+    rows = [
+        {
+            "prompt": f"w{10 + i}",
+            "completions": [" ".join(["w1"] * k + ["w2"] * (4 - k)) for k in (4, 3, 2, 1)],
+        }
+        for i in range(8)
+    ]
+    data = RankingDataset.from_records(rows)
+    callback = CollapseCallback(loss)
+    trainer = made(
+        tmp_path,
+        loss,
+        data,
+        data,
+        callback=callback,
+        max_steps=120,
+        optim="adamw_torch",
+        learning_rate=5e-3,
+        lr_scheduler_type="cosine",
+        per_device_train_batch_size=8,
+    )
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    assert before["eval_distance"] > 0.2
+    assert after["eval_distance"] < 0.02
+    assert after["eval_gap"] < 0.05 * before["eval_gap"]
+    assert after["eval_pairs_right"] == 1.0
+
+
+# -- measures ----------------------------------------------------------------------------
+
+
+@cases(15)
+@given(st.lists(st.integers(2, 6), min_size=1, max_size=5), st.integers(0, 99), st.booleans())
+def test_measures_of_the_prediction_itself_are_zero(sizes, seed, kinds):
+    loss = prompt_aware() if kinds else RankingLoss("logsigmoid(2*x)", ct.Confined(0.1))
+    rng = np.random.default_rng(seed)
+    names = [str(rng.choice(["open", "closed"])) for _ in sizes]
+    ranks = np.full((len(sizes), max(sizes)), -1)
+    logits = np.zeros(ranks.shape)
+    for row, (size, name) in enumerate(zip(sizes, names, strict=True)):
+        order = rng.permutation(size)
+        one = loss[name] if kinds else loss
+        best = one.predict(size).rewards
+        inside = np.log(best.clip(1e-9, 1 - 1e-9) / (1 - best.clip(1e-9, 1 - 1e-9)))
+        logits[row, :size] = (inside if kinds else best)[order]
+        ranks[row, :size] = order
+    found = measure(loss, logits, ranks, names)
+    for one in found.kinds:
+        assert one.distance < 1e-8
+        assert -1e-12 < one.gap < 1e-6
+        assert one.prompts == names.count(one.kind)
+    if len(found.kinds) == 2:
+        assert found.between == pytest.approx(found.between_predicted, abs=1e-8)
+    assert Measures.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_measures_by_hand():
+    loss = RankingLoss("x - 0.5*x**2")
+    assert loss.predict(4).rewards == pytest.approx([1, 0.75, 0.25, 0])
+    rewards = np.array([[0.9, 0.7, 0.2, 0.1], [0.7, 0.9, 0.4, 0.1]])
+    ranks = np.array([[0, 1, 2, 3], [0, 1, 2, 3]])
+    found = measure(loss, np.log(rewards / (1 - rewards)), ranks, ["a", "b"])
+    one, other = found.kinds
+    assert one.distance == pytest.approx((0.1 + 0.05 + 0.05 + 0.1) / 4)
+    assert other.distance == pytest.approx((0.1 + 0.05 + 0.15 + 0.1) / 4)
+    assert found.between == pytest.approx((0.2 + 0.2 + 0.2 + 0) / 4)
+    assert other.right == pytest.approx(5 / 6)
+    tied = measure(loss, np.log(rewards / (1 - rewards)), np.array([[0, 1, 1, 2]] * 2))
+    assert tied.kinds[0].pairs == 10
+    assert tied.kinds[0].mean == pytest.approx([0.8, 0.8, 0.3, 0.1])
+    assert tied.kinds[0].std == pytest.approx([0.1, 0.1, 0.1, 0.0])
+    log = tied.log(bands=3)
+    assert set(log) == {"distance", "gap", "pairs_right"}
+
+
+def test_prompts_without_a_prediction_are_left_out_of_distance_and_gap():
+    loss = RankingLoss(ct.PlackettLuce())  # ties: none is known
+    rng = np.random.default_rng(0)
+    logits, ranks = rng.normal(size=(3, 3)), np.array([[0, 1, 2], [2, 1, 0], [0, 1, 1]])
+    found, untied = (measure(loss, logits[:k], ranks[:k]).kinds[0] for k in (3, 2))
+    assert (found.distance, found.gap) == (untied.distance, untied.gap)
+    assert (found.prompts, untied.prompts, found.pairs, untied.pairs) == (3, 2, 8, 6)
+    assert "distance" not in measure(loss, logits[2:], ranks[2:]).log()
+
+
+# -- errors and files --------------------------------------------------------------------
+
+
+def test_what_goes_wrong_is_named(tmp_path):
+    loss, data = prompt_aware(), tiny.rankings(6)
+    two_labels = made(tmp_path, loss, data, data, model=tiny.model(labels=2))
+    with pytest.raises(CollapseError, match="the model has 2 labels; load it with num_labels=1"):
+        two_labels.evaluate()
+    trainer = made(tmp_path, loss, data, data)
+    trainer.data_collator = RankingCollator(tiny.tokenizer())
+    with pytest.raises(CollapseError, match=r"RankingCollator\(tokenizer, kinds=loss.kinds\)"):
+        trainer.evaluate()
+    trainer.data_collator = RankingCollator(tiny.tokenizer(), kinds=loss.kinds[::-1])
+    with pytest.raises(CollapseError, match="other kinds than the loss has, or another order"):
+        trainer.evaluate()
+    whole = CollapseCallback(loss)
+    batches = made(tmp_path, loss, data, data, callback=whole, batch_eval_metrics=True)
+    with pytest.raises(CollapseError, match="batch_eval_metrics=False"):
+        batches.evaluate()
+    apply = trainer_loss(loss)
+    labels = RankingCollator(tiny.tokenizer(), kinds=loss.kinds).labels(list(data))
+    logits = torch.zeros(sum(map(len, data)), 1)
+    with pytest.raises(CollapseError, match="torchrun --nproc-per-node"):
+        apply({"logits": logits}, labels, num_items_in_batch=torch.tensor([[6], [6]]))
+    with pytest.raises(CollapseError, match="labels must be those of RankingCollator"):
+        apply({"logits": logits}, torch.zeros(6))
+    with pytest.raises(CollapseError, match="returned a tuple without logits"):
+        apply((logits,), labels)
+    for wrong in (torch.nn.MSELoss(), "log(x)", None):
+        with pytest.raises(CollapseError, match="takes a RankingLoss or a PromptAwareRankingLoss"):
+            trainer_loss(wrong)
+        with pytest.raises(CollapseError, match="takes a RankingLoss or a PromptAwareRankingLoss"):
+            CollapseCallback(wrong)
+    with pytest.raises(CollapseError, match="figure must end in one of"):
+        figure_path("live.gif")
+    callback = CollapseCallback(loss)
+    callback.on_prediction_step(None, None, None, eval_dataloader=SimpleNamespace(dataset=data))
+    shuffled = SimpleNamespace(
+        predictions=np.zeros((6, 5)), label_ids={"ranks": labels["ranks"].numpy()[::-1]}
+    )
+    with pytest.raises(CollapseError, match="not those of the 6 rankings in their order"):
+        callback(shuffled)
+
+
+def test_a_reward_log_is_not_written_over_other_files(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("dear diary\n")
+    with pytest.raises(CollapseError, match=r"notes.txt is there and is no log of rewards"):
+        RewardLog(notes).begin(0)
+    assert notes.read_text() == "dear diary\n"
+    log = RewardLog(tmp_path / "x.jsonl")
+    log.write(1, "eval", [{"prompt": "p", "reward": float("nan")}])
+    assert json.loads(log.path.read_text())["reward"] is None
+
+
+def test_a_full_disk_does_not_end_training(tmp_path, caplog, monkeypatch):
+    loss, data = RankingLoss("x"), tiny.rankings(4)
+    callback = CollapseCallback(loss, file=tmp_path / "x.jsonl")
+    monkeypatch.setattr(RewardLog, "write", lambda *a: (_ for _ in ()).throw(OSError(28, "full")))
+    with caplog.at_level(logging.WARNING):
+        made(tmp_path, loss, data, data, callback=callback).evaluate()
+    assert "the rewards of step 0 aren't written" in caplog.text
+
+
+# -- the example -------------------------------------------------------------------------
+
+
+def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    tiny.model().save_pretrained(tmp_path / "model")
+    with (tmp_path / "rankings.jsonl").open("w") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in tiny.rankings(20).rows())
+    script = Path(ct.__file__).parents[1] / "docs" / "examples" / "trainer.py"
+    options = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--steps", "4"]
+    monkeypatch.setattr(sys, "argv", ["trainer.py", str(tmp_path / "rankings.jsonl"), *options])
+    with warnings.catch_warnings():
+        # On a machine without an accelerator torch says that memory can't be pinned.
+        warnings.filterwarnings("ignore", ".*pin_memory.*", UserWarning)
+        runpy.run_path(str(script), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "20 rows read, 20 rankings kept, none bad" in printed
+    assert "open: distance to the prediction 0." in printed
+    for name in ("live.png", "rewards.jsonl", "model.safetensors"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+# -- several processes -------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this torch has no gloo, by which processes on a CPU talk",
+)
+def test_two_processes_give_the_same_as_one(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    folders = {name: tmp_path / name for name in ("one", "two")}
+    for folder in folders.values():
+        folder.mkdir()
+    two_processes.main(folders["one"], 4)
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, two_processes.__file__, str(folders["two"]), "2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {
+        name: {
+            **json.loads((folder / "found.json").read_text()),
+            "weights": torch.load(folder / "weights.pt"),
+        }
+        for name, folder in folders.items()
+    }
+    one, two = found["one"], found["two"]
+    moved = (one["weights"] - weights_of(tiny.model())).abs().max()
+    assert moved > 1e-3
+    assert (one["weights"] - two["weights"]).abs().max() < 1e-6
+    assert one["losses"] == pytest.approx(two["losses"], abs=1e-6)
+    for key in ("metrics", "alone"):
+        for name, value in one[key].items():
+            # Trainer's own evaluation loss is a mean over batches, which differ.
+            if not name.endswith((*TIMES, "_loss")):
+                assert two[key][name] == pytest.approx(value, abs=1e-6), name
+    for name in ("rewards.jsonl", "alone.jsonl"):
+        rows = [
+            [json.loads(line) for line in (tmp_path / run / name).read_text().splitlines()]
+            for run in ("one", "two")
+        ]
+        assert len(rows[0]) == len(rows[1]) > 0
+        for left, right in zip(*rows, strict=True):
+            assert left["reward"] == pytest.approx(right["reward"], abs=1e-6)
+            assert {**left, "reward": 0} == {**right, "reward": 0}
