@@ -1,6 +1,6 @@
 """How often the verdict of `ct.diagnose` is wrong: simulated logs whose truth is known.
 
-    OMP_NUM_THREADS=1 python benchmarks/calibrate_diagnosis.py --logs 40 --seed 0
+    OMP_NUM_THREADS=1 python benchmarks/calibrate_diagnosis.py --logs 8 --seed 0
 
 Prints the tables of docs/diagnosis.md. A log has P prompts of n completions (or, ragged, of 2 to
 2n). Noise is Gaussian, independent for each reward, in units of the box.
@@ -219,12 +219,12 @@ def table(title: str, makes: tuple[Make, ...], noises: tuple[float, ...], logs: 
             print(f"| {name} | {noise:g} | " + " | ".join(cells) + " |", flush=True)
 
 
-def by_completions(logs: int, seed: int) -> None:
+def by_completions(makes: tuple[Make, ...], logs: int, seed: int) -> None:
     """Print the verdicts on collapsed and on different logs for each number of completions."""
     print("\nAt noise 0.05, P = 100, by the number of completions\n")
     print("| log | " + " | ".join(f"n = {n}" for n in COMPLETIONS) + " |")
     print("|---" * (1 + len(COMPLETIONS)) + "|")
-    for make in (*COLLAPSED, *DIFFERENT):
+    for make in makes:
         cells = [
             "-"
             if make in SAME_AT_TWO and n < 4
@@ -236,12 +236,17 @@ def by_completions(logs: int, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--logs", type=int, default=40, help="simulated logs a cell and size")
+    parser.add_argument("--logs", type=int, default=8, help="simulated logs a cell and size")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", help="names of logs, such as near_kinds")
     options = parser.parse_args()
-    table("Collapsed", COLLAPSED, NOISES, options.logs, options.seed)
-    table("Not collapsed", DIFFERENT, (0.0, 0.05), options.logs, options.seed)
-    by_completions(options.logs, options.seed)
+    some, others = (
+        tuple(make for make in makes if not options.only or make.__name__ in options.only)
+        for makes in (COLLAPSED, DIFFERENT)
+    )
+    table("Collapsed", some, NOISES, options.logs, options.seed)
+    table("Not collapsed", others, (0.0, 0.05), options.logs, options.seed)
+    by_completions((*some, *others), options.logs, options.seed)
 
 
 if __name__ == "__main__":

@@ -151,6 +151,10 @@ def test_the_certificate_is_honest(pairs, text, domain, noise, seed):
     z = 10.0**noise * rng.random(len(graph.a)) * rng.integers(0, 2)
     found = certify_graph(program, r, z)
     assert not found.gap < best.objective - found.objective
+    # And against rewards from outside: what CVXPY finds is feasible, so no bound is below it.
+    other = ct.solve(text, domain=domain, comparisons=pairs, method="conic")
+    assert not found.gap < other.objective - found.objective
+    assert not best.gap < other.objective - best.objective
 
 
 @pytest.mark.parametrize("text", ["log(x + 0.1)", "logsigmoid(x)", SMOOTHED])
@@ -387,3 +391,172 @@ def test_gradient_flow_goes_there():
         if np.abs(r).max() > 300:
             break
     assert np.linalg.norm(r / np.linalg.norm(r) - wanted) < 0.02
+
+
+# -- many prompts, margins by rank, kinks on graphs --------------------------------------
+
+
+def test_constructors():
+    assert Comparisons.adjacent(4) == Comparisons(4, [0, 1, 2], [1, 2, 3])
+    assert Comparisons.best(4) == Comparisons(4, [0, 0, 0], [1, 2, 3])
+    assert Comparisons.full(4, margins=0.5).margins.tolist() == [0.5, 1, 1.5, 0.5, 1, 0.5]
+    table = np.arange(16.0).reshape(4, 4)
+    assert Comparisons.full(4, margins=table).margins.tolist() == [1, 2, 3, 6, 7, 11]
+    assert Comparisons.full(3, margins=0.0) == Comparisons.full(3)
+    both = Comparisons.union([Comparisons.ranking([[0], [1, 2]]), Comparisons(2, [1], [0], [3])])
+    assert both == Comparisons(5, [0, 0, 4], [1, 2, 3], [1, 1, 3], [[1, 2]])
+    for bad in ([], [Comparisons.full(2), 3], [[0, 1]]):
+        with pytest.raises(ct.CollapseError, match="union"):
+            Comparisons.union(bad)
+    for margins in ([0.1, 0.2], np.zeros((2, 2)), np.nan, "far"):
+        with pytest.raises(ct.CollapseError, match="margins"):
+            Comparisons.full(3, margins=margins)
+    with pytest.raises(ct.CollapseError):
+        Comparisons.adjacent(1)
+
+
+@cases(15)
+@given(
+    st.lists(graphs(5), min_size=1, max_size=3),
+    st.sampled_from(TEXTS),
+    st.sampled_from(DOMAINS),
+)
+def test_prompts_of_a_pattern_are_solved_once(parts, text, domain):
+    union = Comparisons.union(parts * 3)
+    found = solved(text, union, domain)
+    if found is None:
+        return
+    assert found.status == "optimal"
+    blocks = found.rewards.reshape(3, -1)
+    np.testing.assert_array_equal(blocks[1], blocks[0])
+    assert objective(text, union, domain, found.rewards) == pytest.approx(
+        found.objective, abs=1e-10
+    )
+    for part, at in zip(parts, np.cumsum([0] + [p.n for p in parts]), strict=False):
+        if isinstance(domain, ct.Confined):
+            # Its share of the pairs' weight and of the completions differ.
+            kappa = domain.kappa * part.n / union.n * union.weights.sum() / part.weights.sum()
+            alone = ct.Confined(kappa)
+        else:
+            alone = domain
+        one = ct.solve(text, domain=alone, comparisons=part)
+        size = max(1.0, float(np.abs(one.rewards).max()))
+        if not one.undetermined:
+            np.testing.assert_allclose(
+                found.rewards[at : at + part.n], one.rewards, atol=1e-7 * size
+            )
+
+
+def test_ten_thousand_prompts_at_once():
+    pattern = Comparisons(8, [0, 0, 1, 2, 4, 5], [1, 2, 3, 3, 5, 7])
+    pairs = Comparisons.union([pattern] * 10_000)
+    start = time.perf_counter()
+    found = ct.solve("logsigmoid(x)", comparisons=pairs, domain=ct.Confined(0.1))
+    assert time.perf_counter() - start < 10  # measured: 0.4 s
+    assert found.relative_gap < 1e-12
+    one = ct.solve("logsigmoid(x)", comparisons=pattern, domain=ct.Confined(0.1))
+    np.testing.assert_allclose(found.rewards[-8:], one.rewards, atol=1e-12)
+
+
+@pytest.mark.parametrize("m", [0.0, 0.3, 2.0])
+def test_margins_by_rank_distance(m):
+    pairs, ranks = Comparisons.full(6, margins=m), 2.5 - np.arange(6)
+    # With the best gap at 0 every pair is at its best: equal spacing.
+    squared = ct.solve(ct.Squared(0.0), comparisons=pairs, domain=ct.Free())
+    np.testing.assert_allclose(squared.rewards, m * ranks, atol=1e-12)
+    # Where nothing but the labels holds them, rewards are those without margins, m apart more.
+    plain = ct.solve(ct.LabelSmoothing(0.1), 6, ct.Free())
+    smooth = ct.solve(ct.LabelSmoothing(0.1), comparisons=pairs, domain=ct.Free())
+    np.testing.assert_allclose(smooth.rewards, plain.rewards + m * ranks, atol=1e-10)
+
+
+def test_pairs_alone():
+    for kappa in (0.3, 0.02):
+        d = ct.solve("logsigmoid(x)", 2, ct.Confined(kappa)).gaps[0]
+        assert 1 / (1 + np.exp(d)) == pytest.approx(kappa * d / 2, rel=1e-12)
+    tree = Comparisons(5, [0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3, 4])
+    smooth = ct.solve(ct.LabelSmoothing(0.1), comparisons=tree, domain=ct.Free())
+    gaps = smooth.rewards[tree.better] - smooth.rewards[tree.worse]
+    np.testing.assert_allclose(gaps, np.log(9), atol=1e-11)
+    two_sided = Comparisons(4, [0, 0, 1], [2, 3, 3])
+    for pairs in (two_sided, Comparisons(2, [1], [0])):
+        with pytest.raises(ct.NoOptimum, match=r"two-sided|nothing holds"):
+            ct.solve("logsigmoid(x)", domain=ct.Centered(0.1), comparisons=pairs)
+
+
+def hinge_program(pairs, kinks, weights_of):
+    """The greatest mean of sum_j c_j min(gap, kink_j), by SciPy's linear programs."""
+    from scipy.optimize import linprog
+
+    n, m = pairs.n, len(pairs.better)
+    w = pairs.weights / pairs.weights.sum()
+    cost = np.concatenate([np.zeros(n), *(-c * w for c in weights_of)])
+    rows = []
+    for e, (i, j) in enumerate(zip(pairs.better, pairs.worse, strict=True)):
+        order = np.zeros(len(cost))
+        order[j], order[i] = 1.0, -1.0
+        rows.append(order)  # r_j - r_i <= 0
+        for h in range(len(kinks)):
+            line = order.copy()
+            line[n + h * m + e] = 1.0  # t <= r_i - r_j
+            rows.append(line)
+    bounds = [(0, 1)] * n + [(None, kink) for kink in kinks for _ in range(m)]
+    return -linprog(cost, A_ub=np.array(rows), b_ub=np.zeros(len(rows)), bounds=bounds).fun
+
+
+@cases(40)
+@given(
+    graphs(),
+    st.lists(st.sampled_from([0.1, 0.25, 0.3, 1 / 3, 0.5, 0.77, 1.0]), min_size=1, max_size=3),
+    st.integers(0, 2**32),
+)
+def test_hinges_against_a_linear_program(pairs, kinks, seed):
+    if pairs.equal or pairs.full_order() is not None:
+        return
+    sizes = np.random.default_rng(seed).uniform(0.2, 2, len(kinks)).round(3)
+    text = " + ".join(f"{c}*min(x, {k!r})" for c, k in zip(sizes, kinks, strict=True))
+    found = ct.solve(text, comparisons=pairs)
+    assert found.method == "cuts"
+    assert found.relative_gap < 1e-9
+    assert found.objective == pytest.approx(hinge_program(pairs, kinks, sizes), abs=1e-9)
+
+
+@cases(20)
+@given(graphs(7), st.sampled_from([(0.0, 1.0), (0.5, 0.0), (0.3, 0.0), (0.25, 0.5)]))
+def test_of_several_optima_the_least_sum_of_squares(pairs, terms):
+    import cvxpy as cp
+
+    kink, linear = terms
+    text = f"min(x, {kink}) + {linear}*x" if kink else "x"
+    found = ct.solve(text, comparisons=pairs)
+    assert found.relative_gap < 1e-6
+    r, w = cp.Variable(pairs.n), pairs.weights / pairs.weights.sum()
+    gaps = r[pairs.better] - r[pairs.worse]
+    worth = w @ (cp.minimum(gaps, kink) + linear * gaps)
+    limits = [r >= 0, r <= 1, gaps >= 0, worth >= found.objective - 1e-9]
+    limits += [r[group[0]] == r[i] for group in pairs.equal for i in group[1:]]
+    problem = cp.Problem(cp.Minimize(w @ cp.square(gaps)), limits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        problem.solve(solver="CLARABEL")
+    ours = found.rewards[pairs.better] - found.rewards[pairs.worse]
+    np.testing.assert_allclose(ours, gaps.value, atol=2e-3)
+
+
+def test_hinges_on_a_large_graph():
+    pairs = random_pairs(10_000, 100_000, 3)
+    start = time.perf_counter()
+    found = ct.solve("min(x, 0.3)", comparisons=pairs)
+    assert time.perf_counter() - start < 60  # measured: 2 s
+    assert found.relative_gap < 1e-9
+    assert not found.unique
+
+
+def test_kinks_where_labels_hold_the_rewards():
+    # min(x, 2) - 0.2 x**2: equal spacing where gaps are below the kink, U' = 1 - 0.4 x.
+    found = ct.solve("min(x, 2) - 0.2*x**2", 100, ct.Free())
+    reference = ct.solve("min(x, 2) - 0.2*x**2", 30, ct.Free(), method="conic")
+    same = ct.solve("min(x, 2) - 0.2*x**2", 30, ct.Free())
+    assert found.relative_gap < 1e-12
+    np.testing.assert_allclose(same.rewards, reference.rewards, atol=1e-4)
+    assert reference.objective <= same.objective + same.gap

@@ -35,7 +35,12 @@ from collapse_theory.training.experiment.course import all_steps, step_by_step  
 from collapse_theory.training.experiment.features import Table  # noqa: E402
 from collapse_theory.training.experiment.findings import run_findings  # noqa: E402
 from collapse_theory.training.experiment.lengths import held_out_r2  # noqa: E402
-from collapse_theory.training.experiment.prompts import PromptSet, documented  # noqa: E402
+from collapse_theory.training.experiment.objectives import DEFAULT  # noqa: E402
+from collapse_theory.training.experiment.prompts import (  # noqa: E402
+    PromptSet,
+    documented,
+    utilities_for,
+)
 from collapse_theory.training.experiment.runs import CONTROLS, NEUTRAL, Run, runs_of  # noqa: E402
 from collapse_theory.training.experiment.schedule import (  # noqa: E402
     measured,
@@ -65,15 +70,18 @@ class Stopped(Exception):
 
 
 class StopsAt(Heard):
-    """Interrupts a training after so many steps."""
+    """Interrupts a training at a step, that of the run whose name begins so."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, step: int, run: str = "") -> None:
         super().__init__()
-        self.left = steps
+        self.step, self.run, self.now, self.done = step, run, "", 0
+
+    def begin(self, what: str, total: int) -> None:
+        self.now, self.done = what, 0
 
     def advance(self, parts: int = 1) -> None:
-        self.left -= parts
-        if self.left <= 0:
+        self.done += parts
+        if self.now.startswith(self.run) and self.done >= self.step:
             raise Stopped
 
 
@@ -239,7 +247,7 @@ def digest_of_training(folder: Path, *interruptions: int) -> tuple[str, Trace]:
     return experiment_killed.digest(folder), trace
 
 
-@cases(6)
+@cases(4)
 @given(interruptions=st.lists(st.integers(1, experiment_killed.STEPS), min_size=1, max_size=3))
 def test_interrupted_anywhere_the_same_bits_come_out(tmp_path_factory, interruptions):
     whole, trace = digest_of_training(tmp_path_factory.mktemp("whole"))
@@ -251,14 +259,14 @@ def test_interrupted_anywhere_the_same_bits_come_out(tmp_path_factory, interrupt
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_the_same_bits_come_out(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(TESTS / "experiment_killed.py"), str(tmp_path), "8"],
+        [sys.executable, str(TESTS / "experiment_killed.py"), str(tmp_path), "6"],
         capture_output=True,
         text=True,
         check=True,
         cwd=TESTS.parent,
     )
     whole, parts = done.stdout.splitlines()[-1].split()[1:]
-    assert done.stdout.count("killed after") == 8
+    assert done.stdout.count("killed after") == 6
     assert whole == parts
 
 
@@ -372,6 +380,14 @@ def rankings(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out the figures, which take longer than a tiny training."""
+    from collapse_theory.training.experiment import output
+
+    monkeypatch.setattr(output, "draw_figures", lambda findings, folder: [])
+
+
 def small(encoder: str, **changes) -> Setting:
     chosen = {"encoder": encoder, "max_length": 64, "steps": 12, "batch": 4, "width": 8}
     return Setting.small(**(chosen | {"checkpoint_every": 5} | changes))
@@ -419,7 +435,7 @@ def test_interrupted_and_damaged_it_ends_with_the_same_bytes(tmp_path, encoder):
     pytest.importorskip("polars")
     whole = run_experiment(small(encoder), tmp_path / "whole")
     with pytest.raises(Stopped):
-        run_experiment(small(encoder), tmp_path / "parts", progress=StopsAt(36 * 8 + 19))
+        run_experiment(small(encoder), tmp_path / "parts", progress=StopsAt(8, "run 2"))
     [old] = (tmp_path / "parts").glob("runs/02*/step-*.json")
     assert old.name == "step-000005.json"
     features = next((tmp_path / "parts" / "features").iterdir())
@@ -429,13 +445,9 @@ def test_interrupted_and_damaged_it_ends_with_the_same_bytes(tmp_path, encoder):
     assert any(features.name in text for text in heard.said)
     assert again == whole
     assert results(tmp_path / "parts") == results(tmp_path / "whole")
-    # A finished experiment is read back.
-    before = results(tmp_path / "whole")
-    assert run_experiment(small(encoder), tmp_path / "whole") == whole
-    assert results(tmp_path / "whole") == before
 
 
-def test_another_setting_does_not_write_over_results(tmp_path, encoder):
+def test_another_setting_does_not_write_over_results(tmp_path, encoder, undrawn):
     pytest.importorskip("polars")
     kept = tmp_path / "notes.txt"
     run_experiment(small(encoder, steps=2), tmp_path)
@@ -443,6 +455,10 @@ def test_another_setting_does_not_write_over_results(tmp_path, encoder):
     with pytest.raises(ct.CollapseError, match=r"steps: 2, now 3.*--force"):
         run_experiment(small(encoder, steps=3), tmp_path)
     found = run_experiment(small(encoder, steps=3), tmp_path, force=True)
+    # A finished experiment is read back.
+    before = results(tmp_path)
+    assert run_experiment(small(encoder, steps=3), tmp_path) == found
+    assert results(tmp_path) == before
     assert found.setting.steps == 3
     assert kept.read_text() == "mine"
     (tmp_path / "experiment.json").write_text("{")
@@ -450,7 +466,7 @@ def test_another_setting_does_not_write_over_results(tmp_path, encoder):
         run_experiment(small(encoder, steps=3), tmp_path)
 
 
-def test_rankings_of_ones_own(tmp_path, encoder, rankings):
+def test_rankings_of_ones_own(tmp_path, encoder, rankings, undrawn):
     pytest.importorskip("polars")
     heard = Heard()
     setting = small(encoder, data=str(rankings), utilities=("log(x+0.1)", AWARE))
@@ -460,6 +476,12 @@ def test_rankings_of_ones_own(tmp_path, encoder, rankings):
     assert {kind for kind, _, _ in found.prompts} == {"open", "closed"}
     assert sum(train + held for _, train, held in found.prompts) == 24
     assert not [one for one in found.runs if one.run.control]
+    # What is trained unless said otherwise suits the file's kinds.
+    lines = rankings.read_text().splitlines()
+    known = tmp_path / "known.jsonl"
+    known.write_text("\n".join(lines[:7] + lines[8:]))
+    assert utilities_for(str(rankings)) == DEFAULT[:-1]
+    assert utilities_for(str(known)) == DEFAULT
     # One utility serves any kind.
     fixed = small(encoder, data=str(rankings), utilities=("x",))
     found = run_experiment(fixed, tmp_path / "fixed")
@@ -490,7 +512,7 @@ def test_utilities_that_cannot_be_trained_are_refused_before_anything_is_done(tm
         run_experiment(Setting.small(encoder="no/such/model"), tmp_path / "out")
 
 
-def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(tmp_path, encoder):
+def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(tmp_path, encoder, undrawn):
     pytest.importorskip("polars")
     pytest.importorskip("accelerate")
     setting = Setting.whole_encoder(
@@ -500,7 +522,7 @@ def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(tmp_path, enco
     losses = whole.runs[0].course.loss
     assert losses[-1] < losses[0]
     with pytest.raises(Stopped):
-        run_experiment(setting, tmp_path / "parts", progress=StopsAt(7))
+        run_experiment(setting, tmp_path / "parts", progress=StopsAt(7, "run 1"))
     assert list((tmp_path / "parts").glob("runs/*/checkpoint-4"))
     again = run_experiment(setting, tmp_path / "parts")
     assert again == whole
@@ -524,7 +546,7 @@ def command(*arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-def test_the_command_tells_what_was_found(tmp_path, encoder, rankings):
+def test_the_command_tells_what_was_found(tmp_path, encoder, rankings, undrawn):
     pytest.importorskip("polars")
     arguments = ["--out", str(tmp_path), "--small", "--encoder", encoder, "--steps", "4"]
     arguments += ["--data", str(rankings), "--utilities", "-1/(x+0.1)"]
@@ -540,7 +562,7 @@ def test_the_command_tells_what_was_found(tmp_path, encoder, rankings):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--utilities", "1 +"], "1 +"),
+        (["--utilities", "nonsense(x)"], "nonsense"),
         (["--utilities", "open=x; closed"], "kind=utility"),
         (["--steps", "0"], "steps must be"),
         (["--prompts", "3"], "held_out must be"),

@@ -436,8 +436,10 @@ def test_any_damage_is_counted_or_refused(tmp_path_factory, name, damage) -> Non
     data = bytearray(
         parquet(folder, CSV) if "parquet" in name else JSONL if "jsonl" in name else CSV
     )
+    first = len(data)
     for where, piece, length in damage:
         place = int(where * len(data))
+        first = min(first, place)
         data[place : place + length] = piece
     whole = bytes(data)
     try:
@@ -447,14 +449,18 @@ def test_any_damage_is_counted_or_refused(tmp_path_factory, name, damage) -> Non
     assert np.isfinite(log.rewards).all()
     assert log.rewards.size > 0
     assert log.prompts.max() + 1 == np.unique(log.prompts).size
-    if "parquet" not in name:
+    header = 0 if "jsonl" in name else len(CSV.splitlines()[0]) + 1
+    if "parquet" not in name and first >= header:
         # A line's damage stays with it: two lines for each place, and those a deletion joins.
+        # Only a damaged header is that of all rows.
         assert log.rewards.size >= REWARDS.size - 8 * len(damage)
 
 
 @given(
     texts=st.lists(
-        st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=30),
+        st.text(
+            st.characters(codec="utf-8", exclude_characters="\r\x00\x1c\x1d\x1e\x1f"), max_size=30
+        ),
         min_size=1,
         max_size=8,
         unique=True,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collapse_theory.cli import atoms, design, diagnose, experiment, figures, predict, table
 from collapse_theory.cli.app import app
 
-__all__ = ["app", "atoms", "design", "diagnose", "experiment", "figures", "main", "predict", "table"]
+__all__ = [
+    "app",
+    "atoms",
+    "design",
+    "diagnose",
+    "experiment",
+    "figures",
+    "main",
+    "predict",
+    "table",
+]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from collapse_theory.cli.output import console
 from collapse_theory.diagnosis import Diagnosis, KindSummary
 from collapse_theory.diagnosis.summary import QUANTILES
+from collapse_theory.diagnosis.verdict import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,12 +108,14 @@ def show(found: Diagnosis, file: str) -> None:
 def _head(found: Diagnosis, file: str) -> str:
     low, high = found.completions
     text = (
-        f"{file}: {found.read} rows, {found.prompts} prompts of "
+        f"{file}: {counted(found.read, 'row')}, {counted(found.prompts, 'prompt')} of "
         f"{low if low == high else f'{low} to {high}'} completions"
     )
     if found.step is not None:
         text += f", step {found.step:g}"
-    return text + (f"; {found.bad_count} bad rows set aside" if found.bad else "; no bad rows")
+    return text + (
+        f"; {counted(found.bad_count, 'bad row')} set aside" if found.bad else "; no bad rows"
+    )
 
 
 def _laws(found: Diagnosis) -> Table:

@@ -40,7 +40,10 @@ def experiment(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Rankings of your own, JSON lines or Parquet."),
+        typer.Option(
+            metavar="FILE",
+            help="Rankings of your own, JSON lines or Parquet; a third of the prompts is held out.",
+        ),
     ] = None,
     encoder: Annotated[
         str, typer.Option(metavar="NAME_OR_PATH", help="A model. [default: MiniLM, packaged]")
@@ -89,6 +92,10 @@ def experiment(
     if not controls:
         fixed["controls"] = False
     given = {name: value for name, value in chosen.items() if value is not None} | fixed
+    if data and not utilities:
+        from collapse_theory.training.experiment.prompts import utilities_for
+
+        given["utilities"] = utilities_for(str(data))
     setting = _setting(given, small=small, full=full)
     with _Shown() as progress:
         found = run_experiment(setting, out, cache=cache, force=force, progress=progress)
@@ -169,10 +176,10 @@ def _show(findings: Findings, out: Path) -> None:
 
     shown = console()
     # Eighty columns are enough for a utility and eight numbers.
-    table = Table(*COLUMNS, box=SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(COLUMNS[0], overflow="fold")
+    for name in COLUMNS[1:]:
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows(findings):
         table.add_row(*row)
     shown.print(table)

@@ -199,7 +199,7 @@ def _clipped(law: RewardLaw) -> RewardLaw:
 def _clustered_error(unit: np.ndarray, owner: np.ndarray, law: RewardLaw) -> float:
     """Return the sampling error with prompts as the units: their own F_p(x) vary around F(x).
 
-    1.5 ∫ sqrt(sum_p (F_p(x) - F(x))^2 / (P (P - 1))) dx over P prompts, on 512 points; for a
+    2 ∫ sqrt(sum_p (F_p(x) - F(x))^2 / (P (P - 1))) dx over P prompts, on 512 points; for a
     single prompt its scores are the units.
     """
     _, index, counts = np.unique(owner, return_inverse=True, return_counts=True)

@@ -18,7 +18,7 @@ from collapse_theory.diagnosis.pairs import pairs_right
 from collapse_theory.diagnosis.result import Diagnosis
 from collapse_theory.diagnosis.scale import RewardMap, map_of
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
-from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, Verdict, verdict_of
+from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, Verdict, counted, verdict_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain
 from collapse_theory.utilities import Utility, utility
@@ -214,16 +214,19 @@ def _notes(
     notes = []
     if curves.single:
         notes.append(
-            f"{curves.single} prompts have one completion; in them nothing is ranked, and they are "
-            "left out"
+            f"{counted(curves.single, 'prompt')} of one completion left out: it ranks nothing"
         )
-    small = [f"{names[kind]} ({n} prompts)" for kind, n in counts.items() if kind not in judged]
+    small = [
+        f"{names[kind]} ({counted(n, 'prompt')})"
+        for kind, n in counts.items()
+        if kind not in judged
+    ]
     if small:
         notes.append(f"too few prompts to judge: {', '.join(small)}")
     if index is not None and index.clipped:
         notes.append(
-            f"{index.clipped} rewards lie further out than one width of the scale; in the index "
-            "they count as at that distance"
+            f"{counted(index.clipped, 'reward')} further out than one width of the scale; "
+            "in the index such rewards count as at that distance"
         )
     return tuple(notes)
 

@@ -54,6 +54,11 @@ def log_file(path: str | Path, format: str | None = None) -> LogFile:
         raise CollapseError(f"no format {format!r}; there are {', '.join(FORMATS)}")
     if place.is_dir():
         raise CollapseError(f"{place} is a folder; give the log file in it")
+    if place.exists() and not place.is_file():
+        raise CollapseError(
+            f"{place} is no file but a pipe or device, and a log is read twice; "
+            "write it into a file first"
+        )
     with place.open("rb") as file:
         head = file.read(_HEAD)
     if not head:

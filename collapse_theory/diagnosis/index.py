@@ -32,6 +32,8 @@ class Index:
         Variance between the kinds' mean curves, freed of what chance adds.
     kinds_low : float
         The lower end of the interval of 10 kinds / reference.
+    explained_low : float
+        The lower end of the interval of kinds / (kinds + within), the share that the kind explains.
     reference : float
         The variance between prompts whose completions are drawn at random from the pooled log.
     clipped : int
@@ -44,6 +46,7 @@ class Index:
     within: float
     kinds: float
     kinds_low: float
+    explained_low: float
     reference: float
     clipped: int
 
@@ -85,6 +88,7 @@ def collapse_index(
         within=float(within[0]),
         kinds=float(kinds[0]),
         kinds_low=float(np.quantile(share, tail)),
+        explained_low=float(np.quantile(between / np.maximum(between + again, 1e-300), tail)),
         reference=float(reference),
         clipped=int(far.sum()),
     )

@@ -167,7 +167,7 @@ def _csv_rows(rows: Iterator[tuple[int, str]], mark: str, width: int) -> Iterato
 
     while (item := following()) is not None:
         number, text = item
-        if not text.strip():
+        if not text.strip(" \t"):
             continue
         if text.count('"') % 2:
             whole, ahead = _closed(text, following, mark, width)
@@ -214,7 +214,7 @@ def _one_line(number: int, text: str, mark: str, width: int) -> Record:
 def json_records(lines: Lines) -> Iterator[Record]:
     """Yield the objects of a JSON lines file."""
     for number, text in enumerate(lines, start=1):
-        if not text.strip():
+        if not text.strip(" \t"):
             continue
         try:
             found = json.loads(text)

@@ -15,6 +15,7 @@ __all__ = [
     "OWN_LAWS",
     "Evidence",
     "Verdict",
+    "counted",
     "verdict_of",
 ]
 
@@ -25,10 +26,14 @@ NOT_COLLAPSED = 0.65
 """From here on down, with its whole interval, it says that they don't."""
 OWN_LAWS = 0.25
 """From here on up, with its whole interval, 10 kinds / reference says that kinds differ."""
+EXPLAINED = 0.5
+"""So much of how prompts differ must the kind explain where kinds differ but little."""
 LEAST_PROMPTS = 10
 KIND_PROMPTS = 5
 """A kind with fewer prompts is summarised and not judged."""
 
+_MATERIAL = 0.01  # a hundredth of the scale: what is closer is one law, whatever the noise
+_NEAR = 0.02  # kinds that are further apart, and not by chance, aren't said to be one law
 _GROUPED, _GROUP, _ALIKE = 0.85, 0.1, 0.97
 
 
@@ -67,21 +72,34 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if evidence.index is None or evidence.prompts < LEAST_PROMPTS:
         return Verdict(
             None,
-            f"Only {_count(evidence.prompts, 'prompt')} with two or more completions to judge by; "
+            f"Only {counted(evidence.prompts, 'prompt')} with two or more completions to judge by; "
             f"at least {LEAST_PROMPTS} are needed, and of each kind {KIND_PROMPTS}.",
             "Log the rewards of more prompts, some hundred for a narrow interval.",
         )
     index = evidence.index
     if len(evidence.kinds) < 2 and _grouped(index, evidence.groups):
         return _two_groups(index, evidence.groups)
+    if _kinds_differ(index, evidence.between):
+        return _no(index, evidence)
     if index.low >= COLLAPSED:
+        if evidence.between is not None and index.explained_low > 0 and evidence.between > _NEAR:
+            return _near(evidence.between)
         return _yes(index, evidence)
-    if index.high <= NOT_COLLAPSED or index.kinds_low >= OWN_LAWS:
+    if index.high <= NOT_COLLAPSED:
         return _no(index, evidence)
     return _unsure(index)
 
 
-def _count(number: int, what: str) -> str:
+def _kinds_differ(index: Index, between: float | None) -> bool:
+    """Tell whether kinds have laws of their own: far apart, or by little and more than noise."""
+    if between is None:
+        return False
+    small = index.explained_low >= EXPLAINED and between >= _MATERIAL
+    return index.kinds_low >= OWN_LAWS or small
+
+
+def counted(number: int, what: str) -> str:
+    """Return "1 prompt" or "2 prompts"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -166,6 +184,17 @@ def _two_groups(index: Index, groups: Groups) -> Verdict:
         f"with its own rewards: the split explains {groups.explained:.0%} of how they differ.",
         "If prompts are of different kinds, give the kind (--kind-column, kinds=): the diagnosis "
         "then looks at each.",
+    )
+
+
+def _near(between: float) -> Verdict:
+    return Verdict(
+        None,
+        "Within each kind all prompts share one vector, and the kinds' mean rewards are "
+        f"{between:.2g} apart: too much for chance, too little beside the noise for laws of their "
+        "own.",
+        "Compare both kinds with what their utilities predict. Trained with one utility, the kinds "
+        "come together as training goes on; with two, they stay apart: diagnose a later step.",
     )
 
 

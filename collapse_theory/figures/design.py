@@ -209,10 +209,6 @@ def _draw_proof(axes: Axes, row: DesignRow) -> None:
         axes.plot(
             row.knots, (row.reports - low) / (high - low), color=GREY, linestyle=(0, (4, 1.5))
         )
-        height = (float(np.interp(0.78, row.knots, row.reports)) - low) / (high - low)
-        # In the units of the axes, below the curve.
-        below = (height + 0.05) / 1.1 - 0.06
-        _note(axes, 0.81, float(np.clip(below, 0.1, 0.95)), "link", GREY)
     axes.plot(row.margins, row.gains, color=VERMILION)
     axes.axhline(0.0, color=GREY, linewidth=0.6)
     if row.margin > 0:
@@ -221,7 +217,7 @@ def _draw_proof(axes: Axes, row: DesignRow) -> None:
     else:
         note = "gain under min(x, m)"
     _note(axes, 0.97, 0.05 if row.margin > 0 else 0.2, note, VERMILION, ha="right", va="bottom")
-    axes.set_title("proof, and link" if row.knots.size else "proof")
+    axes.set_title("proof (solid) and link (dashed)" if row.knots.size else "proof")
     label = "margin m; model\u2019s reward" if row.knots.size else "margin m"
     axes.set(xlim=(0, 1), ylim=(-0.05, 1.05), xlabel=label)
 

@@ -10,6 +10,8 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility, NoOptimum
 from collapse_theory.finite.barrier import interior_point
 from collapse_theory.finite.contract import polished
+from collapse_theory.finite.lattice import fineness, on_lattice
+from collapse_theory.finite.least_squares import least_squares
 from collapse_theory.finite.patterns import Pattern, patterns
 from collapse_theory.finite.steps import Budget
 from collapse_theory.finite.unique import is_determined
@@ -41,6 +43,8 @@ class Found:
     certificate: Certificate
     iterations: int
     converged: bool
+    method: str = "newton"
+    unique: bool | None = None
 
 
 def solve_graph(
@@ -74,15 +78,17 @@ def _solve(
 
         r, z, iterations, converged = conic_graph(program, first_rewards(program), max_iterations)
         r = feasible(program, r)
-        found = Found(r, z, None, certify_graph(program, r, z), iterations, converged)
+        found = Found(r, z, None, certify_graph(program, r, z), iterations, converged, method)
     elif (alike := patterns(program)) is not None:
         found = _by_patterns(program, alike, limit)
     else:
-        found = _newton(program, Budget(limit))
+        found = _one(program, limit)
     widest = float(np.ptp(found.r)) + float(np.ptp(graph.m))
+    if found.unique is None:
+        found = replace(found, unique=is_determined(program, first_rewards(program)))
     if not program.box and widest > WIDEST:
         require_concave(utility, widest)
-    return _solution(utility, comparisons, domain, program, found, method, tol, width)
+    return _solution(utility, comparisons, domain, program, found, tol, width)
 
 
 _remembered = lru_cache(maxsize=256)(_solve)
@@ -165,6 +171,36 @@ def first_rewards(program: GraphProgram) -> np.ndarray:
     return np.exp(low) * shape
 
 
+def _one(program: GraphProgram, limit: int) -> Found:
+    """Solve a program by the method that is exact for it."""
+    still = np.zeros(len(program.graph.a))
+    with np.errstate(all="ignore"):
+        first, _ = program.slopes(still)
+    if not program.box and np.all(first <= 0):
+        r = np.zeros(program.graph.k)  # no gap is worth opening
+        return Found(r, still, None, certify_graph(program, r, still), 0, True, "newton", True)
+    fine = fineness(program)
+    return _newton(program, Budget(limit)) if fine is None else _cut(program, fine, limit)
+
+
+def _cut(program: GraphProgram, fine: int, limit: int) -> Found:
+    """Solve a piecewise linear program; of several optima take the least sum of squared gaps."""
+    point = on_lattice(program, fine, Budget(limit))
+    certificate = certify_graph(program, point.r, point.z, point.slopes)
+    found = Found(
+        point.r, point.z, point.slopes, certificate, point.iterations, point.converged, "cuts"
+    )
+    found = replace(found, unique=point.unique)
+    other = None if point.unique or not point.converged else least_squares(program, point)
+    if other is None:
+        return found
+    r = feasible(program, other)
+    certificate = certify_graph(program, r, point.z, point.slopes)
+    # The quadratic program knows its answer to some digits; they mustn't cost what was exact.
+    good = certificate.relative_gap < max(LOOSE / 10, found.certificate.relative_gap)
+    return replace(found, r=r, certificate=certificate) if good else found
+
+
 def _newton(program: GraphProgram, budget: Budget) -> Found:
     """Follow the interior points, polish, and go on where the polished answer falls short."""
     graph = program.graph
@@ -192,14 +228,19 @@ def _by_patterns(program: GraphProgram, alike: list[Pattern], limit: int) -> Fou
     """Solve each pattern once, put the answers in place and certify the whole."""
     edges = len(program.graph.a)
     r, z, slopes = np.empty(program.graph.k), np.empty(edges), np.empty(edges)
-    iterations, converged = 0, True
+    iterations, converged, unique, method = 0, True, True, "newton"
     for pattern in alike:
-        one = _newton(pattern.program, Budget(limit))
+        one = _one(pattern.program, limit)
         r[pattern.nodes] = one.r
         z[pattern.edges] = pattern.weight[:, None] * one.z
-        slopes[pattern.edges] = one.slopes
+        slopes[pattern.edges] = 0.0 if one.slopes is None else one.slopes
         iterations, converged = max(iterations, one.iterations), converged and one.converged
-    return Found(r, z, slopes, certify_graph(program, r, z, slopes), iterations, converged)
+        if one.unique is None:
+            start = first_rewards(pattern.program)
+            one = replace(one, unique=is_determined(pattern.program, start))
+        unique, method = unique and bool(one.unique), one.method
+    certificate = certify_graph(program, r, z, slopes)
+    return Found(r, z, slopes, certificate, iterations, converged, method, unique)
 
 
 def feasible(program: GraphProgram, r: np.ndarray) -> np.ndarray:
@@ -217,7 +258,6 @@ def _solution(
     domain: Domain,
     program: GraphProgram,
     found: Found,
-    method: str,
     tol: float | None,
     width: float,
 ) -> Solution:
@@ -233,7 +273,7 @@ def _solution(
     rewards = np.where(graph.node_of >= 0, r[graph.node_of], middle)
     missing = _undetermined(graph, program, domain)
     if tol is None:
-        tol = LOOSE if method == "conic" or program.utility.kinks else TOLERANCE
+        tol = LOOSE if found.method == "conic" or program.utility.kinks else TOLERANCE
     certificate = found.certificate
     stopped = "inaccurate" if found.converged else "max_iterations"
     return Solution(
@@ -243,20 +283,14 @@ def _solution(
         gap=certificate.gap,
         relative_gap=certificate.relative_gap,
         status="optimal" if certificate.relative_gap <= tol else stopped,
-        method="newton" if method == "auto" else method,
+        method=found.method,
         iterations=found.iterations,
-        unique=not missing and _determined(program),
+        unique=not missing and bool(found.unique),
         utility=utility,
         domain=domain,
         comparisons=comparisons,
         undetermined=missing,
     )
-
-
-def _determined(program: GraphProgram) -> bool:
-    alike = patterns(program) if not program.utility.strictly_concave else None
-    parts = [program] if alike is None else [pattern.program for pattern in alike]
-    return all(is_determined(part, first_rewards(part)) for part in parts)
 
 
 def _undetermined(graph: Graph, program: GraphProgram, domain: Domain) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from collapse_theory.errors import NoOptimum
@@ -12,6 +14,7 @@ from collapse_theory.programs import (
     LOOSE,
     TOLERANCE,
     Centered,
+    Comparisons,
     Confined,
     Free,
     Solution,
@@ -24,6 +27,7 @@ from collapse_theory.utilities import Loss, PlackettLuce, Utility, require_conca
 __all__ = ["held_solution", "penalty", "solve_held"]
 
 METHODS = {"newton": unbounded, "conic": conic_held}
+LARGE = 1000  # completions whose pairs make a graph of fair size
 WIDEST = 1000.0  # concavity is looked at up to gaps of this size, and of the answer's
 
 
@@ -44,6 +48,13 @@ def solve_held(
             f"rises as the gaps grow (n = {n}). Use a penalty (Confined, Centered with n > 2), a "
             "box, or a utility with a maximum (LabelSmoothing, Squared)"
         )
+    if method == "auto" and utility.kinks and n <= LARGE:
+        # On the graph of all pairs kinks are exact: many times as fast, and as accurate.
+        from collapse_theory.finite.graph import solve_graph  # at first use: a lighter import
+
+        found = solve_graph(utility, Comparisons.full(n), domain, "newton", tol, max_iterations)
+        if found.status == "optimal":
+            return replace(found, comparisons=None)
     if method == "auto":
         method = "conic" if utility.kinks else "newton"
     answer: Answer = METHODS[method](utility, n, kappa, max_iterations)

@@ -50,7 +50,7 @@ def least_norm(graph: Graph, most: int = ROUNDS) -> LeastNorm:
 
 
 def _by_steps(graph: Graph, budget: Budget) -> np.ndarray:
-    """Raise or lower the best set of nodes by 1 while that moves many: rewards are whole numbers."""
+    """Raise or lower the best set by 1 while that moves many nodes, between whole numbers."""
     above, below = depths(graph.k, graph.a, graph.b), depths(graph.k, graph.b, graph.a)
     assert above is not None
     assert below is not None

@@ -60,7 +60,10 @@ def constrained(
     if solve is None:
         return None
     y = solve(np.column_stack([push, direction])) / e[:, None]
-    nu = float(e @ y[:, 0]) / float(e @ y[:, 1])
+    along = float(e @ y[:, 1])
+    if along == 0.0:  # the curvature has left the range of float64
+        return None
+    nu = float(e @ y[:, 0]) / along
     step = y[:, 0] - nu * y[:, 1]
     return step if np.all(np.isfinite(step)) else None
 

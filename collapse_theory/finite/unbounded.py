@@ -53,6 +53,8 @@ def unbounded(utility: Utility, n: int, kappa: float, max_iterations: int | None
         Where the optimum's gaps leave float64.
     """
     budget = Budget(MAX_ITERATIONS if max_iterations is None else max_iterations)
+    if utility.slope_at_zero <= 0:
+        return Answer(np.zeros(n - 1), 0, True)  # no gap is worth opening
     # Half the sum over pairs is n(n-1)/4 times the mean; 2/n sum over the half of C_i**2.
     program = _Program(Half(utility, n), kappa * (n - 1))
     with np.errstate(all="ignore"):
@@ -91,6 +93,8 @@ def _root(falling: Callable[[float], float]) -> float:
     step = 1.0
     while low == high or not falling(low) > 0:
         low, step = low - step, 2 * step
+        if low < -np.log(WIDEST):
+            raise NoOptimum("the optimum has gaps outside float64: the penalty is too strong")
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)

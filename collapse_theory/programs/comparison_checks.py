@@ -101,7 +101,7 @@ def merged_groups(equal: Any, n: int) -> tuple[tuple[int, ...], ...]:
 
 
 def check_order(node: np.ndarray, better: np.ndarray, worse: np.ndarray) -> None:
-    """Raise where the pairs of the nodes (one a completion) have a cycle, or join a node to itself."""
+    """Raise where pairs have a cycle or join a node to itself; `node` is each completion's."""
     a, b = node[better], node[worse]
     if np.any(a == b):
         at = int(np.argmax(a == b))

@@ -44,8 +44,9 @@ def certify_graph(
         p, extra = _at_kinks(program.utility, y, first, slopes)
         short = _shortfall(program, gaps, values)
         objective = program.objective(r)
-        if program.box and np.all(gaps == 1.0):
-            return Certificate(objective, 0.0, 0.0)
+        sated = np.all(gaps == 1.0) if program.box else not np.any(gaps) and np.all(first <= 0)
+        if sated and (program.box or not np.any(r)):
+            return Certificate(objective, 0.0, 0.0)  # no pair can have more
         if not np.all(np.isfinite(p)) or np.any(gaps < 0):
             return Certificate(objective, math.inf, short)
         flow = graph.w * p + z

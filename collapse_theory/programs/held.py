@@ -39,6 +39,9 @@ def certify_held(utility: Utility, gaps: np.ndarray, kappa: float) -> Certificat
     that is more, as for two completions, which have but one gap.
     """
     n = len(gaps) + 1
+    if not np.any(gaps) and utility.slope_at_zero <= 0:
+        # U is concave and doesn't rise from 0: no pair can have more.
+        return Certificate(float(utility.value(np.float64(0.0))), 0.0, 0.0)
     pairs = n * (n - 1) / 2
     x, upper, rewards = pair_gaps(gaps), ~np.tri(n, dtype=bool), centred(gaps)
     with np.errstate(all="ignore"):

@@ -36,8 +36,14 @@ class LogSigmoid(Family):
         return -(self.beta**2) * special.expit(z) * special.expit(-z)
 
     def gain(self, x: Any, step: Any) -> Any:
-        z, rise = self.beta * x, self.beta * step
-        return np.log1p(np.exp(-z) * -np.expm1(-rise) * special.expit(z + rise))
+        z, rise = np.asarray(self.beta * x), np.asarray(self.beta * step)
+        # log1p of (1 - exp(-rise)) / (exp(z) + exp(-rise)), with both factors at most 1. Where
+        # that would overflow, the rise is so large that nothing cancels in the plain difference.
+        near = np.minimum(rise, 700.0)
+        shrunk, low = np.exp(-np.maximum(z, 0.0)), np.exp(np.minimum(z, 0.0))
+        small = np.log1p(shrunk * -np.expm1(-near) / (low + shrunk * np.exp(-near)))
+        plain = log_sigmoid(z + rise) - log_sigmoid(z)
+        return np.where((rise > near) & (z < 0), plain, small)
 
     def text(self, argument: str) -> str:
         return f"logsigmoid({times(self.beta, argument)})"

@@ -6,6 +6,7 @@ Docstrings are read from source files, never from imported modules: nothing of t
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import warnings
@@ -70,20 +71,13 @@ class Passage(Value):
     text: str
 
 
+@functools.cache
 def corpus() -> tuple[Passage, ...]:
     """Return every passage of the documentation that is installed here.
 
     `pydoc_data.topics` and the docstrings of `MODULES`: those of at least 80 words, doctest and
     underline lines dropped, cut to 80 words; of texts with the same first 12 words the first.
     What comes back depends on the installed versions, and on nothing else.
-
-    Examples
-    --------
-    >>> found = corpus()
-    >>> len(found) > 500, found[0].name
-    (True, "Python's topic 'assert'")
-    >>> {len(passage.text.split()) for passage in found}
-    {80}
     """
     return passages(_documents())
 

@@ -17,7 +17,7 @@ from collapse_theory.training.experiment.prompts import PromptSet
 __all__ = ["Table", "tables"]
 
 CHUNK = 256  # texts in a file of the cache, and what an interruption can cost
-BATCH = 32  # texts that go through the encoder together
+BATCH = 16  # texts that go through the encoder together: more is slower on a CPU
 FORMAT = "means of first and last hidden state, 1"
 
 Tokens = dict[str, list[int]]

@@ -11,12 +11,13 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.training.dataset import DatasetReport, RankingDataset
 from collapse_theory.training.experiment.completions import KINDS, ranking
 from collapse_theory.training.experiment.corpus import Passage, require
+from collapse_theory.training.experiment.objectives import DEFAULT, Objective
 from collapse_theory.training.experiment.runs import NEUTRAL, SAME_LENGTHS
 from collapse_theory.training.experiment.settings import Setting
 from collapse_theory.training.ranking import Ranking
 from collapse_theory.values import Value
 
-__all__ = ["PromptSet", "documented", "from_file"]
+__all__ = ["PromptSet", "documented", "from_file", "utilities_for"]
 
 UNKNOWN = "unknown"  # the kind of a prompt whose row names none
 
@@ -72,7 +73,7 @@ def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "
     >>> made = documented(texts, Setting(train=4, held_out=2))
     >>> [one.kind for one in made.rankings], made.train[0].prompt
     (['open', 'closed', 'open', 'closed', 'open', 'closed'],
-     'Write freely about no. 5, in whatever way you like.')
+     'Write freely about no. 4, in whatever way you like.')
     """
     count = setting.train + setting.held_out
     require(passages, count)
@@ -114,9 +115,17 @@ def from_file(setting: Setting) -> PromptSet:
     return PromptSet(train, held_out, data.report)
 
 
-def kinds_in_file(path: str) -> tuple[str, ...]:
-    """Return the kinds that a file's rankings name; "unknown" among them where one names none."""
-    return tuple(sorted({str(one.kind) for one in _kinds_named(RankingDataset.from_file(path))}))
+def utilities_for(path: str) -> tuple[str, ...]:
+    """Return the default utilities that suit a file.
+
+    The prompt-aware one where its kinds, "open" and "closed", are those of the file.
+    """
+    found = {one.kind for one in _kinds_named(RankingDataset.from_file(path))}
+    return tuple(
+        text
+        for text in DEFAULT
+        if not Objective.parse(text).aware or found == set(Objective.parse(text).kinds)
+    )
 
 
 def _required(setting: Setting) -> tuple[str, ...]:

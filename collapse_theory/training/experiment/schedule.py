@@ -18,7 +18,7 @@ def measured(steps: int) -> tuple[int, ...]:
     (0, 1, 2, 3, 4, 5, 10, 12)
     """
     grid = {0, 1, 2, 3, 4, steps}
-    for low, high, step in ((5, 50, 5), (50, 200, 10), (200, 400, 20), (400, steps + 1, 50)):
+    for low, high, step in ((5, 50, 5), (60, 200, 20), (250, 500, 50), (500, steps, 100)):
         grid.update(range(low, high, step))
     return tuple(sorted(step for step in grid if step <= steps))
 

@@ -80,7 +80,7 @@ class Setting(Value):
     batch: int = 32
     rate: float = 1e-3
     warmup: int = 30
-    width: int = 256
+    width: int = 128
     max_length: int = 256
     checkpoint_every: int = 250
     controls: bool = True
@@ -111,7 +111,6 @@ class Setting(Value):
             "train": 24,
             "held_out": 12,
             "batch": 12,
-            "width": 128,
             "checkpoint_every": 100,
             "controls": False,
         }

@@ -47,7 +47,7 @@ def _row(runs: list[RunFindings]) -> tuple[str, ...]:
     # Prompt-aware losses are to hold the kinds apart, but where nothing tells them from each other.
     least = run.objective.aware and run.control != NEUTRAL
     apart = min if least else max
-    name = str(run.objective).replace("; ", ";\n")
+    name = ";\n".join(str(run.objective).split("; "))
     values = (
         max(one.train.error for one in runs),
         max(one.train.distance for one in runs),

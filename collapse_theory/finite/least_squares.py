@@ -1,0 +1,84 @@
+"""Of several optima of a piecewise linear utility, the one of least sum of squared gaps.
+
+It is the limit of the optima of U - eps y**2. Given one optimal dual solution, the optima are the
+feasible rewards whose gaps are where U(y) - slope y is greatest, and whose ends are where the
+forces push: a polyhedron, on which a quadratic program is solved.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from collapse_theory.finite.lattice import LatticePoint
+from collapse_theory.programs.graph import GraphProgram
+
+__all__ = ["MOST", "least_squares"]
+
+MOST = 2000  # nodes and a tenth of the edges, at most: above, the vertex found stays
+SAME = 1e-9  # slopes and forces, relative to the largest
+SOLVERS = (1e-12, 1e-10, 1e-8)  # tolerances, as far as the solver takes them
+
+
+def least_squares(program: GraphProgram, point: LatticePoint) -> np.ndarray | None:
+    """Return the rewards (k,) of least sum of w (gap - margin)**2 among the optimal ones.
+
+    Parts that nothing holds lie in the middle of the box. None where the solver finds none.
+    """
+    import cvxpy as cp
+
+    graph = program.graph
+    if graph.k > MOST or len(graph.a) > 10 * MOST:
+        return None
+    low, high = _ranges(program, point)
+    small = SAME * float(np.max(graph.gathered(graph.w * np.abs(point.slopes) + point.z)))
+    r = cp.Variable(graph.k)
+    gaps = r[graph.a] - r[graph.b]
+    fixed = low == high
+    at_low, at_high = point.forces < -small, point.forces > small
+    limits = [r >= 0, r <= 1, r[at_low] == 0, r[at_high] == 1]
+    limits += [gaps[fixed] == low[fixed], gaps[~fixed] >= low[~fixed], gaps[~fixed] <= high[~fixed]]
+    root = np.sqrt(graph.w / graph.w.max())
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(cp.multiply(root, gaps - graph.m))), limits)
+    for tol in SOLVERS:
+        options = {"tol_gap_abs": tol, "tol_gap_rel": tol, "tol_feas": tol}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                problem.solve(solver="CLARABEL", **options)
+        except (cp.SolverError, ValueError):
+            continue
+        if problem.status == "optimal" and r.value is not None:
+            return _in_the_middle(program, np.clip(r.value, 0.0, 1.0), at_low | at_high)
+    return None
+
+
+def _ranges(program: GraphProgram, point: LatticePoint) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest gap at which U(gap - margin) - slope gap is greatest."""
+    graph, utility = program.graph, program.utility
+    low, high = np.empty(len(graph.a)), np.empty(len(graph.a))
+    scale = SAME * float(np.abs(point.slopes).max(initial=0.0))
+    for m in np.unique(graph.m):
+        of = np.flatnonzero(graph.m == m)
+        kinks = [kink + m for kink in utility.kinks if 0 < kink + m < 1]
+        ends = np.array([0.0, *sorted(kinks), 1.0])
+        values = np.asarray(utility.value(ends - m))
+        fall = -np.diff(values) / np.diff(ends)  # rising
+        q = -point.slopes[of]
+        low[of] = ends[np.searchsorted(fall, q - scale)]
+        high[of] = ends[np.searchsorted(fall, q + scale)]
+    held = point.z > SAME * float(point.z.max(initial=0.0))
+    low[held], high[held] = 0.0, 0.0
+    return low, high
+
+
+def _in_the_middle(program: GraphProgram, r: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Move the parts that nothing holds to the middle of the box."""
+    part = program.graph.part
+    count = int(part.max()) + 1
+    top, bottom = np.full(count, -np.inf), np.full(count, np.inf)
+    np.maximum.at(top, part, r)
+    np.minimum.at(bottom, part, r)
+    free = np.bincount(part, held, count) == 0
+    return r + np.where(free, 0.5 - (top + bottom) / 2, 0.0)[part]
