@@ -526,6 +526,8 @@ def test_hinges_against_a_linear_program(pairs, kinks, seed):
 def test_of_several_optima_the_least_sum_of_squares(pairs, terms):
     import cvxpy as cp
 
+    if pairs.full_order() is not None:
+        return  # solved as one prompt, and tested with it
     kink, linear = terms
     text = f"min(x, {kink}) + {linear}*x" if kink else "x"
     found = ct.solve(text, comparisons=pairs)

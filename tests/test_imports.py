@@ -118,9 +118,7 @@ def names_at_import(tree: ast.Module) -> Iterator[str]:
             todo.extend(ast.iter_child_nodes(node))
 
 
-@pytest.mark.parametrize(
-    "folder", [part for part in HOUSE if part not in ("training", "cli")]
-)
+@pytest.mark.parametrize("folder", [part for part in HOUSE if part not in ("training", "cli")])
 def test_heavy_packages_are_imported_where_they_are_used(folder):
     for path in sources():
         if house_of(module_of(path)) != folder:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -106,9 +106,9 @@ def diagnose(
             format=format,
             progress=told,
         )
-    found = diagnosis_of(
-        log, utility=utility, scale=None if low is None or high is None else (low, high), rng=seed
-    )
+    scale = None if low is None or high is None else (low, high)
+    with _progress("diagnosing"):
+        found = diagnosis_of(log, utility=utility, scale=scale, rng=seed)
     if plot is not None:
         from collapse_theory.cli.figures import drawn
         from collapse_theory.figures import diagnosis
@@ -129,7 +129,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
-    """Show a bar on stderr, where that is a terminal, once the work has taken two seconds."""
+    """Show a bar on stderr, where that is a terminal, once the work has taken two seconds.
+
+    It pulses until the share that is done is told.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -137,15 +140,13 @@ def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
     from rich.progress import Progress
 
     bar = Progress(console=Console(stderr=True), transient=True)
-    task: Any = bar.add_task(what, total=1.0)
-    start = time.monotonic()
-
-    def told(share: float) -> None:
-        if not bar.live.is_started and time.monotonic() - start > _PATIENCE:
-            bar.start()
-        bar.update(task, completed=share)
-
+    task = bar.add_task(what, total=None)
+    start = threading.Timer(_PATIENCE, bar.start)
+    start.daemon = True
+    start.start()
     try:
-        yield told
+        yield lambda share: bar.update(task, total=1.0, completed=share)
     finally:
+        start.cancel()
+        start.join()
         bar.stop()

@@ -176,7 +176,7 @@ def _show(findings: Findings, out: Path) -> None:
 
     shown = console()
     # Eighty columns are enough for a utility and eight numbers.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(COLUMNS[0], overflow="fold")
     for name in COLUMNS[1:]:
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)

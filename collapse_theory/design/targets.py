@@ -19,8 +19,8 @@ __all__ = ["Target", "outline", "sampling_error", "target_of"]
 PANELS = 512
 # Atoms that an outline keeps as they are, from this mass on, and the panels for the others.
 HEAVY, OUTLINE = 0.004, 256
-# E W1 of a sample is at most ∫ sqrt(F(1-F)/n). Twice that held in 95 to 99.9 of 100 samples of 200 from
-# six laws, two values the least.
+# E W1 of a sample is at most ∫ sqrt(F(1-F)/n). Twice that held in 95 to 99.9 of 100 samples of 200
+# rewards from six laws, two values the least often.
 SPREAD = 2.0
 
 

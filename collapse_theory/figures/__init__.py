@@ -12,9 +12,9 @@ from collapse_theory.figures.convergence import (
     convergence,
     convergence_data,
 )
+from collapse_theory.figures.design import DesignFigure, DesignRow, design, design_data
 from collapse_theory.figures.diagnosis import diagnosis, diagnosis_data
 from collapse_theory.figures.downstream import Downstream, downstream, downstream_data
-from collapse_theory.figures.design import DesignFigure, DesignRow, design, design_data
 from collapse_theory.figures.finite_optimum import (
     FiniteOptimum,
     finite_optimum,
@@ -44,9 +44,9 @@ __all__ = [
     "FIGURES",
     "FORMATS",
     "ConvergenceRows",
-    "Downstream",
     "DesignFigure",
     "DesignRow",
+    "Downstream",
     "FigureEntry",
     "FiniteOptimum",
     "LimitLaws",

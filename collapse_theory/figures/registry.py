@@ -8,9 +8,9 @@ from typing import Any
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.convergence import convergence, convergence_data
+from collapse_theory.figures.design import design, design_data
 from collapse_theory.figures.diagnosis import diagnosis, diagnosis_data
 from collapse_theory.figures.downstream import downstream, downstream_data
-from collapse_theory.figures.design import design, design_data
 from collapse_theory.figures.finite_optimum import finite_optimum, finite_optimum_data
 from collapse_theory.figures.limit_laws import limit_laws, limit_laws_data
 from collapse_theory.figures.paper_comparison import paper_comparison, paper_comparison_data

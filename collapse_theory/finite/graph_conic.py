@@ -35,25 +35,8 @@ def conic_graph(
     """
     import cvxpy as cp
 
-    graph = program.graph
     scale = 1.0 if program.box else float(np.ptp(start))
-    v = cp.Variable(graph.k)
-    gaps = v[graph.a] - v[graph.b]
-    reference = np.full(len(graph.a), scale)
-    value = graph.w @ program.utility.conic(cp, gaps - graph.m / scale, reference)
-    if np.any(program.d):
-        value -= cp.sum_squares(cp.multiply(np.sqrt(program.d) * scale, v))
-    if program.c > 0:
-        root = np.sqrt(program.c * graph.w) * scale
-        value -= cp.sum_squares(cp.multiply(root, v[graph.a] + v[graph.b]))
-    falls = gaps >= 0
-    limits: list[Any] = [falls]
-    if program.box:
-        limits += [v >= 0, v <= 1]
-    if program.floating:
-        parts = np.equal.outer(np.arange(graph.part.max() + 1), graph.part) * graph.sizes
-        limits.append(parts @ v == 0)
-    problem = cp.Problem(cp.Maximize(value), limits)
+    problem, v, falls = _written(cp, program, scale)
     for solver, options in SOLVERS:
         limit = "max_iters" if solver == "SCS" else "max_iter"
         most = {} if max_iterations is None else {limit: max_iterations}
@@ -72,3 +55,25 @@ def conic_graph(
     raise SolverFailed(
         f'no conic solver found the optimum of {program.utility}; use method="newton"'
     )
+
+
+def _written(cp: Any, program: GraphProgram, scale: float) -> tuple[Any, Any, Any]:
+    """Return the problem in rewards over `scale`, its variable, and r_a >= r_b."""
+    graph = program.graph
+    v = cp.Variable(graph.k)
+    gaps = v[graph.a] - v[graph.b]
+    reference = np.full(len(graph.a), scale)
+    value = graph.w @ program.utility.conic(cp, gaps - graph.m / scale, reference)
+    if np.any(program.d):
+        value -= cp.sum_squares(cp.multiply(np.sqrt(program.d) * scale, v))
+    if program.c > 0:
+        root = np.sqrt(program.c * graph.w) * scale
+        value -= cp.sum_squares(cp.multiply(root, v[graph.a] + v[graph.b]))
+    falls = gaps >= 0
+    limits: list[Any] = [falls]
+    if program.box:
+        limits += [v >= 0, v <= 1]
+    if program.floating:
+        parts = np.equal.outer(np.arange(graph.part.max() + 1), graph.part) * graph.sizes
+        limits.append(parts @ v == 0)
+    return cp.Problem(cp.Maximize(value), limits), v, falls

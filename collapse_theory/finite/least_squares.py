@@ -18,6 +18,7 @@ __all__ = ["MOST", "least_squares"]
 
 MOST = 2000  # nodes and a tenth of the edges, at most: above, the vertex found stays
 SAME = 1e-9  # slopes and forces, relative to the largest
+NEAR = 1e-7  # of an end, rewards and gaps are there: what differs is the solver's
 SOLVERS = (1e-12, 1e-10, 1e-8)  # tolerances, as far as the solver takes them
 
 
@@ -32,7 +33,8 @@ def least_squares(program: GraphProgram, point: LatticePoint) -> np.ndarray | No
     if graph.k > MOST or len(graph.a) > 10 * MOST:
         return None
     low, high = _ranges(program, point)
-    small = SAME * float(np.max(graph.gathered(graph.w * np.abs(point.slopes) + point.z)))
+    size = float(np.max(graph.gathered(graph.w * np.abs(point.slopes) + point.z)))
+    small = SAME * max(size, float(graph.w.min()))
     r = cp.Variable(graph.k)
     gaps = r[graph.a] - r[graph.b]
     fixed = low == high
@@ -50,7 +52,8 @@ def least_squares(program: GraphProgram, point: LatticePoint) -> np.ndarray | No
         except (cp.SolverError, ValueError):
             continue
         if problem.status == "optimal" and r.value is not None:
-            return _in_the_middle(program, np.clip(r.value, 0.0, 1.0), at_low | at_high)
+            found = _in_the_middle(program, np.clip(r.value, 0.0, 1.0), at_low | at_high)
+            return _snapped(program, found, low, high)
     return None
 
 
@@ -58,19 +61,50 @@ def _ranges(program: GraphProgram, point: LatticePoint) -> tuple[np.ndarray, np.
     """Return the least and the greatest gap at which U(gap - margin) - slope gap is greatest."""
     graph, utility = program.graph, program.utility
     low, high = np.empty(len(graph.a)), np.empty(len(graph.a))
-    scale = SAME * float(np.abs(point.slopes).max(initial=0.0))
     for m in np.unique(graph.m):
         of = np.flatnonzero(graph.m == m)
         kinks = [kink + m for kink in utility.kinks if 0 < kink + m < 1]
         ends = np.array([0.0, *sorted(kinks), 1.0])
         values = np.asarray(utility.value(ends - m))
         fall = -np.diff(values) / np.diff(ends)  # rising
-        q = -point.slopes[of]
+        q, scale = -point.slopes[of], SAME * float(np.abs(fall).max())
         low[of] = ends[np.searchsorted(fall, q - scale)]
         high[of] = ends[np.searchsorted(fall, q + scale)]
     held = point.z > SAME * float(point.z.max(initial=0.0))
     low[held], high[held] = 0.0, 0.0
     return low, high
+
+
+def _snapped(program: GraphProgram, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return r with the gaps that are at an end of their range exactly there, up to rounding.
+
+    Where all pairs have all that U gives, an error of the solver's size would be all that is
+    missing, and look like much.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+    graph, k = program.graph, program.graph.k
+    gaps, ends = graph.differences(r), np.append(r, [0.0, 1.0])
+    wanted = np.where(np.abs(gaps - low) <= np.abs(gaps - high), low, high)
+    near = np.abs(gaps - wanted) < NEAR
+    bottom, top = np.flatnonzero(r < NEAR), np.flatnonzero(r > 1 - NEAR)
+    i = np.concatenate([graph.a[near], bottom, top])
+    j = np.concatenate([graph.b[near], np.full(len(bottom), k), np.full(len(top), k + 1)])
+    step = np.append(wanted[near], np.zeros(len(bottom) + len(top)))
+    rise = dict(zip(zip(i.tolist(), j.tolist(), strict=True), step.tolist(), strict=True))
+    links = coo_array((np.ones(len(i)), (i, j)), shape=(k + 2, k + 2))
+    piece = connected_components(links, directed=False)[1]
+    # Pieces hang from an end of the box where they reach one.
+    for root in (k, k + 1, *np.unique(piece[:k], return_index=True)[1].tolist()):
+        if root < k and piece[root] in piece[k:]:
+            continue
+        order, above = breadth_first_order(links, root, directed=False)
+        for node in order[1:].tolist():
+            other = int(above[node])
+            way = rise.get((node, other))
+            ends[node] = ends[other] + (way if way is not None else -rise[other, node])
+    return np.clip(ends[:k], 0.0, 1.0)
 
 
 def _in_the_middle(program: GraphProgram, r: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -58,7 +58,9 @@ def certify_graph(
         degree = np.bincount(graph.a, minlength=graph.k) + np.bincount(graph.b, minlength=graph.k)
         rounding = EPS * ((4 + np.sqrt(degree)) * size + bend)
         gap = _bound(program, r, gaps, p, z, h, rounding) + float(graph.w @ extra)
-        local = float(graph.w @ (np.abs(first) * gaps + np.abs(second) * gaps**2))
+        # At a kink U still falls below it.
+        steep = np.maximum(np.abs(first), np.abs(program.utility.slope(y - NEAR * gaps)))
+        local = float(graph.w @ (steep * gaps + np.abs(second) * gaps**2))
     if program.box:
         # Nothing is above U(widest); where all pairs have it up to rounding, nothing is missing.
         sated = short <= 16 * EPS * local

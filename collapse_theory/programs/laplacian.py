@@ -35,24 +35,14 @@ def graph_solver(
     itself, so that parts that nothing holds don't make the matrix singular. None where the matrix
     isn't positive definite.
     """
-    k = len(diagonal)
-    edge = np.where(a == b, 0.0, edge)  # within a contracted node: (x - x)**2
-    total = edge + sums
-    main = np.bincount(a, total, k) + np.bincount(b, total, k) + diagonal
-    across = sums - edge
-    free = np.arange(k) if keep is None else np.flatnonzero(keep)
+    free = np.arange(len(diagonal)) if keep is None else np.flatnonzero(keep)
     if not len(free):
         return np.zeros_like
-    place = np.full(k, -1)
-    place[free] = np.arange(len(free))
-    i, j = place[a], place[b]
-    inside = (i >= 0) & (j >= 0)
-    i, j, across, main = i[inside], j[inside], across[inside], main[free]
-    scale = np.where(main > 0, main, 1.0) ** -0.5
-    across = across * scale[i] * scale[j]
-    main = np.ones(len(free))
+    edge = np.where(a == b, 0.0, edge)  # within a contracted node: (x - x)**2
+    i, j, across, scale = _normed(a, b, edge, sums, diagonal, free)
     if not (np.all(np.isfinite(across)) and np.all(np.isfinite(scale))):
         return None
+    main = np.ones(len(free))
     build = _dense if len(free) <= dense else _iterative
     inner = build(i, j, across, main, tol)
     if inner is None:
@@ -64,6 +54,27 @@ def graph_solver(
         return x
 
     return solve
+
+
+def _normed(
+    a: np.ndarray,
+    b: np.ndarray,
+    edge: np.ndarray,
+    sums: np.ndarray | float,
+    diagonal: np.ndarray,
+    free: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the entries off the diagonal among the free nodes, and the scale that makes it 1."""
+    k = len(diagonal)
+    total = edge + sums
+    main = (np.bincount(a, total, k) + np.bincount(b, total, k) + diagonal)[free]
+    place = np.full(k, -1)
+    place[free] = np.arange(len(free))
+    i, j = place[a], place[b]
+    inside = (i >= 0) & (j >= 0)
+    i, j, across = i[inside], j[inside], (sums - edge)[inside]
+    scale = np.where(main > 0, main, 1.0) ** -0.5
+    return i, j, across * scale[i] * scale[j], scale
 
 
 def _dense(

@@ -54,13 +54,13 @@ def _patience(values: np.ndarray) -> int:
     return best
 
 
-def _enough(values: np.ndarray) -> int:
+def _enough(values: np.ndarray) -> int | None:
     reached = np.flatnonzero(values >= ENOUGH)
-    return int(reached[0]) if len(reached) else len(values) - 1
+    return int(reached[0]) if len(reached) else None
 
 
-# Each takes what was measured after the start, and says which measurement it stops at.
-RULES: dict[str, Callable[[Course], int]] = {
+# Each says at which measurement after the start it stops; None where it never does.
+RULES: dict[str, Callable[[Course], int | None]] = {
     "best held-out loss": lambda course: int(np.argmin(course.held_loss[1:])),
     "most held-out pairs right": lambda course: int(np.argmax(course.held_right[1:])),
     "three checks without more pairs right": lambda course: _patience(course.held_right[1:]),
@@ -69,7 +69,7 @@ RULES: dict[str, Callable[[Course], int]] = {
 
 
 def stops(course: Course) -> tuple[Stop, ...]:
-    """Return where each rule stops, and the end.
+    """Return where each rule stops that does, and the end.
 
     Examples
     --------
@@ -79,7 +79,8 @@ def stops(course: Course) -> tuple[Stop, ...]:
     """
     if len(course.steps) < 2:
         return ()
-    places = {rule: 1 + pick(course) for rule, pick in RULES.items()}
+    picked = {rule: pick(course) for rule, pick in RULES.items()}
+    places = {rule: 1 + at for rule, at in picked.items() if at is not None}
     places["the end"] = len(course.steps) - 1
     return tuple(
         Stop(

@@ -113,9 +113,11 @@ def _collapse(findings: Findings) -> list[str]:
     if not runs:
         return []
     apart = [one.train.between for one in runs]
-    if max(apart) <= COLLAPSED:
+    # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
+    over = [one.train.between - one.train.between_predicted for one in runs]
+    if max(over) <= COLLAPSED:
         verdict = "reward collapse: the kinds end at the same rewards"
-    elif min(apart) > COLLAPSED:
+    elif min(over) > COLLAPSED:
         verdict = "no full collapse: the kinds end at different rewards"
     else:
         verdict = "collapse in some runs only"
@@ -140,17 +142,23 @@ def _early(findings: Findings) -> list[str]:
     fixed = [one for one in findings.of(aware=False) if not np.isnan(one.train.between)]
     if not fixed or len(fixed[0].course.steps) < 3:
         return []
-    # The start is no training: random rewards aren't apart, and not collapsed either.
-    largest = [float(one.course.held_between[1:].max()) for one in fixed]
+    # The start is no training: there the kinds differ by chance.
+    most = spread([float(one.course.between[1:].max()) for one in fixed])
+    held = [float(one.course.held_between[1:].max()) for one in fixed]
+    aware = [one.held_out.between for one in findings.of(aware=True)]
+    less = bool(aware) and max(held) < min(aware)
     said = [
-        "Early stopping doesn't replace that: with one utility the kinds were at most "
-        f"{spread([float(one.course.between[1:].max()) for one in fixed])} apart on training "
-        f"prompts at any measured step ({spread(largest)} on held-out ones)."
+        f"{'Early stopping does not replace that: with' if less else 'With'} one utility the kinds "
+        f"were at most {most} apart on training prompts at any measured step ({spread(held)} on "
+        "held-out ones)."
     ]
     for rule in RULES:
         found = [stop for one in fixed for stop in stops(one.course) if stop.rule == rule]
+        if not found:
+            continue
+        some = "" if len(found) == len(fixed) else f" in {len(found)} of {len(fixed)} runs"
         said.append(
-            f"Stopping at {rule}: step {spread([stop.step for stop in found], 0)}, kinds "
+            f"Stopping at {rule}: step {spread([stop.step for stop in found], 0)}{some}, kinds "
             f"{spread([stop.between for stop in found])} apart, "
             f"{spread([stop.distance for stop in found])} from the collapsed rewards."
         )
@@ -164,7 +172,7 @@ def _length(findings: Findings) -> list[str]:
         "The task is easy, and this is why: a completion's length is nearly linear in the mean of "
         f"the first hidden state, which averages position embeddings (held-out R^2 "
         f"{findings.length_first:.2f}; {findings.length_last:.2f} for the last one)."
-        if findings.length_first > 0.8
+        if findings.length_first > 0.8 and not findings.setting.data
         else "Held-out R^2 of a completion's length, linear in the mean of the first hidden state: "
         f"{findings.length_first:.2f}; of the last one: {findings.length_last:.2f}."
     )
