@@ -46,7 +46,7 @@ def main(kills: int) -> None:
         print(f"uninterrupted: {seconds:.0f} s", flush=True)
         killed = 0
         while killed < kills:
-            process = start(parts)
+            process, begun = start(parts), time.perf_counter()
             try:
                 process.wait(timeout=random.uniform(0.1, 1.0) * seconds)
             except subprocess.TimeoutExpired:
@@ -57,6 +57,7 @@ def main(kills: int) -> None:
                 print(f"kill {killed}: {there} files of features and checkpoints", flush=True)
             else:
                 assert content(parts) == content(whole)
+                seconds = min(seconds, time.perf_counter() - begun)
                 print("finished first, with the same bytes", flush=True)
                 shutil.rmtree(parts)
         assert start(parts).wait() == 0

@@ -34,7 +34,25 @@ def test_large(benchmark: BenchmarkFixture, text: str, domain: ct.Box) -> None:
     assert solution.relative_gap < 1e-9
 
 
-def test_max_margin(benchmark: BenchmarkFixture) -> None:
-    pairs = random_pairs(600, 4_000)
-    solution = benchmark.pedantic(lambda: max_margin(pairs), rounds=1)
+@pytest.mark.parametrize("text", ["x", "min(x, 0.5)", "min(x, 0.3)"])
+def test_hinges(benchmark: BenchmarkFixture, text: str) -> None:
+    pairs = random_pairs(10_000, 100_000)
+    solution = benchmark.pedantic(lambda: ct.solve(text, comparisons=pairs), rounds=1)
+    benchmark.extra_info["relative_gap"] = solution.relative_gap
     assert solution.relative_gap < 1e-9
+
+
+def test_max_margin(benchmark: BenchmarkFixture) -> None:
+    pairs = random_pairs(10_000, 100_000)
+    solution = benchmark.pedantic(lambda: max_margin(pairs), rounds=1)
+    benchmark.extra_info["relative_gap"] = solution.relative_gap
+    assert solution.relative_gap < 1e-12
+
+
+@pytest.mark.parametrize("domain", [ct.Box(), ct.Confined(0.1)], ids=str)
+def test_prompts(benchmark: BenchmarkFixture, domain: ct.Box) -> None:
+    pairs = Comparisons.union([Comparisons.full(8)] * 10_000)
+    solution = benchmark.pedantic(
+        lambda: ct.solve("logsigmoid(x)", comparisons=pairs, domain=domain), rounds=1
+    )
+    assert solution.relative_gap < 1e-11

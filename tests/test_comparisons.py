@@ -405,7 +405,7 @@ def test_constructors():
     assert Comparisons.full(3, margins=0.0) == Comparisons.full(3)
     both = Comparisons.union([Comparisons.ranking([[0], [1, 2]]), Comparisons(2, [1], [0], [3])])
     assert both == Comparisons(5, [0, 0, 4], [1, 2, 3], [1, 1, 3], [[1, 2]])
-    for bad in ([], [Comparisons.full(2), 3], [[0, 1]]):
+    for bad in ([], [Comparisons.full(2), 3], [[0, 1]], Comparisons.full(2)):
         with pytest.raises(ct.CollapseError, match="union"):
             Comparisons.union(bad)
     for margins in ([0.1, 0.2], np.zeros((2, 2)), np.nan, "far"):

@@ -155,7 +155,8 @@ def csv_records(lines: Lines, source: str) -> tuple[list[str], Iterator[Record]]
     else:
         raise CollapseError(f"{source} is empty: a log needs a header line and rows")
     mark = delimiter_of(header)
-    names = [name.strip() for name in next(csv.reader([header], delimiter=mark))]
+    # A header that the csv module refuses (a stray \r, an open quote) is split at the marks.
+    names = [name.strip() for name in _parsed([header], mark) or header.split(mark)]
     return names, _csv_rows(rows, mark, len(names))
 
 

@@ -66,6 +66,7 @@ def solve(
         "conic" is the reference, through CVXPY. "auto" takes newton; for piecewise linear
         utilities, which may have several optima, the closed form or the conic program, which picks
         the limit of strictly concave optima: the least sum of squares of all pairs' gaps.
+        Under comparisons they are solved by minimum cuts, reported as "cuts".
     tol : float, optional
         The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
         "conic" and for utilities with kinks. The methods go on until rounding stops them.

@@ -150,7 +150,7 @@ class Comparisons(Value):
         >>> Comparisons.union([Comparisons.full(3), Comparisons(2, [1], [0])])
         Comparisons(n=5, 4 pairs)
         """
-        listed = list(parts)
+        listed = list(parts) if isinstance(parts, Iterable) else []
         if not listed or not all(isinstance(part, Comparisons) for part in listed):
             raise CollapseError("union needs a list of one Comparisons or more, one a prompt")
         first = np.cumsum([0, *(part.n for part in listed)])
