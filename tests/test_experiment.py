@@ -259,14 +259,14 @@ def test_interrupted_anywhere_the_same_bits_come_out(tmp_path_factory, interrupt
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_the_same_bits_come_out(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(TESTS / "experiment_killed.py"), str(tmp_path), "6"],
+        [sys.executable, str(TESTS / "experiment_killed.py"), str(tmp_path), "20"],
         capture_output=True,
         text=True,
         check=True,
         cwd=TESTS.parent,
     )
     whole, parts = done.stdout.splitlines()[-1].split()[1:]
-    assert done.stdout.count("killed after") == 6
+    assert done.stdout.count("killed after") == 20
     assert whole == parts
 
 
@@ -435,9 +435,9 @@ def test_interrupted_and_damaged_it_ends_with_the_same_bytes(tmp_path, encoder):
     pytest.importorskip("polars")
     whole = run_experiment(small(encoder), tmp_path / "whole")
     with pytest.raises(Stopped):
-        run_experiment(small(encoder), tmp_path / "parts", progress=StopsAt(8, "run 2"))
-    [old] = (tmp_path / "parts").glob("runs/02*/step-*.json")
-    assert old.name == "step-000005.json"
+        run_experiment(small(encoder), tmp_path / "parts", progress=StopsAt(15, "training"))
+    assert list((tmp_path / "parts").glob("runs/*/step-000005.json"))
+    assert not (tmp_path / "parts" / "metrics.json").exists()
     features = next((tmp_path / "parts" / "features").iterdir())
     features.write_bytes(features.read_bytes()[:-3])
     heard = Heard()
@@ -508,8 +508,12 @@ def test_data_without_anything_sensible_is_refused(tmp_path, content, utilities,
 def test_utilities_that_cannot_be_trained_are_refused_before_anything_is_done(tmp_path):
     with pytest.raises(ct.CollapseError):
         run_experiment(Setting(utilities=("-x",)), tmp_path / "out")
+    with pytest.raises(ct.CollapseError, match="no utility for the kind 'closed'"):
+        run_experiment(Setting(utilities=("open=x; other=x",)), tmp_path / "out")
     with pytest.raises(ct.CollapseError, match="no/such/model"):
         run_experiment(Setting.small(encoder="no/such/model"), tmp_path / "out")
+    with pytest.raises(ct.CollapseError, match="no/other/model"):  # and not that "out" is taken
+        run_experiment(Setting.small(encoder="no/other/model"), tmp_path / "out")
 
 
 def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(tmp_path, encoder, undrawn):
@@ -554,7 +558,7 @@ def test_the_command_tells_what_was_found(tmp_path, encoder, rankings, undrawn):
     assert status == 0, told
     assert "-1/(x + 0.1)" in shown
     assert "summary.html" in shown
-    assert "run 1 of 1" in told
+    assert "training 1 heads" in told
     status, shown, _ = command(*arguments, "--json")
     assert (status, json.loads(shown)) == (0, json.loads((tmp_path / "metrics.json").read_text()))
 

@@ -86,10 +86,12 @@ class Checkpoints:
         return None
 
     def keep_only(self, step: int) -> None:
-        """Remove all others, and drafts that a kill has left: nothing ever reads them."""
+        """Remove all others, and what a kill has left: drafts, and tensors without their note."""
         self._remove([other for other in self.steps() if other != step])
-        for draft in self.folder.glob(".step-*"):
-            draft.unlink()
+        kept = self._paths(step)
+        for path in (*self.folder.glob("step-*.safetensors"), *self.folder.glob(".step-*")):
+            if path not in kept:
+                path.unlink()
 
     def steps(self) -> list[int]:
         """Return the steps of which there is a checkpoint, whole or not, in rising order."""

@@ -63,8 +63,11 @@ def loading(path: str) -> Iterator[None]:
     except ModuleNotFoundError as fault:
         raise missing(str(fault.name)) from None
     bars, level = messages.is_progress_bar_enabled(), messages.get_verbosity()
+    hub = logging.getLogger("huggingface_hub")
+    heard = hub.level
     messages.disable_progress_bar()
     messages.set_verbosity(logging.ERROR)
+    hub.setLevel(logging.ERROR)  # its retries without a network: the error says it once
     try:
         yield
     except ModuleNotFoundError as fault:
@@ -76,6 +79,7 @@ def loading(path: str) -> Iterator[None]:
             f"its tokenizer, or a model's name: {reason}"
         ) from None
     finally:
+        hub.setLevel(heard)
         messages.set_verbosity(level)
         if bars:
             messages.enable_progress_bar()

@@ -10,8 +10,10 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
+from collapse_theory.errors import CollapseError
 from collapse_theory.training.experiment.cache import Cache
 from collapse_theory.training.experiment.checkpoint import Checkpoints
+from collapse_theory.training.experiment.completions import KINDS
 from collapse_theory.training.experiment.corpus import corpus
 from collapse_theory.training.experiment.encoder import load_encoder
 from collapse_theory.training.experiment.features import Table, tables
@@ -22,7 +24,8 @@ from collapse_theory.training.experiment.progress import Progress
 from collapse_theory.training.experiment.prompts import PromptSet, documented, from_file
 from collapse_theory.training.experiment.runs import LAST_LAYER, Run, runs_of
 from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import Trace, threads, train
+from collapse_theory.training.experiment.train import Trace, train
+from collapse_theory.training.experiment.workers import spread
 
 __all__ = ["run_experiment"]
 
@@ -83,8 +86,7 @@ def run_experiment(
     else:
         encoder = load_encoder(setting.encoder)
         folder = Path(cache) if cache is not None else output.folder / "features"
-        with threads(min(2, os.cpu_count() or 1)):
-            encoded = tables(encoder, sets, setting.max_length, Cache(folder, told.say), told)
+        encoded = tables(encoder, sets, setting.max_length, Cache(folder, told.say), told)
         done = _frozen(setting, encoded, output, told)
         first, last = length_r2(encoded[""], sets[""])
     main = done[0][1]
@@ -106,14 +108,16 @@ def _frozen(
     setting: Setting, encoded: dict[str, Table], output: Output, told: Progress
 ) -> list[Done]:
     """Train a head on frozen features for each run."""
-    done, runs = [], runs_of(setting)
-    for run in runs:
-        told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
+    runs = runs_of(setting)
+    told.begin(f"training {len(runs)} heads", len(runs) * setting.steps)
+
+    def done(run: Run, progress: Progress) -> Done:
         table = _table_of(encoded, run)
         folder = output.folder / "runs" / run.folder
-        checkpoints = Checkpoints(folder, _identity(setting, run, table), told.say)
-        done.append((run, table, train(table, run, setting, checkpoints, told)))
-    return done
+        checkpoints = Checkpoints(folder, _identity(setting, run, table), progress.say)
+        return run, table, train(table, run, setting, checkpoints, progress)
+
+    return spread(done, runs, told)
 
 
 def _fine_tuned(setting: Setting, prompts: PromptSet, output: Output, told: Progress) -> list[Done]:
@@ -144,6 +148,13 @@ def _prompts(setting: Setting) -> dict[str, PromptSet]:
     """Return the prompts by control; "" are those of the runs that are none."""
     if setting.data:
         return {"": from_file(setting)}
+    for objective in setting.objectives:
+        for kind in KINDS if objective.aware else ():
+            if kind not in objective.kinds:
+                raise CollapseError(
+                    f"{str(objective)!r} has no utility for the kind {kind!r}; the prompts are of "
+                    f"the kinds {' and '.join(KINDS)}, or those of your own --data"
+                )
     passages = corpus()
     controls = {run.control for run in runs_of(setting)} - {LAST_LAYER, ""}
     return {name: documented(passages, setting, name) for name in ["", *sorted(controls)]}

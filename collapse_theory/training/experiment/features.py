@@ -13,6 +13,7 @@ from collapse_theory.training.experiment.cache import Cache
 from collapse_theory.training.experiment.encoder import Encoder
 from collapse_theory.training.experiment.progress import Progress
 from collapse_theory.training.experiment.prompts import PromptSet
+from collapse_theory.training.experiment.workers import spread
 
 __all__ = ["Table", "tables"]
 
@@ -61,18 +62,22 @@ def tables(
     Which texts are encoded together, and so the last bits of their features, depends on the texts
     alone: not on what the cache holds, nor on where an earlier start was interrupted.
     """
-    known: dict[str, np.ndarray] = {}
     tokens = {name: encoder.tokens(of.rankings, max_length) for name, of in sets.items()}
     chunks = list(_chunks(encoder, tokens))
     progress.begin("encoding the texts", sum(len(chunk) for _, chunk in chunks))
-    for key, chunk in chunks:
-        shape = (len(chunk), 2 * encoder.width)
-        found = cache.get(key, shape)
+
+    def encoded(part: tuple[str, dict[str, Tokens]], told: Progress) -> np.ndarray:
+        key, chunk = part
+        found = cache.get(key, (len(chunk), 2 * encoder.width))
         if found is None:
-            found = _encoded(encoder, list(chunk.values()), progress)
+            found = _encoded(encoder, list(chunk.values()), told)
             cache.put(key, found)
         else:
-            progress.advance(len(chunk))
+            told.advance(len(chunk))
+        return found
+
+    known: dict[str, np.ndarray] = {}
+    for (_, chunk), found in zip(chunks, spread(encoded, chunks, progress), strict=True):
         known.update(zip(chunk, found, strict=True))
     return {name: _table(sets[name], tokens[name], known, max_length) for name in sets}
 

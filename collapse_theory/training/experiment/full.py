@@ -29,7 +29,8 @@ from collapse_theory.training.experiment.progress import Progress
 from collapse_theory.training.experiment.prompts import PromptSet
 from collapse_theory.training.experiment.runs import Run
 from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import Trace, threads
+from collapse_theory.training.experiment.train import Trace
+from collapse_theory.training.experiment.workers import threads
 from collapse_theory.training.labels import to_grid
 from collapse_theory.training.trainer import trainer_loss
 
@@ -219,12 +220,15 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Trainer's summary of a training off the screen: the progress bar is there for that."""
+    """Keep Trainer's own reports and bars off the screen: the progress bar is there for that."""
     from transformers.utils import logging as messages
 
-    level = messages.get_verbosity()
+    bars, level = messages.is_progress_bar_enabled(), messages.get_verbosity()
+    messages.disable_progress_bar()
     messages.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
         messages.set_verbosity(level)
+        if bars:
+            messages.enable_progress_bar()

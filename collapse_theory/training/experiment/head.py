@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
 __all__ = ["Head", "new_head"]
+
+_SEEDING = threading.Lock()  # torch has one generator for all threads
 
 
 class Head(nn.Module):
@@ -50,6 +54,6 @@ def new_head(features: Tensor, width: int, seed: int) -> Head:
     mean, scale = sample.mean(0), sample.std(0, correction=0)
     # A constant feature is 0 for every training text, and stays small for others.
     scale = torch.where(scale > 1e-8, scale, 1.0)
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Head(mean.float(), scale.float(), width)

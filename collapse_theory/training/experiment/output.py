@@ -65,9 +65,11 @@ class Output:
     def _foreign(self) -> str | None:
         """Return in what the results that are here differ; None where they don't or none are."""
         mark = self.folder / MARK
+        there = [n for n in (METRICS, REWARDS, SUMMARY, RUNS) if (self.folder / n).exists()]
+        if not there:
+            return None  # a start that came to nothing holds the folder for nobody
         if not mark.exists():
-            there = [n for n in (METRICS, REWARDS, SUMMARY, RUNS) if (self.folder / n).exists()]
-            return f"{there[0]} is there without {MARK}" if there else None
+            return f"{there[0]} is there without {MARK}"
         try:
             told = json.loads(mark.read_text(encoding="utf-8"))
             setting, texts = Setting.from_dict(told["setting"]), told["texts"]

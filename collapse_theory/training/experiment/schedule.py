@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -44,8 +45,13 @@ def prompts_of_step(seed: int, step: int, prompts: int, batch: int) -> np.ndarra
     [0, 1, 2, 3, 4, 5]
     """
     epochs, places = np.divmod(np.arange(step * batch, (step + 1) * batch), prompts)
-    orders = [
-        np.random.default_rng((seed, epoch)).permutation(prompts)
-        for epoch in range(epochs[0], epochs[-1] + 1)
+    parts = [
+        _order(seed, epoch, prompts)[places[epochs == epoch]]
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
     ]
-    return np.array([orders[e - epochs[0]][at] for e, at in zip(epochs, places, strict=True)])
+    return np.concatenate(parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, prompts: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(prompts)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,11 @@ from collapse_theory.training.experiment.progress import Progress
 from collapse_theory.training.experiment.runs import Run
 from collapse_theory.training.experiment.schedule import measured, prompts_of_step, rate_at
 from collapse_theory.training.experiment.settings import Setting
+from collapse_theory.training.experiment.workers import threads
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
 
-__all__ = ["Trace", "loss_of", "threads", "train"]
+__all__ = ["Trace", "loss_of", "train"]
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each parameter
 
@@ -39,17 +39,6 @@ class Trace:
 
     steps: np.ndarray
     logits: np.ndarray
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads: sums in another order have other last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train(
@@ -81,9 +70,10 @@ class _Training:
         self.setting, self.seed, self.prompts = setting, run.seed, table.train
         self.features = torch.from_numpy(np.ascontiguousarray(table.features))
         self.ranks = torch.from_numpy(table.ranks)
-        self.kinds = np.array(table.kinds)
         self.present = self.ranks >= 0
         self.loss = run.objective.loss()
+        known = run.objective.kinds
+        self.kinds = torch.tensor([known.index(kind) if known else 0 for kind in table.kinds])
         sample = self.features[: table.train][self.present[: table.train]]
         self.head: Head = new_head(sample, setting.width, run.seed)
         self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=setting.rate)
@@ -98,9 +88,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.step, setting.steps, setting.rate, setting.warmup)
         at = torch.from_numpy(rows)
-        value = loss_of(
-            self.loss, self.head(self.features[at]), self.ranks[at], self.kinds[rows].tolist()
-        )
+        value = loss_of(self.loss, self.head(self.features[at]), self.ranks[at], self.kinds[at])
         self.optimizer.zero_grad()
         value.backward()
         self.optimizer.step()
@@ -140,7 +128,7 @@ class _Training:
 
 
 def loss_of(
-    loss: RankingLoss | PromptAwareRankingLoss, logits: Tensor, ranks: Tensor, kinds: list[str]
+    loss: RankingLoss | PromptAwareRankingLoss, logits: Tensor, ranks: Tensor, kinds: Any
 ) -> Tensor:
     """Return the mean loss of prompts, whichever kind of loss it is."""
     if isinstance(loss, PromptAwareRankingLoss):
