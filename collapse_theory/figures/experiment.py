@@ -130,7 +130,9 @@ def trained_figure(columns: Sequence[tuple[TrainedPanel, TrainedPanel]]) -> Any:
         axes[0, 0].set_ylabel("training prompts\nreward")
         axes[1, 0].set_ylabel("held-out prompts\nreward")
         handles = _key(columns[0][0].kinds)
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        # One or two columns of panels are too narrow for the whole key in a line.
+        ncols = len(handles) if len(columns) > 2 else 1
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
     return axes
 
 
