@@ -48,7 +48,7 @@ def main(kills: int) -> None:
         while killed < kills:
             process, begun = start(parts), time.perf_counter()
             try:
-                process.wait(timeout=random.uniform(0.1, 1.0) * seconds)
+                process.wait(timeout=random.uniform(0.4, 1.0) * seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

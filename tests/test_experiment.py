@@ -516,7 +516,9 @@ def test_utilities_that_cannot_be_trained_are_refused_before_anything_is_done(tm
         run_experiment(Setting.small(encoder="no/other/model"), tmp_path / "out")
 
 
-def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(tmp_path, encoder, undrawn):
+def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(
+    tmp_path, encoder, undrawn, capsys
+):
     pytest.importorskip("polars")
     pytest.importorskip("accelerate")
     setting = Setting.whole_encoder(
@@ -536,6 +538,7 @@ def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(tmp_path, enco
     heard = Heard()
     assert run_experiment(setting, tmp_path / "whole", progress=heard) == whole
     assert "checkpoint-8 is damaged" in heard.said[0]
+    assert capsys.readouterr().out == ""
 
 
 # -- the command -------------------------------------------------------------------------

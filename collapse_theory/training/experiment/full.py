@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.dataset import RankingDataset
@@ -71,6 +71,7 @@ def fine_tune(
             compute_loss_func=trainer_loss(loss),
             callbacks=[notes],
         )
+        trainer.remove_callback(PrinterCallback)  # stdout is the command's own
         latest = _latest(folder, identity, told)
         if latest is not None and not notes.recall(_step(latest)):
             told.say(f"{folder / 'logits'} lacks logits noted on the way; the run begins again")
