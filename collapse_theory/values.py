@@ -1,18 +1,21 @@
 """What all frozen values of the package share: equality, hash, pickling and JSON-ready dicts.
 
-A value is a frozen dataclass whose fields are plain Python values, NumPy arrays or other values.
+A value is a frozen dataclass (``eq=False``) whose fields are plain Python values, NumPy arrays or
+other values. A field annotated ``Array`` becomes a read-only float64 array when the value is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Self
+from functools import cache
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-__all__ = ["Value", "frozen_array", "registered"]
+__all__ = ["Array", "Value", "frozen_array", "registered"]
 
+Array: TypeAlias = np.ndarray  # as a field of a value: read-only float64
 _REGISTRY: dict[str, type[Value]] = {}
 
 
@@ -36,8 +39,26 @@ def _names(kind: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(kind) if f.init]
 
 
+@cache
+def _array_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind) if f.type in ("Array", "Array | None"))
+
+
 class Value:
-    """Mixin of frozen dataclasses (``eq=False``): equality, hash, pickle, copy, dicts."""
+    """Mixin of frozen dataclasses (``eq=False``): equality, hash, pickle, copy, dicts.
+
+    A ``__post_init__`` of a subclass begins with ``super().__post_init__()``, and stores what it
+    computes with ``self._set(name=value)``.
+    """
+
+    def __post_init__(self) -> None:
+        for name in _array_fields(type(self)):
+            if getattr(self, name) is not None:
+                self._set(**{name: frozen_array(getattr(self, name))})
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collapse_theory.training.experiment.checkpoint import Checkpoints
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.objectives import Objective
-from collapse_theory.training.experiment.progress import Progress
-from collapse_theory.training.experiment.runs import Run
-from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import train
+from collapse_theory.experiment.checkpoint import Checkpoints
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.objectives import Objective
+from collapse_theory.experiment.progress import Progress
+from collapse_theory.experiment.runs import Run
+from collapse_theory.experiment.settings import Setting
+from collapse_theory.experiment.train import train
 
 STEPS = 60
 SETTING = Setting(steps=STEPS, batch=4, width=16, warmup=5, checkpoint_every=7)

@@ -21,34 +21,34 @@ pytest.importorskip("safetensors")
 import experiment_killed  # noqa: E402
 
 import collapse_theory as ct  # noqa: E402
-from collapse_theory.training.experiment import (  # noqa: E402
+from collapse_theory.experiment import (  # noqa: E402
     Objective,
     Progress,
     Setting,
     run_experiment,
 )
-from collapse_theory.training.experiment.cache import Cache  # noqa: E402
-from collapse_theory.training.experiment.checkpoint import Checkpoint, Checkpoints  # noqa: E402
-from collapse_theory.training.experiment.completions import LENGTHS, ranking  # noqa: E402
-from collapse_theory.training.experiment.corpus import MODULES, Passage, corpus  # noqa: E402
-from collapse_theory.training.experiment.course import all_steps, step_by_step  # noqa: E402
-from collapse_theory.training.experiment.features import Table  # noqa: E402
-from collapse_theory.training.experiment.findings import run_findings  # noqa: E402
-from collapse_theory.training.experiment.lengths import held_out_r2  # noqa: E402
-from collapse_theory.training.experiment.objectives import DEFAULT  # noqa: E402
-from collapse_theory.training.experiment.prompts import (  # noqa: E402
+from collapse_theory.experiment.cache import Cache  # noqa: E402
+from collapse_theory.experiment.checkpoint import Checkpoint, Checkpoints  # noqa: E402
+from collapse_theory.experiment.completions import LENGTHS, ranking  # noqa: E402
+from collapse_theory.experiment.corpus import MODULES, Passage, corpus  # noqa: E402
+from collapse_theory.experiment.course import all_steps, step_by_step  # noqa: E402
+from collapse_theory.experiment.features import Table  # noqa: E402
+from collapse_theory.experiment.findings import run_findings  # noqa: E402
+from collapse_theory.experiment.lengths import held_out_r2  # noqa: E402
+from collapse_theory.experiment.objectives import DEFAULT  # noqa: E402
+from collapse_theory.experiment.prompts import (  # noqa: E402
     PromptSet,
     documented,
     utilities_for,
 )
-from collapse_theory.training.experiment.runs import CONTROLS, NEUTRAL, Run, runs_of  # noqa: E402
-from collapse_theory.training.experiment.schedule import (  # noqa: E402
+from collapse_theory.experiment.runs import CONTROLS, NEUTRAL, Run, runs_of  # noqa: E402
+from collapse_theory.experiment.schedule import (  # noqa: E402
     measured,
     prompts_of_step,
     rate_at,
 )
-from collapse_theory.training.experiment.stopping import stops  # noqa: E402
-from collapse_theory.training.experiment.train import Trace, train  # noqa: E402
+from collapse_theory.experiment.stopping import stops  # noqa: E402
+from collapse_theory.experiment.train import Trace, train  # noqa: E402
 
 AWARE = "open=-1/(x+0.1); closed=x"
 TESTS = Path(__file__).parent
@@ -383,7 +383,7 @@ def rankings(tmp_path_factory) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave out the figures, which take longer than a tiny training."""
-    from collapse_theory.training.experiment import output
+    from collapse_theory.experiment import output
 
     monkeypatch.setattr(output, "draw_figures", lambda findings, folder: [])
 

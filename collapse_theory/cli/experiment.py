@@ -13,7 +13,7 @@ from collapse_theory.cli.output import console, print_json
 from collapse_theory.errors import CollapseError
 
 if TYPE_CHECKING:
-    from collapse_theory.training.experiment import Findings, Progress, Setting
+    from collapse_theory.experiment import Findings, Progress, Setting
 
 __all__ = ["experiment"]
 
@@ -78,7 +78,7 @@ def experiment(
     "collapse-theory[training]".
     """
     _require_packages()
-    from collapse_theory.training.experiment import run_experiment
+    from collapse_theory.experiment import run_experiment
 
     chosen = {
         "utilities": tuple(utilities) if utilities else None,
@@ -93,14 +93,14 @@ def experiment(
         fixed["controls"] = False
     given = {name: value for name, value in chosen.items() if value is not None} | fixed
     if data and not utilities:
-        from collapse_theory.training.experiment.prompts import utilities_for
+        from collapse_theory.experiment.prompts import utilities_for
 
         given["utilities"] = utilities_for(str(data))
     setting = _setting(given, small=small, full=full)
     with _Shown() as progress:
         found = run_experiment(setting, out, cache=cache, force=force, progress=progress)
     if as_json:
-        from collapse_theory.training.experiment.metrics import metrics
+        from collapse_theory.experiment.metrics import metrics
 
         print_json(metrics(found))
     else:
@@ -108,7 +108,7 @@ def experiment(
 
 
 def _setting(given: dict[str, Any], *, small: bool, full: bool) -> Setting:
-    from collapse_theory.training.experiment import Setting
+    from collapse_theory.experiment import Setting
 
     if full:
         return Setting.whole_encoder(small=small, **given)
@@ -133,7 +133,7 @@ class _Shown:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from collapse_theory.training.experiment import Progress as Told
+        from collapse_theory.experiment import Progress as Told
 
         console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         terminal = sys.stderr.isatty()
@@ -172,7 +172,7 @@ def _show(findings: Findings, out: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from collapse_theory.training.experiment.words import COLUMNS, NOTES, rows, sentences
+    from collapse_theory.experiment.words import COLUMNS, NOTES, rows, sentences
 
     shown = console()
     # Eighty columns are enough for a utility and eight numbers.

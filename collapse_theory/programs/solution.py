@@ -11,7 +11,7 @@ import numpy as np
 from collapse_theory.laws import empirical_law
 from collapse_theory.programs.domains import Domain
 from collapse_theory.utilities.losses import Loss
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from collapse_theory.laws import RewardLaw
@@ -56,8 +56,8 @@ class Solution(Value):
         nothing ties to the largest part (Free).
     """
 
-    rewards: np.ndarray
-    gaps: np.ndarray
+    rewards: Array
+    gaps: Array
     objective: float
     gap: float
     relative_gap: float
@@ -70,10 +70,6 @@ class Solution(Value):
     reference: str | None = None
     comparisons: Comparisons | None = None
     undetermined: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rewards", frozen_array(self.rewards))
-        object.__setattr__(self, "gaps", frozen_array(self.gaps))
 
     @property
     def n(self) -> int:

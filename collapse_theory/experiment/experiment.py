@@ -11,21 +11,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.experiment.cache import Cache
-from collapse_theory.training.experiment.checkpoint import Checkpoints
-from collapse_theory.training.experiment.completions import KINDS
-from collapse_theory.training.experiment.corpus import corpus
-from collapse_theory.training.experiment.encoder import load_encoder
-from collapse_theory.training.experiment.features import Table, tables
-from collapse_theory.training.experiment.findings import Findings, run_findings
-from collapse_theory.training.experiment.lengths import length_r2
-from collapse_theory.training.experiment.output import Output
-from collapse_theory.training.experiment.progress import Progress
-from collapse_theory.training.experiment.prompts import PromptSet, documented, from_file
-from collapse_theory.training.experiment.runs import LAST_LAYER, Run, runs_of
-from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import Trace, train
-from collapse_theory.training.experiment.workers import spread
+from collapse_theory.experiment.cache import Cache
+from collapse_theory.experiment.checkpoint import Checkpoints
+from collapse_theory.experiment.completions import KINDS
+from collapse_theory.experiment.corpus import corpus
+from collapse_theory.experiment.encoder import load_encoder
+from collapse_theory.experiment.features import Table, tables
+from collapse_theory.experiment.findings import Findings, run_findings
+from collapse_theory.experiment.lengths import length_r2
+from collapse_theory.experiment.output import Output
+from collapse_theory.experiment.progress import Progress
+from collapse_theory.experiment.prompts import PromptSet, documented, from_file
+from collapse_theory.experiment.runs import LAST_LAYER, Run, runs_of
+from collapse_theory.experiment.settings import Setting
+from collapse_theory.experiment.train import Trace, train
+from collapse_theory.experiment.workers import spread
 
 __all__ = ["run_experiment"]
 
@@ -122,7 +122,7 @@ def _frozen(
 
 def _fine_tuned(setting: Setting, prompts: PromptSet, output: Output, told: Progress) -> list[Done]:
     """Fine-tune the encoder for each run."""
-    from collapse_theory.training.experiment.full import fine_tune, full_table
+    from collapse_theory.experiment.full import fine_tune, full_table
 
     done, runs, table = [], runs_of(setting), full_table(prompts)
     for run in runs:

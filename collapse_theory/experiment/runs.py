@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from collapse_theory.training.experiment.objectives import Objective
-from collapse_theory.training.experiment.settings import Setting
+from collapse_theory.experiment.objectives import Objective
+from collapse_theory.experiment.settings import Setting
 from collapse_theory.values import Value
 
 __all__ = ["CONTROLS", "LAST_LAYER", "NEUTRAL", "SAME_LENGTHS", "Run", "runs_of"]

@@ -21,16 +21,16 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.dataset import RankingDataset
-from collapse_theory.training.experiment.cache import Cache
-from collapse_theory.training.experiment.encoder import loading, model_path
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.files import write_json
-from collapse_theory.training.experiment.progress import Progress
-from collapse_theory.training.experiment.prompts import PromptSet
-from collapse_theory.training.experiment.runs import Run
-from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import Trace
-from collapse_theory.training.experiment.workers import threads
+from collapse_theory.experiment.cache import Cache
+from collapse_theory.experiment.encoder import loading, model_path
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.files import write_json
+from collapse_theory.experiment.progress import Progress
+from collapse_theory.experiment.prompts import PromptSet
+from collapse_theory.experiment.runs import Run
+from collapse_theory.experiment.settings import Setting
+from collapse_theory.experiment.train import Trace
+from collapse_theory.experiment.workers import threads
 from collapse_theory.training.labels import to_grid
 from collapse_theory.training.trainer import trainer_loss
 

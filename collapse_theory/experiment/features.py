@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.training.experiment.cache import Cache
-from collapse_theory.training.experiment.encoder import Encoder
-from collapse_theory.training.experiment.progress import Progress
-from collapse_theory.training.experiment.prompts import PromptSet
-from collapse_theory.training.experiment.workers import spread
+from collapse_theory.experiment.cache import Cache
+from collapse_theory.experiment.encoder import Encoder
+from collapse_theory.experiment.progress import Progress
+from collapse_theory.experiment.prompts import PromptSet
+from collapse_theory.experiment.workers import spread
 
 __all__ = ["Table", "tables"]
 

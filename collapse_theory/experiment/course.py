@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.train import Trace, loss_of
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.train import Trace, loss_of
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.measures import measure, rewards_of
 from collapse_theory.training.prompt_aware import PromptAwareRankingLoss

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.training.experiment.course import Course, course_of
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.runs import Run
-from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import Trace
+from collapse_theory.experiment.course import Course, course_of
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.runs import Run
+from collapse_theory.experiment.settings import Setting
+from collapse_theory.experiment.train import Trace
 from collapse_theory.training.measures import Measures, measure
 from collapse_theory.values import Value
 

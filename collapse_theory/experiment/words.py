@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from collapse_theory.training.experiment.findings import Findings, RunFindings
-from collapse_theory.training.experiment.runs import LAST_LAYER, NEUTRAL, SAME_LENGTHS
-from collapse_theory.training.experiment.stopping import RULES, stops
+from collapse_theory.experiment.findings import Findings, RunFindings
+from collapse_theory.experiment.runs import LAST_LAYER, NEUTRAL, SAME_LENGTHS
+from collapse_theory.experiment.stopping import RULES, stops
 
 __all__ = ["COLUMNS", "NOTES", "rows", "sentences", "spread"]
 

@@ -13,9 +13,9 @@ from collapse_theory.figures.experiment import (
     trained_figure,
 )
 from collapse_theory.figures.saving import save
-from collapse_theory.training.experiment.completions import OPEN
-from collapse_theory.training.experiment.findings import Findings, RunFindings, Side
-from collapse_theory.training.experiment.stopping import stops
+from collapse_theory.experiment.completions import OPEN
+from collapse_theory.experiment.findings import Findings, RunFindings, Side
+from collapse_theory.experiment.stopping import stops
 
 __all__ = ["draw_figures", "stopping_curve", "trained_panel"]
 

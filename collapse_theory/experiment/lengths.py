@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.prompts import PromptSet
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.prompts import PromptSet
 
 __all__ = ["held_out_r2", "length_r2"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from collapse_theory.training.experiment.files import write_bytes, write_json
+from collapse_theory.experiment.files import write_bytes, write_json
 
 __all__ = ["Checkpoint", "Checkpoints"]
 

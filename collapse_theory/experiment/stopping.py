@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.training.experiment.course import Course
+from collapse_theory.experiment.course import Course
 from collapse_theory.values import Value
 
 __all__ = ["RULES", "Stop", "stops"]

@@ -10,11 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collapse_theory.training.experiment.experiment import run_experiment
-    from collapse_theory.training.experiment.findings import Findings, RunFindings
-    from collapse_theory.training.experiment.objectives import Objective
-    from collapse_theory.training.experiment.progress import Progress
-    from collapse_theory.training.experiment.settings import Setting
+    from collapse_theory.experiment.experiment import run_experiment
+    from collapse_theory.experiment.findings import Findings, RunFindings
+    from collapse_theory.experiment.objectives import Objective
+    from collapse_theory.experiment.progress import Progress
+    from collapse_theory.experiment.settings import Setting
 
 __all__ = ["Findings", "Objective", "Progress", "RunFindings", "Setting", "run_experiment"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.training.experiment.findings import Findings, RunFindings, Side
-from collapse_theory.training.experiment.stopping import stops
-from collapse_theory.training.experiment.words import sentences
+from collapse_theory.experiment.findings import Findings, RunFindings, Side
+from collapse_theory.experiment.stopping import stops
+from collapse_theory.experiment.words import sentences
 from collapse_theory.training.measures import KindMeasures
 
 __all__ = ["metrics"]

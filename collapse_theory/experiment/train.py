@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from collapse_theory.training.experiment.checkpoint import Checkpoint, Checkpoints
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.head import Head, new_head
-from collapse_theory.training.experiment.progress import Progress
-from collapse_theory.training.experiment.runs import Run
-from collapse_theory.training.experiment.schedule import measured, prompts_of_step, rate_at
-from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.workers import threads
+from collapse_theory.experiment.checkpoint import Checkpoint, Checkpoints
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.head import Head, new_head
+from collapse_theory.experiment.progress import Progress
+from collapse_theory.experiment.runs import Run
+from collapse_theory.experiment.schedule import measured, prompts_of_step, rate_at
+from collapse_theory.experiment.settings import Setting
+from collapse_theory.experiment.workers import threads
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from collapse_theory.training.experiment.findings import Findings
-from collapse_theory.training.experiment.words import COLUMNS, NOTES, rows, sentences
+from collapse_theory.experiment.findings import Findings
+from collapse_theory.experiment.words import COLUMNS, NOTES, rows, sentences
 
 __all__ = ["page"]
 

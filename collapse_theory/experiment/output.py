@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.experiment.drawing import draw_figures
-from collapse_theory.training.experiment.features import Table
-from collapse_theory.training.experiment.files import write_json, write_text
-from collapse_theory.training.experiment.findings import Findings
-from collapse_theory.training.experiment.metrics import metrics
-from collapse_theory.training.experiment.page import page
-from collapse_theory.training.experiment.progress import Progress
-from collapse_theory.training.experiment.prompts import PromptSet
-from collapse_theory.training.experiment.rewards import write_rewards
-from collapse_theory.training.experiment.runs import Run
-from collapse_theory.training.experiment.settings import Setting
-from collapse_theory.training.experiment.train import Trace
+from collapse_theory.experiment.drawing import draw_figures
+from collapse_theory.experiment.features import Table
+from collapse_theory.experiment.files import write_json, write_text
+from collapse_theory.experiment.findings import Findings
+from collapse_theory.experiment.metrics import metrics
+from collapse_theory.experiment.page import page
+from collapse_theory.experiment.progress import Progress
+from collapse_theory.experiment.prompts import PromptSet
+from collapse_theory.experiment.rewards import write_rewards
+from collapse_theory.experiment.runs import Run
+from collapse_theory.experiment.settings import Setting
+from collapse_theory.experiment.train import Trace
 
 __all__ = ["Output"]
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 
-from collapse_theory.training.experiment.progress import Progress
+from collapse_theory.experiment.progress import Progress
 
 __all__ = ["spread", "threads"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.experiment.objectives import DEFAULT, Objective
+from collapse_theory.experiment.objectives import DEFAULT, Objective
 from collapse_theory.values import Value
 
 __all__ = ["Setting"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from collapse_theory.training.experiment.files import write_bytes
+from collapse_theory.experiment.files import write_bytes
 
 __all__ = ["Cache"]
 
