@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collapse_theory.design.design import design
+from collapse_theory.design.design import Design, design
 from collapse_theory.design.link import Link
 from collapse_theory.design.proof import Proof
 from collapse_theory.design.recommend import Recommendation, recommend
-from collapse_theory.design.result import Design
-from collapse_theory.design.targets import Target, target_of
+from collapse_theory.design.target import Target, target_of
 
 __all__ = [
     "Design",

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.design.target import Target
 from collapse_theory.laws import RewardLaw
-from collapse_theory.utilities.base import Utility
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.utilities import Utility
+from collapse_theory.values import Array, Value
 
-__all__ = ["Link", "law_link", "reward_link"]
+__all__ = ["Link"]
 
 POINTS = 513
+MOST_JUMPS = 2000  # atoms of the wanted law whose jumps get knots of their own
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,12 +41,28 @@ class Link(Value):
     """
 
     utility: Utility
-    knots: np.ndarray
-    values: np.ndarray
+    knots: Array
+    values: Array
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "knots", frozen_array(self.knots))
-        object.__setattr__(self, "values", frozen_array(self.values))
+    @classmethod
+    def of_laws(cls, utility: Utility, law: RewardLaw, target: Target) -> Link:
+        """Return Q∘F for a law without atoms, tabulated at its quantiles and at the jumps of Q."""
+        wanted, atoms = target.law, target.law.atoms[:MOST_JUMPS]
+        share = np.sin(np.linspace(0.0, np.pi / 2, POINTS)) ** 2
+        # A jump of the wanted distribution function makes Q level; where Q jumps, two knots meet.
+        below = wanted.cdf(atoms[:, 0])
+        steps = np.concatenate([below - 1e-9, below + 1e-9, below - atoms[:, 1]])
+        share = np.unique(np.concatenate([share, np.clip(steps, 0.0, 1.0)]))
+        knots = law.ppf(share)
+        kept = np.append(True, np.diff(knots) > 0)
+        return cls(utility, knots[kept], target.unmapped(wanted.ppf(share))[kept])
+
+    @classmethod
+    def of_rewards(
+        cls, utility: Utility, rewards: np.ndarray, wanted: np.ndarray, target: Target
+    ) -> Link:
+        """Return the map that takes n rewards, all different, to the n wanted ones."""
+        return cls(utility, rewards[::-1], target.unmapped(wanted[::-1]))
 
     def __call__(self, rewards: Any) -> Any:
         """Return what to report for the model's rewards (a number or an array)."""
@@ -54,23 +72,3 @@ class Link(Value):
     def __repr__(self) -> str:
         low, high = self.values[[0, -1]]
         return f"Link(trained with {self.utility}, [0, 1] to [{low:.4g}, {high:.4g}])"
-
-
-def law_link(utility: Utility, law: RewardLaw, wanted: RewardLaw, low: float, high: float) -> Link:
-    """Return Q∘F for a law without atoms, tabulated at its quantiles and at the jumps of Q."""
-    share = np.sin(np.linspace(0.0, np.pi / 2, POINTS)) ** 2
-    # A jump of the wanted distribution function makes Q level; where Q jumps, two knots meet.
-    below = wanted.cdf(wanted.atoms[:2000, 0])
-    steps = np.concatenate([below - 1e-9, below + 1e-9, below - wanted.atoms[:2000, 1]])
-    share = np.unique(np.concatenate([share, np.clip(steps, 0.0, 1.0)]))
-    knots = law.ppf(share)
-    kept = np.append(True, np.diff(knots) > 0)
-    values = low + (high - low) * wanted.ppf(share)
-    return Link(utility, knots[kept], values[kept])
-
-
-def reward_link(
-    utility: Utility, rewards: np.ndarray, wanted: np.ndarray, low: float, high: float
-) -> Link:
-    """Return the map that takes n rewards, all different, to the n wanted ones."""
-    return Link(utility, rewards[::-1], low + (high - low) * wanted[::-1])

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.fit import Candidate, better, forward, smooth_fit, stages
-from collapse_theory.design.named import beta_utility, graded_utility
-from collapse_theory.laws import BetaDensity, Density, PiecewiseDensity, RewardLaw, discrete_law
+from collapse_theory.design.inverse import beta_utility, graded_utility
+from collapse_theory.design.search import Candidate, forward, nearer, smooth_fit, stages
+from collapse_theory.design.target import spread_law, uniform_panels
+from collapse_theory.laws import BetaDensity, RewardLaw, discrete_law
 from collapse_theory.laws.constructors import beta_law
 from collapse_theory.utilities import Exponential, Linear, NegativePower, Utility
 
@@ -41,14 +42,7 @@ def symmetrised(law: RewardLaw) -> RewardLaw:
     q = law.ppf(np.clip(share, 1e-12, 1.0))
     places = 0.5 * (q + 1.0 - law.ppf(np.clip(1.0 - share, 1e-12, 1.0)))
     places = np.maximum.accumulate(0.5 * (places + 1.0 - places[::-1]))
-    flat = np.diff(places) <= 1e-9
-    mass = 1.0 / PANELS
-    atoms = [(float(x), mass) for x in places[:-1][flat]]
-    ends = np.append(places[:-1][~flat], places[-1])
-    if len(ends) == 1:
-        return discrete_law(*np.array(atoms).T)
-    density = PiecewiseDensity(ends, (mass / np.diff(ends))[:, None])
-    return RewardLaw(atoms, (density,))
+    return spread_law(places, np.full(PANELS, 1.0 / PANELS), narrow=1e-9)
 
 
 def nearest(shape: RewardLaw, wanted: RewardLaw) -> Candidate:
@@ -66,12 +60,12 @@ def nearest(shape: RewardLaw, wanted: RewardLaw) -> Candidate:
         return best  # no symmetric law is nearer
     dictionaries = stages(even)[:2]
     for terms in dictionaries:
-        best = better(best, smooth_fit(even, wanted, terms))
+        best = nearer(best, smooth_fit(even, wanted, terms))
     assert best is not None
     anchor = best.law
     for share in (0.25, 0.5, 0.75):
         between = _blend(even, RewardLaw(anchor.atoms, anchor.parts), share)
-        best = better(best, smooth_fit(between, wanted, dictionaries[-1]))
+        best = nearer(best, smooth_fit(between, wanted, dictionaries[-1]))
     assert best is not None
     return best
 
@@ -111,21 +105,16 @@ def _short(value: float) -> float:
 
 
 def _blend(first: RewardLaw, second: RewardLaw, share: float) -> RewardLaw:
-    """Return the mixture (1 - share) first + share second, densities of no kind in panels."""
+    """Return the mixture (1 - share) first + share second, densities in panels of equal mass."""
     atoms = np.vstack([first.atoms * [1.0, 1.0 - share], second.atoms * [1.0, share]])
-    parts = []
-    for law, weight in ((first, 1.0 - share), (second, share)):
-        parts += [_weighted(part, weight) for part in law.parts]
-    return RewardLaw(atoms, tuple(parts))
-
-
-def _weighted(part: Density, weight: float) -> PiecewiseDensity:
-    """Return weight times a density, in panels of equal mass."""
     u = np.linspace(0.0, 1.0, PANELS + 1)
     u = np.unique(np.concatenate([u, u[1] * np.geomspace(1e-4, 0.5, 8)]))
-    mass = part.mass
-    edges = part.ppf(u * mass)
-    kept = np.append(True, np.diff(edges) > 1e-12)
-    edges, u = edges[kept], u[kept]
-    u[-1] = 1.0
-    return PiecewiseDensity(edges, (weight * mass * np.diff(u) / np.diff(edges))[:, None])
+    parts = []
+    for law, weight in ((first, 1.0 - share), (second, share)):
+        for part in law.parts:
+            edges = part.ppf(u * part.mass)
+            kept = np.append(True, np.diff(edges) > 1e-12)
+            shares = u[kept]
+            shares[-1] = 1.0
+            parts.append(uniform_panels(edges[kept], weight * part.mass * np.diff(shares)))
+    return RewardLaw(atoms, tuple(parts))

@@ -1,4 +1,4 @@
-"""The inverse problem for n rewards: the same program, and proofs by checking finitely many m."""
+"""The inverse problem for n rewards: the same programs, and proofs by checking finitely many m."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.design.mixture import STAGES, Term, mixture, term_utility
+from collapse_theory.design.program import balance, sparse_mixture
+from collapse_theory.design.search import Candidate, forward, nearer
+from collapse_theory.values import Array, Value
 
-__all__ = ["RankedProof", "find_ranked_proof", "forces"]
+__all__ = ["RankedProof", "find_ranked_proof", "ranked_fit"]
 
 SAME = 1e-9  # gaps nearer than this are one
 LEAST = 1e-7
-MOST = 32  # rewards up to which the linear program is solved
+MOST_REWARDS = 32  # up to which the linear program of a proof is solved
+# Rates of the terms with margins at the wanted gaps, in units of one over the smallest gap.
+SHARPNESS = (2.0, 6.0, 20.0)
+SHARPEST = 400.0
+MOST_MARGINS = 80  # at the wanted gaps, evenly picked where there are more
 ASYMMETRIC = 1e-6
 
 
@@ -42,14 +49,10 @@ class RankedProof(Value):
         between, is strictly better under every strictly concave utility; no computation is needed.
     """
 
-    rewards: np.ndarray
-    better: np.ndarray
+    rewards: Array
+    better: Array
     margin: float
     kind: str = "program"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rewards", frozen_array(self.rewards))
-        object.__setattr__(self, "better", frozen_array(self.better))
 
     def gain(self, m: Any) -> Any:
         """Return D(m) / (m - mean min(gap, m)) for margins above the smallest gap, else 0."""
@@ -70,7 +73,7 @@ class RankedProof(Value):
 
 def find_ranked_proof(rewards: np.ndarray) -> RankedProof | None:
     """Return a proof that no concave utility has these rewards as its optimum, or None."""
-    found = _by_program(rewards) if len(rewards) <= MOST else None
+    found = _by_program(rewards) if len(rewards) <= MOST_REWARDS else None
     if found is not None:
         return found
     mirrored = 1.0 - rewards[::-1]
@@ -146,7 +149,53 @@ def _pairs(rewards: np.ndarray) -> np.ndarray:
     return rewards[i] - rewards[j]
 
 
-def forces(slopes: np.ndarray, n: int) -> np.ndarray:
+def ranked_fit(wanted: np.ndarray, near: float) -> Candidate | None:
+    """Return the nearest of the mixtures tried; the first that is nearer than `near`."""
+    best = None
+    gaps = np.unique((wanted[:, None] - wanted)[np.triu_indices(len(wanted), 1)].round(9))
+    gaps = gaps[gaps > 1e-6]
+    step = float(np.diff(np.append(0.0, gaps)).clip(2e-3).min())
+    margins = gaps[gaps < 1.0 - 1e-9]
+    if len(margins) > MOST_MARGINS:
+        margins = margins[np.linspace(0, len(margins) - 1, MOST_MARGINS).astype(int)]
+    dictionaries = [STAGES[0], STAGES[1]]
+    for sharp in SHARPNESS:
+        rate = min(sharp / step, SHARPEST)
+        dictionaries.append((*STAGES[1], *((m, rate) for m in margins.tolist())))
+    for terms in dictionaries:
+        for weights in _weights(wanted, terms):
+            best = nearer(best, forward(mixture(terms, weights), wanted))
+            if best is not None and best.distance <= near:
+                return best
+    return best
+
+
+def _weights(wanted: np.ndarray, terms: tuple[Term, ...]) -> list[np.ndarray]:
+    """Return weights that balance the forces over the wanted gaps, by least squares and by t."""
+    n, gaps = len(wanted), -np.diff(wanted)
+    i, j = np.triu_indices(n, 1)
+    x = wanted[i] - wanted[j]
+    utilities = [term_utility(term) for term in terms]
+    slopes = np.array([np.broadcast_to(u.d1(x), x.shape) for u in utilities]).T
+    shortfall = np.array([float(np.mean(u.shortfall(x, 1.0))) for u in utilities])
+    useful = shortfall > 1e-12
+    force = _forces(slopes, n)
+    gains = np.zeros_like(force)
+    gains[:, useful] = (force - gaps @ force)[:, useful] / shortfall[useful]
+    open_gaps, gains = gaps > SAME, gains[:, useful]
+    found = [sparse_mixture(gains[open_gaps])]
+    if not open_gaps.all():
+        found.append(balance(gains).weights)
+    whole = []
+    for weights in found:
+        if weights.any():
+            full = np.zeros(len(terms))
+            full[useful] = weights / shortfall[useful]
+            whole.append(full)
+    return whole
+
+
+def _forces(slopes: np.ndarray, n: int) -> np.ndarray:
     """Return the mean over pairs of the slopes that straddle each gap k, for (pairs, columns)."""
     i, j = np.triu_indices(n, 1)
     marks = np.zeros((n, slopes.shape[1]))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.result import Design
-from collapse_theory.design.targets import SPREAD, Target
+from collapse_theory.design.design import Design, design
+from collapse_theory.design.target import SPREAD, Target
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
 __all__ = ["KindAdvice", "Recommendation", "recommend"]
 
@@ -65,10 +65,7 @@ class Recommendation(Value):
     low: float
     high: float
     advice: tuple[KindAdvice, ...]
-    between: np.ndarray
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "between", frozen_array(self.between))
+    between: Array
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -159,8 +156,6 @@ def _advice(
     ends: tuple[float, float],
     tol: float,
 ) -> KindAdvice:
-    from collapse_theory.design.laws import design_law  # at first use: a lighter import
-
     own, who = unit[chosen], owner[chosen]
     law = _wanted(own, who)
     if len(law.atoms) < 2:
@@ -186,7 +181,7 @@ def _advice(
         middle=1.0 - near_low - near_high,
         high=near_high,
         error=error,
-        design=design_law(target, tol),
+        design=design(target, tol=tol),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Comparisons
-from collapse_theory.utilities.base import Utility
+from collapse_theory.utilities import Utility
 
 __all__ = ["adjacent_weights", "pair_weights"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from collapse_theory.laws import BetaDensity, RewardLaw
@@ -17,21 +15,13 @@ from collapse_theory.utilities import (
     Utility,
 )
 
-__all__ = ["Named", "beta_utility", "exponential_utility", "graded_utility", "named_utility"]
+__all__ = ["beta_utility", "closed_form_inverse", "exponential_utility", "graded_utility"]
 
-SAME = 1e-9
-
-
-@dataclass(frozen=True)
-class Named:
-    """A utility whose law is known in closed form, and what that law is called."""
-
-    utility: Utility
-    text: str
+SAME = 1e-9  # exponents, places and masses nearer than this are one
 
 
-def named_utility(law: RewardLaw) -> Named | None:
-    """Return the utility of a law that is known in closed form, or None.
+def closed_form_inverse(law: RewardLaw) -> tuple[Utility, str] | None:
+    """Return the utility of a law that is known in closed form, and what the law is called.
 
     Beta(a, a) with 0 < a <= 1 belongs to the powers and log x, two atoms and a uniform part to
     1 - exp(-b x), two values to x, and k + 1 equal levels to min(x, 1/k).
@@ -39,15 +29,15 @@ def named_utility(law: RewardLaw) -> Named | None:
     atoms, parts = law.atoms, law.parts
     if not len(atoms) and len(parts) == 1:
         a = _beta_exponent(law)
-        return None if a is None or a > 1.0 else Named(beta_utility(a), f"Beta({a:.6g}, {a:.6g})")
+        return None if a is None or a > 1.0 else (beta_utility(a), f"Beta({a:.6g}, {a:.6g})")
     if parts and len(atoms) == 2 and _is_even(atoms):
         a = _beta_exponent(law) if len(parts) == 1 else None
         if a is not None and abs(a - 1.0) < SAME:
             mass = float(atoms[0, 1])
-            return Named(exponential_utility(mass), "two equal atoms and a uniform part")
+            return exponential_utility(mass), "two equal atoms and a uniform part"
     if not parts and _is_even(atoms):
         steps = len(atoms) - 1
-        return Named(graded_utility(steps), "two values" if steps == 1 else "equal levels")
+        return graded_utility(steps), "two values" if steps == 1 else "equal levels"
     return None
 
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.design.hinges import hinge_table
-from collapse_theory.design.nonneg import nonnegative_least_squares
-from collapse_theory.design.program import balance
-from collapse_theory.design.proof import proof_grid
-from collapse_theory.design.smooth import (
+from collapse_theory.design.mixture import (
     STAGES,
     Term,
     hinge_utility,
@@ -19,12 +16,16 @@ from collapse_theory.design.smooth import (
     smooth_columns,
     smoothed_hinges,
 )
+from collapse_theory.design.program import balance, sparse_mixture
+from collapse_theory.design.proof import proof_grid
 from collapse_theory.errors import CollapseError, SolverFailed
+from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
-from collapse_theory.limit import LimitLaw, limit
+from collapse_theory.limit import limit
+from collapse_theory.programs import Solution
 from collapse_theory.utilities import Utility
 
-__all__ = ["Candidate", "better", "forward", "graded_fit", "smooth_fit", "stages"]
+__all__ = ["FEW", "Candidate", "forward", "graded_fit", "nearer", "search", "smooth_fit", "stages"]
 
 # A fit this near needs no finer one.
 NEAR = 5e-4
@@ -38,27 +39,48 @@ FIRST_RATE, SHARPEST = 100.0, 210.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A utility, its law by the forward solver, and how far that is from the wanted one."""
+    """A utility, what the forward solver makes of it, and how far that is from what is wanted.
+
+    `solution` is the optimum of n rewards where n of them are wanted, `law` the law of the rewards.
+    """
 
     utility: Utility
-    law: LimitLaw
+    law: RewardLaw
     distance: float
+    solution: Solution | None = None
 
 
-def better(first: Candidate | None, second: Candidate | None) -> Candidate | None:
-    """Return the candidate that is nearer."""
+def nearer(first: Candidate | None, second: Candidate | None) -> Candidate | None:
+    """Return the candidate that is nearer, the first of two that are as near."""
     if first is None or second is None:
         return first or second
     return second if second.distance < first.distance else first
 
 
-def forward(utility: Utility, wanted: RewardLaw) -> Candidate | None:
-    """Return a utility with its law, computed anew, and the distance to the wanted law."""
+def forward(utility: Utility, wanted: RewardLaw | np.ndarray) -> Candidate | None:
+    """Return a utility with its law or its optimal rewards, computed anew; None without any.
+
+    The distance to a wanted law is Wasserstein-1, that to wanted rewards the mean over them.
+    """
     try:
-        law = limit(utility)
+        if isinstance(wanted, RewardLaw):
+            law = limit(utility)
+            return Candidate(utility, law, law.distance(wanted))
+        solution = solve(utility, len(wanted))
     except (CollapseError, SolverFailed):
         return None
-    return Candidate(utility, law, law.distance(wanted))
+    distance = float(np.abs(solution.rewards - wanted).mean())
+    return Candidate(utility, solution.law, distance, solution)
+
+
+def search(shape: RewardLaw, wanted: RewardLaw, allowed: float, which: slice) -> Candidate | None:
+    """Return the nearest of the smooth fits of some stages, or the first that is near enough."""
+    best = None
+    for terms in stages(shape)[which]:
+        best = nearer(best, smooth_fit(shape, wanted, terms))
+        if best is not None and best.distance <= min(NEAR, allowed / 5):
+            break
+    return best
 
 
 def stages(law: RewardLaw) -> tuple[tuple[Term, ...], ...]:
@@ -83,16 +105,13 @@ def smooth_fit(law: RewardLaw, wanted: RewardLaw, terms: tuple[Term, ...]) -> Ca
 
         minimise  sum_x (sum_j w_j gains[x, j])^2,
 
-    by nonnegative least squares (Lawson and Hanson), whose answers are sparse. The law that counts
-    is the forward solver's; `wanted` is what its distance is measured to.
+    by `sparse_mixture`. The law that counts is the forward solver's; `wanted` is what its distance
+    is measured to.
     """
     mix = mixer(terms)
     places = proof_grid(law) if law.parts else law.atoms[:, 0]
     gains, shortfall = smooth_columns(hinge_table(law, places, mix.margins), mix)
-    count = gains.shape[1]
-    # The last row stands for sum w = 1, which scaling makes exact: the aim is homogeneous.
-    system = np.vstack([gains, np.full(count, 10.0)])
-    weights = nonnegative_least_squares(system, np.append(np.zeros(len(places)), 10.0))
+    weights = sparse_mixture(gains)
     if not weights.any():
         return None
     return forward(mixture(terms, weights / shortfall), wanted)

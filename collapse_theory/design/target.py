@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from collapse_theory.design.text import HELP, law_of_text
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import BetaDensity, PiecewiseDensity, RewardLaw, empirical_law
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
-__all__ = ["Target", "outline", "sampling_error", "target_of"]
+__all__ = ["Target", "outline", "sampling_error", "spread_law", "target_of", "uniform_panels"]
 
 # Panels of equal mass that a continuous distribution of SciPy's is read with: off by 1e-5 in W1.
 PANELS = 512
@@ -46,11 +46,11 @@ class Target(Value):
     low: float = 0.0
     high: float = 1.0
     error: float = 0.0
-    rewards: np.ndarray | None = None
+    rewards: Array | None = None
 
-    def __post_init__(self) -> None:
-        if self.rewards is not None:
-            object.__setattr__(self, "rewards", frozen_array(self.rewards))
+    def unmapped(self, rewards: np.ndarray) -> np.ndarray:
+        """Return rewards of [0, 1] on the scale that the wanted law was given on."""
+        return self.low + (self.high - self.low) * rewards
 
     def levels(self, n: int) -> np.ndarray:
         """Return the n rewards that stand for the law, best first, from 1 to 0.
@@ -105,6 +105,31 @@ def target_of(target: Any, n: int | None = None) -> Target:
     return _of_sample(target, n)
 
 
+def uniform_panels(edges: np.ndarray, masses: np.ndarray) -> PiecewiseDensity:
+    """Return the density that spreads each mass evenly between two neighbouring edges."""
+    return PiecewiseDensity(edges, (masses / np.diff(edges))[:, None])
+
+
+def spread_law(
+    edges: np.ndarray,
+    masses: np.ndarray,
+    atoms: Sequence[tuple[float, float]] = (),
+    narrow: float = 0.0,
+) -> RewardLaw:
+    """Return the law of atoms, and of masses spread evenly between neighbouring edges.
+
+    Where two edges are no farther apart than `narrow` their mass is an atom.
+    """
+    flat = np.diff(edges) <= narrow
+    points = [*atoms, *zip(edges[:-1][flat].tolist(), masses[flat].tolist(), strict=True)]
+    low, high = edges[:-1][~flat], edges[1:][~flat]
+    parts = (uniform_panels(np.append(low, high[-1]), masses[~flat]),) if low.size else ()
+    total = sum(mass for _, mass in points) + sum(part.mass for part in parts)
+    if abs(total - 1.0) > 1e-9:
+        raise CollapseError(f"the masses of the wanted law add up to {total!r}, not to 1")
+    return RewardLaw([point for point in points if point[1] > 0], parts)
+
+
 def outline(law: RewardLaw) -> RewardLaw:
     """Return a law of many atoms with its light ones spread over panels: a sample's outline."""
     if len(law.atoms) <= OUTLINE:
@@ -122,7 +147,7 @@ def outline(law: RewardLaw) -> RewardLaw:
     kept = np.append(True, np.diff(edges) > 1e-9)
     edges, share = edges[kept], share[kept]
     edges[-1], share[-1] = 1.0, below[-1]
-    panels = PiecewiseDensity(edges, (np.diff(share) / np.diff(edges))[:, None])
+    panels = uniform_panels(edges, np.diff(share))
     return RewardLaw(law.atoms[heavy], (*law.parts, panels))
 
 
@@ -175,24 +200,7 @@ def _of_quantiles(table: Mapping[Any, Any]) -> RewardLaw:
     if (np.diff(q) <= 0).any() or (np.diff(r) < 0).any():
         raise CollapseError(f"quantiles must rise with their probabilities, got {dict(table)!r}")
     # Below the lowest and above the highest quantile the mass sits at them.
-    steps = np.diff(q)
-    atoms = [(r[0], q[0]), (r[-1], 1.0 - q[-1])]
-    flat = np.diff(r) == 0
-    atoms += [
-        (float(place), float(mass)) for place, mass in zip(r[:-1][flat], steps[flat], strict=True)
-    ]
-    return _histogram(r[:-1][~flat], r[1:][~flat], steps[~flat], atoms)
-
-
-def _histogram(low: Any, high: Any, masses: Any, atoms: list[tuple[float, float]]) -> RewardLaw:
-    parts: tuple[PiecewiseDensity, ...] = ()
-    if len(low):
-        edges = np.append(low, high[-1])
-        parts = (PiecewiseDensity(edges, (masses / np.diff(edges))[:, None]),)
-    total = sum(mass for _, mass in atoms) + sum(part.mass for part in parts)
-    if abs(total - 1.0) > 1e-9:
-        raise CollapseError(f"the masses of the wanted law add up to {total!r}, not to 1")
-    return RewardLaw([atom for atom in atoms if atom[1] > 0], parts)
+    return spread_law(r, np.diff(q), [(r[0], q[0]), (r[-1], 1.0 - q[-1])])
 
 
 def _of_scipy(given: Any) -> RewardLaw:
@@ -217,11 +225,7 @@ def _of_scipy(given: Any) -> RewardLaw:
     edges = np.asarray(given.ppf(share), dtype=np.float64)
     if not np.isfinite(edges).all() or (np.diff(edges) < 0).any():
         raise CollapseError("the distribution's ppf has to rise from its support's ends on")
-    masses, flat = np.diff(share), np.diff(edges) <= 1e-13 * (high - low)
-    atoms = [(float(x), float(p)) for x, p in zip(edges[:-1][flat], masses[flat], strict=True)]
-    kept = np.append(True, ~flat)
-    rises = edges[kept]
-    return _histogram(rises[:-1], rises[1:], masses[~flat], atoms)
+    return spread_law(edges, np.diff(share), narrow=1e-13 * (high - low))
 
 
 def _of_discrete(given: Any, low: float, high: float) -> RewardLaw:
