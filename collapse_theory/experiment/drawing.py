@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from collapse_theory.experiment.completions import OPEN
+from collapse_theory.experiment.findings import Findings, RunFindings, Side
+from collapse_theory.experiment.stopping import stops
 from collapse_theory.figures.experiment import (
     StoppingCurve,
     TrainedKind,
@@ -13,9 +16,6 @@ from collapse_theory.figures.experiment import (
     trained_figure,
 )
 from collapse_theory.figures.saving import save
-from collapse_theory.experiment.completions import OPEN
-from collapse_theory.experiment.findings import Findings, RunFindings, Side
-from collapse_theory.experiment.stopping import stops
 
 __all__ = ["draw_figures", "stopping_curve", "trained_panel"]
 
