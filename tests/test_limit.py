@@ -27,11 +27,11 @@ from collapse_theory.limit import (
     predicted_rewards,
 )
 from collapse_theory.limit.certificate import certify
+from collapse_theory.limit.coordinate import Grading
 from collapse_theory.limit.density import GradedDensity
-from collapse_theory.limit.grading import Grading
 from collapse_theory.limit.regular import _certificate, _collocate, solve_regular
-from collapse_theory.limit.rules import Ends, sides, singular_sides
-from collapse_theory.limit.series import contract, contract_difference, evaluate
+from collapse_theory.numerics.quadrature import Ends, Nodes, layered_sides, singular_sides
+from collapse_theory.numerics.series import contract, contract_difference, evaluate
 from collapse_theory.programs import Box
 from collapse_theory.utilities import (
     Exponential,
@@ -269,7 +269,10 @@ def test_the_gap_bounds_the_error_of_wrong_laws(scale: float) -> None:
     )
     grading = best.trial.grading
     proof = certify(
-        u, wrong, lambda x: sides(x, grading.scale, 60), lambda x: sides(x, grading.scale, 90)
+        u,
+        wrong,
+        lambda x: layered_sides(x, grading.scale, 60),
+        lambda x: layered_sides(x, grading.scale, 90),
     )
     assert proof.gap >= proof.shortfall - best.certificate.shortfall > 1e-6
 
@@ -482,7 +485,7 @@ def test_singular_rules_against_the_level_potential_of_powers(p: float) -> None:
     x = np.array([1e-12, 1e-6, 1e-3, 0.1, 0.5])
     levels = []
     for group in (x, np.zeros(1)):
-        nodes = singular_sides(group, Ends(p, q, 4, 24))
+        nodes = Nodes.joined(*singular_sides(group, Ends(p, q, 4, 24)))
         kernel = -np.log(nodes.gap) if p == 0 else 1 - np.sign(p) * nodes.gap**p
         levels += (kernel * nodes.weight * (nodes.y * nodes.c) ** q).sum(axis=1).tolist()
     np.testing.assert_allclose(levels, levels[0], rtol=1e-12)

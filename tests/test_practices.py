@@ -21,10 +21,10 @@ from collapse_theory.cli import app
 from collapse_theory.cli.output import plain
 from collapse_theory.cli.practices import law_text, practice_contents, rewards_text
 from collapse_theory.cli.table import finite_rows
-from collapse_theory.limit.practices import PRACTICES, practice
+from collapse_theory.limit.presets import PRESETS, preset
 
-NAMES = [one.name for one in PRACTICES]
-EACH = pytest.mark.parametrize("one", PRACTICES, ids=NAMES)
+NAMES = [one.name for one in PRESETS]
+EACH = pytest.mark.parametrize("one", PRESETS, ids=NAMES)
 
 
 def run(*args: str) -> Result:
@@ -66,17 +66,17 @@ def test_each_practice_has_an_optimum_or_says_why_not(one) -> None:
 
 def test_names_are_found_and_differ() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    assert practice("best of K") is PRACTICES[NAMES.index("best of K")]
+    assert preset("best of K") is PRESETS[NAMES.index("best of K")]
     with pytest.raises(ct.CollapseError, match="'best of K'"):
-        practice("no such thing")
+        preset("no such thing")
 
 
 def test_the_losses_of_the_issue_are_there() -> None:
-    kinds = {type(one.loss) for one in PRACTICES}
+    kinds = {type(one.loss) for one in PRESETS}
     assert {ct.PlackettLuce, ct.Hinge, ct.Squared, ct.LogSigmoid, ct.LabelSmoothing} <= kinds
-    domains = {type(one.domain) for one in PRACTICES}
+    domains = {type(one.domain) for one in PRESETS}
     assert domains == {ct.Box, ct.Confined, ct.Centered, ct.Free}
-    assert any(isinstance(one.loss, ct.PlackettLuce) and one.loss.top == 1 for one in PRACTICES)
+    assert any(isinstance(one.loss, ct.PlackettLuce) and one.loss.top == 1 for one in PRESETS)
 
 
 def test_squared_targets_have_their_closed_form() -> None:
@@ -118,7 +118,7 @@ def test_the_table_has_every_practice_at_eighty_columns() -> None:
     result = run("table")
     assert result.exit_code == 0, result.stderr
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
-    for one in PRACTICES:
+    for one in PRESETS:
         assert re.search(rf"^{re.escape(one.name)} ", result.stdout, re.MULTILINE), one.name
     shown = " ".join(result.stdout.split())
     for part in (
@@ -136,7 +136,7 @@ def test_the_table_in_json() -> None:
     # The closed forms' part of `table --json` is in test_cli.
     rows = json.loads(json.dumps(plain(practice_contents(6)), allow_nan=False))
     assert [row["practice"] for row in rows] == NAMES
-    for row, one in zip(rows, PRACTICES, strict=True):
+    for row, one in zip(rows, PRESETS, strict=True):
         assert row["n"] == 6
         assert row["domain"] == one.domain.to_dict()
         assert (row["rewards"] is None) == (row["limit"] is None) == bool(row["none"])
@@ -175,7 +175,7 @@ def test_the_panels_hold_the_optima_and_the_quantiles() -> None:
         word for name in data.names for word in re.findall(r"\w+", name)
     }
     for name, panel in zip(data.names, data.panels, strict=True):
-        one = practice(name)
+        one = preset(name)
         solution, law = one.solve(8), one.law()
         assert solution is not None
         assert law is not None

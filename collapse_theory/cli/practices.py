@@ -10,7 +10,7 @@ import numpy as np
 import collapse_theory as ct
 from collapse_theory.cli.domains import program_text
 from collapse_theory.cli.laws import support
-from collapse_theory.limit.practices import PRACTICES, Practice
+from collapse_theory.limit.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,10 +28,10 @@ def practice_contents(n: int) -> list[dict[str, Any]]:
     n : int
         The number of completions.
     """
-    return [_content(one, n) for one in PRACTICES]
+    return [_content(one, n) for one in PRESETS]
 
 
-def _content(one: Practice, n: int) -> dict[str, Any]:
+def _content(one: Preset, n: int) -> dict[str, Any]:
     solution, law = one.solve(n), one.law()
     return {
         "practice": one.name,
@@ -50,7 +50,7 @@ def practice_table(n: int) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
-    for one in PRACTICES:
+    for one in PRESETS:
         program = re.sub(r"0[.]([0-9]{4})[0-9]+", r"0.\1", program_text(one.loss, one.domain))
         grid.add_row(one.name, program)
         solution, law = one.solve(n), one.law()

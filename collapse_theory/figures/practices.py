@@ -15,7 +15,7 @@ from collapse_theory.figures.finite_optimum import (
     finite_optimum_data,
 )
 from collapse_theory.figures.style import DOUBLE, PALE, figure_or_new
-from collapse_theory.limit.practices import practice
+from collapse_theory.limit.presets import preset
 from collapse_theory.programs import Box, count
 from collapse_theory.values import Value
 
@@ -65,7 +65,7 @@ def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
     Parameters
     ----------
     names : sequence of str
-        Of `collapse_theory.limit.practices.PRACTICES`, those with an optimum.
+        Of `collapse_theory.limit.presets.PRESETS`, those with an optimum.
     n : int, optional
         The number of completions.
 
@@ -87,7 +87,7 @@ def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
     """
     if isinstance(names, str) or not len(names):
         raise CollapseError(f"practices needs a list of names, got {names!r}")
-    chosen, panels = [practice(name) for name in names], []
+    chosen, panels = [preset(name) for name in names], []
     for one in chosen:
         solution = one.solve(count(n))
         if solution is None:
@@ -113,7 +113,7 @@ def practices(
     Parameters
     ----------
     names : sequence of str
-        Of `collapse_theory.limit.practices.PRACTICES`, those with an optimum.
+        Of `collapse_theory.limit.presets.PRESETS`, those with an optimum.
     n : int, optional
         The number of completions.
     fig : matplotlib.figure.Figure or SubFigure, optional

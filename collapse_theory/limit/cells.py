@@ -14,9 +14,9 @@ import numpy as np
 
 from collapse_theory.errors import SolverFailed
 from collapse_theory.laws import PiecewiseDensity
-from collapse_theory.limit.rules import gauss, power_rule
 from collapse_theory.limit.soft import fall_to, too_wide
 from collapse_theory.limit.stationary import EPS, Proof, free_gain
+from collapse_theory.numerics.quadrature import gauss, power_rule
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["CellLaw", "prove_cells", "solve_cells"]

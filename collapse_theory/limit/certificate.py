@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import Nodes, batches, end_rule
-from collapse_theory.limit.series import evaluate
+from collapse_theory.limit.coordinate import Grading
+from collapse_theory.numerics.quadrature import Nodes, batches
+from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities import Family, Utility
 
 __all__ = ["Certificate", "Found", "Trial", "certify", "potential", "rounding"]
@@ -25,7 +25,7 @@ _ROUNDING = 16.0 * _EPS
 # Where T is looked at below the innermost grid point, in units of it.
 _CLOSER = np.array([0.5, 0.2, 0.05, 1e-2, 1e-3, 1e-6, 1e-12])
 
-Rule = Callable[[np.ndarray], Nodes]
+Rule = Callable[[np.ndarray], tuple[Nodes, Nodes]]
 
 
 class OnTrial(Protocol):
@@ -103,7 +103,7 @@ def potential(utility: Utility, trial: OnTrial, x: np.ndarray, rule: Rule) -> np
     """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2."""
     out = np.empty_like(x)
     for part in batches(x):
-        nodes = rule(x[part])
+        nodes = Nodes.joined(*rule(x[part]))
         mass = nodes.weight * trial.density(nodes.y, nodes.c)
         out[part] = (utility.shortfall(nodes.gap, 1.0) * mass).sum(axis=1)
     if trial.atom:
@@ -118,7 +118,7 @@ def certify(utility: Utility, trial: OnTrial, rule: Rule, finer: Rule) -> Certif
     T is searched between the points at which it was solved for, at both ends and in the layers,
     and around its lowest values. `finer` is a second rule: what it changes is added to the gap.
     """
-    y, w = end_rule(np.array([0.5]), trial.grading, trial.power, 2 * trial.size + 12)
+    y, w = trial.grading.end_rule(np.array([0.5]), trial.power, 2 * trial.size + 12)
     inner = y[0, ::-1]
     groups = [np.append(0.5, inner), inner[-1] * _CLOSER, np.zeros(1)]
     x = np.concatenate(groups)

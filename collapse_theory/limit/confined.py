@@ -11,8 +11,8 @@ from collapse_theory.exact.confined import confined_limit_form
 from collapse_theory.laws import BetaDensity, PiecewiseDensity, RewardLaw
 from collapse_theory.lazy import special
 from collapse_theory.limit.cells import CellLaw, prove_cells, solve_cells
+from collapse_theory.limit.coordinate import Grading
 from collapse_theory.limit.density import GradedDensity
-from collapse_theory.limit.grading import Grading
 from collapse_theory.limit.soft import solve_soft
 from collapse_theory.limit.soft_law import SoftLaw, soft_ends
 from collapse_theory.limit.soft_start import first_radius

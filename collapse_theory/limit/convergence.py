@@ -12,10 +12,10 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws import empirical_law
 from collapse_theory.lazy import special
 from collapse_theory.limit.certificate import Trial
-from collapse_theory.limit.rules import Ends, end_rule
-from collapse_theory.limit.series import contract, evaluate
 from collapse_theory.limit.singular import collocation_rows, solve_singular
 from collapse_theory.limit.solve import limit
+from collapse_theory.numerics.quadrature import Ends
+from collapse_theory.numerics.series import contract, evaluate
 from collapse_theory.programs import Box, count, unit_utility
 from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss, utility
 from collapse_theory.values import Value, frozen_array
@@ -156,7 +156,7 @@ def _from_response(unit: Utility, n: int) -> np.ndarray:
     trial = solve_singular(unit).trial
     x, shift = _response(unit, trial, n)
     half = n // 2
-    y, weight = end_rule(x, trial.grading, trial.power, trial.size + 8)
+    y, weight = trial.grading.end_rule(x, trial.power, trial.size + 8)
     smooth = (
         evaluate(trial.coefficients, trial.grading.sigma(y, 1.0 - y)) * (1.0 - y) ** trial.power
     )
@@ -182,7 +182,7 @@ def _response(unit: Utility, trial: Trial, n: int) -> tuple[np.ndarray, np.ndarr
     rows = collocation_rows(unit, grading, at, Ends(p, s, 4, _TERMS, nodes=_TERMS + 8))
     ends = unit.shortfall(at, 1.0) + unit.shortfall(1.0 - at, 1.0)
     columns = [rows, -np.ones((at.size, 1))] + [ends[:, None]] * (p >= 0)
-    y, weight = end_rule(np.array([0.5]), grading, s, _TERMS + 8)
+    y, weight = grading.end_rule(np.array([0.5]), s, _TERMS + 8)
     weight = weight * (1.0 - y) ** s * 0.5 ** (1.0 + s)
     masses = contract(weight, grading.sigma(y, 1.0 - y), _TERMS)[0]
     # No mass is added in all; the row is heavy, so that least squares keeps to it.
@@ -198,7 +198,7 @@ def _response(unit: Utility, trial: Trial, n: int) -> tuple[np.ndarray, np.ndarr
         density = np.maximum(limit_density + change, 0.1 * limit_density)
         found = inverse @ np.append(_field(unit, density, n), 0.0)
     x = grading.place(np.linspace(1.0, 0.0, _GRID)[1:])
-    y, weight = end_rule(x, grading, s, _TERMS + 8)
+    y, weight = grading.end_rule(x, s, _TERMS + 8)
     smooth = evaluate(found[:_TERMS], grading.sigma(y, 1.0 - y)) * (1.0 - y) ** s
     shift = (weight * smooth).sum(axis=1) * x ** (1.0 + s)
     return x, shift + (found[-1] if p >= 0 else 0.0)

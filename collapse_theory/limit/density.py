@@ -12,9 +12,8 @@ import numpy as np
 from numpy.polynomial.chebyshev import chebval
 
 from collapse_theory.laws import Density
-from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import end_rule
-from collapse_theory.limit.series import evaluate
+from collapse_theory.limit.coordinate import Grading
+from collapse_theory.numerics.series import evaluate
 from collapse_theory.values import frozen_array
 
 __all__ = ["GradedDensity"]
@@ -76,7 +75,7 @@ class GradedDensity(Density):
     @property
     def variance(self) -> float:
         """Second moment about `mean` of the part taken as a law by itself."""
-        y, weight = end_rule(np.array([0.5]), self._grading, self.power, self._count)
+        y, weight = self._grading.end_rule(np.array([0.5]), self.power, self._count)
         square = (weight * self._smooth(y) * (0.5 - y) ** 2).sum() * 0.5 ** (1.0 + self.power)
         return float(2.0 * self._width * square / self.mass) * self._width**2
 
@@ -98,7 +97,7 @@ class GradedDensity(Density):
 
     def _part(self, x: np.ndarray, moment: int) -> np.ndarray:
         """Return ∫_0^x y^moment density dy over x^(1 + power + moment), in units of the width."""
-        y, weight = end_rule(x, self._grading, self.power + moment, self._count)
+        y, weight = self._grading.end_rule(x, self.power + moment, self._count)
         return (weight * self._smooth(y)).sum(axis=1)
 
     @cached_property

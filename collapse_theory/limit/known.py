@@ -10,10 +10,10 @@ from collapse_theory.errors import NoClosedForm
 from collapse_theory.exact import exact_law
 from collapse_theory.laws import BetaDensity, Density, RewardLaw
 from collapse_theory.limit.certificate import Certificate, certify, rounding
-from collapse_theory.limit.grading import Grading
+from collapse_theory.limit.coordinate import Grading
 from collapse_theory.limit.lattice import Points
 from collapse_theory.limit.regular import layer
-from collapse_theory.limit.rules import Ends, sides, singular_sides
+from collapse_theory.numerics.quadrature import Ends, layered_sides, singular_sides
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["solve_exact"]
@@ -74,5 +74,8 @@ def _certificate(utility: Utility, law: RewardLaw) -> Certificate:
     scale = layer(utility)
     given = _Given(Grading(scale), 0.0, part, float(law.atoms[0, 1]))
     return certify(
-        utility, given, lambda x: sides(x, scale, 2 * _SIZE), lambda x: sides(x, scale, 3 * _SIZE)
+        utility,
+        given,
+        lambda x: layered_sides(x, scale, 2 * _SIZE),
+        lambda x: layered_sides(x, scale, 3 * _SIZE),
     )

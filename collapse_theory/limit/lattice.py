@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.rules import gauss, power_rule
+from collapse_theory.numerics.quadrature import gauss, power_rule
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["Cells", "Points", "distinct", "kink_points"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
-from collapse_theory.limit.rules import gauss, log_rule, power_rule
+from collapse_theory.numerics.quadrature import gauss, log_rule, power_rule
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["Mesh", "graded_mesh", "kernel_breaks", "legendre"]

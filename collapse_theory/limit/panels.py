@@ -9,7 +9,7 @@ import numpy as np
 from collapse_theory.laws import BetaDensity, Density, PiecewiseDensity
 from collapse_theory.limit.certificate import Certificate, rounding
 from collapse_theory.limit.mesh import Mesh, graded_mesh, kernel_breaks, legendre
-from collapse_theory.limit.rules import gauss, power_rule
+from collapse_theory.numerics.quadrature import gauss, power_rule
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["PanelLaw", "solve_panels"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from collapse_theory.limit.certificate import Certificate, Found, Trial, certify
-from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import sides
-from collapse_theory.limit.series import contract, contract_difference
+from collapse_theory.limit.coordinate import Grading
+from collapse_theory.numerics.quadrature import Nodes, layered_sides
+from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["layer", "solve_regular"]
@@ -62,7 +62,7 @@ def _collocate(utility: Utility, grading: Grading, count: int) -> tuple[Trial, b
     """Solve the Fredholm equation with `count` coefficients; say whether the series has settled."""
     angle = (np.arange(count) + 0.5) * (np.pi / count)
     x, values = grading.place(np.cos(0.5 * angle)), np.cos(np.outer(angle, np.arange(count)))
-    nodes = sides(x, grading.scale, _rule_size(count))
+    nodes = Nodes.joined(*layered_sides(x, grading.scale, _rule_size(count)))
     kernel = -utility.curvature(nodes.gap) * nodes.weight
     # 2 U'(0) = ∫ -U''(|x-y|) dy + U'(x) + U'(1-x): with the integral by the same rule, the
     # equation is one for differences g(x) - g(y), and the rule can be checked.
@@ -78,7 +78,7 @@ def _collocate(utility: Utility, grading: Grading, count: int) -> tuple[Trial, b
     matrix += rest[:, None] * values
     right = -(utility.curvature(x) + utility.curvature(1.0 - x))
     g = np.linalg.solve(matrix, right)
-    ends = sides(np.array([0.0]), grading.scale, _rule_size(count))
+    ends = Nodes.joined(*layered_sides(np.array([0.0]), grading.scale, _rule_size(count)))
     masses = contract(ends.weight, grading.sigma(ends.y, ends.c), count)[0]
     atom = 1.0 / (2.0 + float(masses @ g))
     missed = float(np.abs((row + rest) / exact - 1.0).max())
@@ -94,5 +94,8 @@ def _rule_size(count: int) -> int:
 def _certificate(utility: Utility, trial: Trial) -> Certificate:
     count, scale = _rule_size(trial.size) + 7, trial.grading.scale
     return certify(
-        utility, trial, lambda x: sides(x, scale, count), lambda x: sides(x, scale, 2 * count)
+        utility,
+        trial,
+        lambda x: layered_sides(x, scale, count),
+        lambda x: layered_sides(x, scale, 2 * count),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from collapse_theory.limit.certificate import Certificate, Found, Trial, certify
-from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import Ends, batches, end_rule, singular_sides
-from collapse_theory.limit.series import contract
+from collapse_theory.limit.coordinate import Grading
+from collapse_theory.numerics.quadrature import Ends, Nodes, batches, singular_sides
+from collapse_theory.numerics.series import contract
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["collocation_rows", "solve_singular"]
@@ -79,7 +79,7 @@ def _fit(utility: Utility, count: int) -> tuple[Trial, float]:
     matrix = collocation_rows(utility, grading, places, ends)
     # T = 1 first; the mass of the solution then gives E.
     series = np.linalg.lstsq(matrix, np.ones(points + 1), rcond=1e-15)[0]
-    y, weight = end_rule(np.array([0.5]), grading, ends.law, count + 8)
+    y, weight = grading.end_rule(np.array([0.5]), ends.law, count + 8)
     weight = weight * (1.0 - y) ** ends.law * 2.0 * 0.5 ** (1.0 + ends.law)
     mass = float(contract(weight, grading.sigma(y, 1.0 - y), count)[0] @ series)
     misfit = float(np.abs(matrix @ series - 1.0).max())
@@ -90,7 +90,7 @@ def collocation_rows(utility: Utility, grading: Grading, x: np.ndarray, ends: En
     """Return T(x) of each basis function at each x."""
     rows = np.empty((x.size, ends.terms))
     for part in batches(x):
-        nodes = singular_sides(x[part], ends)
+        nodes = Nodes.joined(*singular_sides(x[part], ends))
         weight = utility.shortfall(nodes.gap, 1.0) * nodes.weight * (nodes.y * nodes.c) ** ends.law
         rows[part] = contract(weight, grading.sigma(nodes.y, nodes.c), ends.terms)
     return rows

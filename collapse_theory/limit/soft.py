@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from collapse_theory.limit.series import evaluate
 from collapse_theory.limit.soft_equations import held_by
 from collapse_theory.limit.soft_law import SoftLaw
+from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["fall_to", "solve_soft", "too_wide"]

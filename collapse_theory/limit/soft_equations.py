@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import Ends, batches, end_rule, sides
-from collapse_theory.limit.series import contract, contract_difference
-from collapse_theory.limit.soft_law import SoftLaw, next_to, outer_sides, soft_ends
+from collapse_theory.limit.coordinate import Grading
+from collapse_theory.limit.soft_law import SoftLaw, soft_ends
+from collapse_theory.numerics.quadrature import (
+    Ends,
+    Nodes,
+    batches,
+    layered_sides,
+    next_to,
+    outer_sides,
+)
+from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["held_by", "rule_size"]
@@ -40,7 +47,7 @@ def _second_kind(utility: Utility, radius: float, count: int) -> SoftLaw:
     grading = Grading(_width(utility, length))
     angle = (np.arange(count) + 0.5) * (np.pi / count)
     x, values = grading.place(np.cos(0.5 * angle)), np.cos(np.outer(angle, np.arange(count)))
-    nodes = sides(x, grading.scale, rule_size(count))
+    nodes = Nodes.joined(*layered_sides(x, grading.scale, rule_size(count)))
     kernel = -length * utility.curvature(length * nodes.gap) * nodes.weight
     # As in `limit.regular`: 2 U'(0) by the same rule as the integral, to check the rule and to
     # make the equation one for differences rho(x) - rho(y).
@@ -54,7 +61,7 @@ def _second_kind(utility: Utility, radius: float, count: int) -> SoftLaw:
     else:
         matrix = row[:, None] * values - contract(kernel, sigma, count)
     matrix += rest[:, None] * values
-    ends = sides(np.array([0.0]), grading.scale, rule_size(count))
+    ends = Nodes.joined(*layered_sides(np.array([0.0]), grading.scale, rule_size(count)))
     masses = contract(ends.weight, grading.sigma(ends.y, ends.c), count)[0]
     bordered = np.zeros((count + 1, count + 1))
     bordered[:count, :count], bordered[count, :count] = matrix / exact, masses
@@ -97,7 +104,7 @@ def _first_kind(utility: Utility, radius: float, count: int) -> SoftLaw:
     rows = np.empty((points, count))
     for part in batches(x):
         rows[part] = _force_rows(utility, 2.0 * radius, grading, x[part], ends)
-    y, weight = end_rule(np.array([0.5]), grading, ends.law, count + 8)
+    y, weight = grading.end_rule(np.array([0.5]), ends.law, count + 8)
     weight = weight * (1.0 - y) ** ends.law * 2.0 * 0.5 ** (1.0 + ends.law)
     masses = contract(weight, grading.sigma(y, 1.0 - y), count)[0]
     # In units of the kernel's size; x = -R (1-2y).

@@ -1,4 +1,4 @@
-"""A law on an unknown support [-R, R], and quadrature that is the same on both sides of a point.
+"""A law on an unknown support [-R, R].
 
 A soft edge is where the support ends by itself, not at a wall: for U'(x) ~ x**(p-1) near 0 the
 density is (R**2 - x**2)**((1-p)/2) there, one power above a wall's (the semicircle for log x;
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.grading import Grading
-from collapse_theory.limit.rules import Ends, Nodes, end_rule, log_rule, power_rule
-from collapse_theory.limit.series import evaluate
+from collapse_theory.limit.coordinate import Grading
+from collapse_theory.numerics.quadrature import Ends
+from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["SoftLaw", "next_to", "outer_sides", "soft_ends"]
+__all__ = ["SoftLaw", "soft_ends"]
 
 
 class SoftLaw(NamedTuple):
@@ -49,7 +49,7 @@ class SoftLaw(NamedTuple):
 
     def nodes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points of (0, 1/2] from the middle down, and the masses they stand for."""
-        y, w = end_rule(np.array([0.5]), self.grading, self.power, count)
+        y, w = self.grading.end_rule(np.array([0.5]), self.power, count)
         y, w = y[0, ::-1], w[0, ::-1] * 0.5 ** (1.0 + self.power)
         smooth = evaluate(self.coefficients, self.grading.sigma(y, 1.0 - y))
         return y, w * smooth * (1.0 - y) ** self.power
@@ -64,28 +64,3 @@ def soft_ends(utility: Utility, count: int) -> Ends:
     p = utility.exponent
     order = 4 if p >= 0.25 else 3 if p >= -0.5 else 2
     return Ends(p, 0.5 * (1.0 - p), order, count, nodes=24 + count // 4)
-
-
-def next_to(x: np.ndarray, ends: Ends) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances t <= x/4 and weights, for integrals over both sides of x at once.
-
-    One side alone may diverge: U'(t) ~ t**(p-1), which the difference of the density at x - t and
-    x + t makes t**p.
-    """
-    return power_rule(0.25 * x, ends.kernel, ends.smoothing, ends.nodes)
-
-
-def outer_sides(x: np.ndarray, ends: Ends) -> tuple[Nodes, Nodes]:
-    """Return a rule for what lies below x - x/4, and one for what lies above x + x/4."""
-    near, made = 0.25 * x, []
-    for length in (x, 1.0 - x):
-        half = 0.5 * length
-        spread = float(np.log((half / near).max()))
-        middle, w = log_rule(near, half, 8 + ends.terms // 2 + int(2.0 * spread))
-        last, w_last = power_rule(half, ends.law, ends.order, ends.terms + 12)
-        whole = length[:, None]
-        gap = np.concatenate([middle, whole - last], axis=1)
-        end = np.concatenate([whole - middle, last], axis=1)
-        made.append(Nodes(gap, np.concatenate([w, w_last], axis=1), end, 1.0 - end))
-    below, above = made
-    return below, Nodes(above.gap, above.weight, above.c, above.y)

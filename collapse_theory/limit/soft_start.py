@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from collapse_theory.errors import NoOptimum, SolverFailed
 from collapse_theory.lazy import special
+from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["first_radius"]
 
-# Beyond this radius nothing holds the rewards, and below its reciprocal nothing moves them.
-WIDEST = 1e30
 _NODES = 12
 
 
@@ -38,34 +35,17 @@ def first_radius(utility: Utility, kappa: float) -> float:
         radius = float(np.exp(z))
         with np.errstate(all="ignore"):
             pull = weight @ (utility.slope(radius * gap) * gap)
-        return float(pull) - 2.0 * kappa * radius * variance
+        # Underflow to 0 is no fall: U may level off.
+        return float(pull) - 2.0 * kappa * radius * variance or 5e-324
 
-    low, high = _bracket(utility, gain)
-    for _ in range(60):
-        if high - low < 1e-3:
-            break
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if gain(middle) > 0 else (low, middle)
-    return float(np.exp(0.5 * (low + high)))
-
-
-def _bracket(utility: Utility, gain: Callable[[float], float]) -> tuple[float, float]:
-    """Return two values of log R between which `gain` falls through 0."""
-    low = high = 0.0
-    step = 1.0
-    # Underflow to 0 is no fall: U may level off.
-    while gain(high) >= 0:
-        low, high, step = high, high + step, 2.0 * step
-        if high > np.log(WIDEST):
-            raise NoOptimum(
-                f"nothing holds the rewards under {utility}: the objective rises without bound, or "
-                "to a value that it never reaches, as the gaps grow. Use a penalty (Confined, "
-                "Centered), a box, or a utility with a maximum (LabelSmoothing, Squared); the "
-                "direction in which unbounded training goes is ct.max_margin(n)"
-            )
-    step = 1.0
-    while low == high or not gain(low) > 0:
-        low, step = low - step, 2.0 * step
-        if low < -np.log(WIDEST):
-            raise SolverFailed(f"no radius is large enough for {utility} to leave")
-    return low, high
+    low, high = bracket(
+        gain,
+        none_above=NoOptimum(
+            f"nothing holds the rewards under {utility}: the objective rises without bound, or "
+            "to a value that it never reaches, as the gaps grow. Use a penalty (Confined, "
+            "Centered), a box, or a utility with a maximum (LabelSmoothing, Squared); the "
+            "direction in which unbounded training goes is ct.max_margin(n)"
+        ),
+        none_below=SolverFailed(f"no radius is large enough for {utility} to leave"),
+    )
+    return float(np.exp(bisect(gain, low, high, 1e-3)))

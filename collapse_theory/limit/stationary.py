@@ -26,9 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.rules import Nodes, batches, sides
 from collapse_theory.limit.soft_equations import rule_size
-from collapse_theory.limit.soft_law import SoftLaw, next_to, outer_sides, soft_ends
+from collapse_theory.limit.soft_law import SoftLaw, soft_ends
+from collapse_theory.numerics.quadrature import batches, layered_sides, next_to, outer_sides
 from collapse_theory.utilities.base import Utility
 
 __all__ = ["EPS", "Proof", "free_gain", "prove"]
@@ -160,10 +160,7 @@ def _on_batch(
         below, above = outer_sides(x, soft_ends(utility, size + 8))
         push, rounding, mean, apart = _nearest(utility, law, x, size, level)
     else:
-        nodes = sides(x, law.grading.scale, rule_size(size) + 7)
-        half = nodes.gap.shape[1] // 2
-        below = Nodes(*(part[:, :half] for part in nodes))
-        above = Nodes(*(part[:, half:] for part in nodes))
+        below, above = layered_sides(x, law.grading.scale, rule_size(size) + 7)
         push, rounding, mean, apart = (np.zeros(x.size) for _ in range(4))
     for nodes, sign in ((below, 1.0), (above, -1.0)):
         gap = length * nodes.gap

@@ -1,6 +1,6 @@
 """The losses that people train with, under one roof: each with its program and what comes of it.
 
-One place for the command line's table and the figure: a practice is one line of `PRACTICES`.
+One place for the command line's table and the figure: a preset is one line of `PRESETS`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from collapse_theory.utilities import (
 )
 from collapse_theory.values import Value
 
-__all__ = ["PRACTICES", "Practice", "practice"]
+__all__ = ["PRESETS", "Preset", "preset"]
 
 
 @dataclass(frozen=True, eq=False)
-class Practice(Value):
+class Preset(Value):
     """A way of training: a loss, and what holds the rewards.
 
     Attributes
@@ -44,10 +44,10 @@ class Practice(Value):
 
     Examples
     --------
-    >>> from collapse_theory.limit.practices import practice
-    >>> practice("best of K").solve(4).rewards.tolist()
+    >>> from collapse_theory.limit.presets import preset
+    >>> preset("best of K").solve(4).rewards.tolist()
     [1.0, 0.0, 0.0, 0.0]
-    >>> practice("pairs, logits").solve(4) is None
+    >>> preset("pairs, logits").solve(4) is None
     True
     """
 
@@ -89,47 +89,47 @@ _RUNS_OFF = "none: the gaps grow without end, in the limit equally spaced (ct.ma
 _APART = "none: all rewards 1 or more apart are as good; the least norm is equally spaced"
 _PENALTY, _CENTRING = r"$\,-\,0.02\,r^2$", r"$\,-\,0.01\,(r_i+r_j)^2$"
 
-PRACTICES: tuple[Practice, ...] = (
-    Practice("pairs, sigmoid rewards", LogSigmoid(4.0), Box(), r"$\log\sigma(4x)$ in [0, 1]"),
-    Practice("pairs, logits", LogSigmoid(), Free(), r"$\log\sigma(x)$", _RUNS_OFF),
-    Practice("pairs, penalty", LogSigmoid(), Confined(0.02), rf"$\log\sigma(x)${_PENALTY}"),
-    Practice("pairs, centring", LogSigmoid(), Centered(0.01), rf"$\log\sigma(x)${_CENTRING}"),
-    Practice(
+PRESETS: tuple[Preset, ...] = (
+    Preset("pairs, sigmoid rewards", LogSigmoid(4.0), Box(), r"$\log\sigma(4x)$ in [0, 1]"),
+    Preset("pairs, logits", LogSigmoid(), Free(), r"$\log\sigma(x)$", _RUNS_OFF),
+    Preset("pairs, penalty", LogSigmoid(), Confined(0.02), rf"$\log\sigma(x)${_PENALTY}"),
+    Preset("pairs, centring", LogSigmoid(), Centered(0.01), rf"$\log\sigma(x)${_CENTRING}"),
+    Preset(
         "pairs, smoothed labels",
         LabelSmoothing(0.1),
         Free(),
         r"$0.9\,\log\sigma(x)+0.1\,\log\sigma(-x)$",
     ),
-    Practice(
+    Preset(
         "pairs, margin and penalty",
         LogSigmoid().shifted(-1.0),
         Confined(0.02),
         rf"$\log\sigma(x-1)${_PENALTY}",
     ),
-    Practice("hinge, sigmoid rewards", Hinge(1 / 3), Box(), r"$\min(x,\,1/3)$ in [0, 1]"),
-    Practice("hinge, logits", Hinge(1.0), Free(), r"$\min(x,\,1)$", _APART),
-    Practice("squared (IPO)", Squared(1.0), Free(), r"$-(x-1)^2$"),
-    Practice("squared, penalty", Squared(1.0), Confined(0.02), rf"$-(x-1)^2${_PENALTY}"),
-    Practice(
+    Preset("hinge, sigmoid rewards", Hinge(1 / 3), Box(), r"$\min(x,\,1/3)$ in [0, 1]"),
+    Preset("hinge, logits", Hinge(1.0), Free(), r"$\min(x,\,1)$", _APART),
+    Preset("squared (IPO)", Squared(1.0), Free(), r"$-(x-1)^2$"),
+    Preset("squared, penalty", Squared(1.0), Confined(0.02), rf"$-(x-1)^2${_PENALTY}"),
+    Preset(
         "listwise, sigmoid rewards",
         PlackettLuce(beta=4.0),
         Box(),
         r"$\log\,$softmax$(4r)$ in [0, 1]",
     ),
-    Practice("listwise, logits", PlackettLuce(), Free(), r"$\log\,$softmax$(r)$", _RUNS_OFF),
-    Practice(
+    Preset("listwise, logits", PlackettLuce(), Free(), r"$\log\,$softmax$(r)$", _RUNS_OFF),
+    Preset(
         "listwise, penalty",
         PlackettLuce(),
         Confined(0.02),
         rf"$\log\,$softmax$(r)${_PENALTY}",
     ),
-    Practice(
+    Preset(
         "best of K",
         PlackettLuce(top=1, beta=4.0),
         Box(),
         r"$\log\,$softmax$(4r)_1$ in [0, 1]",
     ),
-    Practice(
+    Preset(
         "best of K, penalty",
         PlackettLuce(top=1),
         Confined(0.02),
@@ -138,16 +138,16 @@ PRACTICES: tuple[Practice, ...] = (
 )
 
 
-def practice(name: str) -> Practice:
-    """Return the practice of this name.
+def preset(name: str) -> Preset:
+    """Return the preset of this name.
 
     Raises
     ------
     CollapseError
         A ValueError, for an unknown name; it lists the known ones.
     """
-    for one in PRACTICES:
+    for one in PRESETS:
         if one.name == name:
             return one
-    known = ", ".join(repr(one.name) for one in PRACTICES)
-    raise CollapseError(f"no practice is called {name!r}; known are {known}")
+    known = ", ".join(repr(one.name) for one in PRESETS)
+    raise CollapseError(f"no preset is called {name!r}; known are {known}")

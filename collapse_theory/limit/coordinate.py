@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapse_theory.numerics.quadrature import jacobi, layered
+
 __all__ = ["Grading"]
 
 
@@ -64,3 +66,16 @@ class Grading:
             return np.minimum(x, 0.5)
         ratio = ((1.0 - sigma) / (1.0 + sigma)) ** self.order
         return ratio / (1.0 + ratio)
+
+    def end_rule(self, x: np.ndarray, power: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return nodes and weights for ∫_0^x y**power f(y) dy / x**(1 + power), f smooth in sigma.
+
+        Shapes (len(x), nodes).
+        """
+        if self.order == math.inf:
+            t, _, weight = layered(x, self.scale, count)
+            return t, weight / x[:, None] * (t / x[:, None]) ** power
+        # y = x s**order makes f smooth in s.
+        s, w = jacobi(count, self.order * (1.0 + power) - 1.0)
+        y = x[:, None] * s**self.order
+        return y, np.broadcast_to(self.order * w, y.shape)

@@ -1,0 +1,1 @@
+"""Numerical parts that several rooms need, each once: checks, roots, quadrature, series."""
