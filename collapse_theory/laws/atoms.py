@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.checks import finite_array
+from collapse_theory.numerics.checks import finite_array
 
 __all__ = ["atom_array", "running_sum"]
 

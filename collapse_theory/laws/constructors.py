@@ -8,8 +8,8 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.beta import BetaDensity
-from collapse_theory.laws.checks import finite_array
 from collapse_theory.laws.law import RewardLaw
+from collapse_theory.numerics.checks import finite_array
 
 __all__ = ["beta_law", "discrete_law", "empirical_law", "uniform_law"]
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.checks import answer, finite
 from collapse_theory.laws.invert import invert_increasing
+from collapse_theory.numerics.checks import answer, finite
 from collapse_theory.values import Value
 
 __all__ = ["Density"]

@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.checks import check_map, finite, finite_array
 from collapse_theory.laws.density import Density
 from collapse_theory.laws.recurrence import (
     end_values,
@@ -19,6 +18,7 @@ from collapse_theory.laws.recurrence import (
     ultraspherical_sum,
 )
 from collapse_theory.lazy import special
+from collapse_theory.numerics.checks import check_map, finite, finite_array
 from collapse_theory.values import frozen_array
 
 __all__ = ["JacobiDensity"]

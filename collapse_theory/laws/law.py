@@ -11,10 +11,10 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.atoms import atom_array, running_sum
-from collapse_theory.laws.checks import answer, check_map
 from collapse_theory.laws.density import Density
 from collapse_theory.laws.distances import wasserstein
 from collapse_theory.laws.quantiles import QuantileTable
+from collapse_theory.numerics.checks import answer, check_map
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:

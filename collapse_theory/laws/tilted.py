@@ -11,13 +11,13 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.cells import Cells
-from collapse_theory.laws.checks import answer, check_map, finite, positive
 from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.partition import Partition
 from collapse_theory.laws.policy import PolicyLaw
 from collapse_theory.laws.reweighted import ReweightedDensity
 from collapse_theory.laws.views import View
+from collapse_theory.numerics.checks import answer, check_map, finite, positive
 
 __all__ = ["TiltedDensity", "TiltedLaw"]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any
-
 import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.numerics.checks import count
 from collapse_theory.programs.certificates import certify
 from collapse_theory.programs.domains import Box
 from collapse_theory.programs.listwise import certify_listwise
@@ -26,17 +24,6 @@ __all__ = ["LOOSE", "TOLERANCE", "count", "in_box", "unit_utility"]
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or where kinks are smoothed.
 TOLERANCE, LOOSE = 1e-9, 1e-6
-
-
-def count(n: Any) -> int:
-    """Return the number of completions as an int of at least 2."""
-    try:
-        value = operator.index(n)
-    except TypeError:
-        raise CollapseError(f"n must be a whole number of completions, got {n!r}") from None
-    if isinstance(n, bool) or value < 2:
-        raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
-    return value
 
 
 def unit_utility(utility: Utility, domain: object) -> Utility:

@@ -1,15 +1,16 @@
-"""What the laws ask of their numbers, and the shapes in which they answer."""
+"""What is asked of numbers that come from outside, in one voice, and the shape of an answer."""
 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["answer", "check_map", "finite", "finite_array", "positive"]
+__all__ = ["answer", "check_map", "count", "finite", "finite_array", "positive"]
 
 
 def finite(value: Any, what: str) -> float:
@@ -29,6 +30,17 @@ def positive(value: Any, what: str) -> float:
     if number <= 0:
         raise CollapseError(f"{what} must be positive, not {number}")
     return number
+
+
+def count(n: Any) -> int:
+    """Return the number of completions as an int of at least 2."""
+    try:
+        value = operator.index(n)
+    except TypeError:
+        raise CollapseError(f"n must be a whole number of completions, got {n!r}") from None
+    if isinstance(n, bool) or value < 2:
+        raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
+    return value
 
 
 def finite_array(values: Any, what: str, ndim: int) -> np.ndarray:
