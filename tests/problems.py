@@ -1,7 +1,7 @@
 """One table of problems with exact answers, each beside its source, and what tests share.
 
-Nothing here comes from the package's own solvers: the answers are numbers from DESIGN.md, formulas
-from the literature, or solutions of a small solver in mpmath written for the tests alone.
+Nothing here comes from the package's own solvers: the answers are numbers of other programs,
+formulas from the literature, or solutions of a small solver in mpmath written for the tests alone.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ def _symmetric(*upper: float, middle: bool = False) -> tuple[float, ...]:
     return (*upper, 0.5, *lower) if middle else (*upper, *lower)
 
 
-PRINTED = "DESIGN 2.5, three decimals"
-DASHED = "the dashed lines of the paper's figure, to .001: DESIGN 2.5"
+PRINTED = "docs/theory.md, what the paper's experiments trained: three decimals"
+DASHED = "the dashed lines of the paper's figure, to .001"
 JACOBI = "zeros of P^(1,1)_{n-2}: Szego, Orthogonal Polynomials, 6.7"
-PARABOLA = "clip(1/2 + (n+1-2i)/(2cn), 0, 1): DESIGN 2.4"
+LEVELS = "k+1 groups of ties: docs/theory.md, closed forms"
+PARABOLA = "clip(1/2 + (n+1-2i)/(2cn), 0, 1): docs/theory.md, closed forms"
 PROBLEMS = (
     Problem("log(x + 0.1)", _symmetric(1, 1, 0.854, 0.627), 5.1e-4, PRINTED),
     Problem("-1/(x + 0.1)", _symmetric(1, 0.911, 0.759, 0.588), 5.1e-4, PRINTED),
@@ -75,13 +76,13 @@ PROBLEMS = (
     Problem("x - 0.5*x**2", _symmetric(1, 3 / 4), 1e-15, PARABOLA),
     Problem("x - 0.3*x**2", _symmetric(1, 1, 41 / 42, middle=True), 1e-15, PARABOLA),
     Problem("x - 0.25*x**2", _symmetric(1, 1, 5 / 6), 1e-15, PARABOLA),
-    Problem("min(x, 0.5)", (1, 1, 0.5, 0.5, 0, 0), 1e-15, "k+1 groups of ties: DESIGN 2.4"),
-    Problem("min(x, 0.25)", _symmetric(1, 0.75, middle=True), 1e-15, "k+1 groups: DESIGN 2.4"),
-    Problem("log(x) + x", (1, 0), 0.0, "by monotonicity: DESIGN 2.4"),
-    Problem("logsigmoid(4*x)", (1, 0.5, 0), 0.0, "by symmetry: DESIGN 2.4"),
+    Problem("min(x, 0.5)", (1, 1, 0.5, 0.5, 0, 0), 1e-15, LEVELS),
+    Problem("min(x, 0.25)", _symmetric(1, 0.75, middle=True), 1e-15, LEVELS),
+    Problem("log(x) + x", (1, 0), 0.0, "by monotonicity: docs/theory.md, closed forms"),
+    Problem("logsigmoid(4*x)", (1, 0.5, 0), 0.0, "by symmetry: docs/theory.md, closed forms"),
 )
 
-# The least n at which two rewards tie: DESIGN 2.1; None where there is no tie up to 32.
+# The least n at which two rewards tie (docs/theory.md#closed-forms); None: no tie up to 32.
 FIRST_TIE = (("log(x + 0.1)", 8), ("-1/(x + 0.1)", 17), ("log(x + 0.001)", None))
 
 
@@ -94,7 +95,7 @@ def jacobi_end_gap(n: int) -> mp.mpf:
 
 
 def exponential_rewards(b: float, n: int) -> np.ndarray:
-    """Return the optimum of 1 - exp(-bx) by DESIGN 2.4, the number of ties found by trial.
+    """Return the optimum of 1 - exp(-bx) (docs/theory.md#closed-forms), its ties found by trial.
 
     For each m the balance fixes S, and the m is right whose inner gap and end gap are positive
     and at which no completion wants to leave its group.

@@ -36,7 +36,7 @@ def designed(text: str) -> ct.Design:
 
 # -- inside the class --------------------------------------------------------------------
 
-# Wanted, and the Wasserstein-1 distance that must be reached (DESIGN 2.6; 0.01 for grades).
+# Wanted, and the Wasserstein-1 distance that must be reached.
 INSIDE = [
     ("two-valued", 1e-12),
     ("uniform", 1e-12),
