@@ -18,7 +18,8 @@ from collapse_theory.design.weights import adjacent_weights, pair_weights
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
-from collapse_theory.programs import Comparisons, Solution, count
+from collapse_theory.numerics.checks import count, positive
+from collapse_theory.programs import Comparisons, Solution
 from collapse_theory.utilities import Linear, Log, NegativePower, Utility
 from collapse_theory.utilities import utility as utility_of
 from collapse_theory.values import Value
@@ -144,8 +145,7 @@ def design(
     """
     if by not in ("utility", "weights"):
         raise CollapseError(f"by must be 'utility' or 'weights', got {by!r}")
-    if isinstance(tol, bool) or not isinstance(tol, int | float | np.number) or not tol > 0:
-        raise CollapseError(f"tol must be positive, got {tol!r}")
+    tol = positive(tol, "tol")
     if utility is not None and by == "utility":
         raise CollapseError('a utility is given for by="weights" only; by="utility" finds one')
     size = None if n is None else count(n)
@@ -155,10 +155,10 @@ def design(
         )
     wanted = target_of(target, size)
     if size is None:
-        return _for_law(wanted, float(tol))
+        return _for_law(wanted, tol)
     if by == "weights":
-        return _by_weights(wanted, size, float(tol), utility)
-    return _for_rewards(wanted, size, float(tol))
+        return _by_weights(wanted, size, tol, utility)
+    return _for_rewards(wanted, size, tol)
 
 
 def _for_law(target: Target, tol: float) -> Design:

@@ -18,7 +18,9 @@ def finite(value: Any, what: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise CollapseError(f"{what} must be a number, not {value!r}") from None
+        number = None
+    if number is None or isinstance(value, bool):
+        raise CollapseError(f"{what} must be a number, not {value!r}")
     if not math.isfinite(number):
         raise CollapseError(f"{what} must be finite, not {number}")
     return number
