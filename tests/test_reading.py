@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collapse_theory as ct
+from collapse_theory.data.text import BROKEN_CSV, BROKEN_JSON, CUT
 from collapse_theory.diagnosis import BadRows, RewardLog, read_log
-from collapse_theory.diagnosis.text import BROKEN_CSV, BROKEN_JSON, CUT
 from tests.problems import cases
 
 PROMPTS, COMPLETIONS = 30, 4

@@ -29,6 +29,7 @@ from torch.utils.data import Subset  # noqa: E402
 from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: E402
 
 import collapse_theory as ct  # noqa: E402
+from collapse_theory.data.reward_log_writer import RewardLogWriter  # noqa: E402
 from collapse_theory.errors import CollapseError  # noqa: E402
 from collapse_theory.training import (  # noqa: E402
     CollapseCallback,
@@ -42,7 +43,6 @@ from collapse_theory.training import (  # noqa: E402
 from collapse_theory.training.labels import RankingLabels, to_grid  # noqa: E402
 from collapse_theory.training.live import figure_path  # noqa: E402
 from collapse_theory.training.measures import Measures, measure  # noqa: E402
-from collapse_theory.training.reward_log import RewardLog  # noqa: E402
 
 TIMES = ("time", "_per_second")
 PROMPT_AWARE = {"open": "log(x + 0.1)", "closed": "x"}
@@ -466,9 +466,9 @@ def test_a_reward_log_is_not_written_over_other_files(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("dear diary\n")
     with pytest.raises(CollapseError, match=r"notes.txt is there and is no log of rewards"):
-        RewardLog(notes).begin(0)
+        RewardLogWriter(notes).begin(0)
     assert notes.read_text() == "dear diary\n"
-    log = RewardLog(tmp_path / "x.jsonl")
+    log = RewardLogWriter(tmp_path / "x.jsonl")
     log.write(1, "eval", [{"prompt": "p", "reward": float("nan")}])
     assert json.loads(log.path.read_text())["reward"] is None
 
@@ -476,7 +476,9 @@ def test_a_reward_log_is_not_written_over_other_files(tmp_path):
 def test_a_full_disk_does_not_end_training(tmp_path, caplog, monkeypatch):
     loss, data = RankingLoss("x"), tiny.rankings(4)
     callback = CollapseCallback(loss, file=tmp_path / "x.jsonl")
-    monkeypatch.setattr(RewardLog, "write", lambda *a: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr(
+        RewardLogWriter, "write", lambda *a: (_ for _ in ()).throw(OSError(28, "full"))
+    )
     with caplog.at_level(logging.WARNING):
         made(tmp_path, loss, data, data, callback=callback).evaluate()
     assert "the rewards of step 0 aren't written" in caplog.text

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.diagnosis.arrays import log_of
+from collapse_theory.data.arrays import log_of
+from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.curves import Curves, sorted_prompts
 from collapse_theory.diagnosis.distances import between, predictions_of
 from collapse_theory.diagnosis.groups import Groups, two_groups
 from collapse_theory.diagnosis.index import Index, collapse_index
-from collapse_theory.diagnosis.log import RewardLog
 from collapse_theory.diagnosis.pairs import pairs_right
 from collapse_theory.diagnosis.result import Diagnosis
 from collapse_theory.diagnosis.scale import RewardMap, map_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from collapse_theory.diagnosis.log import BadRows
+from collapse_theory.data.reward_log import BadRows
 from collapse_theory.diagnosis.scale import RewardMap
 from collapse_theory.diagnosis.summary import KindSummary
 from collapse_theory.values import Value, frozen_array

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.corpus import Passage
-from collapse_theory.training.ranking import Ranking
 
 __all__ = ["CLOSED", "KINDS", "LENGTHS", "OPEN", "TEMPLATES", "completions", "ranking"]
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.encoding import TEMPLATES, template_for
-from collapse_theory.training.ranking import Ranking
 
 __all__ = ["PACKAGED", "Encoder", "load_encoder", "loading", "missing", "model_path"]
 

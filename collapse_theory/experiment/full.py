@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from collapse_theory.data.dataset import RankingDataset
 from collapse_theory.experiment.cache import Cache
 from collapse_theory.experiment.encoder import loading, model_path
 from collapse_theory.experiment.features import Table
@@ -30,7 +31,6 @@ from collapse_theory.experiment.settings import Setting
 from collapse_theory.experiment.train import Trace
 from collapse_theory.experiment.workers import threads
 from collapse_theory.training.collator import RankingCollator
-from collapse_theory.training.dataset import RankingDataset
 from collapse_theory.training.labels import to_grid
 from collapse_theory.training.trainer import trainer_loss
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapse_theory.data.dataset import DatasetReport, RankingDataset
+from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.completions import KINDS, ranking
 from collapse_theory.experiment.corpus import Passage, require
 from collapse_theory.experiment.objectives import DEFAULT, Objective
 from collapse_theory.experiment.runs import NEUTRAL, SAME_LENGTHS
 from collapse_theory.experiment.settings import Setting
-from collapse_theory.training.dataset import DatasetReport, RankingDataset
-from collapse_theory.training.ranking import Ranking
 from collapse_theory.values import Value
 
 __all__ = ["PromptSet", "documented", "from_file", "utilities_for"]

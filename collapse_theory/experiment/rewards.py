@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.data.dataset import unique_names
 from collapse_theory.experiment.encoder import missing
 from collapse_theory.experiment.features import Table
 from collapse_theory.experiment.files import replace_file
 from collapse_theory.experiment.prompts import PromptSet
 from collapse_theory.experiment.runs import Run
 from collapse_theory.experiment.train import Trace
-from collapse_theory.training.dataset import unique_names
 from collapse_theory.training.measures import rewards_of
 
 __all__ = ["KEPT", "write_rewards"]

@@ -14,12 +14,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collapse_theory.data.dataset import RankingDataset
+    from collapse_theory.data.ranking import Ranking
     from collapse_theory.training.callback import CollapseCallback
     from collapse_theory.training.collator import RankingCollator
-    from collapse_theory.training.dataset import RankingDataset
     from collapse_theory.training.loss import RankingLoss
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
-    from collapse_theory.training.ranking import Ranking
     from collapse_theory.training.trainer import trainer_loss
 
 __all__ = [
@@ -36,9 +36,9 @@ __all__ = [
 _MODULES: dict[str, str] = {
     "CollapseCallback": "collapse_theory.training.callback",
     "PromptAwareRankingLoss": "collapse_theory.training.prompt_aware",
-    "Ranking": "collapse_theory.training.ranking",
+    "Ranking": "collapse_theory.data.ranking",
     "RankingCollator": "collapse_theory.training.collator",
-    "RankingDataset": "collapse_theory.training.dataset",
+    "RankingDataset": "collapse_theory.data.dataset",
     "RankingLoss": "collapse_theory.training.loss",
     "trainer_loss": "collapse_theory.training.trainer",
 }

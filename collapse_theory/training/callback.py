@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.reward_log_writer import RewardLogWriter
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.saving import save
 from collapse_theory.training.collator import as_ranking
 from collapse_theory.training.evaluation import Evaluated, evaluated
 from collapse_theory.training.live import figure_path, live_figure
 from collapse_theory.training.measures import Measures, measure, rewards_of
-from collapse_theory.training.ranking import Ranking
-from collapse_theory.training.reward_log import RewardLog
 from collapse_theory.training.trainer import AnyLoss, TrainerLoss
 
 __all__ = ["CollapseCallback"]
@@ -72,7 +72,7 @@ class CollapseCallback(TrainerCallback):
                 f"{type(loss).__name__}"
             )
         self.loss = found
-        self.file = None if file is None else RewardLog(file)
+        self.file = None if file is None else RewardLogWriter(file)
         self.figure = None if figure is None else figure_path(figure)
         self.bands = bands
         self.measures: dict[str, Measures] = {}

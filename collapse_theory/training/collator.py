@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.encoding import encode, longest, template_for
 from collapse_theory.training.labels import PADDING, RankingLabels, kind_table
-from collapse_theory.training.ranking import Ranking
 
 __all__ = ["RankingCollator", "as_ranking"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from collapse_theory.data.dataset import unique_names
+from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.dataset import unique_names
 from collapse_theory.training.labels import to_grid
-from collapse_theory.training.ranking import Ranking
 
 __all__ = ["Evaluated", "evaluated"]
 

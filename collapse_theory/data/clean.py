@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from collapse_theory.diagnosis.columns import Columns
+from collapse_theory.data.columns import Columns
 
 if TYPE_CHECKING:
     import polars as pl

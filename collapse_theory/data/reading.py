@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_theory.diagnosis.clean import REASONS, cleaned
-from collapse_theory.diagnosis.columns import Columns, find_columns
-from collapse_theory.diagnosis.formats import LogFile, log_file
-from collapse_theory.diagnosis.frames import Source, damaged, open_source
-from collapse_theory.diagnosis.log import BadRows, RewardLog
+from collapse_theory.data.clean import REASONS, cleaned
+from collapse_theory.data.columns import Columns, find_columns
+from collapse_theory.data.formats import LogFile, log_file
+from collapse_theory.data.frames import Source, damaged, open_source
+from collapse_theory.data.reward_log import BadRows, RewardLog
 from collapse_theory.errors import CollapseError
 
 if TYPE_CHECKING:

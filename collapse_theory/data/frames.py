@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from collapse_theory.diagnosis.clean import REASONS
-from collapse_theory.diagnosis.columns import Columns
-from collapse_theory.diagnosis.formats import LogFile
-from collapse_theory.diagnosis.text import (
+from collapse_theory.data.clean import REASONS
+from collapse_theory.data.columns import Columns
+from collapse_theory.data.formats import LogFile
+from collapse_theory.data.text import (
     CUT,
     Lines,
     Record,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from collapse_theory.data.conversations import joined_pair
+from collapse_theory.data.ranking import Ranking, ranks_of_scores
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.conversations import joined_pair
-from collapse_theory.training.ranking import Ranking, ranks_of_scores
 
 __all__ = ["LAYOUTS", "Layout", "Score", "Scored", "layout_named", "recognise"]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["RewardLog"]
+__all__ = ["RewardLogWriter"]
 
 
-class RewardLog:
+class RewardLogWriter:
     """A file of one JSON object a completion, evaluation after evaluation.
 
     Parameters
@@ -27,7 +27,7 @@ class RewardLog:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     log = RewardLog(Path(folder) / "rewards.jsonl")
+    ...     log = RewardLogWriter(Path(folder) / "rewards.jsonl")
     ...     log.write(0, "eval", [{"prompt": "2 + 2?", "kind": None, "rank": 0, "reward": 0.9}])
     ...     print(log.path.read_text(), end="")
     {"prompt": "2 + 2?", "kind": null, "rank": 0, "reward": 0.9, "step": 0, "split": "eval"}

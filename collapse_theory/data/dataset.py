@@ -11,11 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from collapse_theory.data.gathering import gathered
+from collapse_theory.data.layouts import Score
+from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.sources import rows_of
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.gathering import gathered
-from collapse_theory.training.layouts import Score
-from collapse_theory.training.ranking import Ranking
-from collapse_theory.training.sources import rows_of
 from collapse_theory.values import Value
 
 __all__ = ["DatasetReport", "RankingDataset"]

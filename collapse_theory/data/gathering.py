@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from collapse_theory.errors import CollapseError
-from collapse_theory.training.layouts import (
+from collapse_theory.data.layouts import (
     LAYOUTS,
     Layout,
     Score,
@@ -15,8 +14,9 @@ from collapse_theory.training.layouts import (
     layout_named,
     recognise,
 )
-from collapse_theory.training.ranking import Ranking, ranks_of_scores
-from collapse_theory.training.sources import Broken
+from collapse_theory.data.ranking import Ranking, ranks_of_scores
+from collapse_theory.data.sources import Broken
+from collapse_theory.errors import CollapseError
 
 __all__ = ["gathered"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.diagnosis.log import RewardLog
+from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.errors import CollapseError
 
 __all__ = ["log_of"]
