@@ -169,49 +169,53 @@ def _kind(
     ranks: np.ndarray,
     levels: int,
 ) -> KindMeasures:
-    ordered = [_best_first(r, place) for r, place in zip(rewards, ranks, strict=True)]
-    expected = [_prediction(loss, np.sort(place[place >= 0])) for place in ranks]
-    at = [row for row, one in enumerate(expected) if one is not None]
-    hoped = [one for one in expected if one is not None]
-    size = np.bincount([len(row) for row in ordered]).argmax()
-    common = np.array([row for row in ordered if len(row) == size])
-    common_hoped = [row for row in hoped if len(row) == size]
-    distance = np.nan
-    if hoped:
-        reached = np.sort(np.concatenate([ordered[row] for row in at]))
-        distance = np.abs(reached - np.sort(np.concatenate(hoped))).mean()
+    sizes = (ranks >= 0).sum(axis=1)
+    ordered = _best_first(rewards, ranks)
+    expected, known = _predictions(loss, ranks)
+    size = int(np.bincount(sizes).argmax())
+    common = sizes == size
+    there = known[:, None] & (np.arange(ranks.shape[1]) < sizes[:, None])
+    distance = np.abs(np.sort(ordered[there]) - np.sort(expected[there]))
     right, pairs = _pairs_right(logits, ranks)
     return KindMeasures(
         kind=kind,
-        prompts=len(ordered),
+        prompts=len(ranks),
         pairs=pairs,
-        distance=float(distance),
-        gap=loss.gap(rewards[at], ranks[at]) if hoped else np.nan,
+        distance=float(distance.mean()) if known.any() else np.nan,
+        gap=loss.gap(rewards[known], ranks[known]) if known.any() else np.nan,
         right=right,
-        mean=common.mean(axis=0),
-        std=common.std(axis=0),
-        predicted=np.mean(common_hoped, axis=0) if common_hoped else [],
-        curve=_curve(ordered, levels),
-        predicted_curve=_curve(hoped, levels) if hoped else [],
+        mean=ordered[common, :size].mean(axis=0),
+        std=ordered[common, :size].std(axis=0),
+        predicted=expected[common & known, :size].mean(axis=0) if np.any(common & known) else [],
+        curve=_curve(ordered, sizes, levels),
+        predicted_curve=_curve(expected[known], sizes[known], levels) if known.any() else [],
     )
 
 
 def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Return a prompt's rewards by rank, tied completions by reward."""
-    present = ranks >= 0
-    return rewards[present][np.lexsort((-rewards[present], ranks[present]))]
+    """Return each prompt's rewards by rank, tied completions by reward, padding last."""
+    ranks = np.where(ranks >= 0, ranks, np.iinfo(ranks.dtype).max)
+    return np.take_along_axis(rewards, np.lexsort((-rewards, ranks)), axis=1)
 
 
-def _prediction(loss: RankingLoss, ranks: np.ndarray) -> np.ndarray | None:
-    """Return the optimum of completions with these sorted ranks; None where none is known.
+def _predictions(loss: RankingLoss, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each prompt's optimum by rank, shape (B, K), and which prompts have one, (B,).
 
-    Nothing holds the rewards, or the utility has no answer for ties (Plackett-Luce).
+    None is known where nothing holds the rewards, or where the utility has no answer for ties
+    (Plackett-Luce). Prompts of the same ranks share theirs.
     """
-    try:
-        solution = loss.predictions.of_ranks(tuple(ranks.tolist()))
-    except CollapseError:
-        return None
-    return None if solution is None else solution.rewards
+    found, known = np.zeros(ranks.shape), np.zeros(len(ranks), dtype=bool)
+    patterns, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        try:
+            solution = loss.predictions.of_ranks(tuple(pattern[pattern >= 0].tolist()))
+        except CollapseError:
+            continue
+        if solution is not None:
+            rows = which == number
+            known |= rows
+            found[rows, : len(solution.rewards)] = solution.rewards
+    return found, known
 
 
 def _pairs_right(logits: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
@@ -222,10 +226,10 @@ def _pairs_right(logits: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
     return float(share), gaps.size
 
 
-def _curve(rows: Sequence[np.ndarray], levels: int) -> np.ndarray:
+def _curve(rows: np.ndarray, sizes: np.ndarray, levels: int) -> np.ndarray:
     """Return the mean of the rows as step functions, at the middles of equal levels."""
     at = (np.arange(levels) + 0.5) / levels
-    return np.mean([row[(at * len(row)).astype(int)] for row in rows], axis=0)
+    return np.take_along_axis(rows, (at * sizes[:, None]).astype(int), axis=1).mean(axis=0)
 
 
 def _largest_distance(curves: Sequence[np.ndarray]) -> float:
