@@ -104,7 +104,7 @@ def predict(
         _limit(utility, n, domain, method, as_json, plot)
         return
     from collapse_theory.figures import finite_optimum
-    from collapse_theory.figures.limits import limit_or_none
+    from collapse_theory.figures.finite_optimum import limit_or_none
 
     size = COMPLETIONS if n is None else n
     solution = ct.solve(utility, size, domain, method=method)

@@ -21,21 +21,24 @@ from collapse_theory.figures.finite_optimum import (
     finite_optimum_data,
 )
 from collapse_theory.figures.limit_laws import LimitLaws, limit_laws, limit_laws_data
-from collapse_theory.figures.panels import PaperPanel
-from collapse_theory.figures.paper_comparison import (
+from collapse_theory.figures.paper import (
     PaperComparison,
+    PaperCurve,
+    PaperPanel,
+    PaperSteps,
     paper_comparison,
     paper_comparison_data,
+    paper_curves,
+    paper_steps,
+    paper_steps_data,
 )
-from collapse_theory.figures.paper_curves import PaperCurve, paper_curves
-from collapse_theory.figures.paper_steps import PaperSteps, paper_steps, paper_steps_data
 from collapse_theory.figures.phase_diagram import (
     PhaseDiagram,
     PhasePanel,
     phase_diagram,
     phase_diagram_data,
 )
-from collapse_theory.figures.practices import PracticePanels, practices, practices_data
+from collapse_theory.figures.presets import PracticePanels, practices, practices_data
 from collapse_theory.figures.registry import FIGURES, FigureEntry, figure_entry
 from collapse_theory.figures.saving import FORMATS, figure_of, save
 from collapse_theory.figures.style import style

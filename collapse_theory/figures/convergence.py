@@ -14,17 +14,20 @@ from collapse_theory.figures.style import (
     COLOURS,
     DOUBLE,
     GREY,
-    LINES,
     MARKERS,
-    PALE,
+    WIDE,
+    cycled,
     figure_or_new,
     formula,
-    note_size,
+    handle,
+    mark,
+    note,
+    several,
 )
 from collapse_theory.finite import solve
 from collapse_theory.limit import convergence as measured
 from collapse_theory.utilities import Utility, utility
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,13 +55,9 @@ class ConvergenceRows(Value):
     """
 
     utilities: tuple[str, ...]
-    n: Any
-    distances: Any
-    errors: Any
-
-    def __post_init__(self) -> None:
-        for name in ("n", "distances", "errors"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+    n: Array
+    distances: Array
+    errors: Array
 
     @property
     def rates(self) -> np.ndarray:
@@ -95,17 +94,16 @@ def convergence_data(
     >>> (data.distances * data.n).round(3).tolist(), data.rates.round(2).tolist()
     ([[0.25, 0.25]], [1.0])
     """
-    if isinstance(utilities, str | Utility) or not len(utilities):
-        raise CollapseError(f"convergence needs a list of utilities, got {utilities!r}")
+    chosen = [utility(u) for u in several(utilities, "convergence", "utilities")]
     n = tuple(sizes)
     if len(n) < 2 or list(n) != sorted(set(n)):
         raise CollapseError(f"convergence needs two or more increasing sizes, got {sizes!r}")
-    rows = [_row(utility(u), n) for u in utilities]
+    distances, errors = zip(*(_row(u, n) for u in chosen), strict=True)
     return ConvergenceRows(
-        utilities=tuple(str(utility(u)) for u in utilities),
-        n=n,
-        distances=[distances for distances, _ in rows],
-        errors=[errors for _, errors in rows],
+        utilities=tuple(str(u) for u in chosen),
+        n=np.array(n),
+        distances=np.array(distances),
+        errors=np.array(errors),
     )
 
 
@@ -132,12 +130,10 @@ def convergence(
 
     Parameters
     ----------
-    utilities : sequence of Utility or str
-        One line each.
+    utilities, sizes
+        As `convergence_data` takes them.
     fig : matplotlib.figure.Figure or SubFigure, optional
         Where to draw; a new figure of two columns' width unless given.
-    sizes : sequence of int
-        Numbers of completions.
 
     Returns
     -------
@@ -154,19 +150,25 @@ def convergence(
             ticks = data.n[:: -(-data.n.size // 5)]
             ax.set_xticks(ticks, [f"{n:.0f}" for n in ticks])
             ax.minorticks_off()
-        _draw_key(figure, data)
+        figure.legend(
+            handles=[handle(formula(u), **_look(i)) for i, u in enumerate(data.utilities)],
+            loc="outside upper center",
+            ncols=min(len(data.utilities), 5),
+            columnspacing=1.4,
+            handlelength=2.8,
+        )
     return axes
 
 
 def _draw_distances(axes: Axes, data: ConvergenceRows) -> None:
-    axes.loglog(data.n, 0.25 / data.n, color=PALE, linewidth=3.2, solid_capstyle="butt")
+    axes.loglog(data.n, 0.25 / data.n, **WIDE)
     middle = float(data.n[data.n.size // 2])
-    _write(axes, "1/(4$n$)", middle, 0.11 / middle, ha="right", va="top")
+    note(axes, middle, 0.11 / middle, "1/(4$n$)", color=GREY, ha="right", va="top")
     # A guide for slower rates, clear of every line.
     slow = np.array([middle, data.n[-1]])
     guide = 1.6 * float(data.distances[:, -1].max()) * np.sqrt(slow[-1] / slow)
     axes.plot(slow, guide, color=GREY, linewidth=0.5)
-    _write(axes, "$n^{-1/2}$", slow[-1], 1.5 * guide[-1], ha="right", va="bottom")
+    note(axes, slow[-1], 1.5 * guide[-1], "$n^{-1/2}$", color=GREY, ha="right", va="bottom")
     many = len(data.utilities)
     for i, row in enumerate(data.distances):
         # Lines lie on one another: each has its own marks, in turn.
@@ -176,12 +178,12 @@ def _draw_distances(axes: Axes, data: ConvergenceRows) -> None:
 
 def _draw_scaled(axes: Axes, data: ConvergenceRows) -> None:
     scaled = data.n * data.distances
-    axes.axhline(0.25, color=PALE, linewidth=3.2, zorder=0)
+    axes.axhline(0.25, **WIDE, zorder=0)
     for i, row in enumerate(scaled):
         axes.semilogx(data.n, row, **_look(i))
     # Slower rates leave the picture at the top.
     axes.set_ylim(min(0.21, 0.97 * scaled.min()), 0.37)
-    _write(axes, "1/4", data.n[-1], 0.246, ha="right", va="top")
+    note(axes, data.n[-1], 0.246, "1/4", color=GREY, ha="right", va="top")
     axes.set_ylabel("distance times $n$")
 
 
@@ -191,40 +193,14 @@ def _draw_errors(axes: Axes, data: ConvergenceRows) -> None:
         axes.set_ylim(1e-5, 1e-1)
     for i, row in enumerate(data.errors):
         axes.plot(data.n, row, **_look(i))
-    axes.axhline(1e-3, color=GREY, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
+    hair: dict[str, Any] = {"color": GREY, "linewidth": 0.5, "linestyle": (0, (1, 2)), "zorder": 0}
+    axes.axhline(1e-3, **hair)
     if data.n[0] < 32 < data.n[-1]:
-        axes.axvline(32, color=GREY, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
-        top = axes.get_ylim()[1]
-        _write(axes, "$n$ = 32", 36, top, va="top")
+        axes.axvline(32, **hair)
+        note(axes, 36, axes.get_ylim()[1], "$n$ = 32", color=GREY, va="top")
     axes.set_ylabel("error of the prediction")
 
 
-def _write(axes: Axes, text: str, x: float, y: float, **options: Any) -> None:
-    axes.text(x, y, text, color=GREY, fontsize=note_size(), **options)
-
-
 def _look(i: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "linestyle": LINES[i % len(LINES)],
-        "marker": MARKERS[i % len(MARKERS)],
-        "markersize": 3.6,
-        "markerfacecolor": "white",
-        "markeredgewidth": 0.8,
-        "linewidth": 0.9,
-    }
-
-
-def _draw_key(figure: Figure | SubFigure, data: ConvergenceRows) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], **_look(i), label=formula(text)) for i, text in enumerate(data.utilities)
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=min(len(handles), 5),
-        columnspacing=1.4,
-        handlelength=2.8,
-    )
+    marks = mark(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], filled=False)
+    return marks | cycled(i, linewidth=0.9)

@@ -10,8 +10,8 @@ import numpy as np
 
 from collapse_theory.design import Design as FoundDesign
 from collapse_theory.design import design as find_design
-from collapse_theory.figures.style import BLUE, DOUBLE, GREY, VERMILION, figure_or_new, note_size
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.figures.style import BLACK, BLUE, DOUBLE, GREY, VERMILION, figure_or_new, note
+from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,22 +52,17 @@ class DesignRow(Value):
     name: str
     reachable: bool | None
     distance: float
-    shares: Any
-    wanted: Any
-    reached: Any
-    gaps: Any
-    values: Any
-    slopes: Any
-    margins: Any
-    gains: Any
+    shares: Array
+    wanted: Array
+    reached: Array
+    gaps: Array
+    values: Array
+    slopes: Array
+    margins: Array
+    gains: Array
     margin: float
-    knots: Any
-    reports: Any
-
-    def __post_init__(self) -> None:
-        names = ("shares", "wanted", "reached", "gaps", "values", "slopes", "margins", "gains")
-        for name in (*names, "knots", "reports"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+    knots: Array
+    reports: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,18 +95,17 @@ def design_data(targets: Any = EXAMPLES) -> DesignFigure:
 
 def _row(target: Any) -> DesignRow:
     found = target if isinstance(target, FoundDesign) else find_design(target)
-    name = NAMES.get(target, target) if isinstance(target, str) else "wanted law"
     shares, wanted, reached = _quantiles(found)
     gaps = np.linspace(0.0, 1.0, 401)
     with np.errstate(all="ignore"):
         raw, slopes = found.utility(gaps), found.utility.d1(gaps) / found.utility.d1(0.5)
-    margins = np.geomspace(1e-3, 1.0, 400) if found.proof is not None else np.empty(0)
-    gains = np.empty(0) if found.proof is None else found.proof.gain(margins)
+    proof, link, none = found.proof, found.link, np.empty(0)
+    margins = none if proof is None else np.geomspace(1e-3, 1.0, 400)
+    gains = none if proof is None else proof.gain(margins)
     if found.n is not None:
         gains = np.where(gains == 0.0, np.nan, gains)  # below the smallest gap nothing is to gain
-    link = found.link
     return DesignRow(
-        name=name,
+        name=NAMES.get(target, target) if isinstance(target, str) else "wanted law",
         reachable=found.reachable,
         distance=found.distance,
         shares=shares,
@@ -122,9 +116,9 @@ def _row(target: Any) -> DesignRow:
         slopes=np.where(np.isfinite(slopes), slopes, np.nan),
         margins=margins,
         gains=gains,
-        margin=np.nan if found.proof is None else found.proof.margin,
-        knots=np.empty(0) if link is None else link.knots,
-        reports=np.empty(0) if link is None else link.values,
+        margin=np.nan if proof is None else proof.margin,
+        knots=none if link is None else link.knots,
+        reports=none if link is None else link.values,
     )
 
 
@@ -168,25 +162,21 @@ def design(targets: Any = EXAMPLES, fig: Figure | SubFigure | None = None) -> An
         for line, row in zip(axes, data.rows, strict=True):
             _draw_laws(line[0], row)
             _draw_utility(line[1], row)
-            if row.margins.size:
-                _draw_proof(line[2], row)
-            else:
-                _draw_slope(line[2], row)
+            (_draw_proof if row.margins.size else _draw_slope)(line[2], row)
     return axes
 
 
 def _draw_laws(axes: Axes, row: DesignRow) -> None:
-    steps = row.shares.size < 200
-    plain: dict[str, Any] = {"marker": "o", "linestyle": "none"} if steps else {}
-    axes.plot(row.shares, row.wanted, color=GREY, alpha=0.45, linewidth=3.6, **plain)
-    small: dict[str, Any] = plain | {"markersize": 2.4} if steps else {}
-    axes.plot(row.shares, row.reached, color=BLUE, **small)
+    # Of n rewards the points are shown, of a law the curve.
+    points: dict[str, Any] = {"marker": "o", "linestyle": "none"} if row.shares.size < 200 else {}
+    axes.plot(row.shares, row.wanted, color=GREY, alpha=0.45, linewidth=3.6, **points)
+    axes.plot(row.shares, row.reached, color=BLUE, markersize=2.4, **points)
     word = {True: "reached", False: "out of reach", None: "undecided"}[row.reachable]
     axes.set_title(f"{row.name}: {word}")
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="share of completions", ylabel="reward")
-    _note(axes, 0.03, 0.93, "wanted", GREY)
-    _note(axes, 0.03, 0.80, "the utility\u2019s", BLUE)
-    _note(axes, 0.97, 0.05, f"$W_1$ = {row.distance:.2g}", "black", ha="right", va="bottom")
+    _note(axes, 0.03, 0.93, "wanted", GREY, ha="left", va="top")
+    _note(axes, 0.03, 0.80, "the utility\u2019s", BLUE, ha="left", va="top")
+    _note(axes, 0.97, 0.05, f"$W_1$ = {row.distance:.2g}", BLACK)
 
 
 def _draw_utility(axes: Axes, row: DesignRow) -> None:
@@ -204,24 +194,25 @@ def _draw_slope(axes: Axes, row: DesignRow) -> None:
 
 
 def _draw_proof(axes: Axes, row: DesignRow) -> None:
+    title, label = "proof", "margin m"
     if row.knots.size:
         low, high = row.reports[[0, -1]]
-        axes.plot(
-            row.knots, (row.reports - low) / (high - low), color=GREY, linestyle=(0, (4, 1.5))
-        )
+        reports = (row.reports - low) / (high - low)
+        axes.plot(row.knots, reports, color=GREY, linestyle=(0, (4, 1.5)))
+        title, label = "proof (solid) and link (dashed)", "margin m; model\u2019s reward"
     axes.plot(row.margins, row.gains, color=VERMILION)
     axes.axhline(0.0, color=GREY, linewidth=0.6)
     if row.margin > 0:
         axes.axhline(row.margin, color=VERMILION, linewidth=0.7, linestyle=(0, (1, 1.2)))
-        note = f"gain under min(x, m),\nat least {row.margin:.3g} for every m"
+        bound = f"gain under min(x, m),\nat least {row.margin:.3g} for every m"
+        _note(axes, 0.97, 0.05, bound, VERMILION)
     else:
-        note = "gain under min(x, m)"
-    _note(axes, 0.97, 0.05 if row.margin > 0 else 0.2, note, VERMILION, ha="right", va="bottom")
-    axes.set_title("proof (solid) and link (dashed)" if row.knots.size else "proof")
-    label = "margin m; model\u2019s reward" if row.knots.size else "margin m"
+        _note(axes, 0.97, 0.2, "gain under min(x, m)", VERMILION)
+    axes.set_title(title)
     axes.set(xlim=(0, 1), ylim=(-0.05, 1.05), xlabel=label)
 
 
-def _note(axes: Axes, x: float, y: float, text: str, colour: str, **where: Any) -> None:
-    place: dict[str, Any] = {"ha": "left", "va": "top"} | where
-    axes.text(x, y, text, color=colour, transform=axes.transAxes, fontsize=note_size(), **place)
+def _note(
+    axes: Axes, x: float, y: float, text: str, colour: str, ha: str = "right", va: str = "bottom"
+) -> None:
+    note(axes, x, y, text, inside=True, color=colour, ha=ha, va=va)

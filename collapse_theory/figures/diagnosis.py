@@ -15,6 +15,7 @@ from collapse_theory.figures.style import (
     DOUBLE,
     figure_or_new,
     formula,
+    note,
     note_size,
 )
 from collapse_theory.finite import solve
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnosis", "diagnosis_data"]
 
-_KINDS = 4  # of more kinds, those with the most prompts
+_MAX_KINDS = 4  # of more kinds, those with the most prompts
 _PREDICTION: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 1.5))}
-_VERDICTS = {True: "collapsed", False: "not collapsed", None: "not decided"}
+_VERDICTS = {True: "Collapsed", False: "Not collapsed", None: "Not decided"}
 
 
 def diagnosis_data(found: Diagnosis | None = None) -> Diagnosis:
@@ -80,23 +81,30 @@ def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = N
     (kinds, 2) array of matplotlib.axes.Axes
     """
     data = diagnosis_data(found)
-    kinds = sorted(data.kinds, key=lambda kind: (-kind.prompts, kind.name))[:_KINDS]
+    kinds = sorted(data.kinds, key=lambda kind: (-kind.prompts, kind.name))[:_MAX_KINDS]
     with figure_or_new(fig, DOUBLE, 0.75 + 1.75 * len(kinds)) as figure:
         axes = figure.subplots(len(kinds), 2, sharex="col", squeeze=False)
         for row, kind, colour in zip(axes, kinds, COLOURS, strict=False):
-            _law(row[0], kind, colour)
-            _order(row[1], kind, colour, data)
+            _draw_law(row[0], kind, colour)
+            _draw_ranks(row[1], kind, colour, by_rank=_same_size(data, kind))
+        by_rank = _same_size(data, kinds[0])
         axes[-1, 0].set_xlabel("reward")
-        same = len(set(data.completions)) == 1 and kinds[0].curve.size == data.completions[0]
-        axes[-1, 1].set_xlabel("rank, 1 the best" if same else "share of completions, best first")
+        axes[-1, 1].set_xlabel(
+            "rank, 1 the best" if by_rank else "share of completions, best first"
+        )
         axes[0, 0].set_title("share of rewards up to x")
         axes[0, 1].set_title("reward by rank: mean, and the middle 90% of prompts")
         figure.suptitle(_heading(data, len(kinds)), x=0.01, ha="left", fontsize=note_size() + 1)
     return axes
 
 
+def _same_size(data: Diagnosis, kind: KindSummary) -> bool:
+    """Whether all prompts have as many completions as the kind's curve has points."""
+    return tuple(data.completions) == (kind.curve.size, kind.curve.size)
+
+
 def _heading(data: Diagnosis, shown: int) -> str:
-    text = f"{_VERDICTS[data.collapsed].capitalize()}"
+    text = _VERDICTS[data.collapsed]
     if data.index is not None:
         text += f": index {data.index:.2f} [{data.interval[0]:.2f}, {data.interval[1]:.2f}]"
     low, high = data.completions
@@ -106,7 +114,7 @@ def _heading(data: Diagnosis, shown: int) -> str:
     return text + (f"; {shown} of {len(data.kinds)} kinds" if shown < len(data.kinds) else "")
 
 
-def _law(axes: Axes, kind: KindSummary, colour: str) -> None:
+def _draw_law(axes: Axes, kind: KindSummary, colour: str) -> None:
     places = np.concatenate([kind.edges, kind.quantiles])
     shares = np.concatenate([[0.0], np.cumsum(kind.counts) / kind.rows, QUANTILES])
     order = np.lexsort((shares, places))
@@ -119,33 +127,20 @@ def _law(axes: Axes, kind: KindSummary, colour: str) -> None:
         ours = np.interp(grid, places, shares, left=0.0, right=1.0)
         axes.fill_between(grid, ours, theirs, color=colour, alpha=0.15, linewidth=0)
         axes.plot(grid, theirs, **_PREDICTION)
-        axes.text(
-            0.98,
-            0.05,
-            f"$W_1$ = {kind.predictions[0].distance:.3f}",
-            transform=axes.transAxes,
-            ha="right",
-            fontsize=note_size(),
-        )
+        distance = f"$W_1$ = {kind.predictions[0].distance:.3f}"
+        note(axes, 0.98, 0.05, distance, inside=True, ha="right")
     axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
-    axes.set_ylabel(_name(kind))
-
-
-def _name(kind: KindSummary) -> str:
     name = kind.name if len(kind.name) <= 16 else f"{kind.name[:15]}\u2026"
     # A dollar sign would begin a formula of matplotlib's.
-    return f"{name.replace(chr(36), chr(92) + chr(36))} ({kind.prompts} prompts)"
+    axes.set_ylabel(f"{name.replace('$', chr(92) + '$')} ({kind.prompts} prompts)")
 
 
-def _order(axes: Axes, kind: KindSummary, colour: str, data: Diagnosis) -> None:
+def _draw_ranks(axes: Axes, kind: KindSummary, colour: str, by_rank: bool) -> None:
     count = kind.curve.size
-    if data.completions == (count, count):
-        places = np.arange(1, count + 1, dtype=float)
-    else:
-        places = (np.arange(count) + 0.5) / count
+    places = np.arange(1, count + 1) if by_rank else (np.arange(count) + 0.5) / count
     axes.fill_between(places, kind.low, kind.high, color=colour, alpha=0.2, linewidth=0)
-    mark = "o" if count <= 32 else ""
-    axes.plot(places, kind.curve, color=colour, marker=mark, markersize=3, linewidth=0.8)
+    marker = "o" if count <= 32 else ""
+    axes.plot(places, kind.curve, color=colour, marker=marker, markersize=3, linewidth=0.8)
     if kind.predictions:
         near = kind.predictions[0]
         label = f"nearest: {formula(near.utility)}, mean error {near.error:.3f}"
@@ -155,5 +150,5 @@ def _order(axes: Axes, kind: KindSummary, colour: str, data: Diagnosis) -> None:
         # Rewards fall from the left to the right: room above them holds the key.
         axes.set_ylim(top=top + 0.28 * (span or 1.0))
         axes.legend(loc="upper right", borderaxespad=0.1)
-    if data.completions == (count, count) and count <= 20:
+    if by_rank and count <= 20:
         axes.set_xticks(places[:: max(count // 8, 1)])

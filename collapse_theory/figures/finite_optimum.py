@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_theory.figures.limits import limit_or_none
-from collapse_theory.figures.style import BLUE, PALE, SINGLE, axes_or_new, formula
+from collapse_theory.errors import CollapseError, SolverFailed
+from collapse_theory.figures.style import BLUE, SINGLE, WIDE, axes_or_new, formula
 from collapse_theory.finite import solve
+from collapse_theory.laws import RewardLaw
+from collapse_theory.limit import limit
 from collapse_theory.programs import Box, Domain, Solution
 from collapse_theory.utilities import Loss
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FiniteOptimum", "draw_points", "finite_optimum", "finite_optimum_data"]
+__all__ = [
+    "FiniteOptimum",
+    "draw_optimum",
+    "finite_optimum",
+    "finite_optimum_data",
+    "limit_or_none",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,24 +40,20 @@ class FiniteOptimum(Value):
     tied : (n,) array
         1 where a neighbour has the same reward, else 0.
     low, high : float
-        The ends of the box.
+        The ends of the box; the lowest and the highest reward where there is no box.
     curve_ranks, curve : (k,) array
         The limit law's quantiles: ppf(1 - (rank - 1/2)/n) between the ranks 1/2 and n + 1/2;
         empty where the limit law isn't known.
     """
 
     utility: str
-    ranks: Any
-    rewards: Any
-    tied: Any
+    ranks: Array
+    rewards: Array
+    tied: Array
     low: float
     high: float
-    curve_ranks: Any
-    curve: Any
-
-    def __post_init__(self) -> None:
-        for name in ("ranks", "rewards", "tied", "curve_ranks", "curve"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+    curve_ranks: Array
+    curve: Array
 
 
 def finite_optimum_data(
@@ -91,7 +95,6 @@ def finite_optimum_data(
     low, high = solved.rewards[-1], solved.rewards[0]
     if isinstance(domain, Box):
         low, high = domain.low, domain.high
-    tied = np.concatenate([same, [False]]) | np.concatenate([[False], same])
     law = limit_or_none(solved.utility, domain)
     # Levels crowd at the ends, where quantile functions are steep.
     levels = np.sin(np.linspace(0, np.pi / 2, 801)) ** 2 if law else np.empty(0)
@@ -99,12 +102,20 @@ def finite_optimum_data(
         utility=str(solved.utility),
         ranks=np.arange(1, solved.n + 1),
         rewards=solved.rewards,
-        tied=tied,
+        tied=np.append(same, False) | np.append(False, same),
         low=float(low),
         high=float(high),
         curve_ranks=levels * solved.n + 0.5,
         curve=law.ppf(1 - levels) if law else levels,
     )
+
+
+def limit_or_none(u: Loss, domain: Domain) -> RewardLaw | None:
+    """Return the limit law of a utility, or None where no method reaches it."""
+    try:
+        return limit(u, domain)
+    except (CollapseError, SolverFailed):
+        return None
 
 
 def finite_optimum(
@@ -122,39 +133,18 @@ def finite_optimum(
 
     Parameters
     ----------
-    u : Utility, PlackettLuce, str or Solution
-        The utility of a gap, or the listwise loss; or its solution, which then says n and the
-        domain too.
-    n : int, optional
-        The number of completions.
+    u, n, domain, method
+        As `finite_optimum_data` takes them.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure of one column's width unless given.
-    domain, method
-        As `finite_optimum_data` takes them.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
-    from matplotlib.ticker import MaxNLocator
-
     data = finite_optimum_data(u, n, domain=domain, method=method)
     with axes_or_new(ax, SINGLE, 2.4) as axes:
-        if data.curve.size:
-            axes.plot(
-                data.curve_ranks,
-                data.curve,
-                color=PALE,
-                lw=3.2,
-                solid_capstyle="butt",
-                label=r"limit law, $n\to\infty$",
-            )
-        draw_points(axes, data)
-        margin = 0.06 * (data.high - data.low)
-        axes.set_ylim(data.low - margin, data.high + margin)
-        room = max(0.5, 0.02 * data.ranks.size)
-        axes.set_xlim(1 - room, data.ranks.size + room)
-        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
+        draw_optimum(axes, data, data.low, data.high, margin=0.06, ticks=12)
         axes.set_xlabel("rank of the completion, 1 the best")
         axes.set_ylabel("reward")
         listwise = data.utility.startswith("PlackettLuce")
@@ -164,26 +154,39 @@ def finite_optimum(
     return axes
 
 
-def draw_points(axes: Axes, data: FiniteOptimum) -> None:
-    """Draw the rewards: filled points stand alone, hollow ones are tied with a neighbour."""
+def draw_optimum(
+    axes: Axes, data: FiniteOptimum, low: float, high: float, *, margin: float, ticks: int
+) -> None:
+    """Draw rewards over the limit law, on a scale from low to high with a margin (as a share).
+
+    Filled points stand alone, hollow ones are tied with a neighbour. At most `ticks` ranks are
+    named.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     n = data.ranks.size
+    if data.curve.size:
+        axes.plot(data.curve_ranks, data.curve, **WIDE, label=r"limit law, $n\to\infty$")
+    axes.plot(data.ranks, data.rewards, color=BLUE, linewidth=0.7, clip_on=False)
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * SINGLE / n, 1.0, 4.5))
-    axes.plot(data.ranks, data.rewards, color=BLUE, lw=0.7, clip_on=False)
     labels = {False: f"optimum, $n={n}$", True: "tied with a neighbour"}
     for tied, face in ((False, BLUE), (True, "white")):
         here = (data.tied > 0) == tied
-        if not here.any():
-            continue
-        axes.plot(
-            data.ranks[here],
-            data.rewards[here],
-            linestyle="none",
-            marker="o",
-            markersize=size,
-            color=BLUE,
-            markerfacecolor=face,
-            markeredgewidth=min(0.9, size / 4),
-            clip_on=False,
-            label=labels[tied],
-        )
+        if here.any():
+            axes.plot(
+                data.ranks[here],
+                data.rewards[here],
+                linestyle="none",
+                marker="o",
+                markersize=size,
+                color=BLUE,
+                markerfacecolor=face,
+                markeredgewidth=min(0.9, size / 4),
+                clip_on=False,
+                label=labels[tied],
+            )
+    axes.set_ylim(low - margin * (high - low), high + margin * (high - low))
+    room = max(0.5, 0.02 * n)
+    axes.set_xlim(1 - room, n + room)
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError
 from collapse_theory.figures.style import (
     COLOURS,
-    LINES,
     MARKERS,
     PALE,
     SINGLE,
     axes_or_new,
+    cycled,
     formula,
+    handle,
+    several,
 )
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import limit
 from collapse_theory.programs import Box, Domain
-from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.utilities import Loss, as_loss
+from collapse_theory.values import Array, Value, frozen_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,15 +55,14 @@ class LimitLaws(Value):
     """
 
     utilities: tuple[str, ...]
-    places: Any
-    densities: Any
-    atoms: tuple[Any, ...]
+    places: Array
+    densities: Array
+    atoms: tuple[np.ndarray, ...]
     top: float
 
     def __post_init__(self) -> None:
-        for name in ("places", "densities"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
-        object.__setattr__(self, "atoms", tuple(frozen_array(a) for a in self.atoms))
+        super().__post_init__()
+        self._set(atoms=tuple(frozen_array(a) for a in self.atoms))
 
 
 def limit_laws_data(
@@ -98,9 +98,7 @@ def limit_laws_data(
     >>> data.atoms[1].tolist(), float(data.densities[1, 200].round(3))
     ([[0.0, 0.25], [1.0, 0.25]], 0.5)
     """
-    if isinstance(utilities, str | Utility | PlackettLuce) or not len(utilities):
-        raise CollapseError(f"limit_laws needs a list of utilities, got {utilities!r}")
-    chosen = [as_loss(u) for u in utilities]
+    chosen = [as_loss(u) for u in several(utilities, "limit_laws", "utilities")]
     laws = [limit(u, domain, method) for u in chosen]
     shares = np.sin(np.linspace(0, np.pi / 2, 401)) ** 2
     low, high = _range(laws, Box() if domain is None else domain)
@@ -144,15 +142,11 @@ def limit_laws(
 
     Parameters
     ----------
-    utilities : sequence of Utility, PlackettLuce or str
-        One law each.
+    utilities, domain, method
+        As `limit_laws_data` takes them.
     ax : matplotlib.axes.Axes, optional
         Where to draw, with room for the key above; a new figure of one column's width unless
         given.
-    domain : Box, Confined, Centered or Free, optional
-        Where rewards may lie, or what holds them; Box(0, 1) unless given.
-    method : str, optional
-        The method of `collapse_theory.limit`.
 
     Returns
     -------
@@ -165,7 +159,7 @@ def limit_laws(
         for i, density in enumerate(data.densities):
             if density.any():
                 shown = np.where(density <= 2 * data.top, density, np.nan)
-                axes.plot(data.places, shown, **_line(i))
+                axes.plot(data.places, shown, **cycled(i))
         axes.set_ylim(0, data.top)
         axes.set_xlabel("reward")
         axes.set_ylabel("density")
@@ -177,8 +171,22 @@ def limit_laws(
     return axes
 
 
-def _line(i: int) -> dict[str, Any]:
-    return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+def _draw_atoms(axes: Axes, data: LimitLaws) -> float:
+    """Draw the atoms on a twin scale; return the room that they need outside the box."""
+    low, high = data.places[0], data.places[-1]
+    step = 0.03 * (high - low)
+    offsets = _offsets(data)
+    twin = axes.twinx()
+    twin.spines["right"].set_visible(True)
+    for i, (atoms, offset) in enumerate(zip(data.atoms, offsets, strict=True)):
+        x = atoms[:, 0] + step * offset
+        twin.vlines(x, 0, atoms[:, 1], colors=COLOURS[i % len(COLOURS)], linewidth=1.1)
+        twin.plot(x, atoms[:, 1], **_stem_head(i) | {"linestyle": "none"})
+    twin.set_ylim(0, 1.08 * max(a[:, 1].max() for a in data.atoms if len(a)))
+    twin.set_ylabel("mass of an atom (stems)")
+    for end in (low, high):
+        axes.axvline(end, color=PALE, linewidth=0.6, zorder=0)
+    return step * (max(np.abs(o).max() for o in offsets if o.size) + 1)
 
 
 def _offsets(data: LimitLaws) -> list[np.ndarray]:
@@ -198,42 +206,17 @@ def _offsets(data: LimitLaws) -> list[np.ndarray]:
     return offsets
 
 
-def _draw_atoms(axes: Axes, data: LimitLaws) -> float:
-    """Draw the atoms on a twin scale; return the room that they need outside the box."""
-    low, high = data.places[0], data.places[-1]
-    step = 0.03 * (high - low)
-    offsets = _offsets(data)
-    twin = axes.twinx()
-    twin.spines["right"].set_visible(True)
-    for i, (atoms, offset) in enumerate(zip(data.atoms, offsets, strict=True)):
-        x = atoms[:, 0] + step * offset
-        twin.vlines(x, 0, atoms[:, 1], colors=COLOURS[i % len(COLOURS)], linewidth=1.1)
-        twin.plot(x, atoms[:, 1], linestyle="none", **_mark(i))
-    twin.set_ylim(0, 1.08 * max(a[:, 1].max() for a in data.atoms if len(a)))
-    twin.set_ylabel("mass of an atom (stems)")
-    for end in (low, high):
-        axes.axvline(end, color=PALE, linewidth=0.6, zorder=0)
-    return step * (max(np.abs(o).max() for o in offsets if o.size) + 1)
-
-
-def _mark(i: int) -> dict[str, Any]:
-    return {
-        "marker": MARKERS[i % len(MARKERS)],
-        "color": COLOURS[i % len(COLOURS)],
-        "markersize": 4,
-        "clip_on": False,
-    }
+def _stem_head(i: int) -> dict[str, Any]:
+    return cycled(i, marker=MARKERS[i % len(MARKERS)], markersize=4, clip_on=False)
 
 
 def _draw_key(axes: Axes, data: LimitLaws) -> None:
-    from matplotlib.lines import Line2D
-
     handles = []
     for i, text in enumerate(data.utilities):
-        look: dict[str, Any] = _line(i) if data.densities[i].any() else {"linestyle": "none"}
-        if len(data.atoms[i]):
-            look |= _mark(i)
-        handles.append(Line2D([], [], label=formula(text), **look))
+        look = _stem_head(i) if len(data.atoms[i]) else cycled(i)
+        if not data.densities[i].any():
+            look["linestyle"] = "none"
+        handles.append(handle(formula(text), **look))
     axes.legend(
         handles=handles,
         loc="lower left",

@@ -13,10 +13,14 @@ from collapse_theory.figures.diagnosis import diagnosis, diagnosis_data
 from collapse_theory.figures.downstream import downstream, downstream_data
 from collapse_theory.figures.finite_optimum import finite_optimum, finite_optimum_data
 from collapse_theory.figures.limit_laws import limit_laws, limit_laws_data
-from collapse_theory.figures.paper_comparison import paper_comparison, paper_comparison_data
-from collapse_theory.figures.paper_steps import paper_steps, paper_steps_data
+from collapse_theory.figures.paper import (
+    paper_comparison,
+    paper_comparison_data,
+    paper_steps,
+    paper_steps_data,
+)
 from collapse_theory.figures.phase_diagram import phase_diagram, phase_diagram_data
-from collapse_theory.figures.practices import practices, practices_data
+from collapse_theory.figures.presets import practices, practices_data
 from collapse_theory.values import Value
 
 __all__ = ["FIGURES", "FigureEntry", "figure_entry"]

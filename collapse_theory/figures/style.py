@@ -8,13 +8,16 @@ The font is STIX, which matplotlib brings along: figures look the same on every 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from collapse_theory.errors import CollapseError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
 
 __all__ = [
     "BLACK",
@@ -27,10 +30,16 @@ __all__ = [
     "PALE",
     "SINGLE",
     "VERMILION",
+    "WIDE",
     "axes_or_new",
+    "cycled",
     "figure_or_new",
     "formula",
+    "handle",
+    "mark",
+    "note",
     "note_size",
+    "several",
     "style",
 ]
 
@@ -39,6 +48,9 @@ SINGLE, DOUBLE = 3.4, 7.0
 
 BLACK, GREY, PALE = "#000000", "#6e6e6e", "#c4c4c4"
 BLUE, VERMILION = "#0072b2", "#d55e00"
+
+WIDE: dict[str, Any] = {"color": PALE, "linewidth": 3.2, "solid_capstyle": "butt"}
+"""The look of a law behind points or thinner lines."""
 
 COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", BLACK, "#56b4e9")
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.2, 1, 1.2)), (0, (1, 1)), (0, (8, 1.5, 1, 1.5, 1, 1.5)))
@@ -126,11 +138,46 @@ def figure_or_new(
         yield fig
 
 
+def cycled(number: int, **more: Any) -> dict[str, Any]:
+    """Return the look of a line: its colour and line style, in turn."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": LINES[number % len(LINES)],
+        **more,
+    }
+
+
+def mark(colour: str, marker: str = "o", size: float = 3.6, *, filled: bool) -> dict[str, Any]:
+    """Return the look of points that no line joins, filled or hollow."""
+    return {
+        "linestyle": "none",
+        "marker": marker,
+        "markersize": size,
+        "color": colour,
+        "markerfacecolor": colour if filled else "white",
+        "markeredgewidth": 0.8,
+    }
+
+
+def handle(label: str, **look: Any) -> Line2D:
+    """Return an entry of a legend for lines or points that look so."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **look)
+
+
 def note_size() -> Any:
     """Return the size of text within axes under the current settings."""
     import matplotlib
 
     return matplotlib.rcParams["legend.fontsize"]
+
+
+def note(axes: Axes, x: float, y: float, text: str, *, inside: bool = False, **look: Any) -> None:
+    """Write within axes, at data coordinates or at fractions of the axes (`inside`)."""
+    if inside:
+        look["transform"] = axes.transAxes
+    axes.text(x, y, text, fontsize=note_size(), **look)
 
 
 def formula(text: str) -> str:
@@ -147,3 +194,13 @@ def formula(text: str) -> str:
     plain = short.replace("$", r"\$")
     raised = re.sub(r"\*\*(-?[0-9.]+)", lambda found: f"$^{{{found[1]}}}$", plain)
     return raised.replace("*", " ").replace("-", "\u2212")
+
+
+T = TypeVar("T")
+
+
+def several(given: Sequence[T], figure: str, of: str) -> Sequence[T]:
+    """Return what a figure has a panel, row or line each for; refuse one alone, and none."""
+    if isinstance(given, str) or not isinstance(given, Sized) or not len(given):
+        raise CollapseError(f"{figure} needs a list of {of}, got {given!r}")
+    return given

@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.figures.finite_optimum import (
-    FiniteOptimum,
-    draw_points,
-    finite_optimum_data,
-)
-from collapse_theory.figures.style import DOUBLE, PALE, figure_or_new
+from collapse_theory.figures.finite_optimum import FiniteOptimum, draw_optimum, finite_optimum_data
+from collapse_theory.figures.style import DOUBLE, figure_or_new, several
 from collapse_theory.limit.presets import preset
-from collapse_theory.programs import Box, count
+from collapse_theory.numerics.checks import count
+from collapse_theory.programs import Box
 from collapse_theory.values import Value
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["SHOWN", "PracticePanels", "practices", "practices_data"]
@@ -85,9 +81,8 @@ def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
     >>> data.panels[0].rewards.tolist()
     [1.0, 0.0, 0.0, 0.0]
     """
-    if isinstance(names, str) or not len(names):
-        raise CollapseError(f"practices needs a list of names, got {names!r}")
-    chosen, panels = [preset(name) for name in names], []
+    chosen = [preset(name) for name in several(names, "practices", "names")]
+    panels = []
     for one in chosen:
         solution = one.solve(count(n))
         if solution is None:
@@ -112,10 +107,8 @@ def practices(
 
     Parameters
     ----------
-    names : sequence of str
-        Of `collapse_theory.limit.presets.PRESETS`, those with an optimum.
-    n : int, optional
-        The number of completions.
+    names, n
+        As `practices_data` takes them.
     fig : matplotlib.figure.Figure or SubFigure, optional
         Where to draw; a new figure across two columns unless given.
 
@@ -124,26 +117,29 @@ def practices(
     numpy.ndarray of matplotlib.axes.Axes
         As many as names.
     """
+    from matplotlib.ticker import MaxNLocator
+
     data = practices_data(names, n)
     columns = min(COLUMNS, len(data.names))
     rows = -(-len(data.names) // columns)
     with figure_or_new(fig, DOUBLE * columns / COLUMNS, 1.75 * rows + 0.45) as figure:
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for spare in axes[len(data.names) :]:
-            spare.remove()
-        axes = axes[: len(data.names)]
-        limits = _limits(data)
-        for i, panel in enumerate(axes):
-            _draw_panel(panel, data, i, limits[i])
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        axes, spare = np.split(grid, [len(data.names)])
+        for ax in spare:
+            ax.remove()
+        for i, (ax, (low, high)) in enumerate(zip(axes, _scales(data), strict=True)):
+            draw_optimum(ax, data.panels[i], low, high, margin=0.07, ticks=8)
+            ax.yaxis.set_major_locator(MaxNLocator(5))
+            ax.set_title(f"{data.names[i]}\n{data.formulas[i]}", linespacing=1.35)
             if i % columns == 0:
-                panel.set_ylabel("reward")
+                ax.set_ylabel("reward")
             if i + columns >= len(axes):
-                panel.set_xlabel("rank, 1 the best")
-        _draw_key(figure, data, columns)
+                ax.set_xlabel("rank, 1 the best")
+        _draw_key(figure, columns)
     return axes
 
 
-def _limits(data: PracticePanels) -> list[tuple[float, float]]:
+def _scales(data: PracticePanels) -> list[tuple[float, float]]:
     """Return the scale of each panel: that of its box, or one for all without a box."""
     open_ended = [p for p, boxed in zip(data.panels, data.boxed, strict=True) if not boxed]
     most = max((float(np.abs(p.rewards).max()) for p in open_ended), default=1.0)
@@ -153,38 +149,12 @@ def _limits(data: PracticePanels) -> list[tuple[float, float]]:
     ]
 
 
-def _draw_panel(axes: Axes, data: PracticePanels, i: int, limits: tuple[float, float]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    panel = data.panels[i]
-    if panel.curve.size:
-        axes.plot(
-            panel.curve_ranks,
-            panel.curve,
-            color=PALE,
-            lw=3.2,
-            solid_capstyle="butt",
-            label=r"limit law, $n\to\infty$",
-        )
-    draw_points(axes, panel)
-    low, high = limits
-    margin = 0.07 * (high - low)
-    axes.set_ylim(low - margin, high + margin)
-    room = max(0.5, 0.02 * panel.ranks.size)
-    axes.set_xlim(1 - room, panel.ranks.size + room)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_title(f"{data.names[i]}\n{data.formulas[i]}", linespacing=1.35)
-
-
-def _draw_key(figure: Figure | SubFigure, data: PracticePanels, columns: int) -> None:
-    """Draw one key for all panels above them."""
+def _draw_key(figure: Figure | SubFigure, columns: int) -> None:
+    """Draw one key above all panels: points, ties and the law, as far as they occur."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
-        for handle, label in zip(handles, labels, strict=True):
-            found.setdefault(label, handle)
-    # In the order of reading: points, ties, law.
+        found |= {label: handle for handle, label in zip(handles, labels, strict=True)}
     order = sorted(found, key=lambda label: (label.startswith("limit"), label.startswith("tied")))
     figure.legend(
         [found[label] for label in order],

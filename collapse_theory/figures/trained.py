@@ -1,0 +1,63 @@
+"""Panels of trained rewards by rank, with their bands, over what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_theory.figures.style import BLACK, COLOURS, GREY, MARKERS, handle, mark
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["OPTIMUM", "draw_trained", "kind_mark", "trained_key"]
+
+OPTIMUM: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": "-"}
+"""The look of the optimum of what was trained."""
+
+
+def kind_mark(number: int) -> dict[str, Any]:
+    """Return the look of the rewards of a kind of prompt, hollow and filled in turn."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    filled = number % 2 == 1
+    return mark(colour, marker, 2.8 if filled else 3.6, filled=filled)
+
+
+def draw_trained(
+    axes: Axes,
+    means: Sequence[np.ndarray],
+    bands: Sequence[np.ndarray],
+    predictions: Iterable[tuple[np.ndarray, dict[str, Any]]],
+) -> None:
+    """Draw mean rewards, best first, of each kind of prompt with half-widths of their bands.
+
+    Predictions are rewards, best first, with the look of their line.
+    """
+
+    def ranks(rewards: np.ndarray) -> np.ndarray:
+        return np.arange(1, len(rewards) + 1)
+
+    for number, (mean, band) in enumerate(zip(means, bands, strict=True)):
+        low, high = np.clip([mean - band, mean + band], 0, 1)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.fill_between(ranks(mean), low, high, color=colour, alpha=0.16, linewidth=0)
+    for rewards, look in predictions:
+        axes.plot(ranks(rewards), rewards, **look)
+    for number, mean in enumerate(means):
+        axes.plot(ranks(mean), mean, **kind_mark(number), clip_on=False)
+    most = max(map(len, means))
+    ticks = sorted({1, (most + 1) // 2, most})
+    axes.set(xlim=(0.5, most + 0.5), ylim=(-0.05, 1.05), xticks=ticks, yticks=[0, 0.5, 1])
+
+
+def trained_key(kinds: Iterable[str], band: str) -> list[Any]:
+    """Return the entries of a legend: a mark a kind, the band in words, the optimum."""
+    from matplotlib.patches import Patch
+
+    return [
+        *(handle(name, **kind_mark(number)) for number, name in enumerate(kinds)),
+        Patch(color=GREY, alpha=0.25, linewidth=0, label=f"\u00b1 {band}"),
+        handle("optimum of what was trained", **OPTIMUM),
+    ]
