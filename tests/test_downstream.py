@@ -25,10 +25,10 @@ from collapse_theory.laws import (
     BestOfDensity,
     BestOfLaw,
     BetaDensity,
-    Density,
     ExponentialSumDensity,
     JacobiDensity,
     ListwiseDensity,
+    Part,
     PiecewiseDensity,
     RewardLaw,
     TiltedDensity,
@@ -228,7 +228,7 @@ def test_tilted_panels_and_cosines_in_closed_form():
 # -- every density, by the tests of the other kinds -----------------------------------------------
 
 
-DENSITIES: dict[str, Density] = {
+DENSITIES: dict[str, Part] = {
     "best, with atoms": BestOfDensity((BetaDensity(0.5, 0.5),), 4, 0, 1, 0.3, 0.2),
     "best, no atom": BestOfDensity((BetaDensity(0.3, 0.8),), 2.5, 0, 1),
     "best, inside": BestOfDensity((BetaDensity(0.3, 0.8), BetaDensity(1, 1)), 3, 0.2, 0.7, 0.4),

@@ -20,9 +20,9 @@ from scipy import stats
 
 from collapse_theory.laws import (
     BetaDensity,
-    Density,
     ExponentialSumDensity,
     JacobiDensity,
+    Part,
     PiecewiseDensity,
     RewardLaw,
     beta_law,
@@ -32,7 +32,7 @@ from collapse_theory.laws import (
     uniform_law,
 )
 from collapse_theory.laws.atoms import running_sum
-from collapse_theory.laws.invert import invert_increasing
+from collapse_theory.numerics.roots import invert_increasing
 from collapse_theory.values import Value
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -61,7 +61,7 @@ def jacobi_series(p, count, seed=0):
     return JacobiDensity(p, np.concatenate([[1.0], tail]), -1.0, 2.0)
 
 
-KINDS: dict[str, Density] = {
+KINDS: dict[str, Part] = {
     "uniform": BetaDensity(1.0, 1.0),
     "arcsine": BetaDensity(0.5, 0.5, -1.0, 3.0, 0.4),
     "steep beta": BetaDensity(0.025, 0.025),

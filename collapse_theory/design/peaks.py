@@ -6,8 +6,8 @@ import numpy as np
 
 from collapse_theory.laws import (
     BetaDensity,
-    Density,
     ExponentialSumDensity,
+    Part,
     PiecewiseDensity,
     RewardLaw,
 )
@@ -20,7 +20,7 @@ def highest(law: RewardLaw, low: float, high: float) -> float:
     return sum(_highest(part, low, high) for part in law.parts)
 
 
-def _highest(part: Density, low: float, high: float) -> float:
+def _highest(part: Part, low: float, high: float) -> float:
     low, high = max(low, part.low), min(high, part.high)
     if not low <= high:
         return 0.0

@@ -6,13 +6,15 @@ from collapse_theory.laws.best_of import BestOfDensity, BestOfLaw
 from collapse_theory.laws.constructors import beta_law, discrete_law, empirical_law, uniform_law
 from collapse_theory.laws.densities import (
     BetaDensity,
-    Density,
     ExponentialSumDensity,
     JacobiDensity,
     ListwiseDensity,
     PiecewiseDensity,
 )
+from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
+from collapse_theory.laws.panels import Panels
+from collapse_theory.laws.part import Part
 from collapse_theory.laws.policy import PolicyLaw
 from collapse_theory.laws.tilted import TiltedDensity, TiltedLaw
 
@@ -24,6 +26,8 @@ __all__ = [
     "ExponentialSumDensity",
     "JacobiDensity",
     "ListwiseDensity",
+    "Panels",
+    "Part",
     "PiecewiseDensity",
     "PolicyLaw",
     "RewardLaw",

@@ -11,7 +11,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.cells import Cells
-from collapse_theory.laws.density import Density
+from collapse_theory.laws.olddensity import Density
 from collapse_theory.laws.partition import Partition
 from collapse_theory.laws.policy import PolicyLaw
 from collapse_theory.laws.reweighted import ReweightedDensity

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from collapse_theory.laws.density import Density
+from collapse_theory.laws.olddensity import Density
 from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import check_map, positive
 

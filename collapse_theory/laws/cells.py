@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from collapse_theory.laws.panels import Panels
+from collapse_theory.laws.oldpanels import Panels
 from collapse_theory.laws.views import View
 
 __all__ = ["Cells"]

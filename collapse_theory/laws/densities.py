@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collapse_theory.laws.beta import BetaDensity
-from collapse_theory.laws.density import Density
 from collapse_theory.laws.exponential import ExponentialSumDensity
 from collapse_theory.laws.jacobi import JacobiDensity
 from collapse_theory.laws.listwise import ListwiseDensity
@@ -11,7 +10,6 @@ from collapse_theory.laws.piecewise import PiecewiseDensity
 
 __all__ = [
     "BetaDensity",
-    "Density",
     "ExponentialSumDensity",
     "JacobiDensity",
     "ListwiseDensity",

@@ -1,199 +1,283 @@
-"""What every continuous part of a reward law can do."""
+"""A density on two sides: by the distance from each end of its support."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.invert import invert_increasing
-from collapse_theory.numerics.checks import answer, finite
-from collapse_theory.values import Value
+from collapse_theory.laws.panels import Panels, doubling, first_edge, fitted
+from collapse_theory.laws.part import Part
+from collapse_theory.numerics.checks import check_map, finite, finite_array, positive
 
 __all__ = ["Density"]
 
-_Hook = Callable[[np.ndarray, bool], np.ndarray]
+# A density by the distances d > 0 from `low`, or if the flag is set from `high`.
+TwoSided = Callable[[np.ndarray, bool], np.ndarray]
+
+# A series of `fitted` turns about four times a panel; of these points two are next to each turn.
+_TURNS = 10
+_LARGE = 600.0  # exp(709) is the largest float
 
 
-class Density(Value, ABC):
-    """A density of total mass `mass` on [low, high]: the base of the kinds of continuous part.
+@dataclass(frozen=True, eq=False, repr=False)
+class Density(Part):
+    """A density on [low, high] as panels that are graded toward both ends.
 
-    A kind says, for points at a distance d from one end and no further than the middle, how dense
-    it is (`_density`), how much mass is nearer (`_mass_within`), and how much distance times mass
-    (`_moment_within`). Distances from the nearer end keep the accuracy that absolute positions
-    lose where the density is infinite. All else follows here.
+    `Density.fit` makes one of a function, `Density.steps` one that is constant between edges.
 
-    Attributes
+    Parameters
     ----------
     low, high : float
         Ends of the support.
-    mass : float
-        Integral of the density, positive.
-    mean : float
-        Mean of the part taken as a law by itself: ∫ x pdf(x) dx / mass.
-    variance : float
-        Second central moment of the part taken as a law by itself.
+    lower : Panels
+        The side next to `low`.
+    upper : Panels, optional
+        The side next to `high`, by the distance from there; unless given, the density is
+        symmetric. The two sides meet at the seam.
+    bounded_below : bool
+        Whether `low` is the end of the support, and not where its tail is too thin to be seen.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for sides that don't meet, or a density that is negative or without mass.
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import Density
+    >>> part = Density.fit(lambda d, upper: d**-0.5, 0.0, 1.0, exponents=(-0.5, -0.5))
+    >>> round(part.mass, 12), round(part.ppf(0.1), 12)  # 2 (1/2)**0.5 on either side
+    (2.828427124746, 0.0025)
     """
 
     low: float
     high: float
-    mass: float
-    # Whether `low` is the end of the support, and not where its tail has become too thin to see.
-    bounded_below: ClassVar[bool] = True
+    lower: Panels
+    upper: Panels | None = None
+    bounded_below: bool = True
 
-    @property
-    @abstractmethod
-    def mean(self) -> float:
-        """Mean of the part taken as a law by itself."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set_ends()
+        width = self.high - self.low
+        if abs(sum(side.seam for side in self._sides) - width) > 1e-9 * width:
+            raise CollapseError(f"the sides of a density on {self.interval} must meet within")
+        mass = self.mass
+        if not (mass > 0 and np.isfinite(mass)):
+            raise CollapseError(f"the density has the mass {mass}; it must be positive and finite")
+        # Signs are looked at at all edges; the rounding of a solver passes.
+        for side in set(self._sides):
+            least = min(float(side.heights.min()) * width, side.first)
+            if not least >= -1e-3 * mass:
+                raise CollapseError(f"the density is negative somewhere: {least / width}")
 
-    @property
-    @abstractmethod
-    def variance(self) -> float:
-        """Second moment about `mean` of the part taken as a law by itself."""
+    @classmethod
+    def fit(
+        cls,
+        density: TwoSided,
+        low: float,
+        high: float,
+        *,
+        exponents: tuple[float, float] = (0.0, 0.0),
+        finest: float | None = None,
+        knots: Iterable[float] = (),
+        symmetric: bool = False,
+        mass: float | None = None,
+        bounded_below: bool = True,
+    ) -> Self:
+        """Return the density that a function gives, its masses right to rounding.
 
-    @abstractmethod
-    def mapped(self, low: float, scale: float) -> Self:
-        """Return the density of low + scale X, for scale > 0."""
-
-    @abstractmethod
-    def _density(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        """Return the density at the distances `d` from an end."""
-
-    @abstractmethod
-    def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        """Return the mass nearer to an end than `d`."""
-
-    @abstractmethod
-    def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        """Return the distance times mass nearer to an end than `d`."""
-
-    def _bracket(
-        self, target: np.ndarray, upper: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return low, high and first guess of the distance that holds the mass `target`."""
-        half = np.full_like(target, self._half)
-        whole = self._mass_within(half[:1], upper)
-        return np.zeros_like(target), half, half * np.minimum(target / whole, 1.0)
-
-    def _knots(self) -> np.ndarray:
-        """Return points, ends included, between which the density is smooth and bends little."""
-        return np.array([self.low, self.high])
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """The ends (low, high) of the support."""
-        return self.low, self.high
-
-    @property
-    def interval(self) -> str:
-        """The support as text; infinite where `low` only cuts off a tail."""
-        low = f"[{self.low:.4g}" if self.bounded_below else "(-inf"
-        return f"{low}, {self.high:.4g}]"
-
-    @property
-    def _half(self) -> float:
-        return 0.5 * (self.high - self.low)
-
-    def pdf(self, x: Any) -> Any:
-        """Return the density at `x`, 0 outside the support (it may be infinite at the ends)."""
-        x = np.asarray(x, dtype=np.float64)
-        inside = self._by_end(self._density, x)
-        outside = (x < self.low) | (x > self.high)
-        return answer(np.where(outside, 0.0, inside))
-
-    def cdf(self, x: Any) -> Any:
-        """Return the mass at or below `x`: exactly 0 below the support, exactly `mass` above."""
-        x = np.asarray(x, dtype=np.float64)
-        within = self._by_end(self._mass_within, x)
-        return answer(np.where(self._upper(x), self.mass - within, within))
-
-    def partial_mean(self, x: Any) -> Any:
-        """Return ∫ t pdf(t) dt over t <= `x`; at `high` it is mass times mean."""
-        x = np.asarray(x, dtype=np.float64)
-        within = self._by_end(self._mass_within, x)
-        moment = self._by_end(self._moment_within, x)
-        above = self.mass * self.mean - (self.high * within - moment)
-        return answer(np.where(self._upper(x), above, self.low * within + moment))
-
-    def cdf_integral(self, x: Any) -> Any:
-        """Return ∫ cdf(t) dt over t <= `x`, which is x cdf(x) - partial_mean(x).
-
-        It's put together from distances, so a law far from 0 loses nothing to cancellation.
-        """
-        x = np.asarray(x, dtype=np.float64)
-        d = self._distance(x)
-        within = self._by_end(self._mass_within, x)
-        area = d * within - self._by_end(self._moment_within, x)
-        above = area + self.mass * (x - self.mean)
-        return answer(np.where(self._upper(x), above, np.maximum(area, 0.0)))
-
-    def ppf(self, m: Any) -> Any:
-        """Return the location below which the mass `m` lies, for 0 <= m <= mass.
+        Parameters
+        ----------
+        density : callable
+            From the distances d > 0, no further than the middle, and whether they are from `high`
+            and not from `low`, to the density.
+        low, high : float
+            Ends of the support.
+        exponents : tuple of two floats
+            p > -1 of the power d**p that the density follows next to `low` and `high`; 0 where it
+            is smooth up to the end. How far the power law alone holds is found from the function.
+        finest : float, optional
+            The smallest scale next to the ends, such as the width of a layer.
+        knots : iterable of floats
+            Points where the density or a derivative jumps, or that frame a narrow bump.
+        symmetric : bool
+            Whether the distance alone matters: then the function is asked for one side.
+        mass : float, optional
+            The mass, where it is known better than the function gives it.
+        bounded_below : bool
+            False where `low` only cuts off a tail.
 
         Raises
         ------
         CollapseError
-            A ValueError, if `m` is negative, above `mass` or NaN.
+            A ValueError, for a density that is negative, not finite, or without mass.
         """
-        m = np.asarray(m, dtype=np.float64)
-        if not ((m >= 0) & (m <= self.mass)).all():
-            raise CollapseError(f"ppf takes masses between 0 and {self.mass!r}, got {m!r}")
-        flat = np.atleast_1d(m)
-        lower = flat <= self._mass_within(np.array([self._half]), False)
-        target = np.where(lower, flat, self.mass - flat)
-        out = np.empty_like(flat)
-        for upper in (False, True):
-            pick = lower != upper
-            if pick.any():
-                d = np.minimum(self._distance_holding(target[pick], upper), self._half)
-                out[pick] = self.high - d if upper else self.low + d
-        return answer(out.reshape(m.shape))
+        low, high = finite(low, "low"), finite(high, "high")
+        if not low < high:
+            raise CollapseError(f"low must be below high, got {low} and {high}")
+        half = 0.5 * (high - low)
+        places = np.unique(np.fromiter(knots, dtype=np.float64))
+        sides: list[Panels] = []
+        for upper in (False, True)[: 1 if symmetric else 2]:
+
+            def side(d: np.ndarray, upper: bool = upper) -> np.ndarray:
+                return density(d, upper)
+
+            p = finite(exponents[upper], "exponent")
+            if p == 0.0:
+                edges = np.append(0.0, doubling(min(finest or half, half), half))
+            else:
+                edges = doubling(first_edge(side, half, p), half)
+            inner = high - places[::-1] if upper else places - low
+            sides.append(fitted(side, _with_knots(edges, inner), p))
+        found = cls(low, high, *sides, bounded_below=bounded_below)
+        return found if mass is None else found.scaled(mass / found.mass)
+
+    @classmethod
+    def steps(cls, edges: Any, heights: Any) -> Self:
+        """Return the density that is constant between neighbouring edges.
+
+        Parameters
+        ----------
+        edges : (m+1,) array
+            Increasing.
+        heights : (m,) array
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, for edges that don't increase, or another number of heights.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import Density
+        >>> Density.steps([0.0, 1.0, 4.0], [0.25, 0.25]).cdf(2.0)
+        0.5
+        """
+        edges, heights = finite_array(edges, "edges", 1), finite_array(heights, "heights", 1)
+        if edges.size < 2 or not (np.diff(edges) > 0).all() or heights.size != edges.size - 1:
+            raise CollapseError(
+                "edges must be two or more increasing numbers, with a height between neighbours; "
+                f"got {edges} and {heights}"
+            )
+        low, high, middle = edges[0], edges[-1], 0.5 * (edges[0] + edges[-1])
+        if edges.size == 2:
+            edges, heights = np.array([low, middle, high]), heights[[0, 0]]
+        at = 1 + int(np.argmin(np.abs(edges[1:-1] - middle)))
+        below = Panels(edges[: at + 1] - low, heights[:at, None])
+        above = Panels((high - edges[at:])[::-1], heights[at:, None][::-1])
+        return cls(float(low), float(high), below, above)
+
+    @property
+    def _sides(self) -> tuple[Panels, Panels]:
+        return self.lower, self.lower if self.upper is None else self.upper
+
+    @cached_property
+    def mass(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Integral of the density."""
+        return sum(side.mass for side in self._sides)
+
+    @cached_property
+    def mean(self) -> float:
+        """Mean of the part taken as a law by itself."""
+        if self.upper is None:
+            return self.low + self._seam
+        lower, upper = self._sides
+        moment = lower.moment + (upper.mass * (self.high - self.low) - upper.moment)
+        return self.low + moment / self.mass
+
+    @cached_property
+    def variance(self) -> float:
+        """Second moment about `mean` of the part taken as a law by itself."""
+        lower, upper = self._sides
+        return (
+            lower.spread(self.mean - self.low) + upper.spread(self.high - self.mean)
+        ) / self.mass
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """The powers of the distance that the density follows next to `low` and `high`."""
+        return self._sides[0].exponent, self._sides[1].exponent
+
+    def mapped(self, low: float, scale: float) -> Self:
+        """Return the density of low + scale X, for scale > 0."""
+        low, scale = check_map(low, scale)
+        return self._with(low + scale * self.low, low + scale * self.high, scale, 1.0)
+
+    def scaled(self, factor: float) -> Self:
+        """Return `factor` times the density, for factor > 0."""
+        return self._with(self.low, self.high, 1.0, positive(factor, "factor"))
+
+    def _with(self, low: float, high: float, length: float, factor: float) -> Self:
+        upper = None if self.upper is None else self.upper.scaled(length, factor)
+        return type(self)(low, high, self.lower.scaled(length, factor), upper, self.bounded_below)
+
+    def mirrored(self) -> Self:
+        """Return the density of low + high - X."""
+        if self.upper is None:
+            return self
+        return type(self)(self.low, self.high, self.upper, self.lower)
+
+    def knots(self) -> np.ndarray:
+        """Return points, ends included, between which the density is smooth and bends little."""
+        found = [np.array([self.low, self.high])]
+        for side, upper in zip(self._sides, (False, True), strict=True):
+            # A polynomial of degree k turns about once between two of k+1 Chebyshev points.
+            count = min(side.rows.shape[1], _TURNS)
+            share = np.sin(np.linspace(0.0, 0.5 * np.pi, count + 1)[:-1]) ** 2
+            d = np.append(side.edges[:-1, None] + side.widths[:, None] * share, side.seam)
+            found.append(self.high - d if upper else self.low + d)
+        return np.unique(np.concatenate(found))
+
+    def bound(self, low: float, high: float) -> float:
+        """Return a number that the density nowhere in [low, high] exceeds."""
+        low, high = max(low, self.low), min(high, self.high)
+        found = 0.0
+        for side, upper in zip(self._sides, (False, True), strict=True):
+            near, far = (
+                (self.high - high, self.high - low) if upper else (low - self.low, high - self.low)
+            )
+            if near > min(far, side.seam):
+                continue
+            # A Legendre polynomial is at most 1 in size.
+            touched = (side.edges[1:] >= near) & (side.edges[:-1] <= far)
+            if touched.any():
+                found = max(found, float(np.abs(side.rows[touched]).sum(axis=1).max()))
+            if near < side.edges[0]:
+                ends = np.array([near, min(far, np.nextafter(side.edges[0], 0.0))])
+                found = max(found, float(side.density(ends).max()))
+        return found
+
+    def _density(self, d: np.ndarray, upper: bool) -> np.ndarray:
+        return self._sides[upper].density(d)
+
+    def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+        return self._sides[upper].mass_within(d)
+
+    def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+        return self._sides[upper].moment_within(d)
 
     def _distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
-        def evaluate(d: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return self._mass_within(d, upper), self._density(d, upper)
+        return self._sides[upper].distance_holding(target)
 
-        low, high, start = self._bracket(target, upper)
-        return invert_increasing(evaluate, target, low, high, start)
+    @property
+    def _seam(self) -> float:
+        return self.lower.seam
 
-    def _upper(self, x: np.ndarray) -> np.ndarray:
-        return x > self.low + self._half
 
-    def _distance(self, x: np.ndarray) -> np.ndarray:
-        """Return the distance of `x` from the nearer end, 0 outside the support."""
-        d = np.where(self._upper(x), self.high - x, x - self.low)
-        return np.maximum(d, 0.0)
-
-    def _by_end(self, hook: _Hook, x: np.ndarray) -> np.ndarray:
-        upper, d = np.atleast_1d(self._upper(x), self._distance(x))
-        out = np.full_like(d, np.nan)
-        for end in (False, True):
-            pick = (upper == end) & ~np.isnan(d)
-            if pick.any():
-                out[pick] = hook(d[pick], end)
-        return out.reshape(x.shape)
-
-    def _set_ends(self, low: Any, high: Any) -> None:
-        object.__setattr__(self, "low", finite(low, "low"))
-        object.__setattr__(self, "high", finite(high, "high"))
-        if not self.low < self.high:
-            raise CollapseError(f"low must be below high, got {self.low} and {self.high}")
-
-    def _set_mass(self, mass: float) -> None:
-        """Set a derived mass, and refuse a density that can't be one."""
-        object.__setattr__(self, "mass", mass)
-        if not (mass > 0 and np.isfinite(mass)):
-            raise CollapseError(f"the density has the mass {mass}; it must be positive and finite")
-        # A sample: it catches a sign error, and lets the rounding of a solver pass.
-        d = self._half * np.sin(np.linspace(0.02, 0.5 * np.pi, 17)) ** 2
-        least = min(self._density(d, False).min(), self._density(d, True).min())
-        if not least >= -1e-3 * mass / (2 * self._half):
-            raise CollapseError(f"the density is negative or NaN somewhere: {least}")
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(on [{self.low:.6g}, {self.high:.6g}] of mass {self.mass:.6g})"
-        )
+def _with_knots(edges: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Return the edges with the knots among them, which take the place of edges next to them."""
+    knots = knots[(knots > edges[0]) & (knots < edges[-1])]
+    if knots.size == 0:
+        return edges
+    at = np.clip(np.searchsorted(knots, edges), 1, knots.size) - 1
+    beside = np.stack([knots[at], knots[np.minimum(at + 1, knots.size - 1)]])
+    keep = np.abs(edges - beside).min(axis=0) > 0.1 * edges
+    keep[[0, -1]] = True
+    return np.unique(np.concatenate([edges[keep], knots]))

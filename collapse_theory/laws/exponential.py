@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.density import Density
+from collapse_theory.laws.olddensity import Density
 from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import check_map, finite, finite_array
 from collapse_theory.values import frozen_array

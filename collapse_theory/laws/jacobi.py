@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.density import Density
+from collapse_theory.laws.olddensity import Density
 from collapse_theory.laws.recurrence import (
     end_values,
     integral_from_end,

@@ -11,8 +11,8 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.atoms import atom_array, running_sum
-from collapse_theory.laws.density import Density
 from collapse_theory.laws.distances import wasserstein
+from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import QuantileTable
 from collapse_theory.numerics.checks import answer, check_map
 from collapse_theory.values import Value, frozen_array
@@ -34,7 +34,7 @@ class RewardLaw(Value):
     ----------
     atoms : (k, 2) array
         Location and mass of each point mass; sorted here, equal locations merged.
-    parts : tuple of Density
+    parts : tuple of Part
         The continuous parts; their supports may overlap.
     objective : float, optional
         Mean utility over pairs, for a law that maximises it.
@@ -61,7 +61,7 @@ class RewardLaw(Value):
     """
 
     atoms: Any = ()
-    parts: tuple[Density, ...] = ()
+    parts: tuple[Part, ...] = ()
     objective: float | None = None
     gap: float | None = None
     relative_gap: float | None = None
@@ -71,9 +71,9 @@ class RewardLaw(Value):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "atoms", frozen_array(atom_array(self.atoms)))
-        parts = (self.parts,) if isinstance(self.parts, Density) else tuple(self.parts)
+        parts = (self.parts,) if isinstance(self.parts, Part) else tuple(self.parts)
         for part in parts:
-            if not isinstance(part, Density):
+            if not isinstance(part, Part):
                 raise CollapseError(f"parts must be densities, not {part!r}")
         object.__setattr__(self, "parts", parts)
         total = self._total

@@ -10,8 +10,8 @@ from typing import Self
 import numpy as np
 
 from collapse_theory.laws.atoms import running_sum
-from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
+from collapse_theory.laws.part import Part
 
 __all__ = ["Partition"]
 
@@ -33,7 +33,7 @@ class Partition:
     points: np.ndarray
     masses: np.ndarray
     inner: np.ndarray
-    parts: tuple[tuple[Density, ...], ...]
+    parts: tuple[tuple[Part, ...], ...]
 
     @classmethod
     def of(cls, law: RewardLaw) -> Self:
@@ -46,7 +46,7 @@ class Partition:
         for part in law.parts:
             # A gap that is the whole part holds its mass to the last digit.
             inner += np.diff(part.cdf(points))
-        parts: tuple[tuple[Density, ...], ...] = ()
+        parts: tuple[tuple[Part, ...], ...] = ()
         if law.parts:
             parts = tuple(
                 tuple(p for p in law.parts if p.low <= low and p.high >= high)

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.density import Density
-from collapse_theory.laws.panels import Panels
+from collapse_theory.laws.olddensity import Density
+from collapse_theory.laws.oldpanels import Panels
 from collapse_theory.laws.recurrence import reflected
 from collapse_theory.numerics.checks import check_map, finite_array
 from collapse_theory.values import frozen_array

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
+from collapse_theory.laws.part import Part
 
 __all__ = ["PolicyLaw"]
 
@@ -35,7 +35,7 @@ class PolicyLaw(RewardLaw, ABC):
     """
 
     atoms: Any = field(init=False, default=())
-    parts: tuple[Density, ...] = field(init=False, default=())
+    parts: tuple[Part, ...] = field(init=False, default=())
     objective: float | None = field(init=False, default=None)
     gap: float | None = field(init=False, default=None)
     relative_gap: float | None = field(init=False, default=None)
@@ -44,7 +44,7 @@ class PolicyLaw(RewardLaw, ABC):
     reference: str | None = field(init=False, default=None)
     base: RewardLaw
 
-    def _set_law(self, atoms: Any, parts: tuple[Density, ...]) -> None:
+    def _set_law(self, atoms: Any, parts: tuple[Part, ...]) -> None:
         """Set what follows from the base law, and check it as any law is checked."""
         object.__setattr__(self, "atoms", atoms)
         object.__setattr__(self, "parts", parts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_theory.laws.invert import invert_increasing
+from collapse_theory.numerics.roots import invert_increasing
 
 if TYPE_CHECKING:
     from collapse_theory.laws.law import RewardLaw

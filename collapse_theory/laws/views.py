@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.laws.density import Density
+from collapse_theory.laws.olddensity import Density
 
 __all__ = ["View"]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.polynomial.chebyshev import chebval
 
-from collapse_theory.laws import Density
+from collapse_theory.laws.olddensity import Density
 from collapse_theory.limit.coordinate import Grading
 from collapse_theory.numerics.series import evaluate
 from collapse_theory.values import frozen_array

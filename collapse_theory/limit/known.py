@@ -8,7 +8,7 @@ import numpy as np
 
 from collapse_theory.errors import NoClosedForm
 from collapse_theory.exact import exact_law
-from collapse_theory.laws import BetaDensity, Density, RewardLaw
+from collapse_theory.laws import BetaDensity, Part, RewardLaw
 from collapse_theory.limit.certificate import Certificate, certify, rounding
 from collapse_theory.limit.coordinate import Grading
 from collapse_theory.limit.lattice import Points
@@ -27,7 +27,7 @@ class _Given(NamedTuple):
 
     grading: Grading
     power: float
-    part: Density
+    part: Part
     atom: float
 
     @property

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.laws import BetaDensity, Density, PiecewiseDensity
+from collapse_theory.laws import BetaDensity, Part, PiecewiseDensity
 from collapse_theory.limit.certificate import Certificate, rounding
 from collapse_theory.limit.mesh import Mesh, graded_mesh, kernel_breaks, legendre
 from collapse_theory.numerics.quadrature import gauss, power_rule
@@ -29,7 +29,7 @@ class PanelLaw(NamedTuple):
     atom: float
     certificate: Certificate
 
-    def parts(self) -> tuple[Density, ...]:
+    def parts(self) -> tuple[Part, ...]:
         """Return the law's density: a power in the first and the last panel, Legendre series."""
         mesh, h = self.mesh, float(self.mesh.edges[1])
         rows = self.coefficients[1:].reshape(-1, mesh.degree) * mesh.scales[:, None]
