@@ -107,8 +107,8 @@ def test_imports_run_upward(path):
 
 
 # Rooms that are still to be rebuilt: with circles, with imports of the package inside functions.
-CIRCLES_LEFT = ("utilities", "laws", "programs", "limit", "training")
-LOCAL_IMPORTS_LEFT = HOUSE
+CIRCLES_LEFT = ("utilities", "laws", "programs", "limit")
+LOCAL_IMPORTS_LEFT = tuple(part for part in HOUSE if part not in ("training",))
 
 # A method that makes a value of a later module imports it when it is called: at most three.
 LATER = frozenset[tuple[str, str]]()

@@ -23,7 +23,7 @@ from collapse_theory.data.layouts import LAYOUTS  # noqa: E402
 from collapse_theory.data.ranking import ranks_of_scores  # noqa: E402
 from collapse_theory.errors import CollapseError  # noqa: E402
 from collapse_theory.training import Ranking, RankingCollator, RankingDataset  # noqa: E402
-from collapse_theory.training.labels import RankingLabels, to_grid  # noqa: E402
+from collapse_theory.training.collator import RankingLabels, to_grid  # noqa: E402
 
 GOOD = {"prompt": "2 + 2?", "completions": ["4", "four", "5"], "kind": "closed"}
 

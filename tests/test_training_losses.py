@@ -23,7 +23,7 @@ from tests.problems import cases, utilities
 torch = pytest.importorskip("torch", reason="the extra collapse-theory[training]")
 
 from collapse_theory.training import PromptAwareRankingLoss, RankingLoss  # noqa: E402
-from collapse_theory.training.continuation import continued, keeps_formula  # noqa: E402
+from collapse_theory.training.objective import continued, keeps_formula  # noqa: E402
 
 BOX, WIDE = ct.Box(), ct.Box(-1, 3)
 CONFINED, CENTERED, FREE = ct.Confined(0.1), ct.Centered(0.1), ct.Free()

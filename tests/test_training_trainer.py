@@ -40,7 +40,7 @@ from collapse_theory.training import (  # noqa: E402
     RankingLoss,
     trainer_loss,
 )
-from collapse_theory.training.labels import RankingLabels, to_grid  # noqa: E402
+from collapse_theory.training.collator import RankingLabels, to_grid  # noqa: E402
 from collapse_theory.training.live import figure_path  # noqa: E402
 from collapse_theory.training.measures import Measures, measure  # noqa: E402
 
@@ -515,6 +515,8 @@ def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
 )
 def test_two_processes_give_the_same_as_one(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    # The processes find the package where this one has, installed or not.
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     folders = {name: tmp_path / name for name in ("one", "two")}
     for folder in folders.values():
         folder.mkdir()

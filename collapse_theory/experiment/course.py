@@ -11,9 +11,8 @@ import torch
 
 from collapse_theory.experiment.features import Table
 from collapse_theory.experiment.train import Trace, loss_of
-from collapse_theory.training.loss import RankingLoss
+from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
 from collapse_theory.training.measures import measure, rewards_of
-from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
 from collapse_theory.values import Value, frozen_array
 
 __all__ = ["Course", "course_of"]

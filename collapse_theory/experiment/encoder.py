@@ -17,7 +17,7 @@ import torch
 
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.encoding import TEMPLATES, template_for
+from collapse_theory.training.collator import TEMPLATES, template_for
 
 __all__ = ["PACKAGED", "Encoder", "load_encoder", "loading", "missing", "model_path"]
 

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from collapse_theory.data.dataset import RankingDataset
 from collapse_theory.experiment.cache import Cache
 from collapse_theory.experiment.encoder import loading, model_path
 from collapse_theory.experiment.features import Table
@@ -30,8 +29,7 @@ from collapse_theory.experiment.runs import Run
 from collapse_theory.experiment.settings import Setting
 from collapse_theory.experiment.train import Trace
 from collapse_theory.experiment.workers import threads
-from collapse_theory.training.collator import RankingCollator
-from collapse_theory.training.labels import to_grid
+from collapse_theory.training.collator import RankingCollator, to_grid
 from collapse_theory.training.trainer import trainer_loss
 
 __all__ = ["fine_tune", "full_table"]

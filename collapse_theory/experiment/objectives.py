@@ -10,8 +10,7 @@ from collapse_theory.utilities import utility
 from collapse_theory.values import Value
 
 if TYPE_CHECKING:
-    from collapse_theory.training.loss import RankingLoss
-    from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
+    from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
 
 __all__ = ["DEFAULT", "Objective"]
 
@@ -76,8 +75,7 @@ class Objective(Value):
 
     def loss(self) -> RankingLoss | PromptAwareRankingLoss:
         """Return the loss in the box [0, 1], scaled to slope 1 at gap 0."""
-        from collapse_theory.training.loss import RankingLoss
-        from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
+        from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
 
         if self.aware:
             return PromptAwareRankingLoss(dict(self.utilities))

@@ -17,8 +17,7 @@ from collapse_theory.experiment.runs import Run
 from collapse_theory.experiment.schedule import measured, prompts_of_step, rate_at
 from collapse_theory.experiment.settings import Setting
 from collapse_theory.experiment.workers import threads
-from collapse_theory.training.loss import RankingLoss
-from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
+from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
 
 __all__ = ["Trace", "loss_of", "train"]
 

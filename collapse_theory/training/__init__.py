@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
     from collapse_theory.data.ranking import Ranking
-    from collapse_theory.training.callback import CollapseCallback
     from collapse_theory.training.collator import RankingCollator
-    from collapse_theory.training.loss import RankingLoss
-    from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
-    from collapse_theory.training.trainer import trainer_loss
+    from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
+    from collapse_theory.training.trainer import CollapseCallback, trainer_loss
 
 __all__ = [
     "CollapseCallback",
@@ -34,8 +32,8 @@ __all__ = [
 
 # Public name: the module that makes it.
 _MODULES: dict[str, str] = {
-    "CollapseCallback": "collapse_theory.training.callback",
-    "PromptAwareRankingLoss": "collapse_theory.training.prompt_aware",
+    "CollapseCallback": "collapse_theory.training.trainer",
+    "PromptAwareRankingLoss": "collapse_theory.training.loss",
     "Ranking": "collapse_theory.data.ranking",
     "RankingCollator": "collapse_theory.training.collator",
     "RankingDataset": "collapse_theory.data.dataset",

@@ -59,71 +59,48 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
         # No pyplot: nothing is registered that someone would have to close.
         figure = Figure(figsize=(DOUBLE, 2.5), layout="constrained")
         axes = figure.subplots(1, 3)
+        rewards, distances, right = axes
+        rewards.set(title=f"rewards at step {step}", xlabel="rank, 1 the best", ylabel="reward")
+        distances.set(title="distance to the prediction", xlabel="step", ylabel="Wasserstein-1")
+        right.set(title="pairs ranked right", xlabel="step")
         for number, one in enumerate(measures.kinds):
-            _rewards(axes[0], one, number)
-        axes[0].set_title(f"rewards at step {step}")
-        axes[0].set_xlabel("rank, 1 the best")
-        axes[0].set_ylabel("reward")
-        _distances(axes[1], measures, history, split)
-        _right(axes[2], measures, history, split)
-        for at in (1, 2):
-            axes[at].set_xlabel("step")
-        axes[0].legend(loc="upper right")
+            _rewards(rewards, one, number)
+            start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
+            for at, name in ((distances, "distance"), (right, "pairs_right")):
+                points = _series(history, f"{start}{name}")
+                at.plot(*points, **_look(number), markersize=2.5, label=_name(one))
+        rewards.legend(loc="upper right")
+        if len(measures.kinds) > 1:
+            points = _series(history, f"{split}_between_kinds")
+            distances.plot(*points, color=GREY, ls=LINES[1], label="between the kinds")
+            distances.legend(loc="upper right")
+        distances.set_ylim(bottom=0)
+        right.set_ylim(min(0.5, right.get_ylim()[0]), 1.02)  # room for marks at 1
     return axes
+
+
+def _rewards(axes: Axes, one: KindMeasures, number: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    look, places = _look(number), np.arange(1, len(one.mean) + 1)
+    if len(one.predicted):
+        label = "prediction" if number == 0 else None
+        axes.plot(places, one.predicted, color=GREY, lw=0.9, ls=(0, (4, 2)), label=label, zorder=3)
+    low, high = one.mean - one.std, one.mean + one.std
+    axes.fill_between(places, low, high, color=look["color"], alpha=0.2, lw=0)
+    axes.plot(places, one.mean, **look, label=_name(one))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
 def _name(one: KindMeasures) -> str:
     return "all prompts" if one.kind is None else one.kind.replace("$", r"\$")
 
 
-def _rewards(axes: Axes, one: KindMeasures, number: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    colour, places = COLOURS[number % len(COLOURS)], np.arange(1, len(one.mean) + 1)
-    if len(one.predicted):
-        label = "prediction" if number == 0 else None
-        axes.plot(places, one.predicted, color=GREY, lw=0.9, ls=(0, (4, 2)), label=label, zorder=3)
-    axes.fill_between(places, one.mean - one.std, one.mean + one.std, color=colour, alpha=0.2, lw=0)
-    axes.plot(
-        places, one.mean, color=colour, marker=MARKERS[number % len(MARKERS)], label=_name(one)
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-
-
 def _series(history: History, name: str) -> tuple[list[float], list[float]]:
-    entries = [entry for entry in history if name in entry]
     # A step that was evaluated again counts once, by its last evaluation.
-    last = {entry["step"]: entry[name] for entry in entries}
+    last = {entry["step"]: entry[name] for entry in history if name in entry}
     return sorted(last), [last[step] for step in sorted(last)]
-
-
-def _distances(axes: Axes, measures: Measures, history: History, split: str) -> None:
-    axes.set_title("distance to the prediction")
-    axes.set_ylabel("Wasserstein-1")
-    for number, one in enumerate(measures.kinds):
-        start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
-        _line(axes, _series(history, f"{start}distance"), number, _name(one))
-    if len(measures.kinds) > 1:
-        steps, values = _series(history, f"{split}_between_kinds")
-        axes.plot(steps, values, color=GREY, ls=LINES[1], label="between the kinds")
-        axes.legend(loc="upper right")
-    axes.set_ylim(bottom=0)
-
-
-def _right(axes: Axes, measures: Measures, history: History, split: str) -> None:
-    axes.set_title("pairs ranked right")
-    for number, one in enumerate(measures.kinds):
-        start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
-        _line(axes, _series(history, f"{start}pairs_right"), number, _name(one))
-    low = axes.get_ylim()[0]
-    axes.set_ylim(min(0.5, low), 1.02)  # room for marks at 1
-
-
-def _line(axes: Axes, points: tuple[list[float], list[float]], number: int, label: str) -> None:
-    axes.plot(
-        *points,
-        color=COLOURS[number % len(COLOURS)],
-        marker=MARKERS[number % len(MARKERS)],
-        markersize=2.5,
-        label=label,
-    )

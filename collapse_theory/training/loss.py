@@ -1,7 +1,8 @@
-"""The ranking loss: minus the objective of the programs, on tensors of logits."""
+"""The ranking losses: minus the objective of the programs, on tensors of logits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -9,19 +10,43 @@ import torch
 from torch import Tensor, nn
 
 from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.programs import Box, Comparisons, Domain, Solution
-from collapse_theory.training.batches import as_batch, mean_over_prompts, require_type
-from collapse_theory.training.continuation import Continued, continued
-from collapse_theory.training.objective import pair_value, penalty, stage_value
-from collapse_theory.training.pairs import as_ranks, by_rank, compared, tables
-from collapse_theory.training.predict import Predictions, gap_of, prompt_gaps
-from collapse_theory.training.trained import as_domain, trained_utility, widest_gap
-from collapse_theory.utilities import Loss, PlackettLuce, as_loss
+from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Free, Solution
+from collapse_theory.training.objective import (
+    Continued,
+    Stages,
+    as_batch,
+    as_ranks,
+    compared,
+    continued,
+    mean_over_prompts,
+    penalty,
+)
+from collapse_theory.training.predictions import Predictions, by_rank, tables
+from collapse_theory.utilities import (
+    Loss,
+    PlackettLuce,
+    Utility,
+    as_loss,
+    require_concave,
+    require_increasing,
+)
+from collapse_theory.utilities.base import number_text, real
 from collapse_theory.values import registered
 
-__all__ = ["RankingLoss"]
+__all__ = ["AnyLoss", "PromptAwareRankingLoss", "RankingLoss", "trained_utility"]
 
+# Computed with in float32: their own digits don't tell two rewards apart.
 HALF = (torch.float16, torch.bfloat16)
+
+# The offset of a utility with an infinite slope at gap 0, as a share of the box's width.
+OFFSET_SHARE = 0.01
+
+# Off the box concavity is looked at up to gaps of this size, as where the optimum is solved for.
+LARGEST_GAP = 1000.0
+
+# Rewards outside the box by more than this share of its width, the rounding of float32 with some
+# room, are no rewards of it.
+ROUNDING = 1e-5
 
 
 class RankingLoss(nn.Module):
@@ -34,7 +59,7 @@ class RankingLoss(nn.Module):
 
     with the penalty kappa mean r_i**2 for Confined(kappa), the mean over the pairs of
     c (r_i + r_j)**2 for Centered(c), none for Box and Free. The batch's loss is the mean over
-    prompts. Below gap 0 utilities go on as `training.continuation` says.
+    prompts. Below gap 0 utilities go on as `training.objective` says.
 
     Parameters
     ----------
@@ -87,6 +112,8 @@ class RankingLoss(nn.Module):
     tensor([-0.0625, -0.0625,  0.1250])
     """
 
+    kinds: tuple[str, ...] | None = None  # one utility for all
+
     def __init__(
         self,
         utility: Loss | str,
@@ -97,20 +124,26 @@ class RankingLoss(nn.Module):
         normalize: bool = True,
     ) -> None:
         super().__init__()
+        if isinstance(pair_weights, Tensor):
+            pair_weights = pair_weights.detach().cpu()
         self.utility: Loss = as_loss(utility)
-        self.domain = as_domain(domain)
+        self.domain = _as_domain(domain)
         self.pair_weights: Comparisons | None = by_rank(pair_weights)
         self.normalize = bool(normalize)
-        self._worth: Continued | None = None
         if isinstance(self.utility, PlackettLuce):
             _require_plain(self.utility, self.pair_weights, offset)
             self.trained, self.offset = self.utility, 0.0
-            slope = self.utility.beta / 2
+            self._form = Stages(self.utility)
         else:
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
-            self._worth = continued(self.trained, widest_gap(self.domain))
-            slope = self._worth.slope
-        self.slope = _scale(slope, self.trained) if self.normalize else 1.0
+            self._form = continued(self.trained, _largest_gap(self.domain))
+        self.slope = self._form.slope if self.normalize else 1.0
+        if self.slope <= 0:
+            raise InvalidUtility(
+                f"the slope of {self.trained} at gap 0 is {self.slope:g}: there's no scale to "
+                "divide by, since equal rewards are its optimum or past it; normalize=False "
+                "trains it as it is"
+            )
         self.predictions = Predictions(self.trained, self.domain, self.pair_weights)
         weights, margins = self._tables()
         # Settings and no weights of a model: a checkpoint holds none of it.
@@ -124,12 +157,16 @@ class RankingLoss(nn.Module):
         weights = weights / weights.max()  # in the range of float32, whatever their scale
         if not margins.any():
             return weights, None
-        if self._worth is not None and self._worth.start is not None:
+        if isinstance(self._form, Continued) and self._form.start is not None:
             raise InvalidUtility(
                 f"margins need values of U below gap 0, and {self.trained} is continued there by "
                 "its tangent; use log-sigmoid, a hinge or another utility that has them"
             )
         return weights, margins
+
+    def of_kind(self, kind: str | None) -> RankingLoss:
+        """Return the loss of the prompts of a kind: this one, for all kinds."""
+        return self
 
     # -- the loss ------------------------------------------------------------------------
 
@@ -152,18 +189,15 @@ class RankingLoss(nn.Module):
             A scalar: the mean over the prompts that have a pair to compare; 0, with a gradient of
             0, where none has.
         """
-        value, counts = self.loss_and_counts(logits, ranks)
-        return mean_over_prompts(value, counts, weights)
+        return mean_over_prompts(*self.loss_and_counts(logits, None, ranks), weights)
 
     def per_prompt(self, logits: Tensor, ranks: Any = None) -> Tensor:
         """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
-        return self.loss_and_counts(logits, ranks)[0]
+        return self.loss_and_counts(logits, None, ranks)[0]
 
     def comparable(self, logits: Tensor, ranks: Any = None) -> Tensor:
         """Return which prompts have a pair to compare, bool, shape (B,): the mean is over those."""
-        logits = as_batch(logits)
-        total = self._rank_pairs(as_ranks(ranks, logits, self._most), torch.float32)[1]
-        return (total > 0).expand(len(logits))
+        return self.loss_and_counts(logits.detach(), None, ranks)[1]
 
     def rewards(self, logits: Tensor) -> Tensor:
         """Return the rewards that the logits stand for, in their shape.
@@ -175,8 +209,8 @@ class RankingLoss(nn.Module):
             return self.domain.low + self.domain.width * torch.sigmoid(logits)
         return logits
 
-    def loss_and_counts(self, logits: Tensor, ranks: Any = None) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass."""
+    def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
+        """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
         logits = as_batch(logits)
         ranks = as_ranks(ranks, logits, self._most)
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
@@ -190,24 +224,17 @@ class RankingLoss(nn.Module):
         return self._objective(rewards, as_ranks(ranks, rewards, self._most))[0]
 
     def _objective(self, rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
-        weights, total = self._rank_pairs(ranks, rewards.dtype)
+        weights = compared(ranks).to(rewards.dtype)
+        by_ranks = self._looked_up(self._rank_weights, ranks, rewards.dtype)
+        weights = weights if by_ranks is None else weights * by_ranks
+        total = weights.sum((1, 2))
         counts = total > 0
         weights = weights / torch.where(counts, total, 1.0)[:, None, None]
-        if self._worth is None:
-            value = stage_value(self._listwise, rewards, weights)
-        else:
-            margins = self._looked_up(self._rank_margins, ranks, rewards.dtype)
-            value = pair_value(self._worth, rewards, weights, margins)
+        margins = self._looked_up(self._rank_margins, ranks, rewards.dtype)
+        value = self._form.total(rewards, weights, margins)
         value = value - penalty(self.domain, rewards, ranks, weights)
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
-
-    def _rank_pairs(self, ranks: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return the weight of each pair (i, j), 0 where not compared, and each prompt's total."""
-        pairs = compared(ranks).to(dtype)
-        table = self._looked_up(self._rank_weights, ranks, dtype)
-        weights = pairs if table is None else pairs * table
-        return weights, weights.sum((1, 2))
 
     def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""
@@ -254,11 +281,16 @@ class RankingLoss(nn.Module):
         float
             NaN where no prompt has a pair to compare.
         """
-        return gap_of(self.prompt_gaps(rewards, ranks))
+        return _mean_gap(self.prompt_gaps(rewards, ranks))
 
     def prompt_gaps(self, rewards: Any, ranks: Any = None) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        return prompt_gaps(self, rewards, ranks)
+        made, order = _as_rewards(rewards, ranks, self._most)
+        if isinstance(self.domain, Box):
+            _require_inside(made[order >= 0], self.domain)
+        # Padding may hold anything, and takes a reward that every utility has values for.
+        made = made.masked_fill(order < 0, 0.0)
+        return self.predictions.objectives(order.numpy()) - self.objective(made, order).numpy()
 
     # -- values --------------------------------------------------------------------------
 
@@ -277,8 +309,11 @@ class RankingLoss(nn.Module):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the loss whose settings `to_dict` wrote."""
-        require_type(cls, data)
-        made = {key: _from_dict(data[key]) for key in ("utility", "domain", "pair_weights")}
+        _require_type(cls, data)
+        made: dict[str, Any] = {
+            name: data[name] and registered(data[name]["type"]).from_dict(data[name])
+            for name in ("utility", "domain", "pair_weights")
+        }
         return cls(**made, offset=data["offset"], normalize=data["normalize"])
 
     def extra_repr(self) -> str:
@@ -289,11 +324,6 @@ class RankingLoss(nn.Module):
         if self.offset:
             parts.append(f"offset={self.offset:g}, trained={str(self.trained)!r}")
         return ", ".join([*parts, f"normalize={self.normalize}, slope={self.slope:g}"])
-
-    @property
-    def _listwise(self) -> PlackettLuce:
-        assert isinstance(self.utility, PlackettLuce)
-        return self.utility
 
     @property
     def _most(self) -> int | None:
@@ -308,6 +338,294 @@ class RankingLoss(nn.Module):
         return self
 
 
+class PromptAwareRankingLoss(nn.Module):
+    """A `RankingLoss` per kind of prompt, on batches in which the kinds are mixed.
+
+    Each prompt's loss is that of its own kind, scaled by that kind's own slope; the batch's loss
+    is the mean over prompts. This ends the collapse of the rewards to one law for all prompts.
+
+    Parameters
+    ----------
+    utilities : mapping of str to Utility, PlackettLuce or str
+        The utility (or listwise loss) of each kind.
+    domain, pair_weights, offset, normalize
+        As in `RankingLoss`, for all kinds; or a mapping with an entry for each kind.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        In the order given: whole numbers as kinds are indices into it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from collapse_theory.training import PromptAwareRankingLoss
+    >>> loss = PromptAwareRankingLoss({"open": "-1/(x + 0.1)", "closed": "x"})
+    >>> loss(torch.zeros(3, 4), kinds=["open", "closed", "open"])
+    tensor(0.0667)
+    >>> loss.predict(4, "closed").rewards, loss.predict(4, "open").rewards.round(2)
+    (array([1., 1., 0., 0.]), array([1.  , 0.69, 0.31, 0.  ]))
+    """
+
+    def __init__(
+        self,
+        utilities: Mapping[str, Loss | str],
+        domain: Domain | Mapping[str, Domain] | None = None,
+        *,
+        pair_weights: Any = None,
+        offset: float | Mapping[str, float | None] | None = None,
+        normalize: bool | Mapping[str, bool] = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(utilities, Mapping) or not utilities:
+            raise CollapseError(
+                f'utilities must be a dict such as {{"open": u1, "closed": u2}}, got {utilities!r}'
+            )
+        for kind in utilities:
+            if not isinstance(kind, str):
+                raise CollapseError(f"the names of kinds must be texts, got {kind!r}")
+        self.kinds: tuple[str, ...] = tuple(utilities)
+        given = {"domain": domain, "pair_weights": pair_weights}
+        given |= {"offset": offset, "normalize": normalize}
+        options = {name: self._per_kind(name, value) for name, value in given.items()}
+        made: list[RankingLoss] = []
+        for kind in self.kinds:
+            try:
+                own = {name: values[kind] for name, values in options.items()}
+                made.append(RankingLoss(utilities[kind], **own))
+            except CollapseError as fault:
+                raise type(fault)(f"the kind {kind!r}: {fault}") from None
+        self.losses = nn.ModuleList(made)  # a list: a kind's name needn't be a module's
+
+    def _per_kind(self, name: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            return dict.fromkeys(self.kinds, value)
+        if set(value) != set(self.kinds):
+            raise CollapseError(
+                f"{name} must have an entry for each of the kinds {_listed(self.kinds)}; got "
+                f"{_listed(value)}"
+            )
+        return dict(value)
+
+    def of_kind(self, kind: Any) -> RankingLoss:
+        """Return the loss of the prompts of a kind, given by its name or its index."""
+        return self.losses[self._index(kind)]  # pyright: ignore[reportReturnType]
+
+    __getitem__ = of_kind
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the kinds."""
+        return iter(self.kinds)
+
+    def __contains__(self, kind: object) -> bool:
+        """Whether the kind has a utility."""
+        return kind in self.kinds
+
+    # -- the loss ------------------------------------------------------------------------
+
+    def forward(
+        self, logits: Tensor, kinds: Any = None, ranks: Any = None, weights: Any = None
+    ) -> Tensor:
+        """Return the mean loss of a batch's prompts; as `RankingLoss`, each by its kind.
+
+        Parameters
+        ----------
+        logits, ranks, weights
+            As in `RankingLoss`.
+        kinds : sequence of str or int, or Tensor of int, shape (B,)
+            The kind of each prompt; whole numbers are indices into `kinds`.
+
+        Raises
+        ------
+        CollapseError
+            For a kind that has no utility.
+        """
+        return mean_over_prompts(*self.loss_and_counts(logits, kinds, ranks), weights)
+
+    def per_prompt(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
+        """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
+        return self.loss_and_counts(logits, kinds, ranks)[0]
+
+    def comparable(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
+        """Return which prompts have a pair to compare, bool, shape (B,)."""
+        return self.loss_and_counts(logits.detach(), kinds, ranks)[1]
+
+    def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards that the logits stand for, each row by the domain of its kind.
+
+        The kinds aren't needed where all have the same domain.
+        """
+        made = self.of_kind(0).rewards(logits)
+        if len({self.of_kind(kind).domain for kind in self.kinds}) == 1:
+            return made
+        batch = logits[None, :] if logits.ndim == 1 else logits
+        index = self._indices(kinds, batch)
+        for k in range(1, len(self.kinds)):
+            made = torch.where((index == k)[:, None], self.of_kind(k).rewards(batch), made)
+        return made.view(logits.shape)
+
+    def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
+        """Return `per_prompt` and `comparable` in one pass.
+
+        Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
+        exactly 0 from rows of others.
+        """
+        batch = as_batch(logits)
+        index = self._indices(kinds, batch)
+        present = list(range(len(self.kinds)))
+        if not torch.compiler.is_compiling():
+            present = index.unique().tolist() or [0]
+        order = as_ranks(ranks, batch)
+        losses, counts = zip(
+            *(
+                self.of_kind(k).loss_and_counts(
+                    batch, None, torch.where((index == k)[:, None], order, -1)
+                )
+                for k in present
+            ),
+            strict=True,
+        )
+        return torch.stack(losses).sum(0), torch.stack(counts).any(0)
+
+    # -- what it leads to ----------------------------------------------------------------
+
+    def predict(self, n: int, kind: str) -> Solution:
+        """Return the rewards of n completions of a prompt of this kind."""
+        return self.of_kind(kind).predict(n)
+
+    def gap(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> float:
+        """Return the mean over prompts of optimum less objective, as `RankingLoss.gap`."""
+        return _mean_gap(self.prompt_gaps(rewards, kinds, ranks))
+
+    def prompt_gaps(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> np.ndarray:
+        """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
+        made, order = _as_rewards(rewards, ranks)
+        index = self._indices(kinds, made).numpy()
+        found = np.full(len(made), np.nan)
+        for k in np.unique(index):
+            rows = np.flatnonzero(index == k)
+            found[rows] = self.of_kind(k).prompt_gaps(made[rows], order[rows])
+        return found
+
+    # -- kinds ---------------------------------------------------------------------------
+
+    def _index(self, kind: Any) -> int:
+        if isinstance(kind, str) and kind in self.kinds:
+            return self.kinds.index(kind)
+        number = isinstance(kind, int | np.integer) and not isinstance(kind, bool)
+        if number and int(kind) in range(len(self.kinds)):
+            return int(kind)
+        raise CollapseError(f"the kind {kind!r} has no utility; known kinds: {_listed(self.kinds)}")
+
+    def _indices(self, kinds: Any, batch: Tensor) -> Tensor:
+        """Return the number of each row's kind, shape (B,), beside the batch."""
+        if kinds is None:
+            raise CollapseError(f"kinds= is needed, one of {_listed(self.kinds)} for each prompt")
+        if isinstance(kinds, Tensor):
+            index = kinds.reshape(1) if kinds.ndim == 0 else kinds
+            if index.is_floating_point() or index.dtype == torch.bool:
+                raise CollapseError(f"kinds must be whole numbers or texts, got {kinds.dtype}")
+            if not torch.compiler.is_compiling():
+                for k in index.unique().tolist():
+                    self._index(k)
+        else:
+            one = isinstance(kinds, str) or not isinstance(kinds, Iterable)
+            numbers = [self._index(kind) for kind in ([kinds] if one else kinds)]
+            index = torch.tensor(numbers, dtype=torch.long)
+        if index.shape != batch.shape[:1]:
+            raise CollapseError(
+                f"kinds must be one a prompt, {len(batch)} in all; got shape {tuple(index.shape)}"
+            )
+        return index.to(batch.device)
+
+    # -- values --------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a dict that JSON can hold."""
+        losses = {kind: self[kind].to_dict() for kind in self.kinds}
+        return {"type": type(self).__name__, "losses": losses}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the loss whose settings `to_dict` wrote."""
+        _require_type(cls, data)
+        losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
+        options = ("domain", "pair_weights", "offset", "normalize")
+        chosen = {name: {k: getattr(u, name) for k, u in losses.items()} for name in options}
+        return cls({kind: loss.utility for kind, loss in losses.items()}, **chosen)
+
+    def __repr__(self) -> str:
+        lines = [f"  {kind!r}: {self[kind]!r}," for kind in self.kinds]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+AnyLoss = RankingLoss | PromptAwareRankingLoss
+
+
+# -- settings ----------------------------------------------------------------------------
+
+
+def _as_domain(domain: Any) -> Domain:
+    domain = Box() if domain is None else domain
+    if not isinstance(domain, Box | Confined | Centered | Free):
+        raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
+    return domain
+
+
+def _largest_gap(domain: Domain) -> float:
+    """Return the gap up to which a utility must be concave."""
+    return domain.width if isinstance(domain, Box) else LARGEST_GAP
+
+
+def trained_utility(
+    utility: Utility, domain: Domain, offset: float | None
+) -> tuple[Utility, float]:
+    """Return U(x + offset) and the offset.
+
+    Where U'(0) is infinite a pair of equal rewards would get an infinite push. The offset is then
+    a hundredth of the box's width unless given; elsewhere 0 unless given.
+
+    Raises
+    ------
+    InvalidUtility
+        Where U'(0) is infinite and there is no box to take the scale from, or the offset is 0.
+    CollapseError
+        Where the trained utility isn't concave, or falls, over the gaps that the domain allows.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> trained_utility(ct.Log(), ct.Box(), None)
+    (utility('log(x + 0.01)'), 0.01)
+    """
+    steep = not np.isfinite(utility.slope_at_zero)
+    if offset is None:
+        if steep and not isinstance(domain, Box):
+            raise InvalidUtility(
+                f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
+                "offset from; give one that is small beside the gaps you expect, such as "
+                f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
+            )
+        offset = OFFSET_SHARE * domain.width if steep and isinstance(domain, Box) else 0.0
+    offset = real("offset", offset)
+    if offset < 0 or (steep and offset == 0):
+        needed = "positive" if steep else "0 or more"
+        reason = f": {utility} has an infinite slope at gap 0" if steep else ""
+        raise InvalidUtility(f"offset must be {needed}, got {number_text(offset)}{reason}")
+    trained = utility.shifted(offset) if offset else utility
+    try:
+        require_concave(trained, _largest_gap(domain))
+        if isinstance(domain, Box):
+            require_increasing(trained, domain.width)
+    except InvalidUtility as fault:
+        if not offset:
+            raise
+        raise type(fault)(
+            f"{fault} (the offset {number_text(offset)} moves the gaps; offset= sets it)"
+        ) from None
+    return trained, offset
+
+
 def _require_plain(model: PlackettLuce, pairs: Comparisons | None, offset: float | None) -> None:
     for name, given in (("pair_weights", pairs), ("offset", offset or None)):
         if given is not None:
@@ -317,14 +635,38 @@ def _require_plain(model: PlackettLuce, pairs: Comparisons | None, offset: float
             )
 
 
-def _scale(slope: float, trained: Loss) -> float:
-    if slope <= 0:
-        raise InvalidUtility(
-            f"the slope of {trained} at gap 0 is {slope:g}: there's no scale to divide by, since "
-            "equal rewards are its optimum or past it; normalize=False trains it as it is"
+def _require_type(kind: type, data: dict[str, Any]) -> None:
+    if data.get("type") != kind.__name__:
+        raise CollapseError(f"the dict holds a {data.get('type')!r}, not a {kind.__name__}")
+
+
+def _listed(kinds: Any) -> str:
+    return ", ".join(repr(kind) for kind in kinds)
+
+
+# -- rewards -----------------------------------------------------------------------------
+
+
+def _as_rewards(rewards: Any, ranks: Any, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return rewards, float64 without their history, and ranks, both (B, K) and on the CPU."""
+    if not isinstance(rewards, Tensor):
+        rewards = torch.from_numpy(np.array(rewards, dtype=np.float64))
+    made = as_batch(rewards.detach().to("cpu", torch.float64), "rewards")
+    order = as_ranks(ranks.cpu() if isinstance(ranks, Tensor) else ranks, made, most)
+    return made, order.expand(made.shape)
+
+
+def _require_inside(rewards: Tensor, domain: Box) -> None:
+    slack = ROUNDING * domain.width
+    outside = (rewards < domain.low - slack) | (rewards > domain.high + slack)
+    if outside.any():
+        raise CollapseError(
+            f"the reward {rewards[outside][0].item():g} is outside {domain}; pass rewards, which "
+            "loss.rewards(logits) makes from logits"
         )
-    return slope
 
 
-def _from_dict(data: dict[str, Any] | None) -> Any:
-    return None if data is None else registered(data["type"]).from_dict(data)
+def _mean_gap(gaps: np.ndarray) -> float:
+    """Return the mean over the prompts that have a pair to compare; NaN for none."""
+    known = gaps[~np.isnan(gaps)]
+    return float(known.mean()) if known.size else float("nan")

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from collapse_theory.data.dataset import unique_names
+from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.loss import RankingLoss
-from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.training.loss import AnyLoss, RankingLoss
+from collapse_theory.values import Array, Value
 
-__all__ = ["KindMeasures", "Measures", "measure", "rewards_of"]
+__all__ = ["Evaluated", "KindMeasures", "Measures", "evaluated", "measure", "rewards_of"]
 
-LEVELS = 128  # of quantile functions, where prompts differ in their number of completions
+# Levels of mean quantile functions where prompts differ in their number of completions: a multiple
+# of the common numbers (4, 8, 16, ...), for which they are exact.
+LEVELS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +53,11 @@ class KindMeasures(Value):
     distance: float
     gap: float
     right: float
-    mean: Any
-    std: Any
-    predicted: Any
-    curve: Any
-    predicted_curve: Any
-
-    def __post_init__(self) -> None:
-        for name in ("mean", "std", "predicted", "curve", "predicted_curve"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+    mean: Array
+    std: Array
+    predicted: Array
+    curve: Array
+    predicted_curve: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,21 +101,25 @@ class Measures(Value):
         return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
-def rewards_of(
-    loss: RankingLoss | PromptAwareRankingLoss, logits: Any, kinds: Sequence[str | None]
-) -> np.ndarray:
+def _mean(kinds: Sequence[KindMeasures], name: str, weight: str) -> float:
+    values = np.array([getattr(one, name) for one in kinds])
+    weights = np.array([getattr(one, weight) for one in kinds], dtype=float)
+    return float(values @ weights / weights.sum()) if weights.sum() > 0 else float("nan")
+
+
+def rewards_of(loss: AnyLoss, logits: Any, kinds: Sequence[str | None]) -> np.ndarray:
     """Return the rewards, float64, shape (B, K), that logits stand for under each prompt's kind."""
     tensor = torch.from_numpy(np.array(logits, dtype=np.float64))
-    if isinstance(loss, PromptAwareRankingLoss):
-        return loss.rewards(tensor, list(kinds)).numpy()
-    return loss.rewards(tensor).numpy()
+    names = np.array(kinds, dtype=object)
+    made = np.empty(tensor.shape)
+    for kind in set(kinds):
+        rows = np.flatnonzero(names == kind)
+        made[rows] = loss.of_kind(kind).rewards(tensor[rows]).numpy()
+    return made
 
 
 def measure(
-    loss: RankingLoss | PromptAwareRankingLoss,
-    logits: Any,
-    ranks: Any,
-    kinds: Sequence[str | None] | None = None,
+    loss: AnyLoss, logits: Any, ranks: Any, kinds: Sequence[str | None] | None = None
 ) -> Measures:
     """Return how far the rewards of prompts are from what the loss leads to.
 
@@ -155,14 +158,14 @@ def measure(
     found = []
     for kind in sorted(set(names), key=lambda name: (name is not None, name)):
         rows = np.flatnonzero([name == kind for name in names])
-        one = loss[kind] if isinstance(loss, PromptAwareRankingLoss) else loss  # pyright: ignore
+        one = loss.of_kind(kind)
         found.append(_kind(one, kind, logits[rows], rewards[rows], ranks[rows], levels))
     curves = [one.curve for one in found], [one.predicted_curve for one in found]
     return Measures(tuple(found), *(_largest_distance(each) for each in curves))
 
 
 def _kind(
-    loss: Any,
+    loss: RankingLoss,
     kind: str | None,
     logits: np.ndarray,
     rewards: np.ndarray,
@@ -186,9 +189,13 @@ def _kind(
         right=right,
         mean=ordered[common, :size].mean(axis=0),
         std=ordered[common, :size].std(axis=0),
-        predicted=expected[common & known, :size].mean(axis=0) if np.any(common & known) else [],
+        predicted=expected[common & known, :size].mean(axis=0)
+        if np.any(common & known)
+        else np.zeros(0),
         curve=_curve(ordered, sizes, levels),
-        predicted_curve=_curve(expected[known], sizes[known], levels) if known.any() else [],
+        predicted_curve=_curve(expected[known], sizes[known], levels)
+        if known.any()
+        else np.zeros(0),
     )
 
 
@@ -212,7 +219,7 @@ def _predictions(loss: RankingLoss, ranks: np.ndarray) -> tuple[np.ndarray, np.n
         except CollapseError:
             continue
         if solution is not None:
-            rows = which == number
+            rows = which.ravel() == number
             known |= rows
             found[rows, : len(solution.rewards)] = solution.rewards
     return found, known
@@ -238,7 +245,81 @@ def _largest_distance(curves: Sequence[np.ndarray]) -> float:
     return max(float(np.abs(one - other).mean()) for one, other in combinations(curves, 2))
 
 
-def _mean(kinds: Sequence[KindMeasures], name: str, weight: str) -> float:
-    values = np.array([getattr(one, name) for one in kinds])
-    weights = np.array([getattr(one, weight) for one in kinds], dtype=float)
-    return float(values @ weights / weights.sum()) if weights.sum() > 0 else float("nan")
+# -- what Trainer gives ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Logits and ranks of an evaluation, (B, K), padding of rank -1; kinds and names of prompts."""
+
+    logits: np.ndarray
+    ranks: np.ndarray
+    kinds: Sequence[str | None]
+    prompts: Sequence[str]
+
+
+def evaluated(
+    predictions: Any,
+    labels: Any,
+    rankings: Sequence[Ranking] | None,
+    kinds: Sequence[str] | None = None,
+) -> Evaluated:
+    """Return what Trainer's evaluation gave to compute_metrics: whole, or a list of batches.
+
+    Prompts and kinds are those of the rankings; where these aren't known, the kinds are those that
+    the labels index.
+
+    Raises
+    ------
+    CollapseError
+        Where the labels or the predictions aren't those of `RankingCollator` and `trainer_loss`,
+        or the rows aren't those of the rankings.
+    """
+    whole = not isinstance(labels, list)  # eval_do_concat_batches=False gives lists
+    parts = [(predictions, labels)] if whole else zip(predictions, labels, strict=True)
+    logits, ranks, numbers = [], [], []
+    for outputs, label in parts:
+        if not hasattr(label, "keys") or "ranks" not in label:
+            raise CollapseError(
+                "the labels aren't those of RankingCollator; give Trainer "
+                "data_collator=RankingCollator(tokenizer)"
+            )
+        # Some models return more than logits, which come first.
+        logits.append(np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs))
+        ranks.append(np.maximum(label["ranks"], -1))  # Trainer pads with -100
+        numbers.extend(label.get("kinds", ()))
+        if logits[-1].shape != ranks[-1].shape:
+            raise CollapseError(
+                f"logits of shape {logits[-1].shape} for ranks of shape {ranks[-1].shape}; give "
+                "Trainer compute_loss_func=trainer_loss(loss)"
+            )
+    order = _stacked(ranks, -1)
+    grid = np.where(order >= 0, _stacked(logits, 0.0), 0.0)
+    if rankings is not None:
+        _require_rows(order, rankings)
+        return Evaluated(grid, order, [one.kind for one in rankings], unique_names(rankings))
+    named = len(numbers) == len(order) and kinds is not None
+    names = [kinds[int(k)] for k in numbers] if named and kinds else [None] * len(order)
+    return Evaluated(grid, order, names, [f"prompt {row + 1}" for row in range(len(order))])
+
+
+def _require_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> None:
+    same = len(rankings) == len(ranks) and all(
+        tuple(row[row >= 0].tolist()) == ranking.ranks
+        for row, ranking in zip(ranks, rankings, strict=True)
+    )
+    if not same:
+        raise CollapseError(
+            f"{len(ranks)} rows were evaluated, but not those of the {len(rankings)} rankings in "
+            "their order; evaluate a RankingDataset, with "
+            'train_sampling_strategy="random" and dataloader_drop_last=False'
+        )
+
+
+def _stacked(parts: Sequence[np.ndarray], padding: float) -> np.ndarray:
+    width = max(part.shape[1] for part in parts)
+    sides = [((0, 0), (0, width - part.shape[1])) for part in parts]
+    padded = [
+        np.pad(p, side, constant_values=padding) for p, side in zip(parts, sides, strict=True)
+    ]
+    return np.concatenate(padded)

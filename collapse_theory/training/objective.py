@@ -1,53 +1,155 @@
-"""The objective of a batch of prompts on tensors: what the programs maximise, all pairs in one go.
+"""What the programs maximise, on torch tensors: a batch of prompts with all their pairs at once.
 
-`pairs[b, i, j]` says how much the pair counts in which completion i of prompt b is better than j.
+A batch has rewards r (B, K) and ranks, (B, K) or (1, K): 0 the best, equal for ties, below 0 for
+padding. The pair (i, j) counts with a weight w_ij where i is better than j; the weights of a prompt
+sum to 1. The objective of a prompt is
+
+    sum_ij w_ij U(r_i - r_j - m_ij) - penalty of the domain,
+
+or for the listwise loss the mean log-likelihood of its picks, less the penalty.
+
+A model in training ranks some pairs the wrong way round: their gaps are negative, where many
+utilities have no value (log(x + 0.1) ends at -0.1) or explode (1 - exp(-b x)). Such a utility goes
+on from gap 0 along its tangent, concave still, so that a wrong pair gets a finite push:
+
+    U(x) for x >= 0,    U(0) + U'(0) x for x < 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Centered, Confined, Domain
-from collapse_theory.training.continuation import Continued
-from collapse_theory.utilities import PlackettLuce
+from collapse_theory.utilities import (
+    Custom,
+    Hinge,
+    LabelSmoothing,
+    Linear,
+    LogSigmoid,
+    PlackettLuce,
+    Quadratic,
+    Shifted,
+    Squared,
+    Utility,
+)
 
-__all__ = ["pair_value", "penalty", "stage_value"]
+__all__ = [
+    "Continued",
+    "Stages",
+    "as_batch",
+    "as_ranks",
+    "as_tensor",
+    "compared",
+    "continued",
+    "keeps_formula",
+    "mean_over_prompts",
+    "penalty",
+]
+
+# Families that are concave on all of R, with slopes below 0 that stay bounded or grow as the gap.
+MODERATE = (Linear, LogSigmoid, LabelSmoothing, Quadratic, Squared, Hinge)
+
+# Shares of the largest gap from which the tangent is taken: 0, unless the formula is 0*inf there.
+# Beyond 1e-8 the tangent would be another utility's in single precision.
+STARTS = (0.0, 1e-30, 1e-20, 1e-12, 1e-8)
 
 
-def pair_value(
-    worth: Continued, rewards: Tensor, weights: Tensor, margins: Tensor | None
-) -> Tensor:
-    """Return sum over pairs of w U(r_i - r_j - margin), shape (B,)."""
-    gaps = rewards[:, :, None] - rewards[:, None, :]
-    if margins is not None:
-        gaps = gaps - margins
-    # Only gaps that count reach the formula, so that no other can overflow in it.
-    return (weights * worth(gaps.masked_fill(weights == 0, 0.0))).sum((1, 2))
+# -- a batch -----------------------------------------------------------------------------
 
 
-def stage_value(model: PlackettLuce, rewards: Tensor, pairs: Tensor) -> Tensor:
-    """Return the mean log-likelihood of a pick, shape (B,): of i among i and all worse than i.
+def as_batch(values: Any, what: str = "logits") -> Tensor:
+    """Return logits, or rewards, of shape (K,) or (B, K) as (B, K), or raise."""
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        found = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise CollapseError(f"{what} must be a tensor of floats, got {found}")
+    values = values[None, :] if values.ndim == 1 else values
+    if values.ndim != 2:
+        raise CollapseError(
+            f"{what} must have shape (prompts, completions), got {tuple(values.shape)}; "
+            f"{what}.view(prompts, completions) makes it from a model's output"
+        )
+    return values
 
-    Tied completions are in no pick of each other. A pick is among the first `top` where fewer than
-    `top` completions are better.
 
-    >>> import torch
-    >>> pairs = torch.ones(1, 3, 3).triu(1)
-    >>> stage_value(PlackettLuce(), torch.tensor([[1.0, 0.5, 0.0]]), pairs)
-    tensor([-0.5772])
+def as_tensor(what: str, values: Any, device: torch.device) -> Tensor:
+    """Return `values` as a tensor on the device, or raise an error that names `what`."""
+    try:
+        return torch.as_tensor(values, device=device)
+    except (TypeError, ValueError, RuntimeError) as fault:
+        raise CollapseError(
+            f"{what} must be a tensor, or numbers in rows of one length: {fault}"
+        ) from None
+
+
+def as_ranks(ranks: Any, logits: Tensor, most: int | None = None) -> Tensor:
+    """Return ranks as a tensor of whole numbers, (B, K) or (1, K), beside logits (B, K).
+
+    Without ranks the logits come best first. `most` is the number of ranks that pair weights are
+    given for.
     """
-    worse = pairs > 0
-    picked = worse.any(2)
-    if model.top is not None:
-        picked = picked & (worse.sum(1) < model.top)
-    # log [exp(b r_i) / (exp(b r_i) + sum exp(b r_j))] = -log(exp(0) + sum exp(b (r_j - r_i))).
-    ahead = model.beta * (rewards[:, None, :] - rewards[:, :, None])
-    others = ahead.masked_fill(~worse, 0.0).masked_fill(~worse, -torch.inf)
-    value = -torch.logsumexp(pad(others, (1, 0)), 2)
-    share = picked.to(value.dtype)
-    return (share * value).sum(1) / share.sum(1).clamp(min=1.0)
+    count = logits.shape[1]
+    if ranks is None:
+        _require_within(count - 1, most)
+        return torch.arange(count, device=logits.device)[None, :]
+    found = as_tensor("ranks", ranks, logits.device)
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise CollapseError(
+            f"ranks must be whole numbers (0 is best, -1 is padding), got {found.dtype}"
+        )
+    found = found[None, :] if found.ndim == 1 else found
+    if found.ndim != 2 or found.shape[1] != count or found.shape[0] not in (1, len(logits)):
+        raise CollapseError(
+            f"ranks must have the shape of the logits, {tuple(logits.shape)}; got "
+            f"{tuple(found.shape)}"
+        )
+    # The largest rank is read from the device only where weights by rank ask for it.
+    if most is not None and not torch.compiler.is_compiling() and found.numel():
+        _require_within(int(found.max()), most)
+    return found.long()
+
+
+def _require_within(largest: int, most: int | None) -> None:
+    if most is not None and largest >= most:
+        raise CollapseError(
+            f"rank {largest} has no pair weights: they are given for the ranks 0, ..., {most - 1}"
+        )
+
+
+def compared(ranks: Tensor) -> Tensor:
+    """Return for each prompt which pairs count: entry (i, j) where i is better than j.
+
+    Ties and padding (ranks below 0) are in no pair.
+
+    >>> compared(torch.tensor([[0, 1, 1, -1]]))[0].int()
+    tensor([[0, 1, 1, 0],
+            [0, 0, 0, 0],
+            [0, 0, 0, 0],
+            [0, 0, 0, 0]], dtype=torch.int32)
+    """
+    first, second = ranks[:, :, None], ranks[:, None, :]
+    return (first < second) & (first >= 0)
+
+
+def mean_over_prompts(value: Tensor, counts: Tensor, weights: Any) -> Tensor:
+    """Return the (weighted) mean of the prompts' losses over those that count; 0 for none."""
+    share = counts.to(value.dtype)
+    if weights is not None:
+        weights = as_tensor("weights", weights, value.device)
+        if weights.shape != value.shape:
+            raise CollapseError(
+                f"weights must be one a prompt, shape {tuple(value.shape)}; got "
+                f"{tuple(weights.shape)}"
+            )
+        share = share * weights.to(value.dtype)
+    total = share.sum()
+    return (share * value).sum() / torch.where(total == 0, 1.0, total)
 
 
 def penalty(domain: Domain, rewards: Tensor, ranks: Tensor, weights: Tensor) -> Tensor | float:
@@ -59,3 +161,155 @@ def penalty(domain: Domain, rewards: Tensor, ranks: Tensor, weights: Tensor) -> 
         sums = rewards[:, :, None] + rewards[:, None, :]
         return domain.c * (weights * sums**2).sum((1, 2))
     return 0.0
+
+
+# -- what pairs or picks are worth -------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Continued:
+    """A utility of tensors of gaps, all real numbers allowed; made by `continued`.
+
+    Attributes
+    ----------
+    utility : Utility
+    slope : float
+        U'(0).
+    start : float or None
+        Where the tangent takes over, 0 but for formulas without a value there; None where the
+        utility keeps its own formula below 0.
+    """
+
+    utility: Utility
+    slope: float
+    start: float | None
+
+    def __call__(self, gaps: Tensor) -> Tensor:
+        """Return U(gaps), elementwise, in the dtype of `gaps`."""
+        if self.start is None:
+            return self.utility.value(gaps, torch)
+        # Clamped first: no NaN arises below the start, so none comes back through a product with
+        # 0. What is left of the gap is a difference, so that at the start itself, where the clamp
+        # passes gradients, the slope is counted once.
+        inside = gaps.clamp(min=self.start)
+        return self.utility.value(inside, torch) + self.slope * (gaps - inside)
+
+    def total(self, rewards: Tensor, weights: Tensor, margins: Tensor | None = None) -> Tensor:
+        """Return sum over pairs of w U(r_i - r_j - margin), shape (B,)."""
+        gaps = rewards[:, :, None] - rewards[:, None, :]
+        if margins is not None:
+            gaps = gaps - margins
+        # Only gaps that count reach the formula, so that no other can overflow in it.
+        return (weights * self(gaps.masked_fill(weights == 0, 0.0))).sum((1, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The listwise loss of tensors of rewards; its slope is that of one pair at gap 0.
+
+    >>> pairs = torch.ones(1, 3, 3).triu(1)
+    >>> Stages(PlackettLuce()).total(torch.tensor([[1.0, 0.5, 0.0]]), pairs)
+    tensor([-0.5772])
+    """
+
+    model: PlackettLuce
+
+    @property
+    def slope(self) -> float:
+        """The slope of a pair's log-likelihood at gap 0, beta/2."""
+        return self.model.beta / 2
+
+    def total(self, rewards: Tensor, weights: Tensor, margins: Tensor | None = None) -> Tensor:
+        """Return the mean log-likelihood of a pick, shape (B,): of i among i and all worse than i.
+
+        Tied completions are in no pick of each other. A pick is among the first `top` where fewer
+        than `top` completions are better.
+        """
+        worse = weights > 0
+        picked = worse.any(2)
+        if self.model.top is not None:
+            picked = picked & (worse.sum(1) < self.model.top)
+        # log [exp(b r_i) / (exp(b r_i) + sum exp(b r_j))] = -log(exp(0) + sum exp(b (r_j - r_i))).
+        ahead = self.model.beta * (rewards[:, None, :] - rewards[:, :, None])
+        others = ahead.masked_fill(~worse, 0.0).masked_fill(~worse, -torch.inf)
+        value = -torch.logsumexp(pad(others, (1, 0)), 2)
+        share = picked.to(value.dtype)
+        return (share * value).sum(1) / share.sum(1).clamp(min=1.0)
+
+
+def keeps_formula(utility: Utility) -> bool:
+    """Whether the utility has its own sensible values below gap 0.
+
+    >>> import collapse_theory as ct
+    >>> keeps_formula(ct.utility("logsigmoid(4*x) + x")), keeps_formula(ct.Exponential(3))
+    (True, False)
+    """
+    bases = (t.base if isinstance(t, Shifted) else t for _, t in utility.terms)
+    return all(isinstance(base, MODERATE) for base in bases)
+
+
+def continued(utility: Utility, width: float) -> Continued:
+    """Return the utility on tensors, for gaps up to `width`.
+
+    Raises
+    ------
+    InvalidUtility
+        Where the utility is made of functions that don't take tensors, or U'(0) is infinite.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> continued(ct.utility("log(x + 0.1)"), 1.0)(torch.tensor([-1.0, 0.9])).round(decimals=4)
+    tensor([-12.3026,   0.0000])
+    """
+    slope = utility.slope_at_zero
+    if not np.isfinite(slope):
+        raise InvalidUtility(f"the slope of {utility} at gap 0 is {slope}: it can't be trained")
+    if any(isinstance(term, Custom) for _, term in utility.terms):
+        _require_tensors(utility, width)
+    if keeps_formula(utility):
+        return Continued(utility, slope, None)
+    for start in STARTS:
+        if _usable(utility, slope, start * width):
+            return Continued(utility, slope, start * width)
+    raise InvalidUtility(
+        f"the formula of {utility} has no value or no slope near gap 0 on torch tensors; write it "
+        "so that it has one, or shift it: u.shifted(0.01)"
+    )
+
+
+def _value_and_slope(utility: Utility, x: Any, dtype: torch.dtype) -> tuple[Any, Any]:
+    with torch.enable_grad():
+        gaps = torch.tensor(x, dtype=dtype, device="cpu", requires_grad=True)
+        value = utility.value(gaps, torch)
+        (slope,) = torch.autograd.grad(value.sum(), gaps)
+    return value.detach().double().numpy(), slope.double().numpy()
+
+
+def _usable(utility: Utility, slope: float, start: float) -> bool:
+    """Whether value and slope at `start` are finite in single precision, and the slope U'(0)."""
+    value, found = _value_and_slope(utility, [start], torch.float32)
+    near = abs(found[0] - slope) <= 1e-3 * abs(slope) + 1e-30
+    return bool(np.isfinite(value[0]) and near)
+
+
+def _require_tensors(utility: Utility, width: float) -> None:
+    """Raise unless the utility gives the same on tensors as on arrays, and passes gradients."""
+    x = width * np.array([0.03, 0.2, 0.45, 0.7, 1.0])
+    advice = (
+        "write its value so that it takes tensors too, with operators alone or as "
+        "lambda x: (torch if torch.is_tensor(x) else np).log1p(x), or give the utility as text"
+    )
+    try:
+        value, slope = _value_and_slope(utility, x, torch.float64)
+    except Exception as fault:
+        raise InvalidUtility(
+            f"the utility {utility} can't be trained: on a torch tensor it raised "
+            f"{type(fault).__name__}: {fault}; {advice}"
+        ) from fault
+    same = np.allclose(value, utility(x), rtol=1e-9, atol=1e-12)
+    if not same or not np.allclose(slope, utility.d1(x), rtol=1e-6, atol=1e-9):
+        raise InvalidUtility(
+            f"the utility {utility} can't be trained: on torch tensors its value or its gradient "
+            f"differs from that on arrays; {advice}"
+        )

@@ -1,32 +1,45 @@
-"""The losses inside transformers' `Trainer`: one function, accumulated gradients counted right."""
+"""Transformers' `Trainer`: the loss that counts accumulated prompts right, and the callback."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import logging
+import os
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
+from transformers import TrainerCallback
 
+from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.reward_log_writer import RewardLogWriter
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.labels import RankingLabels, require_table, to_grid
-from collapse_theory.training.loss import RankingLoss
-from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
+from collapse_theory.figures.saving import save
+from collapse_theory.training.collator import RankingLabels, as_ranking, kind_table, to_grid
+from collapse_theory.training.live import figure_path, live_figure
+from collapse_theory.training.loss import AnyLoss
+from collapse_theory.training.measures import (
+    Evaluated,
+    Measures,
+    evaluated,
+    measure,
+    rewards_of,
+)
 
-__all__ = ["TrainerLoss", "prompt_losses", "trainer_loss"]
+__all__ = ["CollapseCallback", "TrainerLoss", "prompt_losses", "trainer_loss"]
 
-AnyLoss = RankingLoss | PromptAwareRankingLoss
+logger = logging.getLogger(__name__)
+
+
+# -- the loss ----------------------------------------------------------------------------
 
 
 class TrainerLoss:
     """A loss as `Trainer` calls it; made by `trainer_loss`."""
 
     def __init__(self, loss: AnyLoss) -> None:
-        if not isinstance(loss, RankingLoss | PromptAwareRankingLoss):
-            raise CollapseError(
-                "trainer_loss takes a RankingLoss or a PromptAwareRankingLoss, got "
-                f"{type(loss).__name__}"
-            )
-        self.loss = loss
+        self.loss = _require_loss(loss, "trainer_loss")
 
     def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the batch's share of the mean over the prompts of the accumulated batch.
@@ -41,9 +54,17 @@ class TrainerLoss:
             The prompts of the whole accumulated batch, of all processes; those of `labels` unless
             given.
         """
-        labels = _labels(labels)
-        grid = to_grid(_logits(outputs), labels["ranks"])
-        outputs["logits"] = grid
+        if not isinstance(labels, MutableMapping) or "ranks" not in labels:
+            raise CollapseError(
+                f"labels must be those of RankingCollator, got {type(labels).__name__}; give "
+                "Trainer data_collator=RankingCollator(tokenizer)"
+            )
+        if not isinstance(outputs, MutableMapping) or "logits" not in outputs:
+            raise CollapseError(
+                f"the model returned a {type(outputs).__name__} without logits; use a model for "
+                "sequence classification with num_labels=1 and return_dict=True"
+            )
+        outputs["logits"] = grid = to_grid(outputs["logits"], labels["ranks"])
         total = prompt_losses(self.loss, grid, labels).sum()
         return total / _prompts(labels, num_items_in_batch)
 
@@ -72,7 +93,7 @@ def trainer_loss(loss: AnyLoss) -> TrainerLoss:
     --------
     >>> import torch
     >>> from collapse_theory.training import RankingLoss, trainer_loss
-    >>> from collapse_theory.training.labels import RankingLabels
+    >>> from collapse_theory.training.collator import RankingLabels
     >>> labels = RankingLabels(ranks=torch.tensor([[0, 1, 2], [1, 0, -1]]))
     >>> outputs = {"logits": torch.tensor([[2.0], [0.0], [-2.0], [0.0], [1.0]])}
     >>> loss = RankingLoss("logsigmoid(x)")
@@ -84,39 +105,216 @@ def trainer_loss(loss: AnyLoss) -> TrainerLoss:
 
 
 def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> Tensor:
-    """Return each prompt's loss, shape (B,), from logits (B, K) and labels."""
-    if isinstance(loss, PromptAwareRankingLoss):
-        require_table(labels, loss.kinds)
-        return loss.per_prompt(grid, kinds=labels["kinds"], ranks=labels["ranks"])
-    return loss.per_prompt(grid, labels["ranks"])
+    """Return each prompt's loss, shape (B,), from logits (B, K) and a collator's labels."""
+    if loss.kinds is not None:
+        _require_table(labels, loss.kinds)
+    return loss.loss_and_counts(grid, labels.get("kinds"), labels["ranks"])[0]
 
 
-def _labels(labels: Any) -> RankingLabels:
-    if not isinstance(labels, MutableMapping) or "ranks" not in labels:
+def _require_table(labels: Any, kinds: Sequence[str]) -> None:
+    """Raise unless the labels' kinds are indices into `kinds`."""
+    listed, table = ", ".join(map(repr, kinds)), labels.get("table")
+    advice = "make the collator as RankingCollator(tokenizer, kinds=loss.kinds)"
+    if labels.get("kinds") is None:
+        raise CollapseError(f"the loss has the kinds {listed}, the labels none; {advice}")
+    if table is not None and bool((table != kind_table(kinds)).any()):
         raise CollapseError(
-            f"labels must be those of RankingCollator, got {type(labels).__name__}; give Trainer "
-            "data_collator=RankingCollator(tokenizer)"
+            f"the collator was given other kinds than the loss has, or another order: {listed}; "
+            f"{advice}"
         )
-    return labels if isinstance(labels, RankingLabels) else RankingLabels(labels)
 
 
-def _logits(outputs: Any) -> Tensor:
-    if not isinstance(outputs, MutableMapping) or "logits" not in outputs:
-        raise CollapseError(
-            f"the model returned a {type(outputs).__name__} without logits; use a model for "
-            "sequence classification with num_labels=1 and return_dict=True"
-        )
-    return outputs["logits"]
-
-
-def _prompts(labels: RankingLabels, counted: Any) -> Any:
+def _prompts(labels: Any, counted: Any) -> Any:
     if counted is None:
-        counted = labels.ne(-100).sum()
-    if isinstance(counted, Tensor):
-        if counted.numel() > 1:
+        counted = RankingLabels(labels).ne(-100).sum()
+    if not isinstance(counted, Tensor):
+        return max(counted, 1)
+    if counted.numel() > 1:
+        raise CollapseError(
+            "several devices in one process (DataParallel) count prompts wrongly; start one "
+            "process a device: torchrun --nproc-per-node N script.py"
+        )
+    return counted.reshape(()).clamp(min=1)
+
+
+def _require_loss(loss: Any, user: str) -> AnyLoss:
+    if not isinstance(loss, AnyLoss):
+        raise CollapseError(
+            f"{user} takes a RankingLoss or a PromptAwareRankingLoss, got {type(loss).__name__}"
+        )
+    return loss
+
+
+# -- the callback ------------------------------------------------------------------------
+
+
+class CollapseCallback(TrainerCallback):
+    """Measure at each evaluation how far the rewards are from what the loss leads to.
+
+    Give it twice: ``Trainer(compute_metrics=callback, callbacks=[callback])``. Then it measures
+    what Trainer has evaluated, on all processes together, and its numbers go to the trainer's log:
+    to TensorBoard and others, and to ``metric_for_best_model``. Given as a callback alone it
+    evaluates by itself, and the numbers reach the metrics and the log history only.
+
+    The names, with the prefix of the evaluation (``eval_``) and per kind (``eval_open_``):
+    ``distance`` (Wasserstein-1 to the prediction), ``gap`` (to the optimum, 0 is total collapse),
+    ``pairs_right``, ``mean_rank_1`` and ``std_rank_1`` and so on (1 the best); and
+    ``eval_between_kinds`` with ``eval_between_kinds_predicted``. `Measures` says what each is.
+
+    Parameters
+    ----------
+    loss : RankingLoss, PromptAwareRankingLoss, or what `trainer_loss` made of it
+    file : str or path, optional
+        JSON lines, one a completion: prompt, kind, rank, reward, step, split. ``collapse-theory
+        diagnose`` reads it. Resumed training goes on with it; a new one begins it anew.
+    figure : str or path, optional
+        A PNG, PDF or SVG file, drawn anew at each evaluation. With several evaluation sets their
+        names are added to it.
+    bands : int
+        The largest number of completions for which mean and standard deviation by rank are logged.
+
+    Attributes
+    ----------
+    measures : dict
+        The last `Measures` by evaluation set ("eval" where there is one).
+    """
+
+    def __init__(
+        self,
+        loss: AnyLoss | TrainerLoss,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        figure: str | os.PathLike[str] | None = None,
+        bands: int = 16,
+    ) -> None:
+        inner = loss.loss if isinstance(loss, TrainerLoss) else loss
+        self.loss = _require_loss(inner, "CollapseCallback")
+        self.file = None if file is None else RewardLogWriter(file)
+        self.figure = None if figure is None else figure_path(figure)
+        self.bands = bands
+        self.measures: dict[str, Measures] = {}
+        self._dataset: Any = None
+        self._evaluated: tuple[Evaluated, Measures] | None = None
+        self._warned = False
+
+    # -- as compute_metrics --------------------------------------------------------------
+
+    def __call__(self, prediction: Any, compute_result: bool | None = None) -> dict[str, float]:
+        """Return the measures of what Trainer has evaluated, by name without prefix."""
+        if compute_result is not None:
             raise CollapseError(
-                "several devices in one process (DataParallel) count prompts wrongly; start one "
-                "process a device: torchrun --nproc-per-node N script.py"
+                "CollapseCallback measures whole evaluations: give "
+                "TrainingArguments(batch_eval_metrics=False), the default"
             )
-        return counted.reshape(()).clamp(min=1)
-    return max(counted, 1)
+        rankings = None if self._dataset is None else _rankings(self._dataset)
+        done = evaluated(prediction.predictions, prediction.label_ids, rankings, self.loss.kinds)
+        return self._measured(done).log(self.bands)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remember which dataset is evaluated: the rows' prompts and kinds are in it."""
+        self._dataset = getattr(kwargs.get("eval_dataloader"), "dataset", None)
+
+    def _measured(self, done: Evaluated) -> Measures:
+        measures = measure(self.loss, done.logits, done.ranks, done.kinds)
+        self._evaluated = done, measures
+        return measures
+
+    # -- as a callback -------------------------------------------------------------------
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin the file anew, or where training is resumed drop what is from a later step."""
+        if self.file is not None and state.is_world_process_zero:
+            self.file.begin(state.global_step)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Measure, unless compute_metrics has, and write the file and the figure."""
+        split = _split_of(metrics)
+        loader, model = kwargs.get("eval_dataloader"), kwargs.get("model")
+        if self._evaluated is None and loader is not None and model is not None:
+            rankings = _rankings(loader.dataset)
+            self._measured(_own_pass(model, rankings, loader.collate_fn, args.eval_batch_size))
+            self._note(state, split, metrics)
+        found, self._evaluated, self._dataset = self._evaluated, None, None
+        if found is not None:
+            self.measures[split] = found[1]
+            if state.is_world_process_zero:
+                self._write(state, split, *found)
+
+    def _note(self, state: Any, split: str, metrics: Any) -> None:
+        """Add the measures of its own pass to the metrics and the history, where Trainer's are."""
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "CollapseCallback evaluates by itself, and its numbers don't reach TensorBoard and "
+                "others; give it as compute_metrics too: "
+                "Trainer(compute_metrics=callback, callbacks=[callback])"
+            )
+        assert self._evaluated is not None
+        values = self._evaluated[1].log(self.bands)
+        found = {f"{split}_{name}": value for name, value in values.items()}
+        if metrics is not None:
+            metrics.update(found)
+        last = state.log_history[-1] if state.log_history else {}
+        if last.get("step") == state.global_step and f"{split}_loss" in last:
+            last.update(found)
+        else:
+            state.log_history.append({**found, "step": state.global_step})
+
+    def _write(self, state: Any, split: str, done: Evaluated, measures: Measures) -> None:
+        try:
+            if self.file is not None:
+                name = split.removeprefix("eval_")
+                self.file.write(state.global_step, name, self._rows(done))
+            if self.figure is not None:
+                drawn = live_figure(measures, state.log_history, split, state.global_step)
+                save(drawn, figure_path(self.figure, split))
+        except OSError as fault:
+            # A full disk must not end a training that has run for days.
+            logger.warning("the rewards of step %d aren't written: %s", state.global_step, fault)
+
+    def _rows(self, done: Evaluated) -> list[dict[str, Any]]:
+        rewards = rewards_of(self.loss, done.logits, done.kinds)
+        return [
+            {
+                "prompt": done.prompts[row],
+                "kind": done.kinds[row],
+                "rank": int(done.ranks[row, at]),
+                "reward": float(rewards[row, at]),
+            }
+            for row, at in np.argwhere(done.ranks >= 0)
+        ]
+
+
+def _split_of(metrics: Any) -> str:
+    """Return the prefix of an evaluation's metrics: "eval", or "eval_name" for a named set."""
+    for name in metrics or ():
+        for end in ("_loss", "_runtime"):
+            if name.endswith(end):
+                return name.removesuffix(end)
+    return "eval"
+
+
+def _rankings(dataset: Any) -> list[Ranking]:
+    return [as_ranking(dataset[row]) for row in range(len(dataset))]
+
+
+@torch.no_grad()
+def _own_pass(model: Any, rankings: Sequence[Ranking], collate: Any, size: int) -> Evaluated:
+    """Evaluate all rankings, the same on each process; the model is left as it was."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    logits, ranks = [], []
+    try:
+        for start in range(0, len(rankings), size):
+            batch = collate(rankings[start : start + size])
+            labels = batch.pop("labels")["ranks"]
+            inputs = {name: value.to(device) for name, value in batch.items()}
+            made = model(**inputs).logits.float().reshape(-1).cpu()
+            logits.append(to_grid(made, labels).numpy())
+            ranks.append({"ranks": labels.numpy()})
+    finally:
+        model.train(training)
+    return evaluated(logits, ranks, rankings)
