@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from collapse_theory.data.dataset import RankingDataset
 from collapse_theory.experiment.cache import Cache
 from collapse_theory.experiment.encoder import loading, model_path
 from collapse_theory.experiment.features import Table
