@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collapse_theory as ct
-from collapse_theory.data.text import BROKEN_CSV, BROKEN_JSON, CUT
+from collapse_theory.data.rows import BROKEN_CSV, BROKEN_JSON, CUT
 from collapse_theory.diagnosis import BadRows, RewardLog, read_log
 from tests.problems import cases
 
@@ -118,6 +118,7 @@ WHOLE = {
     "jsonl with a bom": ("log.jsonl", b"\xef\xbb\xbf" + JSONL),
     "jsonl with blank lines": ("log.jsonl", JSONL.replace(b"\n", b"\n\n")),
     "jsonl without an ending": ("log", JSONL),
+    "a JSON list": ("log.json", json.dumps([json.loads(x) for x in JSONL.splitlines()]).encode()),
     "jsonl, more keys": ("log.jsonl", JSONL.replace(b'"kind"', b'"more": [1, {"a": 2}], "kind"')),
     "jsonl, numbers as text": ("log.jsonl", JSONL.replace(b'"rank": 0', b'"rank": "0"')),
 }  # fmt: skip

@@ -295,11 +295,11 @@ def test_unreadable_files(tmp_path):
     path.write_bytes(json.dumps(GOOD).encode() + b"\n" + b'{"prompt": "\xff"}\n')
     assert "not UTF-8" in RankingDataset.from_file(path).report.bad[0][1]
     for content, message in [
-        (b"", "no ranking is left: 0 rows"),
+        (b"", "is empty: it needs rows"),
         (b"\n \n", "no ranking is left: 0 rows"),
         (b"[]", "no ranking is left"),
         (b'[{"prompt": "p"', "line 1: not JSON"),
-        (b"PAR1xxxx", "no whole Parquet file"),
+        (b"PAR1xxxx", "damaged, or not written to its end"),
         (b"\x28\xb5\x2f\xfdxx", "Zstandard"),
         (b'{"question": "?", "answer": "!"}', "line 1 has the columns question, answer, which are"),
         (b"prompt,completions\np,a", "not JSON"),

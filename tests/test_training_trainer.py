@@ -29,7 +29,7 @@ from torch.utils.data import Subset  # noqa: E402
 from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: E402
 
 import collapse_theory as ct  # noqa: E402
-from collapse_theory.data.reward_log_writer import RewardLogWriter  # noqa: E402
+from collapse_theory.data.reward_log import RewardLogWriter  # noqa: E402
 from collapse_theory.errors import CollapseError  # noqa: E402
 from collapse_theory.training import (  # noqa: E402
     CollapseCallback,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collapse_theory.data.dataset import DatasetReport, RankingDataset
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.data.reading import read_log
-from collapse_theory.data.reward_log import BadRows, RewardLog
-from collapse_theory.data.reward_log_writer import RewardLogWriter
+from collapse_theory.data.reward_log import BadRows, RewardLog, RewardLogWriter
 
 __all__ = [
     "BadRows",

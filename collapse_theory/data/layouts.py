@@ -6,20 +6,21 @@ holds a single completion (HelpSteer), into a `Scored` that is gathered by promp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
-from collapse_theory.data.conversations import joined_pair
-from collapse_theory.data.ranking import Ranking, ranks_of_scores
+from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
+from collapse_theory.data.rows import Row
 from collapse_theory.errors import CollapseError
 
-__all__ = ["LAYOUTS", "Layout", "Score", "Scored", "layout_named", "recognise"]
+__all__ = ["LAYOUTS", "Layout", "Score", "Scored", "layout_named", "recognised"]
 
-Row = Mapping[str, Any]
 Score = str | Mapping[str, float] | None
 """Which column ranks the completions, or a weighted sum of columns; None for the layout's own."""
+Turns = tuple[tuple[str, str], ...]
+REPLY = "\n\nAssistant:"  # what comes before every reply in Anthropic's transcripts
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,9 @@ def _own(row: Row, score: Score) -> Ranking:
         raise CollapseError("score= is one column here: a sum of columns needs one row a response")
     if score is not None and row.get(score) is None:
         raise CollapseError(f"no column {score!r} to rank by; name one by score=")
-    ranks, scores = row.get("ranks"), row.get(score or "scores")
-    if score is not None or (ranks is None and scores is not None):
-        scores, completions = (
-            _list(scores, score or "scores"),
-            _list(row["completions"], "completions"),
-        )
+    ranks, column = row.get("ranks"), score or "scores"
+    if (score or ranks is None) and row.get(column) is not None:
+        scores, completions = _list(row, column), _list(row, "completions")
         if len(scores) != len(completions):
             raise CollapseError(
                 f"{len(completions)} completions but {len(scores)} scores: give one a completion"
@@ -62,14 +60,15 @@ def _own(row: Row, score: Score) -> Ranking:
 
 def _nectar(row: Row, score: Score) -> Ranking:
     """Nectar (berkeley-nest): a list of answers, each with its rank, 1 the best."""
-    answers = _list(row["answers"], "answers")
-    ranks = ranks_of_scores(-_number(_item(a, "answers").get("rank"), "rank") for a in answers)
-    return Ranking(_text(row, "prompt"), tuple(a.get("answer", "") for a in answers), ranks)
+    answers = _objects(row, "answers")
+    ranks = ranks_of_scores(-finite_number("rank", answer.get("rank")) for answer in answers)
+    texts = tuple(answer.get("answer", "") for answer in answers)
+    return Ranking(_text(row, "prompt"), texts, ranks)
 
 
 def _ultrafeedback(row: Row, score: Score) -> Ranking:
     """UltraFeedback (openbmb): a list of completions, each with ratings by aspect and scores."""
-    answers = [_item(a, "completions") for a in _list(row["completions"], "completions")]
+    answers = _objects(row, "completions")
     ranks = ranks_of_scores(_feedback(answer, score) for answer in answers)
     texts = tuple(answer.get("response", "") for answer in answers)
     return Ranking(_text(row, "instruction"), texts, ranks)
@@ -89,15 +88,98 @@ def _feedback(answer: Row, score: Score) -> float:
 
 def _helpsteer(row: Row, score: Score) -> Scored:
     """HelpSteer and HelpSteer2 (nvidia): one response a row, ratings 0 to 4 by attribute."""
-    if not isinstance(row["response"], str) or not row["response"].strip():
-        raise CollapseError("the response is empty")
-    return Scored(_text(row, "prompt"), row["response"], _scored(row, score or "helpfulness"))
+    prompt, response = _text(row, "prompt"), _text(row, "response")
+    return Scored(prompt, response, _scored(row, score or "helpfulness"))
 
 
 def _pairs(row: Row, score: Score) -> Ranking:
-    """A chosen and a rejected completion: texts or messages, with a prompt or with none."""
-    turns, prompt, chosen, rejected = joined_pair(row)
+    """A chosen and a rejected completion: texts or messages, with a prompt or with none.
+
+    Messages that both share are the context; without a prompt, transcripts in Anthropic's form are
+    parted after the last reply that both share.
+    """
+    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
+    if not (isinstance(chosen, str) and isinstance(rejected, str)):
+        return _of_messages(chosen, rejected, prompt)
+    turns: Turns = ()
+    if prompt is None:
+        prompt, chosen, rejected = _transcripts(chosen, rejected)
+    elif isinstance(prompt, list | tuple):
+        turns, prompt = _parted(_messages(prompt, "prompt"))
     return Ranking(prompt, (chosen, rejected), turns=turns)
+
+
+def _of_messages(chosen: Any, rejected: Any, prompt: Any) -> Ranking:
+    before = _messages(prompt, "prompt") if isinstance(prompt, list | tuple) else ()
+    one = (*before, *_messages(chosen, "chosen"))
+    other = (*before, *_messages(rejected, "rejected"))
+    if not before and isinstance(prompt, str) and one[0][0] == "assistant":
+        # The messages are the replies alone.
+        one, other = (("user", prompt), *one), (("user", prompt), *other)
+    if len(one) != len(other) or one[:-1] != other[:-1]:
+        raise CollapseError("chosen and rejected differ before their last message")
+    turns, asked = _parted(one[:-1])
+    return Ranking(asked, (one[-1][1], other[-1][1]), turns=turns)
+
+
+def _messages(values: Any, name: str) -> Turns:
+    if not isinstance(values, list | tuple) or not values:
+        raise CollapseError(f"{name} must be text or a list of messages, got {values!r:.40}")
+    turns = [(m.get("role"), m.get("content")) if isinstance(m, Mapping) else () for m in values]
+    if not all(turn and all(isinstance(text, str) for text in turn) for turn in turns):
+        raise CollapseError(f"a message of {name} needs a role and a content that are text")
+    return tuple(turns)
+
+
+def _parted(turns: Turns) -> tuple[Turns, str]:
+    """Part the last message, the prompt, from those before it."""
+    if not turns:
+        return (), ""
+    if turns[-1][0] != "user":
+        raise CollapseError(f"the last message before the reply is by {turns[-1][0]!r}, not 'user'")
+    return turns[:-1], turns[-1][1]
+
+
+def _transcripts(chosen: str, rejected: str) -> tuple[str, str, str]:
+    same = takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False))
+    shared = "".join(one for one, _ in same)
+    if REPLY not in shared:
+        return "", chosen, rejected
+    at = shared.rfind(REPLY) + len(REPLY)
+    return shared[:at].strip(), chosen[at:].strip(), rejected[at:].strip()
+
+
+def _text(row: Row, name: str) -> str:
+    text = row.get(name)
+    if not isinstance(text, str):
+        raise CollapseError(f"{name} must be text, got {type(text).__name__}")
+    if not text.strip():
+        raise CollapseError(f"the {name} is empty")
+    return text
+
+
+def _list(row: Row, name: str) -> list[Any]:
+    if not isinstance(row[name], list | tuple):
+        raise CollapseError(f"{name} must be a list, got {type(row[name]).__name__}")
+    return list(row[name])
+
+
+def _objects(row: Row, name: str) -> list[Row]:
+    values = _list(row, name)
+    for value in values:
+        if not isinstance(value, Mapping):
+            raise CollapseError(f"{name} must hold objects, got {type(value).__name__}")
+    return values
+
+
+def _scored(row: Row, score: str | Mapping[str, float]) -> float:
+    weights = {score: 1.0} if isinstance(score, str) else score
+    total = 0.0
+    for name, weight in weights.items():
+        if name not in row:
+            raise CollapseError(f"no column {name!r} to rank by; name one by score=")
+        total += weight * finite_number(name, row[name])
+    return total
 
 
 LAYOUTS = (
@@ -112,59 +194,30 @@ LAYOUTS = (
 
 def layout_named(name: str) -> Layout:
     """Return the layout of that name."""
-    for layout in LAYOUTS:
-        if layout.name == name:
-            return layout
-    known = ", ".join(layout.name for layout in LAYOUTS)
-    raise CollapseError(f"unknown layout {name!r}; known: {known}")
+    known = {layout.name: layout for layout in LAYOUTS}
+    if name not in known:
+        raise CollapseError(f"unknown layout {name!r}; known: {', '.join(known)}")
+    return known[name]
 
 
-def recognise(row: Row) -> Layout | None:
-    """Return the layout whose columns a row has; None if it has those of none.
+def recognised(row: Row, where: str) -> Layout:
+    """Return the layout whose columns a row has.
+
+    Raises
+    ------
+    CollapseError
+        Where it has those of none; `where` names the row.
 
     Examples
     --------
-    >>> recognise({"prompt": "", "chosen": "yes", "rejected": "no"}).name
+    >>> recognised({"prompt": "", "chosen": "yes", "rejected": "no"}, "line 1").name
     'pairs'
     """
     for layout in LAYOUTS:
         if all(name in row for name in layout.columns):
             return layout
-    return None
-
-
-def _text(row: Row, name: str) -> str:
-    text = row.get(name)
-    if not isinstance(text, str):
-        raise CollapseError(f"{name} must be text, got {type(text).__name__}")
-    if not text.strip():
-        raise CollapseError(f"the {name} is empty")
-    return text
-
-
-def _list(values: Any, name: str) -> list[Any]:
-    if not isinstance(values, list | tuple):
-        raise CollapseError(f"{name} must be a list, got {type(values).__name__}")
-    return list(values)
-
-
-def _item(value: Any, name: str) -> Row:
-    if not isinstance(value, Mapping):
-        raise CollapseError(f"{name} must hold objects, got {type(value).__name__}")
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool | str) or value is None or not math.isfinite(float(value)):
-        raise CollapseError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def _scored(row: Row, score: str | Mapping[str, float]) -> float:
-    weights = {score: 1.0} if isinstance(score, str) else score
-    total = 0.0
-    for name, weight in weights.items():
-        if name not in row:
-            raise CollapseError(f"no column {name!r} to rank by; name one by score=")
-        total += weight * _number(row[name], name)
-    return total
+    wanted = "; ".join(f"{one.name}: {', '.join(one.columns)}" for one in LAYOUTS)
+    raise CollapseError(
+        f"{where} has the columns {', '.join(map(str, row)) or '(none)'}, which are those "
+        f"of no known layout ({wanted})"
+    )

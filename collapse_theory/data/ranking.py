@@ -12,7 +12,7 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value
 
-__all__ = ["Ranking", "ranks_of_scores"]
+__all__ = ["Ranking", "finite_number", "ranks_of_scores"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,11 @@ class Ranking(Value):
             ranks = range(len(completions))
         if self.kind is not None and (not isinstance(self.kind, str) or not self.kind.strip()):
             raise CollapseError(f"the kind must be text, got {_short(self.kind)}")
-        object.__setattr__(self, "completions", completions)
-        object.__setattr__(self, "ranks", _dense(ranks, len(completions)))
-        object.__setattr__(self, "turns", tuple((str(r), str(t)) for r, t in self.turns))
+        self._set(
+            completions=completions,
+            ranks=_dense(ranks, len(completions)),
+            turns=tuple((str(role), str(text)) for role, text in self.turns),
+        )
 
     def __len__(self) -> int:
         return len(self.completions)
@@ -85,14 +87,13 @@ def ranks_of_scores(scores: Iterable[Any]) -> tuple[int, ...]:
     >>> ranks_of_scores([0.5, 2, 0.5, -1])
     (1, 0, 1, 2)
     """
-    return _dense([-_number("score", score) for score in scores])
+    return _dense([-finite_number("a score", score) for score in scores])
 
 
 def _dense(values: Any, size: int | None = None) -> tuple[int, ...]:
     """Return whole numbers from 0 on in the order of `values`, equal where they are."""
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
-        raise CollapseError(f"ranks must be a list of numbers, got {_short(values)}")
-    numbers = [_number("rank", value) for value in values]
+    _require_list(values, "ranks must be a list of numbers")
+    numbers = [finite_number("a rank", value) for value in values]
     if size is not None and len(numbers) != size:
         raise CollapseError(f"{size} completions but {len(numbers)} ranks: give one a completion")
     if len(set(numbers)) < 2:
@@ -101,19 +102,19 @@ def _dense(values: Any, size: int | None = None) -> tuple[int, ...]:
     return tuple(place[number] for number in numbers)
 
 
-def _number(what: str, value: Any) -> float:
+def finite_number(what: str, value: Any) -> float:
+    """Return a number as a float; `what` names it in the error for anything else."""
     try:
         number = math.nan if isinstance(value, bool | str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise CollapseError(f"a {what} must be a finite number, got {_short(value)}")
+        raise CollapseError(f"{what} must be a finite number, got {_short(value)}")
     return number
 
 
 def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
-        raise CollapseError(f"completions must be a list of texts, got {_short(values)}")
+    _require_list(values, "completions must be a list of texts")
     texts = tuple(values)
     for at, text in enumerate(texts):
         if not isinstance(text, str):
@@ -123,6 +124,11 @@ def _texts(values: Any) -> tuple[str, ...]:
     if len(texts) < 2:
         raise CollapseError(f"{len(texts)} completion: a ranking needs two or more")
     return texts
+
+
+def _require_list(values: Any, otherwise: str) -> None:
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
+        raise CollapseError(f"{otherwise}, got {_short(values)}")
 
 
 def _short(value: Any) -> str:

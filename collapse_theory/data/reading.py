@@ -1,4 +1,4 @@
-"""Reading a reward log with Polars: every row is used, or counted and named."""
+"""Reading a reward log: every row is used, or counted and named."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_theory.data.clean import REASONS, cleaned
-from collapse_theory.data.columns import Columns, find_columns
-from collapse_theory.data.formats import LogFile, log_file
-from collapse_theory.data.frames import Source, damaged, open_source
+from collapse_theory.data.columns import REASONS, Columns, cleaned, find_columns
 from collapse_theory.data.reward_log import BadRows, RewardLog
+from collapse_theory.data.rows import DataFile, Rows, data_file
+from collapse_theory.data.scan import row_by_row, scan
 from collapse_theory.errors import CollapseError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def read_log(
     format: str | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> RewardLog:
-    """Read a log of rewards: a CSV, JSON lines or Parquet file, text plain or zipped by gzip.
+    """Read a log of rewards: CSV, JSON lines, a JSON list or Parquet; text plain or gzip.
 
     A row is one completion's reward. Rows that are no good are set aside, counted and named by
     their lines in `RewardLog.bad`; none is dropped in silence.
@@ -81,83 +80,99 @@ def read_log(
     >>> log.rewards, str(log.bad[0])
     (array([0.9, 0.1]), '1 with a reward that is NaN or infinite (line 3)')
     """
-    file = log_file(path, format)
+    file = data_file(path, format)
     pairs = tuple(where.items()) if isinstance(where, Mapping) else tuple(where)
+    wanted = {"prompt": prompt, "reward": reward, "kind": kind, "rank": rank, "step": step}
+    columns = find_columns(file.names(), str(file), wanted, pairs)
+    with file.damage_named():
+        frame, source = scan(file, columns), Rows(file)
+        if frame is None:
+            frame = row_by_row(source, columns, progress)
+        return _log(file, cleaned(frame, columns), columns, at, tuple(source.notes()))
 
-    def choose(there: Sequence[str]) -> Columns:
-        return find_columns(there, file.name, prompt, reward, kind, rank, step, pairs)
 
+def _log(
+    file: DataFile,
+    rows: pl.LazyFrame,
+    columns: Columns,
+    at: float | None,
+    notes: tuple[str, ...],
+) -> RewardLog:
+    if rows.head(1).collect(engine="streaming").is_empty():
+        wanted = ", ".join(f"{name}={value}" for name, value in columns.where)
+        raise CollapseError(f"{file} has no rows{' with ' + wanted if wanted else ''}")
+    kind_names = _kind_names(file, rows, columns)
+    if "step" in columns.names:
+        at, rows = _one_step(file, rows, at)
+    elif at is not None:
+        raise CollapseError(f"{file} has no step column, so no step {at:g} can be chosen")
+    good, bad = _judged(file, rows, kind_names)
+    prompts, kinds = _numbered(good["prompt"].to_numpy()), None
+    keep = np.ones(good.height, dtype=bool)
+    if kind_names:
+        kinds = good["kind"].to_numpy()
+        keep = _of_their_kind(prompts, kinds, len(kind_names))
+        kinds = kinds[keep]
+    if not keep.all():
+        bad.append(_bad_rows(file, KIND_CHANGES, good["line"].to_numpy()[~keep]))
+        prompts = _numbered(prompts[keep])
+    return RewardLog(
+        rewards=good["reward"].to_numpy()[keep],
+        prompts=prompts,
+        kinds=kinds,
+        kind_names=kind_names,
+        ranks=good["rank"].to_numpy()[keep] if "rank" in columns.names else None,
+        step=at,
+        read=int(keep.sum()) + sum(rows.count for rows in bad),
+        bad=tuple(bad),
+        notes=notes,
+    )
+
+
+def _kind_names(file: DataFile, rows: pl.LazyFrame, columns: Columns) -> tuple[str, ...]:
+    """Return the kinds' names, sorted."""
     import polars as pl
 
-    source = open_source(file, choose, progress)
-    try:
-        return _log(file, source, at)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise damaged(file, error) from None
-
-
-def _log(file: LogFile, source: Source, at: float | None) -> RewardLog:
-    rows = cleaned(source.frame, source.columns)
-    if rows.head(1).collect(engine="streaming").is_empty():
-        wanted = ", ".join(f"{name}={value}" for name, value in source.columns.where)
-        raise CollapseError(f"{file.name} has no rows{' with ' + wanted if wanted else ''}")
-    kind_names, last = _kinds_and_step(rows, source.columns)
-    if source.columns.step is not None:
-        rows = _one_step(rows, last if at is None else at, file)
-    elif at is not None:
-        raise CollapseError(f"{file.name} has no step column, so no step {at:g} can be chosen")
-    if len(kind_names) > _MOST_KINDS:
+    if "kind" not in columns.names:
+        return ()
+    some = rows.select(pl.col("kind").drop_nulls().unique()).head(_MOST_KINDS + 1)
+    names = some.collect(engine="streaming")["kind"].to_list()
+    if len(names) > _MOST_KINDS:
         raise CollapseError(
-            f"{file.name}: the column {source.columns.kind!r} has more than {_MOST_KINDS} "
+            f"{file}: the column {columns.names['kind']!r} has more than {_MOST_KINDS} "
             "different values; name the right one with --kind-column, or read none with --no-kinds"
         )
-    frame = _collected(rows, kind_names)
-    reasons = frame["reason"].to_numpy()
-    bad = [
-        _bad_rows(text, frame["line"].to_numpy()[reasons == number], file)
-        for number, text in enumerate(REASONS)
-        if number and (reasons == number).any()
-    ]
-    return _arrays(file, source, frame, kind_names, bad, last if at is None else at)
+    return tuple(sorted(names))
 
 
-def _kinds_and_step(rows: pl.LazyFrame, columns: Columns) -> tuple[tuple[str, ...], float | None]:
-    """Return the kinds' names, sorted, and the last step."""
+def _one_step(file: DataFile, rows: pl.LazyFrame, at: float | None) -> tuple[float, pl.LazyFrame]:
+    """Return the step to read, the last one unless given, and its rows."""
     import polars as pl
 
-    names: list[str] = []
-    if columns.kind is not None:
-        some = rows.select(pl.col("kind").drop_nulls().unique()).head(_MOST_KINDS + 1)
-        names = sorted(some.collect(engine="streaming")["kind"].to_list())
-    last = None
-    if columns.step is not None:
-        last = rows.select(pl.col("step").max()).collect(engine="streaming").item()
-    return tuple(names), last
-
-
-def _one_step(rows: pl.LazyFrame, at: float | None, file: LogFile) -> pl.LazyFrame:
-    import polars as pl
-
+    step = pl.col("step")
     if at is None:
-        raise CollapseError(f"{file.name}: no row has a step; read none with --no-steps")
-    found = rows.select((pl.col("step") == at).any()).collect(engine="streaming").item()
-    if not found:
-        steps = rows.select(pl.col("step").drop_nulls().unique().sort())
-        there = steps.collect(engine="streaming")["step"].to_list()
+        at = rows.select(step.max()).collect(engine="streaming").item()
+    if at is None:
+        raise CollapseError(f"{file}: no row has a step; read none with --no-steps")
+    if not rows.select((step == at).any()).collect(engine="streaming").item():
+        steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")
+        there = steps["step"].to_list()
         texts = [f"{s:g}" for s in (there if len(there) <= 8 else [*there[:4], *there[-4:]])]
-        raise CollapseError(f"{file.name} has no step {at:g}; there are {', '.join(texts)}")
+        raise CollapseError(f"{file} has no step {at:g}; there are {', '.join(texts)}")
     # A row whose step can't be read is of no step: it is named, whichever step is chosen.
-    return rows.filter((pl.col("step") == at) | pl.col("step").is_null())
+    return at, rows.filter((step == at) | step.is_null())
 
 
-def _collected(rows: pl.LazyFrame, kind_names: tuple[str, ...]) -> pl.DataFrame:
-    """Return numbers and codes alone: some 30 bytes a row, however long the prompts are."""
+def _judged(
+    file: DataFile, rows: pl.LazyFrame, kind_names: tuple[str, ...]
+) -> tuple[pl.DataFrame, list[BadRows]]:
+    """Return the good rows as numbers, some 30 bytes each however long the prompts, and the bad."""
     import polars as pl
 
     kind = pl.lit(0, pl.UInt32)
     if kind_names:
         kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()
-    return rows.select(
+    frame = rows.select(
         pl.col("prompt").hash(0).alias("prompt"),
         "reward",
         kind.cast(pl.UInt16).fill_null(0).alias("kind"),
@@ -165,55 +180,24 @@ def _collected(rows: pl.LazyFrame, kind_names: tuple[str, ...]) -> pl.DataFrame:
         "reason",
         pl.col("line").cast(pl.UInt32),
     ).collect(engine="streaming")
-
-
-def _bad_rows(reason: str, lines: np.ndarray, file: LogFile) -> BadRows:
-    first = np.sort(np.partition(lines, _NAMED)[:_NAMED] if lines.size > _NAMED else lines)
-    return BadRows(
-        reason,
-        int(lines.size),
-        tuple(first.tolist()),
-        "row" if file.format == "parquet" else "line",
-    )
-
-
-def _arrays(
-    file: LogFile,
-    source: Source,
-    frame: pl.DataFrame,
-    kind_names: tuple[str, ...],
-    bad: list[BadRows],
-    step: float | None,
-) -> RewardLog:
-    import polars as pl
-
-    read = frame.height
+    reasons, lines = frame["reason"].to_numpy(), frame["line"].to_numpy()
+    bad = [
+        _bad_rows(file, REASONS[number], lines[reasons == number])
+        for number in np.flatnonzero(np.bincount(reasons, minlength=1)).tolist()
+        if number
+    ]
     good = frame.filter(pl.col("reason") == 0)
-    del frame
     if good.is_empty():
         raise CollapseError(
-            f"{file.name} has no good row among {read}: " + "; ".join(map(str, bad))
+            f"{file} has no good row among {frame.height}: " + "; ".join(map(str, bad))
         )
-    prompts = _numbered(good["prompt"].to_numpy())
-    keep = np.ones(good.height, dtype=bool)
-    kinds = good["kind"].to_numpy() if kind_names else None
-    if kinds is not None and len(kind_names) > 1:
-        keep = _of_their_kind(prompts, kinds, len(kind_names))
-        if not keep.all():
-            bad.append(_bad_rows(KIND_CHANGES, good["line"].to_numpy()[~keep], file))
-    if not keep.all():
-        prompts = _numbered(prompts[keep])
-    return RewardLog(
-        rewards=good["reward"].to_numpy()[keep],
-        prompts=prompts,
-        kinds=None if kinds is None else kinds[keep],
-        kind_names=kind_names,
-        ranks=good["rank"].to_numpy()[keep] if source.columns.rank else None,
-        step=step if source.columns.step else None,
-        read=read,
-        bad=tuple(bad),
-        notes=tuple(source.notes),
-    )
+    return good, bad
+
+
+def _bad_rows(file: DataFile, reason: str, lines: np.ndarray) -> BadRows:
+    first = np.sort(np.partition(lines, _NAMED)[:_NAMED] if lines.size > _NAMED else lines)
+    unit = "row" if file.format.name == "parquet" else "line"
+    return BadRows(reason, int(lines.size), tuple(first.tolist()), unit)
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:

@@ -1,16 +1,27 @@
-"""A reward log in memory: numbers and codes, and the rows that were no good."""
+"""A reward log: in memory, and the file that training writes, evaluation after evaluation."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
-__all__ = ["BadRows", "RewardLog"]
+__all__ = ["BadRows", "RewardLog", "RewardLogWriter", "counted"]
+
+
+def counted(number: int, what: str) -> str:
+    """Return "1 prompt" or "2 prompts"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +49,6 @@ class BadRows(Value):
         return f"{self.count} with {self.reason} ({self.unit} {where})"
 
 
-def _codes(values: Any) -> np.ndarray:
-    array = np.array(values, dtype=np.int32)
-    array.setflags(write=False)
-    return array
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class RewardLog(Value):
     """A reward log: one reward a row, with its prompt and, where known, its kind and rank.
@@ -69,34 +74,62 @@ class RewardLog(Value):
 
     Examples
     --------
-    >>> from collapse_theory.diagnosis import RewardLog
     >>> RewardLog([0.9, 0.1, 1.0, 0.0], [0, 0, 1, 1], read=4)
     RewardLog(4 rows, 2 prompts)
     """
 
-    rewards: Any
+    rewards: Array
     prompts: Any
     kinds: Any = None
     kind_names: tuple[str, ...] = ()
-    ranks: Any = None
+    ranks: Array | None = None
     step: float | None = None
     read: int = 0
     bad: tuple[BadRows, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rewards", frozen_array(self.rewards))
-        object.__setattr__(self, "prompts", _codes(self.prompts))
-        if self.kinds is not None:
-            object.__setattr__(self, "kinds", _codes(self.kinds))
-        if self.ranks is not None:
-            object.__setattr__(self, "ranks", frozen_array(self.ranks))
+        super().__post_init__()
+        self._set(prompts=_frozen_codes(self.prompts), kinds=_frozen_codes(self.kinds))
         for name in ("prompts", "kinds", "ranks"):
             column = getattr(self, name)
             if column is not None and column.shape != self.rewards.shape:
                 raise CollapseError(
                     f"{self.rewards.size} rewards need as many {name}, not {column.size}"
                 )
+
+    @classmethod
+    def of(cls, rewards: Any, prompts: Any = None, kinds: Any = None, ranks: Any = None) -> Self:
+        """Return the log of rewards in memory: (rows,) with prompts, or (P, n), a prompt a row.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, for rewards that aren't finite numbers, lengths that differ, ranks that
+            aren't whole, or a prompt of two kinds; it names the first row at fault, from 0.
+        """
+        values = _numbers(rewards, "rewards")
+        if values.ndim not in (1, 2) or values.shape == (0,):
+            raise CollapseError(
+                "rewards must be a list with one a completion, or a table with a prompt a row; "
+                f"this has the shape {values.shape}"
+            )
+        if not values.size:
+            raise CollapseError(f"a table of the shape {values.shape} holds no rewards")
+        count, each = len(values), values.size // len(values)
+        if prompts is None:
+            if values.ndim == 1:
+                raise CollapseError(
+                    "which prompt is each reward of? give prompts, as many as rewards"
+                )
+            prompts = np.arange(count)
+        _, codes = _codes(prompts, count, "prompts")
+        names, kind = ((), None) if kinds is None else _codes(kinds, count, "kinds")
+        if kind is not None:
+            _check_kinds(codes, kind, names)
+            kind = np.repeat(kind, each)
+        rank = None if ranks is None else _ranks(ranks, values.shape).ravel()
+        return cls(values.ravel(), np.repeat(codes, each), kind, names, rank, read=values.size)
 
     @property
     def count(self) -> int:
@@ -115,5 +148,159 @@ class RewardLog(Value):
         if self.step is not None:
             texts.append(f"step {self.step:g}")
         if self.bad:
-            texts.append(f"{self.bad_count} bad row{'s' * (self.bad_count > 1)}")
+            texts.append(counted(self.bad_count, "bad row"))
         return f"RewardLog({', '.join(texts)})"
+
+
+def _frozen_codes(values: Any) -> np.ndarray | None:
+    if values is None:
+        return None
+    array = np.array(values, dtype=np.int32)
+    array.setflags(write=False)
+    return array
+
+
+def _numbers(values: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CollapseError(f"{what} must be numbers: {error}") from None
+    bad = np.flatnonzero(~np.isfinite(array.ravel()))
+    if bad.size:
+        raise CollapseError(
+            f"{bad.size} {what} aren't finite, the first at {bad[0]}: {array.ravel()[bad[0]]}; "
+            "leave such rows out (collapse_theory.diagnosis.read_log does, and counts them)"
+        )
+    return array
+
+
+def _codes(values: Any, count: int, what: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the different values as text, sorted, and the number of each value among them."""
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise CollapseError(f"{what} must be a list of {count}, not of the shape {array.shape}")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise CollapseError(f"{what} has no value at {int(np.flatnonzero(np.isnan(array))[0])}")
+    if array.dtype.kind == "O":
+        array = array.astype(str)
+    several, codes = np.unique(array, return_inverse=True)
+    return tuple(map(str, several.tolist())) if what == "kinds" else (), codes
+
+
+def _check_kinds(prompts: np.ndarray, kinds: np.ndarray, names: tuple[str, ...]) -> None:
+    kind_of = np.empty(prompts.max() + 1, dtype=kinds.dtype)
+    kind_of[prompts] = kinds
+    wrong = np.flatnonzero(kinds != kind_of[prompts])
+    if wrong.size:
+        first, second = names[kinds[wrong[0]]], names[kind_of[prompts[wrong[0]]]]
+        raise CollapseError(
+            f"the kind changes within a prompt: row {wrong[0]} is {first!r}, another row of its "
+            f"prompt {second!r}; a prompt has one kind"
+        )
+
+
+def _ranks(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    ranks = _numbers(values, "ranks")
+    if ranks.shape != shape:
+        raise CollapseError(f"ranks must have the shape {shape} of the rewards, not {ranks.shape}")
+    if (ranks < 0).any() or (ranks != np.floor(ranks)).any():
+        raise CollapseError("ranks must be whole numbers from 0, the best")
+    return ranks
+
+
+# -- the file -----------------------------------------------------------------------------------
+
+
+class RewardLogWriter:
+    """A file of one JSON object a completion, evaluation after evaluation.
+
+    Parameters
+    ----------
+    path : str or path
+        Made with its folder; a file that is there is kept up to the step that training starts at.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = RewardLogWriter(Path(folder) / "rewards.jsonl")
+    ...     log.write(0, "eval", [{"prompt": "2 + 2?", "kind": None, "rank": 0, "reward": 0.9}])
+    ...     print(log.path.read_text(), end="")
+    {"prompt": "2 + 2?", "kind": null, "rank": 0, "reward": 0.9, "step": 0, "split": "eval"}
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._written: set[tuple[int, str]] = set()
+
+    def begin(self, step: int) -> None:
+        """Drop what is in the file from after `step` on: training goes on from there.
+
+        Raises
+        ------
+        OSError
+            Where the file can't be written.
+        CollapseError
+            Where the file holds something other than a log of rewards.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._written = set()
+        if self.path.exists():
+            self._require_log()
+            # At step 0 a new training begins; else what came before this step stays.
+            self._keep(lambda row: step > 0 and row["step"] <= step)
+        else:
+            self.path.touch()
+
+    def write(self, step: int, split: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Add the rows of one evaluation; those of the same step and split are replaced."""
+        if (step, split) in self._written:
+            self._keep(lambda row: (row["step"], row["split"]) != (step, split))
+        lines = [json.dumps({**_plain(row), "step": step, "split": split}) for row in rows]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # One write of whole lines: what a kill can leave is a last line cut short, which `begin`
+        # drops, and which a reader names.
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        self._written.add((step, split))
+
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        draft = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex}")
+        try:
+            with self.path.open(encoding="utf-8") as old, draft.open("w", encoding="utf-8") as new:
+                for line in old:
+                    row = _row(line)
+                    if row is not None and wanted(row):
+                        new.write(line)
+                        self._written.add((row["step"], row["split"]))
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _require_log(self) -> None:
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                first = file.readline()
+        except UnicodeDecodeError:
+            first = "?"
+        if first.strip() and first.endswith("\n") and _row(first) is None:
+            raise CollapseError(
+                f"{self.path} is there and is no log of rewards; it isn't written over. Name "
+                "another file, or delete it"
+            )
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and {"step", "split", "reward"} <= set(row) else None
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    # JSON has no NaN: a diverged model's reward is null, which readers count as a bad row.
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.data.arrays import log_of
 from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.curves import Curves, sorted_prompts
 from collapse_theory.diagnosis.distances import between, predictions_of
@@ -89,7 +88,9 @@ def diagnose(
     >>> found.collapsed, found.kinds[0].predictions[0].utility
     (True, 'log(x + 0.1)')
     """
-    log = rewards if isinstance(rewards, RewardLog) else log_of(rewards, prompts, kinds, ranks)
+    log = (
+        rewards if isinstance(rewards, RewardLog) else RewardLog.of(rewards, prompts, kinds, ranks)
+    )
     if isinstance(rewards, RewardLog) and not (prompts is kinds is ranks is None):
         raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
     utilities = _utilities(utility)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from collapse_theory.data.ranking import Ranking
-from collapse_theory.data.reward_log_writer import RewardLogWriter
+from collapse_theory.data.reward_log import RewardLogWriter
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.saving import save
 from collapse_theory.training.collator import RankingLabels, as_ranking, kind_table, to_grid

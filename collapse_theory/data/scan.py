@@ -1,0 +1,122 @@
+"""A reward log as a lazy frame of Polars: straight from the file, or row by row."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from collapse_theory.data.columns import REASONS, ROLES, Columns
+from collapse_theory.data.rows import Bad, DataFile, Row, Rows, csv_header
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["row_by_row", "scan"]
+
+_BLOCK = 1 << 20
+_CHUNK = 200_000  # rows that are held as Python objects at a time
+
+
+def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
+    """Return the needed columns as Polars scans them, or None where it may misread a row.
+
+    Polars reads Parquet, and text in which nothing can be misread: unzipped UTF-8, no quotes in
+    CSV, as many rows as lines. Rows have their line in `__line__`.
+    """
+    import polars as pl
+
+    where: dict[str, Any] = {"row_index_name": "__line__", "row_index_offset": 1}
+    if file.format.name == "parquet":
+        return _needed(pl.scan_parquet(file.path, glob=False, **where), columns)
+    csv = file.format.name == "csv"
+    lines = None if file.zipped else _plain_lines(file, csv)
+    if lines is None:
+        return None
+    try:
+        if csv:
+            names, mark = csv_header(Rows(file))
+            if len(set(names)) < len(names):
+                return None
+            where |= {"row_index_offset": 2, "new_columns": names, "separator": mark}
+            frame = pl.scan_csv(file.path, glob=False, infer_schema=False, **where)
+        else:
+            frame = pl.scan_ndjson(
+                file.path, schema=dict.fromkeys(columns.needed(), pl.String), **where
+            )
+        # Every field is parsed, so that a line that doesn't fit is found now.
+        checked = frame.select(pl.len().alias("__rows__"), pl.all().null_count())
+        read = checked.collect(engine="streaming")["__rows__"].item()
+    except pl.exceptions.PolarsError:
+        return None
+    return _needed(frame, columns) if read == lines - csv else None
+
+
+def _needed(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
+    import polars as pl
+
+    return frame.select(*columns.needed(), "__line__", pl.lit(0, pl.UInt8).alias("__problem__"))
+
+
+def _plain_lines(file: DataFile, csv: bool) -> int | None:
+    """Return how many lines a text has in which Polars misreads nothing; None for another."""
+    lines, last, decoder = 0, b"", codecs.getincrementaldecoder("utf-8")()
+    with file.open() as opened:
+        while block := opened.read(_BLOCK):
+            blank = b"\n\n" in block or last + block[:1] == b"\n\n"
+            if blank or b"\r" in block or (csv and b'"' in block):
+                return None
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return None
+            lines, last = lines + block.count(b"\n"), block[-1:]
+    return lines + (last != b"\n")
+
+
+def row_by_row(
+    rows: Rows, columns: Columns, progress: Callable[[float], None] | None = None
+) -> pl.LazyFrame:
+    """Return the needed columns of all rows, with `__line__` and `__problem__`.
+
+    Prompts come as their hashes, so that long texts aren't held; numbers as numbers.
+    """
+    import polars as pl
+
+    source, frames = iter(rows), [_chunk([], columns)]
+    while chunk := list(islice(source, _CHUNK)):
+        frames.append(_chunk(chunk, columns))
+        if progress:
+            progress(rows.share)
+    return pl.concat(frames).lazy()
+
+
+def _chunk(rows: list[tuple[int, Row | Bad]], columns: Columns) -> pl.DataFrame:
+    import polars as pl
+
+    there = [{} if isinstance(row, Bad) else row for _, row in rows]
+    problems = [REASONS.index(row.reason) if isinstance(row, Bad) else 0 for _, row in rows]
+    content = {name: [_as_text(row.get(name)) for row in there] for name in columns.needed()}
+    frame = pl.DataFrame(content, schema=dict.fromkeys(content, pl.String)).with_columns(
+        pl.Series("__line__", [line for line, _ in rows], pl.UInt32),
+        pl.Series("__problem__", problems, pl.UInt8),
+    )
+    values = {
+        name: role.read(pl.col(name), pl.String())
+        for role in ROLES
+        if (name := columns.names.get(role.name)) and name not in dict(columns.where)
+    }
+    prompt = columns.names["prompt"]
+    if prompt in values:
+        text = values[prompt]
+        values[prompt] = pl.when(text.is_not_null()).then(text.hash(0).cast(pl.String))
+    return frame.with_columns(**values)
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a value as text; a chat of several messages as its JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return repr(value) if isinstance(value, float) else json.dumps(value, sort_keys=True)
