@@ -125,9 +125,13 @@ def _of_messages(chosen: Any, rejected: Any, prompt: Any) -> Ranking:
 def _messages(values: Any, name: str) -> Turns:
     if not isinstance(values, list | tuple) or not values:
         raise CollapseError(f"{name} must be text or a list of messages, got {values!r:.40}")
-    turns = [(m.get("role"), m.get("content")) if isinstance(m, Mapping) else () for m in values]
-    if not all(turn and all(isinstance(text, str) for text in turn) for turn in turns):
-        raise CollapseError(f"a message of {name} needs a role and a content that are text")
+    turns = []
+    for message in values:
+        there = message if isinstance(message, Mapping) else {}
+        role, text = there.get("role"), there.get("content")
+        if not (isinstance(role, str) and isinstance(text, str)):
+            raise CollapseError(f"a message of {name} needs a role and a content that are text")
+        turns.append((role, text))
     return tuple(turns)
 
 

@@ -15,9 +15,10 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from collapse_theory.errors import CollapseError
 
@@ -84,10 +85,10 @@ class DataFile:
     def __str__(self) -> str:
         return str(self.path)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> BufferedReader | gzip.GzipFile:
         """Open the file's bytes, unzipped where it is zipped."""
         opened = gzip.open if self.zipped else open
-        return cast(BinaryIO, opened(self.path, "rb"))
+        return opened(self.path, "rb")
 
     def names(self) -> list[str]:
         """Return the names of the columns; of JSON those in the first objects."""
@@ -220,7 +221,7 @@ def data_file(path: str | os.PathLike[str], format: str | None = None) -> DataFi
 def _unzipped(place: Path) -> bytes:
     try:
         with gzip.open(place, "rb") as file:
-            return cast(bytes, file.read1(_HEAD))
+            return file.read1(_HEAD)
     except DAMAGED_GZIP as error:
         raise CollapseError(
             f"{place} is a gzip file that can't be unzipped from its start: {error}; copy it again"
@@ -251,7 +252,7 @@ def _require_readable(file: DataFile, head: bytes) -> None:
         raise CollapseError(
             f"{file} isn't UTF-8 text (UTF-16, or no text at all); save it as UTF-8"
         )
-    elif b"\r" in head and not _has_line_ends(file):
+    elif b"\r" in head and b"\n" not in head and not _has_line_ends(file):
         raise CollapseError(
             f"{file} ends its lines by carriage returns alone; convert it (mac2unix)"
         )
@@ -259,7 +260,7 @@ def _require_readable(file: DataFile, head: bytes) -> None:
 
 def _has_line_ends(file: DataFile) -> bool:
     with file.open() as opened, contextlib.suppress(*DAMAGED_GZIP):
-        while block := opened.read(_BLOCK):
+        while block := opened.read1(_BLOCK):
             if b"\n" in block:
                 return True
     return False
