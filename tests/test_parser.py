@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.utilities import Utility, utility
-from collapse_theory.utilities.nodes import FUNCTIONS, depth
-from collapse_theory.utilities.parser import parse, text
-from collapse_theory.utilities.recognise import canonical
+from collapse_theory.utilities.expression import depth, text
+from collapse_theory.utilities.functions import FUNCTIONS
+from collapse_theory.utilities.normal_form import canonical
+from collapse_theory.utilities.parser import parse
 
 HOSTILE = [
     "", " ", "\n", "\t \r\n", "\0", "x\0", "lo\0g(x)", "#", "x # comment", "x;x", "x=1", "x:=1",

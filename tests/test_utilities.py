@@ -28,9 +28,9 @@ from collapse_theory.utilities import (
     Squared,
     Utility,
     require_increasing,
-    trees,
     utility,
 )
+from collapse_theory.utilities.expression import jet
 from collapse_theory.utilities.parser import parse
 
 RECOGNISED = [
@@ -136,7 +136,7 @@ def test_sigmoids_do_not_overflow():
     for name in ("logsigmoid", "sigmoid", "tanh", "atan", "erf"):
         for sign in ("", "-"):
             with np.errstate(over="raise", invalid="raise"):
-                values = trees.jet(parse(f"{name}({sign}x)"), x)
+                values = jet(parse(f"{name}({sign}x)"), x)
             assert np.isfinite(values).all()
 
 

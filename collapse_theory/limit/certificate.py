@@ -15,7 +15,7 @@ import numpy as np
 from collapse_theory.limit.coordinate import Grading
 from collapse_theory.numerics.quadrature import Nodes, batches
 from collapse_theory.numerics.series import evaluate
-from collapse_theory.utilities import Family, Utility
+from collapse_theory.utilities import Utility
 
 __all__ = ["Certificate", "Found", "Trial", "certify", "potential", "rounding"]
 
@@ -151,9 +151,5 @@ def _lowest(utility: Utility, trial: OnTrial, x: np.ndarray, t: np.ndarray, rule
 
 def rounding(utility: Utility, shortfall: float) -> float:
     """Return what rounding can hide: of T, and of U where U(1) - U(x) is formed as it stands."""
-    plain = 0.0
-    for weight, term in utility.terms:
-        base = getattr(term, "base", term)
-        if not isinstance(base, Family) or type(base).gain is Family.gain:
-            plain += abs(weight * float(term(1.0)))
+    plain = sum(abs(w * float(term(1.0))) for w, term in utility.terms if term.cancels)
     return _ROUNDING * (shortfall + plain)

@@ -20,7 +20,7 @@ import numpy as np
 from collapse_theory.errors import OutOfRange
 from collapse_theory.programs.certificates import EPS, Certificate
 from collapse_theory.programs.held import centred
-from collapse_theory.utilities.listwise import PlackettLuce
+from collapse_theory.utilities import PlackettLuce
 
 __all__ = ["Stages", "certify_listwise", "certify_listwise_held", "score_penalty", "stages_of"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_theory.laws import empirical_law
 from collapse_theory.programs.domains import Domain
-from collapse_theory.utilities.losses import Loss
+from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:

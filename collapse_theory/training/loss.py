@@ -30,7 +30,8 @@ from collapse_theory.utilities import (
     require_concave,
     require_increasing,
 )
-from collapse_theory.utilities.base import number_text, real
+from collapse_theory.utilities.base import real
+from collapse_theory.utilities.checks import number_text
 from collapse_theory.values import registered
 
 __all__ = ["AnyLoss", "PromptAwareRankingLoss", "RankingLoss", "trained_utility"]

@@ -27,18 +27,7 @@ from torch.nn.functional import pad
 
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Centered, Confined, Domain
-from collapse_theory.utilities import (
-    Custom,
-    Hinge,
-    LabelSmoothing,
-    Linear,
-    LogSigmoid,
-    PlackettLuce,
-    Quadratic,
-    Shifted,
-    Squared,
-    Utility,
-)
+from collapse_theory.utilities import PlackettLuce, Utility
 
 __all__ = [
     "Continued",
@@ -52,9 +41,6 @@ __all__ = [
     "mean_over_prompts",
     "penalty",
 ]
-
-# Families that are concave on all of R, with slopes below 0 that stay bounded or grow as the gap.
-MODERATE = (Linear, LogSigmoid, LabelSmoothing, Quadratic, Squared, Hinge)
 
 # Shares of the largest gap from which the tangent is taken: 0, unless the formula is 0*inf there.
 # Beyond 1e-8 the tangent would be another utility's in single precision.
@@ -244,8 +230,7 @@ def keeps_formula(utility: Utility) -> bool:
     >>> keeps_formula(ct.utility("logsigmoid(4*x) + x")), keeps_formula(ct.Exponential(3))
     (True, False)
     """
-    bases = (t.base if isinstance(t, Shifted) else t for _, t in utility.terms)
-    return all(isinstance(base, MODERATE) for base in bases)
+    return all(term.below_zero for _, term in utility.terms)
 
 
 def continued(utility: Utility, width: float) -> Continued:
@@ -265,7 +250,7 @@ def continued(utility: Utility, width: float) -> Continued:
     slope = utility.slope_at_zero
     if not np.isfinite(slope):
         raise InvalidUtility(f"the slope of {utility} at gap 0 is {slope}: it can't be trained")
-    if any(isinstance(term, Custom) for _, term in utility.terms):
+    if any(term.own_functions for _, term in utility.terms):
         _require_tensors(utility, width)
     if keeps_formula(utility):
         return Continued(utility, slope, None)

@@ -1,13 +1,10 @@
-"""What one comparison is worth: utilities of a reward gap."""
+"""What one comparison is worth: utilities of a reward gap; and what a whole ranking is worth."""
 
-from collapse_theory.utilities.algebra import Shifted, Sum
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave, require_increasing
 from collapse_theory.utilities.custom import Custom
-from collapse_theory.utilities.expression import Expression, utility
 from collapse_theory.utilities.families import (
     Exponential,
-    Family,
     Hinge,
     LabelSmoothing,
     Linear,
@@ -19,14 +16,13 @@ from collapse_theory.utilities.families import (
     Sine,
     Squared,
 )
-from collapse_theory.utilities.listwise import PlackettLuce
-from collapse_theory.utilities.losses import Loss, as_loss
+from collapse_theory.utilities.normal_form import Expression, Loss, as_loss, utility
+from collapse_theory.utilities.plackett_luce import PlackettLuce
 
 __all__ = [
     "Custom",
     "Exponential",
     "Expression",
-    "Family",
     "Hinge",
     "LabelSmoothing",
     "Linear",
@@ -37,10 +33,8 @@ __all__ = [
     "PlackettLuce",
     "Power",
     "Quadratic",
-    "Shifted",
     "Sine",
     "Squared",
-    "Sum",
     "Utility",
     "as_loss",
     "require_concave",

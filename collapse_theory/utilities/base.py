@@ -1,21 +1,32 @@
-"""The utility of a gap: what every utility offers, whatever it is made of."""
+"""The utility of a gap: what every utility offers, and the one normal form of their sums.
+
+A utility is a sum of weights times terms plus a constant. A term is a family, a function of one's
+own or a formula; a family or function whose argument it can't take into its parameters stands in
+an `Affine`. `Combination` forms the sums in exact arithmetic and makes the utility of them, so
+that the same sum is the same utility in whatever order it was written.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from collapse_theory.errors import InvalidUtility
+from collapse_theory.errors import InvalidUtility, NoConicForm
+from collapse_theory.utilities import checks
+from collapse_theory.utilities.checks import number_text
 from collapse_theory.values import Value
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Combination", "Utility", "number_text", "positive"]
+__all__ = ["Affine", "Combination", "Family", "Sum", "Utility", "positive", "real"]
 
 
 class Utility(Value):
@@ -35,7 +46,7 @@ class Utility(Value):
     3.0
     """
 
-    # -- the formula: three methods that a utility writes --------------------------------
+    # -- the formula ---------------------------------------------------------------------
 
     @abstractmethod
     def value(self, x: Any, xp: Any = np) -> Any:
@@ -53,8 +64,35 @@ class Utility(Value):
     def __str__(self) -> str:
         """Return the utility as text that `collapse_theory.utility` reads back."""
 
-    def __repr__(self) -> str:
-        return f"utility({str(self)!r})"
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        """Return U'(x) and U''(x) in one pass."""
+        return self.slope(x), self.curvature(x)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        """Return U(end) - U(x), end = x + step, for arrays of gaps and steps of at least 0.
+
+        Families write it in the step, without cancellation. Here it is the difference of two
+        values; where that is mere rounding (tanh(400x) near 1) it is bounded from below: as U'
+        falls, each step of a ladder from x to `end` gains at least U' at its upper end.
+        """
+        high, low = self.value(end), self.value(x)
+        gain = np.asarray(high - low)
+        lost = (gain < 1e-13 * (np.abs(high) + np.abs(low))) & (x < end * (1 - 1e-12))
+        if np.any(lost):
+            start, stop = np.broadcast_arrays(x, end)
+            start, stop = start[lost], stop[lost]
+            ladder = start + (stop - start) * 2.0 ** -np.arange(40.0)[:, None]  # from the end down
+            rises = -np.diff(np.vstack([ladder, start]), axis=0)
+            gain[lost] = np.maximum(gain[lost], (self.slope(ladder) * rises).sum(axis=0))
+        return gain
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        """Return U(reference * ratio) as a concave CVXPY expression.
+
+        `ratio` is a CVXPY expression near 1 and `reference` the gaps near which it is wanted,
+        so that each cone is well scaled.
+        """
+        raise NoConicForm(f'{self} has no conic form; use method="newton"')
 
     # -- evaluation ----------------------------------------------------------------------
 
@@ -70,41 +108,32 @@ class Utility(Value):
         """Return U''(x)."""
         return _evaluate(self.curvature, x)
 
-    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return U'(x) and U''(x) in one pass."""
-        return self.slope(x), self.curvature(x)
-
     def shortfall(self, x: Any, top: float) -> Any:
-        """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding.
-
-        Families whose values run together near `top` (1 - exp(-300x)) give it without
-        cancellation. For others, where the difference is rounding, it is bounded from below: as U'
-        falls, each step of a ladder from x to `top` gains at least U' at its end.
-        """
+        """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding."""
         x = np.asarray(x, dtype=np.float64)
-        at_top = np.float64(top)
-        high, low = self.value(at_top), self.value(x)
-        difference = np.asarray(high - low)
-        lost = (difference < 1e-13 * (np.abs(high) + np.abs(low))) & (x < top * (1 - 1e-12))
-        if np.any(lost):
-            gaps = x[lost]
-            steps = gaps + (top - gaps) * 2.0 ** -np.arange(40.0)[:, None]  # from top down to x
-            least = self.slope(steps) * np.diff(np.vstack([steps, gaps]), axis=0) * -1.0
-            difference[lost] = np.maximum(difference[lost], least.sum(axis=0))
-        return difference
+        return self.gain(x, top - x, np.float64(top))
 
-    # -- what solvers ask ----------------------------------------------------------------
+    # -- what solvers ask: looked at in samples, unless a family knows ---------------------
+
+    cancels: ClassVar[bool] = True
+    """Whether `gain` subtracts values, so that their rounding is in it."""
+
+    below_zero: ClassVar[bool] = False
+    """Whether the formula holds for all real gaps, concave, and not steep below 0."""
+
+    own_functions: ClassVar[bool] = False
+    """Whether it is made of functions of one's own, which may not take tensors."""
 
     @property
     def slope_at_zero(self) -> float:
         """U'(0), which may be inf."""
-        with np.errstate(all="ignore"):
-            return float(self.slope(np.asarray(0.0)))
+        return checks.slope_at_zero(self.derivatives)
 
     @property
     def exponent(self) -> float:
         """The p of U'(x) ~ x**(p-1) near 0: 1 where U'(0) is finite, 0 for log x."""
-        return 1.0
+        finite = math.isfinite(self.slope_at_zero)
+        return 1.0 if finite else checks.exponent_at_zero(self.derivatives)
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -114,12 +143,19 @@ class Utility(Value):
     @property
     def strictly_concave(self) -> bool:
         """Whether U is strictly concave on all of (0, 1]."""
-        return True
+        return checks.strictly_concave(self.derivatives)
 
     @property
     def concave_range(self) -> tuple[float, float]:
         """The gaps between which U is known to be concave."""
-        return -np.inf, np.inf
+        return 0.0, 1.0  # those that are looked at when a utility is made
+
+    @property
+    def landmarks(self) -> tuple[float, ...]:
+        """Gaps near which the checks look closely: kinks, and where narrow bumps may sit."""
+        return self.kinks
+
+    # -- algebra -------------------------------------------------------------------------
 
     @property
     def terms(self) -> tuple[tuple[float, Utility], ...]:
@@ -132,76 +168,58 @@ class Utility(Value):
         return 0.0
 
     @property
-    def landmarks(self) -> tuple[float, ...]:
-        """Gaps near which the checks look closely: kinks, and where narrow bumps may sit."""
-        return self.kinks
-
-    @property
     def factor_text(self) -> str:
         """The text of U where a weight stands before it."""
         return str(self)
 
-    def combination(self) -> Combination:
-        """Return U as an exact combination of the utilities that sums are written in."""
-        return Combination(Fraction(0), {self: Fraction(1)})
+    def text(self, argument: str) -> str:
+        """Return the text of U at `argument`, such as ``x + 0.1``: what stands in an `Affine`."""
+        raise NotImplementedError
 
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        """Return U(reference * ratio) as a concave CVXPY expression.
-
-        `ratio` is a CVXPY expression near 1 and `reference` the gaps near which it is wanted,
-        so that each cone is well scaled.
-        """
-        from collapse_theory.errors import NoConicForm
-
-        raise NoConicForm(f'{self} has no conic form; use method="newton"')
-
-    # -- algebra -------------------------------------------------------------------------
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        """Return U(scale x + shift), scale > 0, in exact arithmetic."""
+        return placed(self, scale, shift)
 
     def scaled(self, b: float) -> Utility:
         """Return the utility U(b x), b > 0."""
-        from collapse_theory.utilities.algebra import scaled
-
-        return scaled(self, positive("the factor of .scaled", b))
+        b = positive("the factor of .scaled", b)
+        return self if b == 1 else self.at(scale=b).utility()
 
     def shifted(self, e: float) -> Utility:
         """Return the utility U(x + e); a margin m is ``u.shifted(-m)``."""
-        from collapse_theory.utilities.algebra import shifted
-
-        return shifted(self, real("the shift of .shifted", e))
-
-    def rescaled(self, b: float) -> Combination:
-        """Return U(b x) as a combination: what `scaled` asks of each family."""
-        raise NotImplementedError
-
-    def moved(self, e: float) -> Combination:
-        """Return U(x + e) as a combination: what `shifted` asks of each family."""
-        raise NotImplementedError
+        e = real("the shift of .shifted", e)
+        return self if e == 0 else self.at(shift=e).utility()
 
     def __add__(self, other: Utility | float) -> Utility:
-        from collapse_theory.utilities.algebra import assemble
-
         if isinstance(other, Utility):
-            return assemble(self.combination() + other.combination())
+            return (self.at() + other.at()).utility()
         if isinstance(other, int | float | np.number):
-            return assemble(self.combination() + Combination(Fraction(real("a constant", other))))
+            return (self.at() + Combination({}, real("a constant", other))).utility()
         return NotImplemented
 
     def __radd__(self, other: float) -> Utility:
         return self + other
 
     def __mul__(self, factor: float) -> Utility:
-        from collapse_theory.utilities.algebra import assemble
-
         if not isinstance(factor, int | float | np.number):
             return NotImplemented
         factor = positive("a factor of a utility (a negative one would make it convex)", factor)
-        return assemble(self.combination() * Fraction(factor))
+        return (self.at() * Fraction(factor)).utility()
 
     def __rmul__(self, factor: float) -> Utility:
         return self * factor
 
     def __truediv__(self, divisor: float) -> Utility:
         return self * (1.0 / positive("a divisor of a utility", divisor))
+
+    @property
+    def partner(self) -> Utility | None:
+        """The term with which, where both have positive weights, it makes a third one."""
+        return None
+
+    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
+        """Return own * self + others * partner as one term and its weight, where there is one."""
+        return None
 
     # -- values --------------------------------------------------------------------------
 
@@ -236,55 +254,319 @@ class Utility(Value):
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"type": "Utility", "text": str(u)}``."""
-        for _, term in self.terms:
-            if term is not self:
-                term.to_dict()  # raises where a term is made of Python functions
         return {"type": "Utility", "text": str(self)}
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the utility that `to_dict` wrote."""
-        from collapse_theory.utilities.expression import saved
+    def __repr__(self) -> str:
+        return f"utility({str(self)!r})"
 
-        if data.get("type") != "Utility" or not isinstance(data.get("text"), str):
-            raise InvalidUtility(f"a dict with type 'Utility' and a text was needed, got {data!r}")
-        found = saved(data["text"])
-        if not isinstance(found, cls):
-            raise InvalidUtility(f"the dict holds {found}, not a {cls.__name__}")
-        return found
+
+class Family(Utility):
+    """A utility with a name and parameters, which knows its properties.
+
+    A family writes `value`, `slope`, `curvature`, `gain` and `text`, and in `at` how it takes an
+    affine argument; and the properties below where they aren't these.
+    """
+
+    cancels = False
+
+    @property
+    def slope_at_zero(self) -> float:
+        with np.errstate(all="ignore"):
+            return float(self.slope(np.float64(0.0)))
+
+    @property
+    def exponent(self) -> float:
+        return 1.0
+
+    @property
+    def strictly_concave(self) -> bool:
+        return True
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        return -np.inf, np.inf
+
+    def __str__(self) -> str:
+        return self.text("x")
+
+
+# -- terms at affine arguments, and sums ---------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Affine(Utility):
+    """U(x) = F(scale x + shift): log(x + 0.1), or log-sigmoid with a margin.
+
+    Families take a scale into their parameters or weights; only one's own functions keep one.
+    """
+
+    of: Utility
+    scale: float
+    shift: float
+
+    def _argument(self, x: Any) -> Any:
+        # Untouched at scale 1, so that tiny gaps keep their digits.
+        scaled = x if self.scale == 1 else self.scale * x
+        return scaled + self.shift if self.shift else scaled
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return self.of.value(self._argument(x), xp)
+
+    def slope(self, x: Any) -> Any:
+        return self.scale * self.of.slope(self._argument(x))
+
+    def curvature(self, x: Any) -> Any:
+        return self.scale**2 * self.of.curvature(self._argument(x))
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        first, second = self.of.derivatives(self._argument(x))
+        return (first, second) if self.scale == 1 else (self.scale * first, self.scale**2 * second)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        # The step as it is: between two shifted ends a large shift would leave rounding.
+        return self.of.gain(self._argument(x), self.scale * step, self._argument(end))
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        inner = self._argument(reference)
+        moved = cp.multiply(self.scale * reference / inner, ratio) + self.shift / inner
+        return self.of.conic(cp, moved, inner)
+
+    @property
+    def cancels(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.of.cancels
+
+    @property
+    def below_zero(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.of.below_zero
+
+    @property
+    def own_functions(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.of.own_functions
+
+    @property
+    def exponent(self) -> float:
+        return 1.0 if self.shift else self.of.exponent  # a pole of F lies below gap 0
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return tuple((k - self.shift) / self.scale for k in self.of.kinks if k > self.shift)
+
+    @property
+    def strictly_concave(self) -> bool:
+        # Families know it on all gaps; a function of one's own is looked at where it is used.
+        known = isinstance(self.of, Family)
+        return self.of.strictly_concave if known else super().strictly_concave
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        low, high = self.of.concave_range
+        return (low - self.shift) / self.scale, (high - self.shift) / self.scale
+
+    @property
+    def partner(self) -> Utility | None:
+        other = self.of.partner
+        return other and Affine(other, self.scale, self.shift)
+
+    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
+        found = self.of.united(own, others)
+        return found and (Affine(found[0], self.scale, self.shift), found[1])
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return self.of.at(self.scale * scale, self.scale * shift + self.shift)
+
+    def __str__(self) -> str:
+        argument = "x" if self.scale == 1 else f"{number_text(self.scale)}*x"
+        if self.shift:
+            argument += f" {'+' if self.shift > 0 else '-'} {number_text(abs(self.shift))}"
+        return self.of.text(argument)
+
+    def to_dict(self) -> dict[str, Any]:
+        self.of.to_dict()  # raises where it is made of Python functions
+        return super().to_dict()
+
+
+def placed(utility: Utility, scale: float, shift: float) -> Combination:
+    """Return U(scale x + shift) as one term."""
+    plain = scale == 1 and shift == 0
+    return Combination({utility if plain else Affine(utility, scale, shift): 1})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sum(Utility):
+    """A weighted sum of terms plus a constant, in the order of their texts; see `Combination`."""
+
+    parts: tuple[tuple[float, Utility], ...]
+    offset: float = 0.0
+
+    @property
+    def terms(self) -> tuple[tuple[float, Utility], ...]:
+        return self.parts
+
+    @property
+    def constant(self) -> float:
+        return self.offset
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return sum((w * u.value(x, xp) for w, u in self.parts), self.offset)
+
+    def slope(self, x: Any) -> Any:
+        return sum(w * u.slope(x) for w, u in self.parts)
+
+    def curvature(self, x: Any) -> Any:
+        return sum(w * u.curvature(x) for w, u in self.parts)
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        first = second = 0.0
+        for weight, term in self.parts:
+            slope, curvature = term.derivatives(x)
+            first, second = first + weight * slope, second + weight * curvature
+        return first, second
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return sum(w * u.gain(x, step, end) for w, u in self.parts)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return sum((w * u.conic(cp, ratio, reference) for w, u in self.parts), self.offset)
+
+    @property
+    def slope_at_zero(self) -> float:
+        return sum(w * u.slope_at_zero for w, u in self.parts)
+
+    @property
+    def exponent(self) -> float:
+        return min(u.exponent for _, u in self.parts)
+
+    @cached_property
+    def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return tuple(sorted({k for _, u in self.parts for k in u.kinks}))
+
+    @property
+    def landmarks(self) -> tuple[float, ...]:
+        return tuple(sorted({m for _, u in self.parts for m in u.landmarks}))
+
+    @property
+    def strictly_concave(self) -> bool:
+        return any(u.strictly_concave for _, u in self.parts)
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        ranges = [u.concave_range for _, u in self.parts]
+        return max(low for low, _ in ranges), min(high for _, high in ranges)
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        start = Combination({}, self.offset)
+        return sum((u.at(scale, shift) * Fraction(w) for w, u in self.parts), start)
+
+    def to_dict(self) -> dict[str, Any]:
+        for _, term in self.parts:
+            term.to_dict()  # raises where it is made of Python functions
+        return super().to_dict()
+
+    def __str__(self) -> str:
+        texts = [_weighted_text(w, u) for w, u in self.parts]
+        if self.offset:
+            texts.append(number_text(self.offset))
+        first, *rest = texts
+        return first + "".join(f" - {t[1:]}" if t.startswith("-") else f" + {t}" for t in rest)
 
 
 class Combination:
-    """A constant and weights of utilities, in exact arithmetic.
+    """A constant and weights of terms in exact arithmetic: how a sum is formed."""
 
-    Sums are formed here, so that they don't depend on the order and that the text of a sum
-    reads back as the same sum to the last digit.
-    """
-
-    __slots__ = ("constant", "weights")
-
-    def __init__(self, constant: Fraction, weights: dict[Utility, Fraction] | None = None) -> None:
-        self.constant = constant
-        self.weights = weights or {}
-
-    @classmethod
-    def of(cls, utility: Utility, weight: float = 1.0, constant: float = 0.0) -> Combination:
-        return cls(Fraction(constant), {utility: Fraction(weight)})
+    def __init__(
+        self, weights: Mapping[Utility, float | Fraction], constant: float | Fraction = 0
+    ) -> None:
+        self.weights = {term: Fraction(weight) for term, weight in weights.items()}
+        self.constant = Fraction(constant)
 
     def __add__(self, other: Combination) -> Combination:
         weights = dict(self.weights)
-        for atom, weight in other.weights.items():
-            weights[atom] = weights.get(atom, Fraction(0)) + weight
-        return Combination(self.constant + other.constant, weights)
+        for term, weight in other.weights.items():
+            weights[term] = weights.get(term, Fraction(0)) + weight
+        # The one that has more to do in `utility` decides what becomes of the sum.
+        kind = type(self) if isinstance(self, type(other)) else type(other)
+        return kind(weights, self.constant + other.constant)
 
     def __mul__(self, factor: Fraction) -> Combination:
-        scaled = {atom: weight * factor for atom, weight in self.weights.items()}
-        return Combination(self.constant * factor, scaled)
+        scaled = {term: weight * factor for term, weight in self.weights.items()}
+        return type(self)(scaled, self.constant * factor)
+
+    def utility(self) -> Utility:
+        """Return the utility that it is, in normal form.
+
+        Terms that make a third one do so: x and -x**2 a `Quadratic`, log sigma(z) and
+        log sigma(-z) a `LabelSmoothing`.
+
+        Raises
+        ------
+        NotConcave
+            Where the sum is convex at some gap in (0, 1].
+        InvalidUtility
+            Where it has no values in (0, 1], or doesn't depend on the gap.
+        """
+        made = self._paired()._summed()
+        checks.require_concave(made, 1.0)
+        return made
+
+    def _paired(self) -> Combination:
+        weights = {term: weight for term, weight in self.weights.items() if weight}
+        for term, weight in list(weights.items()):
+            others = weights.get(term.partner, Fraction(0)) if term.partner else Fraction(0)
+            whole = term.united(weight, others) if weight > 0 and others > 0 else None
+            if term.partner and whole:
+                del weights[term], weights[term.partner]
+                weights[whole[0]] = whole[1]
+        return Combination(weights, self.constant)
+
+    def _summed(self) -> Utility:
+        parts = [(rounded(weight), term) for term, weight in self.weights.items()]
+        parts = [part for part in parts if part[0]]
+        if not parts:
+            raise InvalidUtility("the utility is a constant: it doesn't depend on the gap")
+        offset = rounded(self.constant)
+        if len(parts) == 1 and parts[0][0] == 1 and offset == 0:
+            return parts[0][1]
+        return Sum(tuple(sorted(parts, key=lambda part: str(part[1]))), offset)
 
 
-def number_text(value: float) -> str:
-    """Return the shortest text that reads back as `value`."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+# -- texts of sums -----------------------------------------------------------------------
+
+
+def _weighted_text(weight: float, utility: Utility) -> str:
+    text = str(utility)
+    if weight == 1:
+        return text
+    text = utility.factor_text
+    # A call, a power or x itself takes a factor without parentheses; so does minus one of them.
+    plain = text.removeprefix("-")
+    head = "-" if (weight < 0) != (plain != text) else ""
+    if not _is_factor(plain):
+        plain, head = f"({text})", "-" if weight < 0 else ""
+    if plain.startswith("1/") and head + plain == f"-{plain}":
+        return f"{head}{number_text(abs(weight))}{plain[1:]}"
+    return f"{head}{plain}" if abs(weight) == 1 else f"{head}{number_text(abs(weight))}*{plain}"
+
+
+def _is_factor(text: str) -> bool:
+    """Whether the text is a product of calls, powers and x: no sign or blank outside ()."""
+    level, before = 0, ""
+    for mark in text:
+        level += {"(": 1, ")": -1}.get(mark, 0)
+        if level == 0 and (mark in " +" or (mark == "-" and before not in "*e")):
+            return False
+        before = mark
+    return True
+
+
+# -- numbers -----------------------------------------------------------------------------
+
+
+def rounded(number: Fraction) -> float:
+    """Return the nearest float, or raise where it overflows."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise InvalidUtility("a constant or weight of the utility overflows float64") from None
 
 
 def real(what: str, value: Any) -> float:

@@ -1,21 +1,51 @@
-"""Is it concave, does it increase: looked at in thousands of gaps, and closer where in doubt."""
+"""What is seen of a function in samples: is it concave, does it increase, how does it start.
+
+Families know these things of themselves; formulas and one's own functions are looked at in
+thousands of gaps, and closer where in doubt.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, NotIncreasing
-from collapse_theory.utilities.base import Utility, number_text
 
-__all__ = ["require_concave", "require_increasing"]
+__all__ = ["exponent_at_zero", "number_text", "require_concave", "require_increasing",
+           "slope_at_zero", "strictly_concave", "strictly_concave_formula"]  # fmt: skip
+
+Derivatives = Callable[[Any], tuple[Any, Any]]
 
 # Rounding in U'' of a sum whose parts cancel is of the order of 1e-16 (|U'|/x + |U''|).
 ROUNDING = 1e-11
 
 # Below this gap x*x*x underflows, and derivatives through it say nothing.
 SMALLEST = 1e-60
+
+
+class Curve(Protocol):
+    """What is asked of a utility here; its text names it in the errors."""
+
+    @property
+    def concave_range(self) -> tuple[float, float]: ...
+    @property
+    def landmarks(self) -> Any: ...
+    def value(self, x: Any, xp: Any = np) -> Any: ...
+    def slope(self, x: Any) -> Any: ...
+    def derivatives(self, x: Any) -> tuple[Any, Any]: ...
+
+
+def number_text(value: float) -> str:
+    """Return the shortest text that reads back as `value`."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+# -- concave and increasing --------------------------------------------------------------
 
 
 @lru_cache(maxsize=8)
@@ -40,7 +70,7 @@ def _with_landmarks(grid: np.ndarray, landmarks: tuple[float, ...], width: float
     return np.unique(np.concatenate([grid, around[(around > 0) & (around <= width)]]))
 
 
-def require_concave(utility: Utility, width: float, *, trust: bool = True) -> None:
+def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None:
     """Raise unless U is finite and concave at the gaps in (0, width].
 
     Families know where they are concave; for others U'' is looked at on a grid, and between
@@ -75,13 +105,13 @@ def require_concave(utility: Utility, width: float, *, trust: bool = True) -> No
     if worst is not None:
         raise NotConcave(
             f"the utility {utility} is not concave: U''({worst:.6g}) = "
-            f"{float(utility.d2(worst)):.3g} > 0; a ranking utility must be concave on (0, "
-            f"{number_text(width)}]"
+            f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
+            f"a ranking utility must be concave on (0, {number_text(width)}]"
         )
     _require_falling_slope(utility, x, first)
 
 
-def require_increasing(utility: Utility, width: float) -> None:
+def require_increasing(utility: Curve, width: float) -> None:
     """Raise unless U, concave, increases on [0, width]: U'(width) >= 0.
 
     Raises
@@ -112,7 +142,7 @@ def _excess(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(excess) & (x > SMALLEST), excess, -1.0)
 
 
-def _refined(utility: Utility, x: np.ndarray, excess: np.ndarray) -> float | None:
+def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     """Return a gap where U'' > 0, looking between grid points at the peaks of `excess`."""
     if excess.max() > 0:
         # Of all gaps where it is as convex, the widest: U''(1), not U''(1e-300).
@@ -133,7 +163,7 @@ def _refined(utility: Utility, x: np.ndarray, excess: np.ndarray) -> float | Non
     return None
 
 
-def _require_falling_slope(utility: Utility, x: np.ndarray, first: np.ndarray) -> None:
+def _require_falling_slope(utility: Curve, x: np.ndarray, first: np.ndarray) -> None:
     """Catch what U'' doesn't see: a kink at which U' jumps up, as in max(x, y) = -min(-x, -y)."""
     with np.errstate(all="ignore"):
         rise = np.diff(first) / (np.abs(first[1:]) + np.abs(first[:-1]))
@@ -144,3 +174,67 @@ def _require_falling_slope(utility: Utility, x: np.ndarray, first: np.ndarray) -
             f"the utility {utility} is not concave: its slope rises from {first[at]:.6g} to "
             f"{first[at + 1]:.6g} near the gap {x[at + 1]:.6g}"
         )
+
+
+# -- near 0, and strictly ----------------------------------------------------------------
+
+
+def slope_at_zero(derivatives: Derivatives) -> float:
+    """Return U'(0), which may be inf, from a formula that may be 0*inf at the gap 0 itself."""
+
+    def slope(x: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(derivatives(np.float64(x))[0])
+
+    at_zero = slope(0.0)
+    if math.isfinite(at_zero):
+        return at_zero
+    # Does the slope still grow near 0?
+    near, nearer = slope(1e-60), slope(1e-100)
+    settled = math.isfinite(nearer) and abs(near - nearer) <= 1e-9 * abs(nearer)
+    return nearer if settled else math.inf
+
+
+def exponent_at_zero(derivatives: Derivatives) -> float:
+    """Return the p of U'(x) ~ x**(p-1) near 0, for U'(0) = inf."""
+
+    def local(power: int) -> float:  # 1 + x U''/U' at x = 10**power
+        x = 10.0**power
+        with np.errstate(all="ignore"):
+            first, second = (float(d) for d in derivatives(np.float64(x)))
+        ratio = second / first * x if first > 0 else math.nan
+        # U'' can underflow to 0 or overflow long before U' does.
+        return 1 + ratio if math.isfinite(ratio) and ratio else math.nan
+
+    for power in (-120, -60, -30, -15, -10, -7, -5):
+        half = power // 2
+        here, there = local(power), local(half)
+        if math.isfinite(here) and math.isfinite(there):
+            break
+    else:
+        return 1.0
+    if abs(here - there) <= 1e-7:
+        return round(here, 9) + 0.0
+    # A factor log x leaves p + c/log x: drop the second term.
+    return round((power * here - half * there) / (power - half), 3) + 0.0
+
+
+def strictly_concave(derivatives: Derivatives) -> bool:
+    """Whether U'' < 0 at all of a thousand gaps in (0, 1]."""
+    return bool(np.all(_bent(derivatives, np.linspace(0.001, 1.0, 1000))))
+
+
+def strictly_concave_formula(derivatives: Derivatives, kinks: tuple[float, ...]) -> bool:
+    """Whether U'' < 0 somewhere in each piece of (0, 1] between kinks.
+
+    A formula is analytic between its kinks: affine on all of a piece, or strictly concave there.
+    """
+    pieces = pairwise([0.0, *(k for k in kinks if k < 1), 1.0])
+    places = (low + (high - low) * np.linspace(0.01, 0.99, 99) for low, high in pieces)
+    return all(np.any(_bent(derivatives, x)) for x in places)
+
+
+def _bent(derivatives: Derivatives, x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        first, second = derivatives(x)
+    return second < -ROUNDING * np.abs(first) / x

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility
-from collapse_theory.utilities.base import Combination, Utility, number_text
+from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave
 
 __all__ = ["Custom", "checked"]
@@ -19,7 +19,7 @@ Function = Callable[[Any], Any]
 
 @dataclass(frozen=True, eq=False)
 class Custom(Utility):
-    """U(x) = function(scale x + shift), from one's own functions; made by `from_functions`.
+    """A utility of one's own functions U, U' and U''; made by `from_functions`.
 
     Two of them are equal where their functions are the same objects.
     """
@@ -28,64 +28,26 @@ class Custom(Utility):
     first: Function
     second: Function
     name: str = "U"
-    scale: float = 1.0
-    shift: float = 0.0
+    own_functions = True
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        return self.function(self._inner(x))
+        return self.function(x)
 
     def slope(self, x: Any) -> Any:
-        return self.scale * self.first(self._inner(x))
+        return self.first(x)
 
     def curvature(self, x: Any) -> Any:
-        return self.scale**2 * self.second(self._inner(x))
+        return self.second(x)
 
-    def _inner(self, x: Any) -> Any:
-        # Untouched at scale 1, shift 0, so that tiny gaps keep their digits.
-        scaled = x if self.scale == 1 else self.scale * x
-        return scaled if self.shift == 0 else scaled + self.shift
-
-    @property
-    def exponent(self) -> float:
-        with np.errstate(all="ignore"):
-            if np.isfinite(self.slope_at_zero):
-                return 1.0
-            x = np.array([1e-30, 1e-24])
-            first = np.asarray(self.slope(x), dtype=np.float64)
-            found = 1 + float(np.diff(np.log(first))[0] / np.diff(np.log(x))[0])
-        return round(found, 6) + 0.0 if np.isfinite(found) else 1.0
-
-    @property
-    def strictly_concave(self) -> bool:
-        x = np.linspace(0.001, 1.0, 1000)
-        with np.errstate(all="ignore"):
-            first, second = self.derivatives(x)
-        return bool(np.all(second < -1e-11 * np.abs(first) / x))
-
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        # Looked at on (0, 1] of the functions' own argument.
-        return -self.shift / self.scale, (1.0 - self.shift) / self.scale
-
-    def rescaled(self, b: float) -> Combination:
-        return Combination.of(self._with(self.scale * b, self.shift))
-
-    def moved(self, e: float) -> Combination:
-        return Combination.of(self._with(self.scale, self.shift + self.scale * e))
-
-    def _with(self, scale: float, shift: float) -> Custom:
-        return Custom(self.function, self.first, self.second, self.name, scale, shift)
+    def text(self, argument: str) -> str:
+        return f"{self.name}({argument})"
 
     @property
     def factor_text(self) -> str:
-        argument = "x" if self.scale == 1 else f"{number_text(self.scale)}*x"
-        if self.shift:
-            sign = "+" if self.shift > 0 else "-"
-            argument += f" {sign} {number_text(abs(self.shift))}"
-        return f"{self.name}({argument})"
+        return self.text("x")
 
     def __str__(self) -> str:
-        return self.name if self.scale == 1 and self.shift == 0 else self.factor_text
+        return self.name
 
     def to_dict(self) -> dict[str, Any]:
         raise InvalidUtility(

@@ -1,266 +1,543 @@
-"""Utilities from text: the families it is made of, and one Expression for what fits none."""
+"""Formulas as trees: made in one normal form, printed, and evaluated in several arithmetics.
+
+A tree is one of ("x",), ("num", v), ("neg", t), ("add", t, ...), ("mul", t, ...), ("div", p, q),
+("pow", base, exponent), ("call", name, t), ("min", t, ...). The functions `num` to `minimum` are
+the only makers of trees. They fold constants in float arithmetic and keep a normal form in which
+``parse(text(tree)) == tree``: a sum holds no sums, a product no products and at most one number
+(the first factor), a fraction neither stands inside a product nor inside a fraction, and signs
+are pulled out of products.
+
+`evaluate` walks a tree once; what its operations mean is the matter of an `Arithmetic`: values on
+NumPy or torch (`Arrays`), exact derivatives (`Jets`), CVXPY expressions (`Cones`), other trees.
+"""
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
-from itertools import pairwise
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.errors import InvalidUtility
-from collapse_theory.utilities import nodes, trees
-from collapse_theory.utilities.algebra import assemble
-from collapse_theory.utilities.base import Combination, Utility
-from collapse_theory.utilities.listwise import PlackettLuce
-from collapse_theory.utilities.nodes import Tree, X, is_num
-from collapse_theory.utilities.parser import parse
-from collapse_theory.utilities.recognise import combination
+from collapse_theory.errors import NoConicForm, ParseError
+from collapse_theory.utilities.checks import number_text
+from collapse_theory.utilities.functions import FUNCTIONS
 
-__all__ = ["Expression", "utility"]
+__all__ = ["Tree", "X", "accurate", "add", "call", "conic", "depth", "div", "evaluate", "is_num",
+           "jet", "kinks", "minimum", "mul", "negate", "num", "power", "rebuilt", "roots",
+           "substituted", "text", "value"]  # fmt: skip
 
-# The longest text that `from_dict` reads: a design can be a sum of hundreds of hinges.
-LONGEST_SAVED = 200_000
+Tree = tuple[Any, ...]
 
-# Kinks are looked for at gaps up to here: beyond any box, and any confined support in use.
-WIDEST = 1000.0
+X: Tree = ("x",)
 
 
-def utility(text: str | Utility) -> Utility:
-    """Return the utility that `text` describes.
+# -- makers ------------------------------------------------------------------------------
 
-    The text is a formula in the gap x: numbers, ``pi``, ``e``, ``+ - * / **``, parentheses,
-    ``log log1p sqrt exp expm1 atan tanh erf sin cos sigmoid logsigmoid`` and ``min``. It is
-    read without `eval`. Families are recognised, so that ``utility("log(x + 0.1)")`` equals
-    ``Log().shifted(0.1)`` and gets the same solvers.
 
-    Parameters
-    ----------
-    text
-        The formula, or a utility, which is returned unchanged.
+def num(value: float) -> Tree:
+    """Return the number `value`, which must be finite."""
+    if not math.isfinite(value):
+        raise ParseError("a constant in the utility overflows float64 or is not a number")
+    return ("num", float(value) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
-    Returns
-    -------
-    Utility
-        In canonical form: ``utility(str(u)) == u``.
+
+ONE = num(1.0)
+
+
+def is_num(tree: Tree) -> bool:
+    return tree[0] == "num"
+
+
+def is_negative(tree: Tree) -> bool:
+    """Whether the tree prints with a leading minus sign."""
+    kind = tree[0]
+    if kind == "num":
+        return tree[1] < 0
+    return kind == "neg" or (kind in ("mul", "div") and is_negative(tree[1]))
+
+
+def negate(tree: Tree) -> Tree:
+    """Return -tree: the sign goes into a leading number, or in front."""
+    kind = tree[0]
+    if kind == "num":
+        return num(-tree[1])
+    if kind == "neg":
+        return tree[1]
+    if kind == "mul" and is_num(tree[1]):
+        return ("mul", num(-tree[1][1]), *tree[2:])
+    if kind == "div" and (is_num(tree[1]) or (tree[1][0] == "mul" and is_num(tree[1][1]))):
+        return ("div", negate(tree[1]), tree[2])
+    return ("neg", tree)
+
+
+def add(*terms: Tree) -> Tree:
+    """Return the sum of `terms`."""
+    if len(terms) == 1:
+        return terms[0]
+    flat: list[Tree] = []
+    for term in terms:
+        for part in _summands(term):
+            # Leading numbers fold, as they do when the text is read from the left.
+            if len(flat) == 1 and is_num(flat[0]) and is_num(part):
+                flat[0] = num(flat[0][1] + part[1])
+            else:
+                flat.append(part)
+    return flat[0] if len(flat) == 1 else ("add", *flat)
+
+
+def _summands(term: Tree) -> tuple[Tree, ...]:
+    if term[0] == "neg" and term[1][0] == "add":
+        return tuple(negate(t) for t in term[1][1:])
+    return term[1:] if term[0] == "add" else (term,)
+
+
+def mul(*factors: Tree) -> Tree:
+    """Return the product of `factors`; fractions among them become one fraction."""
+    coefficient, above, below = 1.0, [], []
+    stack = list(reversed(factors))
+    while stack:
+        factor = stack.pop()
+        kind = factor[0]
+        if kind == "num":
+            coefficient *= factor[1]
+        elif kind == "neg":
+            coefficient = -coefficient
+            stack.append(factor[1])
+        elif kind == "mul":
+            stack.extend(reversed(factor[1:]))
+        elif kind == "div":
+            below.append(factor[2])
+            stack.append(factor[1])
+        else:
+            above.append(factor)
+    product = _product(coefficient, above)
+    return div(product, mul(*below)) if below else product
+
+
+def _product(coefficient: float, factors: list[Tree]) -> Tree:
+    if not factors:
+        return num(coefficient)
+    if abs(coefficient) != 1:
+        return ("mul", num(coefficient), *factors)
+    whole = factors[0] if len(factors) == 1 else ("mul", *factors)
+    return whole if coefficient == 1 else negate(whole)
+
+
+def div(above: Tree, below: Tree) -> Tree:
+    """Return above/below."""
+    if below[0] == "div":
+        return div(mul(above, below[2]), below[1])
+    if above[0] == "div":
+        return div(above[1], mul(above[2], below))
+    if is_negative(below):
+        return div(negate(above), negate(below))
+    if is_num(below) and below[1] == 0:
+        raise ParseError("the utility divides by zero")
+    if is_num(above) and is_num(below):
+        return num(above[1] / below[1])
+    if above[0] == "neg":
+        return negate(div(above[1], below))
+    return ("div", above, below)
+
+
+def power(base: Tree, exponent: Tree) -> Tree:
+    """Return base**exponent."""
+    if not (is_num(base) and is_num(exponent)):
+        return ("pow", base, exponent)
+    shown = f"{number_text(base[1])}**{number_text(exponent[1])}"
+    return _folded(lambda: math.pow(base[1], exponent[1]), shown)
+
+
+def call(name: str, argument: Tree) -> Tree:
+    """Return name(argument)."""
+    if not is_num(argument):
+        return ("call", name, argument)
+    shown = f"{name}({number_text(argument[1])})"
+    return _folded(lambda: FUNCTIONS[name].value(argument[1], math), shown)
+
+
+def _folded(constant: Callable[[], float], shown: str) -> Tree:
+    try:
+        return num(constant())
+    except (ValueError, OverflowError):
+        raise ParseError(f"the constant {shown} in the utility is not a finite number") from None
+
+
+def minimum(*arguments: Tree) -> Tree:
+    """Return min(arguments)."""
+    flat: list[Tree] = []
+    for argument in arguments:
+        flat.extend(argument[1:] if argument[0] == "min" else (argument,))
+    flat = list(dict.fromkeys(flat))
+    if len(flat) == 1:
+        return flat[0]
+    if all(is_num(a) for a in flat):
+        return num(min(a[1] for a in flat))
+    return ("min", *flat)
+
+
+_MAKERS: dict[str, Callable[..., Tree]] = {
+    "neg": negate,
+    "add": add,
+    "mul": mul,
+    "div": div,
+    "pow": power,
+    "min": minimum,
+}
+
+
+def rebuilt(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
+    """Return the tree made anew from its changed parts."""
+    parts = [change(t) for t in children(tree)]
+    if not parts:
+        return tree
+    return call(tree[1], parts[0]) if tree[0] == "call" else _MAKERS[tree[0]](*parts)
+
+
+def substituted(tree: Tree, inner: Tree) -> Tree:
+    """Return the tree with `inner` in the place of x."""
+    return inner if tree == X else rebuilt(tree, lambda t: substituted(t, inner))
+
+
+def children(tree: Tree) -> tuple[Tree, ...]:
+    """Return the parts of a tree that are trees."""
+    if tree[0] in ("x", "num"):
+        return ()
+    return tree[2:] if tree[0] == "call" else tree[1:]
+
+
+def depth(tree: Tree) -> int:
+    """Return how many levels the tree has."""
+    return 1 + max((depth(t) for t in children(tree)), default=0)
+
+
+# -- text --------------------------------------------------------------------------------
+
+
+def text(tree: Tree) -> str:
+    """Return the tree as text with the fewest parentheses, which `parse` reads back exactly."""
+    kind = tree[0]
+    if kind == "x":
+        return "x"
+    if kind == "num":
+        return number_text(tree[1])
+    if kind == "neg":
+        return "-" + _within(tree[1], "add")
+    if kind == "add":
+        rest = [f" - {text(negate(t))}" if is_negative(t) else f" + {text(t)}" for t in tree[2:]]
+        return text(tree[1]) + "".join(rest)
+    if kind == "mul":
+        first, *others = tree[1:]
+        head = number_text(first[1]) if is_num(first) else _within(first, "add")
+        return "*".join([head, *(_within(t, "add") for t in others)])
+    if kind == "div":
+        return f"{_within(tree[1], 'add')}/{_within(tree[2], 'add', 'mul', 'div', 'neg')}"
+    if kind == "pow":
+        return _power_text(tree[1], tree[2])
+    inside = ", ".join(text(t) for t in children(tree))
+    return f"{tree[1] if kind == 'call' else 'min'}({inside})"
+
+
+def _power_text(base: Tree, exponent: Tree) -> str:
+    low = _within(base, "add", "mul", "div", "neg", "pow")
+    if is_num(base) and base[1] < 0:
+        low = f"({low})"
+    signed = exponent[0] == "neg" and exponent[1][0] in ("x", "call", "min", "pow")
+    loose = () if signed else ("add", "mul", "div", "neg")
+    return f"{low}**{_within(exponent, *loose)}"
+
+
+def _within(tree: Tree, *loose: str) -> str:
+    return f"({text(tree)})" if tree[0] in loose else text(tree)
+
+
+# -- evaluation --------------------------------------------------------------------------
+
+
+def evaluate(tree: Tree, x: Any, within: Arithmetic) -> Any:
+    """Return the tree at `x` in the arithmetic `within`."""
+    kind = tree[0]
+    if kind == "x":
+        return x
+    if kind == "num":
+        return within.num(tree[1])
+    if kind == "call":
+        return within.call(tree[1], evaluate(tree[2], x, within))
+    return getattr(within, kind)(*[evaluate(t, x, within) for t in tree[1:]])
+
+
+class Arithmetic:
+    """What the operations of a tree mean: those of Python, unless a subclass says otherwise."""
+
+    def num(self, value: float, /) -> Any:
+        return value
+
+    def neg(self, a: Any, /) -> Any:
+        return -a
+
+    def add(self, *parts: Any) -> Any:
+        return reduce(operator.add, parts)
+
+    def mul(self, *parts: Any) -> Any:
+        return reduce(operator.mul, parts)
+
+    def div(self, a: Any, b: Any, /) -> Any:
+        return a / b
+
+    def pow(self, a: Any, b: Any, /) -> Any:
+        return a**b
+
+    def min(self, *parts: Any) -> Any:
+        raise NotImplementedError
+
+    def call(self, name: str, u: Any, /) -> Any:
+        raise NotImplementedError
+
+
+class Arrays(Arithmetic):
+    """Values on the array namespace `xp` (NumPy or torch); numbers stay plain floats."""
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+
+    def min(self, *parts: Any) -> Any:
+        return reduce(self._smaller, parts)
+
+    def _smaller(self, a: Any, b: Any) -> Any:
+        # torch.minimum takes no plain numbers.
+        if type(a) is float:
+            a, b = b, a
+        if type(a) is float:
+            return min(a, b)
+        return self.xp.clip(a, max=b) if type(b) is float else self.xp.minimum(a, b)
+
+    def call(self, name: str, u: Any) -> Any:
+        return FUNCTIONS[name].value(u, self.xp)
+
+
+# A jet: value, first and second derivative; None is a derivative that is zero everywhere, so
+# that 0 * inf at a pole doesn't become NaN.
+Jet = tuple[Any, Any, Any]
+
+
+def _plus(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else a + b
+
+
+def _times(a: Any, b: Any) -> Any:
+    return None if a is None or b is None else a * b
+
+
+class Jets(Arithmetic):
+    """Value, first and second derivative, propagated together."""
+
+    def num(self, value: float) -> Jet:
+        return value, None, None
+
+    def neg(self, a: Jet) -> Jet:
+        return -a[0], _times(-1.0, a[1]), _times(-1.0, a[2])
+
+    def add(self, *parts: Jet) -> Jet:
+        return reduce(lambda f, g: (f[0] + g[0], _plus(f[1], g[1]), _plus(f[2], g[2])), parts)
+
+    def mul(self, *parts: Jet) -> Jet:
+        return reduce(self._product, parts)
+
+    def _product(self, f: Jet, g: Jet) -> Jet:
+        first = _plus(_times(f[1], g[0]), _times(f[0], g[1]))
+        cross = _times(2.0, _times(f[1], g[1]))
+        return f[0] * g[0], first, _plus(_plus(_times(f[2], g[0]), cross), _times(f[0], g[2]))
+
+    def div(self, f: Jet, g: Jet) -> Jet:
+        # From (f/g) g = f, differentiated: no squares of g that could underflow.
+        inverse = np.float64(1.0) / g[0]
+        ratio = f[0] / g[0]
+        first = _times(_plus(f[1], _times(-ratio, g[1])), inverse)
+        rest = _plus(_times(_times(-2.0, first), g[1]), _times(-ratio, g[2]))
+        return ratio, first, _times(_plus(f[2], rest), inverse)
+
+    def pow(self, base: Jet, exponent: Jet) -> Jet:
+        if exponent[1] is not None:
+            return self.call("exp", self._product(exponent, self.call("log", base)))
+        u, c = base[0], exponent[0]
+        first = None if c == 0 else c * u ** (c - 1)
+        second = None if c in (0, 1) else c * (c - 1) * u ** (c - 2)
+        return self._chain(u**c, first, second, base)
+
+    def min(self, *parts: Jet) -> Jet:
+        """Return the jet of the branch that is the least at each gap."""
+        shape = np.broadcast_shapes(*(np.shape(part[0]) for part in parts))
+        whole = [
+            np.stack([np.zeros(shape) + (0.0 if part[k] is None else part[k]) for part in parts])
+            for k in range(3)
+        ]
+        active = np.argmin(whole[0], axis=0)[None]
+        value, first, second = (np.take_along_axis(a, active, 0)[0] for a in whole)
+        return value, first, second
+
+    def call(self, name: str, u: Jet) -> Jet:
+        row = FUNCTIONS[name]
+        f = row.value(u[0])
+        return self._chain(f, *row.slopes(u[0], f), u)
+
+    def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
+        bend = _times(_times(second, u[1]), u[1])
+        return value, _times(first, u[1]), _plus(bend, _times(first, u[2]))
+
+
+def accurate(tree: Tree) -> Tree:
+    """Return the tree with log(1 + u) as log1p(u) and exp(u) - 1 as expm1(u).
+
+    sqrt(log(1 + x)) would lose all digits of its slope at x = 1e-17 otherwise.
+    """
+    made = rebuilt(tree, accurate)
+    if made[0] == "call" and made[1] == "log" and made[2][0] == "add" and ONE in made[2]:
+        terms = list(made[2][1:])
+        terms.remove(ONE)
+        return call("log1p", add(*terms))
+    if made[0] == "add":
+        for term in made[1:]:
+            bare = negate(term) if term[0] == "neg" else term
+            unit = ONE if term[0] == "neg" else negate(ONE)
+            if bare[:2] == ("call", "exp") and unit in made:
+                whole = call("expm1", bare[2])
+                rest = [t for t in made[1:] if t not in (term, unit)]
+                if len(rest) == len(made) - 3:
+                    return add(*rest, negate(whole) if term[0] == "neg" else whole)
+    return made
+
+
+_NUMPY, _JETS = Arrays(np), Jets()
+
+
+def value(tree: Tree, x: Any, xp: Any = np) -> Any:
+    """Return the tree at x on the array namespace `xp` (NumPy or torch)."""
+    return evaluate(tree, x, _NUMPY if xp is np else Arrays(xp))
+
+
+def jet(tree: Tree, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return U, U' and U'' at the gaps `x`."""
+    gaps = np.asarray(x, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        found = evaluate(tree, (gaps, 1.0, None), _JETS)
+    zeroth, first, second = (np.zeros_like(gaps) + (0.0 if d is None else d) for d in found)
+    return zeroth[()], first[()], second[()]
+
+
+# -- kinks and landmarks -----------------------------------------------------------------
+
+
+def kinks(tree: Tree, width: float) -> tuple[float, ...]:
+    """Return the gaps in (0, width] at which the least branch of a min changes."""
+    found: set[float] = set()
+    for least in _subtrees(tree, "min"):
+        branches = [accurate(b) for b in least[1:]]
+
+        def active(x: np.ndarray, branches: list[Tree] = branches) -> np.ndarray:
+            return np.argmin(np.stack([value(b, x) + 0 * x for b in branches]), axis=0)
+
+        found.update(_changes(active, width))
+    return tuple(sorted(found))
+
+
+def roots(tree: Tree, width: float) -> tuple[float, ...]:
+    """Return the gaps at which a sum in the tree changes sign: where narrow bumps sit.
+
+    exp(-(k (x-c))**2), atan(k (x-c)), 1/(1 + (k (x-c))**2) all bend within 1/k of c.
+    """
+    found: set[float] = set()
+    for part in dict.fromkeys(_subtrees(tree, "add")):
+        found.update(_changes(lambda x, part=part: (value(part, x) + 0 * x < 0).astype(int), width))
+    return tuple(sorted(found))
+
+
+def _subtrees(tree: Tree, kind: str) -> list[Tree]:
+    own = [tree] if tree[0] == kind else []
+    return own + [t for child in children(tree) for t in _subtrees(child, kind)]
+
+
+def _changes(choice: Callable[[np.ndarray], np.ndarray], width: float) -> list[float]:
+    """Return the gaps at which the integer `choice` changes, by bisection between grid points."""
+    grid = _grid(width)
+    with np.errstate(all="ignore"):
+        chosen = choice(grid)
+        at = np.flatnonzero(chosen[1:] != chosen[:-1])[:1000]
+        low, high, before = grid[at], grid[at + 1], chosen[at]
+        while at.size:
+            middle = low + (high - low) / 2
+            if not ((low < middle) & (middle < high)).any():
+                break
+            same = choice(middle) == before
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return high.tolist()
+
+
+@lru_cache(maxsize=8)
+def _grid(width: float) -> np.ndarray:
+    steps = np.concatenate([np.geomspace(1e-15, 1.0, 600), np.linspace(0, 1, 4002)[1:]])
+    wider = width * np.geomspace(1 / width, 1.0, 2000) if width > 1 else steps[:0]
+    return np.unique(np.concatenate([min(width, 1.0) * steps, wider]))
+
+
+# -- the conic form ----------------------------------------------------------------------
+
+
+class Cones(Arithmetic):
+    """CVXPY expressions by the rules of DCP; raises `NoConicForm` where they have no cone."""
+
+    def __init__(self, cp: Any) -> None:
+        self.cp = cp
+
+    def num(self, value: float) -> Any:
+        return self.cp.Constant(value)
+
+    def mul(self, *parts: Any) -> Any:
+        return reduce(self._product, parts)
+
+    def _product(self, a: Any, b: Any) -> Any:
+        if not (a.is_constant() or b.is_constant()):
+            raise _no_cone("a product of two functions of the gap")
+        return self.cp.multiply(a, b)
+
+    def div(self, a: Any, b: Any) -> Any:
+        return a / b if b.is_constant() else self._product(a, self.cp.inv_pos(b))
+
+    def pow(self, a: Any, b: Any) -> Any:
+        if b.is_constant():
+            return self.cp.power(a, b.value)
+        if a.is_constant() and a.value > 0:
+            return self.cp.exp(float(np.log(a.value)) * b)
+        raise _no_cone("a power whose base and exponent depend on the gap")
+
+    def min(self, *parts: Any) -> Any:
+        return self.cp.minimum(*parts)
+
+    def call(self, name: str, u: Any) -> Any:
+        cone = FUNCTIONS[name].cone
+        if cone is None:
+            raise _no_cone(name)
+        return cone(self.cp, u)
+
+
+def conic(tree: Tree, cp: Any, gap: Any) -> Any:
+    """Return the tree at `gap` as a concave CVXPY expression by the rules of DCP.
 
     Raises
     ------
-    ParseError
-        Where the text is no formula; names what was found, and where.
-    NotConcave
-        Where the utility is convex at some gap in (0, 1].
-    InvalidUtility
-        Where it has no values in (0, 1], or doesn't depend on x.
-
-    Examples
-    --------
-    >>> from collapse_theory.utilities import utility
-    >>> utility("logsigmoid(4*x)")
-    LogSigmoid(beta=4.0)
-    >>> str(utility("log(x + 0.1) + 3*x - 2"))
-    'log(x + 0.1) + 3*x - 2'
+    NoConicForm
+        Where a function has no cone, or the rules don't show that the result is concave.
     """
-    if isinstance(text, Utility):
-        return text
-    if isinstance(text, PlackettLuce):
-        raise InvalidUtility(
-            f"{text} is worth what the whole ranking is, so it is no utility of a gap; ct.solve, "
-            "ct.limit and ct.closed_form take it as it is"
+    made = evaluate(tree, gap, Cones(cp))
+    if not made.is_concave():
+        raise NoConicForm(
+            f"{text(tree)} is not concave by CVXPY's rules, so it has no conic form; "
+            'use method="newton"'
         )
-    return _assembled(parse(text))
+    return made
 
 
-def saved(text: str) -> Utility:
-    """Return the utility whose text was saved: of any sensible length."""
-    return _assembled(parse(text, longest=LONGEST_SAVED))
-
-
-def _assembled(tree: Tree) -> Utility:
-    # x without a value anywhere (log(0 - x*x)) can't be told from the tree; assemble looks.
-    return assemble(combination(tree))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Expression(Utility):
-    """A utility that is no sum of families, as a tree; made by `utility` and by sums.
-
-    `value`, `slope` and `curvature` are exact: the derivatives are propagated through the tree.
-    """
-
-    tree: Tree
-
-    @classmethod
-    def gather(cls, weights: dict[Utility, Fraction]) -> tuple[Expression | None, Fraction]:
-        """Return the weighted sum as one Expression, and the constant beside it.
-
-        Its terms are sorted by their text, their weights added exactly, so that the sum does
-        not depend on the order in which it was written.
-        """
-        constant, cores = Fraction(0), {}
-        for part, weight in weights.items():
-            tree = part.tree if isinstance(part, Expression) else parse(str(part))
-            for term in tree[1:] if tree[0] == "add" else (tree,):
-                factor, core = _split(term)
-                if core is None:
-                    constant += weight * factor
-                else:
-                    cores[core] = cores.get(core, Fraction(0)) + weight * factor
-        floats = {core: _float(w) for core, w in cores.items()}
-        terms = [_weighted(w, core) for core, w in sorted(floats.items(), key=_text_of) if w]
-        return (cls(nodes.add(terms)) if terms else None), constant
-
-    # -- the formula ---------------------------------------------------------------------
-
-    def value(self, x: Any, xp: Any = np) -> Any:
-        if xp is not np:
-            return trees.evaluated(self._accurate, x, xp)
-        with np.errstate(all="ignore"):
-            found = trees.value(self.tree, x, np)
-        return _filled(x, found, lambda: float(trees.value(self.tree, np.float64(1e-300))))
-
-    @cached_property
-    def _accurate(self) -> Tree:
-        # Kept here: torch.compile warns of a call that is cached elsewhere.
-        return trees.accurate(self.tree)
-
-    def slope(self, x: Any) -> Any:
-        return self.derivatives(x)[0]
-
-    def curvature(self, x: Any) -> Any:
-        return self.derivatives(x)[1]
-
-    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        _, first, second = trees.jet(self.tree, x)
-        first = _filled(x, first, lambda: self.slope_at_zero)
-        return first, _filled(x, second, lambda: self._near(1e-100)[1])
-
-    def _near(self, x: float) -> tuple[float, float]:
-        _, first, second = trees.jet(self.tree, np.asarray(x))
-        return float(first), float(second)
-
-    def __str__(self) -> str:
-        return self._text
-
-    @cached_property
-    def _text(self) -> str:
-        return nodes.text(self.tree)
-
-    # -- what solvers ask ----------------------------------------------------------------
-
-    @cached_property
-    def slope_at_zero(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        at_zero = float(trees.jet(self.tree, np.asarray(0.0))[1])
-        if math.isfinite(at_zero):
-            return at_zero
-        # 0*inf at the gap 0 says nothing: look whether the slope still grows near it.
-        near, nearer = self._near(1e-60)[0], self._near(1e-100)[0]
-        if math.isfinite(nearer) and abs(near - nearer) <= 1e-9 * abs(nearer):
-            return nearer
-        return math.inf
-
-    @cached_property
-    def exponent(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if math.isfinite(self.slope_at_zero):
-            return 1.0
-        for power in (-120, -60, -30, -15, -10, -7, -5):
-            here, there = self._local_exponent(power), self._local_exponent(power // 2)
-            if math.isfinite(here) and math.isfinite(there):
-                break
-        else:
-            return 1.0
-        if abs(here - there) <= 1e-7:
-            return round(here, 9) + 0.0
-        # A factor log x leaves p + c/log x: drop the second term.
-        half = power // 2
-        return round((power * here - half * there) / (power - half), 3) + 0.0
-
-    def _local_exponent(self, power: int) -> float:
-        """Return 1 + x U''/U' at x = 10**power."""
-        x = 10.0**power
-        first, second = self._near(x)
-        ratio = second / first * x if first > 0 else math.nan
-        # U'' can underflow to 0 or overflow long before U' does.
-        return 1 + ratio if math.isfinite(ratio) and ratio else math.nan
-
-    @cached_property
-    def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return trees.kinks(self.tree, WIDEST) if trees.has_min(self.tree) else ()
-
-    @cached_property
-    def landmarks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(sorted({*trees.roots(self.tree, 1.0), *self.kinks}))
-
-    @cached_property
-    def strictly_concave(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # Between kinks U is analytic: it is affine on all of a piece or strictly concave there.
-        ends = [0.0, *(k for k in self.kinks if k < 1), 1.0]
-        for low, high in pairwise(ends):
-            x = low + (high - low) * np.linspace(0.01, 0.99, 99)
-            first, second = self.derivatives(x)
-            bent = second < -1e-11 * np.abs(first) / x
-            if not bent.any():
-                return False
-        return True
-
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        return 0.0, 1.0  # looked at by `assemble`, which makes all that leaves the package
-
-    # -- algebra -------------------------------------------------------------------------
-
-    def combination(self) -> Combination:
-        return combination(self.tree)
-
-    def rescaled(self, b: float) -> Combination:
-        return combination(nodes.substituted(self.tree, nodes.mul([nodes.num(b), X])))
-
-    def moved(self, e: float) -> Combination:
-        return combination(nodes.substituted(self.tree, nodes.add([X, nodes.num(e)])))
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return trees.conic(self.tree, cp, cp.multiply(reference, ratio))
-
-
-def _filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
-    """Return `found` with its limit where 0*inf at the gap 0 made it NaN, as in x*log(x)."""
-    lost = np.isnan(found) & (np.asarray(x) == 0)
-    return np.where(lost, limit(), found)[()] if np.any(lost) else found
-
-
-def _float(weight: Fraction) -> float:
-    try:
-        return float(weight)
-    except OverflowError:
-        raise InvalidUtility("a weight of the utility is too large for float64") from None
-
-
-def _text_of(item: tuple[Tree, float]) -> str:
-    return nodes.text(item[0])
-
-
-def _split(term: Tree) -> tuple[Fraction, Tree | None]:
-    """Return the exact factor of a term and the rest; no rest where the term is a number."""
-    kind = term[0]
-    if kind == "num":
-        return Fraction(term[1]), None
-    if kind == "neg":
-        factor, core = _split(term[1])
-        return -factor, core
-    if kind == "mul" and is_num(term[1]):
-        return Fraction(term[1][1]), nodes.mul(term[2:])
-    if kind == "div":
-        factor, above = _split(term[1])
-        divisor, below = _split(term[2])
-        if divisor:
-            rest = above or nodes.num(1.0)
-            return factor / divisor, nodes.div(rest, below) if below else rest
-    return Fraction(1), term
-
-
-def _weighted(weight: float, core: Tree) -> Tree:
-    return nodes.mul([nodes.num(weight), core])
+def _no_cone(what: str) -> NoConicForm:
+    return NoConicForm(f'{what} has no conic form; use method="newton"')

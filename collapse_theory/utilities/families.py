@@ -1,27 +1,515 @@
-"""The registry of families: a new utility is one class and one line here."""
+"""The families of utilities, each a class and a line in `FAMILIES`."""
 
 from __future__ import annotations
 
-from collapse_theory.utilities.bounded import Hinge, Quadratic, Sine, Squared
-from collapse_theory.utilities.family import Family
-from collapse_theory.utilities.powers import Linear, Log, NegativePower, Power
-from collapse_theory.utilities.saturating import Exponential, LabelSmoothing, LogSigmoid
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
-__all__ = [
-    "FAMILIES",
-    "Exponential",
-    "Family",
-    "Hinge",
-    "LabelSmoothing",
-    "Linear",
-    "Log",
-    "LogSigmoid",
-    "NegativePower",
-    "Power",
-    "Quadratic",
-    "Sine",
-    "Squared",
-]
+import numpy as np
+
+from collapse_theory.errors import InvalidUtility
+from collapse_theory.lazy import special
+from collapse_theory.utilities.base import (
+    Combination,
+    Family,
+    Utility,
+    placed,
+    positive,
+    real,
+    rounded,
+)
+from collapse_theory.utilities.checks import number_text
+from collapse_theory.utilities.functions import log_sigmoid
+
+__all__ = ["FAMILIES", "Exponential", "Hinge", "LabelSmoothing", "Linear", "Log", "LogSigmoid",
+           "NegativePower", "Power", "Quadratic", "Sine", "Squared"]  # fmt: skip
+
+
+def _grouped(argument: str) -> str:
+    return argument if argument == "x" else f"({argument})"
+
+
+def _times(factor: float, argument: str) -> str:
+    if abs(factor) == 1:
+        return argument if factor == 1 else f"-{_grouped(argument)}"
+    return f"{number_text(factor)}*{_grouped(argument)}"
+
+
+# -- scale free: U(b x) is a multiple of U(x), up to a constant ----------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Family):
+    """U(x) = x. The law is two-valued: half the mass at each end (docs/theory.md#closed-forms)."""
+
+    below_zero = True
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return 1.0 * x
+
+    def slope(self, x: Any) -> Any:
+        return np.ones_like(x)
+
+    def curvature(self, x: Any) -> Any:
+        return np.zeros_like(x)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return 1.0 * step
+
+    @property
+    def strictly_concave(self) -> bool:
+        return False
+
+    def text(self, argument: str) -> str:
+        return argument
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return Combination({self: scale}, shift)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return cp.multiply(reference, ratio)
+
+
+@dataclass(frozen=True, eq=False)
+class Power(Family):
+    """U(x) = x**g, 0 < g < 1."""
+
+    g: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        g = positive("the exponent g of Power", self.g)
+        if g >= 1:
+            raise InvalidUtility(f"Power needs 0 < g < 1, got {g}; for g = 1 use Linear()")
+        self._set(g=g)
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return x**self.g
+
+    def slope(self, x: Any) -> Any:
+        return self.g * x ** (self.g - 1)
+
+    def curvature(self, x: Any) -> Any:
+        return self.g * (self.g - 1) * x ** (self.g - 2)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return (x + step) ** self.g * -np.expm1(-self.g * np.log1p(step / x))
+
+    @property
+    def exponent(self) -> float:
+        return self.g
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        return 0.0, np.inf
+
+    def text(self, argument: str) -> str:
+        return f"{_grouped(argument)}**{number_text(self.g)}"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return placed(self, 1.0, shift / scale) * Fraction(scale**self.g)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return cp.multiply(reference**self.g, cp.power(ratio, self.g))
+
+
+@dataclass(frozen=True, eq=False)
+class Log(Family):
+    """U(x) = log x."""
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return xp.log(x)
+
+    def slope(self, x: Any) -> Any:
+        return 1.0 / np.abs(x)
+
+    def curvature(self, x: Any) -> Any:
+        return -1.0 / x**2
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return np.log1p(step / x)
+
+    @property
+    def exponent(self) -> float:
+        return 0.0
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        return 0.0, np.inf
+
+    def text(self, argument: str) -> str:
+        return f"log({argument})"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return placed(self, 1.0, shift / scale) + Combination({}, float(np.log(scale)))
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return cp.log(ratio) + np.log(reference)
+
+
+@dataclass(frozen=True, eq=False)
+class NegativePower(Family):
+    """U(x) = -x**-g, g > 0."""
+
+    g: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(g=positive("the exponent g of NegativePower", self.g))
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return -(x**-self.g)
+
+    def slope(self, x: Any) -> Any:
+        return self.g * np.abs(x) ** (-self.g - 1)
+
+    def curvature(self, x: Any) -> Any:
+        return -self.g * (self.g + 1) * x ** (-self.g - 2)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return x**-self.g * -np.expm1(-self.g * np.log1p(step / x))
+
+    @property
+    def exponent(self) -> float:
+        return -self.g
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        return 0.0, np.inf
+
+    def text(self, argument: str) -> str:
+        if self.g == 1:
+            return f"-1/{_grouped(argument)}"
+        return f"-{_grouped(argument)}**-{number_text(self.g)}"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return placed(self, 1.0, shift / scale) * Fraction(scale**-self.g)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return -cp.multiply(reference**-self.g, cp.power(ratio, -self.g))
+
+
+# -- levelling off -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class LogSigmoid(Family):
+    """U(x) = log sigma(beta x) = -log(1 + exp(-beta x)), the Bradley-Terry log-likelihood."""
+
+    beta: float = 1.0
+    below_zero = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(beta=positive("beta of LogSigmoid", self.beta))
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return log_sigmoid(self.beta * x, xp)
+
+    def slope(self, x: Any) -> Any:
+        return self.beta * special.expit(-self.beta * x)
+
+    def curvature(self, x: Any) -> Any:
+        z = self.beta * x
+        return -(self.beta**2) * special.expit(z) * special.expit(-z)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        z, rise = np.asarray(self.beta * x), np.asarray(self.beta * step)
+        # log1p of (1 - exp(-rise)) / (exp(z) + exp(-rise)), with both factors at most 1. Where
+        # that would overflow, the rise is so large that nothing cancels in the plain difference.
+        near = np.minimum(rise, 700.0)
+        shrunk, low = np.exp(-np.maximum(z, 0.0)), np.exp(np.minimum(z, 0.0))
+        small = np.log1p(shrunk * -np.expm1(-near) / (low + shrunk * np.exp(-near)))
+        plain = log_sigmoid(z + rise) - log_sigmoid(z)
+        return np.where((rise > near) & (z < 0), plain, small)
+
+    def text(self, argument: str) -> str:
+        return f"logsigmoid({_times(self.beta, argument)})"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return placed(LogSigmoid(self.beta * scale), 1.0, shift / scale)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return -cp.logistic(-cp.multiply(self.beta * reference, ratio))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSmoothing(Family):
+    """U(x) = (1-eps) log sigma(beta x) + eps log sigma(-beta x), 0 < eps <= 1.
+
+    Log-sigmoid with smoothed labels. Since log sigma(-z) = log sigma(z) - z it has its maximum
+    at x = log((1-eps)/eps)/beta. In sums it is written by log sigma(z) and log sigma(-z).
+    """
+
+    eps: float
+    beta: float = 1.0
+    below_zero = True
+    cancels = True  # near its maximum the two parts of a gain nearly cancel
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        eps = positive("eps of LabelSmoothing", self.eps)
+        if eps > 1:
+            raise InvalidUtility(f"LabelSmoothing needs 0 < eps <= 1, got {eps}")
+        self._set(eps=eps, beta=positive("beta of LabelSmoothing", self.beta))
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        z = self.beta * x
+        return (1 - self.eps) * log_sigmoid(z, xp) + self.eps * log_sigmoid(-z, xp)
+
+    def slope(self, x: Any) -> Any:
+        z = self.beta * x
+        return self.beta * ((1 - self.eps) * special.expit(-z) - self.eps * special.expit(z))
+
+    def curvature(self, x: Any) -> Any:
+        z = self.beta * x
+        return -(self.beta**2) * special.expit(z) * special.expit(-z)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return LogSigmoid(self.beta).gain(x, step, end) - self.eps * self.beta * step
+
+    @property
+    def partner(self) -> Utility | None:
+        return LogSigmoid(self.beta) if self.eps == 1 else None
+
+    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
+        # (eps, w) with w (1-eps) = others and w eps = own, exactly where floats allow it.
+        guess = float(own / (others + own))
+        if not 0 < guess < 1:
+            return None  # one of the two is lost in the other's rounding
+        for eps in (guess, math.nextafter(guess, 0), math.nextafter(guess, 1)):
+            if eps < 1 and Fraction(1 - eps) * own == Fraction(eps) * others:
+                return LabelSmoothing(eps, self.beta), own / Fraction(eps)
+        return LabelSmoothing(guess, self.beta), others + own
+
+    def text(self, argument: str) -> str:
+        minus = f"logsigmoid({_times(-self.beta, argument)})"
+        if self.eps == 1:
+            return minus
+        plus = f"{number_text(1 - self.eps)}*logsigmoid({_times(self.beta, argument)})"
+        return f"{plus} + {number_text(self.eps)}*{minus}"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        minus = placed(LabelSmoothing(1.0, self.beta * scale), 1.0, shift / scale)
+        if self.eps == 1:
+            return minus
+        # The weights as the text writes them, so that it reads back the same.
+        plus = LogSigmoid(self.beta).at(scale, shift) * Fraction(1 - self.eps)
+        return plus + minus * Fraction(self.eps)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        z = cp.multiply(self.beta * reference, ratio)
+        return -(1 - self.eps) * cp.logistic(-z) - self.eps * cp.logistic(z)
+
+
+@dataclass(frozen=True, eq=False)
+class Exponential(Family):
+    """U(x) = 1 - exp(-b x), b > 0."""
+
+    b: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(b=positive("the rate b of Exponential", self.b))
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return -xp.expm1(-self.b * x)
+
+    def slope(self, x: Any) -> Any:
+        return self.b * np.exp(-self.b * x)
+
+    def curvature(self, x: Any) -> Any:
+        return -(self.b**2) * np.exp(-self.b * x)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return np.exp(-self.b * x) * -np.expm1(-self.b * step)
+
+    def text(self, argument: str) -> str:
+        return f"1 - exp({_times(-self.b, argument)})"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        # 1 - exp(-b(x+e)) = exp(-be) (1 - exp(-bx)) + 1 - exp(-be).
+        b, e = self.b * scale, shift / scale
+        return Combination({Exponential(b): float(np.exp(-b * e))}, -float(np.expm1(-b * e)))
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        # Each cone at its own scale: exp(-b g) = exp(-b g0) exp(-b g0 (ratio - 1)).
+        rate = self.b * reference
+        return 1 - cp.multiply(np.exp(-rate), cp.exp(-cp.multiply(rate, ratio - 1)))
+
+
+# -- with a largest useful gap -----------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic(Family):
+    """U(x) = x - c x**2, c > 0; increasing on [0, 1] for c <= 1/2.
+
+    In sums it is written by x and -x**2.
+    """
+
+    c: float
+    below_zero = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(c=positive("c of Quadratic", self.c))
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return x - self.c * x**2
+
+    def slope(self, x: Any) -> Any:
+        return 1 - 2 * self.c * x
+
+    def curvature(self, x: Any) -> Any:
+        return np.full_like(x, -2 * self.c)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return step * (1 - self.c * (x + end))
+
+    def text(self, argument: str) -> str:
+        return f"{argument} - {_times(self.c, 'x')}**2".replace("x**2", f"{_grouped(argument)}**2")
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        # b x + e - c(b x + e)^2 = (1 - 2ce) b x - c b^2 x^2 + e - c e^2.
+        c, b, e = Fraction(self.c), Fraction(scale), Fraction(shift)
+        weights = {Linear(): (1 - 2 * c * e) * b, Squared(0.0): c * b**2}
+        return Combination(weights, e - c * e**2)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        gap = cp.multiply(reference, ratio)
+        return gap - self.c * cp.square(gap)
+
+
+@dataclass(frozen=True, eq=False)
+class Squared(Family):
+    """U(x) = -(x - target)**2, the squared loss of IPO-like objectives; a maximum at `target`."""
+
+    target: float
+    below_zero = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # + 0.0 turns -0.0 into 0.0.
+        self._set(target=real("the target of Squared", self.target) + 0.0)
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return -((x - self.target) ** 2)
+
+    def slope(self, x: Any) -> Any:
+        return 2 * (self.target - x)
+
+    def curvature(self, x: Any) -> Any:
+        return np.full_like(x, -2.0)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return step * ((self.target - x) + (self.target - end))
+
+    @property
+    def partner(self) -> Utility | None:
+        return Linear() if self.target == 0 else None
+
+    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
+        return Quadratic(rounded(own / others)), others
+
+    def text(self, argument: str) -> str:
+        if self.target == 0:
+            return f"-{_grouped(argument)}**2"
+        sign = "-" if self.target > 0 else "+"
+        return f"-({argument} {sign} {number_text(abs(self.target))})**2"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return Combination({Squared((self.target - shift) / scale): Fraction(scale) ** 2})
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return -cp.square(cp.multiply(reference, ratio) - self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Sine(Family):
+    """U(x) = sin(k x), 0 < k <= pi (concave there; increasing on [0, 1] for k <= pi/2)."""
+
+    k: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        k = positive("k of Sine", self.k)
+        if k > np.pi:
+            raise InvalidUtility(
+                f"sin({number_text(k)}*x) is not concave on (0, 1]: it needs k <= pi"
+            )
+        self._set(k=k)
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return xp.sin(self.k * x)
+
+    def slope(self, x: Any) -> Any:
+        return self.k * np.cos(self.k * x)
+
+    def curvature(self, x: Any) -> Any:
+        return -(self.k**2) * np.sin(self.k * x)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return 2 * np.cos(0.5 * self.k * (x + end)) * np.sin(0.5 * self.k * step)
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        return 0.0, np.pi / self.k
+
+    def text(self, argument: str) -> str:
+        return f"sin({_times(self.k, argument)})"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        return placed(Sine(self.k * scale), 1.0, shift / scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Hinge(Family):
+    """U(x) = min(x, m), m > 0: the hinge loss with margin m, up to a constant."""
+
+    m: float
+    below_zero = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(m=positive("the margin m of Hinge", self.m))
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return xp.clip(x, max=self.m)
+
+    def slope(self, x: Any) -> Any:
+        return np.where(x < self.m, 1.0, 0.0)
+
+    def curvature(self, x: Any) -> Any:
+        return np.zeros_like(x)
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        return np.clip(self.m - x, 0.0, step)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return (self.m,)
+
+    @property
+    def strictly_concave(self) -> bool:
+        return False
+
+    def text(self, argument: str) -> str:
+        return f"min({argument}, {number_text(self.m)})"
+
+    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+        # min(b x + e, m) = b min(x, (m - e)/b) + e.
+        if shift >= self.m:
+            raise InvalidUtility(
+                f"min(x + {number_text(shift)}, {number_text(self.m)}) is constant for gaps above 0"
+            )
+        return Combination({Hinge((self.m - shift) / scale): scale}, shift)
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return cp.minimum(cp.multiply(reference, ratio), self.m)
+
 
 FAMILIES: tuple[type[Family], ...] = (
     Linear,

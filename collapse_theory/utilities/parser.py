@@ -1,14 +1,21 @@
-"""From text to a tree, without `eval`: Python's own grammar and a short list of what is allowed."""
+"""From text to a tree, without `eval`: a parser by recursive descent, a function a rule.
+
+    sum      = product { ("+" | "-") product }
+    product  = factor { ("*" | "/") factor }
+    factor   = ("+" | "-") factor  |  atom [ "**" factor ]
+    atom     = number | "x" | "pi" | "e" | name "(" sum { "," sum } ")" | "(" sum ")"
+
+These are Python's rules, so that -x**2 is -(x**2) and 2**-x**2 is 2**(-(x**2)).
+"""
 
 from __future__ import annotations
 
-import ast
 import math
 import re
+from typing import NamedTuple
 
 from collapse_theory.errors import ParseError
-from collapse_theory.utilities.nodes import (
-    FUNCTIONS,
+from collapse_theory.utilities.expression import (
     Tree,
     X,
     add,
@@ -20,13 +27,14 @@ from collapse_theory.utilities.nodes import (
     negate,
     num,
     power,
-    text,
 )
+from collapse_theory.utilities.functions import FUNCTIONS
 
-__all__ = ["LONGEST", "parse", "text"]
+__all__ = ["LONGEST", "parse"]
 
-LONGEST = 1000
-DEEPEST = 50
+LONGEST = 1000  # characters
+DEEPEST = 50  # levels of the tree: all that walks down a tree may do so by recursion
+_NESTED = 2 * DEEPEST  # levels of the text: a sign in parentheses is two, and one of the tree
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
 ALIASES = {"arctan": "atan"}
@@ -34,12 +42,14 @@ ALLOWED = (
     "allowed are the gap x, numbers, pi, e, + - * / **, parentheses, min(..., ...) and "
     + ", ".join(sorted(FUNCTIONS))
 )
+_TOO_DEEP = f"the utility is nested too deeply; at most {DEEPEST} levels are allowed"
 
 # A number must not run into a name or another number ("1if", "0x10", "1_000", "1.real").
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![A-Za-z0-9_.])"
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|[-+*/(),]|[ \t\r\n]+"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>\*\*|//|[-+*/(),])|[ \t\r\n]+"
 )
+_OLD_OCTAL = re.compile(r"0[0-9]*[1-9][0-9]*")  # 007, which Python refuses too
 _NAMES = {"x", "min", *CONSTANTS, *ALIASES, *FUNCTIONS}
 
 
@@ -66,39 +76,40 @@ def parse(source: str, longest: int = LONGEST) -> Tree:
         raise ParseError(f"the utility has {len(source)} characters; at most {longest} are allowed")
     if not source.strip():
         raise ParseError(f"the text of the utility is empty; {ALLOWED}")
-    # One tree for each top-level term: a sum of any length nests no deeper than its terms.
-    pieces = [_converted(piece, start) for piece, start in _terms(source)]
-    tree = pieces[0] if len(pieces) == 1 else add(pieces)
-    _require_shallow(depth(tree))
+    reader = _Reader(_tokens(source))
+    tree = reader.sum(0)
+    reader.expect("")
+    if depth(tree) > DEEPEST:
+        raise ParseError(_TOO_DEEP)
     return tree
 
 
-def _terms(source: str) -> list[tuple[str, int]]:
-    """Return the top-level terms of a sum with their signs, and the column each starts at."""
-    level, previous, start, pieces = 0, "", 0, []
-    place = 0
+class _Token(NamedTuple):
+    kind: str | None
+    text: str
+    column: int
+
+
+def _tokens(source: str) -> list[_Token]:
+    """Return the numbers, names and marks of the text, and an empty token at its end."""
+    tokens, place = [], 0
     while place < len(source):
         found = _TOKEN.match(source, place)
         if found is None:
-            raise _unexpected(source, place)
-        token = found.group().strip()
-        name = found.group("name")
-        if name and name not in _NAMES:
-            raise ParseError(f"found {_shown(name)} at column {place + 1}; {ALLOWED}")
-        binary = token in ("+", "-") and bool(previous) and previous not in "+-*/(,"
-        if level == 0 and binary:
-            pieces.append((source[start:place], start))
-            start = place
-        level += {"(": 1, ")": -1}.get(token, 0)
-        previous = token or previous
+            number = re.match(r"[0-9.][A-Za-z0-9_.]*", source[place:])
+            raise _unexpected(_shown(number.group() if number else source[place]), place + 1)
+        token = _Token(found.lastgroup, found.group(), place + 1)
+        if token.kind == "name" and token.text not in _NAMES:
+            raise _unexpected(_shown(token.text), token.column)
+        if token.kind == "number" and _OLD_OCTAL.fullmatch(token.text):
+            raise _unexpected(f"{_shown(token.text)}, a number with leading zeros,", token.column)
+        tokens += [token] if token.kind else []
         place = found.end()
-    return [*pieces, (source[start:], start)]
+    return [*tokens, _Token("end", "", len(source) + 1)]
 
 
-def _unexpected(source: str, place: int) -> ParseError:
-    number = re.match(r"[0-9.][A-Za-z0-9_.]*", source[place:])
-    found = number.group() if number else source[place]
-    return ParseError(f"found {_shown(found)} at column {place + 1}; {ALLOWED}")
+def _unexpected(found: str, column: int) -> ParseError:
+    return ParseError(f"found {found} at column {column}; {ALLOWED}")
 
 
 def _shown(found: str) -> str:
@@ -106,112 +117,97 @@ def _shown(found: str) -> str:
     return ascii(found if len(found) <= 30 else found[:27] + "...")
 
 
-def _converted(piece: str, start: int) -> Tree:
-    # Spaces for line breaks, and parentheses so that Python doesn't see an indent.
-    flat = re.sub(r"\s", " ", piece)
-    lead = len(flat) - len(flat.lstrip())
-    try:
-        body = ast.parse(flat[lead:], mode="eval").body
-    except SyntaxError as fault:
-        column = start + lead + (fault.offset or 1)
-        raise ParseError(
-            f"{_shown(piece.strip())} is not a formula: {fault.msg} at column {column}; {ALLOWED}"
-        ) from None
-    except (RecursionError, MemoryError):
-        raise ParseError(_TOO_DEEP) from None
-    except ValueError as fault:
-        raise ParseError(f"{_shown(piece.strip())} is not a formula: {fault}") from None
-    return _Converter(start + lead + 1).tree(body, 1)
+class _Reader:
+    """Reads tokens from the left; `level` counts how deeply nested a rule is entered."""
 
+    def __init__(self, tokens: list[_Token]) -> None:
+        self.tokens, self.place = tokens, 0
 
-_TOO_DEEP = f"the utility is nested too deeply; at most {DEEPEST} levels are allowed"
+    @property
+    def next(self) -> _Token:
+        return self.tokens[self.place]
 
+    def taken(self, *marks: str) -> str | None:
+        """Step over the next token where it is one of `marks`, and return it."""
+        found = self.tokens[self.place].text
+        if found not in marks:
+            return None
+        self.place += 1
+        return found
 
-def _require_shallow(levels: int) -> None:
-    if levels > DEEPEST:
-        raise ParseError(_TOO_DEEP)
+    def expect(self, mark: str) -> None:
+        token = self.next
+        if token.text == ",":
+            raise _unexpected("a comma outside the parentheses of min", token.column)
+        if token.text != mark:
+            raise _unexpected(_shown(token.text) if token.text else "the end", token.column)
+        self.place += 1
 
+    def sum(self, level: int) -> Tree:
+        if level > _NESTED:
+            raise ParseError(_TOO_DEEP)
+        terms = [self.product(level)]
+        while sign := self.taken("+", "-"):
+            term = self.product(level)
+            terms.append(negate(term) if sign == "-" else term)
+        return add(*terms)
 
-_LEFT_TO_RIGHT = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+    def product(self, level: int) -> Tree:
+        column = self.next.column
+        made = self.factor(level)
+        while sign := self.taken("*", "/", "//"):
+            if sign == "//":
+                raise _unexpected("the operator //", column)
+            made = (mul if sign == "*" else div)(made, self.factor(level))
+        return made
 
+    def factor(self, level: int) -> Tree:
+        if level > _NESTED:
+            raise ParseError(_TOO_DEEP)
+        if sign := self.taken("+", "-"):
+            operand = self.factor(level + 1)
+            return negate(operand) if sign == "-" else operand
+        made = self.atom(level)
+        return power(made, self.factor(level + 1)) if self.taken("**") else made
 
-class _Converter:
-    """From Python's syntax tree to ours; `origin` is the column of its first character."""
+    def atom(self, level: int) -> Tree:
+        token = self.next
+        self.place += 1
+        if token.kind == "number":
+            if not math.isfinite(float(token.text)):
+                raise _unexpected("a number too large for float64", token.column)
+            return num(float(token.text))
+        if token.kind == "name":
+            return self.named(token, level)
+        if token.text == "(":
+            made = self.sum(level + 1)
+            self.expect(")")
+            return made
+        raise _unexpected(_shown(token.text) if token.text else "the end", token.column)
 
-    def __init__(self, origin: int) -> None:
-        self.origin = origin
-
-    def fault(self, node: ast.expr, found: str) -> ParseError:
-        return ParseError(f"found {found} at column {self.origin + node.col_offset}; {ALLOWED}")
-
-    def tree(self, node: ast.expr, level: int) -> Tree:
-        """Convert, walking down chains such as a + b*c - d to the left without recursion."""
-        _require_shallow(level)
-        chain: list[tuple[ast.operator, ast.expr]] = []
-        while isinstance(node, ast.BinOp) and isinstance(node.op, _LEFT_TO_RIGHT):
-            chain.append((node.op, node.right))
-            node = node.left
-        terms = [self.leaf(node, level)]
-        for operator, right in reversed(chain):
-            operand = self.tree(right, level + 1)
-            if isinstance(operator, ast.Add):
-                terms.append(operand)
-            elif isinstance(operator, ast.Sub):
-                terms.append(negate(operand))
-            else:
-                join = div if isinstance(operator, ast.Div) else _times
-                terms = [join(add(terms), operand)]
-        return add(terms)
-
-    def leaf(self, node: ast.expr, level: int) -> Tree:
-        match node:
-            case ast.Constant(value=bool() | complex() | str() | bytes()):
-                raise self.fault(node, "a constant that is no real number")
-            case ast.Constant(value=int() | float() as value):
-                return self.number(node, value)
-            case ast.Name(id="x"):
-                return X
-            case ast.Name(id=name) if name in CONSTANTS:
-                return num(CONSTANTS[name])
-            case ast.Name(id=name):
-                raise self.fault(node, f"{_shown(name)} without an argument in parentheses")
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return negate(self.tree(operand, level + 1))
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self.tree(operand, level + 1)
-            case ast.BinOp(left=left, op=ast.Pow(), right=right):
-                return power(self.tree(left, level + 1), self.tree(right, level + 1))
-            case ast.Call():
-                return self.called(node, level)
-        raise self.fault(node, _described(node))
-
-    def number(self, node: ast.expr, value: float) -> Tree:
-        try:
-            return num(float(value))
-        except (OverflowError, ParseError):
-            raise self.fault(node, "a number too large for float64") from None
-
-    def called(self, node: ast.Call, level: int) -> Tree:
-        if not isinstance(node.func, ast.Name) or node.func.id in ("x", *CONSTANTS):
-            raise self.fault(node, "a call of something that is no function")
-        name = ALIASES.get(node.func.id, node.func.id)
-        if node.keywords or any(isinstance(a, ast.Starred) for a in node.args):
-            raise self.fault(node, f"{name} with a starred or keyword argument")
+    def named(self, token: _Token, level: int) -> Tree:
+        name, called = token.text, self.next.text == "("
+        if name == "x" or name in CONSTANTS:
+            if called:
+                raise _unexpected("a call of something that is no function", token.column)
+            return X if name == "x" else num(CONSTANTS[name])
+        if not called:
+            raise _unexpected(f"{_shown(name)} without an argument in parentheses", token.column)
+        arguments = self.arguments(level + 1)
         least, most = (2, math.inf) if name == "min" else (1, 1)
-        if not least <= len(node.args) <= most:
+        if not least <= len(arguments) <= most:
             needed = "two or more arguments" if name == "min" else "one argument"
-            raise self.fault(node, f"{name} with {len(node.args)} arguments (it takes {needed})")
-        arguments = [self.tree(a, level + 1) for a in node.args]
-        return minimum(arguments) if name == "min" else call(name, arguments[0])
+            raise _unexpected(
+                f"{name} with {len(arguments)} arguments (it takes {needed})", token.column
+            )
+        return minimum(*arguments) if name == "min" else call(ALIASES.get(name, name), arguments[0])
 
-
-def _times(left: Tree, right: Tree) -> Tree:
-    return mul([left, right])
-
-
-def _described(node: ast.expr) -> str:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
-        return "the operator //"
-    if isinstance(node, ast.Tuple):
-        return "a comma outside the parentheses of min"
-    return f"{type(node).__name__.lower()}"
+    def arguments(self, level: int) -> list[Tree]:
+        """Read what stands between the parentheses of a call, up to and with the closing one."""
+        found: list[Tree] = []
+        self.place += 1
+        while not self.taken(")"):
+            found.append(self.sum(level))
+            if not self.taken(",") and self.next.text != ")":
+                self.expect(")")
+        return found

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import operator
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from collapse_theory.errors import InvalidUtility
-from collapse_theory.utilities.base import number_text, positive
+from collapse_theory.errors import InvalidUtility, ParseError
+from collapse_theory.utilities.base import positive
+from collapse_theory.utilities.checks import number_text
 from collapse_theory.values import Value
 
 __all__ = ["PlackettLuce"]
+
+_NAME = re.compile(r"\s*plackett[ _-]?luce(?![A-Za-z0-9])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_FIELDS = re.compile(r"\s*(?:\((?P<inside>[^()]*)\))?\s*")
+_FIELD = re.compile(r"\s*(?P<name>[a-z]+)\s*=\s*(?P<value>[^\s=]+)\s*")
+_KNOWN = "PlackettLuce(), PlackettLuce(top=1), PlackettLuce(beta=2), PlackettLuce(top=1, beta=2)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +63,7 @@ class PlackettLuce(Value):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.top is not None:
             try:
                 top = operator.index(self.top)
@@ -66,8 +74,35 @@ class PlackettLuce(Value):
                     f"top of PlackettLuce is a number of picks, 1, 2, ..., got {self.top!r}; "
                     "None counts them all"
                 )
-            object.__setattr__(self, "top", top)
-        object.__setattr__(self, "beta", positive("beta of PlackettLuce", self.beta))
+            self._set(top=top)
+        self._set(beta=positive("beta of PlackettLuce", self.beta))
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return what ``PlackettLuce(top=..., beta=...)`` says; None for a text of another name.
+
+        Nothing is evaluated. Upper and lower case, and "Plackett-Luce", are the same.
+
+        Raises
+        ------
+        ParseError
+            Where something else stands after the name.
+        """
+        named = _NAME.fullmatch(text)
+        if named is None:
+            return None
+        bracket, fields = _FIELDS.fullmatch(named["rest"]), dict[str, Any]()
+        if bracket is None:
+            found = named["rest"].strip()[:40]
+            raise ParseError(f"found {found!r} after PlackettLuce; write {_KNOWN}")
+        inside = bracket["inside"] or ""
+        for piece in inside.split(",") if inside.strip() else ():
+            found = _FIELD.fullmatch(piece)
+            name = found["name"] if found else ""
+            if found is None or name not in ("top", "beta") or name in fields:
+                raise ParseError(f"found {piece.strip()!r} in PlackettLuce(...); write {_KNOWN}")
+            fields[name] = _number(name, found["value"])
+        return cls(**fields)
 
     def stages(self, n: int) -> int:
         """Return how many picks of n completions count: the last one left is no choice."""
@@ -114,3 +149,13 @@ class PlackettLuce(Value):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _number(name: str, text: str) -> Any:
+    try:
+        return None if (name, text) == ("top", "None") else (int if name == "top" else float)(text)
+    except ValueError:
+        kind = "a whole number" if name == "top" else "a number"
+        raise ParseError(
+            f"{name} of PlackettLuce is {kind}, got {text!r}; write {_KNOWN}"
+        ) from None

@@ -1,0 +1,113 @@
+"""The functions of the language, one row each: value, two derivatives, conic form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.lazy import special
+
+__all__ = ["FUNCTIONS", "Function", "log_sigmoid"]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function f of one argument.
+
+    Attributes
+    ----------
+    name : str
+    slopes : callable
+        (u, f(u)) -> (f'(u), f''(u)) for arrays, without overflow where f has none.
+    cone : callable, optional
+        (cp, z) -> f(z) as a CVXPY expression; None where CVXPY has no cone for it.
+    formula : callable, optional
+        (u, xp) -> f(u) for a namespace `xp`; unless given, the function of that name in `xp`.
+    """
+
+    name: str
+    slopes: Callable[[Any, Any], tuple[Any, Any]]
+    cone: Callable[[Any, Any], Any] | None = None
+    formula: Callable[[Any, Any], Any] | None = None
+
+    def value(self, u: Any, xp: Any = np) -> Any:
+        """Return f(u), where `xp` is NumPy, torch, or `math` for a plain number."""
+        return getattr(xp, self.name)(u) if self.formula is None else self.formula(u, xp)
+
+
+def log_sigmoid(u: Any, xp: Any = np) -> Any:
+    """Return log(1/(1+exp(-u))) without overflow."""
+    # min(u, 0) = (u - |u|)/2 exactly.
+    return (u - abs(u)) / 2 - xp.log1p(xp.exp(-abs(u)))
+
+
+def _sigmoid(u: Any, xp: Any) -> Any:
+    # exp(min(u, 0)) / (1 + exp(-|u|)): both exponents are at most 0.
+    return xp.exp((u - abs(u)) / 2) / (1 + xp.exp(-abs(u)))
+
+
+def _log(u: Any, _: Any) -> tuple[Any, Any]:
+    inverse = np.float64(1.0) / u
+    return inverse, -inverse * inverse
+
+
+def _log1p(u: Any, _: Any) -> tuple[Any, Any]:
+    inverse = 1.0 / (1.0 + u)
+    return inverse, -inverse * inverse
+
+
+def _atan(u: Any, _: Any) -> tuple[Any, Any]:
+    # w = 1/sqrt(1 + u**2) by hypot, as u**2 may overflow.
+    w = 1.0 / np.hypot(1.0, u)
+    return w * w, -2.0 * (u * w) * w * w * w
+
+
+def _tanh(u: Any, f: Any) -> tuple[Any, Any]:
+    # sech^2 by exponentials: 1 - tanh^2 would be 0 or noise where tanh is near 1.
+    e = np.exp(-2.0 * np.abs(u))
+    sech2 = 4.0 * e / (1.0 + e) ** 2
+    return sech2, -2.0 * f * sech2
+
+
+def _erf(u: Any, _: Any) -> tuple[Any, Any]:
+    bell = 2.0 / np.sqrt(np.pi) * np.exp(-u * u)
+    return bell, -2.0 * u * bell
+
+
+def _sigmoid_slopes(u: Any, f: Any) -> tuple[Any, Any]:
+    bell = f * special.expit(-u)
+    return bell, -np.tanh(u / 2) * bell
+
+
+def _log_sigmoid_slopes(u: Any, _: Any) -> tuple[Any, Any]:
+    fall = special.expit(-u)
+    return fall, -fall * special.expit(u)
+
+
+def _of_scipy_or(name: str) -> Callable[[Any, Any], Any]:
+    """Return the function that NumPy lacks: SciPy's for arrays, else that of the namespace."""
+    return lambda u, xp: getattr(special if xp is np else xp, name)(u)
+
+
+FUNCTIONS: dict[str, Function] = {
+    row.name: row
+    for row in (
+        Function("log", _log, lambda cp, z: cp.log(z)),
+        Function("log1p", _log1p, lambda cp, z: cp.log1p(z)),
+        Function("sqrt", lambda u, f: (0.5 / f, -0.25 / (f * u)), lambda cp, z: cp.sqrt(z)),
+        Function("exp", lambda u, f: (f, f), lambda cp, z: cp.exp(z)),
+        Function("expm1", lambda u, f: (np.exp(u),) * 2, lambda cp, z: cp.exp(z) - 1),
+        Function("atan", _atan),
+        Function("tanh", _tanh),
+        Function("erf", _erf, formula=_of_scipy_or("erf")),
+        Function("sin", lambda u, f: (np.cos(u), -f)),
+        Function("cos", lambda u, f: (-np.sin(u), -f)),
+        Function("sigmoid", _sigmoid_slopes, formula=_sigmoid),
+        Function(
+            "logsigmoid", _log_sigmoid_slopes, lambda cp, z: -cp.logistic(-z), formula=log_sigmoid
+        ),
+    )
+}
