@@ -101,8 +101,10 @@ def whole_batch(model, loss, data):
 # -- gradients ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch", "parts"), [(9, 1), (2, 5), (4, 3), (1, 9)])
-@pytest.mark.parametrize("kinds", [False, True])
+@pytest.mark.parametrize(
+    ("batch", "parts", "kinds"),
+    [(9, 1, False), (2, 5, False), (4, 3, True), (1, 9, True)],  # uneven ends among them
+)
 def test_accumulated_gradients_are_those_of_one_batch(tmp_path, batch, parts, kinds):
     loss, data = prompt_aware() if kinds else RankingLoss("log(x + 0.1)"), tiny.rankings(9)
     model = tiny.model().double()
@@ -211,8 +213,9 @@ def test_evaluation_gives_a_row_a_prompt(tmp_path, kinds):
 @pytest.mark.parametrize("together", [True, False])
 def test_the_callback_measures_what_trainer_evaluates(tmp_path, together):
     loss, data = prompt_aware(), tiny.rankings(10)
+    figure = tmp_path / "live.png" if together else None
     callback = CollapseCallback(
-        trainer_loss(loss), file=tmp_path / "log" / "rewards.jsonl", figure=tmp_path / "live.png"
+        trainer_loss(loss), file=tmp_path / "log" / "rewards.jsonl", figure=figure
     )
     trainer = made(
         tmp_path / "out",
@@ -257,8 +260,10 @@ def test_the_callback_measures_what_trainer_evaluates(tmp_path, together):
         for rank in ranking.ranks
     ]
     assert all(0 < row["reward"] < 1 and row["split"] == "eval" for row in rows)
-    assert (tmp_path / "live.png").read_bytes()[:4] == b"\x89PNG"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["live.png", "log", "out"]
+    if figure is not None:
+        assert figure.read_bytes()[:4] == b"\x89PNG"
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {"log", "out"} | ({"live.png"} if together else set())
 
 
 def test_the_callback_alone_measures_the_same(tmp_path, caplog):
@@ -318,15 +323,21 @@ def test_resumed_training_goes_on_with_its_log(tmp_path):
         callback = CollapseCallback(loss, file=folder / "x.jsonl")
         trainer = made(folder, loss, data, data, callback=callback, max_steps=steps, **settings)
         trainer.train(resume_from_checkpoint=resume)
-        return (folder / "x.jsonl").read_text()
+        return [json.loads(line) for line in (folder / "x.jsonl").read_text().splitlines()]
 
-    whole = run(tmp_path / "whole", 4, None)
+    def same(rows):
+        assert [{**row, "reward": 0} for row in rows] == [{**row, "reward": 0} for row in whole]
+        # What a restored optimizer and random state give is the same up to rounding.
+        found, expected = ([row["reward"] for row in each] for each in (rows, whole))
+        return found == pytest.approx(expected, abs=1e-6)
+
+    whole = run(tmp_path / "whole", 3, None)
+    assert {row["step"] for row in whole} == {1, 2, 3}
     run(tmp_path / "parts", 3, None)
     with (tmp_path / "parts/x.jsonl").open("a") as file:
         file.write('{"prompt": "cut sho')  # as a kill leaves it
-    assert run(tmp_path / "parts", 4, str(tmp_path / "parts/checkpoint-2")) == whole
-    assert {json.loads(line)["step"] for line in whole.splitlines()} == {1, 2, 3, 4}
-    assert run(tmp_path / "parts", 4, None) == whole  # anew
+    assert same(run(tmp_path / "parts", 3, str(tmp_path / "parts/checkpoint-2")))
+    assert same(run(tmp_path / "parts", 3, None))  # anew
 
 
 def test_training_reaches_the_prediction(tmp_path):
@@ -346,9 +357,9 @@ def test_training_reaches_the_prediction(tmp_path):
         data,
         data,
         callback=callback,
-        max_steps=120,
+        max_steps=50,
         optim="adamw_torch",
-        learning_rate=5e-3,
+        learning_rate=2e-2,
         lr_scheduler_type="cosine",
         per_device_train_batch_size=8,
     )
@@ -493,7 +504,7 @@ def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
     with (tmp_path / "rankings.jsonl").open("w") as file:
         file.writelines(f"{json.dumps(row)}\n" for row in tiny.rankings(20).rows())
     script = Path(ct.__file__).parents[1] / "docs" / "examples" / "trainer.py"
-    options = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--steps", "4"]
+    options = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--steps", "2"]
     monkeypatch.setattr(sys, "argv", ["trainer.py", str(tmp_path / "rankings.jsonl"), *options])
     with warnings.catch_warnings():
         # On a machine without an accelerator torch says that memory can't be pinned.

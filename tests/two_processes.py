@@ -28,7 +28,7 @@ def main(folder: Path, batch_size: int) -> None:
     """Train, evaluate, and leave weights and metrics in the folder."""
     data = tiny.rankings(PROMPTS)
     loss = PromptAwareRankingLoss({"open": "log(x + 0.1)", "closed": "x"})
-    callback = CollapseCallback(loss, file=folder / "rewards.jsonl", figure=folder / "live.png")
+    callback = CollapseCallback(loss, file=folder / "rewards.jsonl")
     trainer = Trainer(
         tiny.model(),
         TrainingArguments(
