@@ -18,10 +18,9 @@ from typer.testing import CliRunner, Result
 import collapse_theory as ct
 from collapse_theory.cli import app
 from collapse_theory.diagnosis import RewardLog, RewardMap
-from collapse_theory.diagnosis.curves import level_matrix, sorted_prompts
-from collapse_theory.diagnosis.groups import two_groups
-from collapse_theory.diagnosis.index import collapse_index
-from collapse_theory.diagnosis.pairs import pairs_right
+from collapse_theory.diagnosis.index import collapse_index, two_groups
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, level_matrix
+from collapse_theory.diagnosis.summary import pairs_right
 from tests.problems import cases
 
 TEXTS = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)", "log(x)", "x**0.5")
@@ -318,10 +317,10 @@ def test_the_interval_contains_the_index_of_the_population() -> None:
 def test_many_prompts_are_drawn_in_groups_to_the_same_interval(monkeypatch) -> None:
     import collapse_theory.diagnosis.index as module
 
-    curves = sorted_prompts(collapsed(P=1500).ravel(), np.repeat(np.arange(1500), 8), None)
-    one = collapse_index(curves, np.random.default_rng(0))
+    prompts = OrderStatistics.of(collapsed(P=1500).ravel(), np.repeat(np.arange(1500), 8))
+    one = collapse_index(prompts, np.random.default_rng(0))
     monkeypatch.setattr(module, "_BLOCKS", 200)
-    other = collapse_index(curves, np.random.default_rng(0))
+    other = collapse_index(prompts, np.random.default_rng(0))
     assert other.within == pytest.approx(one.within)
     assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.3)
 

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from collapse_theory.cli.output import console
+from collapse_theory.data.reward_log import counted
 from collapse_theory.diagnosis import Diagnosis, KindSummary
 from collapse_theory.diagnosis.summary import QUANTILES
-from collapse_theory.diagnosis.verdict import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

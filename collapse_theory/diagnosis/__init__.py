@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import BadRows, RewardLog
-from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, diagnose
-from collapse_theory.diagnosis.result import Diagnosis
-from collapse_theory.diagnosis.scale import RewardMap
-from collapse_theory.diagnosis.summary import KindSummary, Prediction
+from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, Diagnosis, diagnose
+from collapse_theory.diagnosis.order_statistics import RewardMap
+from collapse_theory.diagnosis.predictions import Prediction
+from collapse_theory.diagnosis.summary import KindSummary
 
 __all__ = [
     "DEFAULT_UTILITIES",

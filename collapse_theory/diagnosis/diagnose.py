@@ -3,31 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.data.reward_log import RewardLog
-from collapse_theory.diagnosis.curves import Curves, sorted_prompts
-from collapse_theory.diagnosis.distances import between, predictions_of
-from collapse_theory.diagnosis.groups import Groups, two_groups
-from collapse_theory.diagnosis.index import Index, collapse_index
-from collapse_theory.diagnosis.pairs import pairs_right
-from collapse_theory.diagnosis.result import Diagnosis
-from collapse_theory.diagnosis.scale import RewardMap, map_of
-from collapse_theory.diagnosis.summary import KindSummary, summary_of
-from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, Verdict, counted, verdict_of
+from collapse_theory.data.reward_log import BadRows, RewardLog, counted
+from collapse_theory.diagnosis.index import Groups, Index, collapse_index, two_groups
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
+from collapse_theory.diagnosis.predictions import predictions_of
+from collapse_theory.diagnosis.summary import KindSummary, between, pairs_right, summary_of
+from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, verdict_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain
 from collapse_theory.utilities import Utility, utility
+from collapse_theory.values import Array, Value
 
-__all__ = ["DEFAULT_UTILITIES", "diagnose"]
+__all__ = ["DEFAULT_UTILITIES", "Diagnosis", "diagnose"]
 
 DEFAULT_UTILITIES = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 """What the paper's experiments trained; a log is compared with these unless others are given."""
 
 _SATURATED = 0.6  # a two-valued law has a half at each end
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis(Value):
+    """Whether a reward log shows collapse, and how its rewards are distributed.
+
+    Attributes
+    ----------
+    collapsed : bool or None
+        With kinds: whether all kinds' prompts share one law. Without: whether all prompts share
+        one vector of order statistics. None where the log doesn't decide it.
+    reason, advice : str
+    index : float or None
+        max(0, 1 - (within + 10 between) / reference), in [0, 1]; 1 where all prompts have the same
+        rewards, 0 where they are no more alike than rewards drawn at random from the log.
+    interval : (2,) array
+        The index's 95% bootstrap interval over prompts; empty without an index.
+    within, kind_variance, reference : float or None
+        What the index is made of, on the scale from 0 to 1: the mean variance of order statistics
+        between prompts of a kind, the variance between the kinds' means, and the variance between
+        prompts made of rewards drawn at random.
+    between_kinds : float or None
+        The largest Wasserstein-1 distance between two kinds' mean order statistics, on the scale
+        from 0 to 1.
+    scale : RewardMap or None
+        The one map to that scale; None where all rewards are equal.
+    kinds : tuple of KindSummary
+        A log without kinds has one, called "all".
+    prompts, rows : int
+        What was judged.
+    completions : tuple of int
+        The least and the greatest number of completions of a prompt.
+    pairs_right : float or None
+        The share of pairs that the rewards order as the ranks do.
+    read : int
+        Rows read, good and bad.
+    bad : tuple of BadRows
+    notes : tuple of str
+    step : float or None
+    """
+
+    collapsed: bool | None
+    reason: str
+    advice: str
+    index: float | None
+    interval: Array
+    within: float | None
+    kind_variance: float | None
+    reference: float | None
+    between_kinds: float | None
+    scale: RewardMap | None
+    kinds: tuple[KindSummary, ...]
+    prompts: int
+    rows: int
+    completions: tuple[int, ...]
+    pairs_right: float | None = None
+    read: int = 0
+    bad: tuple[BadRows, ...] = ()
+    notes: tuple[str, ...] = ()
+    step: float | None = None
+
+    @property
+    def bad_count(self) -> int:
+        """How many rows were set aside."""
+        return sum(rows.count for rows in self.bad)
+
+    def __getitem__(self, name: str) -> KindSummary:
+        for kind in self.kinds:
+            if kind.name == name:
+                return kind
+        raise KeyError(f"no kind {name!r}; there are {', '.join(k.name for k in self.kinds)}")
+
+    def __repr__(self) -> str:
+        index = "no index"
+        if self.index is not None:
+            index = f"index {self.index:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
+        return (
+            f"Diagnosis(collapsed={self.collapsed}: {index}, {self.prompts} prompts of "
+            f"{'-'.join(map(str, dict.fromkeys(self.completions)))} completions; {self.reason})"
+        )
 
 
 def diagnose(
@@ -94,16 +171,14 @@ def diagnose(
     if isinstance(rewards, RewardLog) and not (prompts is kinds is ranks is None):
         raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
     utilities = _utilities(utility)
-    curves = sorted_prompts(log.rewards, log.prompts, log.kinds)
-    if not curves.count:
+    stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
+    if not stats.count:
         raise CollapseError(
             f"none of the {log.count} prompts has two completions: is the prompt column the right "
             "one? Collapse is about the rewards of several completions of one prompt"
         )
-    mapped = RewardMap(*scale) if scale is not None else map_of(curves)
-    generator = np.random.default_rng(rng)
-    right = pairs_right(log.rewards, log.prompts, log.ranks) if log.ranks is not None else None
-    return _diagnosis(log, curves, mapped, utilities, domain or Box(), generator, right)
+    mapped = RewardMap(*scale) if scale is not None else map_of(stats)
+    return _diagnosis(log, stats, mapped, utilities, domain or Box(), np.random.default_rng(rng))
 
 
 def _utilities(given: Any) -> list[Utility]:
@@ -115,124 +190,99 @@ def _utilities(given: Any) -> list[Utility]:
 
 def _diagnosis(
     log: RewardLog,
-    curves: Curves,
+    stats: OrderStatistics,
     scale: RewardMap | None,
     utilities: list[Utility],
     domain: Domain,
     rng: np.random.Generator,
-    right: float | None,
 ) -> Diagnosis:
     names = log.kind_names if log.kinds is not None else ("all",)
-    there = [kind for kind in range(len(names)) if (curves.kinds == kind).any()]
-    counts = {kind: int((curves.kinds == kind).sum()) for kind in there}
-    judged = [kind for kind in there if counts[kind] >= KIND_PROMPTS]
-    measured = _measured(curves, judged, scale, rng)
+    counts = {kind: n for kind, n in enumerate(np.bincount(stats.kinds).tolist()) if n}
+    judged = [kind for kind, n in counts.items() if n >= KIND_PROMPTS]
+    index, groups = _measured(stats.only(judged), scale, rng)
     # Where all rewards are equal any scale will do: it only has a place to stand.
-    drawn = scale or RewardMap(float(curves.rewards[0]), float(curves.rewards[0]) + 1.0)
-    kinds = tuple(
-        summary_of(
-            names[kind],
-            kind,
-            curves,
-            drawn,
-            predictions_of(utilities, curves, kind, drawn, domain) if scale else (),
+    drawn = scale or RewardMap(float(stats.rewards[0]), float(stats.rewards[0]) + 1.0)
+    kinds = []
+    for kind in counts:
+        near = predictions_of(utilities, stats, kind, drawn, domain) if scale else ()
+        kinds.append(summary_of(names[kind], kind, stats, drawn, near))
+    apart = between(stats, drawn, judged) if len(judged) > 1 else None
+    sizes = int(stats.sizes.min()), int(stats.sizes.max())
+    verdict = verdict_of(
+        Evidence(
+            index=index,
+            groups=groups,
+            prompts=sum(counts[kind] for kind in judged) or stats.count,
+            kinds=tuple(names[kind] for kind in judged),
+            between=apart,
+            sizes=sizes,
+            constant=scale is None,
+            nearest=_nearest(kinds) if sizes[1] > 3 else None,
         )
-        for kind in there
     )
-    apart = between(curves, drawn, judged) if len(judged) > 1 else None
-    verdict = _verdict(curves, measured, judged, names, apart, scale is None, kinds)
-    index = measured[0]
+    small = {names[kind]: n for kind, n in counts.items() if kind not in judged}
     return Diagnosis(
         collapsed=verdict.collapsed,
         reason=verdict.reason,
         advice=verdict.advice,
         index=index and index.value,
-        interval=[index.low, index.high] if index else [],
+        interval=np.array([index.low, index.high] if index else []),
         within=index and index.within,
         kind_variance=index and index.kinds,
         reference=index and index.reference,
         between_kinds=apart,
         scale=scale,
-        kinds=kinds,
-        prompts=curves.count,
-        rows=int(curves.rewards.size),
-        completions=(int(curves.sizes.min()), int(curves.sizes.max())),
-        pairs_right=right,
+        kinds=tuple(kinds),
+        prompts=stats.count,
+        rows=int(stats.rewards.size),
+        completions=sizes,
+        pairs_right=(
+            None if log.ranks is None else pairs_right(log.rewards, log.prompts, log.ranks)
+        ),
         read=log.read,
         bad=log.bad,
-        notes=log.notes + _notes(curves, index, names, counts, judged) + _saturated(kinds),
+        notes=(*log.notes, *_notes(stats.single, small, index), *_saturated(kinds)),
         step=log.step,
     )
 
 
 def _measured(
-    curves: Curves, judged: list[int], scale: RewardMap | None, rng: np.random.Generator
+    judged: OrderStatistics, scale: RewardMap | None, rng: np.random.Generator
 ) -> tuple[Index | None, Groups]:
-    chosen = curves.only(judged)
-    if scale is None or chosen.count < 2:
+    if scale is None or judged.count < 2:
         return None, Groups(0.0, 0.0)
-    chosen = replace(chosen, rewards=np.asarray(scale(chosen.rewards)))
-    index = collapse_index(chosen, rng)
-    if chosen.sizes.min() < chosen.sizes.max():
+    mapped = replace(judged, rewards=np.asarray(scale(judged.rewards)))
+    index = collapse_index(mapped, rng)
+    if mapped.sizes.min() < mapped.sizes.max():
         # Optima of odd and even numbers of completions would make two groups by themselves.
         return index, Groups(0.0, 0.0)
-    return index, two_groups(np.clip(chosen.at_levels, -1.0, 2.0))
+    return index, two_groups(np.clip(mapped.at_levels, -1.0, 2.0))
 
 
-def _verdict(
-    curves: Curves,
-    measured: tuple[Index | None, Groups],
-    judged: list[int],
-    names: tuple[str, ...],
-    apart: float | None,
-    constant: bool,
-    kinds: tuple[KindSummary, ...],
-) -> Verdict:
-    nearest = {k.predictions[0].utility for k in kinds if k.predictions}
-    close = all(k.predictions[0].error <= 0.05 for k in kinds if k.predictions)
-    sizes = curves.sizes
-    return verdict_of(
-        Evidence(
-            index=measured[0],
-            groups=measured[1],
-            prompts=int(np.isin(curves.kinds, judged).sum()) or curves.count,
-            kinds=tuple(names[kind] for kind in judged),
-            between=apart,
-            sizes=(int(sizes.min()), int(sizes.max())),
-            constant=constant,
-            nearest=nearest.pop() if len(nearest) == 1 and close and sizes.max() > 3 else None,
-        )
-    )
+def _nearest(kinds: Sequence[KindSummary]) -> str | None:
+    """Return the utility that all kinds' rewards look like."""
+    best = [kind.predictions[0] for kind in kinds if kind.predictions]
+    alike = len({near.utility for near in best}) == 1 and all(near.error <= 0.05 for near in best)
+    return best[0].utility if alike else None
 
 
-def _notes(
-    curves: Curves,
-    index: Index | None,
-    names: tuple[str, ...],
-    counts: dict[int, int],
-    judged: list[int],
-) -> tuple[str, ...]:
+def _notes(single: int, small: dict[str, int], index: Index | None) -> list[str]:
+    """Return what is worth knowing of prompts of one completion, small kinds, and wild rewards."""
     notes = []
-    if curves.single:
-        notes.append(
-            f"{counted(curves.single, 'prompt')} of one completion left out: it ranks nothing"
-        )
-    small = [
-        f"{names[kind]} ({counted(n, 'prompt')})"
-        for kind, n in counts.items()
-        if kind not in judged
-    ]
+    if single:
+        notes.append(f"{counted(single, 'prompt')} of one completion left out: it ranks nothing")
     if small:
-        notes.append(f"too few prompts to judge: {', '.join(small)}")
+        listed = ", ".join(f"{name} ({counted(n, 'prompt')})" for name, n in small.items())
+        notes.append(f"too few prompts to judge: {listed}")
     if index is not None and index.clipped:
         notes.append(
             f"{counted(index.clipped, 'reward')} further out than one width of the scale; "
             "in the index such rewards count as at that distance"
         )
-    return tuple(notes)
+    return notes
 
 
-def _saturated(kinds: tuple[KindSummary, ...]) -> tuple[str, ...]:
+def _saturated(kinds: Sequence[KindSummary]) -> list[str]:
     """Return a note for each kind whose rewards are nearly all at one end."""
     notes = []
     for kind in kinds:
@@ -243,4 +293,4 @@ def _saturated(kinds: tuple[KindSummary, ...]) -> tuple[str, ...]:
                 "scale, and hardly rank anything there; if they are probabilities, their log-odds "
                 "spread them out, else a map of ranks (collapse-theory design) does"
             )
-    return tuple(notes)
+    return notes

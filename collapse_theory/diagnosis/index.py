@@ -1,19 +1,22 @@
-"""The collapse index: how much more alike prompts are than draws from the pooled log would be."""
+"""How alike prompts are: the collapse index, and whether they fall into two groups."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from collapse_theory.diagnosis.curves import Curves, different, level_matrix
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, different, to_levels
 
-__all__ = ["KIND_WEIGHT", "Index", "collapse_index"]
+__all__ = ["KIND_WEIGHT", "Groups", "Index", "collapse_index", "two_groups"]
 
 KIND_WEIGHT = 10.0
 """How much the variance between kinds counts beside that between prompts of a kind."""
 
-_DRAWS = 8192  # simulated prompts of the reference: their variance is then right to about 2%
+_REFERENCE_PROMPTS = (
+    8192  # simulated prompts of the reference: their variance is then right to about 2%
+)
 _BLOCKS = 2048  # of more prompts so many groups are drawn in the bootstrap
 _BEYOND = 1.0  # rewards further out than this many widths of the scale count as at that distance
 
@@ -29,7 +32,7 @@ class Index:
     within : float
         Variance of order statistics between prompts of one kind, mean over the levels.
     kinds : float
-        Variance between the kinds' mean curves, freed of what chance adds.
+        Variance between the kinds' mean prompts, freed of what chance adds.
     kinds_low : float
         The lower end of the interval of 10 kinds / reference.
     explained_low : float
@@ -52,13 +55,13 @@ class Index:
 
 
 def collapse_index(
-    curves: Curves, rng: np.random.Generator, draws: int = 1000, level: float = 0.95
+    prompts: OrderStatistics, rng: np.random.Generator, draws: int = 1000, level: float = 0.95
 ) -> Index:
     """Return the collapse index of prompts whose rewards are on the scale from 0 to 1.
 
     Parameters
     ----------
-    curves : Curves
+    prompts : OrderStatistics
         Rewards on the scale from 0 to 1, at least two prompts.
     rng : numpy.random.Generator
     draws : int
@@ -67,14 +70,13 @@ def collapse_index(
         What share of them the interval holds.
     """
     low, high = -_BEYOND, 1.0 + _BEYOND
-    far = (curves.rewards < low) | (curves.rewards > high)
-    reference = _reference(np.clip(curves.rewards, low, high), curves, rng)
-    sums = [
-        _Sums.of(block, rng) for block in _by_kind(np.clip(curves.at_levels, low, high), curves)
-    ]
+    far = (prompts.rewards < low) | (prompts.rewards > high)
+    reference = _reference(np.clip(prompts.rewards, low, high), prompts, rng)
+    at_levels = np.clip(prompts.at_levels, low, high)
+    sums = [_Moments.of(at_levels[prompts.kinds == k], rng) for k in different(prompts.kinds)]
     within, kinds = _variances([s.total() for s in sums])
     again, between = _variances([s.drawn(rng, draws) for s in sums], noise=2)
-    again = again * (len(curves.kinds) / (len(curves.kinds) - 1))  # for prompts drawn twice
+    again = again * (len(prompts.kinds) / (len(prompts.kinds) - 1))  # for prompts drawn twice
     scale = 1.0 / max(reference, 1e-300)
     share = KIND_WEIGHT * between * scale
     spread = 1.0 - again * scale - share
@@ -94,46 +96,33 @@ def collapse_index(
     )
 
 
-def _by_kind(at_levels: np.ndarray, curves: Curves) -> list[np.ndarray]:
-    return [at_levels[curves.kinds == kind] for kind in different(curves.kinds)]
-
-
-def _reference(rewards: np.ndarray, curves: Curves, rng: np.random.Generator) -> float:
+def _reference(rewards: np.ndarray, prompts: OrderStatistics, rng: np.random.Generator) -> float:
     """Return the variance between prompts made of random rewards of the log, of the same sizes."""
     pool = np.sort(rewards)
-    counts = np.bincount(curves.sizes)
-    sizes = different(curves.sizes)
-    shares = np.maximum(np.round(_DRAWS * counts[sizes] / curves.count), 1).astype(int)
-    total, squares, drawn = np.zeros(curves.levels), 0.0, 0
+    counts = np.bincount(prompts.sizes)
+    sizes = different(prompts.sizes)
+    shares = np.maximum(np.round(_REFERENCE_PROMPTS * counts[sizes] / prompts.count), 1).astype(int)
+    total, squares, drawn = np.zeros(prompts.levels), 0.0, 0
     for size, share in zip(sizes, shares.tolist(), strict=True):
         picked = -np.sort(-pool[rng.integers(pool.size, size=(share, size))], axis=1)
-        if size != curves.levels:
-            picked = picked @ level_matrix(size, curves.levels).T
+        picked = to_levels(picked, prompts.levels)
         total += picked.sum(axis=0)
         squares += (picked**2).sum()
         drawn += share
-    return float((squares / drawn - (total / drawn) @ (total / drawn)) / curves.levels)
+    return float((squares / drawn - (total / drawn) @ (total / drawn)) / prompts.levels)
 
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums over the prompts of a kind; a row for each draw of the bootstrap."""
+    """Sums over prompts of one kind: a row a group of prompts, or a row a draw of the bootstrap."""
 
-    counts: np.ndarray  # (draws,)
-    sums: np.ndarray  # (draws, levels)
-    squares: np.ndarray  # (draws,)
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over groups of prompts of one kind: one prompt a group, or several where many."""
-
-    counts: np.ndarray
-    sums: np.ndarray
-    squares: np.ndarray
+    counts: np.ndarray  # (rows,)
+    sums: np.ndarray  # (rows, levels)
+    squares: np.ndarray  # (rows,)
 
     @classmethod
-    def of(cls, block: np.ndarray, rng: np.random.Generator) -> _Sums:
+    def of(cls, block: np.ndarray, rng: np.random.Generator) -> Self:
+        """Return those of a (prompts, levels) array: one prompt a row, or several where many."""
         squares = np.einsum("ij,ij->i", block, block)
         if len(block) <= _BLOCKS:
             return cls(np.ones(len(block)), block, squares)
@@ -147,17 +136,17 @@ class _Sums:
             np.add.reduceat(squares[order], starts),
         )
 
+    def weighted(self, weights: np.ndarray) -> _Moments:
+        """Return the sums with each row counted as often as a row of `weights` says."""
+        return _Moments(weights @ self.counts, weights @ self.sums, weights @ self.squares)
+
     def total(self) -> _Moments:
-        weights = np.ones((1, self.counts.size))
-        return self._weighted(weights)
+        return self.weighted(np.ones((1, self.counts.size)))
 
     def drawn(self, rng: np.random.Generator, draws: int) -> _Moments:
         size = self.counts.size
         weights = rng.multinomial(size, np.full(size, 1.0 / size), size=draws)
-        return self._weighted(weights.astype(float))
-
-    def _weighted(self, weights: np.ndarray) -> _Moments:
-        return _Moments(weights @ self.counts, weights @ self.sums, weights @ self.squares)
+        return self.weighted(weights.astype(float))
 
 
 def _variances(kinds: list[_Moments], noise: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -183,3 +172,49 @@ def _variances(kinds: list[_Moments], noise: int = 1) -> tuple[np.ndarray, np.nd
     own = scatter / np.maximum(counts - 1, 1) / counts / levels
     chance = (1 - 1 / len(kinds)) * own.mean(axis=0)
     return within, np.maximum(between - noise * chance, 0.0)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The best split of prompts in two along their first principal component.
+
+    Attributes
+    ----------
+    explained : float
+        The share of all variance between prompts that the split explains: near 1 for two groups,
+        each with its own vector; 2/pi at most for Gaussian variation.
+    smaller : float
+        The share of prompts in the smaller group.
+    """
+
+    explained: float
+    smaller: float
+
+
+def two_groups(at_levels: np.ndarray) -> Groups:
+    """Return how well a split in two explains that prompts differ.
+
+    Parameters
+    ----------
+    at_levels : (P, levels) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> two_groups(np.repeat([[1.0, 0.5, 0.0], [1.0, 1.0, 0.0]], 3, axis=0))
+    Groups(explained=1.0, smaller=0.5)
+    """
+    centred = at_levels - at_levels.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    total = values.sum()
+    if not total > 1e-20 * max(1.0, float((at_levels**2).sum())):
+        return Groups(0.0, 0.0)
+    scores = np.sort(centred @ vectors[:, -1])
+    count = scores.size
+    sizes = np.arange(1, count)
+    sums = np.cumsum(scores)[:-1]
+    # Between two groups of a centred sample: s^2 / k + s^2 / (P - k).
+    between = sums**2 * (1.0 / sizes + 1.0 / (count - sizes))
+    best = int(np.argmax(between))
+    small = min(best + 1, count - best - 1) / count
+    return Groups(float(min(between[best] / total, 1.0)), float(small))

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from collapse_theory.diagnosis.curves import Curves
-from collapse_theory.diagnosis.scale import RewardMap
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, rows_by_size
+from collapse_theory.diagnosis.predictions import Prediction
 from collapse_theory.laws import RewardLaw, empirical_law
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
-__all__ = ["BINS", "QUANTILES", "KindSummary", "Prediction", "summary_of"]
+__all__ = ["QUANTILES", "KindSummary", "between", "pairs_right", "summary_of"]
 
 QUANTILES = np.arange(0, 101, 5) / 100
 BINS = 40
 _ATOM = 0.02  # a value that so large a share of the rewards has is an atom
-_MOST_ATOMS = 20
-_NEAR = 0.01  # on the scale from 0 to 1: saturated
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction(Value):
-    """How far a kind's rewards are from what a utility predicts, on the scale from 0 to 1.
-
-    Parameters
-    ----------
-    utility : str
-    distance : float
-        Wasserstein-1 distance between the laws.
-    kolmogorov : float
-        The largest difference of the distribution functions. Noise around an atom makes it as
-        large as half the atom.
-    error : float
-        The mean distance between the mean reward of each rank and the predicted one: it doesn't
-        grow with noise, as the two others do.
-    curve : (levels,) array
-        The predicted rewards at the levels of `KindSummary.curve`, in the log's own units.
-    """
-
-    utility: str
-    distance: float
-    kolmogorov: float
-    error: float
-    curve: Any
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "curve", frozen_array(self.curve))
+_MAX_ATOMS = 20
+_MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
+_PAIRS_HELD = 4_000_000
+_SATURATED = 0.01  # on the scale from 0 to 1: saturated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,22 +57,18 @@ class KindSummary(Value):
     rows: int
     mean: float
     sd: float
-    quantiles: Any
-    atoms: Any
-    edges: Any
-    counts: Any
-    curve: Any
-    low: Any
-    high: Any
+    quantiles: Array
+    atoms: Array
+    edges: Array
+    counts: Array
+    curve: Array
+    low: Array
+    high: Array
     within: float
     at_low: float
     at_high: float
     tied: float
     predictions: tuple[Prediction, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("quantiles", "atoms", "edges", "counts", "curve", "low", "high"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
 
     @property
     def law(self) -> RewardLaw:
@@ -115,16 +84,20 @@ class KindSummary(Value):
 
 
 def summary_of(
-    name: str, number: int, curves: Curves, scale: RewardMap, predictions: tuple[Prediction, ...]
+    name: str,
+    number: int,
+    prompts: OrderStatistics,
+    scale: RewardMap,
+    predictions: tuple[Prediction, ...],
 ) -> KindSummary:
-    """Return the summary of one kind; `curves` holds the rewards in the log's own units."""
-    here = curves.kinds == number
-    rewards = np.sort(curves.rows_of(number))
-    block = curves.at_levels[here]
+    """Return the summary of one kind; `prompts` hold the rewards in the log's own units."""
+    here = prompts.kinds == number
+    rewards = np.sort(prompts.rows_of(number))
+    block = prompts.at_levels[here]
     low, high = np.quantile(block, [0.05, 0.95], axis=0)
     edges = np.linspace(rewards[0], max(rewards[-1], np.nextafter(rewards[0], np.inf)), BINS + 1)
     places = np.concatenate([np.searchsorted(rewards, edges[:-1]), [rewards.size]])
-    near = _NEAR * scale.width
+    near = _SATURATED * scale.width
     below = np.searchsorted(rewards, scale.low + near, side="right")
     above = rewards.size - np.searchsorted(rewards, scale.high - near)
     return KindSummary(
@@ -143,7 +116,7 @@ def summary_of(
         within=float(block.var(axis=0, ddof=min(1, len(block) - 1)).mean()) / scale.width**2,
         at_low=float(below / rewards.size),
         at_high=float(above / rewards.size),
-        tied=_tied(curves, here),
+        tied=_tied(prompts, here),
         predictions=predictions,
     )
 
@@ -161,13 +134,68 @@ def _atoms(ordered: np.ndarray) -> np.ndarray:
     counts = np.diff(np.concatenate([[-1], ends]))
     # A value that comes once or twice is no atom, however short the log.
     heavy = np.flatnonzero((counts >= _ATOM * ordered.size) & (counts >= 3))
-    heavy = np.sort(heavy[np.argsort(-counts[heavy], kind="stable")][:_MOST_ATOMS])
+    heavy = np.sort(heavy[np.argsort(-counts[heavy], kind="stable")][:_MAX_ATOMS])
     return np.column_stack([ordered[ends[heavy]], counts[heavy] / ordered.size])
 
 
-def _tied(curves: Curves, here: np.ndarray) -> float:
-    equal = curves.rewards[1:] == curves.rewards[:-1]
-    inside = np.ones(curves.rewards.size - 1, dtype=bool)
-    inside[curves.starts[1:-1] - 1] = False  # neighbours of two prompts
-    inside &= np.repeat(here, curves.sizes)[1:]
+def _tied(prompts: OrderStatistics, here: np.ndarray) -> float:
+    equal = prompts.rewards[1:] == prompts.rewards[:-1]
+    inside = np.ones(prompts.rewards.size - 1, dtype=bool)
+    inside[prompts.starts[1:-1] - 1] = False  # neighbours of two prompts
+    inside &= np.repeat(here, prompts.sizes)[1:]
     return float(equal[inside].mean()) if inside.any() else 0.0
+
+
+def between(prompts: OrderStatistics, scale: RewardMap, kinds: Sequence[int]) -> float:
+    """Return the largest distance between two kinds' mean curves, on the scale from 0 to 1.
+
+    It is the Wasserstein-1 distance between the two laws that have these curves as quantiles.
+    """
+    means = [prompts.at_levels[prompts.kinds == kind].mean(axis=0) for kind in kinds]
+    apart = [np.abs(a - b).mean() for i, a in enumerate(means) for b in means[:i]]
+    return float(max(apart)) / scale.width
+
+
+def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> float:
+    """Return the share of a prompt's pairs of different ranks in which the better has more reward.
+
+    Equal rewards count half. NaN where there is no such pair.
+
+    Parameters
+    ----------
+    rewards, prompts, ranks : (rows,) arrays
+        Rank 0 is the best.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pairs_right(np.array([1.0, 0.4, 0.4]), np.array([0, 0, 0]), np.array([0, 1, 2]))
+    0.8333333333333334
+    """
+    order = np.argsort(prompts, kind="stable")
+    rewards, ranks = rewards[order], ranks[order]
+    sizes = np.bincount(prompts)
+    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    right = pairs = 0.0
+    for _, rows in rows_by_size(starts, sizes):
+        step = max(_PAIRS_HELD // min(rows.shape[1], _MAX_COMPARED) ** 2, 1)
+        for first in range(0, len(rows), step):
+            here = rows[first : first + step]
+            good, counted = _pairs_counted(rewards[here], ranks[here])
+            right, pairs = right + good, pairs + counted
+    return right / pairs if pairs else float("nan")
+
+
+def _pairs_counted(rewards: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
+    """Return how many pairs of the rows are right, and how many there are."""
+    size = ranks.shape[1]
+    if size > _MAX_COMPARED:
+        by_rank = np.argsort(ranks, axis=1, kind="stable")
+        some = by_rank[:, np.linspace(0, size - 1, _MAX_COMPARED).astype(int)]
+        rewards = np.take_along_axis(rewards, some, axis=1)
+        ranks = np.take_along_axis(ranks, some, axis=1)
+    first, second = np.triu_indices(ranks.shape[1], 1)
+    better = np.sign(ranks[:, second] - ranks[:, first])
+    agreed = better * np.sign(rewards[:, first] - rewards[:, second])
+    counted = int(np.count_nonzero(better))
+    return 0.5 * (counted + float(agreed.sum())), counted

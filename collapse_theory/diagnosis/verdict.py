@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collapse_theory.diagnosis.groups import Groups
-from collapse_theory.diagnosis.index import KIND_WEIGHT, Index
+from collapse_theory.data.reward_log import counted
+from collapse_theory.diagnosis.index import KIND_WEIGHT, Groups, Index
 
 __all__ = [
     "COLLAPSED",
@@ -15,7 +15,6 @@ __all__ = [
     "OWN_LAWS",
     "Evidence",
     "Verdict",
-    "counted",
     "verdict_of",
 ]
 
@@ -96,11 +95,6 @@ def _kinds_differ(index: Index, between: float | None) -> bool:
         return False
     small = index.explained_low >= EXPLAINED and between >= _MATERIAL
     return index.kinds_low >= OWN_LAWS or small
-
-
-def counted(number: int, what: str) -> str:
-    """Return "1 prompt" or "2 prompts"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _grouped(index: Index, groups: Groups) -> bool:
