@@ -19,8 +19,7 @@ import collapse_theory as ct
 from collapse_theory import figures
 from collapse_theory.cli import app
 from collapse_theory.cli.output import plain
-from collapse_theory.cli.practices import law_text, practice_contents, rewards_text
-from collapse_theory.cli.table import finite_rows
+from collapse_theory.cli.table import finite_rows, law_text, preset_contents, rewards_text
 from collapse_theory.limit.presets import PRESETS, preset
 
 NAMES = [one.name for one in PRESETS]
@@ -134,7 +133,7 @@ def test_the_table_has_every_practice_at_eighty_columns() -> None:
 
 def test_the_table_in_json() -> None:
     # The closed forms' part of `table --json` is in test_cli.
-    rows = json.loads(json.dumps(plain(practice_contents(6)), allow_nan=False))
+    rows = json.loads(json.dumps(plain(preset_contents(6)), allow_nan=False))
     assert [row["practice"] for row in rows] == NAMES
     for row, one in zip(rows, PRESETS, strict=True):
         assert row["n"] == 6
@@ -152,7 +151,7 @@ def test_the_table_in_json() -> None:
 
 
 def test_the_table_of_two_completions() -> None:
-    rows = {row["practice"]: row for row in practice_contents(2)}
+    rows = {row["practice"]: row for row in preset_contents(2)}
     assert rows["pairs, centring"]["none"].startswith("none: r_1 + r_2 = 0 costs nothing")
     assert rows["pairs, centring"]["rewards"] is None
     assert {row.form for row in finite_rows(2)} >= {"log", "linear"}

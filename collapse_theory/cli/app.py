@@ -1,15 +1,54 @@
-"""The command line itself; each command is a file beside it."""
+"""The command line itself; each command is a file beside it. Errors are one line on stderr."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import collapse_theory as ct
-from collapse_theory.cli.errors import OneLineErrors
 
 __all__ = ["app", "examples"]
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are one line on stderr and exit status 2, without a traceback."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        try:
+            status = super().main(*args, standalone_mode=False, **extra)
+        except typer.Abort:
+            sys.exit(130)
+        except Exception as error:
+            reason = _reason(error)
+            if reason is None or not standalone_mode:
+                raise
+            print(f"error: {_one_line(reason)}", file=sys.stderr)
+            sys.exit(2)
+        if standalone_mode:
+            sys.exit(status if isinstance(status, int) else 0)
+        return status
+
+
+def _reason(error: Exception) -> str | None:
+    """Return what to tell the user about an error that is no bug of ours, else None."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "not enough memory for so many completions"
+    if isinstance(error, ct.CollapseError | ct.SolverFailed | OSError):
+        return str(error)
+    # Typer brings Click along, or a copy of its own: its errors are known by what they can do.
+    text = getattr(error, "format_message", None)
+    return text() if text else None
+
+
+def _one_line(text: str) -> str:
+    """Return text without line ends, and without the control characters that steer terminals."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 def examples(*commands: str) -> str:

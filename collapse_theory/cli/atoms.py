@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.arguments import High, Json, Low, utility_text
-from collapse_theory.cli.laws import certificate_text
-from collapse_theory.cli.output import console, print_json
-from collapse_theory.errors import CollapseError
+from collapse_theory.cli.options import High, Json, Low, utility_text
+from collapse_theory.cli.output import print_json
+from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
 
 __all__ = ["PARAMETERS", "atoms"]
@@ -48,35 +47,30 @@ def atoms(
     (of the law); family and parameter are null without --mass.
     """
     box = ct.Box(low, high)
-    parameter = None
+    family, parameter = None, None
     if mass is not None:
-        parameter = ct.atom_parameter(what, mass, box)
+        family, parameter = what, ct.atom_parameter(what, mass, box)
         utility = FAMILIES[what](parameter)
     elif what in FAMILIES:
-        raise CollapseError(f"{what!r} is a family; say which mass at each end with --mass")
+        raise ct.CollapseError(f"{what!r} is a family; say which mass at each end with --mass")
     else:
         utility = ct.utility(what)
-    law = ct.limit(utility, box)
-    found = {
-        "utility": str(utility),
-        "family": None if mass is None else what,
-        "parameter": parameter,
-        "mass": ct.atom_mass(utility, box),
-        "domain": box.to_dict(),
-        "relative_gap": law.relative_gap,
-        "status": law.status,
-    }
+    law, found = ct.limit(utility, box), ct.atom_mass(utility, box)
     if as_json:
-        print_json(found)
-    else:
-        _show(found, box, certificate_text(law) or str(law.status))
-
-
-def _show(found: dict[str, Any], box: ct.Box, certificate: str) -> None:
-    page = console()
-    if found["parameter"] is not None:
-        name = PARAMETERS.get(found["family"], "parameter")
-        page.print(f"{name} = {found['parameter']:.10g}")
-    page.print(f"U(x) = {found['utility']}, rewards in [{box.low:g}, {box.high:g}]")
-    page.print(f"mass at each end = {found['mass']:.10g}")
-    page.print(certificate)
+        print_json(
+            {
+                "utility": str(utility),
+                "family": family,
+                "parameter": parameter,
+                "mass": found,
+                "domain": box.to_dict(),
+                "relative_gap": law.relative_gap,
+                "status": law.status,
+            }
+        )
+        return
+    if family is not None:
+        print(f"{PARAMETERS.get(family, 'parameter')} = {parameter:.10g}")
+    print(program_text(utility, box))
+    print(f"mass at each end = {found:.10g}")
+    print(certificate_text(law) or law.status)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.arguments import Json
-from collapse_theory.cli.designs import design_content, show_design
-from collapse_theory.cli.output import print_json
-from collapse_theory.cli.recommendation import recommendation_content, show_recommendation
-from collapse_theory.errors import CollapseError
+from collapse_theory.cli.options import Json
+from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
+from collapse_theory.cli.wording import certificate_text, law_content, shape_text
+from collapse_theory.data.reading import read_log
+from collapse_theory.data.reward_log import RewardLog
 
 __all__ = ["design"]
+
+REACHED = {True: "yes", False: "no, proved", None: "undecided"}
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+LINKED = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
+PAIRS = 20  # of more pair weights, a table shows so many
 
 
 @app.command(
@@ -75,11 +81,12 @@ def design(
     there is one such object a kind under "kinds".
     """
     if (target is None) == (source is None):
-        raise CollapseError("give a wanted law, or a file of scores with --from FILE")
+        raise ct.CollapseError("give a wanted law, or a file of scores with --from FILE")
     if source is not None:
         if n is not None or by != "utility" or utility is not None:
-            raise CollapseError("--n, --by and --utility are for a wanted law, not for --from")
-        _from_file(source, {"prompt": prompt, "reward": reward, "kind": kind}, tol, as_json, plot)
+            raise ct.CollapseError("--n, --by and --utility are for a wanted law, not for --from")
+        log = read_log(source, prompt=prompt, reward=reward, kind=kind)
+        _from_scores(log, source, tol, as_json, plot)
         return
     assert target is not None
     wanted = _target(target)
@@ -87,57 +94,181 @@ def design(
     size = len(wanted) if n is None and not isinstance(wanted, str) else n
     found = ct.design(wanted, size, by, tol, utility=utility)
     if plot is not None:
-        _plot(found, plot)
+        drawn(lambda: ct.figures.design(found), [plot])
     if as_json:
-        print_json(design_content(found))
+        print_json(_content(found))
     else:
-        show_design(found)
+        _show(found)
 
 
 def _target(text: str) -> str | np.ndarray:
     """Return rewards where the text is a list of numbers, else the text."""
     parts = text.split(",")
-    if len(parts) > 1:
-        try:
-            return np.array([float(part) for part in parts])
-        except ValueError:
-            return text
-    return text
+    try:
+        return np.array([float(part) for part in parts]) if len(parts) > 1 else text
+    except ValueError:
+        return text
 
 
-def _plot(found: ct.Design, path: Path) -> None:
-    from collapse_theory.cli.figures import drawn
-    from collapse_theory.figures import design as draw
+# -- one design --------------------------------------------------------------------------
 
-    drawn(lambda: draw(found), [path])
+
+def _content(found: ct.Design) -> dict[str, Any]:
+    """Return a design as JSON holds it."""
+    pairs, proof, link, target = found.comparisons, found.proof, found.link, found.target
+    return {
+        "utility": str(found.utility),
+        **named(found, "n", "distance", "reachable"),
+        "tolerance": max(found.tol, target.error),
+        "reason": found.reason,
+        "law": law_content(found.law),
+        "target": {
+            "low": target.low,
+            "high": target.high,
+            "quantiles": law_content(target.law)["quantiles"],
+        },
+        "rewards": found.solution and found.solution.rewards,
+        "weights": pairs and named(pairs, "better", "worse", "weights"),
+        "proof": proof and named(proof, "kind", "margin"),
+        "link": link and {"utility": str(link.utility), "knots": link.knots, "values": link.values},
+    }
+
+
+def _show(found: ct.Design) -> None:
+    """Print a design for people."""
+    page = console()
+    page.print(f"U(x) = {found.utility}", soft_wrap=True)
+    page.print(facts_grid(_facts(found)))
+    if found.n is None:
+        levels = [f"{level:.0%}" for level in LEVELS]
+        columns = "share below", levels, found.target.law.ppf(LEVELS), found.law.ppf(LEVELS)
+    else:
+        assert found.solution is not None
+        ranks = [str(rank + 1) for rank in range(found.n)]
+        columns = "rank", ranks, found.target.levels(found.n), found.solution.rewards
+    name, places, wanted, reached = columns
+    rows = [(p, f"{w:.4f}", f"{r:.4f}") for p, w, r in zip(places, wanted, reached, strict=True)]
+    page.print(number_table((name, "wanted", "reached"), rows))
+    if pairs := found.comparisons:
+        size = len(pairs.better)
+        shown = "" if size <= PAIRS else f", the first {PAIRS} of {size} (all of them with --json)"
+        first = [*zip(pairs.better, pairs.worse, pairs.weights, strict=True)][:PAIRS]
+        rows = [(str(better + 1), str(worse + 1), f"{w:.4f}") for better, worse, w in first]
+        names = ("better", "worse", "weight")
+        page.print(number_table(names, rows, title=f"pair weights{shown}"))
+    if link := found.link:
+        rows = [(f"{reward:.2f}", f"{link(reward):.4g}") for reward in LINKED]
+        title = "link (all of it with --json)"
+        page.print(number_table(("model's reward", "report"), rows, title=title))
+
+
+def _facts(found: ct.Design) -> dict[str, str]:
+    advice = "train with this utility"
+    if found.comparisons is not None:
+        advice += " and the pair weights below"
+    elif found.link is not None:
+        advice = (
+            f"train with U(x) = {found.link.utility}, and report its rewards through the link "
+            "below; without one, train with the utility above"
+        )
+    facts = {
+        "do": advice,
+        "reached": f"{REACHED[found.reachable]}; {found.reason}",
+        "distance": f"{found.distance:.3g} (Wasserstein-1, rewards from 0 to 1)",
+        "wanted": shape_text(found.target.law),
+        "law": shape_text(found.law),
+    }
+    low, high = found.target.low, found.target.high
+    if (low, high) != (0.0, 1.0):
+        facts["scale"] = f"rewards 0 and 1 stand for {low:g} and {high:g}"
+    if text := certificate_text(found.solution or found.law) or found.law.status:
+        facts["certificate"] = text
+    if found.proof is not None:
+        facts["proof"] = (
+            f"moving mass improves on it under every hinge min(x, m), by {found.proof.margin:.3g} "
+            "of the shortfall or more"
+            if found.proof.margin > 0
+            else "it isn't symmetric, as every optimum of a strictly concave utility is"
+        )
+    return facts
 
 
 # -- a file of scores --------------------------------------------------------------------
 
 
-def _from_file(
-    path: Path, columns: dict[str, str | None], tol: float, as_json: bool, plot: Path | None
-) -> None:
-    from collapse_theory.diagnosis import read_log
-
-    log = read_log(path, prompt=columns["prompt"], reward=columns["reward"], kind=columns["kind"])
+def _from_scores(log: RewardLog, path: Path, tol: float, as_json: bool, plot: Path | None) -> None:
     kinds = None
     if log.kinds is not None and log.kind_names:
         # Kinds are numbers of their names, one a score or one a prompt.
-        names = np.array(log.kind_names)
         codes = np.asarray(log.kinds, dtype=np.int64)
         per_score = codes if codes.shape == log.rewards.shape else codes[log.prompts]
-        kinds = names[per_score]
+        kinds = np.array(log.kind_names)[per_score]
     found = ct.recommend(log.rewards, log.prompts, kinds, tol=tol)
     if plot is not None:
         for advice in found.advice:
-            _plot(advice.design, plot.with_stem(f"{plot.stem}-{_plain(advice.kind)}"))
+            name = "".join(c if c.isalnum() else "-" for c in advice.kind)[:40]
+            file = plot.with_stem(f"{plot.stem}-{name}")
+            drawn(partial(ct.figures.design, advice.design), [file])
     bad = sum(rows.count for rows in log.bad)
     if as_json:
-        print_json(recommendation_content(found, log.read, bad))
+        print_json(_recommendation_content(found, log.read, bad))
     else:
-        show_recommendation(found, path, log, bad)
+        _show_recommendation(found, path, log, bad)
 
 
-def _plain(kind: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in kind)[:40]
+def _recommendation_content(found: ct.Recommendation, read: int, bad: int) -> dict[str, Any]:
+    """Return a recommendation as JSON holds it, with the rows read and the bad ones."""
+    evidence = ("prompts", "scores", "low", "middle", "high", "error")
+    return {
+        "kinds": {
+            advice.kind: _content(advice.design) | {"evidence": named(advice, *evidence)}
+            for advice in found.advice
+        },
+        "between_kinds": {
+            f"{first}, {second}": found.between[i, j]
+            for i, first in enumerate(found.kinds)
+            for j, second in enumerate(found.kinds)
+            if i < j
+        },
+        "scale": named(found, "low", "high"),
+        "rows": {"read": read, "bad": bad},
+    }
+
+
+def _show_recommendation(found: ct.Recommendation, path: Path, log: RewardLog, bad: int) -> None:
+    """Print a recommendation for people."""
+    page = console()
+    page.print(f"{path}: {log.read} rows read, {bad} bad", soft_wrap=True)
+    for rows in log.bad:
+        lines = ", ".join(map(str, rows.lines[:5])) + (", ..." if rows.count > 5 else "")
+        page.print(f"  {rows.reason}: {rows.count} ({rows.unit}s {lines})", soft_wrap=True)
+    names = ("kind", "prompts", "scores", "low", "mid", "high", "error", "W1", "reached")
+    evidence = [
+        (
+            advice.kind,
+            str(advice.prompts),
+            str(advice.scores),
+            *(f"{share:.0%}" for share in (advice.low, advice.middle, advice.high)),
+            f"{advice.error:.3f}",
+            f"{advice.design.distance:.3f}",
+            {True: "yes", False: "no", None: "?"}[advice.design.reachable],
+        )
+        for advice in found.advice
+    ]
+    page.print(number_table(names, evidence, words=1))
+    page.print(
+        "low, high: share of scores within 1% of the range's ends. W1: distance of the utility's "
+        "law to the scores'; error: what sampling prompts explains of it, in 95 of 100 cases."
+    )
+    for i, first in enumerate(found.kinds):
+        for j, second in enumerate(found.kinds[i + 1 :], start=i + 1):
+            verdict = (
+                "more than sampling explains: train them with utilities (or links) of their own"
+                if found.differ(first, second)
+                else "no more than sampling explains: one utility will do for both"
+            )
+            page.print(f"{first} and {second} differ by {found.between[i, j]:.3g}, {verdict}")
+    for advice in found.advice:
+        page.print()
+        page.rule(f"{advice.kind}", align="left")
+        _show(advice.design)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.arguments import Json
-from collapse_theory.cli.diagnosis import content, show
-from collapse_theory.cli.output import print_json
-from collapse_theory.diagnosis import diagnose as diagnosis_of
-from collapse_theory.diagnosis import read_log
+from collapse_theory.cli.options import Json
+from collapse_theory.cli.output import console, drawn, named, number_table, print_json
+from collapse_theory.data.reading import read_log
+from collapse_theory.data.reward_log import counted
+from collapse_theory.diagnosis import KindSummary
+from collapse_theory.diagnosis.summary import QUANTILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from rich.table import Table
 
 __all__ = ["diagnose"]
 
 _PATIENCE = 2.0  # seconds without a sign of life
+_HEADINGS = {True: "COLLAPSED", False: "NOT COLLAPSED", None: "NOT DECIDED"}
+_SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @app.command(
@@ -108,16 +113,13 @@ def diagnose(
         )
     scale = None if low is None or high is None else (low, high)
     with _progress("diagnosing"):
-        found = diagnosis_of(log, utility=utility, scale=scale, rng=seed)
+        found = ct.diagnose(log, utility=utility, scale=scale, rng=seed)
     if plot is not None:
-        from collapse_theory.cli.figures import drawn
-        from collapse_theory.figures import diagnosis
-
-        drawn(lambda: diagnosis(found), [plot])
+        drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
-        print_json(content(found, str(file)))
+        print_json(_content(found, str(file)))
     else:
-        show(found, str(file))
+        _show(found, str(file))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -150,3 +152,122 @@ def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
         start.cancel()
         start.join()
         bar.stop()
+
+
+# -- as JSON -----------------------------------------------------------------------------
+
+
+def _content(found: ct.Diagnosis, file: str) -> dict[str, Any]:
+    scale = found.scale
+    return {
+        "file": file,
+        **named(found, "collapsed", "reason", "advice", "index"),
+        "interval": found.interval if found.index is not None else None,
+        "scale": scale
+        and {"low": scale.low, "high": scale.high, "map": str(scale), "rule": scale.rule},
+        "kinds": {kind.name: _kind_content(kind) for kind in found.kinds},
+        "between_kinds": found.between_kinds,
+        "within_prompts": found.within,
+        **named(found, "reference", "pairs_right", "prompts", "completions", "step"),
+        "rows": {"read": found.read, "bad": found.bad_count},
+        "bad": [
+            {"reason": rows.reason, "count": rows.count, f"{rows.unit}s": rows.lines}
+            for rows in found.bad
+        ],
+        "notes": found.notes,
+    }
+
+
+def _kind_content(kind: KindSummary) -> dict[str, Any]:
+    quantiles = zip(QUANTILES, kind.quantiles.tolist(), strict=True)
+    return {
+        **named(kind, "prompts", "rows", "mean", "sd"),
+        "quantiles": {f"{q:.2f}": v for q, v in quantiles},
+        "atoms": kind.atoms,
+        "histogram": named(kind, "edges", "counts"),
+        "order_statistics": {"mean": kind.curve, "low": kind.low, "high": kind.high},
+        "within_prompts": kind.within,
+        **named(kind, "at_low", "at_high", "tied"),
+        "distances": {p.utility: p.distance for p in kind.predictions},
+        "kolmogorov": {p.utility: p.kolmogorov for p in kind.predictions},
+        "errors": {p.utility: p.error for p in kind.predictions},
+    }
+
+
+# -- for people --------------------------------------------------------------------------
+
+
+def _show(found: ct.Diagnosis, file: str) -> None:
+    page = console()
+    page.print(_head(found, file))
+    for rows in found.bad:
+        page.print(f"  bad: {rows}")
+    page.print(f"\n{_HEADINGS[found.collapsed]}. {found.reason}")
+    page.print(found.advice)
+    if found.index is not None:
+        page.print(
+            f"\nindex {found.index:.3f}, 95% interval {found.interval[0]:.3f} to "
+            f"{found.interval[1]:.3f}; 1: every prompt has the same rewards, 0: prompts are no "
+            "more alike than rewards drawn at random from this log"
+        )
+    if found.scale is not None:
+        page.print(f"scale: {found.scale}, which takes {found.scale.rule}")
+    if found.pairs_right is not None:
+        page.print(f"pairs ranked right: {found.pairs_right:.1%}")
+    page.print(_laws(found))
+    page.print(
+        "Quantiles of the rewards; ends: within 0.01 of the lowest and the highest on the scale; "
+        "tied: neighbours in a prompt that are equal; spread: standard deviation over prompts of "
+        "the reward of a rank, on the scale."
+    )
+    if any(kind.predictions for kind in found.kinds):
+        names = ("utility", *(kind.name for kind in found.kinds))
+        page.print(number_table(names, _distances(found), words=1))
+        page.print(
+            "On the scale: mean error of the reward of a rank [Wasserstein-1 between the laws]; "
+            "*: the nearest."
+        )
+    for note in found.notes:
+        page.print(f"note: {note}")
+
+
+def _head(found: ct.Diagnosis, file: str) -> str:
+    low, high = found.completions
+    sizes = f"{low}" if low == high else f"{low} to {high}"
+    rows, prompts = counted(found.read, "row"), counted(found.prompts, "prompt")
+    step = "" if found.step is None else f", step {found.step:g}"
+    bad = f"{counted(found.bad_count, 'bad row')} set aside" if found.bad else "no bad rows"
+    return f"{file}: {rows}, {prompts} of {sizes} completions{step}; {bad}"
+
+
+def _laws(found: ct.Diagnosis) -> Table:
+    width = found.scale.width if found.scale else 1.0
+    digits = min(max(2 - math.floor(math.log10(width)), 0), 12)
+    rows = [
+        (
+            kind.name,
+            str(kind.prompts),
+            *(f"{kind.quantiles[round(20 * q)]:.{digits}f}" for q in _SHOWN),
+            f"{kind.at_low:.0%} {kind.at_high:.0%}",
+            f"{kind.tied:.0%}",
+            f"{kind.within**0.5:.2g}",
+        )
+        for kind in found.kinds
+    ]
+    names = ("kind", "prompts", *(f"{q:.0%}" for q in _SHOWN), "ends", "tied", "spread")
+    table = number_table(names, rows, words=1, padding=0)
+    table.columns[0].min_width = 6
+    for column in table.columns:
+        column.no_wrap = True
+    return table
+
+
+def _distances(found: ct.Diagnosis) -> Iterator[tuple[str, ...]]:
+    """Yield a row a utility: its error and distance for each kind, the nearest with a star."""
+    for one in max(found.kinds, key=lambda kind: kind.prompts).predictions:
+        cells = []
+        for kind in found.kinds:
+            near = next(p for p in kind.predictions if p.utility == one.utility)
+            best = "*" if near is kind.predictions[0] else ""
+            cells.append(f"{best}{near.error:.3f} [{near.distance:.3f}]")
+        yield (one.utility, *cells)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+# Its names come at first use: PyTorch is loaded when an experiment begins, not for --help.
+from collapse_theory import experiment as room
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.output import console, print_json
+from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.errors import CollapseError
 
 if TYPE_CHECKING:
-    from collapse_theory.experiment import Findings, Progress, Setting
+    from collapse_theory.experiment import Findings, Progress
 
 __all__ = ["experiment"]
+
+PACKAGES = ("torch", "transformers", "safetensors", "polars", "accelerate")
 
 
 @app.command(
@@ -77,113 +84,82 @@ def experiment(
     An interrupted run goes on when the same command is given again. Needs the extra
     "collapse-theory[training]".
     """
-    _require_packages()
-    from collapse_theory.experiment import run_experiment
-
-    chosen = {
-        "utilities": tuple(utilities) if utilities else None,
-        "data": str(data) if data else None,
-        "steps": steps,
-        "seeds": seeds,
-        "train": None if prompts is None else prompts - prompts // 3,
-        "held_out": None if prompts is None else prompts // 3,
-    }
-    fixed: dict[str, Any] = {"encoder": encoder, "seed": seed}
-    if not controls:
-        fixed["controls"] = False
-    given = {name: value for name, value in chosen.items() if value is not None} | fixed
-    if data and not utilities:
-        from collapse_theory.experiment.prompts import utilities_for
-
-        given["utilities"] = utilities_for(str(data))
-    setting = _setting(given, small=small, full=full)
-    with _Shown() as progress:
-        found = run_experiment(setting, out, cache=cache, force=force, progress=progress)
-    if as_json:
-        from collapse_theory.experiment.metrics import metrics
-
-        print_json(metrics(found))
-    else:
-        _show(found, out)
-
-
-def _setting(given: dict[str, Any], *, small: bool, full: bool) -> Setting:
-    from collapse_theory.experiment import Setting
-
-    if full:
-        return Setting.whole_encoder(small=small, **given)
-    return Setting.small(**given) if small else Setting(**given)
-
-
-def _require_packages() -> None:
-    from importlib.util import find_spec
-
-    for package in ("torch", "transformers", "safetensors", "polars", "accelerate"):
+    for package in PACKAGES:
         if find_spec(package) is None:
             raise CollapseError(
                 f"the experiment needs the package {package!r}, which is not installed; "
                 'pip install "collapse-theory[training]"'
             )
+    trained = tuple(utilities or ()) or None
+    if data and not trained:
+        trained = room.utilities_for(str(data))
+    chosen: dict[str, Any] = {
+        "utilities": trained,
+        "data": str(data) if data else None,
+        "encoder": encoder,
+        "controls": None if controls else False,
+        "train": None if prompts is None else prompts - prompts // 3,
+        "held_out": None if prompts is None else prompts // 3,
+        "steps": steps,
+        "seed": seed,
+        "seeds": seeds,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if full:
+        setting = room.Setting.whole_encoder(small=small, **given)
+    else:
+        setting = room.Setting.small(**given) if small else room.Setting(**given)
+    with _shown() as progress:
+        found = room.run_experiment(setting, out, cache=cache, force=force, progress=progress)
+    if as_json:
+        print_json(room.metrics(found))
+    else:
+        _show(found, out)
 
 
-class _Shown:
-    """A progress bar on stderr: a line a piece of work where that is no terminal."""
+@contextmanager
+def _shown() -> Iterator[Progress]:
+    """Show a progress bar on stderr; a line a piece of work where that is no terminal."""
+    from rich import progress
 
-    def __enter__(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    page, terminal = console(stderr=True), sys.stderr.isatty()
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TextColumn("{task.percentage:>3.0f}%"),
+        progress.TimeRemainingColumn(),
+        console=page,
+        transient=True,
+        disable=not terminal,
+    )
+    task = bar.add_task("starting", total=None)
 
-        from collapse_theory.experiment import Progress as Told
+    class Shown(room.Progress):
+        def begin(self, what: str, total: int) -> None:
+            bar.reset(task, total=total, description=what)
+            if not terminal:
+                page.print(what, soft_wrap=True)
 
-        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        terminal = sys.stderr.isatty()
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not terminal,
-        )
-        task = bar.add_task("starting", total=None)
+        def advance(self, parts: int = 1) -> None:
+            bar.advance(task, parts)
 
-        class Shown(Told):
-            def begin(self, what: str, total: int) -> None:
-                bar.reset(task, total=total, description=what)
-                if not terminal:
-                    console.print(what, soft_wrap=True)
+        def say(self, text: str) -> None:
+            page.print(text, soft_wrap=True)
 
-            def advance(self, parts: int = 1) -> None:
-                bar.advance(task, parts)
-
-            def say(self, text: str) -> None:
-                console.print(text, soft_wrap=True)
-
-        self._bar = bar
-        bar.start()
-        return Shown()
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    with bar:
+        yield Shown()
 
 
 def _show(findings: Findings, out: Path) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from collapse_theory.experiment.words import COLUMNS, NOTES, rows, sentences
-
-    shown = console()
+    page = console()
+    names = [name.replace(" ", "\n") for name in room.COLUMNS]
     # Eighty columns are enough for a utility and eight numbers.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(COLUMNS[0], overflow="fold")
-    for name in COLUMNS[1:]:
-        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-    for row in rows(findings):
-        table.add_row(*row)
-    shown.print(table)
-    shown.print(NOTES)
-    for text in sentences(findings):
-        shown.print(f"- {text}")
-    shown.print(f"{out / 'summary.html'} has the figures, {out / 'metrics.json'} every number.")
+    table = number_table(names, room.rows(findings), words=1, pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[0].header, table.columns[0].overflow = room.COLUMNS[0], "fold"
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    page.print(table)
+    page.print(room.NOTES)
+    for text in room.sentences(findings):
+        page.print(f"- {text}")
+    page.print(f"{out / 'summary.html'} has the figures, {out / 'metrics.json'} every number.")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.errors import CollapseError
+from collapse_theory.cli.output import console, drawn
+from collapse_theory.figures import FIGURES, FORMATS, figure_entry
 
-__all__ = ["drawn", "figures"]
+__all__ = ["figures"]
 
 
 @app.command(
@@ -32,37 +33,18 @@ def figures(
     ] = None,
 ) -> None:
     """Draw all figures into a folder and list the files."""
-    from rich.console import Console
     from rich.progress import Progress
-
-    from collapse_theory.figures import FIGURES, FORMATS, figure_entry
 
     endings = list(dict.fromkeys(formats or ["png", "pdf"]))
     for ending in endings:
         if ending not in FORMATS:
-            raise CollapseError(f"no format {ending!r}; there are {', '.join(FORMATS)}")
+            raise ct.CollapseError(f"no format {ending!r}; there are {', '.join(FORMATS)}")
     entries = [figure_entry(name) for name in dict.fromkeys(only)] if only else FIGURES
     out.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
     files: list[Path] = []
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    page = console(stderr=True)
+    with Progress(console=page, transient=True, disable=not sys.stderr.isatty()) as progress:
         for entry in progress.track(entries, description="figures"):
             files += drawn(entry.draw, [out / f"{entry.name}.{ending}" for ending in endings])
     for file in files:
         print(file)
-
-
-def drawn(draw: Callable[[], Any], paths: list[Path]) -> list[Path]:
-    """Draw a figure off the screen, save it into each file and close it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from collapse_theory.figures import figure_of, save
-
-    axes = draw()
-    try:
-        return [save(axes, path) for path in paths]
-    finally:
-        plt.close(figure_of(axes))

@@ -1,17 +1,22 @@
-"""What commands print: JSON, or text for people."""
+"""What commands give out: JSON, text and tables for people, and drawn files."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import collapse_theory as ct
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["console", "print_json"]
+__all__ = ["console", "drawn", "facts_grid", "named", "number_table", "plain", "print_json"]
 
 
 def plain(value: Any) -> Any:
@@ -25,12 +30,65 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def named(value: Any, *names: str) -> dict[str, Any]:
+    """Return attributes of a value under their own names."""
+    return {name: getattr(value, name) for name in names}
+
+
 def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object."""
     print(json.dumps(plain(content), indent=2, allow_nan=False))
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
+    """Return where text for people goes; the user's own text is shown as it is."""
     from rich.console import Console
 
-    # No markup and no highlighting: the user's own text is shown as it is.
-    return Console(markup=False, highlight=False, emoji=False)
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def facts_grid(facts: Mapping[str, str]) -> Table:
+    """Return lines of a name and a text."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for name, text in facts.items():
+        grid.add_row(name, text)
+    return grid
+
+
+def number_table(
+    names: Iterable[str],
+    rows: Iterable[Iterable[str]],
+    *,
+    words: int = 0,
+    framed: bool = False,
+    **options: Any,
+) -> Table:
+    """Return a table whose first `words` columns are text and the others numbers, to the right.
+
+    Without a frame eighty columns are enough.
+    """
+    from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(*names, box=HEAVY_HEAD if framed else SIMPLE_HEAD, **options)
+    for column in table.columns[words:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def drawn(draw: Callable[[], Any], paths: Iterable[Path]) -> list[Path]:
+    """Draw a figure off the screen, save it into each file and close it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    axes = draw()
+    try:
+        return [ct.figures.save(axes, path) for path in paths]
+    finally:
+        plt.close(ct.figures.figure_of(axes))

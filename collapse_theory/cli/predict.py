@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.arguments import Json, utility_text
-from collapse_theory.cli.domains import (
-    CenteredOption,
-    ConfinedOption,
-    FreeOption,
-    chosen_domain,
-    digits,
-    mean_text,
-    program_text,
-)
-from collapse_theory.cli.laws import (
+from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain, utility_text
+from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
+from collapse_theory.cli.wording import (
     certificate_text,
+    digits,
     law_content,
     law_facts,
-    quantile_table,
+    mean_text,
+    program_text,
     shape_text,
 )
-from collapse_theory.cli.output import console, print_json
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from collapse_theory.programs import Domain
+from collapse_theory.figures.finite_optimum import limit_or_none
 
 __all__ = ["predict"]
 
 COMPLETIONS = 8
 FOLDED = 20  # of more completions, a table shows so many: the best half and the worst half
+SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)
 
 
 @app.command(
@@ -72,9 +62,9 @@ def predict(
     high: Annotated[
         float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
     ] = None,
-    confined: ConfinedOption = None,
-    centered: CenteredOption = None,
-    free: FreeOption = False,
+    confined: Confined = None,
+    centered: Centered = None,
+    free: Free = False,
     limit: Annotated[
         bool,
         typer.Option(
@@ -100,88 +90,39 @@ def predict(
     Rewards lie in the box [0, 1] unless an option says otherwise.
     """
     domain = chosen_domain(low, high, confined, centered, free)
+    if limit and n is not None:
+        raise typer.BadParameter("--limit is the law of many completions: leave --n out")
     if limit:
-        _limit(utility, n, domain, method, as_json, plot)
+        law = ct.limit(utility, domain, method=method)
+        if plot is not None:
+            draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=method)
+            drawn(draw, [plot])
+        print_json(_content(law, law)) if as_json else _show_limit(law)
         return
-    from collapse_theory.figures import finite_optimum
-    from collapse_theory.figures.finite_optimum import limit_or_none
-
-    size = COMPLETIONS if n is None else n
-    solution = ct.solve(utility, size, domain, method=method)
+    solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=method)
     law = limit_or_none(solution.utility, domain)
     if plot is not None:
-        _plot(lambda: finite_optimum(solution), plot)
-    if as_json:
-        print_json(_prediction(solution, law))
-    else:
-        _show(solution, law)
+        drawn(partial(ct.figures.finite_optimum, solution), [plot])
+    print_json(_content(solution, law)) if as_json else _show(solution, law)
 
 
-def _limit(
-    text: str, n: int | None, domain: Domain, method: str, as_json: bool, plot: Path | None
-) -> None:
-    if n is not None:
-        raise typer.BadParameter("--limit is the law of many completions: leave --n out")
-    law = ct.limit(text, domain, method=method)
-    if plot is not None:
-        from collapse_theory.figures import limit_laws
-
-        _plot(lambda: limit_laws([text], domain=domain, method=method), plot)
-    if as_json:
-        print_json(_limit_prediction(law))
-    else:
-        _show_limit(law)
-
-
-def _plot(draw: Callable[[], Any], path: Path) -> None:
-    from collapse_theory.cli.figures import drawn
-
-    drawn(draw, [path])
-
-
-def _prediction(solution: ct.Solution, law: ct.RewardLaw | None) -> dict[str, Any]:
+def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict[str, Any]:
+    solved = isinstance(found, ct.Solution)
     return {
-        "utility": str(solution.utility),
-        "n": solution.n,
-        "domain": solution.domain.to_dict(),
-        "rewards": solution.rewards,
-        "objective": solution.objective,
-        "gap": solution.gap,
-        "relative_gap": solution.relative_gap,
-        "method": solution.method,
-        "status": solution.status,
-        "unique": solution.unique,
+        "utility": str(found.utility),
+        "n": found.n if solved else None,
+        "domain": found.domain.to_dict(),
+        "rewards": found.rewards if solved else None,
+        **named(found, "objective", "gap", "relative_gap", "method", "status"),
+        "unique": found.unique if solved else None,
         "limit": law and law_content(law),
     }
 
 
-def _limit_prediction(law: ct.LimitLaw) -> dict[str, Any]:
-    return {
-        "utility": str(law.utility),
-        "n": None,
-        "domain": law.domain.to_dict(),
-        "rewards": None,
-        "objective": law.objective,
-        "gap": law.gap,
-        "relative_gap": law.relative_gap,
-        "method": law.method,
-        "status": law.status,
-        "unique": None,
-        "limit": law_content(law),
-    }
-
-
 def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
-    from rich.table import Table
-
     page = console()
     page.print(program_text(solution.utility, solution.domain))
-    table = Table("rank", "reward", "gap to the next")
-    for column in table.columns:
-        column.justify = "right"
-    for row in _rows(solution, digits(solution.rewards)):
-        table.add_row(*row)
-    page.print(table)
+    page.print(number_table(("rank", "reward", "gap to the next"), _rows(solution), framed=True))
     facts = {
         "objective": f"{solution.objective:.6g}, {mean_text(solution.utility, solution.domain)}",
         "certificate": f"{solution.status}, relative gap {solution.relative_gap:.1e}",
@@ -190,42 +131,41 @@ def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
     }
     if solution.reference:
         facts["source"] = solution.reference
-    page.print(_grid(facts | law_facts(law)))
+    page.print(facts_grid(facts | law_facts(law)))
+
+
+def _rows(solution: ct.Solution) -> list[tuple[str, str, str]]:
+    places = digits(solution.rewards)
+    gaps = [*("tied" if gap == 0 else f"{gap:.3g}" for gap in solution.gaps), ""]
+    rewards = [f"{reward:.{places}f}" for reward in solution.rewards]
+    rows = [(str(i), *row) for i, row in enumerate(zip(rewards, gaps, strict=True), start=1)]
+    if len(rows) <= FOLDED:
+        return rows
+    half = FOLDED // 2
+    return [*rows[:half], (f"{len(rows) - FOLDED} more", "...", "..."), *rows[-half:]]
 
 
 def _show_limit(law: ct.LimitLaw) -> None:
     page = console()
     page.print(f"{program_text(law.utility, law.domain)}, n to infinity")
-    page.print(quantile_table(law, digits(law.ppf([0.01, 0.99]))))
+    places = digits(law.ppf([0.01, 0.99]))
+    atoms = set(law.atoms[:, 0].tolist())
+    rows = [
+        (
+            f"{level:.0%}",
+            f"{reward:.{places}f}",
+            "an atom" if reward in atoms else f"{law.pdf(reward):.4g}",
+        )
+        for level, reward in zip(SHOWN, law.ppf(SHOWN).tolist(), strict=True)
+    ]
+    page.print(number_table(("share below", "reward", "density there"), rows, framed=True))
     facts = {"law": shape_text(law), "mean, s.d.": f"{law.mean():.6g}, {math.sqrt(law.var()):.6g}"}
     if text := certificate_text(law):
-        facts["objective"] = (
-            f"{law.objective:.6g}, {mean_text(law.utility, law.domain, limit=True)}"
-        )
-        facts["certificate"] = text
+        mean = mean_text(law.utility, law.domain, limit=True)
+        facts |= {"objective": f"{law.objective:.6g}, {mean}", "certificate": text}
     else:
         facts["status"] = str(law.status)
     facts["method"] = str(law.method)
     if law.reference:
         facts["source"] = law.reference
-    page.print(_grid(facts))
-
-
-def _grid(facts: dict[str, str]) -> Table:
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2))
-    for name, text in facts.items():
-        grid.add_row(name, text)
-    return grid
-
-
-def _rows(solution: ct.Solution, digits: int) -> list[tuple[str, str, str]]:
-    gaps = [("tied" if gap == 0 else f"{gap:.3g}") for gap in solution.gaps] + [""]
-    rewards = [f"{reward:.{digits}f}" for reward in solution.rewards]
-    rows = [(str(i), *row) for i, row in enumerate(zip(rewards, gaps, strict=True), start=1)]
-    if len(rows) <= FOLDED:
-        return rows
-    half = FOLDED // 2
-    middle = (f"{len(rows) - FOLDED} more", "...", "...")
-    return [*rows[:half], middle, *rows[-half:]]
+    page.print(facts_grid(facts))

@@ -2,26 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.output import console, print_json
-from collapse_theory.cli.practices import practice_contents, practice_table
+from collapse_theory.cli.options import Json
+from collapse_theory.cli.output import console, number_table, print_json
+from collapse_theory.cli.wording import program_text, support
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
 from collapse_theory.exact.registry import FiniteForm
 from collapse_theory.finite import METHODS
 from collapse_theory.limit import METHODS as LIMIT_METHODS
-from collapse_theory.programs import as_rewards, count
+from collapse_theory.limit.presets import PRESETS, Preset
+from collapse_theory.numerics.checks import count
+from collapse_theory.programs import as_rewards
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["FiniteRow", "LimitRow", "finite_rows", "limit_rows", "table"]
+__all__ = [
+    "FiniteRow",
+    "LimitRow",
+    "finite_rows",
+    "law_text",
+    "limit_rows",
+    "preset_contents",
+    "rewards_text",
+    "table",
+]
+
+SHOWN = 10  # of more completions, a cell shows the best and the worst
+
+
+@app.command(epilog=examples("table", "table --n 32 --json"))
+def table(
+    n: Annotated[int, typer.Option("--n", help="How many completions are ranked.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Check the closed forms against the solvers; list what the losses in use make of rewards."""
+    finite, laws = finite_rows(n), limit_rows()
+    if as_json:
+        content = {"finite": list(map(asdict, finite)), "limit": list(map(asdict, laws))}
+        print_json(content | {"practices": preset_contents(n)})
+        return
+    page = console()
+    rows = [(r.form, r.utility, str(r.n), _text(r.newton), _text(r.conic)) for r in finite]
+    page.print(_grid(rows, f"{n} completions", "n", "newton", "conic"))
+    page.print("Largest difference in rewards; - where the method doesn't apply.\n")
+    rows = [
+        (r.form, r.utility, _text(r.distance), _text(r.relative_gap), r.method or "-") for r in laws
+    ]
+    page.print(_grid(rows, "limit laws", "distance", "rel. gap", "method"))
+    page.print("Wasserstein-1 distance to the computed law, and that law's own certificate.\n")
+    page.print("Losses in use: the optimal rewards, best first, and the law as n grows.\n")
+    page.print(_preset_lines(n))
+
+
+def _grid(rows: Iterable[tuple[str, ...]], title: str, *columns: str) -> Table:
+    names = ("closed form", "utility", *columns)
+    grid = number_table(names, rows, words=len(names), title=title)
+    grid.columns[0].no_wrap = True
+    return grid
+
+
+def _text(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1e}"
+
+
+# -- closed forms against solvers --------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -109,44 +163,85 @@ def _numerical(u: ct.Utility) -> ct.RewardLaw | None:
     return None
 
 
-@app.command(epilog=examples("table", "table --n 32 --json"))
-def table(
-    n: Annotated[int, typer.Option("--n", help="How many completions are ranked.")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Check the closed forms against the solvers; list what the losses in use make of rewards."""
-    finite, laws = finite_rows(n), limit_rows()
-    if as_json:
-        content = {"finite": [vars(row) for row in finite], "limit": [vars(r) for r in laws]}
-        print_json(content | {"practices": practice_contents(n)})
-        return
-    page = console()
-    rows = [
-        (row.form, row.utility, str(row.n), _text(row.newton), _text(row.conic)) for row in finite
-    ]
-    page.print(_grid(rows, f"{n} completions", "n", "newton", "conic"))
-    page.print("Largest difference in rewards; - where the method doesn't apply.\n")
-    rows = [
-        (law.form, law.utility, _text(law.distance), _text(law.relative_gap), law.method or "-")
-        for law in laws
-    ]
-    page.print(_grid(rows, "limit laws", "distance", "rel. gap", "method"))
-    page.print("Wasserstein-1 distance to the computed law, and that law's own certificate.\n")
-    page.print("Losses in use: the optimal rewards, best first, and the law as n grows.\n")
-    page.print(practice_table(n))
+# -- the losses in use -------------------------------------------------------------------
 
 
-def _grid(rows: list[tuple[str, ...]], title: str, *columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
+def preset_contents(n: int) -> list[dict[str, Any]]:
+    """Return each loss in use as JSON holds it; rewards and limit are null where there is none.
+
+    Parameters
+    ----------
+    n : int
+        The number of completions.
+    """
+    return [_preset_content(one, n) for one in PRESETS]
+
+
+def _preset_content(one: Preset, n: int) -> dict[str, Any]:
+    solution, law = one.solve(n), one.law()
+    return {
+        "practice": one.name,
+        "loss": str(one.loss),
+        "domain": one.domain.to_dict(),
+        "n": n,
+        "rewards": solution and solution.rewards,
+        "relative_gap": solution and solution.relative_gap,
+        "limit": law and {"atoms": law.atoms, "support": support(law), "mean": law.mean()},
+        "none": one.none(n) or None,
+    }
+
+
+def _preset_lines(n: int) -> Table:
+    """Return each loss in use as lines: the program, its rewards and its limit law."""
     from rich.table import Table
 
-    # Eighty columns are enough without frames.
-    grid = Table("closed form", "utility", *columns, title=title, box=SIMPLE_HEAD)
-    grid.columns[0].no_wrap = True
-    for row in rows:
-        grid.add_row(*row)
+    grid = Table.grid(padding=(0, 2))
+    for one in PRESETS:
+        program = re.sub(r"0[.]([0-9]{4})[0-9]+", r"0.\1", program_text(one.loss, one.domain))
+        grid.add_row(one.name, program)
+        solution, law = one.solve(n), one.law()
+        if solution is not None:
+            grid.add_row(f"  {n} completions", rewards_text(solution.rewards))
+        elif not one.instead:
+            grid.add_row(f"  {n} completions", one.none(n))
+        grid.add_row("  limit law" if law else "  optimum", law_text(law) if law else one.instead)
     return grid
 
 
-def _text(error: float | None) -> str:
-    return "-" if error is None else f"{error:.1e}"
+def rewards_text(rewards: np.ndarray) -> str:
+    """Return rewards in short, two decimals each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.cli.table import rewards_text
+    >>> rewards_text(np.array([1.0, 0.5, 0.0]))
+    '1 0.5 0'
+    """
+    short = [_short(reward) for reward in rewards.tolist()]
+    return " ".join(short if len(short) <= SHOWN else [*short[:4], "...", *short[-4:]])
+
+
+def _short(reward: float) -> str:
+    text = f"{reward:.2f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def law_text(law: ct.RewardLaw) -> str:
+    """Return a law in words: its atoms, and where the rest lies.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.cli.table import law_text
+    >>> law_text(ct.limit(ct.PlackettLuce()))
+    'mass 0.27 at 0, 0.46 at 1; the rest between'
+    """
+    masses = ", ".join(f"{_short(mass)} at {place:.3g}" for place, mass in law.atoms.tolist())
+    if not law.parts:
+        return "all at 0" if law.atoms[:, 0].tolist() == [0.0] else f"mass {masses}"
+    if masses:
+        return f"mass {masses}; the rest between"
+    low, high = support(law)
+    where = f"below {high:.3g}" if low == -np.inf else f"on [{low:.3g}, {high:.3g}]"
+    return f"no atoms, {where}, s.d. {law.var() ** 0.5:.3g}"

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collapse_theory.experiment.experiment import run_experiment
     from collapse_theory.experiment.findings import Findings, RunFindings
+    from collapse_theory.experiment.metrics import metrics
     from collapse_theory.experiment.objectives import Objective
     from collapse_theory.experiment.progress import Progress
+    from collapse_theory.experiment.prompts import utilities_for
     from collapse_theory.experiment.settings import Setting
+    from collapse_theory.experiment.words import COLUMNS, NOTES, rows, sentences
 
 __all__ = ["Findings", "Objective", "Progress", "RunFindings", "Setting", "run_experiment"]
+__all__ += ["COLUMNS", "NOTES", "metrics", "rows", "sentences", "utilities_for"]
 
 _MODULES = {
     "Findings": "findings",
@@ -25,6 +29,12 @@ _MODULES = {
     "RunFindings": "findings",
     "Setting": "settings",
     "run_experiment": "experiment",
+    "COLUMNS": "words",
+    "NOTES": "words",
+    "metrics": "metrics",
+    "rows": "words",
+    "sentences": "words",
+    "utilities_for": "prompts",
 }
 
 

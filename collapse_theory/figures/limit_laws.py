@@ -181,7 +181,7 @@ def _draw_atoms(axes: Axes, data: LimitLaws) -> float:
     for i, (atoms, offset) in enumerate(zip(data.atoms, offsets, strict=True)):
         x = atoms[:, 0] + step * offset
         twin.vlines(x, 0, atoms[:, 1], colors=COLOURS[i % len(COLOURS)], linewidth=1.1)
-        twin.plot(x, atoms[:, 1], **_stem_head(i) | {"linestyle": "none"})
+        twin.plot(x, atoms[:, 1], **_stem_head(i, linestyle="none"))
     twin.set_ylim(0, 1.08 * max(a[:, 1].max() for a in data.atoms if len(a)))
     twin.set_ylabel("mass of an atom (stems)")
     for end in (low, high):
@@ -206,8 +206,8 @@ def _offsets(data: LimitLaws) -> list[np.ndarray]:
     return offsets
 
 
-def _stem_head(i: int) -> dict[str, Any]:
-    return cycled(i, marker=MARKERS[i % len(MARKERS)], markersize=4, clip_on=False)
+def _stem_head(i: int, **more: Any) -> dict[str, Any]:
+    return cycled(i, marker=MARKERS[i % len(MARKERS)], markersize=4, clip_on=False, **more)
 
 
 def _draw_key(axes: Axes, data: LimitLaws) -> None:

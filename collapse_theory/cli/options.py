@@ -1,0 +1,68 @@
+"""What several commands take: a utility, a domain, --json."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import collapse_theory as ct
+
+__all__ = ["Centered", "Confined", "Free", "High", "Json", "Low", "chosen_domain", "utility_text"]
+
+Low = Annotated[float, typer.Option("--low", help="The lowest reward there can be.")]
+High = Annotated[float, typer.Option("--high", help="The highest reward there can be.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Confined = Annotated[
+    float | None,
+    typer.Option(
+        "--confined",
+        metavar="KAPPA",
+        help="Rewards in all of R under the penalty KAPPA mean r**2, instead of a box.",
+    ),
+]
+Centered = Annotated[
+    float | None,
+    typer.Option(
+        "--centered",
+        metavar="C",
+        help="Rewards in all of R under C mean (r_i + r_j)**2, as TRL's centring.",
+    ),
+]
+Free = Annotated[
+    bool, typer.Option("--free", help="Rewards in all of R, held by nothing but the utility.")
+]
+
+
+def utility_text(text: str) -> str:
+    """Return the text of a utility; refuse an option that isn't known.
+
+    Such options reach this argument, so that "-1/x" can.
+    """
+    if text.startswith("--"):
+        raise typer.BadParameter(f"no such option: {text}")
+    return text
+
+
+def chosen_domain(
+    low: float | None,
+    high: float | None,
+    confined: float | None,
+    centered: float | None,
+    free: bool,
+) -> ct.Box | ct.Confined | ct.Centered | ct.Free:
+    """Return the domain that the options name; the box [0, 1] where they name none."""
+    given = {"--low": low, "--high": high, "--confined": confined, "--centered": centered}
+    named = [name for name, value in given.items() if value is not None] + ["--free"] * free
+    if len(named) > 1 and named != ["--low", "--high"]:
+        raise typer.BadParameter(
+            f"{' and '.join(named)} exclude each other: rewards lie in a box (--low, --high), or "
+            "are held by --confined, by --centered, or by the utility (--free)"
+        )
+    if confined is not None:
+        return ct.Confined(confined)
+    if centered is not None:
+        return ct.Centered(centered)
+    if free:
+        return ct.Free()
+    return ct.Box(0.0 if low is None else low, 1.0 if high is None else high)
