@@ -18,11 +18,12 @@ from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, NotCo
 from collapse_theory.exact.confined import confined_gaps, confined_limit_form, hermite_gaps
 from collapse_theory.finite.unbounded import unbounded
 from collapse_theory.laws import RewardLaw
-from collapse_theory.limit.cells import prove_cells, solve_cells
-from collapse_theory.limit.confined import confined_law, free_law
-from collapse_theory.limit.soft_equations import held_by
-from collapse_theory.limit.soft_law import SoftLaw
-from collapse_theory.limit.stationary import Proof, prove
+from collapse_theory.limit import LimitLaw, limit
+from collapse_theory.limit.certificate import Certificate, certify
+from collapse_theory.limit.coordinate import SeriesLaw
+from collapse_theory.limit.free_support import level
+from collapse_theory.limit.grid import free_cells
+from collapse_theory.programs import Confined, Free
 from collapse_theory.utilities import (
     Hinge,
     LabelSmoothing,
@@ -66,6 +67,16 @@ REGULAR = (
     str(LabelSmoothing(0.1)),
     "logsigmoid(x - 1)",
 )
+
+
+def confined_law(
+    u: Utility | str, kappa: float, tol: float | None = None, method: str = "auto"
+) -> LimitLaw:
+    return limit(u, Confined(kappa), method, tol)
+
+
+def free_law(u: Utility | str, tol: float | None = None, method: str = "auto") -> LimitLaw:
+    return limit(u, Free(), method, tol)
 
 
 def radius(law: RewardLaw) -> float:
@@ -356,9 +367,9 @@ def test_a_kink_without_a_penalty() -> None:
 # -- certificates ----------------------------------------------------------------------------
 
 
-def detuned(u: Utility, law: RewardLaw, share: float) -> SoftLaw:
+def detuned(u: Utility, law: RewardLaw, share: float) -> SeriesLaw:
     """Return the law on a support that is `share` as long: another pull than kappa holds it."""
-    return held_by(u, share * radius(law), 32)
+    return level(u, share * radius(law), 32).law
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.02])
@@ -366,7 +377,7 @@ def detuned(u: Utility, law: RewardLaw, share: float) -> SoftLaw:
 def test_honesty_under_a_penalty(text: str, share: float) -> None:
     u, kappa = utility(text), 0.3
     best = confined_law(u, kappa)
-    found = prove(u, detuned(u, best, share), kappa)
+    found = certify(u, detuned(u, best, share), kappa)
     assert best.objective is not None
     assert found.objective <= best.objective + 1e-13
     assert found.objective + found.gap >= best.objective
@@ -379,7 +390,7 @@ def test_honesty_under_a_penalty(text: str, share: float) -> None:
 def test_honesty_without_a_penalty(text: str, share: float) -> None:
     u = utility(text)
     best = free_law(u)
-    found = prove(u, detuned(u, best, share), 0.0)
+    found = certify(u, detuned(u, best, share), 0.0)
     assert best.objective is not None
     assert found.objective <= best.objective + 1e-13
     assert found.objective + found.gap >= best.objective
@@ -392,7 +403,7 @@ def test_honesty_of_cells(text: str) -> None:
     best = confined_law(u, kappa)
     assert best.objective is not None
     for count in (4, 16, 64):
-        found = prove_cells(u, solve_cells(u, kappa, radius(best), count), kappa)
+        found = free_cells(u, kappa, radius(best), count).certify(u, kappa)
         assert found.objective <= best.objective <= found.objective + found.gap
 
 
@@ -409,13 +420,13 @@ def test_relative_gap_takes_no_notice_of_units() -> None:
     u = utility("logsigmoid(x)")
     one, other = confined_law(u, 0.3), confined_law(100 * u + 5, 30.0)
     require_equal(one, other, 1e-12)
-    coarse = [prove(v, detuned(v, one, 0.9), k) for v, k in ((u, 0.3), (100 * u + 5, 30.0))]
+    coarse = [certify(v, detuned(v, one, 0.9), k) for v, k in ((u, 0.3), (100 * u + 5, 30.0))]
     assert coarse[0].relative_gap == pytest.approx(coarse[1].relative_gap, rel=1e-9)
 
 
 def test_relative_gap_of_a_point() -> None:
-    assert Proof(0.0, 0.0, 0.0, 1.0).relative_gap == 0.0
-    assert Proof(0.0, 1.0, 0.0, 1.0).relative_gap == np.inf
+    assert Certificate(0.0, 0.0, 0.0).relative_gap == 0.0
+    assert Certificate(0.0, 1.0, 0.0).relative_gap == np.inf
 
 
 # -- the range of utilities ------------------------------------------------------------------

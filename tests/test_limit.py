@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pickle
+from fractions import Fraction
 from typing import Any
 
 import mpmath as mp
@@ -23,14 +25,15 @@ from collapse_theory.limit import (
     atom_mass,
     atom_parameter,
     convergence,
+    first_kind,
     limit,
     predicted_rewards,
+    second_kind,
 )
 from collapse_theory.limit.certificate import certify
 from collapse_theory.limit.coordinate import Grading
 from collapse_theory.limit.density import GradedDensity
-from collapse_theory.limit.regular import _certificate, _collocate, solve_regular
-from collapse_theory.numerics.quadrature import Ends, Nodes, layered_sides, singular_sides
+from collapse_theory.numerics.quadrature import Ends, Nodes, singular_sides
 from collapse_theory.numerics.series import contract, contract_difference, evaluate
 from collapse_theory.programs import Box
 from collapse_theory.utilities import (
@@ -250,11 +253,21 @@ def test_the_potential_is_level(text: str) -> None:
 @pytest.mark.parametrize("count", [4, 6, 8, 12])
 def test_the_gap_bounds_the_error_of_coarse_laws(text: str, count: int) -> None:
     u = utility(text)
-    best = solve_regular(u)
-    trial, _ = _collocate(u, best.trial.grading, count)
-    proof = _certificate(u, trial)
-    error = proof.shortfall - best.certificate.shortfall
-    assert proof.gap >= error - 1e-13
+    best = limit(u)
+    proof = certify(u, second_kind.level(u, count).law, None)
+    assert best.objective is not None
+    assert proof.gap >= best.objective - proof.objective - 1e-13
+    assert proof.gap > 1e-14
+
+
+@pytest.mark.parametrize("count", [8, 12, 16])
+@pytest.mark.parametrize("text", ["log(x) + x", "-x**-0.5 + atan(5*x)", "sqrt(x) + x**0.3"])
+def test_the_gap_bounds_the_error_of_coarse_singular_laws(text: str, count: int) -> None:
+    u = utility(text)
+    best = limit(u)
+    proof = certify(u, first_kind.level(u, count).law, None)
+    assert best.objective is not None
+    assert proof.gap >= best.objective - proof.objective - 1e-13
     assert proof.gap > 1e-14
 
 
@@ -262,19 +275,32 @@ def test_the_gap_bounds_the_error_of_coarse_laws(text: str, count: int) -> None:
 def test_the_gap_bounds_the_error_of_wrong_laws(scale: float) -> None:
     # A law with the density of another utility, and atoms to fill up.
     u = utility("log(x + 0.1)")
-    best = solve_regular(u)
-    mass = 1 - 2 * best.trial.atom
-    wrong = best.trial._replace(
-        coefficients=scale * best.trial.coefficients, atom=0.5 * (1 - scale * mass)
+    best = limit(u)
+    assert best.series is not None
+    assert best.objective is not None
+    mass = 1 - 2 * best.series.atom
+    wrong = dataclasses.replace(
+        best.series,
+        coefficients=scale * best.series.coefficients,
+        atom=0.5 * (1 - scale * mass),
     )
-    grading = best.trial.grading
-    proof = certify(
-        u,
-        wrong,
-        lambda x: layered_sides(x, grading.scale, 60),
-        lambda x: layered_sides(x, grading.scale, 90),
-    )
-    assert proof.gap >= proof.shortfall - best.certificate.shortfall > 1e-6
+    proof = certify(u, wrong, None)
+    assert proof.gap >= best.objective - proof.objective > 1e-6
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "log(x)", "x**0.5", "1 - exp(-3*x)", "min(x, 0.25)", "sin(x)"]
+)
+@pytest.mark.parametrize("constant", [0.0, 1e6, -1e9])
+def test_the_gap_covers_the_rounding_of_the_objective(text: str, constant: float) -> None:
+    exact = exact_law(utility(text))
+    assert exact is not None
+    assert exact.objective is not None
+    best = Fraction(exact.objective) + Fraction(constant)
+    for method in ("exact", "auto"):
+        law = limit(utility(text) + constant, method=method)
+        assert law.status == "optimal"
+        assert Fraction(law.objective) + Fraction(law.gap) >= best
 
 
 def test_a_missed_optimum_shows_in_the_status() -> None:
@@ -463,7 +489,9 @@ def test_series_long_and_short_agree() -> None:
         contract(weight, sigma, 200), np.einsum("iq,iqk->ik", weight, terms_), atol=1e-11
     )
     here = rng.uniform(-1, 1, size=5)
-    difference = contract_difference(weight, here, sigma, sigma - here[:, None], 60)
+    angle = np.arccos(here)[:, None]
+    apart = sigma - here[:, None]
+    difference = contract_difference(weight, angle, np.arccos(sigma), apart, 60)
     expected = contract(weight, np.tile(here[:, None], 40), 60) - contract(weight, sigma, 60)
     np.testing.assert_allclose(difference, expected, atol=1e-11)
 

@@ -18,7 +18,7 @@ from scipy.stats import norm
 import collapse_theory as ct
 from collapse_theory.exact.listwise import listwise_gaps
 from collapse_theory.laws import ListwiseDensity
-from collapse_theory.limit.listwise_proof import box_gap, held_gap, scan, smooth_scan
+from collapse_theory.limit.plackett_luce import box_gap, held_gap, scan, smooth_scan
 from collapse_theory.programs.listwise import certify_listwise, certify_listwise_held
 from collapse_theory.utilities import as_loss
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
 from collapse_theory.limit.closed import closed_form
 from collapse_theory.limit.convergence import Convergence, convergence, predicted_rewards
-from collapse_theory.limit.law import LimitLaw
-from collapse_theory.limit.solve import METHODS, limit
+from collapse_theory.limit.solve import METHODS, LimitLaw, limit
 
 __all__ = [
     "FAMILIES",

@@ -7,8 +7,7 @@ from typing import overload
 from collapse_theory.errors import NoClosedForm
 from collapse_theory.exact import confined_gaps, exact_solution
 from collapse_theory.finite import held_solution, penalty
-from collapse_theory.limit.law import LimitLaw
-from collapse_theory.limit.solve import limit
+from collapse_theory.limit.solve import LimitLaw, limit
 from collapse_theory.programs import Box, Centered, Confined, Domain, Free, Solution, count
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 

@@ -1,4 +1,4 @@
-"""The coordinate in which limit laws are smooth: it stretches the layers at the ends of the box.
+"""The coordinate in which limit laws are smooth, and laws that are series in it.
 
 A law of a utility with a finite U'(0) has a layer of width about U'(0)/|U''(0)| at each end; one
 of a utility with an infinite U'(0) is algebraic there. Both become smooth in
@@ -7,24 +7,30 @@ of a utility with an infinite U'(0) is algebraic there. Both become smooth in
     sigma = (c**(1/order) - x**(1/order)) / (c**(1/order) + x**(1/order))   (an algebraic end)
 
 where x is the distance from the nearer end and c = 1 - x. sigma is 1 at the end and 0 in the
-middle. Laws are symmetric, so their densities are series in T_k(2 sigma**2 - 1).
+middle. Laws are symmetric, so their densities are series in T_k(2 sigma**2 - 1) = T_2k(sigma).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from collapse_theory.laws import RewardLaw
 from collapse_theory.numerics.quadrature import jacobi, layered
+from collapse_theory.numerics.series import contract, evaluate
+from collapse_theory.values import Array, Value
 
-__all__ = ["Grading"]
+__all__ = ["Grading", "Level", "SeriesLaw"]
+
+MIDDLE = np.array([0.5])
 
 
-@dataclass(frozen=True)
-class Grading:
-    """The coordinate sigma of the unit box: by logarithm (order inf) or by root (scale 0).
+@dataclass(frozen=True, eq=False)
+class Grading(Value):
+    """The coordinate sigma of the unit interval: by logarithm (order inf) or by root (scale 0).
 
     Attributes
     ----------
@@ -67,8 +73,12 @@ class Grading:
         ratio = ((1.0 - sigma) / (1.0 + sigma)) ** self.order
         return ratio / (1.0 + ratio)
 
+    def points(self, count: int) -> np.ndarray:
+        """Return `count` points of (0, 1/2), sigma at the zeros of T_2count in (0, 1)."""
+        return self.place(np.cos((np.arange(count) + 0.5) * (0.5 * np.pi / count)))
+
     def end_rule(self, x: np.ndarray, power: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return nodes and weights for ∫_0^x y**power f(y) dy / x**(1 + power), f smooth in sigma.
+        """Return nodes y, weights for ∫_0^x y**power f(y) dy / x**(1 + power), f smooth in sigma.
 
         Shapes (len(x), nodes).
         """
@@ -79,3 +89,94 @@ class Grading:
         s, w = jacobi(count, self.order * (1.0 + power) - 1.0)
         y = x[:, None] * s**self.order
         return y, np.broadcast_to(self.order * w, y.shape)
+
+    def masses(self, power: float, count: int) -> np.ndarray:
+        """Return ∫_0^1 (y (1-y))**power T_2k(sigma) dy of the first `count` terms."""
+        y, weight = self.end_rule(MIDDLE, power, count + 8)
+        weight = weight * (1.0 - y) ** power * 2.0 * 0.5 ** (1.0 + power)
+        return contract(weight, self.sigma(y, 1.0 - y), count)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesLaw(Value):
+    """A symmetric law on [low, low + length]: mass `atom` at each end, a density between them.
+
+    By the distance y from the lower end in units of the length, and c = 1 - y, the density is
+
+        (y c)**power sum_k coefficients_k T_2k(sigma).
+
+    Attributes
+    ----------
+    grading : Grading
+        The coordinate sigma.
+    power : float
+        Exponent of the density at the ends, above -1.
+    coefficients : (k,) array
+    atom : float
+        The mass at each end.
+    low, length : float
+        The support: [0, 1] in a box, [-R, R] without one.
+    """
+
+    grading: Grading
+    power: float
+    coefficients: Array
+    atom: float = 0.0
+    low: float = 0.0
+    length: float = 1.0
+
+    @property
+    def radius(self) -> float:
+        """Half the length."""
+        return 0.5 * self.length
+
+    @property
+    def size(self) -> int:
+        """The number of coefficients."""
+        return self.coefficients.size
+
+    def density(self, y: np.ndarray, c: np.ndarray) -> np.ndarray:
+        """Return the density at the distances `y` and `c` from the two ends, of the length 1."""
+        smooth = evaluate(self.coefficients, self.grading.sigma(y, c))
+        return smooth * (y * c) ** self.power if self.power else smooth
+
+    def law(self) -> RewardLaw:
+        """Return it as a law; a CollapseError where the density is negative."""
+        from collapse_theory.limit.density import GradedDensity
+
+        high = self.low + self.length
+        atoms = [[self.low, self.atom], [high, self.atom]] if self.atom else []
+        if not self.coefficients.any():
+            return RewardLaw(atoms)
+        density = GradedDensity(
+            self.coefficients / self.length,
+            self.power,
+            self.grading.scale,
+            self.grading.order,
+            self.low,
+            high,
+        )
+        return RewardLaw(atoms, (density,))
+
+    def lower_half(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return points of (0, 1/2] from the middle down, and the masses they stand for."""
+        y, w = self.grading.end_rule(MIDDLE, self.power, count)
+        y, w = y[0, ::-1], w[0, ::-1]
+        return y, w * (0.5 / y) ** self.power * 0.5 * self.density(y, 1.0 - y)
+
+
+class Level(NamedTuple):
+    """The solution of the equation of a level potential: a law, what holds it, how exact it is.
+
+    Attributes
+    ----------
+    law : SeriesLaw
+    pull : float
+        The weight of the penalty that holds the law; 0 at a wall, which holds it whatever it does.
+    misfit : float
+        How far the series is from settled, relative.
+    """
+
+    law: SeriesLaw
+    pull: float
+    misfit: float

@@ -61,16 +61,15 @@ def contract(weight: np.ndarray, sigma: np.ndarray, count: int) -> np.ndarray:
 
 
 def contract_difference(
-    weight: np.ndarray, here: np.ndarray, there: np.ndarray, apart: np.ndarray, count: int
+    weight: np.ndarray, a: np.ndarray, b: np.ndarray, apart: np.ndarray, count: int
 ) -> np.ndarray:
-    """Return sum_q weight[i, q] (T_2k(here[i]) - T_2k(there[i, q])) for k < count.
+    """Return sum_q weight[i, q] (cos 2k a[i, q] - cos 2k b[i, q]) for k < count.
 
-    From cos 2ka - cos 2kb = -2 sin k(a+b) sin k(a-b), with a - b from `apart` = there - here:
-    near points keep the relative accuracy of their difference.
+    From cos 2ka - cos 2kb = -2 sin k(a+b) sin k(a-b), both by recurrence, with a - b from `apart`
+    = cos b - cos a: near points keep the relative accuracy of their difference.
     """
-    total = np.arccos(here)[:, None] + np.arccos(np.clip(there, -1.0, 1.0))
-    half = np.clip(0.5 * apart / np.sin(0.5 * total), -1.0, 1.0)
-    between = 2.0 * np.arcsin(half)
+    total = a + b
+    between = 2.0 * np.arcsin(np.clip(0.5 * apart / np.sin(0.5 * total), -1.0, 1.0))
     out = np.zeros((weight.shape[0], count))
     sums = [np.zeros_like(total), np.sin(total), 2.0 * np.cos(total)]
     gaps = [np.zeros_like(total), np.sin(between), 2.0 * np.cos(between)]

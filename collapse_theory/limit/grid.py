@@ -1,0 +1,365 @@
+"""Laws on a grid, of points or of cells: the way for kinks, and the reference for all else.
+
+*In a box* the masses of points (where U(0) is finite) or of equal cells are a convex program, given
+to CVXPY. *Without a box* the density is constant on cells: with rho = sum_e jump_e H(x - e) over
+the edges e of the cells, the force of a law is exact for every U,
+
+    V'(x) / 2 = ∫ sgn(x-y) U'(|x-y|) rho(y) dy - kappa x = sum_e jump_e U(|x-e|) - kappa x.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collapse_theory.errors import SolverFailed
+from collapse_theory.laws import PiecewiseDensity, RewardLaw, discrete_law
+from collapse_theory.limit.certificate import EPS, Certificate, by_force, by_potential
+from collapse_theory.limit.free_support import held
+from collapse_theory.numerics.quadrature import gauss, power_rule
+from collapse_theory.utilities.base import Utility
+
+__all__ = ["Cells", "Points", "free", "free_cells", "walled_cells", "walled_points"]
+
+# A few hundred cells: the error is of the order of 1/cells.
+CELLS = 240
+FREE_CELLS = (256, 1024)
+_CONIC = ("CLARABEL", "SCS")
+# Below this distance two points of a grid are one.
+_SAME = 1e-12
+_MOST_KINK_POINTS = 200
+# Fewer atoms than this are worth an exact solution on them alone.
+_FEW = 60
+
+
+# -- in a box: points ---------------------------------------------------------------------------
+
+
+class Points(NamedTuple):
+    """Point masses in [0, 1] at increasing places, for U(0) finite."""
+
+    places: np.ndarray
+    masses: np.ndarray
+
+    @classmethod
+    def of(cls, places: np.ndarray, masses: np.ndarray) -> Points:
+        """Return the law of the masses that count, of total 1."""
+        kept = masses > 1e-12
+        return cls(places[kept], masses[kept] / masses[kept].sum())
+
+    def law(self) -> RewardLaw:
+        """Return it as a law."""
+        return discrete_law(self.places, self.masses)
+
+    def potential(self, utility: Utility, x: np.ndarray) -> np.ndarray:
+        """Return T(x)."""
+        return utility.shortfall(np.abs(x[..., None] - self.places), 1.0) @ self.masses
+
+    def certify(self, utility: Utility) -> Certificate:
+        """Return what the law reaches, from the least T over [0, 1].
+
+        U(|x - a|) is concave on either side of a, so T is convex between neighbouring atoms:
+        closing in on the least of nine points finds its minimum there.
+        """
+        ends = _distinct(np.concatenate([self.places, [0.0, 1.0]]))
+        low, high = ends[:-1], ends[1:]
+        lowest = np.inf
+        for _ in range(8):
+            x = np.linspace(low, high, 9)
+            t = self.potential(utility, x)
+            at, column = np.argmin(t, axis=0), np.arange(low.size)
+            lowest = min(lowest, float(t.min()))
+            low, high = x[np.maximum(at - 1, 0), column], x[np.minimum(at + 1, 8), column]
+        # A minimum at a kink is missed by closing in, but not by looking there.
+        shifts = [s * k for k in utility.kinks for s in (1.0, -1.0)]
+        kinked = (self.places[:, None] + np.array([0.0, *shifts])).ravel()
+        kinked = kinked[(kinked >= 0.0) & (kinked <= 1.0)]
+        lowest = min(lowest, float(self.potential(utility, kinked).min()))
+        shortfall = float(self.masses @ self.potential(utility, self.places))
+        return by_potential(utility, shortfall, lowest, units=4.0)
+
+
+def walled_points(utility: Utility) -> tuple[Points, Certificate]:
+    """Return the best masses on a grid that holds the points a law with kinks puts atoms on.
+
+    If few of them carry all mass, the program is solved again on those alone, exactly.
+    """
+    grid = np.linspace(0.0, 1.0, CELLS + 1)
+    places = _distinct(np.concatenate([grid, _kink_points(utility.kinks)]))
+    found = Points.of(places, _minimise(_kernel(utility, places)))
+    polished = _polished(utility, found) if utility.kinks else None
+    laws = [(law, law.certify(utility)) for law in (found, polished) if law is not None]
+    return min(laws, key=lambda pair: pair[1].gap)
+
+
+def _kernel(utility: Utility, places: np.ndarray) -> np.ndarray:
+    """Return U(1) - U of the gap, for each two points."""
+    return utility.shortfall(np.abs(places[:, None] - places), 1.0)
+
+
+def _kink_points(kinks: tuple[float, ...]) -> np.ndarray:
+    """Return the points of [0, 1] that steps of the kinks' lengths reach from its ends.
+
+    A law has atoms where the density's equation has point sources: a kink away from the atoms at
+    the ends, and so on. At most a few hundred points, those of the fewest steps.
+    """
+    points = np.array([0.0, 1.0])
+    steps = np.array([s * k for k in kinks if k < 1.0 for s in (1.0, -1.0)])
+    while steps.size and points.size < _MOST_KINK_POINTS:
+        reached = (points[:, None] + steps).ravel()
+        reached = reached[(reached > -_SAME) & (reached < 1.0 + _SAME)]
+        merged = _distinct(np.concatenate([points, np.clip(reached, 0.0, 1.0)]))
+        if merged.size == points.size:
+            break
+        points = merged
+    return points
+
+
+def _distinct(points: np.ndarray) -> np.ndarray:
+    """Return the sorted points, those closer than rounding counted once."""
+    points = np.sort(points)
+    return points[np.append(True, np.diff(points) > _SAME)]
+
+
+def _polished(utility: Utility, law: Points) -> Points | None:
+    """Return the law with T level on its heavy points alone, where they carry all mass."""
+    heavy = law.masses > 1e-5
+    for _ in range(20):
+        places = law.places[heavy]
+        size = places.size
+        if size > _FEW:
+            break
+        system = np.zeros((size + 1, size + 1))
+        system[:size, :size], system[:size, size] = _kernel(utility, places), -1.0
+        system[size, :size] = 1.0
+        masses = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0][:size]
+        if masses.min() >= 0:
+            return Points.of(places, masses)
+        heavy[np.flatnonzero(heavy)[masses < 0]] = False
+    return None
+
+
+def _minimise(kernel: np.ndarray) -> np.ndarray:
+    r"""Return the masses m of the conic program, a law.
+
+    minimise sum_ij m_i m_j (U(1) - U(|x_i - x_j|)) subject to m >= 0, sum m = 1
+
+    The form is convex where sum m = 0, which is all that counts; a multiple of (sum m)**2 makes it
+    convex everywhere, and its rounding is cut off before CVXPY sees it.
+    """
+    import cvxpy as cp
+
+    values, vectors = np.linalg.eigh(kernel / float(kernel.max()) + 1.0)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    masses = cp.Variable(kernel.shape[0], nonneg=True)
+    form: Any = cp.sum_squares(root.T @ masses)
+    whole: Any = cp.sum(masses) == 1
+    problem = cp.Problem(cp.Minimize(form), [whole])
+    for solver in _CONIC:
+        if solver not in cp.installed_solvers():
+            continue
+        with warnings.catch_warnings():
+            # An inaccurate answer shows in the certificate.
+            warnings.simplefilter("ignore")
+            try:
+                problem.solve(solver=solver)
+            except cp.SolverError:
+                continue
+        if masses.value is not None and np.isfinite(masses.value).all():
+            found = np.maximum(masses.value, 0.0)
+            found = found + found[::-1]  # the grid is its own mirror image
+            return found / found.sum()
+    raise SolverFailed("no conic solver that CVXPY knows returned masses; install clarabel")
+
+
+# -- cells --------------------------------------------------------------------------------------
+
+
+class Cells(NamedTuple):
+    """A symmetric law with the density `heights` between increasing `edges`."""
+
+    edges: np.ndarray
+    heights: np.ndarray
+
+    def law(self) -> RewardLaw:
+        """Return it as a law; a CollapseError where the density is negative."""
+        return RewardLaw((), (PiecewiseDensity(self.edges, self.heights[:, None]),))
+
+    @property
+    def masses(self) -> np.ndarray:
+        """The mass of each cell."""
+        return self.heights * np.diff(self.edges)
+
+    def push(self, utility: Utility, x: np.ndarray) -> np.ndarray:
+        """Return ∫ sgn(x-y) U'(|x-y|) dmu(y)."""
+        jumps = np.diff(np.concatenate([[0.0], self.heights, [0.0]]))
+        return utility.value(np.abs(x[..., None] - self.edges)) @ jumps
+
+    def certify(self, utility: Utility, kappa: float) -> Certificate:
+        """Return what the law reaches under the penalty `kappa`."""
+        z, w = gauss(4)
+        width, radius = np.diff(self.edges)[:, None], float(self.edges[-1])
+        x = (self.edges[:-1, None] + 0.5 * width * (1.0 + z)).ravel()
+        mass = (0.5 * self.heights[:, None] * width * w).ravel()
+        x, mass = x[x > 0], 2.0 * mass[x > 0]
+        with np.errstate(all="ignore"):
+            level = float(utility.value(np.float64(radius)))
+            push = np.abs(self.push(utility, x) - kappa * x)
+            if np.ptp(width) < 1e-9 * radius:
+                mean, error = self._mean(utility, lambda gap: utility.value(gap) - level)
+                spread, _ = self._mean(utility, lambda gap: np.abs(utility.value(gap) - level))
+            else:
+                mean, spread, error = self._mean_where_level(utility, kappa, level)
+                error += float(mass @ push) * radius
+            jumps = np.abs(np.diff(np.concatenate([[0.0], self.heights, [0.0]]))).sum()
+            push += 8.0 * EPS * (kappa * x + jumps * float(np.abs(utility.value(x)).max()))
+            return by_force(utility, kappa, x, mass, push, level + mean, spread, error)
+
+    def _mean(
+        self, utility: Utility, function: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[float, float]:
+        """Return the mean of a function of the gap over pairs, and what a coarser rule is off."""
+        step, masses = float(self.edges[1] - self.edges[0]), self.masses
+        pairs = np.correlate(masses, masses, "full")[masses.size - 1 :]
+        pairs[1:] *= 2.0  # either may be the higher
+        fine, coarse = (
+            float(pairs @ _over_cells(utility, function, step, masses.size, count))
+            for count in (32, 24)
+        )
+        return fine, abs(fine - coarse)
+
+    def _mean_where_level(
+        self, utility: Utility, kappa: float, level: float
+    ) -> tuple[float, float, float]:
+        """Return E U(gap) - level, E |U(gap) - level| and an error, for cells of any width.
+
+        Where V = C, E U(gap) = (C + kappa var)/2, and C = V(0) = 2 E U(|Y|).
+        """
+        radius, upper = float(self.edges[-1]), self.edges[self.edges >= 0]
+        values = []
+        for count in (16, 12):
+            z, w = gauss(count)
+            marks = np.concatenate([[0.0], upper, utility.kinks])
+            marks = np.unique(marks[marks <= radius])
+            width = np.diff(marks)[:, None]
+            y = marks[:-1, None] + 0.5 * width * (1.0 + z)
+            cell = np.clip(np.searchsorted(self.edges, y) - 1, 0, self.heights.size - 1)
+            values.append(
+                float((self.heights[cell] * width * w * (utility.value(y) - level)).sum())
+            )
+        low, high = self.edges[:-1], self.edges[1:]
+        variance = float(self.masses @ (low * low + low * high + high * high)) / 3.0
+        total = np.append(0.0, np.cumsum(self.masses))
+        points = np.interp((np.arange(200) + 0.5) / 200 * total[-1], total, self.edges)
+        gaps = np.abs(points[:, None] - points)
+        spread = float(np.mean(np.abs(utility.value(gaps) - level)))
+        return values[0] + 0.5 * kappa * variance, spread, abs(values[0] - values[1])
+
+
+def _over_cells(
+    utility: Utility,
+    function: Callable[[np.ndarray], np.ndarray],
+    step: float,
+    cells: int,
+    count: int,
+) -> np.ndarray:
+    """Return the means of a function of the gap over two cells 0, 1, 2, ... apart, `step` wide.
+
+    The gap in cells l apart is step (l + s) with s in [-1, 1] of density 1 - |s|.
+    """
+    kinks = np.array([kink / step for kink in utility.kinks])
+    marks = np.unique(np.concatenate([np.arange(cells + 1.0), kinks[kinks < cells]]))
+    lag = np.floor(0.5 * (marks[1:] + marks[:-1])).astype(np.int64)
+    s, w = _between(marks, utility.exponent, count)
+    values = function(step * s) * w
+    part = s - lag[:, None]
+    rising, falling = (
+        np.bincount(lag, (values * share).sum(axis=1), cells) for share in (part, 1.0 - part)
+    )
+    falling[1:] += rising[:-1]
+    falling[0] *= 2.0
+    return falling
+
+
+def _between(marks: np.ndarray, exponent: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a rule between neighbouring marks, the first from 0 for gaps to the `exponent`."""
+    z, w = gauss(count)
+    width = np.diff(marks)[:, None]
+    s, weight = marks[:-1, None] + 0.5 * width * (1.0 + z), 0.5 * width * w
+    first, w_first = power_rule(width[0], min(exponent, 0.0), 12, z.size)
+    s[0], weight[0] = first[0], w_first[0]
+    return s, weight
+
+
+def walled_cells(utility: Utility) -> tuple[Cells, Certificate]:
+    """Return the best masses of equal cells of [0, 1], for U(0) = -inf, and what they reach."""
+    step, i = 1.0 / CELLS, np.arange(CELLS)
+
+    def shortfall(gaps: np.ndarray) -> np.ndarray:
+        # U increases, so beyond 1 rounding alone could come below 0.
+        return utility.shortfall(np.minimum(gaps, 1.0), 1.0)
+
+    def integrals(offset: float) -> np.ndarray:
+        """Return ∫ (U(1) - U) over the gaps from 0 to `offset`, and of each cell from there on."""
+        marks = offset + np.arange(CELLS)
+        marks = np.append(0.0, marks) if offset > 0 else marks
+        s, w = _between(marks, utility.exponent, 32)
+        found = (shortfall(step * s) * w).sum(axis=1)
+        return found if offset > 0 else np.append(0.0, found)
+
+    apart = i[None, :] - i[:, None]
+    kernel = _over_cells(utility, shortfall, step, CELLS, 32)[np.abs(apart)]
+    masses = _minimise(kernel)
+    lowest = np.inf
+    for offset in np.linspace(0.0, 0.5, 9):  # in each cell; by symmetry
+        above, below = integrals(1.0 - offset), integrals(float(offset))
+        table = np.where(apart > 0, above[np.abs(apart)], below[np.abs(apart)])
+        table[i, i] = above[0] + below[0]
+        lowest = min(lowest, float((table @ masses).min()))
+    proof = by_potential(utility, float(masses @ kernel @ masses), lowest, units=4.0)
+    return Cells(np.linspace(0.0, 1.0, CELLS + 1), masses / step), proof
+
+
+def free(utility: Utility, kappa: float, start: float) -> Iterator[tuple[Cells, Certificate]]:
+    """Yield laws of a few hundred cells, then of a thousand, that the penalty `kappa` holds."""
+    for cells in FREE_CELLS:
+        law = free_cells(utility, kappa, start, cells)
+        start = float(law.edges[-1])
+        yield law, law.certify(utility, kappa)
+
+
+def free_cells(utility: Utility, kappa: float, start: float, cells: int) -> Cells:
+    """Return the law of `cells` equal cells, an even number, that the penalty `kappa` holds.
+
+    V' = 0 is asked for at the edges, which follows kinks best, or at the middles where U(0) = -inf.
+    """
+
+    def solve(radius: float) -> tuple[Cells, float, np.ndarray]:
+        law, pull = _level_cells(utility, radius, cells // 2)
+        return law, pull, law.heights
+
+    with np.errstate(all="ignore"):
+        return held(solve, kappa, start)[0]
+
+
+def _level_cells(utility: Utility, radius: float, half: int) -> tuple[Cells, float]:
+    """Return the law on [-radius, radius] with V' = 0, and the pull that holds it."""
+    edges = np.linspace(0.0, radius, half + 1)
+    finite = np.isfinite(float(utility.value(np.float64(0.0))))
+    x = edges[1:] if finite else 0.5 * (edges[1:] + edges[:-1])
+    apart = np.diff(utility.value(x[:, None] + edges), axis=1)
+    apart -= np.diff(utility.value(np.abs(x[:, None] - edges)), axis=1)
+    matrix = np.zeros((half + 1, half + 1))
+    size = float(np.abs(apart).max())
+    matrix[:half, :half], matrix[:half, half] = apart / size, -x / radius
+    matrix[half, :half] = 2.0 * np.diff(edges)
+    try:
+        solution = np.linalg.solve(matrix, np.append(np.zeros(half), 1.0))
+    except np.linalg.LinAlgError as error:
+        raise SolverFailed(f"no cells have a level potential for {utility}") from error
+    heights, pull = solution[:half], float(solution[half]) * size / radius
+    whole = np.concatenate([-edges[:0:-1], edges])
+    return Cells(whole, np.concatenate([heights[::-1], heights])), pull

@@ -1,0 +1,113 @@
+"""U'(0) finite: V'' = 0 on the support is a Fredholm equation of the second kind for the density.
+
+With the density rho on an interval, and U(|x-y|) differentiated twice,
+
+    2 U'(0) rho(x) + ∫ U''(|x-y|) rho(y) dy = source(x),
+
+where what the law is held by gives the source (docs/theory.md#a-finite-slope-at-0-atoms-regular):
+
+- a wall: an atom a at each end, which adds -a (U''(x) + U''(length - x));
+- a penalty k x**2, or none, on a support whose ends are unknown: the constant k.
+
+One border, of mass 1, makes a or k an unknown beside the series for rho.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from collapse_theory.limit.coordinate import Grading, Level, SeriesLaw
+from collapse_theory.numerics.quadrature import Nodes, layered_sides
+from collapse_theory.numerics.series import contract, contract_difference
+from collapse_theory.utilities.base import Utility
+
+__all__ = ["layer", "level", "rule_size", "walled"]
+
+_COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+# A series whose last coefficients, or whose rule of quadrature, miss by more has not settled.
+_SETTLED = 1e-11
+# Where U' falls this far, the differences rho(x) - rho(y) are formed without cancellation, which
+# takes several times as long: up to so many terms.
+_STEEP, _STEEP_TERMS = 1e-4, 128
+
+
+def walled(utility: Utility) -> Iterator[SeriesLaw]:
+    """Yield laws on [0, 1] with V'' = 0, of more and more terms, once they have settled."""
+    for count in _COUNTS:
+        found = level(utility, count)
+        if found.misfit < _SETTLED or count == _COUNTS[-1]:
+            yield found.law
+
+
+def level(utility: Utility, count: int, radius: float | None = None) -> Level:
+    """Return the law of `count` terms with V'' = 0 on [-radius, radius], or in the unit box.
+
+    Collocation at `count` points. As 2 U'(0) = ∫ -U''(|x-y|) dy + U'(x) + U'(length - x), the
+    left side is, with the integral by the same rule,
+
+        ∫ -U''(|x-y|) (rho(x) - rho(y)) dy + (U'(x) + U'(length - x)) rho(x):
+
+    an equation for differences of rho, and the rule is checked by it.
+    """
+    length = 1.0 if radius is None else 2.0 * radius
+    grading = Grading(layer(utility, length))
+    x = grading.points(count)
+    nodes = Nodes.joined(*layered_sides(x, grading.scale, rule_size(count)))
+    kernel = -length * utility.curvature(length * nodes.gap) * nodes.weight
+    rest = utility.slope(length * x) + utility.slope(length * (1.0 - x))
+    row, twice_slope = kernel.sum(axis=1), 2.0 * utility.slope_at_zero
+    sigma, here = grading.sigma(nodes.y, nodes.c), grading.sigma(x, 1.0 - x)
+    angle = np.arccos(here)[:, None]
+    values = np.cos(2.0 * angle * np.arange(count))
+    if rest.min() < _STEEP * twice_slope and count <= _STEEP_TERMS:
+        apart = grading.difference(x, nodes.y, nodes.gap)
+        there = np.arccos(np.clip(sigma, -1.0, 1.0))
+        matrix = contract_difference(kernel, angle, there, apart, count)
+    else:
+        matrix = row[:, None] * values - contract(kernel, sigma, count)
+    matrix += rest[:, None] * values
+    ends = Nodes.joined(*layered_sides(np.zeros(1), grading.scale, rule_size(count)))
+    masses = contract(ends.weight, grading.sigma(ends.y, ends.c), count)[0]
+    if radius is None:
+        source, share = utility.curvature(length * x) + utility.curvature(length * (1.0 - x)), 2.0
+        source = length * source / twice_slope
+    else:
+        source, share = -1.0, 0.0
+    bordered = np.empty((count + 1, count + 1))
+    bordered[:count, :count], bordered[:count, count] = matrix / twice_slope, source
+    bordered[count, :count], bordered[count, count] = masses, share
+    solution = np.linalg.solve(bordered, np.append(np.zeros(count), 1.0))
+    rho, held = solution[:count], float(solution[count])
+    missed = float(np.abs((row + rest) / twice_slope - 1.0).max())
+    tail = float(np.abs(rho[-3:]).max() / np.abs(rho).max()) if rho.any() else 0.0
+    misfit = max(tail, missed)
+    if radius is None:
+        return Level(SeriesLaw(grading, 0.0, rho, held), 0.0, misfit)
+    law = SeriesLaw(grading, 0.0, rho, 0.0, -radius, length)
+    return Level(law, held * twice_slope / length, misfit)
+
+
+def rule_size(count: int) -> int:
+    """Return the nodes on each side of x that integrate the kernel times `count` terms."""
+    return count + count // 4 + 16
+
+
+def layer(utility: Utility, length: float) -> float:
+    """Return the width of the layers at the ends, over `length`: where U' bends.
+
+    The least over the terms of weight of U'(0)/|U''(0)| and of the gap at which U' has fallen to
+    a half, which also sees terms with U''(0) = 0 (tanh, erf).
+    """
+    gaps = length * np.geomspace(1e-14, 1.0, 99)
+    with np.errstate(all="ignore"):
+        slopes = [weight * term.slope_at_zero for weight, term in utility.terms]
+        bends = [-weight * float(term.d2(0.0)) for weight, term in utility.terms]
+    total, widths = sum(slopes), [1.0]
+    for (weight, term), slope, bend in zip(utility.terms, slopes, bends, strict=True):
+        if slope > 1e-6 * total:
+            fallen = np.flatnonzero(weight * (term.slope(gaps) + 0.0 * gaps) < 0.5 * slope)
+            widths += [slope / bend / length] if bend > 0 else []
+            widths += [gaps[fallen[0]] / length] if fallen.size else []
+    return float(np.clip(min(widths), 1e-14, 1.0))
