@@ -21,6 +21,7 @@ __all__ = [
     "as_ranking",
     "encode",
     "kind_table",
+    "require_labels",
     "template_for",
     "to_grid",
 ]
@@ -164,14 +165,9 @@ def as_ranking(row: Any) -> Ranking:
             "completions; give RankingDataset.from_records(rows), or for rows as they are "
             "TrainingArguments(remove_unused_columns=False)"
         )
-    ranks = row.get("ranks")
-    return Ranking(
-        row["prompt"],
-        tuple(row["completions"]),
-        () if ranks is None else ranks,
-        row.get("kind"),
-        tuple(row.get("turns") or ()),
-    )
+    ranks, turns = row.get("ranks"), row.get("turns")
+    given = () if ranks is None else ranks, row.get("kind"), tuple(turns or ())
+    return Ranking(row["prompt"], row["completions"], *given)
 
 
 # -- texts -------------------------------------------------------------------------------
@@ -307,6 +303,15 @@ class RankingLabels(dict[str, Any]):
     def to(self, *args: Any, **kwargs: Any) -> RankingLabels:
         """Return the labels with each tensor moved as `Tensor.to` moves it."""
         return type(self)({name: value.to(*args, **kwargs) for name, value in self.items()})
+
+
+def require_labels(labels: Any) -> None:
+    """Raise unless the labels are those that the collator made, or a dict of their tensors."""
+    if not isinstance(labels, Mapping) or "ranks" not in labels:
+        raise CollapseError(
+            f"labels must be those of RankingCollator, got {type(labels).__name__}; give Trainer "
+            "data_collator=RankingCollator(tokenizer)"
+        )
 
 
 def kind_table(kinds: Sequence[str]) -> int:

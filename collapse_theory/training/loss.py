@@ -137,7 +137,8 @@ class RankingLoss(nn.Module):
             self._form = Stages(self.utility)
         else:
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
-            self._form = continued(self.trained, _largest_gap(self.domain))
+            width = self.domain.width if isinstance(self.domain, Box) else LARGEST_GAP
+            self._form = continued(self.trained, width)
         self.slope = self._form.slope if self.normalize else 1.0
         if self.slope <= 0:
             raise InvalidUtility(
@@ -388,25 +389,20 @@ class PromptAwareRankingLoss(nn.Module):
         self.kinds: tuple[str, ...] = tuple(utilities)
         given = {"domain": domain, "pair_weights": pair_weights}
         given |= {"offset": offset, "normalize": normalize}
-        options = {name: self._per_kind(name, value) for name, value in given.items()}
-        made: list[RankingLoss] = []
-        for kind in self.kinds:
+        per_kind = {name: value for name, value in given.items() if isinstance(value, Mapping)}
+        for name, value in per_kind.items():
+            if set(value) != set(utilities):
+                raise CollapseError(
+                    f"{name} must have an entry for each of the kinds {_listed(utilities)}; got "
+                    f"{_listed(value)}"
+                )
+        self.losses = nn.ModuleList()  # a list: a kind's name needn't be a module's
+        for kind, utility in utilities.items():
+            own = given | {name: value[kind] for name, value in per_kind.items()}
             try:
-                own = {name: values[kind] for name, values in options.items()}
-                made.append(RankingLoss(utilities[kind], **own))
+                self.losses.append(RankingLoss(utility, **own))
             except CollapseError as fault:
                 raise type(fault)(f"the kind {kind!r}: {fault}") from None
-        self.losses = nn.ModuleList(made)  # a list: a kind's name needn't be a module's
-
-    def _per_kind(self, name: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            return dict.fromkeys(self.kinds, value)
-        if set(value) != set(self.kinds):
-            raise CollapseError(
-                f"{name} must have an entry for each of the kinds {_listed(self.kinds)}; got "
-                f"{_listed(value)}"
-            )
-        return dict(value)
 
     def of_kind(self, kind: Any) -> RankingLoss:
         """Return the loss of the prompts of a kind, given by its name or its index."""
@@ -522,17 +518,16 @@ class PromptAwareRankingLoss(nn.Module):
         """Return the number of each row's kind, shape (B,), beside the batch."""
         if kinds is None:
             raise CollapseError(f"kinds= is needed, one of {_listed(self.kinds)} for each prompt")
-        if isinstance(kinds, Tensor):
-            index = kinds.reshape(1) if kinds.ndim == 0 else kinds
-            if index.is_floating_point() or index.dtype == torch.bool:
-                raise CollapseError(f"kinds must be whole numbers or texts, got {kinds.dtype}")
-            if not torch.compiler.is_compiling():
-                for k in index.unique().tolist():
-                    self._index(k)
-        else:
+        if not isinstance(kinds, Tensor):
             one = isinstance(kinds, str) or not isinstance(kinds, Iterable)
             numbers = [self._index(kind) for kind in ([kinds] if one else kinds)]
-            index = torch.tensor(numbers, dtype=torch.long)
+            kinds = torch.tensor(numbers, dtype=torch.long)
+        elif kinds.is_floating_point() or kinds.dtype == torch.bool:
+            raise CollapseError(f"kinds must be whole numbers or texts, got {kinds.dtype}")
+        elif not torch.compiler.is_compiling():
+            for k in kinds.unique().tolist():
+                self._index(k)
+        index = kinds.reshape(1) if kinds.ndim == 0 else kinds
         if index.shape != batch.shape[:1]:
             raise CollapseError(
                 f"kinds must be one a prompt, {len(batch)} in all; got shape {tuple(index.shape)}"
@@ -573,11 +568,6 @@ def _as_domain(domain: Any) -> Domain:
     return domain
 
 
-def _largest_gap(domain: Domain) -> float:
-    """Return the gap up to which a utility must be concave."""
-    return domain.width if isinstance(domain, Box) else LARGEST_GAP
-
-
 def trained_utility(
     utility: Utility, domain: Domain, offset: float | None
 ) -> tuple[Utility, float]:
@@ -600,14 +590,15 @@ def trained_utility(
     (utility('log(x + 0.01)'), 0.01)
     """
     steep = not np.isfinite(utility.slope_at_zero)
+    width = domain.width if isinstance(domain, Box) else None
+    if offset is None and steep and width is None:
+        raise InvalidUtility(
+            f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
+            "offset from; give one that is small beside the gaps you expect, such as "
+            f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
+        )
     if offset is None:
-        if steep and not isinstance(domain, Box):
-            raise InvalidUtility(
-                f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
-                "offset from; give one that is small beside the gaps you expect, such as "
-                f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
-            )
-        offset = OFFSET_SHARE * domain.width if steep and isinstance(domain, Box) else 0.0
+        offset = OFFSET_SHARE * width if steep and width else 0.0
     offset = real("offset", offset)
     if offset < 0 or (steep and offset == 0):
         needed = "positive" if steep else "0 or more"
@@ -615,9 +606,9 @@ def trained_utility(
         raise InvalidUtility(f"offset must be {needed}, got {number_text(offset)}{reason}")
     trained = utility.shifted(offset) if offset else utility
     try:
-        require_concave(trained, _largest_gap(domain))
-        if isinstance(domain, Box):
-            require_increasing(trained, domain.width)
+        require_concave(trained, width or LARGEST_GAP)
+        if width:
+            require_increasing(trained, width)
     except InvalidUtility as fault:
         if not offset:
             raise

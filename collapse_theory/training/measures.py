@@ -13,6 +13,7 @@ import torch
 from collapse_theory.data.dataset import unique_names
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
+from collapse_theory.training.collator import require_labels
 from collapse_theory.training.loss import AnyLoss, RankingLoss
 from collapse_theory.values import Array, Value
 
@@ -279,11 +280,7 @@ def evaluated(
     parts = [(predictions, labels)] if whole else zip(predictions, labels, strict=True)
     logits, ranks, numbers = [], [], []
     for outputs, label in parts:
-        if not hasattr(label, "keys") or "ranks" not in label:
-            raise CollapseError(
-                "the labels aren't those of RankingCollator; give Trainer "
-                "data_collator=RankingCollator(tokenizer)"
-            )
+        require_labels(label)
         # Some models return more than logits, which come first.
         logits.append(np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs))
         ranks.append(np.maximum(label["ranks"], -1))  # Trainer pads with -100
@@ -298,8 +295,7 @@ def evaluated(
     if rankings is not None:
         _require_rows(order, rankings)
         return Evaluated(grid, order, [one.kind for one in rankings], unique_names(rankings))
-    named = len(numbers) == len(order) and kinds is not None
-    names = [kinds[int(k)] for k in numbers] if named and kinds else [None] * len(order)
+    names = [kinds[int(k)] for k in numbers] if kinds and numbers else [None] * len(order)
     return Evaluated(grid, order, names, [f"prompt {row + 1}" for row in range(len(order))])
 
 

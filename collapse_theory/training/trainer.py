@@ -16,7 +16,13 @@ from collapse_theory.data.ranking import Ranking
 from collapse_theory.data.reward_log import RewardLogWriter
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.saving import save
-from collapse_theory.training.collator import RankingLabels, as_ranking, kind_table, to_grid
+from collapse_theory.training.collator import (
+    RankingLabels,
+    as_ranking,
+    kind_table,
+    require_labels,
+    to_grid,
+)
 from collapse_theory.training.live import figure_path, live_figure
 from collapse_theory.training.loss import AnyLoss
 from collapse_theory.training.measures import (
@@ -36,44 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainerLoss:
-    """A loss as `Trainer` calls it; made by `trainer_loss`."""
-
-    def __init__(self, loss: AnyLoss) -> None:
-        self.loss = _require_loss(loss, "trainer_loss")
-
-    def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Return the batch's share of the mean over the prompts of the accumulated batch.
-
-        Parameters
-        ----------
-        outputs : ModelOutput
-            Its ``logits``, one a completion, become (B, K), so that evaluation sees a row a prompt.
-        labels : RankingLabels
-            As `RankingCollator` makes them.
-        num_items_in_batch : Tensor or int, optional
-            The prompts of the whole accumulated batch, of all processes; those of `labels` unless
-            given.
-        """
-        if not isinstance(labels, MutableMapping) or "ranks" not in labels:
-            raise CollapseError(
-                f"labels must be those of RankingCollator, got {type(labels).__name__}; give "
-                "Trainer data_collator=RankingCollator(tokenizer)"
-            )
-        if not isinstance(outputs, MutableMapping) or "logits" not in outputs:
-            raise CollapseError(
-                f"the model returned a {type(outputs).__name__} without logits; use a model for "
-                "sequence classification with num_labels=1 and return_dict=True"
-            )
-        outputs["logits"] = grid = to_grid(outputs["logits"], labels["ranks"])
-        total = prompt_losses(self.loss, grid, labels).sum()
-        return total / _prompts(labels, num_items_in_batch)
-
-    def __repr__(self) -> str:
-        return f"trainer_loss({self.loss!r})"
-
-
-def trainer_loss(loss: AnyLoss) -> TrainerLoss:
-    """Return the loss for ``Trainer(compute_loss_func=...)``.
+    """The loss for ``Trainer(compute_loss_func=trainer_loss(loss))``.
 
     Trainer counts the prompts of all the batches that make one step, on all processes; the sum of
     the prompts' losses is divided by it. So accumulated gradients are those of one large batch,
@@ -91,9 +60,7 @@ def trainer_loss(loss: AnyLoss) -> TrainerLoss:
 
     Examples
     --------
-    >>> import torch
     >>> from collapse_theory.training import RankingLoss, trainer_loss
-    >>> from collapse_theory.training.collator import RankingLabels
     >>> labels = RankingLabels(ranks=torch.tensor([[0, 1, 2], [1, 0, -1]]))
     >>> outputs = {"logits": torch.tensor([[2.0], [0.0], [-2.0], [0.0], [1.0]])}
     >>> loss = RankingLoss("logsigmoid(x)")
@@ -101,7 +68,38 @@ def trainer_loss(loss: AnyLoss) -> TrainerLoss:
     >>> bool(value == loss(outputs["logits"], labels["ranks"])), tuple(outputs["logits"].shape)
     (True, (2, 3))
     """
-    return TrainerLoss(loss)
+
+    def __init__(self, loss: AnyLoss) -> None:
+        self.loss = _require_loss(loss, "trainer_loss")
+
+    def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Return the batch's share of the mean over the prompts of the accumulated batch.
+
+        Parameters
+        ----------
+        outputs : ModelOutput
+            Its ``logits``, one a completion, become (B, K), so that evaluation sees a row a prompt.
+        labels : RankingLabels
+            As `RankingCollator` makes them.
+        num_items_in_batch : Tensor or int, optional
+            The prompts of the whole accumulated batch, of all processes; those of `labels` unless
+            given.
+        """
+        require_labels(labels)
+        if not isinstance(outputs, MutableMapping) or "logits" not in outputs:
+            raise CollapseError(
+                f"the model returned a {type(outputs).__name__} without logits; use a model for "
+                "sequence classification with num_labels=1 and return_dict=True"
+            )
+        outputs["logits"] = grid = to_grid(outputs["logits"], labels["ranks"])
+        total = prompt_losses(self.loss, grid, labels).sum()
+        return total / _prompts(labels, num_items_in_batch)
+
+    def __repr__(self) -> str:
+        return f"trainer_loss({self.loss!r})"
+
+
+trainer_loss = TrainerLoss
 
 
 def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> Tensor:
