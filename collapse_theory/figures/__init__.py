@@ -7,11 +7,12 @@ the package's style. matplotlib is loaded on the first drawing.
 
 from __future__ import annotations
 
-from collapse_theory.figures.convergence import (
-    ConvergenceRows,
-    convergence,
-    convergence_data,
-)
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.figures.convergence import ConvergenceRows, convergence, convergence_data
 from collapse_theory.figures.design import DesignFigure, DesignRow, design, design_data
 from collapse_theory.figures.diagnosis import diagnosis, diagnosis_data
 from collapse_theory.figures.downstream import Downstream, downstream, downstream_data
@@ -21,6 +22,7 @@ from collapse_theory.figures.finite_optimum import (
     finite_optimum_data,
 )
 from collapse_theory.figures.limit_laws import LimitLaws, limit_laws, limit_laws_data
+from collapse_theory.figures.look import style
 from collapse_theory.figures.paper import (
     PaperComparison,
     PaperCurve,
@@ -39,50 +41,68 @@ from collapse_theory.figures.phase_diagram import (
     phase_diagram_data,
 )
 from collapse_theory.figures.presets import PracticePanels, practices, practices_data
-from collapse_theory.figures.registry import FIGURES, FigureEntry, figure_entry
 from collapse_theory.figures.saving import FORMATS, figure_of, save
-from collapse_theory.figures.style import style
+from collapse_theory.values import Value
 
-__all__ = [
-    "FIGURES",
-    "FORMATS",
-    "ConvergenceRows",
-    "DesignFigure",
-    "DesignRow",
-    "Downstream",
-    "FigureEntry",
-    "FiniteOptimum",
-    "LimitLaws",
-    "PaperComparison",
-    "PaperCurve",
-    "PaperPanel",
-    "PaperSteps",
-    "PhaseDiagram",
-    "PhasePanel",
-    "PracticePanels",
-    "convergence",
-    "convergence_data",
-    "design",
-    "design_data",
-    "diagnosis",
-    "diagnosis_data",
-    "downstream",
-    "downstream_data",
-    "figure_entry",
-    "figure_of",
-    "finite_optimum",
-    "finite_optimum_data",
-    "limit_laws",
-    "limit_laws_data",
-    "paper_comparison",
-    "paper_comparison_data",
-    "paper_curves",
-    "paper_steps",
-    "paper_steps_data",
-    "phase_diagram",
-    "phase_diagram_data",
-    "practices",
-    "practices_data",
-    "save",
-    "style",
-]
+__all__ = ["FIGURES", "FORMATS", "ConvergenceRows", "DesignFigure", "DesignRow", "Downstream"]
+__all__ += ["FigureEntry", "FiniteOptimum", "LimitLaws", "PaperComparison", "PaperCurve"]
+__all__ += ["PaperPanel", "PaperSteps", "PhaseDiagram", "PhasePanel", "PracticePanels"]
+__all__ += ["convergence", "convergence_data", "design", "design_data", "diagnosis"]
+__all__ += ["diagnosis_data", "downstream", "downstream_data", "figure_entry", "figure_of"]
+__all__ += ["finite_optimum", "finite_optimum_data", "limit_laws", "limit_laws_data"]
+__all__ += ["paper_comparison", "paper_comparison_data", "paper_curves", "paper_steps"]
+__all__ += ["paper_steps_data", "phase_diagram", "phase_diagram_data", "practices"]
+__all__ += ["practices_data", "save", "style"]
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """A figure: both functions can be called without arguments.
+
+    Attributes
+    ----------
+    data : callable
+        Returns the numbers drawn, a frozen value.
+    draw : callable
+        Draws them on a new figure; returns its Axes, or the array of them.
+    into : {"fig", "ax"}
+        The argument by which `draw` takes a place to draw.
+    """
+
+    data: Callable[..., Value]
+    draw: Callable[..., Any]
+    into: str = "fig"
+
+    @property
+    def name(self) -> str:
+        """The draw function's name, and the file's."""
+        return self.draw.__name__
+
+
+# All figures: what the command line draws, and what the tests draw.
+FIGURES: tuple[FigureEntry, ...] = (
+    FigureEntry(finite_optimum_data, finite_optimum, into="ax"),
+    FigureEntry(limit_laws_data, limit_laws, into="ax"),
+    FigureEntry(phase_diagram_data, phase_diagram),
+    FigureEntry(practices_data, practices),
+    FigureEntry(convergence_data, convergence),
+    FigureEntry(design_data, design),
+    FigureEntry(paper_comparison_data, paper_comparison),
+    FigureEntry(paper_steps_data, paper_steps),
+    FigureEntry(diagnosis_data, diagnosis),
+    FigureEntry(downstream_data, downstream),
+)
+
+
+def figure_entry(name: str) -> FigureEntry:
+    """Return the figure of this name.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for an unknown name; it lists the known ones.
+    """
+    entries = {entry.name: entry for entry in FIGURES}
+    if name not in entries:
+        raise CollapseError(f"no figure is called {name!r}; there are {', '.join(entries)}")
+    return entries[name]

@@ -10,20 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.figures.style import (
-    COLOURS,
-    DOUBLE,
-    GREY,
-    MARKERS,
-    WIDE,
-    cycled,
-    figure_or_new,
-    formula,
-    handle,
-    mark,
-    note,
-    several,
-)
+from collapse_theory.figures import look
 from collapse_theory.finite import solve
 from collapse_theory.limit import convergence as measured
 from collapse_theory.utilities import Utility, utility
@@ -94,7 +81,7 @@ def convergence_data(
     >>> (data.distances * data.n).round(3).tolist(), data.rates.round(2).tolist()
     ([[0.25, 0.25]], [1.0])
     """
-    chosen = [utility(u) for u in several(utilities, "convergence", "utilities")]
+    chosen = [utility(u) for u in look.several(utilities, "convergence", "utilities")]
     n = tuple(sizes)
     if len(n) < 2 or list(n) != sorted(set(n)):
         raise CollapseError(f"convergence needs two or more increasing sizes, got {sizes!r}")
@@ -140,7 +127,7 @@ def convergence(
     (3,) array of matplotlib.axes.Axes
     """
     data = convergence_data(utilities, sizes)
-    with figure_or_new(fig, DOUBLE, 2.7) as figure:
+    with look.figure_or_new(fig, look.DOUBLE, 2.7) as figure:
         axes = figure.subplots(1, 3, sharex=True, gridspec_kw={"wspace": 0.06})
         _draw_distances(axes[0], data)
         _draw_scaled(axes[1], data)
@@ -151,7 +138,9 @@ def convergence(
             ax.set_xticks(ticks, [f"{n:.0f}" for n in ticks])
             ax.minorticks_off()
         figure.legend(
-            handles=[handle(formula(u), **_look(i)) for i, u in enumerate(data.utilities)],
+            handles=[
+                look.handle(look.formula(u), **_look(i)) for i, u in enumerate(data.utilities)
+            ],
             loc="outside upper center",
             ncols=min(len(data.utilities), 5),
             columnspacing=1.4,
@@ -161,14 +150,16 @@ def convergence(
 
 
 def _draw_distances(axes: Axes, data: ConvergenceRows) -> None:
-    axes.loglog(data.n, 0.25 / data.n, **WIDE)
+    axes.loglog(data.n, 0.25 / data.n, **look.WIDE)
     middle = float(data.n[data.n.size // 2])
-    note(axes, middle, 0.11 / middle, "1/(4$n$)", color=GREY, ha="right", va="top")
+    look.note(axes, middle, 0.11 / middle, "1/(4$n$)", color=look.GREY, ha="right", va="top")
     # A guide for slower rates, clear of every line.
     slow = np.array([middle, data.n[-1]])
     guide = 1.6 * float(data.distances[:, -1].max()) * np.sqrt(slow[-1] / slow)
-    axes.plot(slow, guide, color=GREY, linewidth=0.5)
-    note(axes, slow[-1], 1.5 * guide[-1], "$n^{-1/2}$", color=GREY, ha="right", va="bottom")
+    axes.plot(slow, guide, color=look.GREY, linewidth=0.5)
+    look.note(
+        axes, slow[-1], 1.5 * guide[-1], "$n^{-1/2}$", color=look.GREY, ha="right", va="bottom"
+    )
     many = len(data.utilities)
     for i, row in enumerate(data.distances):
         # Lines lie on one another: each has its own marks, in turn.
@@ -178,12 +169,12 @@ def _draw_distances(axes: Axes, data: ConvergenceRows) -> None:
 
 def _draw_scaled(axes: Axes, data: ConvergenceRows) -> None:
     scaled = data.n * data.distances
-    axes.axhline(0.25, **WIDE, zorder=0)
+    axes.axhline(0.25, **look.WIDE, zorder=0)
     for i, row in enumerate(scaled):
         axes.semilogx(data.n, row, **_look(i))
     # Slower rates leave the picture at the top.
     axes.set_ylim(min(0.21, 0.97 * scaled.min()), 0.37)
-    note(axes, data.n[-1], 0.246, "1/4", color=GREY, ha="right", va="top")
+    look.note(axes, data.n[-1], 0.246, "1/4", color=look.GREY, ha="right", va="top")
     axes.set_ylabel("distance times $n$")
 
 
@@ -193,14 +184,21 @@ def _draw_errors(axes: Axes, data: ConvergenceRows) -> None:
         axes.set_ylim(1e-5, 1e-1)
     for i, row in enumerate(data.errors):
         axes.plot(data.n, row, **_look(i))
-    hair: dict[str, Any] = {"color": GREY, "linewidth": 0.5, "linestyle": (0, (1, 2)), "zorder": 0}
+    hair: dict[str, Any] = {
+        "color": look.GREY,
+        "linewidth": 0.5,
+        "linestyle": (0, (1, 2)),
+        "zorder": 0,
+    }
     axes.axhline(1e-3, **hair)
     if data.n[0] < 32 < data.n[-1]:
         axes.axvline(32, **hair)
-        note(axes, 36, axes.get_ylim()[1], "$n$ = 32", color=GREY, va="top")
+        look.note(axes, 36, axes.get_ylim()[1], "$n$ = 32", color=look.GREY, va="top")
     axes.set_ylabel("error of the prediction")
 
 
 def _look(i: int) -> dict[str, Any]:
-    marks = mark(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], filled=False)
-    return marks | cycled(i, linewidth=0.9)
+    marks = look.mark(
+        look.COLOURS[i % len(look.COLOURS)], look.MARKERS[i % len(look.MARKERS)], filled=False
+    )
+    return marks | look.cycled(i, linewidth=0.9)

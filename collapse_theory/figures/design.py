@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_theory.design import Design as FoundDesign
 from collapse_theory.design import design as find_design
-from collapse_theory.figures.style import BLACK, BLUE, DOUBLE, GREY, VERMILION, figure_or_new, note
+from collapse_theory.figures import look
 from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def design(targets: Any = EXAMPLES, fig: Figure | SubFigure | None = None) -> An
     (k, 3) array of matplotlib.axes.Axes
     """
     data = design_data(targets)
-    with figure_or_new(fig, DOUBLE, 0.15 + 1.95 * len(data.rows)) as figure:
+    with look.figure_or_new(fig, look.DOUBLE, 0.15 + 1.95 * len(data.rows)) as figure:
         axes = figure.subplots(len(data.rows), 3, squeeze=False)
         for line, row in zip(axes, data.rows, strict=True):
             _draw_laws(line[0], row)
@@ -169,25 +169,25 @@ def design(targets: Any = EXAMPLES, fig: Figure | SubFigure | None = None) -> An
 def _draw_laws(axes: Axes, row: DesignRow) -> None:
     # Of n rewards the points are shown, of a law the curve.
     points: dict[str, Any] = {"marker": "o", "linestyle": "none"} if row.shares.size < 200 else {}
-    axes.plot(row.shares, row.wanted, color=GREY, alpha=0.45, linewidth=3.6, **points)
-    axes.plot(row.shares, row.reached, color=BLUE, markersize=2.4, **points)
+    axes.plot(row.shares, row.wanted, color=look.GREY, alpha=0.45, linewidth=3.6, **points)
+    axes.plot(row.shares, row.reached, color=look.BLUE, markersize=2.4, **points)
     word = {True: "reached", False: "out of reach", None: "undecided"}[row.reachable]
     axes.set_title(f"{row.name}: {word}")
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="share of completions", ylabel="reward")
-    _note(axes, 0.03, 0.93, "wanted", GREY, ha="left", va="top")
-    _note(axes, 0.03, 0.80, "the utility\u2019s", BLUE, ha="left", va="top")
-    _note(axes, 0.97, 0.05, f"$W_1$ = {row.distance:.2g}", BLACK)
+    _note(axes, 0.03, 0.93, "wanted", look.GREY, ha="left", va="top")
+    _note(axes, 0.03, 0.80, "the utility\u2019s", look.BLUE, ha="left", va="top")
+    _note(axes, 0.97, 0.05, f"$W_1$ = {row.distance:.2g}", look.BLACK)
 
 
 def _draw_utility(axes: Axes, row: DesignRow) -> None:
-    axes.plot(row.gaps, row.values, color=BLUE)
+    axes.plot(row.gaps, row.values, color=look.BLUE)
     shown = row.values[np.isfinite(row.values)]
     axes.set_title("utility")
     axes.set(xlim=(0, 1), ylim=(max(float(shown.min()), -0.6) - 0.03, 1.05), xlabel="gap")
 
 
 def _draw_slope(axes: Axes, row: DesignRow) -> None:
-    axes.plot(row.gaps, row.slopes, color=BLUE)
+    axes.plot(row.gaps, row.slopes, color=look.BLUE)
     axes.set_title("its slope, over that at gap 1/2")
     middle = row.slopes[row.gaps > 0.05]
     axes.set(xlim=(0, 1), ylim=(0, 1.1 * float(np.nanmax(middle))), xlabel="gap")
@@ -198,16 +198,16 @@ def _draw_proof(axes: Axes, row: DesignRow) -> None:
     if row.knots.size:
         low, high = row.reports[[0, -1]]
         reports = (row.reports - low) / (high - low)
-        axes.plot(row.knots, reports, color=GREY, linestyle=(0, (4, 1.5)))
+        axes.plot(row.knots, reports, color=look.GREY, linestyle=(0, (4, 1.5)))
         title, label = "proof (solid) and link (dashed)", "margin m; model\u2019s reward"
-    axes.plot(row.margins, row.gains, color=VERMILION)
-    axes.axhline(0.0, color=GREY, linewidth=0.6)
+    axes.plot(row.margins, row.gains, color=look.VERMILION)
+    axes.axhline(0.0, color=look.GREY, linewidth=0.6)
     if row.margin > 0:
-        axes.axhline(row.margin, color=VERMILION, linewidth=0.7, linestyle=(0, (1, 1.2)))
+        axes.axhline(row.margin, color=look.VERMILION, linewidth=0.7, linestyle=(0, (1, 1.2)))
         bound = f"gain under min(x, m),\nat least {row.margin:.3g} for every m"
-        _note(axes, 0.97, 0.05, bound, VERMILION)
+        _note(axes, 0.97, 0.05, bound, look.VERMILION)
     else:
-        _note(axes, 0.97, 0.2, "gain under min(x, m)", VERMILION)
+        _note(axes, 0.97, 0.2, "gain under min(x, m)", look.VERMILION)
     axes.set_title(title)
     axes.set(xlim=(0, 1), ylim=(-0.05, 1.05), xlabel=label)
 
@@ -215,4 +215,4 @@ def _draw_proof(axes: Axes, row: DesignRow) -> None:
 def _note(
     axes: Axes, x: float, y: float, text: str, colour: str, ha: str = "right", va: str = "bottom"
 ) -> None:
-    note(axes, x, y, text, inside=True, color=colour, ha=ha, va=va)
+    look.note(axes, x, y, text, inside=True, color=colour, ha=ha, va=va)

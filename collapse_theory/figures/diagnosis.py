@@ -9,15 +9,7 @@ import numpy as np
 from collapse_theory.diagnosis import Diagnosis, KindSummary, diagnose
 from collapse_theory.diagnosis.summary import QUANTILES
 from collapse_theory.errors import CollapseError
-from collapse_theory.figures.style import (
-    BLACK,
-    COLOURS,
-    DOUBLE,
-    figure_or_new,
-    formula,
-    note,
-    note_size,
-)
+from collapse_theory.figures import look
 from collapse_theory.finite import solve
 
 if TYPE_CHECKING:
@@ -27,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["diagnosis", "diagnosis_data"]
 
 _MAX_KINDS = 4  # of more kinds, those with the most prompts
-_PREDICTION: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 1.5))}
+_PREDICTION: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": (0, (4, 1.5))}
 _VERDICTS = {True: "Collapsed", False: "Not collapsed", None: "Not decided"}
 
 
@@ -82,9 +74,9 @@ def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = N
     """
     data = diagnosis_data(found)
     kinds = sorted(data.kinds, key=lambda kind: (-kind.prompts, kind.name))[:_MAX_KINDS]
-    with figure_or_new(fig, DOUBLE, 0.75 + 1.75 * len(kinds)) as figure:
+    with look.figure_or_new(fig, look.DOUBLE, 0.75 + 1.75 * len(kinds)) as figure:
         axes = figure.subplots(len(kinds), 2, sharex="col", squeeze=False)
-        for row, kind, colour in zip(axes, kinds, COLOURS, strict=False):
+        for row, kind, colour in zip(axes, kinds, look.COLOURS, strict=False):
             _draw_law(row[0], kind, colour)
             _draw_ranks(row[1], kind, colour, by_rank=_same_size(data, kind))
         by_rank = _same_size(data, kinds[0])
@@ -94,7 +86,9 @@ def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = N
         )
         axes[0, 0].set_title("share of rewards up to x")
         axes[0, 1].set_title("reward by rank: mean, and the middle 90% of prompts")
-        figure.suptitle(_heading(data, len(kinds)), x=0.01, ha="left", fontsize=note_size() + 1)
+        figure.suptitle(
+            _heading(data, len(kinds)), x=0.01, ha="left", fontsize=look.note_size() + 1
+        )
     return axes
 
 
@@ -128,7 +122,7 @@ def _draw_law(axes: Axes, kind: KindSummary, colour: str) -> None:
         axes.fill_between(grid, ours, theirs, color=colour, alpha=0.15, linewidth=0)
         axes.plot(grid, theirs, **_PREDICTION)
         distance = f"$W_1$ = {kind.predictions[0].distance:.3f}"
-        note(axes, 0.98, 0.05, distance, inside=True, ha="right")
+        look.note(axes, 0.98, 0.05, distance, inside=True, ha="right")
     axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
     name = kind.name if len(kind.name) <= 16 else f"{kind.name[:15]}\u2026"
     # A dollar sign would begin a formula of matplotlib's.
@@ -143,7 +137,7 @@ def _draw_ranks(axes: Axes, kind: KindSummary, colour: str, by_rank: bool) -> No
     axes.plot(places, kind.curve, color=colour, marker=marker, markersize=3, linewidth=0.8)
     if kind.predictions:
         near = kind.predictions[0]
-        label = f"nearest: {formula(near.utility)}, mean error {near.error:.3f}"
+        label = f"nearest: {look.formula(near.utility)}, mean error {near.error:.3f}"
         axes.plot(places, near.curve, label=label, **_PREDICTION)
         top = max(kind.high.max(), near.curve.max())
         span = top - min(kind.low.min(), near.curve.min())

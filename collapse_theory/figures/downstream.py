@@ -8,23 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.figures.style import (
-    BLACK,
-    BLUE,
-    COLOURS,
-    DOUBLE,
-    GREY,
-    LINES,
-    PALE,
-    VERMILION,
-    figure_or_new,
-    formula,
-    note_size,
-)
+from collapse_theory.figures import look
 from collapse_theory.laws import PolicyLaw, RewardLaw
 from collapse_theory.limit import limit
 from collapse_theory.utilities import Utility, utility
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,11 +26,8 @@ DRAWS = (2, 4, 8, 16, 64)
 SHOWN = 0.4
 MARKED = (1.0, 0.4, 0.2)
 LEAST = 0.02  # further down the effective sample size hardly changes
-LOOKS = (
-    {"color": BLACK, "linestyle": LINES[0], "marker": "o"},
-    {"color": VERMILION, "linestyle": LINES[1], "marker": "s"},
-    {"color": BLUE, "linestyle": LINES[2], "marker": "^"},
-)
+KINDS = ("one reward for all prompts", "closed-ended", "open-ended")
+COLOURS, MARKERS = (look.BLACK, look.VERMILION, look.BLUE), ("o", "s", "^")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +59,17 @@ class Downstream(Value):
     """
 
     utilities: tuple[str, ...]
-    betas: Any
-    shares: Any
-    good: Any
-    kl: Any
-    means: Any
-    draws: Any
-    best_kl: Any
-    best_means: Any
+    betas: Array
+    shares: Array
+    good: Array
+    kl: Array
+    means: Array
+    draws: Array
+    best_kl: Array
+    best_means: Array
     beta: float
-    ranks: Any
-    ratios: Any
-
-    def __post_init__(self) -> None:
-        arrays = ("betas", "shares", "good", "kl", "means", "draws", "best_kl", "best_means")
-        for name in (*arrays, "ranks", "ratios"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+    ranks: Array
+    ratios: Array
 
 
 def downstream_data(
@@ -112,10 +92,6 @@ def downstream_data(
     beta : float, optional
         The price of a nat at which probabilities by rank are given.
 
-    Returns
-    -------
-    Downstream
-
     Examples
     --------
     >>> from collapse_theory.figures import downstream_data
@@ -126,11 +102,11 @@ def downstream_data(
     0.53, 0.67
     """
     texts = tuple(str(utility(u)) for u in (collapsed, closed_ended, open_ended))
-    shares, good, kl, means, best_kl, best_means = (
-        np.array(rows) for rows in zip(*(_curves(text) for text in texts), strict=True)
-    )
+    tilted, best = zip(*map(_curves, texts), strict=True)
+    shares, good, kl, means = np.stack(tilted, axis=1)
+    best_kl, best_means = np.stack(best, axis=1)
     ranks = np.linspace(0.0, 1.0, 401)
-    laws = [_law(text).tilted(beta) for text in texts]
+    policies = [_law(text).tilted(beta) for text in texts]
     return Downstream(
         utilities=texts,
         betas=BETAS,
@@ -138,12 +114,12 @@ def downstream_data(
         good=good,
         kl=kl,
         means=means,
-        draws=DRAWS,
+        draws=np.array(DRAWS),
         best_kl=best_kl,
         best_means=best_means,
         beta=float(beta),
         ranks=ranks,
-        ratios=[law.ratio(law.base.ppf(ranks)) for law in laws],
+        ratios=np.array([policy.ratio(policy.base.ppf(ranks)) for policy in policies]),
     )
 
 
@@ -154,18 +130,12 @@ def _law(text: str) -> RewardLaw:
 
 # A tenth of a second a utility: kept, as the data function and the draw function both ask for it.
 @lru_cache(maxsize=16)
-def _curves(text: str) -> tuple[np.ndarray, ...]:
-    law = _law(text)
-    tilted = [law.tilted(float(beta)) for beta in BETAS]
-    best = [law.best_of(k) for k in DRAWS]
-    return (
-        np.array([q.effective_sample_size for q in tilted]),
-        np.array([_better_half(q) for q in tilted]),
-        np.array([q.kl for q in tilted]),
-        np.array([q.mean() for q in tilted]),
-        np.array([q.kl for q in best]),
-        np.array([q.mean() for q in best]),
-    )
+def _curves(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (sample size, better half, divergence, mean) by beta; (divergence, mean) by draws."""
+    tilted = [_law(text).tilted(beta) for beta in BETAS.tolist()]
+    best = [_law(text).best_of(k) for k in DRAWS]
+    by_beta = [(q.effective_sample_size, _better_half(q), q.kl, q.mean()) for q in tilted]
+    return np.array(by_beta).T, np.array([(q.kl, q.mean()) for q in best]).T
 
 
 def _better_half(law: PolicyLaw) -> float:
@@ -195,51 +165,49 @@ def downstream(
 
     Parameters
     ----------
-    collapsed, closed_ended, open_ended : Utility or str
-        The utility for all prompts alike, and those for the two kinds of prompt.
+    collapsed, closed_ended, open_ended, beta
+        As `downstream_data` takes them.
     fig : matplotlib.figure.Figure or SubFigure, optional
         Where to draw; a new figure of two columns' width unless given.
-    beta : float, optional
-        The beta of the first panel.
 
     Returns
     -------
     (2, 2) array of matplotlib.axes.Axes
     """
     data = downstream_data(collapsed, closed_ended, open_ended, beta=beta)
-    with figure_or_new(fig, DOUBLE, 5.0) as figure:
+    with look.figure_or_new(fig, look.DOUBLE, 5.0) as figure:
         axes = figure.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
         _draw_ranks(axes[0, 0], data)
         _draw_shares(axes[0, 1], data)
         _draw_trade(axes[1, 0], data)
         _draw_rewards(axes[1, 1], data)
-        _draw_key(figure, data)
+        handles = [
+            look.handle(f"{kind}: {look.formula(text)}", **_line(i))
+            for i, (kind, text) in enumerate(zip(KINDS, data.utilities, strict=True))
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.6)
     return axes
 
 
-def _look(i: int, *, marks: bool = False) -> dict[str, Any]:
-    look: dict[str, Any] = dict(LOOKS[i])
-    marker = look.pop("marker")
-    if marks:
-        look.update(marker=marker, linestyle="none", markerfacecolor="white", markeredgewidth=0.9)
-    return look
+def _line(i: int) -> dict[str, Any]:
+    return {"color": COLOURS[i], "linestyle": look.LINES[i]}
 
 
 def _draw_ranks(axes: Axes, data: Downstream) -> None:
-    axes.axhline(1.0, color=PALE, linewidth=0.8, zorder=0)
-    _note(axes, "base policy", 0.02, 1.0, va="bottom")
+    axes.axhline(1.0, color=look.PALE, linewidth=0.8, zorder=0)
+    look.note(axes, 0.02, 1.0, "base policy", color=look.GREY, va="bottom")
     for i, row in enumerate(data.ratios):
-        axes.plot(data.ranks, row, **_look(i))
-    axes.set(xlim=(0, 1), xlabel="rank among the completions (1 is best)")
-    axes.set_ylim(0, 1.06 * data.ratios.max())
+        axes.plot(data.ranks, row, **_line(i))
+    axes.set(xlim=(0, 1), ylim=(0, 1.06 * data.ratios.max()))
+    axes.set_xlabel("rank among the completions (1 is best)")
     axes.set_ylabel("probability, times the base policy's")
     axes.set_title(rf"Sharpening by rank, $\beta$ = {data.beta:g}")
 
 
 def _draw_shares(axes: Axes, data: Downstream) -> None:
     for i, row in enumerate(data.shares):
-        axes.semilogx(data.betas, row, **_look(i))
-    axes.axvline(data.beta, color=PALE, linewidth=0.8, zorder=0)
+        axes.semilogx(data.betas, row, **_line(i))
+    axes.axvline(data.beta, color=look.PALE, linewidth=0.8, zorder=0)
     axes.set(xlim=(data.betas[0], LEAST), ylim=(0, 1.02))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(r"price of divergence, $\beta$")
@@ -249,18 +217,21 @@ def _draw_shares(axes: Axes, data: Downstream) -> None:
 
 def _draw_trade(axes: Axes, data: Downstream) -> None:
     # One beta for both kinds of prompt: a line's two numbers come from the same one.
-    lines = ((0, 0, BLACK, LINES[0], "o"), (1, 2, COLOURS[2], LINES[4], "D"))
-    for closed, opened, colour, line, marker in lines:
+    aware = look.COLOURS[2]
+    for closed, opened, colour, line, marker in (
+        (0, 0, look.BLACK, look.LINES[0], "o"),
+        (1, 2, aware, look.LINES[4], "D"),
+    ):
         good, share = data.good[closed], data.shares[opened]
         axes.plot(good, share, color=colour, linestyle=line)
         x, y = (np.interp(-np.array(MARKED), -data.betas, row) for row in (good, share))
         axes.plot(x, y, marker, color=colour, markerfacecolor="white", markeredgewidth=0.9)
         if closed == 0:
-            for beta, *at in zip(MARKED, x, y, strict=True):
+            for beta, right, top in zip(MARKED, x - 0.012, y - 0.01, strict=True):
                 text = rf"$\beta$ = {beta:g}"
-                _note(axes, text, at[0] - 0.012, at[1] - 0.01, ha="right", va="top")
-    _note(axes, "one reward for all", 0.72, 0.66, color=BLACK, ha="right")
-    _note(axes, "prompt-aware rewards", 0.995, 0.93, color=COLOURS[2], ha="right")
+                look.note(axes, right, top, text, color=look.GREY, ha="right", va="top")
+    look.note(axes, 0.72, 0.66, "one reward for all", color=look.BLACK, ha="right")
+    look.note(axes, 0.995, 0.93, "prompt-aware rewards", color=aware, ha="right")
     axes.set(xlim=(0.5, 1.003), ylim=(0, 1.02))
     axes.set_xlabel("closed-ended: probability of the better half")
     axes.set_ylabel("open-ended: effective sample size")
@@ -268,30 +239,18 @@ def _draw_trade(axes: Axes, data: Downstream) -> None:
 
 
 def _draw_rewards(axes: Axes, data: Downstream) -> None:
-    for i in range(len(data.utilities)):
-        axes.plot(data.kl[i], data.means[i], **_look(i))
-        axes.plot(data.best_kl[i], data.best_means[i], **_look(i, marks=True))
+    for i, (colour, marker) in enumerate(zip(COLOURS, MARKERS, strict=True)):
+        axes.plot(data.kl[i], data.means[i], **_line(i))
+        points: dict[str, Any] = {
+            "color": colour,
+            "markerfacecolor": "white",
+            "markeredgewidth": 0.9,
+        }
+        axes.plot(data.best_kl[i], data.best_means[i], marker, **points)
     last = int(np.argmax(data.best_kl[:, -1]))
-    places = zip(data.draws, data.best_kl[last], data.best_means[last], strict=True)
-    for k, x, y in places:
-        _note(axes, f"{k:.0f}", x + 0.04, y - 0.012, va="top", color=LOOKS[last]["color"])
+    for k, x, y in zip(data.draws, data.best_kl[last], data.best_means[last], strict=True):
+        look.note(axes, x + 0.04, y - 0.012, f"{k:.0f}", color=COLOURS[last], va="top")
     axes.set(xlim=(0, 1.05 * data.best_kl.max()), ylim=(0.49, 1.02))
     axes.set_xlabel("divergence from the base policy (nats)")
     axes.set_ylabel("mean reward")
     axes.set_title(r"Reward bought: by $\beta$ (lines), best of $k$ (marks)")
-
-
-def _note(axes: Axes, text: str, x: float, y: float, **options: Any) -> None:
-    options.setdefault("color", GREY)
-    axes.text(x, y, text, fontsize=note_size(), **options)
-
-
-def _draw_key(figure: Figure | SubFigure, data: Downstream) -> None:
-    from matplotlib.lines import Line2D
-
-    kinds = ("one reward for all prompts", "closed-ended", "open-ended")
-    handles = [
-        Line2D([], [], **_look(i), label=f"{kind}: {formula(text)}")
-        for i, (kind, text) in enumerate(zip(kinds, data.utilities, strict=True))
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.6)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collapse_theory.errors import CollapseError, SolverFailed
-from collapse_theory.figures.style import BLUE, SINGLE, WIDE, axes_or_new, formula
+from collapse_theory.figures import look
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import limit
@@ -143,12 +143,12 @@ def finite_optimum(
     matplotlib.axes.Axes
     """
     data = finite_optimum_data(u, n, domain=domain, method=method)
-    with axes_or_new(ax, SINGLE, 2.4) as axes:
+    with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:
         draw_optimum(axes, data, data.low, data.high, margin=0.06, ticks=12)
         axes.set_xlabel("rank of the completion, 1 the best")
         axes.set_ylabel("reward")
         listwise = data.utility.startswith("PlackettLuce")
-        axes.set_title(formula(data.utility if listwise else f"U(x) = {data.utility}"))
+        axes.set_title(look.formula(data.utility if listwise else f"U(x) = {data.utility}"))
         # Rewards fall with the rank and are symmetric: this corner is always free.
         axes.legend(loc="upper right", borderaxespad=0.2, frameon=False)
     return axes
@@ -166,12 +166,12 @@ def draw_optimum(
 
     n = data.ranks.size
     if data.curve.size:
-        axes.plot(data.curve_ranks, data.curve, **WIDE, label=r"limit law, $n\to\infty$")
-    axes.plot(data.ranks, data.rewards, color=BLUE, linewidth=0.7, clip_on=False)
+        axes.plot(data.curve_ranks, data.curve, **look.WIDE, label=r"limit law, $n\to\infty$")
+    axes.plot(data.ranks, data.rewards, color=look.BLUE, linewidth=0.7, clip_on=False)
     # In points, three quarters of the way to the next one: no mark hides another.
-    size = float(np.clip(0.75 * 72 * SINGLE / n, 1.0, 4.5))
+    size = float(np.clip(0.75 * 72 * look.SINGLE / n, 1.0, 4.5))
     labels = {False: f"optimum, $n={n}$", True: "tied with a neighbour"}
-    for tied, face in ((False, BLUE), (True, "white")):
+    for tied, face in ((False, look.BLUE), (True, "white")):
         here = (data.tied > 0) == tied
         if here.any():
             axes.plot(
@@ -180,7 +180,7 @@ def draw_optimum(
                 linestyle="none",
                 marker="o",
                 markersize=size,
-                color=BLUE,
+                color=look.BLUE,
                 markerfacecolor=face,
                 markeredgewidth=min(0.9, size / 4),
                 clip_on=False,

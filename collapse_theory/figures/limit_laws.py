@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.figures.style import (
-    COLOURS,
-    MARKERS,
-    PALE,
-    SINGLE,
-    axes_or_new,
-    cycled,
-    formula,
-    handle,
-    several,
-)
+from collapse_theory.figures import look
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import limit
 from collapse_theory.programs import Box, Domain
@@ -98,7 +88,7 @@ def limit_laws_data(
     >>> data.atoms[1].tolist(), float(data.densities[1, 200].round(3))
     ([[0.0, 0.25], [1.0, 0.25]], 0.5)
     """
-    chosen = [as_loss(u) for u in several(utilities, "limit_laws", "utilities")]
+    chosen = [as_loss(u) for u in look.several(utilities, "limit_laws", "utilities")]
     laws = [limit(u, domain, method) for u in chosen]
     shares = np.sin(np.linspace(0, np.pi / 2, 401)) ** 2
     low, high = _range(laws, Box() if domain is None else domain)
@@ -155,11 +145,11 @@ def limit_laws(
     """
     data = limit_laws_data(utilities, domain=domain, method=method)
     low, high = data.places[0], data.places[-1]
-    with axes_or_new(ax, SINGLE, 2.9) as axes:
+    with look.axes_or_new(ax, look.SINGLE, 2.9) as axes:
         for i, density in enumerate(data.densities):
             if density.any():
                 shown = np.where(density <= 2 * data.top, density, np.nan)
-                axes.plot(data.places, shown, **cycled(i))
+                axes.plot(data.places, shown, **look.cycled(i))
         axes.set_ylim(0, data.top)
         axes.set_xlabel("reward")
         axes.set_ylabel("density")
@@ -180,12 +170,12 @@ def _draw_atoms(axes: Axes, data: LimitLaws) -> float:
     twin.spines["right"].set_visible(True)
     for i, (atoms, offset) in enumerate(zip(data.atoms, offsets, strict=True)):
         x = atoms[:, 0] + step * offset
-        twin.vlines(x, 0, atoms[:, 1], colors=COLOURS[i % len(COLOURS)], linewidth=1.1)
+        twin.vlines(x, 0, atoms[:, 1], colors=look.COLOURS[i % len(look.COLOURS)], linewidth=1.1)
         twin.plot(x, atoms[:, 1], **_stem_head(i, linestyle="none"))
     twin.set_ylim(0, 1.08 * max(a[:, 1].max() for a in data.atoms if len(a)))
     twin.set_ylabel("mass of an atom (stems)")
     for end in (low, high):
-        axes.axvline(end, color=PALE, linewidth=0.6, zorder=0)
+        axes.axvline(end, color=look.PALE, linewidth=0.6, zorder=0)
     return step * (max(np.abs(o).max() for o in offsets if o.size) + 1)
 
 
@@ -207,16 +197,18 @@ def _offsets(data: LimitLaws) -> list[np.ndarray]:
 
 
 def _stem_head(i: int, **more: Any) -> dict[str, Any]:
-    return cycled(i, marker=MARKERS[i % len(MARKERS)], markersize=4, clip_on=False, **more)
+    return look.cycled(
+        i, marker=look.MARKERS[i % len(look.MARKERS)], markersize=4, clip_on=False, **more
+    )
 
 
 def _draw_key(axes: Axes, data: LimitLaws) -> None:
     handles = []
     for i, text in enumerate(data.utilities):
-        look = _stem_head(i) if len(data.atoms[i]) else cycled(i)
+        seen = _stem_head(i) if len(data.atoms[i]) else look.cycled(i)
         if not data.densities[i].any():
-            look["linestyle"] = "none"
-        handles.append(handle(formula(text), **look))
+            seen["linestyle"] = "none"
+        handles.append(look.handle(look.formula(text), **seen))
     axes.legend(
         handles=handles,
         loc="lower left",

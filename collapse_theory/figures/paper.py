@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.figures.style import DOUBLE, GREY, figure_or_new, formula, handle, note
+from collapse_theory.figures import look
 from collapse_theory.figures.trained import OPTIMUM, draw_trained, kind_mark, trained_key
 from collapse_theory.finite import solve
 from collapse_theory.values import Array, Value
@@ -58,7 +58,7 @@ TRAINED: dict[str, dict[str, tuple[str, str]]] = {
     "logsigmoid_collapse": dict.fromkeys(STEPS, (LOGSIGMOID, LOGSIGMOID)),
     "adaptive_no_collapse": dict.fromkeys(STEPS, (RECIPROCAL, "x")),
 }
-DASHED: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (3.2, 1.6))}
+DASHED: dict[str, Any] = {"color": look.GREY, "linewidth": 0.9, "linestyle": (0, (3.2, 1.6))}
 
 
 # -- the published curves ----------------------------------------------------------------
@@ -257,7 +257,10 @@ def paper_comparison(fig: Figure | SubFigure | None = None) -> Any:
     # Every first line has a bracket, the deepest of letters: so all are equally far up.
     titles = [
         _title(
-            p, f"U(x) = {formula(p.title)}", f"prompt-aware (\u201c{p.title}\u201d)", "trained: "
+            p,
+            f"U(x) = {look.formula(p.title)}",
+            f"prompt-aware (\u201c{p.title}\u201d)",
+            "trained: ",
         )
         for p in data.train
     ]
@@ -292,7 +295,7 @@ def paper_steps(fig: Figure | SubFigure | None = None) -> Any:
 
 def _title(panel: PaperPanel, same: str, aware: str, before: str = "") -> str:
     """Return two lines: one text or the other, and what was trained."""
-    first, second = (formula(text) for text in panel.utilities)
+    first, second = (look.formula(text) for text in panel.utilities)
     if first == second:
         return f"{same}\n{before}{first}"
     return f"{aware}\nopen: {first}, closed: {second}"
@@ -305,7 +308,7 @@ def _draw_grid(
     titles: Sequence[str],
 ) -> Any:
     """Draw rows of panels, each with its label on the left, titles above and a key below."""
-    with figure_or_new(fig, DOUBLE, height) as figure:
+    with look.figure_or_new(fig, look.DOUBLE, height) as figure:
         axes = figure.subplots(len(rows), len(titles), sharex=True, sharey=True, squeeze=False)
         for line, (label, panels) in zip(axes, rows.items(), strict=True):
             line[0].set_ylabel(label)
@@ -316,7 +319,7 @@ def _draw_grid(
             below.set_xlabel("rank, 1 the best")
         handles = trained_key(("open-ended, trained", "closed-ended, trained"), "about one s.d.")
         if any(panel.paper.size for panels in rows.values() for panel in panels):
-            handles.append(handle("the paper\u2019s prediction", **DASHED))
+            handles.append(look.handle("the paper\u2019s prediction", **DASHED))
         figure.legend(
             handles=handles,
             loc="outside lower center",
@@ -339,7 +342,7 @@ def _draw_panel(axes: Axes, panel: PaperPanel) -> None:
     columns, top, step = (0.83, 1.0), 0.97, 0.105
     where: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
     text: dict[str, Any] = {"inside": True, "clip_on": False, "ha": "right", "va": "center"}
-    note(axes, 1.0, top, "largest error", **text)
+    look.note(axes, 1.0, top, "largest error", **text)
     for number, x in enumerate(columns):
         axes.plot([x - 0.06], [top - step], **kind_mark(number), **where)
     errors = [(DASHED, panel.paper_errors)] * bool(panel.paper.size)
@@ -347,4 +350,4 @@ def _draw_panel(axes: Axes, panel: PaperPanel) -> None:
         y = top - i * step
         axes.plot([0.53, 0.66], [y, y], **line, **where)
         for x, error in zip(columns, values, strict=True):
-            note(axes, x, y, f"{error:.3f}".lstrip("0"), **text)
+            look.note(axes, x, y, f"{error:.3f}".lstrip("0"), **text)

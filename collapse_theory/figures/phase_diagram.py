@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.figures.style import (
-    BLUE,
-    DOUBLE,
-    GREY,
-    PALE,
-    VERMILION,
-    figure_or_new,
-    note_size,
-)
+from collapse_theory.figures import look
 from collapse_theory.limit import FAMILIES, atom_mass, limit
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,18 +56,14 @@ class PhasePanel(Value):
     """
 
     family: str
-    parameters: Any
-    masses: Any
+    parameters: Array
+    masses: Array
     trained: float
     trained_mass: float
-    shown: Any
-    shown_masses: Any
-    places: Any
-    densities: Any
-
-    def __post_init__(self) -> None:
-        for name in ("parameters", "masses", "shown", "shown_masses", "places", "densities"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+    shown: Array
+    shown_masses: Array
+    places: Array
+    densities: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +80,6 @@ def phase_diagram_data(points: int = 61) -> PhaseDiagram:
     ----------
     points : int, optional
         Parameters a family, evenly spaced by logarithm.
-
-    Returns
-    -------
-    PhaseDiagram
 
     Examples
     --------
@@ -118,13 +102,13 @@ def _panel(
     return PhasePanel(
         family=family,
         parameters=parameters,
-        masses=[atom_mass(make(float(p))) for p in parameters],
+        masses=np.array([atom_mass(make(p)) for p in parameters.tolist()]),
         trained=trained,
         trained_mass=atom_mass(make(trained)),
-        shown=shown,
-        shown_masses=[law.atoms[0, 1] for law in laws],
+        shown=np.array(shown),
+        shown_masses=np.array([law.atoms[0, 1] for law in laws]),
         places=places,
-        densities=[law.pdf(places) for law in laws],
+        densities=np.array([law.pdf(places) for law in laws]),
     )
 
 
@@ -146,7 +130,7 @@ def phase_diagram(fig: Figure | SubFigure | None = None) -> Any:
     (3,) array of matplotlib.axes.Axes
     """
     data = phase_diagram_data()
-    with figure_or_new(fig, DOUBLE, 2.9) as figure:
+    with look.figure_or_new(fig, look.DOUBLE, 2.9) as figure:
         axes = figure.subplots(1, len(data.panels), sharey=True, gridspec_kw={"wspace": 0.11})
         for ax, panel in zip(axes, data.panels, strict=True):
             _draw_curve(ax, panel)
@@ -157,8 +141,8 @@ def phase_diagram(fig: Figure | SubFigure | None = None) -> Any:
 
 def _draw_curve(axes: Axes, panel: PhasePanel) -> None:
     name, symbol = HEADINGS[panel.family]
-    axes.axhline(0.5, color=PALE, linewidth=0.6, zorder=0)
-    axes.semilogx(panel.parameters, panel.masses, color=BLUE)
+    axes.axhline(0.5, color=look.PALE, linewidth=0.6, zorder=0)
+    axes.semilogx(panel.parameters, panel.masses, color=look.BLUE)
     # Beside the curve, on the side that it leaves free.
     falling = panel.masses[0] > panel.masses[-1]
     axes.annotate(
@@ -168,8 +152,8 @@ def _draw_curve(axes: Axes, panel: PhasePanel) -> None:
         textcoords="offset points",
         ha="right" if falling else "left",
         va="top",
-        color=VERMILION,
-        fontsize=note_size(),
+        color=look.VERMILION,
+        fontsize=look.note_size(),
     )
     axes.set(xlim=panel.parameters[[0, -1]], ylim=(0, TOP))
     axes.set_yticks(np.linspace(0, 0.5, 6))
@@ -184,25 +168,15 @@ def _draw_laws(axes: Axes, panel: PhasePanel) -> None:
         panel.shown.tolist(), panel.shown_masses.tolist(), panel.densities, strict=True
     ):
         trained = parameter == panel.trained
-        colour = VERMILION if trained else BLUE
-        axes.plot([parameter] * 2, [mass, TOP], color=GREY, linewidth=0.5, linestyle=(0, (1, 2)))
-        axes.plot([parameter], [mass], **_mark(colour, filled=trained))
+        colour = look.VERMILION if trained else look.BLUE
+        axes.plot(
+            [parameter] * 2, [mass, TOP], color=look.GREY, linewidth=0.5, linestyle=(0, (1, 2))
+        )
+        mark = look.mark(colour, size=4.5 if trained else 3.4, filled=trained)
+        axes.plot([parameter], [mass], **mark, zorder=4, clip_on=False)
         center = (np.log(parameter) - low) / (high - low)
         small = axes.inset_axes((center - WIDTH / 2, 1.03, WIDTH, 0.28))
-        small.fill_between(panel.places, density / TALLEST, color=PALE, linewidth=0)
+        small.fill_between(panel.places, density / TALLEST, color=look.PALE, linewidth=0)
         small.vlines([0, 1], 0, [2 * mass] * 2, colors=colour, linewidth=2)
         small.set(xlim=(-0.15, 1.15), ylim=(0, 1.03), xticks=[], yticks=[])
         small.spines["left"].set_visible(False)
-
-
-def _mark(colour: str, filled: bool) -> dict[str, Any]:
-    return {
-        "linestyle": "none",
-        "marker": "o",
-        "color": colour,
-        "markersize": 4.5 if filled else 3.4,
-        "markerfacecolor": colour if filled else "white",
-        "markeredgewidth": 0.8,
-        "zorder": 4,
-        "clip_on": False,
-    }

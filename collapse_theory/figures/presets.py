@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.figures import look
 from collapse_theory.figures.finite_optimum import FiniteOptimum, draw_optimum, finite_optimum_data
-from collapse_theory.figures.style import DOUBLE, figure_or_new, several
 from collapse_theory.limit.presets import preset
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box
@@ -81,7 +81,7 @@ def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
     >>> data.panels[0].rewards.tolist()
     [1.0, 0.0, 0.0, 0.0]
     """
-    chosen = [preset(name) for name in several(names, "practices", "names")]
+    chosen = [preset(name) for name in look.several(names, "practices", "names")]
     panels = []
     for one in chosen:
         solution = one.solve(count(n))
@@ -122,7 +122,7 @@ def practices(
     data = practices_data(names, n)
     columns = min(COLUMNS, len(data.names))
     rows = -(-len(data.names) // columns)
-    with figure_or_new(fig, DOUBLE * columns / COLUMNS, 1.75 * rows + 0.45) as figure:
+    with look.figure_or_new(fig, look.DOUBLE * columns / COLUMNS, 1.75 * rows + 0.45) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         axes, spare = np.split(grid, [len(data.names)])
         for ax in spare:

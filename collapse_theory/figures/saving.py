@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.figures.style import style
+from collapse_theory.figures import look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
     draft = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.{suffix}")
     try:
-        with style():
+        with look.style():
             figure_of(drawn).savefig(draft, format=suffix, dpi=DPI, metadata=metadata)
         draft.replace(target)
     except OSError as error:

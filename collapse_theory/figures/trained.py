@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.figures.style import BLACK, COLOURS, GREY, MARKERS, handle, mark
+from collapse_theory.figures import look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["OPTIMUM", "draw_trained", "kind_mark", "trained_key"]
 
-OPTIMUM: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": "-"}
+OPTIMUM: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": "-"}
 """The look of the optimum of what was trained."""
 
 
 def kind_mark(number: int) -> dict[str, Any]:
     """Return the look of the rewards of a kind of prompt, hollow and filled in turn."""
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    colour, marker = (
+        look.COLOURS[number % len(look.COLOURS)],
+        look.MARKERS[number % len(look.MARKERS)],
+    )
     filled = number % 2 == 1
-    return mark(colour, marker, 2.8 if filled else 3.6, filled=filled)
+    return look.mark(colour, marker, 2.8 if filled else 3.6, filled=filled)
 
 
 def draw_trained(
@@ -41,10 +44,10 @@ def draw_trained(
 
     for number, (mean, band) in enumerate(zip(means, bands, strict=True)):
         low, high = np.clip([mean - band, mean + band], 0, 1)
-        colour = COLOURS[number % len(COLOURS)]
+        colour = look.COLOURS[number % len(look.COLOURS)]
         axes.fill_between(ranks(mean), low, high, color=colour, alpha=0.16, linewidth=0)
-    for rewards, look in predictions:
-        axes.plot(ranks(rewards), rewards, **look)
+    for rewards, line in predictions:
+        axes.plot(ranks(rewards), rewards, **line)
     for number, mean in enumerate(means):
         axes.plot(ranks(mean), mean, **kind_mark(number), clip_on=False)
     most = max(map(len, means))
@@ -57,7 +60,7 @@ def trained_key(kinds: Iterable[str], band: str) -> list[Any]:
     from matplotlib.patches import Patch
 
     return [
-        *(handle(name, **kind_mark(number)) for number, name in enumerate(kinds)),
-        Patch(color=GREY, alpha=0.25, linewidth=0, label=f"\u00b1 {band}"),
-        handle("optimum of what was trained", **OPTIMUM),
+        *(look.handle(name, **kind_mark(number)) for number, name in enumerate(kinds)),
+        Patch(color=look.GREY, alpha=0.25, linewidth=0, label=f"\u00b1 {band}"),
+        look.handle("optimum of what was trained", **OPTIMUM),
     ]
