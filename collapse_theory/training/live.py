@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.figures.saving import FORMATS
 from collapse_theory.figures.look import COLOURS, DOUBLE, GREY, LINES, MARKERS, style
+from collapse_theory.figures.saving import FORMATS
 from collapse_theory.training.measures import KindMeasures, Measures
 
 if TYPE_CHECKING:
