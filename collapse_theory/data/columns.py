@@ -26,20 +26,24 @@ class Role:
 
     name: str
     usual: tuple[str, ...]  # what such a column is called; the first that is there is taken
-    read: Callable[[pl.Expr, pl.DataType], pl.Expr]  # to text or numbers, null where there is none
+    read: Callable[[pl.Expr, pl.DataType], pl.Expr]  # what is kept of a value; null: none
     faults: tuple[tuple[str, Callable[[pl.Expr], pl.Expr]], ...]  # reasons, and tests of a value
     needed: bool = False
 
 
-def _text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _key(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """The hash of a text: two of a million different ones agree with probability 3e-8."""
     import polars as pl
 
     text = column.cast(pl.String)
-    return pl.when(text.str.strip_chars() != "").then(text)
+    return pl.when(text.str.strip_chars() != "").then(text.hash(0))
 
 
-def _word(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    return _text(column, kind).str.strip_chars()
+def _name(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    import polars as pl
+
+    text = column.cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text)
 
 
 def _number(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -64,9 +68,9 @@ _REWARD_FAULTS = (
 )
 
 ROLES = (
-    Role("prompt", _PROMPTS, _text, (("no prompt", _missing),), needed=True),
+    Role("prompt", _PROMPTS, _key, (("no prompt", _missing),), needed=True),
     Role("reward", ("reward", "score", "rating"), _number, _REWARD_FAULTS, needed=True),
-    Role("kind", ("kind",), _word, (("no kind", _missing),)),
+    Role("kind", ("kind",), _name, (("no kind", _missing),)),
     Role("rank", ("rank",), _number, (("no whole number as rank", _no_rank),)),
     Role("step", ("step",), _number, (("no number as step", _missing),)),
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_theory.data.columns import REASONS, Columns, cleaned, find_columns
+from collapse_theory.data.columns import REASONS, Columns, find_columns
 from collapse_theory.data.reward_log import BadRows, RewardLog
 from collapse_theory.data.rows import DataFile, Rows, data_file
 from collapse_theory.data.scan import row_by_row, scan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["read_log"]
 
 _NAMED = 5  # of many bad rows, the first so many are named
-_MOST_KINDS = 1000
+_MAX_KINDS = 1000
 KIND_CHANGES = "a kind that isn't the one of their prompt's other rows"
 
 
@@ -88,7 +88,7 @@ def read_log(
         frame, source = scan(file, columns), Rows(file)
         if frame is None:
             frame = row_by_row(source, columns, progress)
-        return _log(file, cleaned(frame, columns), columns, at, tuple(source.notes()))
+        return _log(file, frame, columns, at, tuple(source.notes()))
 
 
 def _log(
@@ -98,12 +98,10 @@ def _log(
     at: float | None,
     notes: tuple[str, ...],
 ) -> RewardLog:
-    if rows.head(1).collect(engine="streaming").is_empty():
-        wanted = ", ".join(f"{name}={value}" for name, value in columns.where)
-        raise CollapseError(f"{file} has no rows{' with ' + wanted if wanted else ''}")
-    kind_names = _kind_names(file, rows, columns)
+    kind_names, last = _kinds_and_last_step(file, rows, columns)
     if "step" in columns.names:
-        at, rows = _one_step(file, rows, at)
+        at = last if at is None else at
+        rows = _one_step(file, rows, at)
     elif at is not None:
         raise CollapseError(f"{file} has no step column, so no step {at:g} can be chosen")
     good, bad = _judged(file, rows, kind_names)
@@ -129,38 +127,39 @@ def _log(
     )
 
 
-def _kind_names(file: DataFile, rows: pl.LazyFrame, columns: Columns) -> tuple[str, ...]:
-    """Return the kinds' names, sorted."""
+def _kinds_and_last_step(
+    file: DataFile, rows: pl.LazyFrame, columns: Columns
+) -> tuple[tuple[str, ...], float | None]:
+    """Return the kinds' names, sorted, and the last step, None where no row has one."""
     import polars as pl
 
-    if "kind" not in columns.names:
-        return ()
-    some = rows.select(pl.col("kind").drop_nulls().unique()).head(_MOST_KINDS + 1)
-    names = some.collect(engine="streaming")["kind"].to_list()
-    if len(names) > _MOST_KINDS:
+    kinds = pl.col("kind").drop_nulls().unique().head(_MAX_KINDS + 1).implode()
+    facts = rows.select(pl.len(), kinds, pl.col("step").max()).collect(engine="streaming")
+    count, names, last = facts.row(0)
+    if not count:
+        wanted = ", ".join(f"{name}={value}" for name, value in columns.where)
+        raise CollapseError(f"{file} has no rows{' with ' + wanted if wanted else ''}")
+    if len(names) > _MAX_KINDS:
         raise CollapseError(
-            f"{file}: the column {columns.names['kind']!r} has more than {_MOST_KINDS} "
+            f"{file}: the column {columns.names['kind']!r} has more than {_MAX_KINDS} "
             "different values; name the right one with --kind-column, or read none with --no-kinds"
         )
-    return tuple(sorted(names))
+    return tuple(sorted(names)), last
 
 
-def _one_step(file: DataFile, rows: pl.LazyFrame, at: float | None) -> tuple[float, pl.LazyFrame]:
-    """Return the step to read, the last one unless given, and its rows."""
+def _one_step(file: DataFile, rows: pl.LazyFrame, at: float | None) -> pl.LazyFrame:
     import polars as pl
 
-    step = pl.col("step")
-    if at is None:
-        at = rows.select(step.max()).collect(engine="streaming").item()
     if at is None:
         raise CollapseError(f"{file}: no row has a step; read none with --no-steps")
+    step = pl.col("step")
     if not rows.select((step == at).any()).collect(engine="streaming").item():
         steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")
         there = steps["step"].to_list()
         texts = [f"{s:g}" for s in (there if len(there) <= 8 else [*there[:4], *there[-4:]])]
         raise CollapseError(f"{file} has no step {at:g}; there are {', '.join(texts)}")
     # A row whose step can't be read is of no step: it is named, whichever step is chosen.
-    return at, rows.filter((step == at) | step.is_null())
+    return rows.filter((step == at) | step.is_null())
 
 
 def _judged(
@@ -173,7 +172,7 @@ def _judged(
     if kind_names:
         kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()
     frame = rows.select(
-        pl.col("prompt").hash(0).alias("prompt"),
+        "prompt",
         "reward",
         kind.cast(pl.UInt16).fill_null(0).alias("kind"),
         "rank",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from collapse_theory.data.columns import REASONS, ROLES, Columns
+from collapse_theory.data.columns import REASONS, Columns, cleaned
 from collapse_theory.data.rows import Bad, DataFile, Row, Rows, csv_header
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ _CHUNK = 200_000  # rows that are held as Python objects at a time
 
 
 def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
-    """Return the needed columns as Polars scans them, or None where it may misread a row.
+    """Return the rows that Polars reads, as `cleaned` has them; None where it may misread some.
 
-    Polars reads Parquet, and text in which nothing can be misread: unzipped UTF-8, no quotes in
-    CSV, as many rows as lines. Rows have their line in `__line__`.
+    It reads Parquet, and text in which nothing can be misread: unzipped UTF-8, no quotes in CSV,
+    as many rows as lines.
     """
     import polars as pl
 
     where: dict[str, Any] = {"row_index_name": "__line__", "row_index_offset": 1}
     if file.format.name == "parquet":
-        return _needed(pl.scan_parquet(file.path, glob=False, **where), columns)
+        return _cleaned(pl.scan_parquet(file.path, glob=False, **where), columns)
     csv = file.format.name == "csv"
     lines = None if file.zipped else _plain_lines(file, csv)
     if lines is None:
@@ -51,13 +51,14 @@ def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
         read = checked.collect(engine="streaming")["__rows__"].item()
     except pl.exceptions.PolarsError:
         return None
-    return _needed(frame, columns) if read == lines - csv else None
+    return _cleaned(frame, columns) if read == lines - csv else None
 
 
-def _needed(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
+def _cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
     import polars as pl
 
-    return frame.select(*columns.needed(), "__line__", pl.lit(0, pl.UInt8).alias("__problem__"))
+    problem = pl.lit(0, pl.UInt8).alias("__problem__")
+    return cleaned(frame.select(*columns.needed(), "__line__", problem), columns)
 
 
 def _plain_lines(file: DataFile, csv: bool) -> int | None:
@@ -79,10 +80,7 @@ def _plain_lines(file: DataFile, csv: bool) -> int | None:
 def row_by_row(
     rows: Rows, columns: Columns, progress: Callable[[float], None] | None = None
 ) -> pl.LazyFrame:
-    """Return the needed columns of all rows, with `__line__` and `__problem__`.
-
-    Prompts come as their hashes, so that long texts aren't held; numbers as numbers.
-    """
+    """Return all rows as `cleaned` has them: so many at a time that long texts aren't held."""
     import polars as pl
 
     source, frames = iter(rows), [_chunk([], columns)]
@@ -103,16 +101,7 @@ def _chunk(rows: list[tuple[int, Row | Bad]], columns: Columns) -> pl.DataFrame:
         pl.Series("__line__", [line for line, _ in rows], pl.UInt32),
         pl.Series("__problem__", problems, pl.UInt8),
     )
-    values = {
-        name: role.read(pl.col(name), pl.String())
-        for role in ROLES
-        if (name := columns.names.get(role.name)) and name not in dict(columns.where)
-    }
-    prompt = columns.names["prompt"]
-    if prompt in values:
-        text = values[prompt]
-        values[prompt] = pl.when(text.is_not_null()).then(text.hash(0).cast(pl.String))
-    return frame.with_columns(**values)
+    return cleaned(frame.lazy(), columns).collect()
 
 
 def _as_text(value: Any) -> str | None:
