@@ -1,11 +1,11 @@
-"""SciPy at first use: importing it takes longer than importing all the rest."""
+"""SciPy and Polars at first use: importing them takes longer than importing all the rest."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["lapack", "special"]
+__all__ = ["lapack", "polars", "special"]
 
 
 class _Lazy:
@@ -23,6 +23,7 @@ class _Lazy:
 lapack: Any = _Lazy("scipy.linalg.lapack")
 
 if TYPE_CHECKING:
+    import polars
     from scipy import special
 else:
-    special = _Lazy("scipy.special")
+    polars, special = _Lazy("polars"), _Lazy("scipy.special")

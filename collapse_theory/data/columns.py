@@ -7,13 +7,10 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
-from typing import TYPE_CHECKING
 
 from collapse_theory.data.rows import UNREADABLE
 from collapse_theory.errors import CollapseError
-
-if TYPE_CHECKING:
-    import polars as pl
+from collapse_theory.lazy import polars as pl
 
 __all__ = ["REASONS", "ROLES", "Columns", "Role", "cleaned", "find_columns"]
 
@@ -33,22 +30,16 @@ class Role:
 
 def _key(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     """The hash of a text: two of a million different ones agree with probability 3e-8."""
-    import polars as pl
-
     text = column.cast(pl.String)
     return pl.when(text.str.strip_chars() != "").then(text.hash(0))
 
 
 def _name(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    import polars as pl
-
     text = column.cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
 
 
 def _number(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    import polars as pl
-
     if kind.is_numeric() or kind == pl.Boolean:
         return column.cast(pl.Float64)
     if kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum):
@@ -186,8 +177,6 @@ def cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
     The frame has the columns that are needed, `__line__`, and `__problem__`: the number of the
     reason why a line holds no row, 0 where it does.
     """
-    import polars as pl
-
     schema = frame.collect_schema()
     unreadable = pl.col("__problem__") > 0
     for name, value in columns.where:
@@ -210,8 +199,6 @@ def cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
 
 
 def _matches(column: pl.Expr, kind: pl.DataType, value: str) -> pl.Expr:
-    import polars as pl
-
     same = column.cast(pl.String).str.strip_chars() == value.strip()
     with contextlib.suppress(ValueError):
         same = same | (_number(column, kind) == float(value))

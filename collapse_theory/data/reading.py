@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,7 @@ from collapse_theory.data.reward_log import BadRows, RewardLog
 from collapse_theory.data.rows import DataFile, Rows, data_file
 from collapse_theory.data.scan import row_by_row, scan
 from collapse_theory.errors import CollapseError
-
-if TYPE_CHECKING:
-    import polars as pl
+from collapse_theory.lazy import polars as pl
 
 __all__ = ["read_log"]
 
@@ -131,8 +128,6 @@ def _kinds_and_last_step(
     file: DataFile, rows: pl.LazyFrame, columns: Columns
 ) -> tuple[tuple[str, ...], float | None]:
     """Return the kinds' names, sorted, and the last step, None where no row has one."""
-    import polars as pl
-
     kinds = pl.col("kind").drop_nulls().unique().head(_MAX_KINDS + 1).implode()
     facts = rows.select(pl.len(), kinds, pl.col("step").max()).collect(engine="streaming")
     count, names, last = facts.row(0)
@@ -148,8 +143,6 @@ def _kinds_and_last_step(
 
 
 def _one_step(file: DataFile, rows: pl.LazyFrame, at: float | None) -> pl.LazyFrame:
-    import polars as pl
-
     if at is None:
         raise CollapseError(f"{file}: no row has a step; read none with --no-steps")
     step = pl.col("step")
@@ -166,8 +159,6 @@ def _judged(
     file: DataFile, rows: pl.LazyFrame, kind_names: tuple[str, ...]
 ) -> tuple[pl.DataFrame, list[BadRows]]:
     """Return the good rows as numbers, some 30 bytes each however long the prompts, and the bad."""
-    import polars as pl
-
     kind = pl.lit(0, pl.UInt32)
     if kind_names:
         kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.lazy import polars as pl
 
 __all__ = [
     "FORMATS",
@@ -97,8 +98,6 @@ class DataFile:
     @contextlib.contextmanager
     def damage_named(self) -> Iterator[None]:
         """Turn what Polars says of a broken Parquet file into an error that names the file."""
-        import polars as pl
-
         try:
             yield
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -135,7 +134,8 @@ class Rows:
     file: DataFile
     line: int = 0
     damage: str | None = None  # what is wrong with the gzip stream after `line`
-    not_utf8: list[int] = field(default_factory=list)  # lines of CSV, read for all that
+    odd_count: int = 0  # lines of CSV that aren't UTF-8, read for all that
+    odd_lines: list[int] = field(default_factory=list)  # the first few of them
     _opened: Any = None
 
     def __iter__(self) -> Iterator[tuple[int, Row | Bad]]:
@@ -167,11 +167,11 @@ class Rows:
     def notes(self) -> list[str]:
         """Return what is worth knowing of how the file was read."""
         found = []
-        if self.not_utf8:
-            where = ", ".join(map(str, self.not_utf8[:5])) + ", ..." * (len(self.not_utf8) > 5)
+        if self.odd_count:
+            more = ", ..." if self.odd_count > len(self.odd_lines) else ""
             found.append(
-                f"{len(self.not_utf8)} lines aren't UTF-8 (line {where}); they are read, with the "
-                "odd bytes as they are"
+                f"{self.odd_count} lines aren't UTF-8 (line {', '.join(map(str, self.odd_lines))}"
+                f"{more}); they are read, with the odd bytes as they are"
             )
         if self.damage is not None:
             found.append(
@@ -203,7 +203,7 @@ def data_file(path: str | os.PathLike[str], format: str | None = None) -> DataFi
         raise CollapseError(f"{place} is a folder; give the file in it")
     if place.exists() and not place.is_file():
         raise CollapseError(
-            f"{place} is no file but a pipe or device, and what is read twice; "
+            f"{place} is no file but a pipe or device, and a file is read twice; "
             "write it into a file first"
         )
     with place.open("rb") as file:
@@ -290,14 +290,14 @@ def _json_row(raw: bytes) -> Row | Bad:
     try:
         return row_or_bad(json.loads(raw.decode()))
     except (ValueError, RecursionError) as error:
-        return Bad(BROKEN_JSON, _json_fault(error, "of the line"))
+        return Bad(BROKEN_JSON, _json_fault(error))
 
 
-def _json_fault(error: Exception, where: str) -> str:
+def _json_fault(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 text: {error.reason} at byte {error.start} {where}"
+        return f"not UTF-8 text: {error.reason} at byte {error.start} of the line"
     if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at character {error.colno} {where}"
+        return f"not JSON: {error.msg} at character {error.colno} of the line"
     return "not JSON that can be read: too many levels"
 
 
@@ -306,10 +306,10 @@ def _json_list(source: Rows, first: int, lines: list[bytes]) -> Iterator[tuple[i
         found = json.loads(b"\n".join(lines).decode())
     except (ValueError, RecursionError) as error:
         line = first + (error.lineno - 1 if isinstance(error, json.JSONDecodeError) else 0)
-        fault = _json_fault(error, "of the line")
-        raise CollapseError(
-            f"{source.file} is one JSON list that isn't whole; line {line}: {fault}"
-        ) from None
+        fault = f"line {line}: {_json_fault(error)}"
+        if source.damage is not None:
+            fault = f"it is cut off or damaged after line {source.line}: {source.damage}"
+        raise CollapseError(f"{source.file} is one JSON list that isn't whole; {fault}") from None
     yield from enumerate(map(row_or_bad, found), start=1)
 
 
@@ -366,7 +366,8 @@ def _texts(source: Rows) -> Iterator[tuple[int, str]]:
         try:
             yield number, raw.decode()
         except UnicodeDecodeError:
-            source.not_utf8.append(number)
+            source.odd_count += 1
+            source.odd_lines += [number] if len(source.odd_lines) < 5 else []
             # Two prompts that differ in such bytes stay two prompts.
             yield number, raw.decode(errors="backslashreplace")
 
@@ -407,16 +408,12 @@ def _fields(lines: list[str], mark: str) -> list[str] | None:
 
 
 def _parquet_rows(source: Rows) -> Iterator[tuple[int, Row | Bad]]:
-    import polars as pl
-
     with source.file.damage_named():
         frame = pl.read_parquet(source.file.path, glob=False)
     yield from enumerate(frame.iter_rows(named=True), start=1)
 
 
 def _parquet_names(source: Rows) -> list[str]:
-    import polars as pl
-
     with source.file.damage_named():
         return pl.scan_parquet(source.file.path, glob=False).collect_schema().names()
 

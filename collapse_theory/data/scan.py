@@ -6,13 +6,11 @@ import codecs
 import json
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from collapse_theory.data.columns import REASONS, Columns, cleaned
 from collapse_theory.data.rows import Bad, DataFile, Row, Rows, csv_header
-
-if TYPE_CHECKING:
-    import polars as pl
+from collapse_theory.lazy import polars as pl
 
 __all__ = ["row_by_row", "scan"]
 
@@ -26,8 +24,6 @@ def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
     It reads Parquet, and text in which nothing can be misread: unzipped UTF-8, no quotes in CSV,
     as many rows as lines.
     """
-    import polars as pl
-
     where: dict[str, Any] = {"row_index_name": "__line__", "row_index_offset": 1}
     if file.format.name == "parquet":
         return _cleaned(pl.scan_parquet(file.path, glob=False, **where), columns)
@@ -55,8 +51,6 @@ def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
 
 
 def _cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
-    import polars as pl
-
     problem = pl.lit(0, pl.UInt8).alias("__problem__")
     return cleaned(frame.select(*columns.needed(), "__line__", problem), columns)
 
@@ -81,8 +75,6 @@ def row_by_row(
     rows: Rows, columns: Columns, progress: Callable[[float], None] | None = None
 ) -> pl.LazyFrame:
     """Return all rows as `cleaned` has them: so many at a time that long texts aren't held."""
-    import polars as pl
-
     source, frames = iter(rows), [_chunk([], columns)]
     while chunk := list(islice(source, _CHUNK)):
         frames.append(_chunk(chunk, columns))
@@ -92,8 +84,6 @@ def row_by_row(
 
 
 def _chunk(rows: list[tuple[int, Row | Bad]], columns: Columns) -> pl.DataFrame:
-    import polars as pl
-
     there = [{} if isinstance(row, Bad) else row for _, row in rows]
     problems = [REASONS.index(row.reason) if isinstance(row, Bad) else 0 for _, row in rows]
     content = {name: [_as_text(row.get(name)) for row in there] for name in columns.needed()}
