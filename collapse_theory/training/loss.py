@@ -134,12 +134,12 @@ class RankingLoss(nn.Module):
         if isinstance(self.utility, PlackettLuce):
             _require_plain(self.utility, self.pair_weights, offset)
             self.trained, self.offset = self.utility, 0.0
-            self._form = Stages(self.utility)
+            self._on_tensors = Stages(self.utility)
         else:
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
             width = self.domain.width if isinstance(self.domain, Box) else LARGEST_GAP
-            self._form = continued(self.trained, width)
-        self.slope = self._form.slope if self.normalize else 1.0
+            self._on_tensors = continued(self.trained, width)
+        self.slope = self._on_tensors.slope if self.normalize else 1.0
         if self.slope <= 0:
             raise InvalidUtility(
                 f"the slope of {self.trained} at gap 0 is {self.slope:g}: there's no scale to "
@@ -159,7 +159,7 @@ class RankingLoss(nn.Module):
         weights = weights / weights.max()  # in the range of float32, whatever their scale
         if not margins.any():
             return weights, None
-        if isinstance(self._form, Continued) and self._form.start is not None:
+        if isinstance(self._on_tensors, Continued) and self._on_tensors.start is not None:
             raise InvalidUtility(
                 f"margins need values of U below gap 0, and {self.trained} is continued there by "
                 "its tangent; use log-sigmoid, a hinge or another utility that has them"
@@ -233,7 +233,7 @@ class RankingLoss(nn.Module):
         counts = total > 0
         weights = weights / torch.where(counts, total, 1.0)[:, None, None]
         margins = self._looked_up(self._rank_margins, ranks, rewards.dtype)
-        value = self._form.total(rewards, weights, margins)
+        value = self._on_tensors.total(rewards, weights, margins)
         value = value - penalty(self.domain, rewards, ranks, weights)
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
