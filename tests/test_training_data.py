@@ -207,6 +207,18 @@ def test_files_plain_packed_as_a_list_and_parquet(tmp_path, packed):
     assert RankingDataset.from_file(tmp_path / "rows.parquet") == expected
 
 
+def test_pairs_in_csv(tmp_path):
+    path = tmp_path / "pairs.csv"
+    text = 'prompt,chosen,rejected\n2 + 2?,"four, or ""4""\nin short",5\n3?,3\n?,a,b,c\n'
+    path.write_bytes(gzip.compress(text.encode()))
+    data = RankingDataset.from_file(path)
+    assert data.rankings == (Ranking("2 + 2?", ('four, or "4"\nin short', "5")),)
+    assert data.report.bad == (
+        (4, "no rejected (layout pairs)"),
+        (5, "4 fields under 3 names"),
+    )
+
+
 # -- bad data ----------------------------------------------------------------------------
 
 BAD_ROWS = [
@@ -307,6 +319,9 @@ def test_unreadable_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(CollapseError, match=message):
             RankingDataset.from_file(path)
+    path.write_bytes(gzip.compress(json.dumps(rows, indent=1).encode())[:-2000])
+    with pytest.raises(CollapseError, match=r"one JSON list that isn't whole; it is cut off or"):
+        RankingDataset.from_file(path)
     with pytest.raises(FileNotFoundError):
         RankingDataset.from_file(tmp_path / "none.jsonl")
     with pytest.raises(CollapseError, match="unknown layout 'csv'; known: nectar"):
