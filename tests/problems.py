@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import collapse_theory as ct
+from collapse_theory.programs import Answer, Certificate, Program, certify
 
 # On CI the same examples each time; at a desk new ones.
 FIXED = "CI" in os.environ
@@ -32,6 +33,12 @@ def cases(count: int) -> settings:
         derandomize=FIXED,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
+
+
+def certified(loss: Any, gaps: Any, domain: Any = None) -> Certificate:
+    """Return the certificate of a full ranking with these gaps."""
+    gaps = np.asarray(gaps, dtype=float)
+    return certify(Program.of(loss, len(gaps) + 1, domain), Answer(gaps=gaps))
 
 
 # -- answers with their sources ----------------------------------------------------------

@@ -18,6 +18,7 @@ from problems import (
     FORMULAS,
     PIECEWISE,
     cases,
+    certified,
     high_precision,
     mean_utility,
     pair_program,
@@ -25,7 +26,7 @@ from problems import (
 )
 
 import collapse_theory as ct
-from collapse_theory.programs import Certificate, certify
+from collapse_theory.programs import Certificate
 
 SIZES = (4, 5, 7, 8, 9)
 CHECKED = [(text, n) for text in FORMULAS for n in SIZES]
@@ -87,7 +88,7 @@ def test_gaps_bound_the_true_loss_of_perturbed_rewards(text, n, seed, size):
     best = np.array([float(g) for g in high_precision(text, n)])
     gaps = best * np.exp(10.0**size * rng.standard_normal(n - 1))
     gaps = gaps / gaps.sum() * rng.choice([1.0, 0.9])
-    found = certify(ct.utility(text), gaps)
+    found = certified(ct.utility(text), gaps)
     assert found.gap >= true_loss(text, gaps)
     assert found.relative_gap >= 0
 
@@ -96,7 +97,7 @@ def test_gaps_bound_the_true_loss_of_perturbed_rewards(text, n, seed, size):
 @pytest.mark.parametrize("gap", [0.25, 0.4, 0.999])
 def test_two_completions_that_do_not_fill_the_box(text, gap):
     utility = ct.utility(text)
-    found = certify(utility, np.array([gap]))
+    found = certified(utility, np.array([gap]))
     assert found.gap >= float(utility(1.0) - utility(gap))
 
 
@@ -107,7 +108,7 @@ def test_the_gap_is_of_the_size_of_the_loss(text):
     best = np.array([float(g) for g in high_precision(text, n)])
     gaps = best * (1 + 0.01 * np.cos(3.0 * np.arange(n - 1)))
     gaps /= gaps.sum()
-    found = certify(ct.utility(text), gaps)
+    found = certified(ct.utility(text), gaps)
     loss = float(true_loss(text, gaps))
     # The bound is first order in the distance to the optimum and the loss second order.
     assert loss < found.gap < 3000 * loss
@@ -115,23 +116,23 @@ def test_the_gap_is_of_the_size_of_the_loss(text):
 
 def test_certificates_of_hand_computed_examples():
     # x - x**2/2 at equal gaps of 1/2: forces 1/2 each, so the answer is optimal.
-    found = certify(ct.Quadratic(0.5), np.array([0.5, 0.5]))
+    found = certified(ct.Quadratic(0.5), np.array([0.5, 0.5]))
     assert found.objective == pytest.approx((3 / 8 + 3 / 8 + 1 / 2) / 3, abs=1e-16)
     assert found.gap < 1e-14
     # At (1, 1, 0): the second gap has force (0 + 0)/3, the first (1 + 0)/3: gap 1/3.
-    found = certify(ct.Quadratic(0.5), np.array([0.0, 1.0]))
+    found = certified(ct.Quadratic(0.5), np.array([0.0, 1.0]))
     assert found.gap == pytest.approx(1 / 3, abs=1e-14)
     assert found.objective == pytest.approx(1 / 3, abs=1e-16)
     assert found.relative_gap == pytest.approx((1 / 3) / (1 / 2 - 1 / 3), abs=1e-13)
     # Half the box left empty: U(1) - U(1/2) for x.
-    assert certify(ct.Linear(), np.array([0.5])).gap == pytest.approx(0.5, abs=1e-14)
+    assert certified(ct.Linear(), np.array([0.5])).gap == pytest.approx(0.5, abs=1e-14)
 
 
 def test_infinite_forces_certify_nothing():
-    found = certify(ct.Log(), np.array([0.0, 1.0]))
+    found = certified(ct.Log(), np.array([0.0, 1.0]))
     assert found.gap == np.inf
     assert found.objective == -np.inf
-    found = certify(ct.Power(0.5), np.array([0.0, 1.0]))
+    found = certified(ct.Power(0.5), np.array([0.0, 1.0]))
     assert found.gap == np.inf
     assert np.isfinite(found.objective)
     assert found.relative_gap == np.inf
@@ -141,8 +142,8 @@ def test_infinite_forces_certify_nothing():
 @given(utilities(), st.integers(3, 30), st.integers(0, 2**32 - 1), st.floats(-6, 6))
 def test_relative_gaps_ignore_positive_factors_and_constants(utility, n, seed, size):
     gaps = np.random.default_rng(seed).dirichlet(np.ones(n - 1))
-    plain = certify(utility, gaps)
-    changed = certify(10.0**size * utility + 3.0, gaps)
+    plain = certified(utility, gaps)
+    changed = certified(10.0**size * utility + 3.0, gaps)
     assert changed.relative_gap == pytest.approx(plain.relative_gap, rel=1e-9)
 
 
@@ -179,7 +180,7 @@ def test_gaps_bound_the_true_loss_at_kinks(text, n):
     for gaps in answers:
         loss = best - exact_mean(text, [Fraction(float(g)) for g in gaps])
         # The gaps' own sum may miss 1 by rounding, on either side.
-        assert Fraction(certify(utility, gaps).gap) >= loss
+        assert Fraction(certified(utility, gaps).gap) >= loss
 
 
 @pytest.mark.parametrize("text", PIECEWISE)
@@ -193,6 +194,6 @@ def test_optimal_vertices_have_gaps_of_rounding(text, n):
 
 
 def test_a_certificate_reads_well():
-    found = certify(ct.Log(), np.array([0.5, 0.5]))
+    found = certified(ct.Log(), np.array([0.5, 0.5]))
     assert isinstance(found, Certificate)
     assert "gap=" in repr(found)

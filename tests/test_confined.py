@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from problems import cases
 from scipy.integrate import quad
 
+import collapse_theory as ct
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, NotConcave
 from collapse_theory.exact.confined import confined_gaps, confined_limit_form, hermite_gaps
-from collapse_theory.finite.unbounded import unbounded
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import LimitLaw, limit
 from collapse_theory.limit.certificate import Certificate, certify
@@ -252,7 +252,7 @@ def test_finite_closed_forms_against_newton(text: str, n: int) -> None:
         assert found is not None
         gaps, reference = found
         assert reference
-        np.testing.assert_allclose(gaps, unbounded(utility(text), n, kappa).gaps, rtol=1e-9)
+        np.testing.assert_allclose(gaps, ct.solve(text, n, ct.Confined(kappa)).gaps, rtol=1e-9)
 
 
 def test_finite_closed_forms_without_a_penalty() -> None:
@@ -281,7 +281,9 @@ def test_utilities_that_fall_give_a_point() -> None:
 def second_moments(u: Utility, kappa: float, sizes: tuple[int, ...]) -> list[float]:
     found = []
     for n in sizes:
-        rewards = np.concatenate([[0.0], np.cumsum(unbounded(u, n, kappa).gaps)])
+        rewards = np.concatenate(
+            [[0.0], np.cumsum(ct.solve(u, n, ct.Confined(kappa) if kappa else ct.Free()).gaps)]
+        )
         found.append(float(np.var(rewards)))
     return found
 
@@ -349,7 +351,7 @@ def test_kinks() -> None:
     u = utility("min(x, 1) + log(x + 0.1)")
     law = optimal(confined_law(u, 0.1), 1e-4)
     assert law.method == "cells"
-    rewards = np.concatenate([[0.0], np.cumsum(unbounded(u, 200, 0.1).gaps)])
+    rewards = np.concatenate([[0.0], np.cumsum(ct.solve(u, 200, ct.Confined(0.1)).gaps)])
     assert law.var() == pytest.approx(np.var(rewards), rel=3e-2)
     # A kink beyond the support is none.
     assert confined_law(u, 30.0).method == "regular"

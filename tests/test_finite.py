@@ -89,14 +89,10 @@ def test_every_method_against_every_closed_form(method, text, form):
             continue
         found = ct.solve(utility, n, method=method)
         expected = ct.closed_form(utility, n)
-        assert found.method == method
+        # A piecewise linear utility's own method is minimum cuts.
+        assert found.method == ("cuts" if method == "newton" and utility.kinks else method)
         assert found.objective == pytest.approx(expected.objective, abs=found.gap + 1e-14)
         off = np.abs(found.rewards - expected.rewards).max()
-        if method == "newton" and utility.kinks:
-            # Newton's method smooths kinks: good to its certificate, and no better.
-            assert off < 1e-3, n
-            assert found.relative_gap < 1e-3
-            continue
         assert found.unique
         # What an objective within the gap of the best allows: f falls quadratically.
         assert off < (1e-12 if method == "newton" else 30 * np.sqrt(found.relative_gap) + 1e-9), n
@@ -112,7 +108,8 @@ def test_newton_against_conic(text, n):
     assert conic.relative_gap < 1e-4
     assert conic.status in ("optimal", "inaccurate")
     assert abs(newton.objective - conic.objective) <= newton.gap + conic.gap
-    assert newton.objective >= conic.objective - newton.gap
+    # `gap` covers the rounding of newton's objective; conic's own is of the same size.
+    assert newton.objective + newton.gap >= conic.objective - 4 * np.spacing(abs(conic.objective))
     off = np.abs(newton.rewards - conic.rewards).max()
     assert off < 30 * np.sqrt(conic.relative_gap) + 1e-6
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import cases
+from problems import cases, certified
 
 import collapse_theory as ct
-from collapse_theory.programs import centred, certify_held
+from collapse_theory.programs.program import centred
 
 TEXTS = (
     "log(x)",
@@ -146,7 +146,7 @@ def test_the_gap_bounds_what_is_missing(
     assert best.relative_gap < 1e-12
     rng = np.random.default_rng(seed)
     gaps = best.gaps * np.exp(noise * rng.standard_normal(n - 1))
-    found = certify_held(u, gaps, kappa)
+    found = certified(u, gaps, ct.Confined(kappa))
     r, (i, j) = centred(gaps), np.triu_indices(n, 1)
     plain = np.mean(u(r[i] - r[j])) - kappa * np.mean(r**2)
     assert found.objective == pytest.approx(plain, rel=1e-9, abs=1e-12)
@@ -166,7 +166,7 @@ def test_the_dual_gap_bounds_what_is_missing(text: str, n: int, noise: float, se
     assert best.relative_gap < 1e-12
     rng = np.random.default_rng(seed)
     gaps = best.gaps * np.exp(noise * rng.standard_normal(n - 1))
-    found = certify_held(u, gaps, 0.0)
+    found = certified(u, gaps, ct.Free())
     assert found.gap >= best.objective - found.objective
 
 

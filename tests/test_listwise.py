@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import cases
+from problems import cases, certified
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -19,7 +19,6 @@ import collapse_theory as ct
 from collapse_theory.exact.listwise import listwise_gaps
 from collapse_theory.laws import ListwiseDensity
 from collapse_theory.limit.plackett_luce import box_gap, held_gap, scan, smooth_scan
-from collapse_theory.programs.listwise import certify_listwise, certify_listwise_held
 from collapse_theory.utilities import as_loss
 
 # -- by the definition, in mpmath --------------------------------------------------------------
@@ -100,7 +99,7 @@ def test_the_objective_is_the_definition_s() -> None:
             exact = log_likelihood([mp.mpf(3.0) * mp.mpf(r) for r in rewards.tolist()], stages)
         loss = ct.PlackettLuce(top, 3.0)
         assert float(loss.value(rewards)) == pytest.approx(float(exact), rel=1e-14)
-        found = certify_listwise(loss, -np.diff(np.append(rewards[:-1], 0.0))[:3])
+        found = certified(loss, -np.diff(np.append(rewards[:-1], 0.0))[:3])
         assert found.objective <= 0
     batch = ct.PlackettLuce().value(np.stack([rewards, rewards + 5]))
     np.testing.assert_allclose(batch[0], batch[1], rtol=1e-13)
@@ -257,9 +256,9 @@ def test_the_box_bound_is_never_too_low(
         stages = loss.stages(n)
         exact = log_likelihood(scores_of(best, width), stages)
         missed = exact - log_likelihood(scores_of(gaps, width), stages)
-    assert certify_listwise(loss, gaps).gap >= missed
+    assert certified(loss, gaps).gap >= missed
     # And the optimum's own bound holds against every other answer.
-    assert certify_listwise(loss, best).gap >= -missed
+    assert certified(loss, best).gap >= -missed
 
 
 @cases(40)
@@ -287,7 +286,7 @@ def test_the_penalty_s_bound_is_never_too_low(
         missed = value(best) - value(gaps)
         # No answer beats the optimum: a second, independent look at it.
         assert missed > -1e-15
-        found = certify_listwise_held(loss, gaps, kappa)
+        found = certified(loss, gaps, ct.Confined(kappa))
         assert found.gap >= missed
         assert abs(found.objective - value(gaps)) < 1e-13 * (1 + abs(value(gaps)))
 

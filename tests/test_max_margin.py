@@ -12,12 +12,10 @@ from problems import cases
 from scipy.optimize import linprog
 
 import collapse_theory as ct
-from collapse_theory.finite.closures import best_closure, carried
-from collapse_theory.finite.flows import greatest_flow
-from collapse_theory.finite.least_norm import least_norm
-from collapse_theory.finite.max_margin import max_margin
+from collapse_theory.finite.max_margin import carried, least_norm, max_margin, maximum_closure
+from collapse_theory.numerics.flow import greatest_flow
 from collapse_theory.programs import Comparisons
-from collapse_theory.programs.graph import comparison_graph
+from collapse_theory.programs.program import Graph
 
 
 def pairs_of(n: int, count: int, seed: int, reach: int | None = None) -> Comparisons:
@@ -70,7 +68,7 @@ def test_large_graphs_are_exact(name):
     r = found.rewards
     assert (r[pairs.better] - r[pairs.worse]).min() >= 1 - 1e-12
     # The conditions of Karush, Kuhn and Tucker, from the multipliers themselves.
-    graph = comparison_graph(pairs)
+    graph = Graph.of(pairs)
     answer = least_norm(graph)
     size = float(np.abs(graph.sizes * answer.r).max())
     balance = graph.divergence(answer.z) - graph.sizes * answer.r
@@ -92,9 +90,9 @@ def test_each_piece_is_whole_numbers_about_its_mean(n, count, seed, reach):
 @given(st.integers(2, 14), st.integers(0, 40), st.integers(0, 2**32))
 def test_closures_against_a_linear_program(n, count, seed):
     pairs = pairs_of(n, count, seed)
-    graph = comparison_graph(pairs)
+    graph = Graph.of(pairs)
     gain = np.random.default_rng(seed).standard_normal(graph.k)
-    raised = best_closure(graph.k, graph.a, graph.b, gain)
+    raised = maximum_closure(graph.k, graph.a, graph.b, gain)
     assert np.all(raised[graph.a] >= raised[graph.b])
     rows = np.zeros((len(graph.a), graph.k))
     rows[np.arange(len(rows)), graph.b] = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collapse_theory.exact.closed_form import exact_gaps, exact_law, exact_solution
+from collapse_theory.exact.closed_form import exact_answer, exact_gaps, exact_law
 from collapse_theory.exact.confined import confined_gaps, confined_limit_form
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
@@ -12,7 +12,7 @@ __all__ = [
     "LIMIT_FORMS",
     "confined_gaps",
     "confined_limit_form",
+    "exact_answer",
     "exact_gaps",
     "exact_law",
-    "exact_solution",
 ]

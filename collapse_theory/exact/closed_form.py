@@ -4,34 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collapse_theory.errors import NoClosedForm
+from collapse_theory.exact.confined import confined_gaps
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
+from collapse_theory.exact.listwise import LISTWISE, listwise_gaps
 from collapse_theory.exact.registry import ExactGaps
 from collapse_theory.laws import RewardLaw
-from collapse_theory.programs import Box, Solution, in_box, unit_utility
+from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
-__all__ = ["exact_gaps", "exact_law", "exact_solution"]
+__all__ = ["exact_answer", "exact_gaps", "exact_law"]
 
 
-def exact_solution(u: Utility, n: int, domain: Box) -> Solution:
-    """Return the exact optimum of n completions, certified.
-
-    Raises
-    ------
-    NoClosedForm
-        Where none is known.
-    """
-    found = exact_gaps(unit_utility(u, domain), n)
-    if found is None:
-        raise NoClosedForm(
-            f"no closed form is known for {u} and n = {n}; ct.solve(u, n) computes the optimum"
-        )
-    exact, reference = found
-    return in_box(
-        u, domain, exact.gaps, method="closed form", unique=exact.unique, reference=reference
-    )
+def exact_answer(program: Program | ListwiseProgram) -> Answer | None:
+    """Return the exact optimum of a full ranking where one is known, with its source."""
+    if not program.full:
+        return None
+    if isinstance(program, ListwiseProgram):
+        if not program.box:
+            return None
+        return Answer(listwise_gaps(program.utility, program.n), unique=True, reference=LISTWISE)
+    if not program.box:
+        found = confined_gaps(program.loss, program.n, program.kappa)
+        return None if found is None else Answer(found[0], unique=True, reference=found[1])
+    found = exact_gaps(program.utility, program.n)
+    return found and Answer(found[0].gaps, unique=found[0].unique, reference=found[1])
 
 
 def exact_law(unit: Utility) -> RewardLaw | None:

@@ -1,8 +1,7 @@
-"""The optimum for n completions: Newton's method of our own, and a conic reference."""
+"""The optimum for n completions: one program, the solvers that fit it, one certificate."""
 
 from __future__ import annotations
 
-from collapse_theory.finite.held import held_solution, penalty
-from collapse_theory.finite.solve import METHODS, solve
+from collapse_theory.finite.solve import METHODS, SOLVERS, solve
 
-__all__ = ["METHODS", "held_solution", "penalty", "solve"]
+__all__ = ["METHODS", "SOLVERS", "solve"]

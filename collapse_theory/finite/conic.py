@@ -1,32 +1,31 @@
 """The reference: the program written in CVXPY from the utility's own conic form.
 
 Written plainly, in the rewards, the program of log x fails from n = 64 on: the cones of gaps of
-very different sizes are badly scaled. Here the unknowns are gaps in units of a guess of them, each
-pair's gap enters its cone in units of its guessed size, and the optimum's symmetry halves it all.
-
-Where several rewards are optimal (piecewise linear utilities), a small multiple of the sum of
-squared gaps is taken off: below a threshold that picks, exactly, the least sum of squares among the
-optimal ones (Mangasarian and Meyer 1979), which is the limit of strictly concave optima.
+very different sizes are badly scaled. For a full ranking the unknowns are gaps in units of a guess
+of them, each pair's gap enters its cone in units of its guessed size, and the optimum's symmetry
+halves it all; solved twice, the second time in units of the first answer. On a graph the rewards
+are the unknowns: only as a reference.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
 from collapse_theory.exact.finite import mirrored
-from collapse_theory.finite.newton import Answer
-from collapse_theory.finite.snap import snapped
-from collapse_theory.finite.start import start
-from collapse_theory.finite.unbounded import first_guess
-from collapse_theory.programs import certify, certify_held, is_unique
-from collapse_theory.utilities import Utility
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.interior_point import feasible, first_rewards
+from collapse_theory.finite.log_gaps import first_guess
+from collapse_theory.finite.symmetric import initial_gaps
+from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
+from collapse_theory.programs.program import score_penalty
 
-__all__ = ["conic", "conic_held", "installed", "maximum"]
+__all__ = ["Conic"]
 
 # Tried in turn, with the options that make each as exact as it can be.
 SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -36,107 +35,52 @@ SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 5_000}),
 )
 LIMITS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
-TIE_BREAK = 1e-4  # times U' at small gaps: the weight of the squared gaps, to pick an optimum
 GOOD = 1e-8  # the relative gap that ends the search
 FAIR = 1e-6  # the one that is worth no slower solver
+SMALLEST = 1e-3  # of a guessed gap: how far below the guess the second one may be
 
 
-def conic(utility: Utility, n: int, max_iterations: int | None = None) -> Answer:
-    """Return the optimal gaps of n completions in the box [0, 1], from a conic solver.
+class Conic:
+    """CVXPY's conic solvers."""
 
-    Raises
-    ------
-    NoConicForm
-        For utilities of sin, atan, tanh or erf.
-    SolverFailed
-        Where no installed solver returns a usable answer.
-    """
-    matrix, weights = half_pairs(n)
-    unique = utility.strictly_concave
-    if n == 2:
-        return Answer(np.ones(1), 0, True, unique or is_unique(utility, np.ones(1)))
-    scale = start(utility, n)
-    best, steps = None, 0
-    for rank, (solver, options) in enumerate(installed(max_iterations)):
-        # The second time in units of the first answer, kept away from its zeros; where several
-        # rewards may be optimal, without the tie-break, which misleads where U is curved.
-        for pull in (0.0, 0.0) if unique else (TIE_BREAK, 0.0):
-            found = _solve(utility, matrix, weights, scale, pull, solver, options)
-            if found is None:
-                break
-            e, iterations = found
-            steps += iterations
-            gaps = mirrored(e, n)
-            gaps = snapped(utility, gaps) if pull else gaps
-            quality = certify(utility, gaps).relative_gap
-            if best is None or quality < best[0]:
-                best = quality, gaps, iterations != max_iterations
-            if pull and quality < GOOD:
-                break
-            scale = np.maximum(e, 1e-3 * scale)
-            scale *= 0.5 / scale.sum()
-        if best is not None and best[0] < (FAIR if rank else GOOD):
-            break
-    if best is None:
-        raise SolverFailed(
-            f'no conic solver found the optimum of {utility} for n = {n}; use method="newton"'
-        )
-    _, gaps, converged = best
-    return Answer(gaps, steps, converged, unique or is_unique(utility, gaps))
+    name = "conic"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Any program; utilities of sin, atan, tanh or erf raise NoConicForm."""
+        return True
+
+    def __call__(self, program: Program | ListwiseProgram, budget: Budget) -> Answer:
+        """Return an optimum.
+
+        Raises
+        ------
+        NoConicForm
+            For utilities of sin, atan, tanh or erf.
+        SolverFailed
+            Where no installed solver returns a usable answer.
+        """
+        if isinstance(program, ListwiseProgram):
+            found = _refined(program, _stages(program), budget)
+        else:
+            found = _refined(program, _pairs(program), budget) if program.full else None
+            found = found or _on_graph(program, budget)
+        if found is None:
+            raise SolverFailed(
+                f"no conic solver found the optimum of {program.loss} for n = {program.n}; use "
+                'method="newton"'
+            )
+        return found
 
 
-def half_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct pairs of a symmetric ranking: gaps as rows over the half gaps, counts."""
-    h = n // 2
-    order = np.arange(h)
-    to_middle = (order[None, :] >= order[:, None]).astype(float)  # C_i = e_i + ... + e_h
-    i, j = np.triu_indices(h, 1)
-    side = to_middle[i] - to_middle[j]
-    a, b = np.triu_indices(h)
-    across = to_middle[a] + to_middle[b]
-    rows = [side, across, to_middle] if n % 2 else [side, across]
-    counts = [np.full(len(i), 2.0), np.where(a == b, 1.0, 2.0), np.full(h, 2.0)]
-    return np.concatenate(rows), np.concatenate(counts[: len(rows)])
-
-
-def installed(max_iterations: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _installed(budget: Budget) -> Iterator[tuple[str, dict[str, Any]]]:
     import cvxpy as cp
 
     for name, options in SOLVERS:
         if name in cp.installed_solvers():
-            limit = {} if max_iterations is None else {LIMITS[name]: max_iterations}
-            yield name, options | limit
+            yield name, options | ({LIMITS[name]: budget.limit} if budget.asked else {})
 
 
-def _solve(
-    utility: Utility,
-    matrix: np.ndarray,
-    weights: np.ndarray,
-    scale: np.ndarray,
-    pull: float,
-    solver: str,
-    options: dict[str, Any],
-) -> tuple[np.ndarray, int] | None:
-    """Return half gaps that sum to 1/2, and iterations, or None where the solver failed."""
-    import cvxpy as cp
-
-    reference = matrix @ scale
-    v = cp.Variable(len(scale), nonneg=True)
-    ratio = (matrix * scale / reference[:, None]) @ v
-    share = weights / weights.sum()
-    unit = float(share @ (np.asarray(utility.slope(reference)) * reference)) or 1.0
-    objective = (share / unit) @ utility.conic(cp, ratio, reference)
-    if pull:
-        pull *= min(utility.slope_at_zero, float(utility.slope(reference).max())) / unit
-        objective -= pull * cp.sum_squares(cp.multiply(np.sqrt(share) * reference, ratio))
-    found = maximum(objective, [scale @ v == 0.5], v, solver, options)
-    if found is None or found[0].max() <= 0:
-        return None
-    e = scale * np.maximum(found[0], 0.0)
-    return e * (0.5 / e.sum()), found[1]
-
-
-def maximum(
+def _maximum(
     objective: Any, limits: list[Any], v: Any, solver: str, options: dict[str, Any]
 ) -> tuple[np.ndarray, int] | None:
     """Return the maximising v and iterations, or None where the solver failed."""
@@ -155,45 +99,144 @@ def maximum(
     return np.asarray(v.value), int((stats.num_iters if stats else 0) or 0)
 
 
-def conic_held(utility: Utility, n: int, kappa: float, max_iterations: int | None = None) -> Answer:
-    """Return the optimal gaps under mean U - kappa mean r_i**2 from a conic solver.
+# -- full rankings, in their gaps ----------------------------------------------------------
 
-    Raises
-    ------
-    NoConicForm
-        For utilities of sin, atan, tanh or erf.
-    SolverFailed
-        Where no installed solver returns a usable answer.
+
+@dataclass(frozen=True)
+class _Written:
+    """A program in unknowns of which each is `scale` times a v >= 0.
+
+    `objective` writes it for v and a scale, and what is to be gained at most; in the box
+    `scale @ v` is `total`; `gaps` are those between neighbours.
     """
+
+    scale: np.ndarray
+    objective: Callable[[Any, np.ndarray, float], Any]
+    total: float | None
+    gaps: Callable[[np.ndarray], np.ndarray]
+
+
+def _pairs(program: Program) -> _Written:
+    """Return the program of gaps, in half gaps: the optimum is symmetric."""
     import cvxpy as cp
 
-    matrix, weights = half_pairs(n)
-    scale, best, steps = first_guess(utility, n, kappa), None, 0
-    share = weights / weights.sum()
-    to_middle = np.triu(np.ones((n // 2, n // 2)))
-    for solver, options in installed(max_iterations):
+    utility, n = program.utility, program.n
+    matrix, weights = _half_pairs(n)
+    share, to_middle = weights / weights.sum(), np.triu(np.ones((n // 2, n // 2)))
+
+    def objective(v: Any, scale: np.ndarray, left: float) -> Any:
+        reference = matrix @ scale
+        ratio = (matrix * scale / reference[:, None]) @ v
+        first, second = utility.derivatives(reference)
+        size = np.abs(first) * reference
+        if not program.box:  # at a maximum of U the slopes are rounding
+            size = np.maximum(size, -second * reference**2)
+        unit = float(share @ size) or 1.0
+        value = (share / unit) @ utility.conic(cp, ratio, reference)
+        if program.kappa > 0:
+            value -= 2 * program.kappa / n / unit * cp.sum_squares((to_middle * scale) @ v)
+        return value
+
+    start = initial_gaps(utility, n) if program.box else first_guess(utility, n, program.kappa)
+    return _Written(start, objective, 0.5 if program.box else None, lambda e: mirrored(e, n))
+
+
+def _half_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct pairs of a symmetric ranking: gaps as rows over the half gaps, counts."""
+    h = n // 2
+    order = np.arange(h)
+    to_middle = (order[None, :] >= order[:, None]).astype(float)  # C_i = e_i + ... + e_h
+    i, j = np.triu_indices(h, 1)
+    side = to_middle[i] - to_middle[j]
+    a, b = np.triu_indices(h)
+    across = to_middle[a] + to_middle[b]
+    rows = [side, across, to_middle] if n % 2 else [side, across]
+    counts = [np.full(len(i), 2.0), np.where(a == b, 1.0, 2.0), np.full(h, 2.0)]
+    return np.concatenate(rows), np.concatenate(counts[: len(rows)])
+
+
+def _stages(program: ListwiseProgram) -> _Written:
+    """Return the listwise program: in the box the unknowns are shares of it, else scores."""
+    import cvxpy as cp
+
+    loss, n, counted = program.loss, program.n, program.counted
+    beta = program.utility.beta if program.box else 1.0
+
+    def objective(v: Any, scale: np.ndarray, left: float) -> Any:
+        gaps = cp.multiply(scale, v)
+        scores = beta * cp.hstack([cp.cumsum(gaps[::-1])[::-1], 0.0])
+        stages = [cp.log_sum_exp(scores[i:] - scores[i]) for i in range(counted)]
+        value = -cp.sum(cp.hstack(stages)) / counted
+        if program.kappa > 0:
+            centred = scores - cp.sum(scores) / n
+            value -= score_penalty(loss, program.kappa) / n * cp.sum_squares(centred)
+        return value / left
+
+    start = np.full(n - 1, 1.0 / (n - 1)) * (1.0 if program.box else loss.beta)
+    unit = 1.0 if program.box else loss.beta
+    return _Written(start, objective, 1.0 if program.box else None, lambda gaps: gaps / unit)
+
+
+def _refined(
+    program: Program | ListwiseProgram, written: _Written, budget: Budget
+) -> Answer | None:
+    """Solve twice, the second time in units of the first answer, kept away from its zeros."""
+    import cvxpy as cp
+
+    scale, best, least, left = written.scale, None, np.inf, 1.0
+    for rank, (solver, options) in enumerate(_installed(budget)):
         for _ in range(2):
-            reference = matrix @ scale
             v = cp.Variable(len(scale), nonneg=True)
-            ratio = (matrix * scale / reference[:, None]) @ v
-            first, second = utility.derivatives(reference)
-            # At a maximum of U the slopes are rounding.
-            unit = float(share @ np.maximum(np.abs(first) * reference, -second * reference**2))
-            held = 2 * kappa / n * cp.sum_squares((to_middle * scale) @ v)
-            objective = ((share @ utility.conic(cp, ratio, reference)) - held) / (unit or 1.0)
-            found = maximum(objective, [], v, solver, options)
-            if found is None:
+            limits = [] if written.total is None else [scale @ v == written.total]
+            found = _maximum(written.objective(v, scale, left), limits, v, solver, options)
+            if found is None or found[0].max() <= 0:
                 break
-            gaps = mirrored(scale * np.maximum(found[0], 0.0), n)
-            steps += found[1]
-            quality = certify_held(utility, gaps, kappa).relative_gap
-            if best is None or quality < best[0]:
-                best = quality, gaps
-            scale = np.maximum(scale * found[0], 1e-3 * scale)
-        if best is not None and best[0] < GOOD:
+            size, budget.used = scale * np.maximum(found[0], 0.0), budget.used + found[1]
+            scale = np.maximum(size, SMALLEST * scale)
+            if written.total is not None:
+                size, scale = (x * (written.total / x.sum()) for x in (size, scale))
+            answer = Answer(written.gaps(size), converged=found[1] != budget.limit)
+            certificate = certify(program, answer)
+            left = certificate.shortfall or 1.0
+            if best is None or certificate.relative_gap < least:
+                best, least = answer, certificate.relative_gap
+        if best is not None and least < (FAIR if rank else GOOD):
             break
-    if best is None:
-        raise SolverFailed(
-            f'no conic solver found the optimum of {utility} for n = {n}; use method="newton"'
+    return None if best is None else replace(best, iterations=budget.used)
+
+
+# -- graphs, in their rewards --------------------------------------------------------------
+
+
+def _on_graph(program: Program, budget: Budget) -> Answer | None:
+    import cvxpy as cp
+
+    graph, start = program.graph, first_rewards(program)
+    scale = 1.0 if program.box else float(np.ptp(start))
+    v = cp.Variable(graph.k)
+    gaps = v[graph.a] - v[graph.b]
+    reference = np.full(len(graph.a), scale)
+    value = graph.w @ program.utility.conic(cp, gaps - graph.m / scale, reference)
+    if program.kappa > 0:
+        value -= cp.sum_squares(cp.multiply(np.sqrt(program.d) * scale, v))
+    if program.c > 0:
+        root = np.sqrt(program.c * graph.w) * scale
+        value -= cp.sum_squares(cp.multiply(root, v[graph.a] + v[graph.b]))
+    falls = gaps >= 0
+    limits: list[Any] = [falls]
+    if program.box:
+        limits += [v >= 0, v <= 1]
+    if program.floating:
+        parts = np.equal.outer(np.arange(graph.part.max() + 1), graph.part) * graph.sizes
+        limits.append(parts @ v == 0)
+    for solver, options in _installed(budget):
+        found = _maximum(value, limits, v, solver, options)
+        if found is None:
+            continue
+        return Answer(
+            rewards=feasible(program, scale * found[0]),
+            multipliers=np.asarray(falls.dual_value) / scale,
+            iterations=found[1],
+            converged=not budget.asked or found[1] != budget.limit,
         )
-    return Answer(best[1], steps, True)
+    return None

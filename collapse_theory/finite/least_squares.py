@@ -11,34 +11,39 @@ import warnings
 
 import numpy as np
 
-from collapse_theory.finite.lattice import LatticePoint
-from collapse_theory.programs.graph import GraphProgram
+from collapse_theory.numerics.linear import components
+from collapse_theory.programs import Program
+from collapse_theory.programs.certificate import Dual
 
-__all__ = ["MOST", "least_squares"]
+__all__ = ["least_squares"]
 
-MOST = 2000  # nodes and a tenth of the edges, at most: above, the vertex found stays
+MAX_NODES = 2000  # and ten times as many edges: above, the vertex found stays
 SAME = 1e-9  # slopes and forces, relative to the largest
 NEAR = 1e-7  # of an end, rewards and gaps are there: what differs is the solver's
 SOLVERS = (1e-12, 1e-10, 1e-8)  # tolerances, as far as the solver takes them
 
 
-def least_squares(program: GraphProgram, point: LatticePoint) -> np.ndarray | None:
+def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     """Return the rewards (k,) of least sum of w (gap - margin)**2 among the optimal ones.
 
-    Parts that nothing holds lie in the middle of the box. None where the solver finds none.
+    A full ranking goes from end to end of the box; parts of a graph that nothing holds lie in its
+    middle. None where the solver finds none.
     """
     import cvxpy as cp
 
     graph = program.graph
-    if graph.k > MOST or len(graph.a) > 10 * MOST:
+    if graph.k > MAX_NODES or len(graph.a) > 10 * MAX_NODES:
         return None
-    low, high = _ranges(program, point)
-    size = float(np.max(graph.gathered(graph.w * np.abs(point.slopes) + point.z)))
+    low, high = _ranges(program, dual)
+    flow = graph.w * dual.slopes + dual.multipliers
+    forces, size = graph.divergence(flow), float(np.max(graph.gathered(np.abs(flow))))
     small = SAME * max(size, float(graph.w.min()))
     r = cp.Variable(graph.k)
     gaps = r[graph.a] - r[graph.b]
     fixed = low == high
-    at_low, at_high = point.forces < -small, point.forces > small
+    at_low, at_high = forces < -small, forces > small
+    if program.full:  # its best and its worst are at the ends
+        at_high[0] = at_low[-1] = True
     limits = [r >= 0, r <= 1, r[at_low] == 0, r[at_high] == 1]
     limits += [gaps[fixed] == low[fixed], gaps[~fixed] >= low[~fixed], gaps[~fixed] <= high[~fixed]]
     root = np.sqrt(graph.w / graph.w.max())
@@ -57,7 +62,7 @@ def least_squares(program: GraphProgram, point: LatticePoint) -> np.ndarray | No
     return None
 
 
-def _ranges(program: GraphProgram, point: LatticePoint) -> tuple[np.ndarray, np.ndarray]:
+def _ranges(program: Program, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the greatest gap at which U(gap - margin) - slope gap is greatest."""
     graph, utility = program.graph, program.utility
     low, high = np.empty(len(graph.a)), np.empty(len(graph.a))
@@ -67,22 +72,22 @@ def _ranges(program: GraphProgram, point: LatticePoint) -> tuple[np.ndarray, np.
         ends = np.array([0.0, *sorted(kinks), 1.0])
         values = np.asarray(utility.value(ends - m))
         fall = -np.diff(values) / np.diff(ends)  # rising
-        q, scale = -point.slopes[of], SAME * float(np.abs(fall).max())
+        q, scale = -dual.slopes[of], SAME * float(np.abs(fall).max())
         low[of] = ends[np.searchsorted(fall, q - scale)]
         high[of] = ends[np.searchsorted(fall, q + scale)]
-    held = point.z > SAME * float(point.z.max(initial=0.0))
+    held = dual.multipliers > SAME * float(dual.multipliers.max(initial=0.0))
     low[held], high[held] = 0.0, 0.0
     return low, high
 
 
-def _snapped(program: GraphProgram, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _snapped(program: Program, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return r with the gaps that are at an end of their range exactly there, up to rounding.
 
     Where all pairs have all that U gives, an error of the solver's size would be all that is
     missing, and look like much.
     """
     from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order, connected_components
+    from scipy.sparse.csgraph import breadth_first_order
 
     graph, k = program.graph, program.graph.k
     gaps, ends = graph.differences(r), np.append(r, [0.0, 1.0])
@@ -94,7 +99,7 @@ def _snapped(program: GraphProgram, r: np.ndarray, low: np.ndarray, high: np.nda
     step = np.append(wanted[near], np.zeros(len(bottom) + len(top)))
     rise = dict(zip(zip(i.tolist(), j.tolist(), strict=True), step.tolist(), strict=True))
     links = coo_array((np.ones(len(i)), (i, j)), shape=(k + 2, k + 2))
-    piece = connected_components(links, directed=False)[1]
+    piece = components(i, j, k + 2)
     # Pieces hang from an end of the box where they reach one.
     for root in (k, k + 1, *np.unique(piece[:k], return_index=True)[1].tolist()):
         if root < k and piece[root] in piece[k:]:
@@ -107,7 +112,7 @@ def _snapped(program: GraphProgram, r: np.ndarray, low: np.ndarray, high: np.nda
     return np.clip(ends[:k], 0.0, 1.0)
 
 
-def _in_the_middle(program: GraphProgram, r: np.ndarray, held: np.ndarray) -> np.ndarray:
+def _in_the_middle(program: Program, r: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Move the parts that nothing holds to the middle of the box."""
     part = program.graph.part
     count = int(part.max()) + 1

@@ -6,23 +6,46 @@ and margins: the hard-margin support vector machine on separable data (Soudry, H
 Gunasekar, Srebro 2018, theorem 3), its data being the differences e_better - e_worse. For a full
 ranking they are equally spaced: the gaps between neighbours are at least 1, and the sum of squares
 about the mean is a sum of squares of gaps, so it is least where all of them are 1.
+
+On a graph: minimise sum s_i r_i**2 subject to r_a - r_b >= 1. The edges at 1 tie nodes into rigid
+pieces. At the optimum each piece has mean 0, so its rewards are whole numbers less their mean, and
+multipliers z >= 0 of its edges carry the surplus s_i r_i of its upper nodes down to its lower ones:
+a flow. From the levels of the longest paths, the best set of nodes to raise or lower by 1 is a
+minimum cut (steepest descent for L-natural-convex functions: Murota, Discrete Convex Analysis,
+2003, section 10.3). Then pieces move to mean 0 until they meet others, and split where the flow
+shows that a part of one is better off alone; every move lowers the norm.
+
+Which nodes are best raised together is the maximum closure problem: where the gaps r_a - r_b of
+some edges mustn't shrink, b can be raised only together with a, and the set with the greatest sum
+of gains follows from the greatest flow from the nodes that gain, along those edges, to nodes that
+lose (Picard, Management Science 22 (1976), 1268-1272). Where raising nothing is best, the flow
+takes every gain to a loss.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.finite.least_norm import least_norm
-from collapse_theory.programs import Comparisons, Free, Solution, count
-from collapse_theory.programs.graph import Graph, comparison_graph
+from collapse_theory.finite.budget import Budget
+from collapse_theory.numerics.checks import count
+from collapse_theory.numerics.flow import Flow, greatest_flow
+from collapse_theory.numerics.linear import components
+from collapse_theory.programs import Comparisons, Free, Solution
+from collapse_theory.programs.program import Graph
 from collapse_theory.utilities import Hinge
 
-__all__ = ["max_margin"]
+__all__ = ["carried", "least_norm", "max_margin", "maximum_closure"]
 
 TOLERANCE = 1e-12  # of the relative gap; the cuts end at an exact answer
 EPS = float(np.finfo(np.float64).eps)
+ROUNDS = 100_000
+FEW = 0.01  # sets of fewer nodes, as a part of all, are left to the pieces
+STEPS = 32  # at most: what is far from its place then goes there in one move
+NOTHING = 1e-12  # gains below it, relative to all, are rounding
+EDGE = 1e-9  # gaps this near 1, relative to the largest reward, are 1: what differs is rounding
 
 
 def max_margin(n_or_comparisons: int | Comparisons) -> Solution:
@@ -61,12 +84,19 @@ def max_margin(n_or_comparisons: int | Comparisons) -> Solution:
         rewards = (n - 1) / 2 - np.arange(n)
         return _solution(rewards, None, (), 0.0, 0, "closed form")
     pairs = n_or_comparisons
-    graph = comparison_graph(pairs)
+    graph = Graph.of(pairs)
     found = least_norm(graph)
     r = found.r / min(float(graph.differences(found.r).min()), 1.0)
     gap = _dual_gap(graph, r, found.z) / pairs.n
     rewards = np.where(graph.node_of >= 0, r[graph.node_of], 0.0)
-    return _solution(rewards, pairs, _floating(graph), gap, found.iterations, "cuts")
+    return _solution(
+        rewards,
+        pairs,
+        tuple(np.flatnonzero(graph.floating).tolist()),
+        gap,
+        found.iterations,
+        "cuts",
+    )
 
 
 def _solution(
@@ -96,13 +126,6 @@ def _solution(
     )
 
 
-def _floating(graph: Graph) -> tuple[int, ...]:
-    """Return the completions in no pair, or in other parts than the largest."""
-    largest = np.argmax(np.bincount(graph.part, graph.sizes))
-    away = (graph.node_of < 0) | (graph.part[graph.node_of] != largest)
-    return tuple(np.flatnonzero(away).tolist())
-
-
 def _dual_gap(graph: Graph, r: np.ndarray, z: np.ndarray) -> float:
     """Return sum sizes r**2 less the greatest lower bound along the ray of z."""
     push = graph.divergence(z)
@@ -110,3 +133,191 @@ def _dual_gap(graph: Graph, r: np.ndarray, z: np.ndarray) -> float:
     # max_t 2 t linear - t**2 quadratic.
     norm = math.fsum(graph.sizes * r**2)
     return max(norm - linear**2 / quadratic, 0.0) + 16 * EPS * norm
+
+
+# -- the least-norm rewards ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LeastNorm:
+    """The rewards of the nodes, the multipliers of the edges, and how many cuts and moves it took.
+
+    `settled` says whether no piece was left to split.
+    """
+
+    r: np.ndarray
+    z: np.ndarray
+    iterations: int
+    settled: bool
+
+
+def least_norm(graph: Graph, most: int = ROUNDS) -> LeastNorm:
+    """Return the rewards of least norm with all gaps at least 1, and their multipliers."""
+    budget = Budget(most)
+    return _by_pieces(graph, _by_steps(graph, budget), budget)
+
+
+def _by_steps(graph: Graph, budget: Budget) -> np.ndarray:
+    """Raise or lower the best set by 1 while that moves many nodes, between whole numbers."""
+    above, below = graph.longest_paths
+    a, b, s = graph.a, graph.b, graph.sizes
+    r = np.floor((below - above) / 2)
+    for _ in budget.rounds(STEPS):
+        tight = graph.differences(r) < 2
+        up = maximum_closure(graph.k, a[tight], b[tight], -(2 * r + 1) * s)
+        down = maximum_closure(graph.k, b[tight], a[tight], (2 * r - 1) * s)
+        # What each changes in sum s r**2.
+        by_up, by_down = s[up] @ (2 * r + 1)[up], s[down] @ (1 - 2 * r)[down]
+        many = up if by_up <= by_down else down
+        if min(by_up, by_down) >= 0 or many.sum() <= FEW * graph.k:
+            break
+        r = r + up if by_up <= by_down else r - down
+    return r
+
+
+def _by_pieces(graph: Graph, r: np.ndarray, budget: Budget) -> LeastNorm:
+    """Move rigid pieces toward mean 0; join those that meet, split those that are better apart."""
+    a, b = graph.a, graph.b
+    held = _at_one(graph, r)
+    for _ in budget.rounds(ROUNDS):
+        piece, aim = _means(graph, r, held)
+        meets = (piece[a] != piece[b]) & (aim[a] - aim[b] < 1 - _rounding(aim))
+        if meets.any():
+            slack = np.maximum(graph.differences(r)[meets] - 1, 0.0)
+            speed = slack + 1 - graph.differences(aim)[meets]
+            at = slack / speed
+            r = r + float(at.min()) * (aim - r)
+            held = held.copy()
+            held[np.flatnonzero(meets)[at <= float(at.min()) * (1 + 1e-9)]] = True
+            continue
+        r = aim
+        tight = _at_one(graph, r)
+        gain = -graph.sizes * r
+        raised = maximum_closure(graph.k, a[tight], b[tight], gain)
+        if not gain @ raised > NOTHING * float(np.abs(gain).sum()):
+            return LeastNorm(r, _multipliers(graph, r), budget.used, True)
+        held = tight & ~(raised[a] & ~raised[b])
+    return LeastNorm(r, _multipliers(graph, r), budget.used, False)
+
+
+def _rounding(r: np.ndarray) -> float:
+    return 1e-13 * float(np.abs(r).max() + 1)
+
+
+def _at_one(graph: Graph, r: np.ndarray) -> np.ndarray:
+    return graph.differences(r) - 1 < EDGE * float(np.abs(r).max())
+
+
+def _means(graph: Graph, r: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the piece of each node, and the rewards with all pieces at mean 0.
+
+    Within a piece rewards differ by whole numbers.
+    """
+    piece = components(graph.a[held], graph.b[held], graph.k)
+    first = np.unique(piece, return_index=True)[1]
+    steps = np.rint(r - r[first][piece])
+    mass = np.bincount(piece, graph.sizes)
+    return piece, steps - (np.bincount(piece, graph.sizes * steps) / mass)[piece]
+
+
+def _multipliers(graph: Graph, r: np.ndarray) -> np.ndarray:
+    """Return z >= 0 (edges,), of the gaps at 1 alone, that balance sizes r as far as they can."""
+    tight, z = _at_one(graph, r), np.zeros(len(graph.a))
+    z[tight] = carried(graph.k, graph.a[tight], graph.b[tight], -graph.sizes * r)
+    return z
+
+
+# -- the maximum closure ---------------------------------------------------------------------
+
+
+def maximum_closure(k: int, a: np.ndarray, b: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Return the set (k,) of the greatest sum of `gain` that has a wherever it has b.
+
+    The edges have no cycles.
+    """
+    core = _condensed(k, a, b, gain)
+    return _flow(core, 1).raised[core.label]
+
+
+def carried(k: int, a: np.ndarray, b: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Return z (edges,) >= 0 that takes each gain from b to a on the edges to where it is lost.
+
+    It is as exact as float64 where raising nothing is best and each connected part sums to 0;
+    elsewhere what can't be taken stays.
+    """
+    core = _condensed(k, a, b, gain)
+    z = np.zeros(len(a))
+    z[core.edge] = _flow(core, 2).on
+    left = gain + np.bincount(a, z, k) - np.bincount(b, z, k)
+    z = z + _along_forest(k, a, b, left, core.merged)
+    return np.maximum(z, 0.0)
+
+
+@dataclass(frozen=True)
+class _Core:
+    """What is left of a graph whose nodes are merged: label (k,), gains, ends, the edges' numbers.
+
+    Long paths make flows slow, and most of them are no question: a node that gains and needs one
+    other goes with it, and so does one that loses and is needed by one other.
+    `merged` are the edges along which nodes were merged: a forest.
+    """
+
+    label: np.ndarray
+    gain: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    edge: np.ndarray
+    merged: np.ndarray
+
+
+def _condensed(k: int, a: np.ndarray, b: np.ndarray, gain: np.ndarray) -> _Core:
+    label, edge, merged = np.arange(k), np.arange(len(a)), [np.zeros(0, dtype=np.int64)]
+    while len(a):
+        size = len(gain)
+        needs, needed = np.bincount(b, minlength=size), np.bincount(a, minlength=size)
+        along = ((gain[b] >= 0) & (needs[b] == 1)) | ((gain[a] < 0) & (needed[a] == 1))
+        if not along.any():
+            break
+        merged.append(edge[along])
+        new = components(a[along], b[along], size)
+        count = int(new.max()) + 1
+        gain, label = np.bincount(new, gain, count), new[label]
+        a, b = new[a], new[b]
+        key, first = np.unique(a * count + b, return_index=True)
+        apart = key // count != key % count
+        a, b, edge = a[first[apart]], b[first[apart]], edge[first[apart]]
+        if along.sum() < 0.01 * size:
+            break
+    return _Core(label, gain, a, b, edge, np.concatenate(merged))
+
+
+def _flow(core: _Core, passes: int) -> Flow:
+    return greatest_flow(
+        len(core.gain), core.b, core.a, np.full(len(core.a), np.inf), core.gain, passes
+    )
+
+
+def _along_forest(
+    k: int, a: np.ndarray, b: np.ndarray, left: np.ndarray, edges: np.ndarray
+) -> np.ndarray:
+    """Return what flows from b to a on the `edges` of a forest to bring `left` to 0."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    tree = components(a[edges], b[edges], k)
+    roots = np.unique(tree, return_index=True)[1]
+    # One more node joins the trees.
+    i, j = np.append(a[edges], np.full(len(roots), k)), np.append(b[edges], roots)
+    name = coo_array((np.append(edges, np.full(len(roots), -1)) + 2, (i, j)), shape=(k + 1, k + 1))
+    order, above = breadth_first_order(name, k, directed=False)
+    number = (name + name.T).tocsr()[order[1:], above[order[1:]]] - 2
+    rest, flow = [*left.tolist(), 0.0], np.zeros(len(a))
+    back = zip(order[:0:-1].tolist(), above[order[:0:-1]].tolist(), strict=True)
+    carried = np.empty(k)
+    for at, (node, parent) in enumerate(back):
+        rest[parent] += rest[node]
+        carried[at] = rest[node]
+    number, carried = np.asarray(number).ravel(), carried[::-1]
+    held = number >= 0
+    flow[number[held]] = np.where(b[number[held]] == order[1:][held], 1.0, -1.0) * carried[held]
+    return flow

@@ -1,20 +1,71 @@
 """Many prompts at once: the connected parts of a comparison graph, each pattern of them once.
 
 Apart from its weight in the whole, a part is a program of its own: with W the sum of its weights,
-its pairs have w / W and its penalty d / W. Prompts of the same pattern have the same program.
+its pairs have w / W and its penalty on squares d / W. Prompts of the same pattern have the same
+program.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from collapse_theory.programs.graph import Graph, GraphProgram
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.interior_point import InteriorPoint
+from collapse_theory.finite.min_cut import MinCut
+from collapse_theory.finite.uniqueness import is_determined
+from collapse_theory.programs import Answer, ListwiseProgram, Program
+from collapse_theory.programs.program import Graph
 
-__all__ = ["Pattern", "patterns"]
+__all__ = ["ByPatterns", "patterns"]
 
 DIGITS = 12  # to which the shares of two parts agree that are taken for the same pattern
+
+
+@dataclass(frozen=True)
+class ByPatterns:
+    """A solver that solves each pattern once where a program has several parts."""
+
+    solver: MinCut | InteriorPoint
+
+    @property
+    def name(self) -> str:
+        """The solver's."""
+        return self.solver.name
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether the solver does."""
+        return self.solver.fits(program)
+
+    def __call__(self, program: Program, budget: Budget) -> Answer:
+        """Return the patterns' answers, in place."""
+        alike = patterns(program)
+        if alike is None:
+            return self.solver(program, budget)
+        edges = len(program.graph.a)
+        r, z, slopes = np.empty(program.graph.k), np.empty(edges), np.zeros(edges)
+        found = []
+        for pattern in alike:
+            one = self.solver(pattern.program, budget.again())
+            r[pattern.nodes] = one.rewards
+            z[pattern.edges] = 0.0
+            if one.multipliers is not None:
+                z[pattern.edges] = pattern.weight[:, None] * one.multipliers
+            if one.slopes is not None:
+                slopes[pattern.edges] = one.slopes
+            if one.unique is None:
+                one = replace(one, unique=is_determined(pattern.program))
+            found.append(one)
+        budget.used = max(one.iterations for one in found)
+        return Answer(
+            rewards=r,
+            multipliers=z,
+            slopes=slopes,
+            iterations=budget.used,
+            converged=all(one.converged for one in found),
+            unique=all(one.unique for one in found),
+        )
 
 
 @dataclass(frozen=True)
@@ -24,13 +75,13 @@ class Pattern:
     `nodes` has shape (parts, k), `edges` (parts, m) and `weight` (parts,).
     """
 
-    program: GraphProgram
+    program: Program
     nodes: np.ndarray
     edges: np.ndarray
     weight: np.ndarray
 
 
-def patterns(program: GraphProgram) -> list[Pattern] | None:
+def patterns(program: Program) -> list[Pattern] | None:
     """Return the patterns of the parts, or None where solving them one by one saves little."""
     graph = program.graph
     count = int(graph.part.max()) + 1
@@ -55,17 +106,13 @@ def patterns(program: GraphProgram) -> list[Pattern] | None:
     made = []
     for alike in found.values():
         of, on = nodes[alike[0]], edges[alike[0]]
-        size = len(of)
-        one = Graph(
-            np.arange(size),
-            graph.sizes[of],
-            place[graph.a[on]],
-            place[graph.b[on]],
-            share[on],
-            graph.m[on],
-        )
-        small = GraphProgram(one, program.utility, pull[of], program.c, program.box)
+        order, sizes = np.arange(len(of)), graph.sizes[of]
+        one = Graph(order, sizes, place[graph.a[on]], place[graph.b[on]], share[on], graph.m[on])
+        n = int(sizes.sum())
+        # kappa / n of the whole over its weight is kappa / n of the part.
+        kappa = program.kappa * n / program.n / float(weight[alike[0]])
         where = np.array([nodes[i] for i in alike]), np.array([edges[i] for i in alike])
+        small = replace(program, edges=one, n=n, kappa=kappa)
         made.append(Pattern(small, *where, weight[alike]))
     return made
 

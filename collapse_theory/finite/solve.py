@@ -1,37 +1,89 @@
-"""The optimum of n completions: the method is picked, the answer certified."""
+"""The optimum of n completions: the program, the solvers that fit it, the best certified answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
-from collapse_theory.exact import exact_gaps
-from collapse_theory.finite.conic import conic
-from collapse_theory.finite.held import solve_held
-from collapse_theory.finite.newton import Answer, newton
+from collapse_theory.errors import CollapseError
+from collapse_theory.exact import exact_answer
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.conic import Conic
+from collapse_theory.finite.interior_point import InteriorPoint
+from collapse_theory.finite.log_gaps import LogGaps
+from collapse_theory.finite.min_cut import MinCut
+from collapse_theory.finite.patterns import ByPatterns
+from collapse_theory.finite.plackett_luce import ScoreNewton
+from collapse_theory.finite.uniqueness import is_determined
+from collapse_theory.numerics.checks import positive, whole
 from collapse_theory.programs import (
-    Box,
-    Centered,
+    TOLERANCE,
+    Answer,
     Comparisons,
-    Confined,
     Domain,
-    Free,
+    ListwiseProgram,
+    Program,
     Solution,
-    count,
-    in_box,
-    unit_utility,
 )
-from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
+from collapse_theory.programs.program import WIDEST, in_gaps
+from collapse_theory.utilities import Loss, as_loss, require_concave
 
-__all__ = ["METHODS", "solve"]
+__all__ = ["METHODS", "SOLVERS", "Solver", "solve"]
 
-METHODS: dict[str, Callable[[Utility, int, int | None], Answer]] = {
-    "newton": newton,
-    "conic": conic,
-}
+SMALL = 64  # completions up to which answers to comparisons are remembered: prompts share patterns
+
+
+class Solver(Protocol):
+    """What finds the optimum of the programs that fit it."""
+
+    @property
+    def name(self) -> str:
+        """What users see as `Solution.method`."""
+        ...
+
+    def fits(self, program: Any) -> bool:
+        """Whether it solves programs like this one."""
+        ...
+
+    def __call__(self, program: Any, budget: Budget) -> Answer:
+        """Return the best answer that it finds within the budget."""
+        ...
+
+
+class ClosedForm:
+    """The exact answers, where the utility isn't strictly concave or a ranking is listwise."""
+
+    name = "closed form"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether one is known that is the answer wanted: at kinks, the only optimum."""
+        if isinstance(program, Program) and program.utility.strictly_concave:
+            return False  # Newton's method gives the same digits
+        found = exact_answer(program) if program.box else None
+        return found is not None and (found.unique is not False or not program.kinked)
+
+    def __call__(self, program: Program | ListwiseProgram, budget: Budget) -> Answer:
+        """Return it."""
+        found = exact_answer(program)
+        assert found is not None
+        return found
+
+
+# In the order in which they are tried; the first that comes within TOLERANCE is taken.
+SOLVERS: tuple[Solver, ...] = (
+    ClosedForm(),
+    LogGaps(),
+    ScoreNewton(),
+    ByPatterns(MinCut()),
+    ByPatterns(InteriorPoint()),
+    Conic(),
+)
+# Which of them a user's `method` means.
+METHODS = {"newton": ("newton", "cuts"), "conic": ("conic",)}
+AUTO = ("closed form", "newton", "cuts")
 
 
 def solve(
@@ -62,11 +114,11 @@ def solve(
         Which pairs count and how much; the full ranking, best first, unless given. With them the
         rewards come back in the completions' own order.
     method : {"auto", "newton", "conic"}
-        "newton" is this package's own and the most accurate (kinks are smoothed less and less);
-        "conic" is the reference, through CVXPY. "auto" takes newton; for piecewise linear
-        utilities, which may have several optima, the closed form or the conic program, which picks
-        the limit of strictly concave optima: the least sum of squares of all pairs' gaps.
-        Under comparisons they are solved by minimum cuts, reported as "cuts".
+        "newton" is this package's own and the most accurate; piecewise linear utilities, which may
+        have several optima, are solved by minimum cuts, reported as "cuts", and the answer is the
+        limit of strictly concave optima: the least sum of squares of all pairs' gaps. "conic" is
+        the reference, through CVXPY. "auto" takes newton, and closed forms for utilities that
+        aren't strictly concave and for listwise losses in a box.
     tol : float, optional
         The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
         "conic" and for utilities with kinks. The methods go on until rounding stops them.
@@ -98,113 +150,55 @@ def solve(
     >>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
     array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
     """
-    u, domain = as_loss(u), Box() if domain is None else domain
     _check_options(method, tol, max_iterations)
-    if isinstance(u, PlackettLuce):
-        from collapse_theory.finite.listwise import refuse_comparisons, solve_listwise
-
-        if comparisons is not None:
-            refuse_comparisons(u)
-        return solve_listwise(u, n, domain, method, tol, max_iterations)
-    if comparisons is not None:
-        return solve_comparisons(u, n, domain, comparisons, (method, tol, max_iterations))
-    n = count(n)
-    if isinstance(domain, Confined | Centered | Free):
-        return solve_held(u, n, domain, method, tol, max_iterations)
-    unit = unit_utility(u, domain)
-    if method != "auto":
-        return _solved(u, domain, METHODS[method](unit, n, max_iterations), method, tol)
-    if not unit.strictly_concave:
-        exact = exact_gaps(unit, n)
-        if exact is not None and (exact[0].unique or not _kinked(unit)):
-            return in_box(
-                u,
-                domain,
-                exact[0].gaps,
-                method="closed form",
-                unique=exact[0].unique,
-                reference=exact[1],
-                tol=tol,
-            )
-    found, failed = [], None
-    for name in _order(unit):
-        try:
-            answer = METHODS[name](unit, n, max_iterations)
-        except (NoConicForm, SolverFailed) as fault:
-            failed = fault
-            continue
-        found.append(_solved(u, domain, answer, name, tol))
-        if found[-1].status == "optimal":
-            break
-    if failed is not None and not found:
-        raise failed
-    return min(found, key=lambda solution: solution.relative_gap)
+    small = isinstance(comparisons, Comparisons) and comparisons.n <= SMALL
+    work = _remembered if small else _solved
+    return work(as_loss(u), n, domain, comparisons, method, tol, max_iterations)
 
 
-def solve_comparisons(
-    u: Utility,
+def _solved(
+    loss: Loss,
     n: int | None,
-    domain: Domain,
-    comparisons: Comparisons,
-    options: tuple[str, float | None, int | None],
+    domain: Domain | None,
+    comparisons: Comparisons | None,
+    method: str,
+    tol: float | None,
+    max_iterations: int | None,
 ) -> Solution:
-    """Return the optimum under `comparisons`; a full ranking is solved as one."""
-    from collapse_theory.finite.graph import solve_graph  # at first use: a lighter import
-
-    if not isinstance(comparisons, Comparisons):
-        raise CollapseError(f"comparisons must be a Comparisons, got {comparisons!r}")
-    if n is not None and count(n) != comparisons.n:
-        raise CollapseError(
-            f"n = {n} differs from the {comparisons.n} completions of the comparisons; leave n out"
-        )
-    if not isinstance(domain, Domain):
-        raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
-    order = comparisons.full_order()
-    if order is None or np.any(comparisons.margins):
-        return solve_graph(u, comparisons, domain, *options)
-    method, tol, most = options
-    ranked = solve(u, comparisons.n, domain, method=method, tol=tol, max_iterations=most)
-    rewards = np.empty(comparisons.n)
-    rewards[order] = ranked.rewards
-    return replace(ranked, rewards=rewards, comparisons=comparisons)
+    program = Program.of(loss, n, domain, comparisons)
+    budget, best = Budget(max_iterations), None
+    for solver in SOLVERS:
+        if solver.name not in METHODS.get(method, AUTO) or not solver.fits(program):
+            continue
+        answer = _finished(program, solver(program, budget))
+        found = Solution.of(program, answer, method=solver.name, tol=tol)
+        if best is None or found.relative_gap < best.relative_gap:
+            best = found
+        if best.relative_gap <= TOLERANCE or budget.spent:
+            break
+    assert best is not None
+    if isinstance(program, Program) and not program.box:
+        widest = float(np.ptp(best.rewards)) + program.margins
+        if widest > WIDEST:
+            require_concave(program.loss, widest)  # as far out as the answer has gaps
+    return best
 
 
-def _kinked(unit: Utility) -> bool:
-    return any(kink < 1 for kink in unit.kinks)
+_remembered = lru_cache(maxsize=256)(_solved)
 
 
-def _order(unit: Utility) -> tuple[str, ...]:
-    """Return the methods to try, best first."""
-    if not _kinked(unit):
-        return ("newton",)
-    # Of several optima, the conic program picks the one that is stated.
-    return ("newton", "conic") if unit.strictly_concave else ("conic", "newton")
-
-
-def _solved(u: Utility, domain: Box, answer: Answer, method: str, tol: float | None) -> Solution:
-    return in_box(
-        u,
-        domain,
-        answer.gaps,
-        method=method,
-        iterations=answer.iterations,
-        unique=answer.unique,
-        tol=tol,
-        stopped=not answer.converged,
-    )
+def _finished(program: Program | ListwiseProgram, answer: Answer) -> Answer:
+    """Return the answer in gaps for a full ranking, and with whether it is the only one."""
+    if isinstance(program, Program) and answer.unique is None:
+        answer = replace(answer, unique=is_determined(program))
+    return in_gaps(program, answer) if program.full and answer.gaps is None else answer
 
 
 def _check_options(method: str, tol: float | None, max_iterations: int | None) -> None:
     if not isinstance(method, str) or method not in ("auto", *METHODS):
         known = ", ".join(repr(name) for name in ("auto", *METHODS))
         raise CollapseError(f"unknown method {method!r}; known methods: {known}")
-    if tol is not None and not (isinstance(tol, int | float | np.number) and tol > 0):
-        raise CollapseError(f"tol must be positive, got {tol!r}")
-    if max_iterations is not None and (
-        not isinstance(max_iterations, int | np.integer)
-        or isinstance(max_iterations, bool)
-        or max_iterations < 1
-    ):
-        raise CollapseError(
-            f"max_iterations must be a positive whole number, got {max_iterations!r}"
-        )
+    if tol is not None:
+        positive(tol, "tol")
+    if max_iterations is not None:
+        whole(max_iterations, "max_iterations")

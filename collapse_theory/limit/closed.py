@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import overload
 
 from collapse_theory.errors import NoClosedForm
-from collapse_theory.exact import confined_gaps, exact_solution
-from collapse_theory.finite import held_solution, penalty
+from collapse_theory.exact import exact_answer
 from collapse_theory.limit.solve import LimitLaw, limit
-from collapse_theory.programs import Box, Centered, Confined, Domain, Free, Solution, count
-from collapse_theory.utilities import Loss, PlackettLuce, as_loss
+from collapse_theory.programs import Box, Domain, Program, Solution
+from collapse_theory.utilities import Loss, as_loss
 
 __all__ = ["closed_form"]
 
@@ -59,28 +58,12 @@ def closed_form(
     u, domain = as_loss(u), Box() if domain is None else domain
     if n is None:
         return limit(u, domain, method="exact")
-    n = count(n)
-    if isinstance(u, PlackettLuce):
-        return _listwise(u, n, domain)
-    if isinstance(domain, Confined | Centered | Free):
-        found = confined_gaps(u, n, penalty(domain, n))
-        if found is None:
-            raise NoClosedForm(
-                f"no closed form is known for {u} and n = {n} under {domain}; "
-                "ct.solve(u, n, domain) computes the optimum"
-            )
-        gaps, reference = found
-        return held_solution(u, domain, gaps, method="closed form", reference=reference)
-    return exact_solution(u, n, domain)
-
-
-def _listwise(loss: PlackettLuce, n: int, domain: Domain) -> Solution:
-    from collapse_theory.finite.listwise import exact_listwise, require_held
-
-    if isinstance(domain, Box):
-        return exact_listwise(loss, n, domain)
-    require_held(loss, domain, penalty(domain, n))
-    raise NoClosedForm(
-        f"no closed form is known for {loss} and n = {n} under {domain}; "
-        "ct.solve(loss, n, domain) computes the optimum"
-    )
+    program = Program.of(u, n, domain)
+    answer = exact_answer(program)
+    if answer is None:
+        where = "" if domain == Box() else f" under {domain}"
+        raise NoClosedForm(
+            f"no closed form is known for {u} and n = {n}{where}; ct.solve(u, n, domain) computes "
+            "the optimum"
+        )
+    return Solution.of(program, answer, method="closed form")

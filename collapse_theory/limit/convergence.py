@@ -11,7 +11,8 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import empirical_law
 from collapse_theory.limit.solve import limit
-from collapse_theory.programs import Box, count
+from collapse_theory.numerics.checks import count
+from collapse_theory.programs import Box
 from collapse_theory.utilities import Loss, Utility, utility
 from collapse_theory.values import Array, Value
 

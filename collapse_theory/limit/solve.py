@@ -19,7 +19,8 @@ from collapse_theory.limit import first_kind, free_support, grid, panels, placke
 from collapse_theory.limit.certificate import Certificate, certify
 from collapse_theory.limit.coordinate import Grading, SeriesLaw
 from collapse_theory.limit.prediction import predict
-from collapse_theory.programs import Box, Confined, Domain, Free, count, unit_utility
+from collapse_theory.numerics.checks import count
+from collapse_theory.programs import Box, Domain, Free, unit_utility
 from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss, require_concave
 
 __all__ = ["METHODS", "SOLVERS", "LimitLaw", "Program", "limit"]
@@ -63,7 +64,7 @@ class Program:
                 "g < 1, log(x), or a shifted utility such as -1/(x + 0.1)"
             )
         free = isinstance(domain, Free)
-        kappa = 0.0 if free else domain.kappa if isinstance(domain, Confined) else domain.kappa()
+        kappa = domain.penalty()
         return cls(u, kappa)
 
     @property

@@ -10,16 +10,16 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["answer", "check_map", "count", "finite", "finite_array", "positive"]
+__all__ = ["answer", "check_map", "count", "finite", "finite_array", "positive", "whole"]
 
 
 def finite(value: Any, what: str) -> float:
     """Return `value` as a float, or say that `what` must be a finite number."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = None
-    if number is None or isinstance(value, bool):
+    if number is None or isinstance(value, bool | str):
         raise CollapseError(f"{what} must be a number, not {value!r}")
     if not math.isfinite(number):
         raise CollapseError(f"{what} must be finite, not {number}")
@@ -31,6 +31,17 @@ def positive(value: Any, what: str) -> float:
     number = finite(value, what)
     if number <= 0:
         raise CollapseError(f"{what} must be positive, not {number}")
+    return number
+
+
+def whole(value: Any, what: str, least: int = 1) -> int:
+    """Return `value` as an int of at least `least`; True, 2.0 and "2" are no whole numbers."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise CollapseError(f"{what} must be a whole number, {least} or more, not {value!r}")
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,19 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.programs.comparison_checks import (
-    as_table,
-    check_order,
-    check_weights,
-    indices,
-    merged_groups,
-    numbers,
-    read_only,
-)
-from collapse_theory.programs.unit import count
+from collapse_theory.numerics.checks import count
 from collapse_theory.values import Value, _decode, frozen_array
 
-__all__ = ["Comparisons"]
+__all__ = ["Comparisons", "depths"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,28 +61,27 @@ class Comparisons(Value):
 
     def __post_init__(self) -> None:
         n = count(self.n)
-        better = indices("better", self.better, n)
-        worse = indices("worse", self.worse, n)
+        better, worse = _indices("better", self.better, n), _indices("worse", self.worse, n)
         if len(better) != len(worse):
             raise CollapseError(
                 f"better and worse must have the same length, got {len(better)} and {len(worse)}"
             )
-        weights = numbers("weights", self.weights, len(better), 1.0)
-        margins = numbers("margins", self.margins, len(better), 0.0)
-        check_weights(weights, better, worse)
+        weights = _numbers("weights", self.weights, len(better), 1.0)
+        margins = _numbers("margins", self.margins, len(better), 0.0)
+        _check_weights(weights, better, worse)
         counts = weights > 0
         better, worse = better[counts], worse[counts]
-        fields = {
-            "n": n,
-            "better": read_only(better),
-            "worse": read_only(worse),
-            "weights": frozen_array(weights[counts]),
-            "equal": merged_groups(self.equal, n),
-            "margins": frozen_array(margins[counts] + 0.0),
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
-        check_order(self.nodes, better, worse)
+        better.setflags(write=False)
+        worse.setflags(write=False)
+        self._set(
+            n=n,
+            better=better,
+            worse=worse,
+            weights=frozen_array(weights[counts]),
+            equal=_merged_groups(self.equal, n),
+            margins=frozen_array(margins[counts] + 0.0),
+        )
+        _check_order(self.nodes, better, worse)
 
     # -- constructors --------------------------------------------------------------------
 
@@ -115,9 +106,9 @@ class Comparisons(Value):
         n = count(n)
         i, j = np.triu_indices(n, 1)
         if margins is None or np.ndim(margins) == 0:
-            distance = numbers("margins", 0.0 if margins is None else margins, 1, 0.0)
+            distance = _numbers("margins", 0.0 if margins is None else margins, 1, 0.0)
             return cls(n, i, j, margins=distance * (j - i))
-        return cls(n, i, j, margins=as_table("margins", margins, n)[i, j])
+        return cls(n, i, j, margins=_as_table("margins", margins, n)[i, j])
 
     @classmethod
     def adjacent(cls, n: int, margins: Any = 0.0) -> Self:
@@ -195,7 +186,7 @@ class Comparisons(Value):
         tied = [list(g) if isinstance(g, Iterable) else [g] for g in groups]
         listed = [i for group in tied for i in group]
         n = count(len(listed))
-        members = indices("groups", listed, n)
+        members = _indices("groups", listed, n)
         if len(np.unique(members)) < n:
             raise CollapseError(
                 f"each of the completions 0, ..., {n - 1} must be in one group, got {tied}"
@@ -205,7 +196,7 @@ class Comparisons(Value):
         apart = rank[i] < rank[j]
         i, j = i[apart], j[apart]
         chosen = [
-            None if table is None else as_table(name, table, len(tied))[rank[i], rank[j]]
+            None if table is None else _as_table(name, table, len(tied))[rank[i], rank[j]]
             for name, table in (("weights", weights), ("margins", margins))
         ]
         held = tuple(tuple(g) for g in tied if len(g) > 1) if ties == "equal" else ()
@@ -216,10 +207,10 @@ class Comparisons(Value):
     def full_order(self) -> np.ndarray | None:
         """Return the completions best first if every pair counts once and the same, else None.
 
-        None too where the margins differ, or completions are held equal.
+        None too where there are margins, or completions are held equal.
         """
         n, pairs = self.n, self.n * (self.n - 1) // 2
-        if self.equal or len(self.better) < pairs or np.ptp(self.margins) > 0:
+        if self.equal or len(self.better) < pairs or np.any(self.margins):
             return None
         key, where = np.unique(self.better * n + self.worse, return_inverse=True)
         total = np.bincount(where.ravel(), self.weights)
@@ -250,13 +241,131 @@ class Comparisons(Value):
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> Self:
-        # Arrays come back from JSON as float64.
-        whole: dict[str, Any] = {
-            name: np.array(data[name]["data"], dtype=np.int64)
-            for name in ("better", "worse")
-            if isinstance(data.get(name), dict)
-        }
-        rest: dict[str, Any] = {
-            name: _decode(v) for name, v in data.items() if name not in (*whole, "type")
-        }
-        return cls(**rest, **whole)
+        fields = {name: _decode(value) for name, value in data.items() if name != "type"}
+        whole = {name: fields[name].astype(np.int64) for name in ("better", "worse")}
+        return cls(**(fields | whole))  # arrays come back from JSON as float64
+
+
+# -- what is checked -----------------------------------------------------------------------
+
+
+def _indices(name: str, values: Any, n: int) -> np.ndarray:
+    """Return indices of completions, checked."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise CollapseError(f"{name} must be a list of completions, got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise CollapseError(
+            f"{name} must be whole numbers, the indices of completions; got {array.dtype} such as "
+            f"{array.ravel()[0]!r}"
+        )
+    bad = (array < 0) | (array >= n)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise CollapseError(
+            f"{name}[{at}] = {array[at]} is no completion: with n = {n} they are 0, ..., {n - 1}"
+        )
+    return array.astype(np.int64)
+
+
+def _numbers(name: str, values: Any, size: int, default: float) -> np.ndarray:
+    """Return one finite number a pair."""
+    try:
+        array = np.asarray(default if values is None else values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CollapseError(f"{name} must be numbers, got {values!r}") from None
+    if array.ndim == 0 and (values is None or name == "margins"):
+        array = np.full(size, array)
+    if array.shape != (size,):
+        raise CollapseError(f"{name} must be one a pair, {size} in all; got shape {array.shape}")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise CollapseError(f"{name}[{at}] must be a finite number, got {array[at]}")
+    return array
+
+
+def _as_table(name: str, values: Any, size: int) -> np.ndarray:
+    """Return a number a pair of groups, shape (size, size)."""
+    table = np.asarray(values, dtype=np.float64)
+    if table.shape != (size, size):
+        raise CollapseError(
+            f"{name} must have an entry a pair, shape ({size}, {size}); got {table.shape}"
+        )
+    return table
+
+
+def _check_weights(weights: np.ndarray, better: np.ndarray, worse: np.ndarray) -> None:
+    """Raise where a weight is negative, or none counts."""
+    if np.any(weights < 0):
+        at = int(np.argmax(weights < 0))
+        raise CollapseError(
+            f"the pair {better[at]} > {worse[at]} has the negative weight {weights[at]:g}; swap "
+            "the two to say that the other is better"
+        )
+    if not np.any(weights > 0):
+        raise CollapseError("no pair counts: give at least one pair with a positive weight")
+    if not np.isfinite(weights.sum()):
+        raise CollapseError("the weights' sum is outside float64; divide them all by one number")
+
+
+def _merged_groups(equal: Any, n: int) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of two or more, in order; those that share a completion merged."""
+    group_of: dict[int, set[int]] = {}
+    for group in equal:
+        merged = set(_indices("equal", list(group), n).tolist())
+        for i in list(merged):
+            merged |= group_of.get(i, set())
+        group_of.update(dict.fromkeys(merged, merged))
+    found = {tuple(sorted(group)) for group in group_of.values() if len(group) > 1}
+    return tuple(sorted(found))
+
+
+def _check_order(node: np.ndarray, better: np.ndarray, worse: np.ndarray) -> None:
+    """Raise where pairs have a cycle or join a node to itself; `node` is each completion's."""
+    a, b = node[better], node[worse]
+    if np.any(a == b):
+        at = int(np.argmax(a == b))
+        i, j = int(better[at]), int(worse[at])
+        other = "itself" if i == j else f"{j}, to which it is held equal"
+        raise CollapseError(f"completion {i} is compared with {other}; take the pair out")
+    if np.all(a < b) or np.all(a > b) or depths(node.max() + 1, a, b) is not None:
+        return
+    sorter: graphlib.TopologicalSorter[int] = graphlib.TopologicalSorter()
+    for i, j in zip(a.tolist(), b.tolist(), strict=True):
+        sorter.add(i, j)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as fault:
+        # From the worst on: each of the list is worse than the next.
+        raise CollapseError(_cycle_text(node, fault.args[1][::-1])) from None
+
+
+def _cycle_text(node: np.ndarray, cycle: list[int]) -> str:
+    names = [" = ".join(map(str, np.flatnonzero(node == k))) for k in cycle]
+    shown = names if len(names) < 8 else [*names[:6], "...", names[-1]]
+    return (
+        f"the comparisons have a cycle: {' > '.join(shown)}; take one of its pairs out, or hold "
+        "its completions equal"
+    )
+
+
+def depths(k: int, above: np.ndarray, below: np.ndarray) -> np.ndarray | None:
+    """Return for each of `k` nodes the longest path of edges above -> below that ends there.
+
+    None if there is a cycle.
+    """
+    order = np.argsort(above, kind="stable")
+    starts = np.searchsorted(above[order], np.arange(k + 1)).tolist()
+    children = below[order].tolist()
+    waiting = np.bincount(below, minlength=k).tolist()
+    ready = [i for i in range(k) if waiting[i] == 0]
+    depth = [0] * k
+    for i in ready:  # grows as nodes become ready
+        at = depth[i] + 1
+        for j in children[starts[i] : starts[i + 1]]:
+            depth[j] = max(depth[j], at)
+            waiting[j] -= 1
+            if waiting[j] == 0:
+                ready.append(j)
+    return np.array(depth) if len(ready) == k else None

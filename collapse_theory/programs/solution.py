@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_theory.laws import empirical_law
-from collapse_theory.programs.domains import Domain
+from collapse_theory.laws import RewardLaw, empirical_law
+from collapse_theory.programs.certificate import certify
+from collapse_theory.programs.comparisons import Comparisons
+from collapse_theory.programs.domain import Domain
+from collapse_theory.programs.program import Answer, ListwiseProgram, Program, centred
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value
 
-if TYPE_CHECKING:
-    from collapse_theory.laws import RewardLaw
-    from collapse_theory.programs.comparisons import Comparisons
+__all__ = ["LOOSE", "TOLERANCE", "Solution", "as_rewards"]
 
-__all__ = ["Solution"]
+# The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
+# methods, and of conic solvers or at kinks.
+TOLERANCE, LOOSE = 1e-9, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +35,11 @@ class Solution(Value):
     objective : float
         The mean of U over pairs; of PlackettLuce, the mean log-likelihood of a pick.
     gap : float
-        A bound: no feasible rewards have an objective above ``objective + gap``.
+        A bound: no feasible rewards have an objective above ``objective + gap``, rounding included.
     relative_gap : float
-        `gap` over U(largest gap) - objective, unchanged under U -> cU + d; see DESIGN 2.3 for the
-        other domains, and `programs.listwise` for PlackettLuce.
+        How far the answer itself can be from the optimum, over U(largest gap) - objective in a box
+        or the spread of U over the pairs; unchanged under U -> cU + d (docs/theory.md
+        #the-certificate).
     status : str
         "optimal", "inaccurate" (the certificate is short of the tolerance) or "max_iterations".
     method : str
@@ -71,6 +74,38 @@ class Solution(Value):
     comparisons: Comparisons | None = None
     undetermined: tuple[int, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        program: Program | ListwiseProgram,
+        answer: Answer,
+        *,
+        method: str,
+        tol: float | None = None,
+    ) -> Solution:
+        """Return the certified solution that a solver's answer is."""
+        certificate = certify(program, answer)
+        if tol is None:
+            tol = LOOSE if method == "conic" or program.kinked else TOLERANCE
+        short = "inaccurate" if answer.converged else "max_iterations"
+        rewards, gaps, undetermined = _placed(program, answer)
+        return cls(
+            rewards=rewards,
+            gaps=gaps,
+            objective=certificate.objective,
+            gap=certificate.gap,
+            relative_gap=certificate.relative_gap,
+            status="optimal" if certificate.relative_gap <= tol else short,
+            method=method,
+            iterations=answer.iterations,
+            unique=answer.unique is not False and not undetermined,
+            utility=program.loss,
+            domain=program.domain,
+            reference=answer.reference,
+            comparisons=program.comparisons,
+            undetermined=undetermined,
+        )
+
     @property
     def n(self) -> int:
         """The number of completions."""
@@ -90,3 +125,38 @@ class Solution(Value):
             f"{self.objective:.6g}, relative gap {self.relative_gap:.1e}, {self.status} by "
             f"{self.method}{note})"
         )
+
+
+def _placed(
+    program: Program | ListwiseProgram, answer: Answer
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Return rewards in the domain and the completions' order, gaps, and who is undetermined."""
+    domain = program.domain
+    if program.full:
+        gaps = np.asarray(answer.gaps)
+        ranked = domain.placed(as_rewards(gaps)) if domain.bounded else centred(gaps)
+        order = None if program.comparisons is None else program.comparisons.full_order()
+        rewards = ranked.copy()
+        if order is not None:
+            rewards[order] = ranked
+        return rewards, domain.unit * gaps, ()
+    assert isinstance(program, Program)
+    graph, r = program.graph, np.asarray(answer.rewards)
+    r = graph.centred(r) if program.floating else r
+    alone = graph.floating if program.floating else graph.node_of < 0
+    # What is in no pair lies in the middle; a penalty on squares is what ties it there.
+    middle = 0.5 if domain.bounded else 0.0
+    rewards = domain.placed(np.where(graph.node_of >= 0, r[graph.node_of], middle))
+    missing = () if program.kappa > 0 else tuple(np.flatnonzero(alone).tolist())
+    return rewards, -np.diff(np.sort(rewards)[::-1]), missing
+
+
+def as_rewards(gaps: np.ndarray) -> np.ndarray:
+    """Return rewards from 1 (best) to 0, each as its distance to the nearer end."""
+    n = len(gaps) + 1
+    below_top = np.concatenate([[0.0], np.cumsum(gaps)])
+    above_bottom = np.concatenate([np.cumsum(gaps[::-1])[::-1], [0.0]])
+    rewards = np.where(np.arange(n) < n / 2, 1.0 - below_top, above_bottom)
+    if n % 2 and abs(rewards[n // 2] - 0.5) < 4 * np.finfo(float).eps:
+        rewards[n // 2] = 0.5  # by symmetry, whichever end it is counted from
+    return np.clip(rewards, 0.0, 1.0)

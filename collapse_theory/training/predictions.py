@@ -14,7 +14,8 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.finite import solve
-from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Solution, count
+from collapse_theory.numerics.checks import count
+from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Solution
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
 
 __all__ = ["Predictions", "by_rank", "keeps_order", "tables", "within"]

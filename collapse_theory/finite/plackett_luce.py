@@ -17,16 +17,16 @@ from functools import cached_property
 
 import numpy as np
 
-from collapse_theory.finite.newton import Answer
-from collapse_theory.finite.steps import Budget
+from collapse_theory.finite.budget import Budget
 from collapse_theory.laws import ListwiseDensity
-from collapse_theory.programs.listwise import Stages, score_penalty, stages_of
-from collapse_theory.utilities import PlackettLuce
+from collapse_theory.programs import Answer, ListwiseProgram, Program
+from collapse_theory.programs.certificate import Stages, stages_of
+from collapse_theory.programs.program import score_penalty
 
-__all__ = ["newton_box", "newton_held"]
+__all__ = ["ScoreNewton"]
 
-MAX_ITERATIONS = 500
-WIDEST = 1e-12  # the smallest kappa whose limit law is a start
+ROUNDS = 500
+MIN_KAPPA = 1e-12  # the smallest kappa whose limit law is a start
 SETTLED = 1e-9  # steps this small, relative to the scores, are Newton's own: then until rounding
 
 
@@ -62,20 +62,32 @@ class _Scores:
         return below - (below[:-1].sum() + self.tail * below[-1]) / n
 
 
-def newton_held(
-    loss: PlackettLuce, n: int, kappa: float, max_iterations: int | None = None
-) -> Answer:
-    """Return the optimal gaps of the mean log-likelihood less kappa mean r_i**2, r in all of R."""
-    budget = Budget(MAX_ITERATIONS if max_iterations is None else max_iterations)
-    counted = loss.stages(n)
-    tail, kappa = n - counted, score_penalty(loss, kappa)
+class ScoreNewton:
+    """Newton's method in the scores of a listwise loss."""
+
+    name = "newton"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether it is a listwise program."""
+        return isinstance(program, ListwiseProgram)
+
+    def __call__(self, program: ListwiseProgram, budget: Budget) -> Answer:
+        """Return the optimal gaps."""
+        gaps, converged = (_in_box if program.box else _held)(program, budget)
+        return Answer(gaps, iterations=budget.used, converged=converged, unique=True)
+
+
+def _held(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
+    """Newton's method under a penalty, r in all of R, each step as long as it gains."""
+    loss, n, counted = program.loss, program.n, program.counted
+    tail, kappa = n - counted, score_penalty(loss, program.kappa)
     weights = np.append(np.ones(counted), tail)
     pull = 2 * kappa * counted / n  # of the sum over stages, by a score
     # The limit law where all stages count: a plausible scale where few do.
-    start = ListwiseDensity(max(kappa, WIDEST)).ppf((np.arange(n, 0, -1.0) - 0.5) / n)
+    start = ListwiseDensity(max(kappa, MIN_KAPPA)).ppf((np.arange(n, 0, -1.0) - 0.5) / n)
     at = _Scores(-np.diff(np.append(start[:counted], start[counted:].mean())), tail)
     last, converged = np.inf, False
-    for _ in budget.rounds(MAX_ITERATIONS):
+    for _ in budget.rounds(ROUNDS):
         rest = at.force - pull * np.cumsum(at.centred[:-1])
         gradient = np.diff(np.concatenate([[0.0], rest, [0.0]]))
         step = _held_step(at, gradient, pull, weights)
@@ -87,7 +99,7 @@ def newton_held(
         if size < 1e-15:
             break
     gaps = np.append(at.gaps, np.zeros(tail - 1)) / loss.beta
-    return Answer(gaps, budget.used, converged)
+    return gaps, converged
 
 
 def _held_step(at: _Scores, gradient: np.ndarray, pull: float, weights: np.ndarray) -> np.ndarray:
@@ -126,18 +138,17 @@ def _searched(at: _Scores, step: np.ndarray, rise: float, pull: float) -> _Score
     return trial
 
 
-def newton_box(unit: PlackettLuce, n: int, max_iterations: int | None = None) -> Answer:
-    """Return the optimal gaps in the box [0, 1]: projected Newton steps from equal spacing.
+def _in_box(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
+    """Projected Newton steps from equal spacing in the box [0, 1].
 
     Completions at an end with a force that holds them there stay; the others take a Newton step,
     cut off at the ends (Bertsekas 1982, Projected Newton methods).
     """
-    budget = Budget(MAX_ITERATIONS if max_iterations is None else max_iterations)
-    counted, width = unit.stages(n), unit.beta
+    n, counted, width = program.n, program.counted, program.utility.beta
     tail = n - counted
     scores = width * np.linspace(1.0, 0.0, counted + 1)[:-1]
     at, last, converged = _from_scores(scores, tail), np.inf, False
-    for _ in budget.rounds(MAX_ITERATIONS):
+    for _ in budget.rounds(ROUNDS):
         gradient = (at.odds - at.before) / (1 + at.odds)
         held = ((scores == width) & (gradient >= 0)) | ((scores == 0) & (gradient <= 0))
         step = np.zeros(counted)
@@ -154,7 +165,7 @@ def newton_box(unit: PlackettLuce, n: int, max_iterations: int | None = None) ->
         if size < 1e-15:
             break
     gaps = np.append(at.gaps, np.zeros(tail - 1)) / width
-    return Answer(gaps / gaps.sum(), budget.used, converged)
+    return gaps / gaps.sum(), converged
 
 
 def _from_scores(scores: np.ndarray, tail: int) -> _Scores:

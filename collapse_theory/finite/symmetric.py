@@ -1,10 +1,10 @@
-"""The program on the half of the rewards nearer the top: the optimum is symmetric.
+"""The full ranking on the half of its rewards nearer the top: the optimum is symmetric.
 
 Unknown are e_1, ..., e_h: the gaps between the h top rewards that differ, and the distance from the
-last of them to the middle 1/2. They sum to 1/2. The first reward may stand for a group of `tied`
-completions. The two halves mirror each other, so each pair on one side counts twice, and the pairs
-across the middle have gaps C_i + C_j with C_i the distance to the middle: sums of positive terms,
-as are the gradient and the Hessian, whatever the size of the gaps.
+last of them to the middle. The first reward may stand for a group of `tied` completions. The two
+halves mirror each other, so each pair on one side counts twice, and the pairs across the middle
+have gaps C_i + C_j with C_i the distance to the middle: sums of positive terms, as are the gradient
+and the Hessian, whatever the size of the gaps (docs/theory.md#in-the-gaps).
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from collapse_theory.utilities.base import Utility
+from collapse_theory.lazy import special
+from collapse_theory.utilities import Utility
 
-__all__ = ["Half"]
+__all__ = ["SymmetricRanking", "initial_gaps"]
 
 
 @dataclass(frozen=True)
-class Half:
-    """The half program of n completions of which `tied` share each end."""
+class SymmetricRanking:
+    """The program of n completions on their upper half; `tied` of them share each end."""
 
     utility: Utility
     n: int
@@ -118,3 +119,25 @@ def _hessian(side: np.ndarray, across: np.ndarray, bend: np.ndarray, masks: _Mas
     both += across.cumsum(axis=0).cumsum(axis=1)
     both += bend.cumsum()[masks.least]
     return both
+
+
+def initial_gaps(utility: Utility, n: int, tiny: bool = False) -> np.ndarray:
+    """Return half gaps with sum 1/2 from the quantiles of Beta((1-p)/2, (1-p)/2).
+
+    p is U's exponent at gaps of about 1/n, or with `tiny` at 0: the limit law of a power x**p is
+    that Beta law.
+    """
+    x = np.array([0.3 / n])
+    first, second = utility.derivatives(x)
+    with np.errstate(all="ignore"):  # flat there: 0/0
+        p = utility.exponent if tiny else float((1 + x * second / first)[0])
+    a = min(max((1 - p) / 2, 1e-3), 1.0) if np.isfinite(p) else 1.0
+    h = n // 2
+    places = special.betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)
+    e = np.diff(np.append(places, 0.5))
+    if n % 2 == 0:
+        e[-1] = max(e[-1], 0.25 / n * e.max())
+    if not tiny:
+        e = e / 2 + 0.25 / h
+    e = np.maximum(e, 1e-280)  # within float64, with room to fall further
+    return e * (0.5 / e.sum())

@@ -1,121 +1,103 @@
 """The last digits: with the closed gaps known, Newton's method on the rewards that are left.
 
 Nodes whose gap is closed are one, nodes at an end of the box stay there; what remains is smooth.
-Multipliers of the closed gaps are then brought into balance at every node.
+Multipliers of the closed gaps are then brought into balance at every node: a constraint whose
+multiplier is negative is let go, one that a step runs into joins (an active-set method).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
-from collapse_theory.finite.barrier import Point
-from collapse_theory.finite.steps import Budget
-from collapse_theory.programs.graph import GraphProgram
-from collapse_theory.programs.graph_certificates import certify_graph
-from collapse_theory.programs.laplacian import graph_solver
+from collapse_theory.finite.budget import Budget
+from collapse_theory.numerics.linear import components, graph_solver
+from collapse_theory.programs import Answer, Program, certify
 
 __all__ = ["polished"]
 
 ROUNDS = 40
-ENOUGH = 1e-13  # of the relative gap
+ENOUGH = 1e-13  # the relative gap that ends the rounds
 SAME = 1e-12  # gaps below it, relative to the largest reward, may be rounding
 
 
 @dataclass(frozen=True)
-class Closed:
-    """Which gaps are closed, and which nodes are at the lower and the upper end of the box."""
+class Rows:
+    """A value for every constraint: the edges' gaps, the lower and the upper end of the box."""
 
     edges: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
+    @classmethod
+    def of(cls, program: Program, values: np.ndarray) -> Self:
+        """Return the first values, those of an interior point's other constraints left out."""
+        edges, k = len(program.graph.a), program.graph.k
+        if not program.box:
+            none = np.zeros(k, dtype=values.dtype)
+            return cls(values[:edges], none, none)
+        return cls(*np.split(values[: edges + 2 * k], [edges, edges + k]))
+
     @property
-    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All three, in the order of the multipliers."""
-        return self.edges, self.low, self.high
+    def all(self) -> np.ndarray:
+        """The values in one array."""
+        return np.concatenate([self.edges, self.low, self.high])
 
-    def labels(self, program: GraphProgram) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the contracted node of each node, and which of those move; None if none fits.
-
-        The first two contracted nodes are the ends of the box.
-        """
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        graph, k = program.graph, program.graph.k
-        low, high = np.flatnonzero(self.low), np.flatnonzero(self.high)
-        i = np.concatenate([graph.a[self.edges], low, high])
-        j = np.concatenate([graph.b[self.edges], np.full(len(low), k), np.full(len(high), k + 1)])
-        links = coo_array((np.ones(len(i)), (i, j)), shape=(k + 2, k + 2))
-        count, label = connected_components(links, directed=False)
-        if label[k] == label[k + 1]:
-            return None
-        order = np.full(count, -1)
-        order[label[k]], order[label[k + 1]] = 0, 1
-        order[order < 0] = np.arange(2, count)
-        moves = np.ones(count, dtype=bool)
-        moves[:2] = False
-        return order[label[:k]], moves
+    def like(self, values: np.ndarray) -> Self:
+        """Return other values."""
+        return type(self)(*np.split(values, np.cumsum([len(self.edges), len(self.low)])))
 
 
 def polished(
-    program: GraphProgram, point: Point, budget: Budget
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return rewards and multipliers of the closed gaps, or None where this comes to nothing."""
-    closed, multipliers = _closed(program, point)
-    r, answer, best = point.r, None, np.inf
+    program: Program, r: np.ndarray, tight: np.ndarray, z: np.ndarray, budget: Budget
+) -> Answer | None:
+    """Return rewards and multipliers of the closed gaps, or None where this comes to nothing.
+
+    `tight` and `z` are an interior point's, which tells what is closed at the rewards `r`.
+    """
+    closed, multipliers = Rows.of(program, tight), Rows.of(program, z)
+    answer, best = None, np.inf
     for _ in range(ROUNDS):
         found = _moved(program, closed, r, budget)
         if found is None:
             return answer
         r, joined = found
         if joined is not None:
-            closed = Closed(*(row | new for row, new in zip(closed.rows, joined.rows, strict=True)))
+            closed = closed.like(closed.all | joined.all)
             continue
-        z = _balanced(program, closed, r, multipliers)
-        if z is None:
+        balanced = _balanced(program, closed, r, multipliers)
+        if balanced is None:
             return answer
-        certificate = certify_graph(program, r, z[0])
+        trial = Answer(rewards=r, multipliers=np.maximum(balanced.edges, 0.0))
+        certificate = certify(program, trial)
         if certificate.gap < best:
-            best, answer = certificate.gap, (r, np.maximum(z[0], 0.0))
-        least = -1e-13 * float(np.abs(np.concatenate(z)).max(initial=1e-300))
-        wrong = [values < least for values in z]
-        if certificate.relative_gap < ENOUGH or not any(w.any() for w in wrong):
+            best, answer = certificate.gap, trial
+        least = -1e-13 * float(np.abs(balanced.all).max(initial=1e-300))
+        wrong = balanced.all < least
+        if certificate.relative_gap < ENOUGH or not wrong.any():
             return answer
-        closed = Closed(*(row & ~w for row, w in zip(closed.rows, wrong, strict=True)))
-        multipliers = [np.maximum(v, 0.0) for v in z]
+        closed = closed.like(closed.all & ~wrong)
+        multipliers = balanced.like(np.maximum(balanced.all, 0.0))
     return answer
 
 
-def _closed(program: GraphProgram, point: Point) -> tuple[Closed, list[np.ndarray]]:
-    """Return the constraints that hold with equality, and all constraints' multipliers."""
-    edges, k = len(program.graph.a), program.graph.k
-    tight = point.tight(edges)
-    parts = [slice(0, edges), slice(edges, edges + k), slice(edges + k, edges + 2 * k)]
-    if not program.box:
-        never = np.zeros(k, dtype=bool)
-        return Closed(tight[:edges], never, never), [point.z[:edges], np.zeros(k), np.zeros(k)]
-    return Closed(*(tight[part] for part in parts)), [point.z[part] for part in parts]
-
-
 def _moved(
-    program: GraphProgram, closed: Closed, r: np.ndarray, budget: Budget
-) -> tuple[np.ndarray, Closed | None] | None:
+    program: Program, closed: Rows, r: np.ndarray, budget: Budget
+) -> tuple[np.ndarray, Rows | None] | None:
     """Newton's method on the contracted nodes.
 
     Returns the rewards, and the constraints that the steps ran into, if any.
     """
-    fits = closed.labels(program)
-    if fits is None:
+    small = Contracted.of(program, closed)
+    if small is None:
         return None
-    small = Contracted(program, *fits)
     x, last = small.gathered(r), np.inf
     inverted = small.gaps(x) < -SAME * float(np.abs(x).max())
     if inverted.any():
-        return r, Closed(inverted, closed.low & False, closed.high & False)
+        return r, Rows(inverted, closed.low & False, closed.high & False)
     for _ in budget.rounds(40):
         dx, rest = small.step(x)
         if dx is None:
@@ -133,11 +115,29 @@ def _moved(
 
 @dataclass(frozen=True)
 class Contracted:
-    """The program in which the nodes with the same label have the same reward."""
+    """The program in which the nodes with the same label have the same reward.
 
-    program: GraphProgram
+    The first two labels are the ends of the box, which don't move.
+    """
+
+    program: Program
     label: np.ndarray
     moves: np.ndarray
+
+    @classmethod
+    def of(cls, program: Program, closed: Rows) -> Self | None:
+        """Return the program with these constraints held, None where they can't all be."""
+        graph, k = program.graph, program.graph.k
+        low, high = np.flatnonzero(closed.low), np.flatnonzero(closed.high)
+        i = np.concatenate([graph.a[closed.edges], low, high])
+        j = np.concatenate([graph.b[closed.edges], np.full(len(low), k), np.full(len(high), k + 1)])
+        label = components(i, j, k + 2)
+        if label[k] == label[k + 1]:
+            return None
+        order = np.full(label.max() + 1, -1)
+        order[label[k]], order[label[k + 1]] = 0, 1
+        order[order < 0] = np.arange(2, len(order))
+        return cls(program, order[label[:k]], np.arange(len(order)) >= 2)
 
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,6 +151,7 @@ class Contracted:
         return np.isfinite(self.program.slopes(np.zeros(len(self.program.graph.a)))[0])
 
     def summed(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over the nodes of each label."""
         return np.bincount(self.label, values, len(self.moves))
 
     def gathered(self, r: np.ndarray) -> np.ndarray:
@@ -162,6 +163,7 @@ class Contracted:
         return x
 
     def gaps(self, x: np.ndarray) -> np.ndarray:
+        """Return the gap on each edge."""
         a, b, apart = self.ends
         return np.where(apart, x[a] - x[b], 0.0)
 
@@ -189,7 +191,7 @@ class Contracted:
             dx = moved
         return (dx if np.all(np.isfinite(dx)) else None), rest
 
-    def blocked(self, x: np.ndarray, dx: np.ndarray) -> Closed | None:
+    def blocked(self, x: np.ndarray, dx: np.ndarray) -> Rows | None:
         """Return the constraints that the full step would break, of those that can be tight."""
         apart, ahead = self.ends[2], x + dx
         edges = apart & (self.gaps(ahead) < 0) & self.closes
@@ -197,8 +199,8 @@ class Contracted:
         if self.program.box:
             ahead = np.where(self.moves, ahead, 0.5)
             low, high = (ahead < 0)[self.label], (ahead > 1)[self.label]
-        found = Closed(edges, low, high)
-        return found if any(row.any() for row in found.rows) else None
+        found = Rows(edges, low, high)
+        return found if found.all.any() else None
 
     def searched(self, x: np.ndarray, dx: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Return the end of the step, shortened until the objective no longer falls there."""
@@ -213,9 +215,7 @@ class Contracted:
         return x + alpha * dx
 
 
-def _balanced(
-    program: GraphProgram, closed: Closed, r: np.ndarray, multipliers: list[np.ndarray]
-) -> list[np.ndarray] | None:
+def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) -> Rows | None:
     """Return multipliers near those given that balance the forces at every node that has any.
 
     Each moves in proportion to its size, so that small corrections leave it positive; what turns
@@ -223,26 +223,26 @@ def _balanced(
     """
     graph = program.graph
     still = graph.divergence(program.slopes(graph.differences(r))[0]) - program.pull(r)
-    z = [
-        np.where(c, np.maximum(v, 0.0), 0.0) for c, v in zip(closed.rows, multipliers, strict=True)
-    ]
-    largest = max(float(v.max(initial=0.0)) for v in z) or 1.0
+    z = closed.like(np.where(closed.all, np.maximum(multipliers.all, 0.0), 0.0))
+    largest = float(z.all.max(initial=0.0)) or 1.0
     answer, least = None, np.inf
+    # Falling floors: at first the small ones may move with the large.
     for floor in (1e-8, 1e-8, 1e-10, 1e-12, 1e-12, 1e-12):
-        y = [np.maximum(v, 0.0) for v in z]
-        weight = [
-            np.where(c, np.maximum(v, floor * largest), 0.0)
-            for c, v in zip(closed.rows, y, strict=True)
-        ]
-        ground = weight[1] + weight[2]
-        held = graph.gathered(weight[0]) + ground > 0
-        rest = np.where(held, still + graph.divergence(y[0]) + y[1] - y[2], 0.0)
+        y = z.like(np.maximum(z.all, 0.0))
+        weight = z.like(np.where(closed.all, np.maximum(y.all, floor * largest), 0.0))
+        ground = weight.low + weight.high
+        held = graph.gathered(weight.edges) + ground > 0
+        rest = np.where(held, still + graph.divergence(y.edges) + y.low - y.high, 0.0)
         if not float(np.abs(rest).sum()) < least:
             break  # the systems are singular: further rounds bring rounding
         answer, least = z, float(np.abs(rest).sum())
-        solve = graph_solver(graph.a, graph.b, weight[0], 0.0, ground, tol=1e-10)
+        solve = graph_solver(graph.a, graph.b, weight.edges, 0.0, ground, tol=1e-10)
         if solve is None:
             break
         up = solve(rest)
-        z = [y[0] - weight[0] * graph.differences(up), y[1] - weight[1] * up, y[2] + weight[2] * up]
+        z = Rows(
+            y.edges - weight.edges * graph.differences(up),
+            y.low - weight.low * up,
+            y.high + weight.high * up,
+        )
     return answer

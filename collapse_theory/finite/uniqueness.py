@@ -1,19 +1,20 @@
-"""Whether the optimum under comparisons is the only one, for utilities not strictly concave."""
+"""Whether the optimum is the only one, for utilities that aren't strictly concave."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from collapse_theory.finite.barrier import interior_point
-from collapse_theory.finite.steps import Budget
-from collapse_theory.programs.graph import GraphProgram
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.interior_point import GraphBarrier, first_rewards, interior_point
+from collapse_theory.numerics.linear import components
+from collapse_theory.programs import Program
 
 __all__ = ["is_determined"]
 
 RIGID = 1e-7  # curvature below it, relative to U'/gap, is none
 
 
-def is_determined(program: GraphProgram, start: np.ndarray) -> bool:
+def is_determined(program: Program) -> bool:
     """Whether no other rewards are as good, but for a common shift where nothing is held.
 
     The path of interior points ends at an optimum at which exactly those constraints hold with
@@ -21,12 +22,13 @@ def is_determined(program: GraphProgram, start: np.ndarray) -> bool:
     gaps, the gaps at which U is curved, and what a penalty fixes; the optimum is the only one if
     every reward follows from these.
     """
-    if program.utility.strictly_concave or np.any(program.d):
+    if program.utility.strictly_concave or program.kappa > 0:
         return True
     edges, k = len(program.graph.a), program.graph.k
-    point, _, _ = interior_point(program, start, Budget(200))
-    gaps = point.s[:edges]
     with np.errstate(all="ignore"):
+        barrier, start = GraphBarrier(program).start(first_rewards(program))
+        point, _ = interior_point(barrier.at, start, Budget(200))
+        gaps = point.s[:edges]
         first, bend = program.slopes(gaps)
         rigid = bend * gaps > RIGID * np.abs(first)
     tight = point.tight(edges)
@@ -38,11 +40,8 @@ def is_determined(program: GraphProgram, start: np.ndarray) -> bool:
     return _follows(program, rigid, np.flatnonzero(low), np.flatnonzero(high))
 
 
-def _follows(program: GraphProgram, rigid: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+def _follows(program: Program, rigid: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
     """Whether fixed gaps on the rigid edges and fixed ends fix all rewards."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     graph, k = program.graph, program.graph.k
     if program.c > 0:
         # The sums r_a + r_b are fixed: all of a part follows, or it has one direction left, in
@@ -53,8 +52,7 @@ def _follows(program: GraphProgram, rigid: np.ndarray, low: np.ndarray, high: np
     ends = np.concatenate([low, high])
     i = np.concatenate([graph.a[rigid], ends])
     j = np.concatenate([graph.b[rigid], np.full(len(ends), k)])
-    links = coo_array((np.ones(len(i)), (i, j)), shape=(k + 1, k + 1))
-    count, label = connected_components(links, directed=False)
+    label = components(i, j, k + 1)
     if program.box:
-        return count == 1
+        return not label.any()
     return len(np.unique(label[:k])) == graph.part.max() + 1

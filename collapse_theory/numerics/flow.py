@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapse_theory.numerics.linear import components
+
 __all__ = ["Flow", "greatest_flow"]
 
 UNITS = 2.0**29  # in which the gains are counted, at most: SciPy's flows are 32-bit integers
@@ -13,9 +15,16 @@ UNITS = 2.0**29  # in which the gains are counted, at most: SciPy's flows are 32
 
 @dataclass(frozen=True)
 class Flow:
-    """What flows on each arc, what each node has left of its gain, and who that could be raised by.
+    """A flow from nodes that gain to nodes that lose.
 
-    `raised` (n,) are the nodes that what is left could still reach: the smallest minimum cut.
+    Attributes
+    ----------
+    on : numpy.ndarray, shape (arcs,)
+        What flows on each arc.
+    left : numpy.ndarray, shape (n,)
+        What each node has left of its gain.
+    raised : numpy.ndarray of bool, shape (n,)
+        The nodes that what is left could still reach: the smallest minimum cut.
     """
 
     on: np.ndarray
@@ -27,7 +36,7 @@ def greatest_flow(
     n: int,
     tail: np.ndarray,
     head: np.ndarray,
-    room: np.ndarray,
+    capacity: np.ndarray,
     gain: np.ndarray,
     passes: int = 1,
 ) -> Flow:
@@ -35,10 +44,18 @@ def greatest_flow(
 
     No two arcs join the same nodes. Each of the `passes` routes what rounding to whole units left
     to the one before: two come to float64's last digits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.numerics.flow import greatest_flow
+    >>> tail, head, capacity = np.array([0]), np.array([1]), np.array([0.25])
+    >>> greatest_flow(2, tail, head, capacity, np.array([1.0, -1.0])).left.round(6).tolist()
+    [0.75, -0.75]
     """
     on, left, raised = np.zeros(len(tail)), gain, np.zeros(n, dtype=bool)
     for _ in range(passes):
-        more, raised = _routed(n, tail, head, room - on, on, left)
+        more, raised = _routed(n, tail, head, capacity - on, on, left)
         on = on + more
         left = gain - np.bincount(tail, on, n) + np.bincount(head, on, n)
     return Flow(on, left, raised)
@@ -48,7 +65,7 @@ def _routed(
     n: int,
     tail: np.ndarray,
     head: np.ndarray,
-    room: np.ndarray,
+    capacity: np.ndarray,
     back: np.ndarray,
     gain: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -59,11 +76,10 @@ def _routed(
     units, unit = _whole(n, tail, head, gain)
     up, down = np.flatnonzero(units > 0), np.flatnonzero(units < 0)
     source, sink = n, n + 1
-    most = 2 * UNITS
-    rooms = (np.clip(np.floor(values / unit), 0.0, most) for values in (room, back))
+    capacities = (np.clip(np.floor(values / unit), 0.0, 2 * UNITS) for values in (capacity, back))
     rows = np.concatenate([np.full(len(up), source), down, tail, head])
     columns = np.concatenate([up, np.full(len(down), sink), head, tail])
-    values = np.concatenate([units[up], -units[down], *rooms]).astype(np.int32)
+    values = np.concatenate([units[up], -units[down], *capacities]).astype(np.int32)
     network = coo_array((values, (rows, columns)), shape=(n + 2, n + 2)).tocsr()
     network.eliminate_zeros()
     flow = maximum_flow(network, source, sink).flow
@@ -82,15 +98,11 @@ def _whole(
 
     In an answer they sum to 0 in each part: rounded one by one, some would find no loss to go to.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     total = float(np.abs(gain).sum())
     if not total > 0:
         return np.zeros(n), 1.0
     unit = float(2.0 ** np.ceil(np.log2(total / UNITS)))
-    links = coo_array((np.ones(len(tail)), (tail, head)), shape=(n, n))
-    order = np.argsort(connected_components(links, directed=False)[1], kind="stable")
+    order = np.argsort(components(tail, head, n), kind="stable")
     units = np.empty(n)
     units[order] = np.diff(np.rint(np.cumsum(gain[order] / unit)), prepend=0.0)
     return units, unit

@@ -1,0 +1,42 @@
+"""Iterations counted over the phases of a solve, and how far a step may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["Budget", "max_step"]
+
+MAX_ITERATIONS = 500  # of all phases together, unless asked for; a hundred are many
+
+
+class Budget:
+    """Counts iterations over the phases of a solve; `asked` says whether the user set the limit."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit, self.asked = MAX_ITERATIONS if limit is None else limit, limit is not None
+        self.used = 0
+
+    def rounds(self, at_most: int) -> Iterator[int]:
+        """Count up to `at_most` iterations, fewer where the budget ends."""
+        for k in range(at_most):
+            if self.spent:
+                return
+            self.used += 1
+            yield k
+
+    def again(self) -> Budget:
+        """Return a fresh budget with the same limit."""
+        return Budget(self.limit if self.asked else None)
+
+    @property
+    def spent(self) -> bool:
+        """Whether no iteration is left."""
+        return self.used >= self.limit
+
+
+def max_step(value: np.ndarray, change: np.ndarray) -> float:
+    """Return the largest step that keeps a positive `value` nonnegative."""
+    steepest = float((change / value).min())
+    return -1.0 / steepest if steepest < 0 else np.inf

@@ -1,0 +1,348 @@
+"""Mehrotra's primal-dual interior-point method, and the programs on graphs in its form.
+
+    maximise f(x) subject to s = A x + b >= 0, with multipliers z >= 0 of the constraints.
+
+A step solves (H + A'(z/s)A) dx = grad f + A'(t/s), ds = A dx, dz = t/s - z - (z/s) ds, H minus the
+Hessian, for products s z that all become t: first t = 0 (the predictor), which shows how much of
+the products a step can take away; then t = (what it leaves / mu)**3 mu - ds dz, the corrector
+(S. Mehrotra, SIAM Journal on Optimization 2 (1992), 575-601). f is only concave, so every step is
+also shortened until f + t sum log s no longer falls at its end as steeply as it rose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from collapse_theory.finite.active_set import polished
+from collapse_theory.finite.budget import Budget, max_step
+from collapse_theory.numerics.linear import DENSE, graph_solver
+from collapse_theory.numerics.roots import bisect
+from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
+
+__all__ = ["GraphBarrier", "InteriorPoint", "Local", "Point", "first_rewards", "interior_point"]
+
+ROUNDS = 120
+ENOUGH = 1e-13  # complementarity, relative to the size of the objective
+CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
+GOOD = 1e-11  # the relative gap that ends the search
+
+Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Unknowns x, the slacks s > 0 of all constraints, and their multipliers z > 0."""
+
+    x: np.ndarray
+    s: np.ndarray
+    z: np.ndarray
+
+    def tight(self, gaps: int) -> np.ndarray:
+        """Return which constraints hold with equality, as far as this point tells.
+
+        The first `gaps` slacks are gaps: the largest of them says what is large.
+        """
+        return self.s * float(self.z.max()) < self.z * float(self.s[:gaps].max())
+
+
+class Local(Protocol):
+    """A program seen at a point."""
+
+    @property
+    def unit(self) -> float:
+        """The size of f, in units of which the method works."""
+        ...
+
+    def rise(self, dx: np.ndarray, ds: np.ndarray) -> float:
+        """Return the derivative of f along a step."""
+        ...
+
+    def newton(self, z: np.ndarray) -> Step | None:
+        """Return the map from targets t to steps dx and ds, for multipliers z in `unit`."""
+        ...
+
+
+def interior_point(
+    at: Callable[[np.ndarray, np.ndarray], Local],
+    point: Point,
+    budget: Budget,
+    enough: float = ENOUGH,
+) -> tuple[Point, bool]:
+    """Maximise from a strictly feasible point; `at` gives the program at (x, s).
+
+    Returns the last point, z in units of f, and whether it converged.
+    """
+    local, last, short = at(point.x, point.s), np.inf, False
+    for _ in budget.rounds(ROUNDS):
+        found = _direction(local, point, short)
+        if found is None:
+            return point, False
+        dx, ds, dz, target = found
+
+        def rise(there: Local, s: np.ndarray, unit: float = local.unit) -> float:
+            return there.rise(dx, ds) / unit + target * float(np.sum(ds / s))  # noqa: B023
+
+        keep = min(max(0.9, 1.0 - float(point.s @ point.z)), 0.9999)
+        primal = min(1.0, keep * max_step(point.s, ds))
+        dual = min(1.0, keep * max_step(point.z, dz))
+        now, x, s, ahead = rise(local, point.s), point.x, point.s, local
+        for _ in range(12):
+            x, s = point.x + primal * dx, point.s + primal * ds
+            ahead = at(x, s)
+            fall = -rise(ahead, s)
+            if fall <= max(now, 1e-14):
+                break
+            # Past the maximum along the step: back by the secant.
+            shrink = max(now / (now + fall), 0.1) if now > 0 else 0.1
+            primal, dual = primal * shrink, dual * shrink
+        short = min(primal, dual) < 0.3
+        point, local = Point(x, s, point.z + dual * dz), ahead
+        left = float(point.s @ point.z)
+        if left < enough and now < enough:
+            return point, True
+        if left < 1e-9 and now >= 0.5 * last:
+            return point, True  # only rounding is left
+        last = now
+    return point, False
+
+
+def _direction(
+    local: Local, point: Point, careful: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
+    """Return the steps of x, s and z, and the product s z that they aim at."""
+    s, z, newton = point.s, point.z, local.newton(point.z)
+    if newton is None:
+        return None
+
+    def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        dx, ds = newton(target)
+        return dx, ds, target / s - z - z / s * ds
+
+    mu = float(s @ z) / len(s)
+    _, ds, dz = step(0.0)
+    primal, dual = min(1.0, max_step(s, ds)), min(1.0, max_step(z, dz))
+    ahead = float((s + primal * ds) @ (z + dual * dz)) / len(s)
+    # After a short step the products s z are brought together first.
+    target = max((ahead / mu) ** 3, 0.3 if careful else 0.0) * mu
+    plain = careful or min(primal, dual) < 0.1
+    dx, ds, dz = step(target if plain else target - ds * dz)
+    if not plain and not local.rise(dx, ds) / local.unit + target * float(np.sum(ds / s)) > 0:
+        # The second-order term turned the step downhill; without it Newton's step goes uphill.
+        dx, ds, dz = step(target)
+    if not (np.all(np.isfinite(ds)) and np.all(np.isfinite(dz))):
+        return None
+    return dx, ds, dz, target
+
+
+# -- on a graph ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GraphBarrier:
+    """A program in the form of the method: s are r_a - r_b, r and 1 - r in the box, t and t - past.
+
+    Kinks are exact: with V the utility that goes on past each kink as before it, U(y) = V(y) -
+    sum_j jump_j max(0, y - kink_j), and max(0, y - kink) is the least t with t >= 0 and t >= past
+    = y - kink. The unknowns are x = (r, t); each t is eliminated, so that every system is one in
+    the nodes. The multipliers of the last constraints tell which slope between U'(kink+) and
+    U'(kink-) a pair at a kink has.
+    """
+
+    program: Program
+    unit: float = 1.0
+
+    @cached_property
+    def kinks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where U' jumps within reach, and by how much."""
+        at = np.array(self.program.utility.kinks, dtype=float)
+        if self.program.box:
+            at = at[at < 1 - self.program.graph.m.min()]
+        sides = self.program.utility.slope(np.multiply.outer(at, 1 + 1e-12 * np.array([-1.0, 1.0])))
+        return at, np.maximum(sides[:, 0] - sides[:, 1], 0.0) if len(at) else at
+
+    @cached_property
+    def jumps(self) -> np.ndarray:
+        """What each t costs."""
+        return np.outer(self.kinks[1], self.program.graph.w).ravel()
+
+    @property
+    def edges(self) -> int:
+        """The number of pairs, whose gaps are the first slacks."""
+        return len(self.program.graph.a)
+
+    def split(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the rows of edges, low ends, high ends, t, and t - past."""
+        e, k = self.edges, self.program.graph.k if self.program.box else 0
+        return tuple(np.split(rows, np.cumsum([e, k, k, e * len(self.kinks[0])])))
+
+    def over_edges(self, lifted: np.ndarray) -> np.ndarray:
+        """Return on each edge the sum over kinks."""
+        return lifted.reshape(-1, self.edges).sum(axis=0)
+
+    def first_slopes(self, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return w V' and -w V''; U' at a kink itself counts as beyond it."""
+        program, graph = self.program, self.program.graph
+        first, bend = program.slopes(gaps)
+        for at, jump in zip(*self.kinks, strict=True):
+            first = first + np.where(gaps - graph.m >= at, graph.w * jump, 0.0)
+        return first, bend
+
+    def start(self, r: np.ndarray) -> tuple[GraphBarrier, Point]:
+        """Return the barrier in units of its objective, and a point at these rewards.
+
+        All its products s z are the same, in all 0.1.
+        """
+        graph, jumps = self.program.graph, self.jumps
+        y = graph.differences(r) - graph.m
+        past = (y - self.kinks[0][:, None]).ravel()
+        t = np.maximum(past, 0.0) + 0.1 * float(np.abs(y).max())
+        ends = [r, 1 - r] if self.program.box else []
+        gaps = y + graph.m
+        s = np.concatenate([gaps, *ends, t, t - past])
+        unit = float(np.abs(self.first_slopes(gaps)[0]) @ gaps) or 1.0
+        z = 0.1 / len(s) / s
+        if len(t):
+            # The two multipliers of each t share its cost.
+            first = (t - past) / (2 * t - past)
+            z[-2 * len(t) :] = np.concatenate([jumps * first, jumps * (1 - first)]) / unit
+        return replace(self, unit=unit), Point(np.concatenate([r, t]), s, z)
+
+    def at(self, x: np.ndarray, s: np.ndarray) -> _OnGraph:
+        """Return the program at a point."""
+        return _OnGraph(self, x, s, *self.first_slopes(s[: self.edges]))
+
+    def slopes(self, point: Point) -> np.ndarray:
+        """Return the U' of the pairs, at kinks those that balance the rest."""
+        graph = self.program.graph
+        first = self.first_slopes(point.s[: self.edges])[0]
+        if len(self.kinks[0]):
+            first = first - self.unit * self.over_edges(self.split(point.z)[4])
+        return first / graph.w
+
+
+@dataclass(frozen=True)
+class _OnGraph:
+    """A GraphBarrier at a point, with w V' and -w V''."""
+
+    barrier: GraphBarrier
+    x: np.ndarray
+    s: np.ndarray
+    first: np.ndarray
+    bend: np.ndarray
+
+    @property
+    def unit(self) -> float:
+        return self.barrier.unit
+
+    @property
+    def r(self) -> np.ndarray:
+        return self.x[: self.barrier.program.graph.k]
+
+    def rise(self, dx: np.ndarray, ds: np.ndarray) -> float:
+        k, edges = self.barrier.program.graph.k, self.barrier.edges
+        gained = self.first @ ds[:edges] - self.barrier.program.pull(self.r) @ dx[:k]
+        return float(gained - self.barrier.jumps @ dx[k:])
+
+    def newton(self, z: np.ndarray) -> Step | None:
+        barrier, program, s = self.barrier, self.barrier.program, self.s
+        graph, unit = program.graph, self.unit
+        on_edges, low, high, alpha, beta = barrier.split(z / s)
+        both = alpha + beta
+        bend = self.bend / unit + on_edges + barrier.over_edges(alpha * (beta / both))
+        ends = low + high if program.box else 0.0
+        sums, d = 2 * program.c * graph.w / unit, 2 * program.d / unit + ends
+        solve = graph_solver(graph.a, graph.b, bend, sums, d, tol=CG_TOL)
+        if solve is None:
+            return None
+        pull, jumps = program.pull(self.r) / unit, barrier.jumps / unit
+
+        def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+            t_edges, t_low, t_high, t_alpha, t_beta = barrier.split(target / s)
+            rho = t_alpha + t_beta - jumps
+            flow = self.first / unit + t_edges + barrier.over_edges(beta / both * rho - t_beta)
+            right = graph.divergence(flow) - pull
+            dr = solve(right + t_low - t_high if program.box else right)
+            dr = graph.centred(dr) if program.floating else dr
+            dg = graph.differences(dr)
+            past = np.tile(dg, len(barrier.kinks[0]))
+            dt = (rho + beta * past) / both
+            ends = [dr, -dr] if program.box else []
+            return np.concatenate([dr, dt]), np.concatenate([dg, *ends, dt, dt - past])
+
+        return step
+
+
+class InteriorPoint:
+    """Interior points on the graph, then Newton's method with the closed gaps known.
+
+    The reference for every utility of gaps; kinks are exact.
+    """
+
+    name = "newton"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether it is a program of pairs."""
+        return isinstance(program, Program)
+
+    def __call__(self, program: Program, budget: Budget) -> Answer:
+        """Return rewards, with the multipliers and slopes that certify them."""
+        with np.errstate(all="ignore"):
+            return self.solved(program, budget)
+
+    def solved(self, program: Program, budget: Budget) -> Answer:
+        graph, edges = program.graph, len(program.graph.a)
+        still = np.zeros(edges)
+        if not program.box and np.all(program.slopes(still)[0] <= 0):
+            return Answer(rewards=np.zeros(graph.k), unique=True)  # no gap is worth opening
+        barrier, at = GraphBarrier(program).start(first_rewards(program))
+        best, least, relative = None, np.inf, np.inf
+        # Conjugate gradients take long near the end of the path; a polish from afar does for most.
+        for enough in (ENOUGH,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
+            at, converged = interior_point(barrier.at, at, budget, enough)
+            r, z, slopes = at.x[: graph.k], barrier.unit * at.z, barrier.slopes(at)
+            found = [Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)]
+            if not program.utility.kinks:
+                found.append(polished(program, r, at.tight(edges), z, budget) or found[0])
+            for answer in found:
+                certificate = certify(program, answer)
+                if best is None or certificate.gap < least:
+                    best, least = replace(answer, converged=converged), certificate.gap
+                    relative = certificate.relative_gap
+            if relative < GOOD or budget.spent:
+                break
+        assert best is not None
+        return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
+
+
+def first_rewards(program: Program) -> np.ndarray:
+    """Return strictly feasible rewards: spread by level, off the box at the best scale."""
+    graph = program.graph
+    if program.box:
+        return graph.levels
+    shape = graph.centred(graph.levels)
+    rise = graph.differences(shape)
+
+    def excess(log_scale: float) -> float:
+        scale = np.exp(log_scale)
+        return float(program.slopes(scale * rise)[0] @ rise - program.pull(scale * shape) @ shape)
+
+    low, high = -2.0, 2.0
+    while excess(high) > 0 and high < 340:
+        low, high = high, high + 2.0
+    while not excess(low) > 0 and low > -340:
+        low, high = low - 2.0, low
+    return np.exp(bisect(excess, low, high, rounds=10)) * shape
+
+
+def feasible(program: Program, r: np.ndarray) -> np.ndarray:
+    """Return rewards with no gap below 0, from rewards that have some by rounding."""
+    graph = program.graph
+    r = np.clip(r, 0.0, 1.0) if program.box else r.copy()
+    while np.any(graph.differences(r) < 0):
+        np.minimum.at(r, graph.b, r[graph.a])
+    return r

@@ -1,0 +1,324 @@
+"""Newton's method for smooth full rankings, in the logarithms of the gaps between neighbours.
+
+With G_k the derivative of the objective by the half gap e_k, the optimum has G_k = lambda for all
+k in the box, lambda = 2 G.e as the half gaps sum to 1/2, and G_k = pi_k under a penalty, whose pull
+pi_k = 2 kappa/n sum_{i <= k} r_i is a sum of positive terms like the force. Newton's method is
+applied to log G = log lambda, or log pi, in the unknowns y = log e: with H minus the Hessian, E the
+diagonal matrix of e, it solves
+
+    H E y = G log(G / lambda) - nu G,   e.y = 0     in the box,
+    H E y = G log(G / pi)                           without one.
+
+For powers that system is nearly linear over any range of gaps, and four steps from the quantiles of
+a Beta law are enough (x**0.95 at n = 40, gaps of 1e-46): docs/theory.md#newtons-method.
+
+U'(0) = inf: no ties. U'(0) < inf: in the box several completions tie at each end. The interior
+points tell how many; then Newton's method polishes the gaps that are not zero, and completions
+join or leave the tied groups until the optimality conditions hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.errors import NoOptimum, OutOfRange
+from collapse_theory.finite.budget import Budget, max_step
+from collapse_theory.finite.interior_point import Point, Step, interior_point
+from collapse_theory.finite.symmetric import SymmetricRanking, initial_gaps
+from collapse_theory.numerics.linear import cholesky
+from collapse_theory.numerics.roots import bisect, bracket
+from collapse_theory.programs import Answer, ListwiseProgram, Program
+from collapse_theory.utilities import Utility
+
+__all__ = ["LogGaps", "first_guess"]
+
+MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
+TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
+MAX_HALF_GAP = 1e150  # beyond it nothing holds the rewards
+
+
+class LogGaps:
+    """Newton's method in log-gaps, on the upper half of a ranking."""
+
+    name = "newton"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether it is a full ranking under a utility without kinks."""
+        return isinstance(program, Program) and program.full and not program.kinked
+
+    def __call__(self, program: Program, budget: Budget) -> Answer:
+        """Return the optimal gaps.
+
+        Raises
+        ------
+        OutOfRange
+            Where gaps in the box would leave the range of float64.
+        NoOptimum
+            Where they would without a box.
+        """
+        utility, n = program.utility, program.n
+        unique = utility.strictly_concave or not program.box or None
+        with np.errstate(all="ignore"):
+            if not program.box:
+                gaps, converged = _held(utility, n, program.kappa, budget)
+            elif n <= 3 or not np.any(utility.slope(np.full(n - 1, 1.0 / (n - 1)))):
+                # U' underflows: for tails as steep as that the smallest gap is all that counts.
+                gaps, converged = np.full(n - 1, 1.0 / (n - 1)), True
+            else:
+                find = _without_ties if np.isinf(utility.slope_at_zero) else _with_ties
+                gaps, converged = find(utility, n, budget)
+        # Short of the optimum with iterations left is "inaccurate", not "max_iterations".
+        return Answer(
+            gaps, iterations=budget.used, converged=converged or not budget.spent, unique=unique
+        )
+
+
+# -- in the box ----------------------------------------------------------------------------
+
+
+def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
+    half = SymmetricRanking(utility, n)
+    e, converged = _log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
+    vanished = e.min() < TINY
+    if not converged and not budget.spent:
+        # The local exponent misled the start: the neighbourhood is found by interior points.
+        e, converged = _log_newton(
+            half, _inside(half, initial_gaps(utility, n), budget).x, budget, 60
+        )
+    if not converged and (vanished or e.min() < TINY):
+        raise OutOfRange(
+            f"the optimum of {utility} for n = {n} has gaps below {TINY:g}, outside float64; use "
+            "fewer completions or a less steep utility (its limit law is not affected)"
+        )
+    return half.gaps(e), converged
+
+
+def _with_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
+    half = SymmetricRanking(utility, n)
+    point = _inside(half, initial_gaps(utility, n), budget)
+    gaps, converged = _with_tied_groups(utility, n, point, budget)
+    if not converged and not budget.spent:
+        # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
+        e, converged = _log_newton(half, np.full(n // 2, 0.5 / (n // 2)), budget, 60)
+        gaps = half.gaps(e) if converged else gaps
+    return gaps, converged
+
+
+def _with_tied_groups(
+    utility: Utility, n: int, point: Point, budget: Budget
+) -> tuple[np.ndarray, bool]:
+    """Fix the ties that an interior point tells, and let completions join or leave them."""
+    e = point.x
+    loose = np.flatnonzero(e >= point.z)
+    tied = (int(loose[0]) if len(loose) else len(e) - 1) + 1
+    e = e[tied - 1 :]
+    half, converged = SymmetricRanking(utility, n, tied), False
+    seen: set[int] = set()
+    while not budget.spent:
+        e, converged = _log_newton(half, e * (0.5 / e.sum()), budget, 30)
+        # k(M-k) U'(0) + k F <= M F for all k < M says (M-1) U'(0) <= F.
+        force, slope = half.force_on_tied(e), utility.slope_at_zero
+        if not converged and half.size > 1 and e[0] < 1e-9 / n and tied not in seen:
+            seen.add(tied)  # the last reward runs into the group: it joins
+            tied, e = tied + 1, e[1:]
+        elif tied > 1 and (tied - 1) * slope > force * (1 + 1e-12) and tied not in seen:
+            seen.add(tied)  # the group is too large: one completion leaves
+            tied, e = tied - 1, np.concatenate([[e[0] / 2], [e[0] / 2], e[1:]])
+        else:
+            break
+        half, converged = SymmetricRanking(utility, n, tied), False
+    return half.gaps(e), converged
+
+
+def _log_newton(
+    half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: int
+) -> tuple[np.ndarray, bool]:
+    """Newton's method on log G(e) = log lambda in log e, until the steps stop shrinking."""
+    if len(e) == 1:
+        return np.full(1, 0.5), True
+    last, converged = np.inf, False
+    for _ in budget.rounds(at_most):
+        gradient, hessian = half.derivatives(e)
+        level = 2.0 * float(gradient @ e)
+        if level == 0.0:
+            return e, True  # U' underflows at all gaps: nothing left to gain in float64
+        gradient, hessian = gradient / level, hessian / level
+        step = _log_step(hessian, e, gradient)
+        if step is None:
+            return e, False
+        size = float(np.abs(step).max())
+        if converged and size >= 0.5 * last:
+            return e, True  # stagnation: only rounding is left
+        e = e * np.exp(np.clip(step, -MAX_LOG_STEP, 3.0))
+        e *= 0.5 / e.sum()
+        converged = size < 1e-6
+        if size < 1e-15:
+            return e, True
+        stuck = np.isfinite(half.utility.slope_at_zero) and size > 1e6  # a gap that should be zero
+        if stuck or not np.all(np.isfinite(e)) or e.min() < TINY:
+            return e, False
+        last = size
+    return e, converged
+
+
+def _log_step(hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray) -> np.ndarray | None:
+    """Solve H E y = G log G - nu G for y with e.y = 0, in units of lambda."""
+    solve = _on_sums_of_zero(hessian)
+    if solve is None:
+        return None
+    y = solve(np.column_stack([gradient * np.log(gradient), gradient])) / e[:, None]
+    along = float(e @ y[:, 1])
+    if along == 0.0:  # the curvature has left the range of float64
+        return None
+    step = y[:, 0] - float(e @ y[:, 0]) / along * y[:, 1]
+    return step if np.all(np.isfinite(step)) else None
+
+
+def _on_sums_of_zero(hessian: np.ndarray):
+    """Return the solver of systems with `hessian`, for steps of which the sum is zero.
+
+    On those 4 * ones((h, h)) adds nothing; it makes the matrix regular where some gaps have no
+    curvature of their own (in units of lambda, a matrix of ordinary size on (e_k) is 1).
+    """
+    return cholesky(hessian + 4.0)
+
+
+@dataclass(frozen=True)
+class _HalfGaps:
+    """The ranking at half gaps e = s >= 0 with sum 1/2, as the interior-point method sees it."""
+
+    gradient: np.ndarray
+    hessian: np.ndarray
+    unit: float
+    s: np.ndarray
+
+    def rise(self, dx: np.ndarray, ds: np.ndarray) -> float:
+        return float(self.gradient @ ds)
+
+    def newton(self, z: np.ndarray) -> Step | None:
+        if not 0 < self.unit < np.inf:
+            return None  # U' underflows at all gaps
+        solve = _on_sums_of_zero(self.hessian / self.unit + np.diag(z / self.s))
+        if solve is None:
+            return None
+        ones, force = solve(np.ones_like(z)), self.gradient / self.unit
+
+        def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+            # The multiplier of the sum takes out the mean: the push is measured from it.
+            push = solve(force - 1.0 + target / self.s)
+            de = push - float(push.sum() / ones.sum()) * ones
+            return de, de
+
+        return step
+
+
+def _inside(half: SymmetricRanking, e: np.ndarray, budget: Budget) -> Point:
+    """Return interior points' last: half gaps, and multipliers by which the zeros are told."""
+
+    def at(x: np.ndarray, s: np.ndarray) -> _HalfGaps:
+        gradient, hessian = half.derivatives(s)
+        return _HalfGaps(gradient, hessian, 2.0 * float(gradient @ s), s)
+
+    gradient = at(e, e).gradient / (at(e, e).unit or 1.0)
+    z = float(gradient.max()) + 1e-2 - gradient
+    return interior_point(at, Point(e, e, z), budget, 1e-10)[0]
+
+
+# -- without a box -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Half the sum over pairs of U, less `pull` times half the sum of squared rewards C_i."""
+
+    half: SymmetricRanking
+    pull: float
+
+    @classmethod
+    def of(cls, utility: Utility, n: int, kappa: float) -> _Held:
+        # Half the sum over pairs is n(n-1)/4 times the mean; 2/n sum over the half of C_i**2.
+        return cls(SymmetricRanking(utility, n), kappa * (n - 1))
+
+    def forces(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return G, pi and the negative Hessian of the whole."""
+        force, hessian = self.half.derivatives(e)
+        centre = e[::-1].cumsum()[::-1]
+        order = np.arange(1.0, len(e) + 1)
+        pulls = self.pull * centre.cumsum()
+        return force, pulls, hessian + self.pull * np.minimum.outer(order, order)
+
+
+def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
+    """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
+    program = _Held.of(utility, n, kappa)
+    steep = np.isinf(utility.slope_at_zero)
+    shape = initial_gaps(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
+
+    def excess(log_scale: float) -> float:
+        force, pulls, _ = program.forces(np.exp(log_scale) * shape)
+        return float((force - pulls) @ shape)
+
+    outside = "the optimum has gaps outside float64: the penalty is too "
+    with np.errstate(all="ignore"):
+        low, high = bracket(
+            excess,
+            limit=float(np.log(MAX_HALF_GAP)),
+            none_above=NoOptimum(outside + "weak"),
+            none_below=NoOptimum(outside + "strong"),
+        )
+        return np.exp(bisect(excess, low, high, rounds=30)) * shape
+
+
+def _held(utility: Utility, n: int, kappa: float, budget: Budget) -> tuple[np.ndarray, bool]:
+    if utility.slope_at_zero <= 0:
+        return np.zeros(n - 1), True  # no gap is worth opening
+    program = _Held.of(utility, n, kappa)
+    e, converged = _held_newton(program, first_guess(utility, n, kappa), budget)
+    return program.half.gaps(e), converged
+
+
+def _held_newton(program: _Held, e: np.ndarray, budget: Budget) -> tuple[np.ndarray, bool]:
+    """Newton's method on log G = log pi, else on G = pi, each step as long as it gains."""
+    last, converged = np.inf, False
+    state = program.forces(e)
+    for _ in budget.rounds(300):
+        force, pulls, hessian = state
+        solve = cholesky(hessian)
+        if solve is None:
+            return e, False
+        both = (force > 0) & (pulls > 0)
+        ratio = np.where(both, force, 1.0) / np.where(both, pulls, 1.0)
+        # log G = log pi where both are positive: nearly linear for powers and exponential tails.
+        rest = force - pulls
+        steps = solve(np.column_stack([np.where(both, force * np.log(ratio), rest), rest]))
+        size = float(np.abs(steps[:, 0] / e).max())
+        if converged and size >= 0.5 * last:
+            return e, True
+        alpha, step = 0.0, steps[:, 0]
+        for step in steps.T:
+            alpha, state = _searched(program, e, step, rest)
+            if alpha > 1e-2:
+                break
+        e = e + alpha * step
+        converged, last = size < 1e-9, size
+        if size < 1e-15:
+            return e, True
+    return e, converged
+
+
+def _searched(
+    program: _Held, e: np.ndarray, step: np.ndarray, rest: np.ndarray
+) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Shorten the step until the objective doesn't fall at its end as steeply as it rose."""
+    rise = max(float(rest @ step), 1e-300)
+    alpha = min(1.0, 0.9 * max_step(e, step))
+    state = program.forces(e + alpha * step)
+    for _ in range(40):
+        fall = float((state[1] - state[0]) @ step)
+        if fall <= rise:
+            break
+        alpha *= max(rise / (rise + fall), 0.1)
+        state = program.forces(e + alpha * step)
+    return alpha, state

@@ -1,0 +1,166 @@
+"""Piecewise linear utilities in the box, on any comparisons: exact, by minimum cuts.
+
+Where all kinks and margins are multiples of 1/D, some optimum has all rewards at multiples of 1/D:
+the program is the dual of a minimum-cost flow (Ahuja, Hochbaum, Orlin, Management Science 49
+(2003), 950-964). The best set of nodes to raise, or to lower, by a step is a minimum cut; steps
+halve down to 1/D, where none is left. One node more stands for the box: a node at the upper end can
+be raised only with it, and it only with those at the lower end; raising it and others is lowering
+the rest. The flow at the end is the dual solution: the slope of each pair and the multiplier of
+each closed gap, of which the certificate is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.interior_point import feasible
+from collapse_theory.finite.least_squares import least_squares
+from collapse_theory.numerics.flow import Flow, greatest_flow
+from collapse_theory.numerics.linear import components
+from collapse_theory.programs import LOOSE, Answer, ListwiseProgram, Program, certify
+from collapse_theory.programs.certificate import Dual, dual_flow
+
+__all__ = ["MinCut", "fineness"]
+
+FINEST = 1000  # D at most: beyond, the interior-point method is as good
+MAX_MARGINS = 30  # different ones
+SAME = 1e-12
+
+
+class MinCut:
+    """Minimum cuts; of several optima the one of least sum of squared gaps."""
+
+    name = "cuts"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether the utility is piecewise linear, with kinks on a grid, and rewards in the box."""
+        return isinstance(program, Program) and fineness(program) is not None
+
+    def __call__(self, program: Program, budget: Budget) -> Answer:
+        """Return the rewards, with the dual solution that certifies them."""
+        fine = fineness(program)
+        assert fine is not None
+        p, settled = _on_grid(program, fine, budget)
+        dual = dual_flow(program, p / fine)
+        unique = settled and _is_only(program, dual)
+        answer = Answer(
+            rewards=p / fine,
+            multipliers=dual.multipliers,
+            slopes=dual.slopes,
+            iterations=budget.used,
+            converged=settled,
+            unique=unique,
+        )
+        other = None if unique or not settled else least_squares(program, dual)
+        if other is None:
+            return answer
+        # The quadratic program knows its answer to some digits; they mustn't cost what was exact.
+        chosen = replace(answer, rewards=feasible(program, other))
+        allowed = max(LOOSE / 10, certify(program, answer).relative_gap)
+        return chosen if certify(program, chosen).relative_gap < allowed else answer
+
+
+def fineness(program: Program) -> int | None:
+    """Return the least D of which all kinks and margins are multiples, None where there is none.
+
+    None too where U isn't piecewise linear, or rewards aren't in the box.
+    """
+    utility = program.utility
+    if not program.box or utility.strictly_concave:
+        return None
+    margins = np.zeros(1) if program.full else np.unique(program.graph.m)
+    if len(margins) > MAX_MARGINS:
+        return None
+    low, high = -float(margins.max()), 1.0 - float(margins.min())
+    kinks = [kink for kink in utility.kinks if low < kink < high]
+    exact = [*kinks, *margins.tolist()]
+    breaks = [Fraction(x).limit_denominator(FINEST) for x in exact]
+    step = lcm(*(f.denominator for f in breaks))
+    if step > FINEST or any(abs(float(f) - x) > SAME for f, x in zip(breaks, exact, strict=True)):
+        return None
+    # Concave and as high in the middle as a line: a line.
+    ends = np.array([low, *sorted(kinks), high])
+    values = np.asarray(utility.value(ends))
+    middle = np.asarray(utility.value((ends[1:] + ends[:-1]) / 2))
+    size = SAME * (1 + float(np.abs(values).max()))
+    return step if np.all(np.abs(middle - (values[1:] + values[:-1]) / 2) <= size) else None
+
+
+def _on_grid(program: Program, fine: int, budget: Budget) -> tuple[np.ndarray, bool]:
+    """Return the whole numbers p of an optimum p / fine, and whether it is one."""
+    p = np.clip(np.floor(program.graph.levels * (fine + 1)), 0, fine)
+    step = 2 ** int(np.log2(fine))
+    while True:
+        cell = _Cell(program, fine, p, step)
+        spent = next(budget.rounds(1), None) is None
+        better = cell.moved(cell.flow(1))
+        if step == 1 and better is None:
+            better = cell.moved(cell.flow(2))  # for what rounding to whole units left
+        if better is None and step > 1 and not spent:
+            step //= 2
+        elif better is None or spent:
+            return p, better is None and step == 1
+        else:
+            p = better
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Around rewards p / fine: what the objective gains as gaps widen, or loses as they close."""
+
+    program: Program
+    fine: int
+    p: np.ndarray
+    step: int
+
+    def value(self, y: np.ndarray) -> np.ndarray:
+        """Return w U of gaps in units of 1 / fine."""
+        graph = self.program.graph
+        return graph.w * self.program.utility.value(y / self.fine - graph.m)
+
+    def changes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what widening each gap by a step adds, and what closing it by one loses."""
+        y, step = self.program.graph.differences(self.p), self.step
+        now = self.value(y)
+        # Beyond the box U goes on along its last line: such gaps can't come about.
+        wider = np.minimum(y + step, self.fine)
+        rise = self.value(wider) - now
+        gain = np.where(wider > y, rise * step / np.maximum(wider - y, 1), 0.0)
+        lost = np.where(y >= step, now - self.value(np.maximum(y - step, 0)), np.inf)
+        return gain, lost
+
+    def flow(self, passes: int) -> Flow:
+        """Return the greatest flow; a pair carries what closing loses more than widening adds."""
+        graph, k = self.program.graph, self.program.graph.k
+        gain, lost = self.changes()
+        top = np.flatnonzero(self.p + self.step > self.fine)
+        bottom = np.flatnonzero(self.p < self.step)
+        tail = np.concatenate([graph.b, top, np.full(len(bottom), k)])
+        head = np.concatenate([graph.a, np.full(len(top), k), bottom])
+        at_box = np.full(len(top) + len(bottom), np.inf)
+        capacity = np.concatenate([np.maximum(lost - gain, 0.0), at_box])
+        return greatest_flow(
+            k + 1, tail, head, capacity, np.append(graph.divergence(gain), 0.0), passes
+        )
+
+    def moved(self, flow: Flow) -> np.ndarray | None:
+        """Return the better rewards that the cut shows, None where there are none."""
+        raised, box = flow.raised[:-1], bool(flow.raised[-1])
+        p = np.where(raised, self.p, self.p - self.step) if box else self.p + self.step * raised
+        now, before = (self.value(self.program.graph.differences(q)) for q in (p, self.p))
+        more = float((now - before).sum())
+        return p if more > SAME * float(np.abs(now - before).sum() + np.abs(before).sum()) else None
+
+
+def _is_only(program: Program, dual: Dual) -> bool:
+    """Whether no set of nodes can move at no loss: each reaches each where the flow can change."""
+    least = 1e-9 * float(program.graph.w.min())
+    onward, back = dual.capacity - dual.on > least, dual.on > least
+    i = np.append(dual.tail[onward], dual.head[back])
+    j = np.append(dual.head[onward], dual.tail[back])
+    return not components(i, j, program.graph.k + 1, directed=True).any()

@@ -1,0 +1,498 @@
+"""The concave program of one prompt, whatever is compared and whatever holds the rewards.
+
+    maximise    sum_e w_e U(r_a - r_b - m_e) - kappa mean r_i**2 - c sum_e w_e (r_a + r_b)**2
+    subject to  r_a >= r_b on each edge e = (a, b), and 0 <= r <= 1 in the box;  sum_e w_e = 1.
+
+A box of another width is the unit box of a scaled utility. Of a full ranking the gaps d_k =
+r_k - r_{k+1} between neighbours are the better unknowns: every pair's gap is a sum of them, and the
+derivative G_k of the objective by d_k is a sum of U' over the pairs that straddle k. All terms are
+positive, so both keep full relative accuracy however small a gap is (docs/theory.md#in-the-gaps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from collapse_theory.errors import CollapseError, InvalidUtility, NoOptimum, OutOfRange
+from collapse_theory.numerics.checks import count
+from collapse_theory.numerics.linear import components
+from collapse_theory.programs.comparisons import Comparisons, depths
+from collapse_theory.programs.domain import Box, Domain
+from collapse_theory.utilities import (
+    Loss,
+    PlackettLuce,
+    Utility,
+    require_concave,
+    require_increasing,
+)
+
+__all__ = [
+    "Answer",
+    "Graph",
+    "ListwiseProgram",
+    "Program",
+    "centred",
+    "in_gaps",
+    "pair_gaps",
+    "straddle",
+    "unit_utility",
+]
+
+WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
+PENALTIES = 1e-100, 1e100  # on scores, of a listwise loss: within them squares stay in float64
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a solver found: the gaps of a full ranking, or the rewards of a graph's nodes.
+
+    Attributes
+    ----------
+    gaps : numpy.ndarray, shape (n-1,), optional
+        Between neighbours of a full ranking; in the box in units of its width.
+    rewards : numpy.ndarray, shape (k,), optional
+        Of the graph's nodes, if there are no `gaps`; in the box within [0, 1].
+    multipliers : numpy.ndarray, shape (edges,), optional
+        Of r_a >= r_b, in a graph.
+    slopes : numpy.ndarray, shape (edges,), optional
+        U' of the pairs; at a kink, a slope between those on its sides.
+    iterations : int
+    converged : bool
+        False if the solver was stopped by its budget.
+    unique : bool or None
+        Whether no other rewards are as good; None where that is still to be told.
+    reference : str or None
+        The source of a closed form.
+    """
+
+    gaps: np.ndarray | None = None
+    rewards: np.ndarray | None = None
+    multipliers: np.ndarray | None = None
+    slopes: np.ndarray | None = None
+    iterations: int = 0
+    converged: bool = True
+    unique: bool | None = None
+    reference: str | None = None
+
+
+# -- the full ranking, by its gaps ---------------------------------------------------------
+
+
+def pair_gaps(gaps: np.ndarray) -> np.ndarray:
+    """Return the (n, n) matrix of r_i - r_j for i < j, and 1 elsewhere."""
+    n = len(gaps) + 1
+    between = np.triu(np.broadcast_to(np.concatenate([[0.0], gaps]), (n, n)), 1)
+    return np.where(np.tri(n, dtype=bool), 1.0, between.cumsum(axis=1))
+
+
+def straddle(weights: np.ndarray) -> np.ndarray:
+    """Return for k = 1, ..., n-1 the sum of ``weights[i, j]`` over i <= k < j.
+
+    `weights` is zero on and below the diagonal.
+    """
+    beyond = weights[:, ::-1].cumsum(axis=1)[:, ::-1]
+    return np.diagonal(beyond.cumsum(axis=0), 1)
+
+
+def centred(gaps: np.ndarray) -> np.ndarray:
+    """Return the rewards with these `gaps` and mean 0, each as its distance from the middle."""
+    n = len(gaps) + 1
+    rewards = np.concatenate([[0.0], -np.cumsum(gaps)])
+    if np.array_equal(gaps, gaps[::-1]):
+        half = np.concatenate([gaps[: (n - 1) // 2], [gaps[n // 2 - 1] / 2] if n % 2 == 0 else []])
+        top = np.cumsum(half[::-1])[::-1]
+        return np.concatenate([top, [0.0] * (n % 2), -top[::-1]])
+    return rewards - rewards.mean()
+
+
+# -- the comparison graph ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes 0, ..., k-1 of `sizes` completions; edges a -> b with weights w and margins m.
+
+    `node_of` maps completions to nodes; -1 where a completion is in no pair.
+    """
+
+    node_of: np.ndarray
+    sizes: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    w: np.ndarray
+    m: np.ndarray
+
+    @classmethod
+    def of(cls, comparisons: Comparisons, width: float = 1.0) -> Self:
+        """Return a node for those held equal, an edge for all pairs of the same two and margin.
+
+        Margins are in units of `width`, and the weights sum to 1.
+        """
+        node = comparisons.nodes
+        a, b = node[comparisons.better], node[comparisons.worse]
+        used, ends = np.unique(np.concatenate([a, b]), return_inverse=True)
+        new = np.full(node.max() + 1, -1)
+        new[used] = np.arange(len(used))
+        a, b = np.split(ends.ravel(), 2)
+        values, which = np.unique(comparisons.margins, return_inverse=True)
+        key = (a * len(used) + b) * len(values) + which.ravel()
+        first, edge = np.unique(key, return_index=True, return_inverse=True)[1:]
+        w = np.bincount(edge.ravel(), comparisons.weights)
+        node_of = new[node]
+        sizes = np.bincount(node_of[node_of >= 0], minlength=len(used)).astype(float)
+        margins = comparisons.margins[first] / width
+        return cls(node_of, sizes, a[first], b[first], w / w.sum(), margins)
+
+    @property
+    def k(self) -> int:
+        """The number of nodes."""
+        return len(self.sizes)
+
+    def differences(self, r: np.ndarray) -> np.ndarray:
+        """Return r_a - r_b on each edge."""
+        return r[self.a] - r[self.b]
+
+    def divergence(self, flow: np.ndarray) -> np.ndarray:
+        """Return what flows out of each node less what flows in: the transpose of differences."""
+        return np.bincount(self.a, flow, self.k) - np.bincount(self.b, flow, self.k)
+
+    def gathered(self, values: np.ndarray) -> np.ndarray:
+        """Return at each node the sum over its edges."""
+        return np.bincount(self.a, values, self.k) + np.bincount(self.b, values, self.k)
+
+    @cached_property
+    def part(self) -> np.ndarray:
+        """The connected part of each node, numbered from 0."""
+        return components(self.a, self.b, self.k)
+
+    @cached_property
+    def longest_paths(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lengths of the longest paths that end at each node, and that begin there."""
+        above, below = depths(self.k, self.a, self.b), depths(self.k, self.b, self.a)
+        assert above is not None
+        assert below is not None
+        return above, below
+
+    @property
+    def levels(self) -> np.ndarray:
+        """Rewards in (0, 1) by the longest paths above and below: strictly falling on each edge."""
+        above, below = self.longest_paths
+        return (below + 0.5) / (above + below + 1)
+
+    @cached_property
+    def two_sided(self) -> np.ndarray:
+        """For each part, whether its nodes fall into two sides with all pairs between them."""
+        # In the double cover a part stays in one piece unless it is two-sided.
+        a, b, k = self.a, self.b, self.k
+        label = components(np.concatenate([a, a + k]), np.concatenate([b + k, b]), 2 * k)
+        answer = np.zeros(self.part.max() + 1, dtype=bool)
+        answer[self.part] = label[:k] != label[k:]
+        return answer
+
+    @property
+    def floating(self) -> np.ndarray:
+        """The completions in no pair, or in other parts than the largest."""
+        largest = np.argmax(np.bincount(self.part, self.sizes))
+        return (self.node_of < 0) | (self.part[self.node_of] != largest)
+
+    def centred(self, r: np.ndarray) -> np.ndarray:
+        """Return r with mean 0 over the completions of each part."""
+        mass = np.bincount(self.part, self.sizes)
+        return r - (np.bincount(self.part, self.sizes * r) / mass)[self.part]
+
+
+# -- the programs --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program of a utility of gaps: what is maximised over what.
+
+    Attributes
+    ----------
+    loss, domain, n, comparisons
+        As asked for; `comparisons` None for the full ranking, best first.
+    kappa, c : float
+        The weights of the penalties.
+    edges : Graph or None
+        None for the full ranking, whose graph is made when it is asked for.
+    """
+
+    loss: Utility
+    domain: Domain
+    n: int
+    comparisons: Comparisons | None
+    kappa: float
+    c: float
+    edges: Graph | None
+
+    @staticmethod
+    def of(
+        loss: Loss, n: int | None, domain: Domain | None = None, pairs: Comparisons | None = None
+    ) -> Program | ListwiseProgram:
+        """Return the program of `n` completions, or of the `pairs`, checked.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError: n < 2, no domain, a utility that isn't concave or falls.
+        NoOptimum
+            Where nothing holds the rewards.
+        """
+        domain = Box() if domain is None else domain
+        if not isinstance(domain, Domain):
+            raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
+        if isinstance(loss, PlackettLuce):
+            return ListwiseProgram.of(loss, n, domain, pairs)
+        n = _completions(n, pairs)
+        if pairs is None or pairs.full_order() is not None:
+            # The penalty of a full ranking, whose mean is 0, is on squares alone.
+            program = Program(loss, domain, n, pairs, domain.penalty(n), 0.0, None)
+        else:
+            graph = Graph.of(pairs, domain.unit)
+            program = Program(loss, domain, n, pairs, domain.squares, domain.sums, graph)
+        _check_utility(program)
+        return program
+
+    @cached_property
+    def utility(self) -> Utility:
+        """U of gaps in units of the box's width."""
+        unit = self.domain.unit
+        return self.loss if unit == 1 else self.loss.scaled(unit)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is a full ranking, which is solved in its gaps."""
+        return self.edges is None
+
+    @property
+    def box(self) -> bool:
+        """Whether rewards lie in [0, 1]."""
+        return self.domain.bounded
+
+    @property
+    def kinked(self) -> bool:
+        """Whether U' jumps at a gap that the domain allows."""
+        return any(kink < (1.0 if self.box else np.inf) for kink in self.utility.kinks)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The comparison graph."""
+        if self.edges is not None:
+            return self.edges
+        i, j = np.triu_indices(self.n, 1)
+        weights = np.full(len(i), 1.0 / len(i))
+        return Graph(np.arange(self.n), np.ones(self.n), i, j, weights, np.zeros(len(i)))
+
+    @cached_property
+    def d(self) -> np.ndarray:
+        """The weight of each node's square: kappa mean r_i**2 is sum_i d_i r_i**2."""
+        return self.kappa / self.n * self.graph.sizes
+
+    @property
+    def margins(self) -> float:
+        """How far the margins of the pairs lie apart."""
+        return 0.0 if self.edges is None else float(np.ptp(self.edges.m))
+
+    @property
+    def floating(self) -> bool:
+        """Whether nothing but convention says where a part lies."""
+        return not self.box and self.c == 0 and self.kappa == 0
+
+    def slopes(self, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return w U' and -w U'' on each edge."""
+        first, second = self.utility.derivatives(gaps - self.graph.m)
+        return self.graph.w * first, -self.graph.w * second
+
+    def pull(self, r: np.ndarray) -> np.ndarray:
+        """Return the gradient of the penalties."""
+        pull = 2 * self.d * r
+        if self.c > 0:
+            sums = r[self.graph.a] + r[self.graph.b]
+            pull += self.graph.gathered(2 * self.c * self.graph.w * sums)
+        return pull
+
+    def penalty(self, r: np.ndarray) -> float:
+        """Return what the penalties take off the mean utility."""
+        sums = r[self.graph.a] + r[self.graph.b]
+        return float(self.d @ r**2 + self.c * (self.graph.w @ sums**2))
+
+
+@dataclass(frozen=True)
+class ListwiseProgram:
+    """The program of a Plackett-Luce loss, in the gaps of a full ranking.
+
+    The objective is the mean log-likelihood of a pick, less kappa mean r_i**2 without a box.
+    """
+
+    loss: PlackettLuce
+    domain: Domain
+    n: int
+    utility: PlackettLuce  # of gaps in units of the box's width
+    kappa: float
+    comparisons = None
+    full = True
+    kinked = False
+
+    @classmethod
+    def of(
+        cls, loss: PlackettLuce, n: int | None, domain: Domain, pairs: Comparisons | None
+    ) -> Self:
+        """Return the program, checked; a listwise loss takes no comparisons."""
+        if pairs is not None:
+            raise CollapseError(
+                f"{loss} is the likelihood of a whole ranking, best first, so it takes no "
+                "comparisons: give n (and top=k in PlackettLuce where only the best k are ranked), "
+                "or solve the comparisons with a utility of a gap, such as logsigmoid(x)"
+            )
+        n = count(n)
+        if domain.bounded:
+            return cls(loss, domain, n, loss.scaled(domain.width), 0.0)
+        program = cls(loss, domain, n, loss, domain.penalty(n))
+        if program.kappa == 0:
+            which = "two completions leave no penalty" if domain.sums > 0 else "no penalty"
+            raise NoOptimum(
+                f"nothing holds the rewards under {domain} ({which}): the likelihood of {loss} "
+                "rises towards 1 as the gaps grow. Use a penalty (Confined, or Centered with n > "
+                "2) or a box"
+            )
+        score_penalty(loss, program.kappa)
+        return program
+
+    @property
+    def box(self) -> bool:
+        """Whether rewards lie in [0, 1]."""
+        return self.domain.bounded
+
+    @property
+    def counted(self) -> int:
+        """How many picks count."""
+        return self.loss.stages(self.n)
+
+
+def score_penalty(loss: PlackettLuce, kappa: float) -> float:
+    """Return kappa / beta**2, the weight of the penalty on the scores beta r.
+
+    Raises
+    ------
+    OutOfRange
+        Where it is outside [1e-100, 1e100].
+    """
+    penalty = kappa / loss.beta / loss.beta
+    if not PENALTIES[0] <= penalty <= PENALTIES[1]:
+        raise OutOfRange(
+            f"kappa / beta**2 = {penalty:.3g} is outside [{PENALTIES[0]:g}, {PENALTIES[1]:g}] for "
+            f"{loss} and kappa = {kappa:g}: measure rewards in other units"
+        )
+    return penalty
+
+
+def unit_utility(utility: Utility, domain: Domain) -> Utility:
+    """Return the utility on [0, 1] that stands for `utility` on a box, checked for its gaps.
+
+    Raises
+    ------
+    NotConcave, NotIncreasing
+        With a gap in (0, width] at which the utility is convex, or beyond which it falls.
+    """
+    if not isinstance(domain, Box):
+        raise CollapseError(f"domain must be a Box, got {domain!r}")
+    if domain.width > 1:
+        require_concave(utility, domain.width)
+    require_increasing(utility, domain.width)
+    return utility if domain.width == 1 else utility.scaled(domain.width)
+
+
+def in_gaps(program: Program | ListwiseProgram, answer: Answer) -> Answer:
+    """Return the answer of a full ranking, found in its rewards, in its gaps.
+
+    In the box the best goes to the upper end and the worst to the lower, which is never a loss. The
+    mirrored ranking is as good, and so is the mean of the two: f is concave, and the mean of their
+    slopes is a dual solution too.
+    """
+    assert answer.rewards is not None
+    rewards = answer.rewards.copy()
+    if program.box:
+        rewards[0], rewards[-1] = 1.0, 0.0
+    gaps = np.maximum(rewards[:-1] - rewards[1:], 0.0)
+    gaps = (gaps + gaps[::-1]) / 2
+    slopes = answer.slopes
+    if slopes is not None:
+        i, j = np.triu_indices(program.n, 1)
+        table = np.zeros((program.n, program.n))
+        table[i, j] = slopes
+        slopes = (slopes + table[program.n - 1 - j, program.n - 1 - i]) / 2
+    return replace(answer, gaps=gaps, rewards=None, multipliers=None, slopes=slopes)
+
+
+# -- what is checked -----------------------------------------------------------------------
+
+
+def _completions(n: int | None, pairs: Comparisons | None) -> int:
+    if pairs is None:
+        return count(n)
+    if not isinstance(pairs, Comparisons):
+        raise CollapseError(f"comparisons must be a Comparisons, got {pairs!r}")
+    if n is not None and count(n) != pairs.n:
+        raise CollapseError(
+            f"n = {n} differs from the {pairs.n} completions of the comparisons; leave n out"
+        )
+    return pairs.n
+
+
+def _check_utility(program: Program) -> None:
+    """Raise unless U is concave, takes the margins, and rises in a box or is held without one."""
+    utility, domain = program.loss, program.domain
+    least = most = 0.0
+    if program.edges is not None:
+        margins = program.edges.m * domain.unit
+        least, most = float(margins.min()), float(margins.max())
+    reach = domain.width if domain.bounded else WIDEST
+    if reach > 1:
+        require_concave(utility, reach)
+    if least != 0 or most != 0:
+        _check_margins(utility, reach, least, most)
+    if domain.bounded:
+        require_increasing(utility if least == 0 else utility.shifted(-least), reach)
+    elif program.kappa == 0 and not np.any(utility.d1(np.geomspace(1e-6, 1e9, 200)) < 0):
+        _check_held(program)
+
+
+def _check_margins(utility: Utility, reach: float, least: float, most: float) -> None:
+    try:
+        shifted = utility.shifted(-most) if most > 0 else utility
+        require_concave(shifted, reach + max(most, 0.0) - min(least, 0.0))
+    except InvalidUtility as fault:
+        if most <= 0:
+            raise
+        raise InvalidUtility(
+            f"{utility} can't take the margins of these comparisons, up to {most:g}: U(gap - "
+            f"margin) needs values below 0 ({fault})"
+        ) from None
+
+
+def _check_held(program: Program) -> None:
+    """Raise for a utility without a maximum: nothing holds it but a penalty on sums, and that only
+    where a part of the graph has an odd cycle.
+    """
+    graph, domain = program.graph, program.domain
+    free = graph.two_sided if program.c > 0 else np.ones(graph.part.max() + 1, dtype=bool)
+    if not free.any():
+        return
+    members = np.flatnonzero((graph.node_of >= 0) & (graph.part[graph.node_of] == np.argmax(free)))
+    names = ", ".join(map(str, members[:6])) + (", ..." if len(members) > 6 else "")
+    why = f"the gaps between the completions {names} can grow for ever"
+    if domain.sums > 0:
+        why = (
+            f"the comparisons of the completions {names} are two-sided (no odd cycle), so r_i + "
+            "r_j = 0 for every pair costs nothing while the gaps grow"
+        )
+    raise NoOptimum(
+        f"nothing holds the rewards under {domain}: {program.loss} has no maximum, and {why}. Use "
+        "a penalty (Confined), a box, or a utility with a maximum (LabelSmoothing, Squared); "
+        "max_margin gives the direction in which the rewards run off"
+    )
