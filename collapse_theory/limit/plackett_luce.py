@@ -32,7 +32,7 @@ from collapse_theory.errors import CollapseError, NoOptimum, OutOfRange
 from collapse_theory.exact.listwise import LISTWISE, listwise_law
 from collapse_theory.laws import ListwiseDensity, RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate
-from collapse_theory.programs import Box, Confined, Domain, Free
+from collapse_theory.programs import Box, Domain, Free
 from collapse_theory.programs.program import score_penalty
 from collapse_theory.utilities import PlackettLuce
 
@@ -81,7 +81,7 @@ def solve(loss: PlackettLuce, domain: Domain, method: str) -> tuple[RewardLaw, C
             f"nothing holds the rewards under {domain}: the likelihood of {loss} rises towards 1 "
             "as the gaps grow. Use a penalty (Confined, Centered) or a box"
         )
-    return _held(loss, domain.kappa if isinstance(domain, Confined) else domain.kappa())
+    return _held(loss, domain.penalty())
 
 
 def _box_certificate(unit: PlackettLuce) -> Certificate:

@@ -20,7 +20,7 @@ from collapse_theory.limit.certificate import Certificate, certify
 from collapse_theory.limit.coordinate import Grading, SeriesLaw
 from collapse_theory.limit.prediction import predict
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box, Domain, Free, unit_utility
+from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss, require_concave
 
 __all__ = ["METHODS", "SOLVERS", "LimitLaw", "Program", "limit"]
@@ -63,9 +63,7 @@ class Program:
                 "finitely many completions exist: ct.solve(u, n, domain); or take -x**-g with "
                 "g < 1, log(x), or a shifted utility such as -1/(x + 0.1)"
             )
-        free = isinstance(domain, Free)
-        kappa = domain.penalty()
-        return cls(u, kappa)
+        return cls(u, domain.penalty())
 
     @property
     def walled(self) -> bool:
