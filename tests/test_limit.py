@@ -19,7 +19,7 @@ from scipy.integrate import quad
 from collapse_theory.errors import CollapseError, NoClosedForm, NotConcave, NotIncreasing
 from collapse_theory.exact import exact_law
 from collapse_theory.finite import solve
-from collapse_theory.laws import RewardLaw
+from collapse_theory.laws import Density, RewardLaw
 from collapse_theory.limit import (
     METHODS,
     atom_mass,
@@ -32,7 +32,6 @@ from collapse_theory.limit import (
 )
 from collapse_theory.limit.certificate import certify
 from collapse_theory.limit.coordinate import Grading
-from collapse_theory.limit.density import GradedDensity
 from collapse_theory.numerics.quadrature import Ends, Nodes, singular_sides
 from collapse_theory.numerics.series import contract, contract_difference, evaluate
 from collapse_theory.programs import Box
@@ -460,7 +459,7 @@ def test_laws_are_values(text: str) -> None:
     assert pickle.loads(pickle.dumps(law)) == law
     assert RewardLaw.from_dict(json.loads(json.dumps(law.to_dict()))) == law
     (density,) = law.parts
-    assert isinstance(density, GradedDensity)
+    assert isinstance(density, Density)
     moved = density.mapped(2.0, 3.0)
     assert moved.mass == pytest.approx(density.mass, rel=1e-14)
     assert moved.variance == pytest.approx(9 * density.variance, rel=1e-13)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.laws import RewardLaw
+from collapse_theory.laws import Density, RewardLaw
 from collapse_theory.numerics.quadrature import jacobi, layered
 from collapse_theory.numerics.series import contract, evaluate
 from collapse_theory.values import Array, Value
@@ -142,21 +142,25 @@ class SeriesLaw(Value):
 
     def law(self) -> RewardLaw:
         """Return it as a law; a CollapseError where the density is negative."""
-        from collapse_theory.limit.density import GradedDensity
-
-        high = self.low + self.length
+        length, high = self.length, self.low + self.length
         atoms = [[self.low, self.atom], [high, self.atom]] if self.atom else []
         if not self.coefficients.any():
             return RewardLaw(atoms)
-        density = GradedDensity(
-            self.coefficients / self.length,
-            self.power,
-            self.grading.scale,
-            self.grading.order,
+
+        def density(d: np.ndarray, _: bool) -> np.ndarray:
+            return self.density(d / length, 1.0 - d / length) / length
+
+        layered = self.grading.order == math.inf
+        part = Density.fit(
+            density,
             self.low,
             high,
+            exponents=(self.power, self.power),
+            finest=self.grading.scale * length if layered else None,
+            symmetric=True,
+            mass=1.0 - 2.0 * self.atom,
         )
-        return RewardLaw(atoms, (density,))
+        return RewardLaw(atoms, (part,))
 
     def lower_half(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points of (0, 1/2] from the middle down, and the masses they stand for."""

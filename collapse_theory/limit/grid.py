@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
-from collapse_theory.laws import PiecewiseDensity, RewardLaw, discrete_law
+from collapse_theory.laws import Density, RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate, by_force, by_potential
 from collapse_theory.limit.free_support import held
 from collapse_theory.numerics.quadrature import gauss, power_rule
@@ -186,7 +186,7 @@ class Cells(NamedTuple):
 
     def law(self) -> RewardLaw:
         """Return it as a law; a CollapseError where the density is negative."""
-        return RewardLaw((), (PiecewiseDensity(self.edges, self.heights[:, None]),))
+        return RewardLaw((), (Density.steps(self.edges, self.heights),))
 
     @property
     def masses(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
-from collapse_theory.laws import BetaDensity, PiecewiseDensity, RewardLaw
+from collapse_theory.laws import Density, Panels, RewardLaw
 from collapse_theory.limit.certificate import Certificate, by_potential
 from collapse_theory.numerics.quadrature import gauss, log_rule, power_rule
 from collapse_theory.utilities.base import Utility
@@ -29,6 +29,9 @@ _SMALLEST_BREAK = 1e-6
 _ROWS = 24
 # Widest panels tried in turn: bumps inside the box ask for narrow ones.
 _WIDEST = (0.25, 0.03, 0.01)
+
+
+_SIGNS = (-1.0) ** np.arange(_DEGREE)
 
 
 class Mesh(NamedTuple):
@@ -154,15 +157,11 @@ class PanelLaw(NamedTuple):
 
     def law(self) -> RewardLaw:
         """Return it as a law: a power in the first and the last panel, Legendre series between."""
-        mesh, h, a = self.mesh, float(self.mesh.edges[1]), 1.0 + self.mesh.power
-        rows = self.coefficients[1:].reshape(-1, _DEGREE) * mesh.scales[:, None]
-        signs = (-1.0) ** np.arange(_DEGREE)
-        edges = np.concatenate([mesh.edges[1:], 1.0 - mesh.edges[1:-1][::-1]])
-        parts = [PiecewiseDensity(edges, np.concatenate([rows, rows[::-1] * signs]))]
-        if self.first > 0:
-            parts = [BetaDensity(a, 1.0, 0.0, h, self.first), *parts]
-            parts += [BetaDensity(1.0, a, 1.0 - h, 1.0, self.first)]
-        return RewardLaw([[0.0, self.atom], [1.0, self.atom]] if self.atom else [], tuple(parts))
+        rows = self.coefficients[1:].reshape(-1, _DEGREE) * self.mesh.scales[:, None]
+        # Legendre series by the distance from the end run the other way.
+        side = Panels(self.mesh.edges[1:], rows * _SIGNS, self.mesh.power, self.first)
+        atoms = [[0.0, self.atom], [1.0, self.atom]] if self.atom else []
+        return RewardLaw(atoms, (Density(0.0, 1.0, side),))
 
     def certify(self, utility: Utility) -> Certificate:
         """Return what the law reaches, from T at three times the points, with a finer rule."""

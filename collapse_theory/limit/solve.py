@@ -13,7 +13,7 @@ import numpy as np
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, SolverFailed
 from collapse_theory.exact import exact_law
 from collapse_theory.exact.confined import confined_limit_form
-from collapse_theory.laws import BetaDensity, PiecewiseDensity, RewardLaw, uniform_law
+from collapse_theory.laws import BetaDensity, RewardLaw, uniform_law
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, free_support, grid, panels, plackett_luce, second_kind
 from collapse_theory.limit.certificate import Certificate, certify
@@ -218,13 +218,14 @@ class ClosedForm(Solver):
         """Return the closed form with its certificate."""
         law, series = program.closed_form, None
         assert law is not None
-        if isinstance(part := law.parts[0] if law.parts else None, PiecewiseDensity):
-            assert program.kappa is not None
-            cells = grid.Cells(part.edges, part.coefficients[:, 0])
-            proof = cells.certify(program.utility, program.kappa)
-        elif part is not None:
+        part = law.parts[0] if law.parts else None
+        if isinstance(part, BetaDensity) or (part and program.walled):
             series = self._series(program, law)
             proof = certify(program.utility, series, program.kappa)
+        elif part and program.kappa is not None:
+            edges = part.knots()  # of a density that is constant between them
+            cells = grid.Cells(edges, part.pdf(0.5 * (edges[1:] + edges[:-1])))
+            proof = cells.certify(program.utility, program.kappa)
         elif program.walled:
             proof = grid.Points(*law.atoms.T).certify(program.utility)
         else:
