@@ -170,22 +170,19 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
         rule = _singular(ends._replace(terms=ends.terms + 8, nodes=ends.nodes + 4))
         finer = _singular(ends._replace(terms=ends.terms * 3 // 2, **closer))
     inner, mass = law.lower_half(2 * law.size + 12)
-    groups = [np.append(0.5, inner), inner[-1] * _CLOSER, np.zeros(1)]
-    x = np.concatenate(groups)
-    t = np.concatenate([_potential(utility, law, group, rule) for group in groups])
+    x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER, [0.0]])
+    t = _potential(utility, law, x, rule)
     total = law.atom + mass.sum()
     shortfall = float((law.atom * t[-1] + mass @ t[1 : 1 + inner.size]) / total)
     lowest = float(t.min())
     if t.max() - lowest > 1e-13 * lowest:
-        for at in np.argsort(t)[:3]:
-            low, high = x[min(at + 1, x.size - 1)], x[max(at - 1, 0)]
-            between = np.linspace(low, high, 11)[1:-1]
-            lowest = min(lowest, float(_potential(utility, law, between, rule).min()))
-    sample = np.arange(0, inner.size, max(1, inner.size // 8))
-    error = np.abs(_potential(utility, law, x[sample], finer) - t[sample]).max()
-    error = max(error, abs(float(_potential(utility, law, x[-1:], finer)[0] - t[-1])))
-    negative = float(-2.0 * mass[mass < 0].sum())
-    return by_potential(utility, shortfall, lowest, float(error), negative)
+        at = np.argsort(t)[:3]
+        low, high = x[np.minimum(at + 1, x.size - 1)], x[np.maximum(at - 1, 0)]
+        between = np.linspace(low, high, 11)[1:-1].ravel()
+        lowest = min(lowest, float(_potential(utility, law, between, rule).min()))
+    sample = np.append(np.arange(0, inner.size, max(1, inner.size // 8)), x.size - 1)
+    error = float(np.abs(_potential(utility, law, x[sample], finer) - t[sample]).max())
+    return by_potential(utility, shortfall, lowest, error, float(-2.0 * mass[mass < 0].sum()))
 
 
 _Rule = Callable[[np.ndarray], tuple[Nodes, Nodes]]

@@ -30,6 +30,10 @@ __all__ = [
 # The most nodes of one Gauss-Legendre rule: finding them costs count**3.
 _PANEL = 64
 
+# Distances from one end of a piece, from the other, and weights: (points, nodes) each. On a side of
+# x the first are the gaps from x.
+_Piece = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 class Nodes(NamedTuple):
     """A rule for each of several points x, shapes (points, nodes).
@@ -67,7 +71,7 @@ def gauss(count: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * (nodes - nodes[::-1]), 0.5 * (weights + weights[::-1])
 
 
-def layered(length: np.ndarray, scale: float, count: int) -> tuple[np.ndarray, ...]:
+def layered(length: np.ndarray, scale: float, count: int) -> _Piece:
     """Return distances from both ends and weights on [0, length], graded toward both ends.
 
     Gauss-Legendre in log((t + scale)/(length - t + scale)): functions with layers of the width
@@ -171,7 +175,7 @@ def singular_sides(x: np.ndarray, ends: Ends) -> tuple[Nodes, Nodes]:
     # too.
     near = 0.125 * x, 0.25 * np.minimum(x, 0.5 * (1.0 - x))
     below, above = (
-        _joined(_nearest(length, r, ends), _beyond(length, r, ends))
+        _joined(_nearest(length, r, ends), *_beyond(length, r, ends))
         for length, r in zip((x, 1.0 - x), near, strict=True)
     )
     return _split(x, below, above)
@@ -180,7 +184,8 @@ def singular_sides(x: np.ndarray, ends: Ends) -> tuple[Nodes, Nodes]:
 def outer_sides(x: np.ndarray, ends: Ends) -> tuple[Nodes, Nodes]:
     """Return rules for what lies below x - x/4 and above x + x/4; `next_to` does the rest."""
     near = 0.25 * x
-    return _split(x, _beyond(x, near, ends), _beyond(1.0 - x, near, ends))
+    below, above = (_joined(*_beyond(length, near, ends)) for length in (x, 1.0 - x))
+    return _split(x, below, above)
 
 
 def next_to(x: np.ndarray, ends: Ends) -> tuple[np.ndarray, np.ndarray]:
@@ -192,27 +197,23 @@ def next_to(x: np.ndarray, ends: Ends) -> tuple[np.ndarray, np.ndarray]:
     return power_rule(0.25 * x, ends.kernel, ends.smoothing, ends.nodes)
 
 
-# Gaps from x, distances from the end on the same side, weights: (points, nodes) each.
-_Piece = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
 def _nearest(length: np.ndarray, near: np.ndarray, ends: Ends) -> _Piece:
     gap, weight = power_rule(near, ends.kernel, ends.smoothing, ends.nodes)
     return gap, length[:, None] - gap, weight
 
 
-def _beyond(length: np.ndarray, near: np.ndarray, ends: Ends) -> _Piece:
-    """Return the rule between the gap `near` and the end, which is `length` away."""
+def _beyond(length: np.ndarray, near: np.ndarray, ends: Ends) -> tuple[_Piece, _Piece]:
+    """Return the rules between the gap `near` and the end, which is `length` away."""
     half, whole = 0.5 * length, length[:, None]
     # The integrand is analytic in a strip of half-width pi about the real log gap.
     spread = float(np.log((half / near).max()))
     middle, w = log_rule(near, half, 8 + ends.terms // 2 + int(2.0 * spread))
     last, w_last = power_rule(half, ends.law, ends.order, ends.terms + 12)
-    return _joined((middle, whole - middle, w), (whole - last, last, w_last))
+    return (middle, whole - middle, w), (whole - last, last, w_last)
 
 
-def _joined(one: _Piece, other: _Piece) -> _Piece:
-    gap, end, weight = (np.concatenate(pair, axis=1) for pair in zip(one, other, strict=True))
+def _joined(*pieces: _Piece) -> _Piece:
+    gap, end, weight = (np.concatenate(part, axis=1) for part in zip(*pieces, strict=True))
     return gap, end, weight
 
 

@@ -19,7 +19,8 @@ _TERMS = 22
 
 
 def evaluate(coefficients: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Return sum_k coefficients_k T_2k(sigma)."""
+    """Return sum_k coefficients_k T_2k(sigma); trailing zeros cost nothing."""
+    coefficients = coefficients[: 1 + int(np.flatnonzero(coefficients)[-1:].sum())]
     if coefficients.size <= _LONG:
         return _clenshaw(coefficients, 2.0 * sigma * sigma - 1.0)
     local = (_panels(coefficients.size) @ coefficients).reshape(-1, _TERMS)
