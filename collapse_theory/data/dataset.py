@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from collapse_theory.data.layouts import Layout, Score, Scored, layout_named, recognised
-from collapse_theory.data.ranking import Ranking, ranks_of_scores
-from collapse_theory.data.rows import Bad, Row, row_or_bad, rows
+from collapse_theory.data.layouts import Kind, Reader, Score
+from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.rows import rows
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value
 
 __all__ = ["DatasetReport", "RankingDataset", "unique_names"]
-
-Kind = str | Callable[[Mapping[str, Any]], str | None]
-"""The column of the kind of prompt, or a function of the row."""
 
 SHOWN = 3  # bad rows that a message names
 logger = logging.getLogger(__name__)
@@ -123,8 +120,8 @@ class RankingDataset(Value):
         OSError
             Where the file can't be read.
         """
-        reader = _Reader(layout, kind, kinds, score)
-        return cls._gathered(rows(path), reader, f"{os.fspath(path)}: ")
+        where = f"{os.fspath(path)}: "
+        return cls._read(rows(path), Reader(layout, kind, kinds, score), where)
 
     @classmethod
     def from_records(
@@ -140,11 +137,12 @@ class RankingDataset(Value):
 
         Parameters are those of `from_file`; the first record is line 1.
         """
-        return cls._gathered(enumerate(records, start=1), _Reader(layout, kind, kinds, score), "")
+        return cls._read(enumerate(records, start=1), Reader(layout, kind, kinds, score))
 
     @classmethod
-    def _gathered(cls, source: Iterable[tuple[int, Any]], reader: _Reader, where: str) -> Self:
-        rankings, report = reader.rankings(source, where)
+    def _read(cls, source: Iterable[tuple[int, Any]], reader: Reader, where: str = "") -> Self:
+        rankings = reader.rankings(source, where)
+        report = DatasetReport(reader.read, len(rankings), tuple(sorted(reader.bad)))
         if not rankings:
             raise CollapseError(f"{where}no ranking is left: {report}")
         if report.bad:
@@ -239,108 +237,3 @@ def unique_names(rankings: Sequence[Ranking]) -> tuple[str, ...]:
         taken.add(name)
         names.append(name)
     return tuple(names)
-
-
-# -- from rows to rankings ----------------------------------------------------------------------
-
-
-@dataclass
-class _Group:
-    """The completions of one prompt that come a row each."""
-
-    line: int
-    kind: str | None
-    rows: list[Scored] = field(default_factory=list)
-
-    def ranking(self) -> Ranking:
-        if len(self.rows) < 2:
-            raise CollapseError("1 completion: a ranking needs two or more")
-        ordered = sorted(self.rows, key=lambda row: -row.score)
-        ranks = ranks_of_scores(row.score for row in ordered)
-        texts = tuple(row.completion for row in ordered)
-        return Ranking(ordered[0].prompt, texts, ranks, self.kind)
-
-
-class _Reader:
-    """Rows become rankings: the layout recognised, kinds checked, bad rows named."""
-
-    def __init__(
-        self, layout: str | None, kind: Kind, kinds: Iterable[str] | None, score: Score
-    ) -> None:
-        self.layout: Layout | None = None if layout is None else layout_named(layout)
-        self.kind, self.score = kind, score
-        self.kinds = None if kinds is None else tuple(kinds)
-        self.groups: dict[str, _Group] = {}
-
-    def rankings(
-        self, source: Iterable[tuple[int, Any]], where: str
-    ) -> tuple[tuple[Ranking, ...], DatasetReport]:
-        """Return the rankings in the order of their lines, and what was read and was bad.
-
-        Raises
-        ------
-        CollapseError
-            Where the first row has the columns of no known layout.
-        """
-        found: dict[int, Ranking] = {}
-        bad: list[tuple[int, str]] = []
-        read = 0
-        for line, row in source:
-            read += 1
-            if self.layout is None and isinstance(row, Mapping):
-                self.layout = recognised(row, f"{where}line {line}")
-            try:
-                if (one := self._read(line, row)) is not None:
-                    found[line] = one
-            except CollapseError as fault:
-                bad.append((line, str(fault)))
-        for group in self.groups.values():
-            try:
-                found[group.line] = group.ranking()
-            except CollapseError as fault:
-                bad.append((group.line, str(fault)))
-        report = DatasetReport(read, len(found), tuple(sorted(bad)))
-        return tuple(found[line] for line in sorted(found)), report
-
-    def _read(self, line: int, row: Any) -> Ranking | None:
-        """Return a row's ranking; None where the row has joined those of its prompt."""
-        if isinstance(row, Ranking):
-            self._require_allowed(row.kind)
-            return row
-        row = row_or_bad(row)
-        if isinstance(row, Bad):
-            raise CollapseError(row.detail)
-        assert self.layout is not None  # that of the first row with columns
-        missing = [name for name in self.layout.columns if row.get(name) is None]
-        if missing:
-            raise CollapseError(f"no {' and no '.join(missing)} (layout {self.layout.name})")
-        kind = self._kind_of(row)
-        try:
-            one = self.layout.read(row, self.score)
-        except (TypeError, ValueError) as fault:
-            raise CollapseError(str(fault)) from None
-        if isinstance(one, Ranking):
-            return one if kind is None else replace(one, kind=kind)
-        group = self.groups.setdefault(one.prompt, _Group(line, kind))
-        if group.kind != kind:
-            raise CollapseError(
-                f"kind {kind!r}, but line {group.line} has {group.kind!r} for its prompt"
-            )
-        group.rows.append(one)
-        return None
-
-    def _kind_of(self, row: Row) -> str | None:
-        kind = self.kind(row) if callable(self.kind) else row.get(self.kind)
-        if kind is None and not callable(self.kind) and self.kind != "kind":
-            raise CollapseError(f"no column {self.kind!r} to take the kind from")
-        if isinstance(kind, int) and not isinstance(kind, bool):
-            kind = str(kind)
-        elif kind is not None and (not isinstance(kind, str) or not kind.strip()):
-            raise CollapseError(f"the kind must be text, got {kind!r}")
-        self._require_allowed(kind)
-        return kind
-
-    def _require_allowed(self, kind: str | None) -> None:
-        if self.kinds is not None and kind not in self.kinds:
-            given = "no kind" if kind is None else f"unknown kind {kind!r}"
-            raise CollapseError(f"{given}; the kinds are {', '.join(map(repr, self.kinds))}")

@@ -6,19 +6,22 @@ holds a single completion (HelpSteer), into a `Scored` that is gathered by promp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
-from collapse_theory.data.rows import Row
+from collapse_theory.data.rows import Bad, Row, row_or_bad
 from collapse_theory.errors import CollapseError
 
-__all__ = ["LAYOUTS", "Layout", "Score", "Scored", "layout_named", "recognised"]
+__all__ = ["LAYOUTS", "Kind", "Layout", "Reader", "Score", "Scored"]
 
 Score = str | Mapping[str, float] | None
 """Which column ranks the completions, or a weighted sum of columns; None for the layout's own."""
+Kind = str | Callable[[Row], str | None]
+"""The column of the kind of prompt, or a function of the row."""
 Turns = tuple[tuple[str, str], ...]
 REPLY = "\n\nAssistant:"  # what comes before every reply in Anthropic's transcripts
 
@@ -196,7 +199,7 @@ LAYOUTS = (
 """Tried in this order; to read another layout is one reader and one line here."""
 
 
-def layout_named(name: str) -> Layout:
+def _layout_named(name: str) -> Layout:
     """Return the layout of that name."""
     known = {layout.name: layout for layout in LAYOUTS}
     if name not in known:
@@ -204,7 +207,7 @@ def layout_named(name: str) -> Layout:
     return known[name]
 
 
-def recognised(row: Row, where: str) -> Layout:
+def _recognised(row: Row, where: str) -> Layout:
     """Return the layout whose columns a row has.
 
     Raises
@@ -214,7 +217,7 @@ def recognised(row: Row, where: str) -> Layout:
 
     Examples
     --------
-    >>> recognised({"prompt": "", "chosen": "yes", "rejected": "no"}, "line 1").name
+    >>> _recognised({"prompt": "", "chosen": "yes", "rejected": "no"}, "line 1").name
     'pairs'
     """
     for layout in LAYOUTS:
@@ -225,3 +228,108 @@ def recognised(row: Row, where: str) -> Layout:
         f"{where} has the columns {', '.join(map(str, row)) or '(none)'}, which are those "
         f"of no known layout ({wanted})"
     )
+
+
+# -- from rows to rankings ----------------------------------------------------------------------
+
+
+@dataclass
+class _Group:
+    """The completions of one prompt that come a row each."""
+
+    line: int
+    kind: str | None
+    rows: list[Scored] = field(default_factory=list)
+
+    def ranking(self) -> Ranking:
+        if len(self.rows) < 2:
+            raise CollapseError("1 completion: a ranking needs two or more")
+        ordered = sorted(self.rows, key=lambda row: -row.score)
+        ranks = ranks_of_scores(row.score for row in ordered)
+        texts = tuple(row.completion for row in ordered)
+        return Ranking(ordered[0].prompt, texts, ranks, self.kind)
+
+
+class Reader:
+    """Rows become rankings: the layout recognised, kinds checked, bad rows named."""
+
+    def __init__(
+        self, layout: str | None, kind: Kind, kinds: Iterable[str] | None, score: Score
+    ) -> None:
+        self.layout: Layout | None = None if layout is None else _layout_named(layout)
+        self.kind, self.score = kind, score
+        self.kinds = None if kinds is None else tuple(kinds)
+        self.read = 0  # rows so far
+        self.bad: list[tuple[int, str]] = []  # their lines, and why
+        self.groups: dict[str, _Group] = {}
+
+    def rankings(self, source: Iterable[tuple[int, Any]], where: str = "") -> tuple[Ranking, ...]:
+        """Return the rankings in the order of their lines.
+
+        Raises
+        ------
+        CollapseError
+            Where the first row has the columns of no known layout; `where` names the source.
+        """
+        found: dict[int, Ranking] = {}
+        for line, row in source:
+            self.read += 1
+            if self.layout is None and isinstance(row, Mapping):
+                self.layout = _recognised(row, f"{where}line {line}")
+            with self._bad_named(line):
+                if (one := self._ranking(line, row)) is not None:
+                    found[line] = one
+        for group in self.groups.values():
+            with self._bad_named(group.line):
+                found[group.line] = group.ranking()
+        return tuple(found[line] for line in sorted(found))
+
+    @contextlib.contextmanager
+    def _bad_named(self, line: int) -> Iterator[None]:
+        try:
+            yield
+        except CollapseError as fault:
+            self.bad.append((line, str(fault)))
+
+    def _ranking(self, line: int, row: Any) -> Ranking | None:
+        """Return a row's ranking; None where the row has joined those of its prompt."""
+        if isinstance(row, Ranking):
+            self._require_allowed(row.kind)
+            return row
+        row = row_or_bad(row)
+        if isinstance(row, Bad):
+            raise CollapseError(row.detail)
+        assert self.layout is not None  # that of the first row with columns
+        missing = [name for name in self.layout.columns if row.get(name) is None]
+        if missing:
+            raise CollapseError(f"no {' and no '.join(missing)} (layout {self.layout.name})")
+        kind = self._kind_of(row)
+        try:
+            one = self.layout.read(row, self.score)
+        except (TypeError, ValueError) as fault:
+            raise CollapseError(str(fault)) from None
+        if isinstance(one, Ranking):
+            return one if kind is None else replace(one, kind=kind)
+        group = self.groups.setdefault(one.prompt, _Group(line, kind))
+        if group.kind != kind:
+            raise CollapseError(
+                f"kind {kind!r}, but line {group.line} has {group.kind!r} for its prompt"
+            )
+        group.rows.append(one)
+        return None
+
+    def _kind_of(self, row: Row) -> str | None:
+        kind = self.kind(row) if callable(self.kind) else row.get(self.kind)
+        if kind is None and not callable(self.kind) and self.kind != "kind":
+            raise CollapseError(f"no column {self.kind!r} to take the kind from")
+        if isinstance(kind, int) and not isinstance(kind, bool):
+            kind = str(kind)
+        elif kind is not None and (not isinstance(kind, str) or not kind.strip()):
+            raise CollapseError(f"the kind must be text, got {kind!r}")
+        self._require_allowed(kind)
+        return kind
+
+    def _require_allowed(self, kind: str | None) -> None:
+        if self.kinds is not None and kind not in self.kinds:
+            given = "no kind" if kind is None else f"unknown kind {kind!r}"
+            raise CollapseError(f"{given}; the kinds are {', '.join(map(repr, self.kinds))}")
