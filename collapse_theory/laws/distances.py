@@ -74,7 +74,7 @@ class _Pair:
 def _breakpoints(first: RewardLaw, second: RewardLaw) -> np.ndarray:
     parts = (*first.parts, *second.parts)
     return np.unique(
-        np.concatenate([first.atoms[:, 0], second.atoms[:, 0], *(part._knots() for part in parts)])
+        np.concatenate([first.atoms[:, 0], second.atoms[:, 0], *(part.knots() for part in parts)])
     )
 
 

@@ -63,7 +63,7 @@ class View:
 
     def knots(self) -> np.ndarray:
         """Return the distances strictly within the interval of the parts' knots."""
-        places = np.concatenate([part._knots() for part in self.parts])
+        places = np.concatenate([part.knots() for part in self.parts])
         d = np.unique(self.high - places if self.upper else places - self.low)
         return d[(d > 0) & (d < self.width)]
 
