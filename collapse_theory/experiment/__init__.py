@@ -10,39 +10,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collapse_theory.experiment.experiment import run_experiment
-    from collapse_theory.experiment.findings import Findings, RunFindings
-    from collapse_theory.experiment.metrics import metrics
-    from collapse_theory.experiment.objectives import Objective
-    from collapse_theory.experiment.progress import Progress
-    from collapse_theory.experiment.prompts import utilities_for
-    from collapse_theory.experiment.settings import Setting
-    from collapse_theory.experiment.words import COLUMNS, NOTES, rows, sentences
+    from collapse_theory.experiment.measure import Findings
+    from collapse_theory.experiment.report import COLUMNS, NOTES, metrics, rows, sentences
+    from collapse_theory.experiment.run import run_experiment
+    from collapse_theory.experiment.setting import Objective, Run, Setting
+    from collapse_theory.experiment.texts import utilities_for
+    from collapse_theory.experiment.work import Progress
 
-__all__ = ["Findings", "Objective", "Progress", "RunFindings", "Setting", "run_experiment"]
-__all__ += ["COLUMNS", "NOTES", "metrics", "rows", "sentences", "utilities_for"]
+__all__ = ["COLUMNS", "NOTES", "Findings", "Objective", "Progress", "Run", "Setting"]
+__all__ += ["metrics", "rows", "run_experiment", "sentences", "utilities_for"]
 
 _MODULES = {
-    "Findings": "findings",
-    "Objective": "objectives",
-    "Progress": "progress",
-    "RunFindings": "findings",
-    "Setting": "settings",
-    "run_experiment": "experiment",
-    "COLUMNS": "words",
-    "NOTES": "words",
-    "metrics": "metrics",
-    "rows": "words",
-    "sentences": "words",
-    "utilities_for": "prompts",
+    "measure": ("Findings",),
+    "report": ("COLUMNS", "NOTES", "metrics", "rows", "sentences"),
+    "run": ("run_experiment",),
+    "setting": ("Objective", "Run", "Setting"),
+    "texts": ("utilities_for",),
+    "work": ("Progress",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted({*globals(), *__all__})

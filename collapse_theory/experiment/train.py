@@ -1,27 +1,28 @@
-"""One training of the head: every bit is a function of the table, the run and the setting."""
+"""One training of a head on frozen features: a function of the table, the run and the setting."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from collapse_theory.experiment.checkpoint import Checkpoint, Checkpoints
-from collapse_theory.experiment.features import Table
-from collapse_theory.experiment.head import Head, new_head
-from collapse_theory.experiment.progress import Progress
-from collapse_theory.experiment.runs import Run
-from collapse_theory.experiment.schedule import measured, prompts_of_step, rate_at
-from collapse_theory.experiment.settings import Setting
-from collapse_theory.experiment.workers import threads
-from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
+from collapse_theory.experiment.encode import Table
+from collapse_theory.experiment.setting import Run, Setting
+from collapse_theory.experiment.work import Progress, keep, kept, threads
+from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
 
-__all__ = ["Trace", "loss_of", "train"]
+__all__ = ["Head", "Trace", "identity", "loss_of", "measured_at", "orders", "rate_at", "train"]
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of each parameter
+_SEEDING = threading.Lock()  # torch has one generator for all threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,97 +34,152 @@ class Trace:
     steps : numpy.ndarray, shape (S,)
         Steps done when the logits were noted, the last one at the end.
     logits : numpy.ndarray, shape (S, N, K), float32
-        Of all prompts.
+        Of all prompts; 0 for padding.
     """
 
     steps: np.ndarray
     logits: np.ndarray
 
 
-def train(
-    table: Table, run: Run, setting: Setting, checkpoints: Checkpoints, progress: Progress
-) -> Trace:
-    """Train a head to the end, from the newest checkpoint on where there is one.
+def identity(setting: Setting, run: Run, table: Table) -> str:
+    """Return a hash of all that a run depends on."""
+    digest = hashlib.sha256(json.dumps([setting.to_dict(), run.to_dict()]).encode())
+    digest.update(table.features.tobytes())
+    digest.update(table.ranks.tobytes())
+    return digest.hexdigest()
+
+
+# -- what happens at which step ----------------------------------------------------------
+
+
+def measured_at(steps: int) -> tuple[int, ...]:
+    """Return the steps at which all prompts' rewards are noted: closer together early on.
+
+    Examples
+    --------
+    >>> measured_at(12)
+    (0, 1, 2, 3, 4, 5, 10, 12)
+    """
+    grid = {0, 1, 2, 3, 4, steps}
+    for low, high, step in ((5, 50, 5), (60, 200, 20), (250, 500, 50), (500, steps, 100)):
+        grid.update(range(low, high, step))
+    return tuple(sorted(step for step in grid if step <= steps))
+
+
+def rate_at(step: int, steps: int, warmup: int) -> float:
+    """Return a step's share of the highest learning rate: a linear rise times a cosine down to 0.
+
+    Examples
+    --------
+    >>> [round(rate_at(step, 100, 4), 3) for step in (0, 3, 50, 99)]
+    [0.25, 0.998, 0.5, 0.0]
+    """
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return rise * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def orders(seed: int, steps: int, prompts: int, batch: int) -> np.ndarray:
+    """Return the prompts of each step, (steps, batch): a new random order for each epoch.
+
+    Examples
+    --------
+    >>> sorted(orders(0, 2, 6, 3).ravel().tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+    epochs = -(-steps * batch // prompts)
+    each = [np.random.default_rng((seed, epoch)).permutation(prompts) for epoch in range(epochs)]
+    return np.concatenate(each)[: steps * batch].reshape(steps, batch)
+
+
+# -- the head ----------------------------------------------------------------------------
+
+
+class Head(nn.Module):
+    """A perceptron with two hidden layers and GELU, from features to one logit a completion.
+
+    Features are standardised first, with mean and scale of the training prompts' completions:
+    the two hidden states differ tenfold in scale. The seed decides the first weights; torch's own
+    generator is left as it was.
+
+    Parameters
+    ----------
+    sample : Tensor, shape (M, W)
+        Features of the training prompts' completions.
+    width : int
+        Of the hidden layers.
+    seed : int
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, sample: Tensor, width: int, seed: int) -> None:
+        super().__init__()
+        mean, scale = sample.double().mean(0), sample.double().std(0, correction=0)
+        # A constant feature is 0 for every training text, and stays small for others.
+        scale = torch.where(scale > 1e-8, scale, 1.0)
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+        with _SEEDING, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(
+                nn.Linear(len(mean), width),
+                nn.GELU(),
+                nn.Linear(width, width),
+                nn.GELU(),
+                nn.Linear(width, 1),
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits of shape (...) from features of shape (..., W)."""
+        return self.layers((features - self.mean) / self.scale).squeeze(-1)
+
+
+def train(table: Table, run: Run, setting: Setting, folder: Path, told: Progress) -> Trace:
+    """Train a head to the end, or read back what it found; the head goes to ``folder``.
 
     The head's matrices are small: a second thread costs more than it does.
     """
-    with threads(1):
-        training = _Training(table, run, setting)
-        latest = checkpoints.latest()
-        if latest is not None:
-            training.restore(latest)
-        progress.advance(training.step)
-        while training.step < setting.steps:
-            training.advance()
-            progress.advance()
-            if training.step % setting.checkpoint_every == 0 or training.step == setting.steps:
-                checkpoints.save(training.checkpoint())
-        checkpoints.keep_only(setting.steps)
-    return training.trace()
+    path, made_from = folder / "head.safetensors", identity(setting, run, table)
+    found = kept(path, made_from, told.say)
+    if found is None:
+        with threads(1):
+            found = _trained(table, run, setting, told)
+        keep(path, made_from, found)
+    else:
+        told.advance(setting.steps)
+    return Trace(np.array(measured_at(setting.steps)), found["logits"])
 
 
-class _Training:
-    """A training between two steps."""
+def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
+    """Return the logits noted on the way, (S, N, K), and the trained head's weights."""
+    features = torch.from_numpy(np.ascontiguousarray(table.features))
+    ranks = torch.from_numpy(table.ranks)
+    present = ranks >= 0
+    loss, known = run.objective.loss(), run.objective.kinds
+    kinds = torch.tensor([known.index(kind) if known else 0 for kind in table.kinds])
+    head = Head(features[: table.train][present[: table.train]], setting.width, run.seed)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=setting.rate)
+    schedule = LambdaLR(optimizer, lambda step: rate_at(step, setting.steps, setting.warmup))
+    grid, noted = set(measured_at(setting.steps)), []
 
-    def __init__(self, table: Table, run: Run, setting: Setting) -> None:
-        self.setting, self.seed, self.prompts = setting, run.seed, table.train
-        self.features = torch.from_numpy(np.ascontiguousarray(table.features))
-        self.ranks = torch.from_numpy(table.ranks)
-        self.present = self.ranks >= 0
-        self.loss = run.objective.loss()
-        known = run.objective.kinds
-        self.kinds = torch.tensor([known.index(kind) if known else 0 for kind in table.kinds])
-        sample = self.features[: table.train][self.present[: table.train]]
-        self.head: Head = new_head(sample, setting.width, run.seed)
-        self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=setting.rate)
-        self.grid = measured(setting.steps)
-        self.step = 0
-        self.noted = [self._logits()]
-
-    def advance(self) -> None:
-        """Make one step; note the logits where they are to be measured."""
-        setting = self.setting
-        rows = prompts_of_step(self.seed, self.step, self.prompts, setting.batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, setting.steps, setting.rate, setting.warmup)
-        at = torch.from_numpy(rows)
-        value = loss_of(self.loss, self.head(self.features[at]), self.ranks[at], self.kinds[at])
-        self.optimizer.zero_grad()
-        value.backward()
-        self.optimizer.step()
-        self.step += 1
-        if self.step == self.grid[len(self.noted)]:
-            self.noted.append(self._logits())
-
-    def _logits(self) -> Tensor:
+    def note() -> None:
         with torch.inference_mode():
-            return self.head(self.features).masked_fill(~self.present, 0.0).clone()
+            noted.append(head(features).masked_fill(~present, 0.0).numpy())
 
-    def trace(self) -> Trace:
-        logits = torch.stack(self.noted).numpy()
-        return Trace(np.array(self.grid[: len(logits)]), logits)
-
-    def checkpoint(self) -> Checkpoint:
-        """Return all that going on needs: there's no random state, as the step says the prompts."""
-        tensors = {f"head.{name}": t.detach() for name, t in self.head.state_dict().items()}
-        tensors["logits"] = torch.stack(self.noted)
-        if self.step < self.setting.steps:
-            for name, parameter in self.head.named_parameters():
-                state = self.optimizer.state[parameter]
-                tensors |= {f"{moment}.{name}": state[moment] for moment in MOMENTS}
-        return Checkpoint(self.step, tensors)
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go to where a checkpoint was made."""
-        tensors, self.step = checkpoint.tensors, checkpoint.step
-        weights = self.head.state_dict()
-        self.head.load_state_dict({name: tensors[f"head.{name}"] for name in weights})
-        self.noted = list(tensors["logits"])
-        if self.step < self.setting.steps:
-            for name, parameter in self.head.named_parameters():
-                self.optimizer.state[parameter] = {
-                    moment: tensors[f"{moment}.{name}"].clone() for moment in MOMENTS
-                }
+    note()
+    order = torch.from_numpy(orders(run.seed, setting.steps, table.train, setting.batch))
+    for step, rows in enumerate(order, start=1):
+        value = loss_of(loss, head(features[rows]), ranks[rows], kinds[rows])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        if step in grid:
+            note()
+        told.advance()
+    weights = {f"head.{name}": tensor.numpy() for name, tensor in head.state_dict().items()}
+    return {"logits": np.stack(noted), **weights}
 
 
 def loss_of(

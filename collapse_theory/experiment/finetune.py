@@ -1,50 +1,38 @@
 """Fine-tuning all weights of an encoder, by transformers' `Trainer`.
 
-Several devices, mixed precision and resuming are Trainer's and accelerate's own.
+Several devices, mixed precision and resuming are Trainer's and accelerate's own. What is added: a
+checkpoint that a kill has cut short doesn't count, and the logits noted on the way are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
-from collapse_theory.data.dataset import RankingDataset
-from collapse_theory.experiment.cache import Cache
-from collapse_theory.experiment.encoder import loading, model_path
-from collapse_theory.experiment.features import Table
-from collapse_theory.experiment.files import write_json
-from collapse_theory.experiment.progress import Progress
-from collapse_theory.experiment.prompts import PromptSet
-from collapse_theory.experiment.runs import Run
-from collapse_theory.experiment.settings import Setting
+from collapse_theory.data import RankingDataset
+from collapse_theory.experiment.encode import loading, model_path, quiet
+from collapse_theory.experiment.setting import Run, Setting
+from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace
-from collapse_theory.experiment.workers import threads
-from collapse_theory.training.collator import RankingCollator, to_grid
-from collapse_theory.training.trainer import trainer_loss
+from collapse_theory.experiment.work import Progress, keep, kept, threads, write_json
+from collapse_theory.training import RankingCollator, trainer_loss
+from collapse_theory.training.collator import to_grid
 
-__all__ = ["fine_tune", "full_table"]
+__all__ = ["fine_tune"]
 
 MEASURED = 4  # times, after the start: each costs as much as some steps
+NOTED_TOGETHER = 4  # prompts
 SOUND = "sound.json"  # written when a checkpoint is whole, with the hashes of its files
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
-
-
-def full_table(prompts: PromptSet) -> Table:
-    """Return the prompts' table without features."""
-    ranks = prompts.ranks
-    nothing = np.zeros((*ranks.shape, 0), dtype=np.float32)
-    return Table(nothing, ranks, prompts.kinds, len(prompts.train))
 
 
 def fine_tune(
@@ -52,16 +40,19 @@ def fine_tune(
 ) -> Trace:
     """Fine-tune an encoder, from its newest whole checkpoint on where there is one.
 
-    The trained model and its tokenizer go to ``folder``/model.
+    The trained model and its tokenizer go to ``folder``/model. `identity` says which training this
+    is: a checkpoint of another isn't used.
     """
+    from transformers import PrinterCallback, Trainer
+
     grid = sorted({round(setting.steps * part / MEASURED) for part in range(MEASURED + 1)})
-    with threads(min(2, os.cpu_count() or 1)), _quiet():
+    with threads(min(2, os.cpu_count() or 1)), quiet():
         model, tokenizer = _loaded(setting, run.seed)
         loss = run.objective.loss()
         collator = RankingCollator(
             tokenizer, setting.max_length, kinds=loss if run.objective.aware else None
         )
-        notes = _Notes(prompts, collator, Cache(folder / "logits", told.say), identity, grid, told)
+        notes = _Notes(prompts, collator, folder, identity, grid, told)
         trainer = Trainer(
             model=model,
             args=_arguments(folder, setting, run.seed),
@@ -81,10 +72,12 @@ def fine_tune(
         if trainer.is_world_process_zero():
             trainer.save_model(str(folder / "model"))
             tokenizer.save_pretrained(str(folder / "model"))
-    return Trace(np.array(grid), notes.logits())
+    return Trace(np.array(grid), np.stack([notes.noted[step] for step in grid]))
 
 
-def _arguments(folder: Path, setting: Setting, seed: int) -> TrainingArguments:
+def _arguments(folder: Path, setting: Setting, seed: int) -> Any:
+    from transformers import TrainingArguments
+
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=setting.steps,
@@ -136,22 +129,22 @@ class _Notes(TrainerCallback):
         self,
         prompts: PromptSet,
         collator: RankingCollator,
-        cache: Cache,
+        folder: Path,
         identity: str,
         grid: Sequence[int],
         told: Progress,
     ) -> None:
-        self.prompts, self.collator, self.cache = prompts, collator, cache
+        self.prompts, self.collator, self.folder = prompts, collator, folder
         self.identity, self.grid, self.told = identity, grid, told
-        self._noted: dict[int, np.ndarray] = {}
+        self.noted: dict[int, np.ndarray] = {}
 
     def recall(self, step: int) -> bool:
         """Take over what was noted up to a step; return whether all of it was there."""
         for at in (at for at in self.grid if at <= step):
-            found = self.cache.get(self._key(at), self.prompts.ranks.shape)
+            found = kept(self._path(at), self.identity, self.told.say)
             if found is None:
                 return False
-            self._noted[at] = found
+            self.noted[at] = found["logits"]
         self.told.advance(step)
         return True
 
@@ -167,13 +160,6 @@ class _Notes(TrainerCallback):
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             write_json(folder / SOUND, {"training": self.identity, "files": _hashes(folder)})
 
-    def logits(self) -> np.ndarray:
-        """Return what was noted, shape (S, N, K)."""
-        return np.stack([self._noted[step] for step in self.grid])
-
-    def _key(self, step: int) -> str:
-        return f"step-{step:06d}-{self.identity[:16]}"
-
     def note(self, model: Any, step: int, write: bool = True) -> None:
         """Note all prompts' logits."""
         rankings, size = self.prompts.rankings, self.prompts.ranks.shape[1]
@@ -181,17 +167,19 @@ class _Notes(TrainerCallback):
         rows = []
         model.eval()
         with torch.inference_mode():
-            for start in range(0, len(rankings), 4):
-                batch = self.collator(rankings[start : start + 4])
+            for start in range(0, len(rankings), NOTED_TOGETHER):
+                batch = self.collator(rankings[start : start + NOTED_TOGETHER])
                 ranks = batch.pop("labels")["ranks"]
                 inputs = {name: value.to(device) for name, value in batch.items()}
                 grid = to_grid(model(**inputs).logits.float().cpu(), ranks)
-                grid = grid.masked_fill(ranks < 0, 0.0).numpy()
-                rows.append(np.pad(grid, ((0, 0), (0, size - grid.shape[1]))))
+                rows.append(np.pad(grid.numpy(), ((0, 0), (0, size - grid.shape[1]))))
         model.train(training)
-        self._noted[step] = np.concatenate(rows)
+        self.noted[step] = np.concatenate(rows)
         if write:
-            self.cache.put(self._key(step), self._noted[step])
+            keep(self._path(step), self.identity, {"logits": self.noted[step]})
+
+    def _path(self, step: int) -> Path:
+        return self.folder / "logits" / f"step-{step:06d}.safetensors"
 
 
 def _latest(folder: Path, identity: str, told: Progress) -> Path | None:
@@ -200,9 +188,9 @@ def _latest(folder: Path, identity: str, told: Progress) -> Path | None:
     for path in sorted(found, key=_step, reverse=True):
         try:
             noted = json.loads((path / SOUND).read_text(encoding="utf-8"))
-            if noted["training"] == identity and noted["files"] == _hashes(path):
+            if noted == {"training": identity, "files": _hashes(path)}:
                 return path
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError):
             pass
         told.say(f"{path} is damaged, or cut short; the checkpoint before it is used")
         shutil.rmtree(path)
@@ -216,19 +204,3 @@ def _step(path: Path) -> int:
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SOUND)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Trainer's own reports and bars off the screen: the progress bar is there for that."""
-    from transformers.utils import logging as messages
-
-    bars, level = messages.is_progress_bar_enabled(), messages.get_verbosity()
-    messages.disable_progress_bar()
-    messages.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        messages.set_verbosity(level)
-        if bars:
-            messages.enable_progress_bar()

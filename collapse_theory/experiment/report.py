@@ -1,0 +1,411 @@
+"""What was found, in sentences, in a table, as JSON, on a page with figures: all from one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.experiment.measure import BY_RANK, HELD_OUT, RULES, TRAIN, Findings, stops
+from collapse_theory.experiment.setting import LAST_LAYER, NEUTRAL, SAME_LENGTHS, Run
+from collapse_theory.experiment.texts import OPEN
+from collapse_theory.figures.experiment import (
+    StoppingCurve,
+    TrainedKind,
+    TrainedPanel,
+    stopping_figure,
+    trained_figure,
+)
+from collapse_theory.figures.saving import save
+
+__all__ = ["COLUMNS", "NOTES", "draw_figures", "metrics", "page", "rows", "sentences", "spread"]
+
+# -- the table ---------------------------------------------------------------------------
+
+COLUMNS = (
+    "trained with",
+    "error",
+    "W1",
+    "s.d.",
+    "apart",
+    "of",
+    "right",
+    "held-out error",
+    "held-out apart",
+)
+NOTES = (
+    "Error: mean over ranks of |mean reward - exact optimum|. W1: Wasserstein-1 distance of all "
+    "rewards to that optimum. s.d.: over prompts, mean over ranks. Apart: mean over ranks of the "
+    "difference between the kinds' mean rewards, of what is predicted. Right: share of pairs. All "
+    "on training prompts unless held out, for the worse kind of prompt and the worst seed (apart "
+    "of a prompt-aware loss: the least)."
+)
+
+
+def rows(found: Findings) -> list[tuple[str, ...]]:
+    """Return a row for the runs that differ in their seed alone, under `COLUMNS`: the worst."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in found.runs:
+        groups.setdefault((str(run.objective), run.control), []).append(run)
+    return [_row(found, runs) for runs in groups.values()]
+
+
+def _row(found: Findings, runs: list[Run]) -> tuple[str, ...]:
+    run = runs[0]
+    # Prompt-aware losses are to hold the kinds apart, but where nothing tells them from each other.
+    apart = min if run.objective.aware and run.control != NEUTRAL else max
+    name = ";\n".join(str(run.objective).split("; "))
+    values = (
+        max(found.ends(runs, "error")),
+        max(found.ends(runs, "distance")),
+        max(found.ends(runs, "std")),
+        apart(found.ends(runs, "between")),
+        found.ends(runs, "between_predicted")[0],
+        min(found.ends(runs, "right")),
+        max(found.ends(runs, "error", HELD_OUT)),
+        apart(found.ends(runs, "between", HELD_OUT)),
+    )
+    texts = ("-" if np.isnan(v) else f"{v:.3f}".removeprefix("0") for v in values)
+    return (f"{name}\n({run.control})" if run.control else name, *texts)
+
+
+# -- sentences ---------------------------------------------------------------------------
+
+COLLAPSED = 0.02  # kinds nearer than this end at the same rewards, as far as one can see
+
+
+def sentences(found: Findings) -> list[str]:
+    """Return what was found, a sentence or two each; nothing is said that wasn't measured."""
+    parts = (_fit, _collapse, _aware, _early, _length, _controls)
+    return [text for part in parts for text in part(found)]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Return the least and the largest value as text, or the one they are.
+
+    Examples
+    --------
+    >>> spread([0.0123, 0.2]), spread([0.5, 0.5])
+    ('0.012 to 0.200', '0.500')
+    """
+    texts = [f"{value:.{digits}f}" for value in (min(values), max(values))]
+    return texts[0] if texts[0] == texts[1] else " to ".join(texts)
+
+
+def _several_kinds(found: Findings, aware: bool) -> list[Run]:
+    """Return the runs, no controls, on prompts of more than one kind."""
+    runs = found.of(aware=aware)
+    return [run for run in runs if not np.isnan(found.ends([run], "between")[0])]
+
+
+def _fit(found: Findings) -> list[str]:
+    runs = found.of()
+    errors = found.ends(runs, "error")
+    if np.isnan(errors).any():
+        return []
+    return [
+        f"Over {len(runs)} run{'s' * (len(runs) > 1)} the trained rewards differ from the computed "
+        f"optimum by {spread(errors)} on training prompts and by "
+        f"{spread(found.ends(runs, 'error', HELD_OUT))} on held-out ones (mean over ranks, the "
+        "worse kind)."
+    ]
+
+
+def _collapse(found: Findings) -> list[str]:
+    runs = _several_kinds(found, aware=False)
+    if not runs:
+        return []
+    apart = found.ends(runs, "between")
+    # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
+    over = np.subtract(apart, found.ends(runs, "between_predicted"))
+    if max(over) <= COLLAPSED:
+        verdict = "reward collapse: the kinds end at the same rewards"
+    elif min(over) > COLLAPSED:
+        verdict = "no full collapse: the kinds end at different rewards"
+    else:
+        verdict = "collapse in some runs only"
+    return [
+        f"With one utility for all prompts, {verdict}, {spread(apart)} apart on training prompts, "
+        f"{spread(found.ends(runs, 'between', HELD_OUT))} on held-out ones."
+    ]
+
+
+def _aware(found: Findings) -> list[str]:
+    runs = _several_kinds(found, aware=True)
+    if not runs:
+        return []
+    return [
+        f"With a utility for each kind they end {spread(found.ends(runs, 'between'))} "
+        f"apart, of {spread(found.ends(runs, 'between_predicted'))} predicted, and "
+        f"{spread(found.ends(runs, 'between', HELD_OUT))} on held-out prompts."
+    ]
+
+
+def _most_apart(found: Findings, runs: Sequence[Run], split: str) -> list[float]:
+    # The start is no training: there the kinds differ by chance.
+    return [float(found.series(run, "between", split)[1:].max()) for run in runs]
+
+
+def _early(found: Findings) -> list[str]:
+    fixed = _several_kinds(found, aware=False)
+    if not fixed or len(found.steps(fixed[0])) < 3:
+        return []
+    held = _most_apart(found, fixed, HELD_OUT)
+    aware = found.ends(found.of(aware=True), "between", HELD_OUT)
+    less = bool(aware) and max(held) < min(aware)
+    said = [
+        f"{'Early stopping does not replace that: with' if less else 'With'} one utility the kinds "
+        f"were at most {spread(_most_apart(found, fixed, TRAIN))} apart on training prompts at any "
+        f"measured step ({spread(held)} on held-out ones)."
+    ]
+    reached = [stop for run in fixed for stop in stops(found, run)]
+    for rule in RULES:
+        here = [stop for stop in reached if stop.rule == rule]
+        if here:
+            some = "" if len(here) == len(fixed) else f" in {len(here)} of {len(fixed)} runs"
+            said.append(
+                f"Stopping at {rule}: step {spread([stop.step for stop in here], 0)}{some}, kinds "
+                f"{spread([stop.between for stop in here])} apart, "
+                f"{spread([stop.distance for stop in here])} from the collapsed rewards."
+            )
+    return said
+
+
+def _length(found: Findings) -> list[str]:
+    if np.isnan(found.length_first):
+        return []
+    said = (
+        "The task is easy, and this is why: a completion's length is nearly linear in the mean of "
+        f"the first hidden state, which averages position embeddings (held-out R^2 "
+        f"{found.length_first:.2f}; {found.length_last:.2f} for the last one)."
+        if found.length_first > 0.8 and not found.setting.data
+        else "Held-out R^2 of a completion's length, linear in the mean of the first hidden state: "
+        f"{found.length_first:.2f}; of the last one: {found.length_last:.2f}."
+    )
+    alone = found.of(control=LAST_LAYER)
+    if alone:
+        said += (
+            f" With the last one alone the error is {spread(found.ends(alone, 'error'))} on "
+            f"training prompts and {spread(found.ends(alone, 'error', HELD_OUT))} on held-out ones."
+        )
+    return [said]
+
+
+def _controls(found: Findings) -> list[str]:
+    said = []
+
+    def apart(run: Run) -> tuple[float, float]:
+        return found.ends([run], "between")[0], found.ends([run], "between", HELD_OUT)[0]
+
+    for run in found.of(control=SAME_LENGTHS, aware=True):
+        said.append(
+            "With the same completion lengths for both kinds the prompt-aware loss still holds "
+            "them {:.3f} apart, {:.3f} on held-out prompts.".format(*apart(run))
+        )
+    for run in found.of(control=SAME_LENGTHS, aware=False):
+        most = _most_apart(found, [run], HELD_OUT)[0]
+        free = [one for one in found.of(aware=False) if one.objective == run.objective]
+        mirrors = most <= max(_most_apart(found, free, HELD_OUT)) / 2
+        end = ": what early stopping leaves between the kinds is mostly their lengths."
+        said.append(
+            f"With the same lengths and one utility they were at most {most:.3f} apart on held-out "
+            f"prompts at any step{end if mirrors else '.'}"
+        )
+    for run in found.of(control=NEUTRAL, aware=True):
+        train, held_out = apart(run)
+        said.append(
+            "With prompts that don't tell the kind it can't be read from a new prompt: "
+            f"{held_out:.3f} apart on held-out prompts, while training prompts are "
+            f"{train:.3f} apart by memory."
+        )
+    return said
+
+
+# -- JSON --------------------------------------------------------------------------------
+
+OF_SIDE = ("error", "distance", "std", "std_largest", "gap", "right")
+OF_SIDE += ("between", "between_predicted")
+COURSE = {
+    "distance": ("distance", TRAIN),
+    "between": ("between", TRAIN),
+    "held_between": ("between", HELD_OUT),
+    "right": ("right", TRAIN),
+    "held_right": ("right", HELD_OUT),
+    "loss": ("loss", TRAIN),
+    "held_loss": ("loss", HELD_OUT),
+}
+
+
+def metrics(found: Findings) -> dict[str, Any]:
+    """Return all that was found, JSON-ready: the content of metrics.json; NaN is null."""
+    return _plain(
+        {
+            "setting": found.setting.to_dict(),
+            "versions": dict(found.versions),
+            "prompts": {k: {"train": t, "held_out": h} for k, t, h in found.prompts},
+            "completions": {"all": found.texts, "cut": found.cut},
+            "length_r2": {"first": found.length_first, "last": found.length_last},
+            "findings": sentences(found),
+            "runs": [_run(found, run) for run in found.runs],
+        }
+    )
+
+
+def _run(found: Findings, run: Run) -> dict[str, Any]:
+    course = {name: found.series(run, *of) for name, of in COURSE.items()}
+    return {
+        "utility": str(run.objective),
+        "seed": run.seed,
+        "control": run.control,
+        "folder": f"runs/{run.folder}",
+        TRAIN: _side(found, run, TRAIN),
+        HELD_OUT: _side(found, run, HELD_OUT),
+        "stops": [vars(stop) for stop in stops(found, run)],
+        "course": {"steps": found.steps(run).astype(float), **course},
+    }
+
+
+def _side(found: Findings, run: Run, split: str) -> dict[str, Any]:
+    kinds = {
+        kind: {
+            "prompts": int(found.series(run, "prompts", split, kind)[-1]),
+            **{m: found.series(run, m, split, kind)[-1] for m in ("distance", "gap", "right")},
+            **{m: found.series(run, f"{m}_by_rank", split, kind) for m in BY_RANK},
+        }
+        for kind in found.kinds(run, split)
+    }
+    return {name: found.ends([run], name, split)[0] for name in OF_SIDE} | {"kinds": kinds}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# -- figures -----------------------------------------------------------------------------
+
+ENDINGS = ("png", "pdf")
+
+
+def draw_figures(found: Findings, folder: Path) -> list[tuple[Path, str]]:
+    """Draw every figure that the findings have something for; return (PNG file, caption) each."""
+    main = [run for run in found.of() if run.seed == found.setting.seed]
+    controls = [run for run in found.runs if run.control]
+    drawn = {
+        "experiment_rewards": (
+            "Mean reward by rank of each kind of prompt, with bands of one standard deviation over "
+            "prompts, over the exact optimum of what was trained.",
+            _rewards(found, main),
+        )
+    }
+    if controls:
+        caption = "The controls, in the same way."
+        drawn["experiment_controls"] = (caption, _rewards(found, controls))
+    if len(found.steps(main[0])) > 2:
+        drawn["experiment_stopping"] = (
+            "Early stopping: what a run has at each step, and where common rules stop it. "
+            "Every seed is a line.",
+            stopping_figure([_stopping_curve(found, run) for run in found.of()]),
+        )
+    for name, (_, axes) in drawn.items():
+        for ending in ENDINGS:
+            save(axes, folder / f"{name}.{ending}")
+    return [(folder / f"{name}.{ENDINGS[0]}", caption) for name, (caption, _) in drawn.items()]
+
+
+def _rewards(found: Findings, runs: Sequence[Run]) -> object:
+    def panel(run: Run, split: str) -> TrainedPanel:
+        # Open-ended first, as in the paper's figures.
+        kinds = sorted(found.kinds(run, split), key=lambda kind: kind != OPEN)
+        return TrainedPanel(
+            utilities=run.objective.utilities,
+            note=run.control,
+            kinds=tuple(
+                TrainedKind(k, *(found.series(run, f"{m}_by_rank", split, k) for m in BY_RANK))
+                for k in kinds
+            ),
+        )
+
+    return trained_figure([(panel(run, TRAIN), panel(run, HELD_OUT)) for run in runs])
+
+
+def _stopping_curve(found: Findings, run: Run) -> StoppingCurve:
+    return StoppingCurve(
+        utility=str(run.objective),
+        aware=run.objective.aware,
+        steps=found.steps(run),
+        distance=found.series(run, "distance"),
+        between=found.series(run, "between", HELD_OUT),
+        right=found.series(run, "right", HELD_OUT),
+        stops=[stop.step for stop in stops(found, run)[:-1]],
+    )
+
+
+# -- the page ----------------------------------------------------------------------------
+
+STYLE = """
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 Georgia, serif; }
+table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
+th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ccc; }
+th:first-child, td:first-child { text-align: left; }
+figure { margin: 2rem 0; } img { width: 100%; } .note { color: #555; font-size: 0.85rem; }
+"""
+
+
+def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
+    """Return the page: sentences, the table, the figures (file, caption), the setting.
+
+    One HTML file beside its figures, without scripts or outside links.
+    """
+    setting = found.setting
+    kinds = ", ".join(f"{t} {kind} to train on and {h} held out" for kind, t, h in found.prompts)
+    trained = (
+        "all weights of the encoder are trained"
+        if setting.full
+        else "a small head is trained on the features of a frozen encoder"
+    )
+    what = (
+        f"Prompts from {setting.data or 'the documentation of Python, NumPy and SciPy'}: {kinds}; "
+        f"{trained}, {setting.steps} steps of {setting.batch} prompts."
+    )
+    made = (
+        f"Made with {', '.join(f'{name} {number}' for name, number in found.versions)}. "
+        f"{found.cut} of {found.texts} completions were cut at {setting.max_length} tokens."
+    )
+    items = "\n".join(f"<li>{escape(text)}</li>" for text in sentences(found))
+    body = "\n".join(_cells("td", row) for row in rows(found))
+    shown = "\n".join(
+        f'<figure><img src="{escape(file.name)}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for file, caption in figures
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Reward collapse on real text</title>
+<style>{STYLE}</style></head><body>
+<h1>Reward collapse on real text</h1>
+<p>{escape(what)}</p>
+<ul>
+{items}
+</ul>
+<table><thead>{_cells("th", COLUMNS)}</thead><tbody>
+{body}
+</tbody></table>
+<p class="note">{escape(NOTES)}</p>
+{shown}
+<p class="note">{escape(made)}</p>
+</body></html>
+"""
+
+
+def _cells(tag: str, texts: Sequence[str]) -> str:
+    cells = (f"<{tag}>{escape(text)}</{tag}>".replace("\n", "<br>") for text in texts)
+    return f"<tr>{''.join(cells)}</tr>"

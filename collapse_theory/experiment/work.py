@@ -1,0 +1,169 @@
+"""What long work needs: progress to tell, threads, files that are whole, results that are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+__all__ = ["Progress", "keep", "kept", "replace_file", "spread", "threads", "write_json"]
+
+WORKERS = 2
+DRAFT = ".draft"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Progress:
+    """What the experiment tells of its work; this one keeps silent. A subclass shows it."""
+
+    def begin(self, what: str, total: int) -> None:
+        """A piece of work of `total` parts begins; the one before it has ended."""
+
+    def advance(self, parts: int = 1) -> None:
+        """So many parts more are done."""
+
+    def say(self, text: str) -> None:
+        """Something that the user should know: a damaged file, a bad row."""
+
+
+# -- threads -----------------------------------------------------------------------------
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads: sums in another order have other last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def spread(
+    work: Callable[[Item, Progress], Result], items: Sequence[Item], told: Progress
+) -> list[Result]:
+    """Return work(item, progress) of every item, in their order, two of them side by side.
+
+    Each computes with one thread of torch's: two threads within one small matrix product wait for
+    each other more than they compute. After an exception, and Ctrl-C is one, no more work is begun,
+    and what is under way ends at the next step that it tells `progress` of.
+
+    Examples
+    --------
+    >>> spread(lambda item, progress: item**2, [1, 2, 3], Progress())
+    [1, 4, 9]
+    """
+    shared = _Shared(told)
+    workers = min(WORKERS, os.cpu_count() or 1)
+    with (
+        threads(1),
+        ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool,
+    ):
+        try:
+            return list(pool.map(lambda item: work(item, shared), items))
+        except BaseException:
+            shared.over = True
+            raise
+
+
+class _Over(Exception):
+    """Another piece of work has failed."""
+
+
+class _Shared(Progress):
+    """Progress told by several threads, one at a time."""
+
+    def __init__(self, told: Progress) -> None:
+        self.over = False
+        self._told, self._lock = told, threading.Lock()
+
+    def advance(self, parts: int = 1) -> None:
+        if self.over:
+            raise _Over
+        with self._lock:
+            self._told.advance(parts)
+
+    def say(self, text: str) -> None:
+        with self._lock:
+            self._told.say(text)
+
+
+# -- files -------------------------------------------------------------------------------
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` make a draft beside `path`, then rename it: the file is whole or not there.
+
+    Raises
+    ------
+    OSError
+        Where it can't be written; named by `path`, and nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}{DRAFT}")
+    try:
+        write(draft)
+        # Renamed only when the content is on the disk, or a power cut could leave an empty file.
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, with the same line ends on every system."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    replace_file(path, lambda draft: draft.write_bytes(text.encode()))
+
+
+def keep(path: Path, made_from: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays, with a hash of their content and with what they were made from."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = save(arrays, {"made_from": made_from, "sha256": _hash(arrays)})
+    replace_file(path, lambda draft: draft.write_bytes(content))
+
+
+def kept(path: Path, made_from: str, say: Callable[[str], None]) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a file; None where there is none that is whole and made from this.
+
+    `say` is told about a file that is there and of no use.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            noted = file.metadata() or {}
+        whole = noted.get("sha256") == _hash(arrays)
+    except (SafetensorError, OSError, ValueError):
+        whole, noted, arrays = False, {}, {}
+    if whole and noted.get("made_from") == made_from:
+        return arrays
+    say(f"{path} is {'of other work' if whole else 'damaged'}; it is made again")
+    return None
+
+
+def _hash(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
