@@ -12,38 +12,20 @@ from torch import Tensor, nn
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Free, Solution
 from collapse_theory.training.objective import (
-    Continued,
-    Stages,
+    Objective,
     as_batch,
     as_ranks,
-    compared,
-    continued,
     mean_over_prompts,
-    penalty,
+    trained_utility,
 )
-from collapse_theory.training.predictions import Predictions, by_rank, tables
-from collapse_theory.utilities import (
-    Loss,
-    PlackettLuce,
-    Utility,
-    as_loss,
-    require_concave,
-    require_increasing,
-)
-from collapse_theory.utilities.base import real
-from collapse_theory.utilities.checks import number_text
+from collapse_theory.training.predictions import Predictions, by_rank
+from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 from collapse_theory.values import registered
 
-__all__ = ["AnyLoss", "PromptAwareRankingLoss", "RankingLoss", "trained_utility"]
+__all__ = ["AnyLoss", "PromptAwareRankingLoss", "RankingLoss"]
 
 # Computed with in float32: their own digits don't tell two rewards apart.
 HALF = (torch.float16, torch.bfloat16)
-
-# The offset of a utility with an infinite slope at gap 0, as a share of the box's width.
-OFFSET_SHARE = 0.01
-
-# Off the box concavity is looked at up to gaps of this size, as where the optimum is solved for.
-LARGEST_GAP = 1000.0
 
 # Rewards outside the box by more than this share of its width, the rounding of float32 with some
 # room, are no rewards of it.
@@ -134,12 +116,10 @@ class RankingLoss(nn.Module):
         if isinstance(self.utility, PlackettLuce):
             _require_plain(self.utility, self.pair_weights, offset)
             self.trained, self.offset = self.utility, 0.0
-            self._on_tensors = Stages(self.utility)
         else:
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
-            width = self.domain.width if isinstance(self.domain, Box) else LARGEST_GAP
-            self._on_tensors = continued(self.trained, width)
-        self.slope = self._on_tensors.slope if self.normalize else 1.0
+        self._objective = Objective(self.trained, self.domain, self.pair_weights)
+        self.slope = self._objective.slope if self.normalize else 1.0
         if self.slope <= 0:
             raise InvalidUtility(
                 f"the slope of {self.trained} at gap 0 is {self.slope:g}: there's no scale to "
@@ -147,24 +127,6 @@ class RankingLoss(nn.Module):
                 "trains it as it is"
             )
         self.predictions = Predictions(self.trained, self.domain, self.pair_weights)
-        weights, margins = self._tables()
-        # Settings and no weights of a model: a checkpoint holds none of it.
-        self.register_buffer("_rank_weights", weights, persistent=False)
-        self.register_buffer("_rank_margins", margins, persistent=False)
-
-    def _tables(self) -> tuple[Tensor | None, Tensor | None]:
-        if self.pair_weights is None:
-            return None, None
-        weights, margins = map(torch.from_numpy, tables(self.pair_weights))
-        weights = weights / weights.max()  # in the range of float32, whatever their scale
-        if not margins.any():
-            return weights, None
-        if isinstance(self._on_tensors, Continued) and self._on_tensors.start is not None:
-            raise InvalidUtility(
-                f"margins need values of U below gap 0, and {self.trained} is continued there by "
-                "its tangent; use log-sigmoid, a hinge or another utility that has them"
-            )
-        return weights, margins
 
     def of_kind(self, kind: str | None) -> RankingLoss:
         """Return the loss of the prompts of a kind: this one, for all kinds."""
@@ -214,7 +176,7 @@ class RankingLoss(nn.Module):
     def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
         """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
         logits = as_batch(logits)
-        ranks = as_ranks(ranks, logits, self._most)
+        ranks = as_ranks(ranks, logits, self._objective.most)
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
         rewards = self.rewards(logits.masked_fill(ranks < 0, 0.0))
         objective, counts = self._objective(rewards, ranks)
@@ -223,27 +185,7 @@ class RankingLoss(nn.Module):
     def objective(self, rewards: Tensor, ranks: Any = None) -> Tensor:
         """Return each prompt's objective in the scale of U, shape (B,), from its rewards."""
         rewards = as_batch(rewards)
-        return self._objective(rewards, as_ranks(ranks, rewards, self._most))[0]
-
-    def _objective(self, rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
-        weights = compared(ranks).to(rewards.dtype)
-        by_ranks = self._looked_up(self._rank_weights, ranks, rewards.dtype)
-        weights = weights if by_ranks is None else weights * by_ranks
-        total = weights.sum((1, 2))
-        counts = total > 0
-        weights = weights / torch.where(counts, total, 1.0)[:, None, None]
-        margins = self._looked_up(self._rank_margins, ranks, rewards.dtype)
-        value = self._on_tensors.total(rewards, weights, margins)
-        value = value - penalty(self.domain, rewards, ranks, weights)
-        counts = counts.expand(len(rewards))
-        return torch.where(counts, value, 0.0), counts
-
-    def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""
-        if table is None:
-            return None
-        at = ranks.clamp(min=0)
-        return table.to(ranks.device, dtype)[at[:, :, None], at[:, None, :]]
+        return self._objective(rewards, as_ranks(ranks, rewards, self._objective.most))[0]
 
     # -- what it leads to ----------------------------------------------------------------
 
@@ -287,7 +229,7 @@ class RankingLoss(nn.Module):
 
     def prompt_gaps(self, rewards: Any, ranks: Any = None) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        made, order = _as_rewards(rewards, ranks, self._most)
+        made, order = _as_rewards(rewards, ranks, self._objective.most)
         if isinstance(self.domain, Box):
             _require_inside(made[order >= 0], self.domain)
         # Padding may hold anything, and takes a reward that every utility has values for.
@@ -318,26 +260,15 @@ class RankingLoss(nn.Module):
         }
         return cls(**made, offset=data["offset"], normalize=data["normalize"])
 
-    def extra_repr(self) -> str:
+    def __repr__(self) -> str:
         """Return all settings, with what is really trained and the scale divided out."""
         parts = [f"{str(self.utility)!r}", f"domain={self.domain}"]
         if self.pair_weights is not None:
             parts.append(f"pair_weights={self.pair_weights}")
         if self.offset:
             parts.append(f"offset={self.offset:g}, trained={str(self.trained)!r}")
-        return ", ".join([*parts, f"normalize={self.normalize}, slope={self.slope:g}"])
-
-    @property
-    def _most(self) -> int | None:
-        return None if self.pair_weights is None else self.pair_weights.n
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        # Tables of settings go to the device, but keep their digits when a model is cast to half.
-        for name, table in list(self._buffers.items()):
-            if table is not None:
-                device = fn(torch.empty(0, device=table.device)).device
-                self._buffers[name] = table.to(device)
-        return self
+        parts.append(f"normalize={self.normalize}, slope={self.slope:g}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 class PromptAwareRankingLoss(nn.Module):
@@ -566,56 +497,6 @@ def _as_domain(domain: Any) -> Domain:
     if not isinstance(domain, Box | Confined | Centered | Free):
         raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
     return domain
-
-
-def trained_utility(
-    utility: Utility, domain: Domain, offset: float | None
-) -> tuple[Utility, float]:
-    """Return U(x + offset) and the offset.
-
-    Where U'(0) is infinite a pair of equal rewards would get an infinite push. The offset is then
-    a hundredth of the box's width unless given; elsewhere 0 unless given.
-
-    Raises
-    ------
-    InvalidUtility
-        Where U'(0) is infinite and there is no box to take the scale from, or the offset is 0.
-    CollapseError
-        Where the trained utility isn't concave, or falls, over the gaps that the domain allows.
-
-    Examples
-    --------
-    >>> import collapse_theory as ct
-    >>> trained_utility(ct.Log(), ct.Box(), None)
-    (utility('log(x + 0.01)'), 0.01)
-    """
-    steep = not np.isfinite(utility.slope_at_zero)
-    width = domain.width if isinstance(domain, Box) else None
-    if offset is None and steep and width is None:
-        raise InvalidUtility(
-            f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
-            "offset from; give one that is small beside the gaps you expect, such as "
-            f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
-        )
-    if offset is None:
-        offset = OFFSET_SHARE * width if steep and width else 0.0
-    offset = real("offset", offset)
-    if offset < 0 or (steep and offset == 0):
-        needed = "positive" if steep else "0 or more"
-        reason = f": {utility} has an infinite slope at gap 0" if steep else ""
-        raise InvalidUtility(f"offset must be {needed}, got {number_text(offset)}{reason}")
-    trained = utility.shifted(offset) if offset else utility
-    try:
-        require_concave(trained, width or LARGEST_GAP)
-        if width:
-            require_increasing(trained, width)
-    except InvalidUtility as fault:
-        if not offset:
-            raise
-        raise type(fault)(
-            f"{fault} (the offset {number_text(offset)} moves the gaps; offset= sets it)"
-        ) from None
-    return trained, offset
 
 
 def _require_plain(model: PlackettLuce, pairs: Comparisons | None, offset: float | None) -> None:

@@ -18,19 +18,29 @@ on from gap 0 along its tangent, concave still, so that a wrong pair gets a fini
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.programs import Centered, Confined, Domain
-from collapse_theory.utilities import PlackettLuce, Utility
+from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain
+from collapse_theory.training.predictions import tables
+from collapse_theory.utilities import (
+    Loss,
+    PlackettLuce,
+    Utility,
+    require_concave,
+    require_increasing,
+)
+from collapse_theory.utilities.base import real
+from collapse_theory.utilities.checks import number_text
 
 __all__ = [
     "Continued",
+    "Objective",
     "Stages",
     "as_batch",
     "as_ranks",
@@ -40,7 +50,14 @@ __all__ = [
     "keeps_formula",
     "mean_over_prompts",
     "penalty",
+    "trained_utility",
 ]
+
+# The offset of a utility with an infinite slope at gap 0, as a share of the box's width.
+OFFSET_SHARE = 0.01
+
+# Off the box concavity is looked at up to gaps of this size, as where the optimum is solved for.
+LARGEST_GAP = 1000.0
 
 # Shares of the largest gap from which the tangent is taken: 0, unless the formula is 0*inf there.
 # Beyond 1e-8 the tangent would be another utility's in single precision.
@@ -138,6 +155,85 @@ def mean_over_prompts(value: Tensor, counts: Tensor, weights: Any) -> Tensor:
     return (share * value).sum() / torch.where(total == 0, 1.0, total)
 
 
+# -- the objective -----------------------------------------------------------------------
+
+
+class Objective(nn.Module):
+    """Each prompt's objective, in the scale of U, as a function of its rewards and ranks.
+
+    Parameters
+    ----------
+    loss : Utility or PlackettLuce
+        As it is trained: with a finite slope at gap 0.
+    domain : Box, Confined, Centered or Free
+    pairs : Comparisons or None
+        The pairs of ranks that count, completion p the one of rank p; all unless given.
+
+    Attributes
+    ----------
+    slope : float
+        U'(0), of the listwise loss that of a pair.
+    most : int or None
+        The number of ranks that `pairs` is given for.
+    """
+
+    def __init__(self, loss: Loss, domain: Domain, pairs: Comparisons | None) -> None:
+        super().__init__()
+        self.domain, self.most = domain, None if pairs is None else pairs.n
+        if isinstance(loss, PlackettLuce):
+            self.on_tensors = Stages(loss)
+        else:
+            self.on_tensors = continued(loss, width_of(domain))
+        self.slope = self.on_tensors.slope
+        weights = margins = None
+        if pairs is not None:
+            weights, margins = map(torch.from_numpy, tables(pairs))
+            weights = weights / weights.max()  # in the range of float32, whatever their scale
+            margins = margins if margins.any() else None
+        if margins is not None and self.on_tensors.start is not None:
+            raise InvalidUtility(
+                f"margins need values of U below gap 0, and {loss} is continued there by its "
+                "tangent; use log-sigmoid, a hinge or another utility that has them"
+            )
+        # Settings and no weights of a model: a checkpoint holds none of it.
+        self.register_buffer("rank_weights", weights, persistent=False)
+        self.register_buffer("rank_margins", margins, persistent=False)
+
+    def forward(self, rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the objectives (B,), 0 where no pair is compared, and where one is."""
+        weights = compared(ranks).to(rewards.dtype)
+        by_rank = self._looked_up(self.rank_weights, ranks, rewards.dtype)
+        weights = weights if by_rank is None else weights * by_rank
+        total = weights.sum((1, 2))
+        counts = total > 0
+        weights = weights / torch.where(counts, total, 1.0)[:, None, None]
+        margins = self._looked_up(self.rank_margins, ranks, rewards.dtype)
+        value = self.on_tensors.total(rewards, weights, margins)
+        value = value - penalty(self.domain, rewards, ranks, weights)
+        counts = counts.expand(len(rewards))
+        return torch.where(counts, value, 0.0), counts
+
+    def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""
+        if table is None:
+            return None
+        at = ranks.clamp(min=0)
+        return table.to(ranks.device, dtype)[at[:, :, None], at[:, None, :]]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        # Tables of settings go to the device, but keep their digits when a model is cast to half.
+        for name, table in list(self._buffers.items()):
+            if table is not None:
+                device = fn(torch.empty(0, device=table.device)).device
+                self._buffers[name] = table.to(device)
+        return self
+
+
+def width_of(domain: Domain) -> float:
+    """Return the gap up to which a utility must be concave: in a box its width."""
+    return domain.width if isinstance(domain, Box) else LARGEST_GAP
+
+
 def penalty(domain: Domain, rewards: Tensor, ranks: Tensor, weights: Tensor) -> Tensor | float:
     """Return what the domain takes off, shape (B,); `weights` of pairs sum to 1 in each prompt."""
     if isinstance(domain, Confined):
@@ -199,6 +295,7 @@ class Stages:
     """
 
     model: PlackettLuce
+    start: ClassVar[None] = None
 
     @property
     def slope(self) -> float:
@@ -231,6 +328,56 @@ def keeps_formula(utility: Utility) -> bool:
     (True, False)
     """
     return all(term.below_zero for _, term in utility.terms)
+
+
+def trained_utility(
+    utility: Utility, domain: Domain, offset: float | None
+) -> tuple[Utility, float]:
+    """Return U(x + offset) and the offset.
+
+    Where U'(0) is infinite a pair of equal rewards would get an infinite push. The offset is then
+    a hundredth of the box's width unless given; elsewhere 0 unless given.
+
+    Raises
+    ------
+    InvalidUtility
+        Where U'(0) is infinite and there is no box to take the scale from, or the offset is 0.
+    CollapseError
+        Where the trained utility isn't concave, or falls, over the gaps that the domain allows.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> trained_utility(ct.Log(), ct.Box(), None)
+    (utility('log(x + 0.01)'), 0.01)
+    """
+    steep = not np.isfinite(utility.slope_at_zero)
+    width = domain.width if isinstance(domain, Box) else None
+    if offset is None and steep and width is None:
+        raise InvalidUtility(
+            f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
+            "offset from; give one that is small beside the gaps you expect, such as "
+            f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
+        )
+    if offset is None:
+        offset = OFFSET_SHARE * width if steep and width else 0.0
+    offset = real("offset", offset)
+    if offset < 0 or (steep and offset == 0):
+        needed = "positive" if steep else "0 or more"
+        reason = f": {utility} has an infinite slope at gap 0" if steep else ""
+        raise InvalidUtility(f"offset must be {needed}, got {number_text(offset)}{reason}")
+    trained = utility.shifted(offset) if offset else utility
+    try:
+        require_concave(trained, width or LARGEST_GAP)
+        if width:
+            require_increasing(trained, width)
+    except InvalidUtility as fault:
+        if not offset:
+            raise
+        raise type(fault)(
+            f"{fault} (the offset {number_text(offset)} moves the gaps; offset= sets it)"
+        ) from None
+    return trained, offset
 
 
 def continued(utility: Utility, width: float) -> Continued:
