@@ -11,6 +11,7 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.cells import Cells
 from collapse_theory.laws.olddensity import Density
+from collapse_theory.laws.part import Part
 from collapse_theory.laws.oldpanels import Panels
 from collapse_theory.laws.views import View
 
@@ -46,8 +47,8 @@ class ReweightedDensity(Density):
         """Return the weighted mass, and distance times mass, of the first cell."""
 
     def _set_parts(self, parts: Any, low: Any, high: Any) -> None:
-        parts = (parts,) if isinstance(parts, Density) else tuple(parts)
-        if not parts or not all(isinstance(part, Density) for part in parts):
+        parts = (parts,) if isinstance(parts, Part) else tuple(parts)
+        if not parts or not all(isinstance(part, Part) for part in parts):
             raise CollapseError(f"parts must be densities, at least one, not {parts!r}")
         object.__setattr__(self, "parts", parts)
         self._set_ends(low, high)

@@ -82,7 +82,7 @@ class View:
 
 def _density(part: Density, s: np.ndarray, upper: bool) -> np.ndarray:
     """Return a part's density at any distance `s` from one of its ends."""
-    out, far = np.empty_like(s), s > part._half
+    out, far = np.empty_like(s), s > 0.5 * (part.high - part.low)
     out[~far] = part._density(s[~far], upper)
     if far.any():
         out[far] = part._density(np.maximum(part.high - part.low - s[far], 0.0), not upper)
@@ -91,7 +91,7 @@ def _density(part: Density, s: np.ndarray, upper: bool) -> np.ndarray:
 
 def _mass(part: Density, s: np.ndarray, upper: bool) -> np.ndarray:
     """Return a part's mass within any distance `s` of one of its ends."""
-    out, far = np.empty_like(s), s > part._half
+    out, far = np.empty_like(s), s > 0.5 * (part.high - part.low)
     out[~far] = part._mass_within(s[~far], upper)
     if far.any():
         rest = np.maximum(part.high - part.low - s[far], 0.0)
