@@ -11,8 +11,8 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.cells import Cells
 from collapse_theory.laws.olddensity import Density
-from collapse_theory.laws.part import Part
 from collapse_theory.laws.oldpanels import Panels
+from collapse_theory.laws.part import Part
 from collapse_theory.laws.views import View
 
 __all__ = ["ReweightedDensity"]
