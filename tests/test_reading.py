@@ -119,6 +119,7 @@ WHOLE = {
     "jsonl with blank lines": ("log.jsonl", JSONL.replace(b"\n", b"\n\n")),
     "jsonl without an ending": ("log", JSONL),
     "a JSON list": ("log.json", json.dumps([json.loads(x) for x in JSONL.splitlines()]).encode()),
+    "a JSON list of lines": ("log", b"\xef\xbb\xbf [" + JSONL[:-1].replace(b"\n", b",\r\n") + b"]"),
     "jsonl, more keys": ("log.jsonl", JSONL.replace(b'"kind"', b'"more": [1, {"a": 2}], "kind"')),
     "jsonl, numbers as text": ("log.jsonl", JSONL.replace(b'"rank": 0', b'"rank": "0"')),
 }  # fmt: skip
@@ -216,7 +217,7 @@ def test_columns_left_out(read: Reader) -> None:
         (NAMES, {"where": {"split": "train"}}, "'split'"),
         (NAMES, {"where": {"kind": "opn"}}, "no rows with kind=opn"),
         (NAMES, {"at": 3}, "no step column"),
-        (NAMES, {"format": "xml"}, "csv, jsonl, parquet"),
+        (NAMES, {"format": "xml"}, "csv, json, jsonl, parquet"),
         (NAMES, {"format": "parquet"}, "no Parquet file"),
         (("0", "open", "1", "0.5"), {}, "first line of a CSV file names its columns"),
     ],
@@ -335,6 +336,11 @@ def test_many_bad_rows_are_counted_and_the_first_named(read: Reader) -> None:
 def test_rows_of_parquet_are_named_as_rows(read: Reader, tmp_path: Path) -> None:
     log = read(parquet(tmp_path, line(7, "prompt 1,closed,1,nan")), "log.parquet")
     assert str(log.bad[0]) == f"1 with {FINITE} (row 6)"
+
+
+def test_objects_of_a_json_list_are_named_as_rows(read: Reader) -> None:
+    log = read(b"[\n5,\n" + JSONL.strip().replace(b"\n", b",\n") + b"]", "log.json")
+    assert str(log.bad[0]) == f"1 with {BROKEN_JSON} (row 1)"
 
 
 def test_the_majority_has_the_kind(read: Reader) -> None:

@@ -76,7 +76,7 @@ def diagnose(
         typer.Option(metavar="NAME=VALUE", help="Only rows with this value; can be repeated."),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="csv, jsonl or parquet. [default: as the file looks]")
+        str | None, typer.Option(help="csv, json, jsonl or parquet. [default: as the file looks]")
     ] = None,
     low: Annotated[
         float | None, typer.Option(help="The reward to call 0, with --high. [default: by median]")

@@ -28,21 +28,21 @@ class Role:
     needed: bool = False
 
 
-def _key(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _key(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """The hash of a text: two of a million different ones agree with probability 3e-8."""
     text = column.cast(pl.String)
     return pl.when(text.str.strip_chars() != "").then(text.hash(0))
 
 
-def _name(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _name(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     text = column.cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
 
 
-def _number(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    if kind.is_numeric() or kind == pl.Boolean:
+def _number(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype.is_numeric() or dtype == pl.Boolean:
         return column.cast(pl.Float64)
-    if kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum):
+    if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
         return column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
     return pl.lit(None, pl.Float64)  # dates, lists: every row is named as no number
 
@@ -198,8 +198,8 @@ def cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
     return frame.select(*(role.name for role in ROLES), "line", reason.alias("reason"))
 
 
-def _matches(column: pl.Expr, kind: pl.DataType, value: str) -> pl.Expr:
+def _matches(column: pl.Expr, dtype: pl.DataType, value: str) -> pl.Expr:
     same = column.cast(pl.String).str.strip_chars() == value.strip()
     with contextlib.suppress(ValueError):
-        same = same | (_number(column, kind) == float(value))
+        same = same | (_number(column, dtype) == float(value))
     return same.fill_null(False)

@@ -51,8 +51,8 @@ def read_log(
         The step to read; the last one unless given.
     where : mapping or sequence of pairs, optional
         Only rows whose column has this value, such as {"split": "train"}.
-    format : {"csv", "jsonl", "parquet"}, optional
-        Told from the file's first bytes and its name unless given.
+    format : {"csv", "json", "jsonl", "parquet"}, optional
+        "json" is one list; told from the file's first bytes and its name unless given.
     progress : callable, optional
         Is told the share of a text file that has been read, from 0 to 1.
 
@@ -172,9 +172,9 @@ def _judged(
     ).collect(engine="streaming")
     reasons, lines = frame["reason"].to_numpy(), frame["line"].to_numpy()
     bad = [
-        _bad_rows(file, REASONS[number], lines[reasons == number])
-        for number in np.flatnonzero(np.bincount(reasons, minlength=1)).tolist()
-        if number
+        _bad_rows(file, reason, lines[reasons == number])
+        for number, reason in enumerate(REASONS)
+        if number and (reasons == number).any()
     ]
     good = frame.filter(pl.col("reason") == 0)
     if good.is_empty():
@@ -186,8 +186,7 @@ def _judged(
 
 def _bad_rows(file: DataFile, reason: str, lines: np.ndarray) -> BadRows:
     first = np.sort(np.partition(lines, _NAMED)[:_NAMED] if lines.size > _NAMED else lines)
-    unit = "row" if file.format.name == "parquet" else "line"
-    return BadRows(reason, int(lines.size), tuple(first.tolist()), unit)
+    return BadRows(reason, int(lines.size), tuple(first.tolist()), file.format.unit)
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:

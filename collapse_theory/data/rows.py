@@ -73,6 +73,7 @@ class Format:
     starts: tuple[bytes, ...]  # first bytes that tell it, whatever the name
     rows: Callable[[Rows], Iterator[tuple[int, Row | Bad]]]
     names: Callable[[Rows], list[str]]
+    unit: str = "line"  # what is counted: lines of a text, or rows
 
 
 @dataclass(frozen=True)
@@ -277,12 +278,9 @@ def row_or_bad(value: Any) -> Row | Bad:
     return Bad(BROKEN_JSON, f"a row must be an object with columns, got {what}")
 
 
-def _json_rows(source: Rows) -> Iterator[tuple[int, Row | Bad]]:
-    lines = ((number, raw) for number, raw in source.lines() if raw.strip())
-    for place, (number, raw) in enumerate(lines):
-        if place == 0 and raw.lstrip().startswith(b"["):
-            yield from _json_list(source, number, [raw, *(raw for _, raw in lines)])
-        else:
+def _json_line_rows(source: Rows) -> Iterator[tuple[int, Row | Bad]]:
+    for number, raw in source.lines():
+        if raw.strip():
             yield number, _json_row(raw)
 
 
@@ -301,16 +299,17 @@ def _json_fault(error: Exception) -> str:
     return "not JSON that can be read: too many levels"
 
 
-def _json_list(source: Rows, first: int, lines: list[bytes]) -> Iterator[tuple[int, Row | Bad]]:
+def _json_list_rows(source: Rows) -> Iterator[tuple[int, Row | Bad]]:
+    text = b"\n".join(raw for _, raw in source.lines())
     try:
-        found = json.loads(b"\n".join(lines).decode())
+        found = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        line = first + (error.lineno - 1 if isinstance(error, json.JSONDecodeError) else 0)
-        fault = f"line {line}: {_json_fault(error)}"
+        fault = f"line {getattr(error, 'lineno', 1)}: {_json_fault(error)}"
         if source.damage is not None:
             fault = f"it is cut off or damaged after line {source.line}: {source.damage}"
         raise CollapseError(f"{source.file} is one JSON list that isn't whole; {fault}") from None
-    yield from enumerate(map(row_or_bad, found), start=1)
+    several = found if isinstance(found, list) else [found]
+    yield from enumerate(map(row_or_bad, several), start=1)
 
 
 def _json_names(source: Rows) -> list[str]:
@@ -419,8 +418,9 @@ def _parquet_names(source: Rows) -> list[str]:
 
 
 FORMATS = (
-    Format("parquet", (".parquet", ".pq"), (PARQUET,), _parquet_rows, _parquet_names),
-    Format("jsonl", (".jsonl", ".ndjson", ".json"), (b"{", b"["), _json_rows, _json_names),
+    Format("parquet", (".parquet", ".pq"), (PARQUET,), _parquet_rows, _parquet_names, "row"),
+    Format("json", (), (b"[",), _json_list_rows, _json_names, "row"),
+    Format("jsonl", (".jsonl", ".ndjson", ".json"), (b"{",), _json_line_rows, _json_names),
     Format("csv", (".csv", ".tsv", ".txt"), (), _csv_rows, lambda source: csv_header(source)[0]),
 )
 """The formats that are read; a file that tells none is CSV. Another is one entry."""

@@ -24,24 +24,22 @@ def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
     It reads Parquet, and text in which nothing can be misread: unzipped UTF-8, no quotes in CSV,
     as many rows as lines.
     """
-    where: dict[str, Any] = {"row_index_name": "__line__", "row_index_offset": 1}
+    options: dict[str, Any] = {"row_index_name": "__line__", "row_index_offset": 1}
     if file.format.name == "parquet":
-        return _cleaned(pl.scan_parquet(file.path, glob=False, **where), columns)
+        return _cleaned(pl.scan_parquet(file.path, glob=False, **options), columns)
     csv = file.format.name == "csv"
-    lines = None if file.zipped else _plain_lines(file, csv)
-    if lines is None:
+    if file.zipped or file.format.name == "json" or (lines := _plain_lines(file, csv)) is None:
         return None
     try:
         if csv:
             names, mark = csv_header(Rows(file))
             if len(set(names)) < len(names):
                 return None
-            where |= {"row_index_offset": 2, "new_columns": names, "separator": mark}
-            frame = pl.scan_csv(file.path, glob=False, infer_schema=False, **where)
+            options |= {"row_index_offset": 2, "new_columns": names, "separator": mark}
+            frame = pl.scan_csv(file.path, glob=False, infer_schema=False, **options)
         else:
-            frame = pl.scan_ndjson(
-                file.path, schema=dict.fromkeys(columns.needed(), pl.String), **where
-            )
+            options["schema"] = dict.fromkeys(columns.needed(), pl.String)
+            frame = pl.scan_ndjson(file.path, **options)
         # Every field is parsed, so that a line that doesn't fit is found now.
         checked = frame.select(pl.len().alias("__rows__"), pl.all().null_count())
         read = checked.collect(engine="streaming")["__rows__"].item()
