@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -87,7 +89,7 @@ def test_predict_json_has_the_promised_keys() -> None:
     assert found["domain"] == {"type": "Box", "low": 0.0, "high": 1.0}
     assert found["rewards"] == ct.solve("log(x + 0.1)", 8).rewards.tolist()
     assert found["unique"] is True
-    # DESIGN 2.5: the mass of each atom.
+    # The mass of each atom: docs/theory.md#what-the-papers-experiments-trained.
     np.testing.assert_allclose(
         found["limit"]["atoms"], [[0, 0.1839878103439], [1, 0.1839878103439]]
     )
@@ -183,7 +185,7 @@ def test_table_checks_every_closed_form() -> None:
         # Kinks are what the conic reference is for.
         newton = 1e-3 if row["form"] == "hinge" else 1e-12
         assert row["newton"] is None or row["newton"] < newton
-        # DESIGN 6: the reference is good to 1e-7 well scaled.
+        # The reference is good to 1e-7 well scaled.
         assert row["conic"] is None or row["conic"] < 1e-7
 
 
@@ -218,12 +220,26 @@ def test_table_refuses_a_bad_n() -> None:
 # -- figures -----------------------------------------------------------------------------------
 
 
-def test_figures_draws_them_all(tmp_path: Path) -> None:
+def test_figures_draws_them_all(tmp_path: Path, monkeypatch) -> None:
+    # That each figure draws and saves itself is in test_figures: here one stands for them all.
+    drawn = []
+
+    def stand_in(entry: figures.FigureEntry) -> figures.FigureEntry:
+        @functools.wraps(entry.draw)
+        def draw() -> object:
+            drawn.append(entry.name)
+            return figures.finite_optimum("x", 2)
+
+        return dataclasses.replace(entry, draw=draw)
+
+    entries = tuple(map(stand_in, figures.FIGURES))
+    monkeypatch.setattr("collapse_theory.cli.figures.FIGURES", entries)
     out = tmp_path / "new" / "folder"
     result = run("figures", "--out", str(out))
     assert result.exit_code == 0, result.stderr
     expected = [out / f"{e.name}.{f}" for e in figures.FIGURES for f in ("png", "pdf")]
     assert result.stdout.splitlines() == [str(path) for path in expected]
+    assert drawn == [entry.name for entry in figures.FIGURES], "each once, for both formats"
     assert sorted(out.iterdir()) == sorted(expected), "no drafts are left behind"
     assert all(path.stat().st_size > 1000 for path in expected)
 

@@ -63,7 +63,7 @@ def test_limit_json() -> None:
     assert found["status"] == "optimal"
     assert 0 <= found["relative_gap"] <= 1e-12
     assert found["relative_gap"] == found["limit"]["relative_gap"]
-    # DESIGN 2.5: the mass of each atom.
+    # The mass of each atom: docs/theory.md#what-the-papers-experiments-trained.
     np.testing.assert_allclose(
         found["limit"]["atoms"], [[0, 0.1839878103439], [1, 0.1839878103439]]
     )
@@ -79,7 +79,8 @@ def test_limit_is_the_same_law_as_without() -> None:
 def test_limit_in_a_box() -> None:
     found = content("predict", "1 - exp(-0.5*x)", "--limit", "--low", "-1", "--high", "3")
     assert found["domain"] == {"type": "Box", "low": -1.0, "high": 3.0}
-    # DESIGN 2.4: 1 - exp(-bx) with b = 4 * 0.5 on the unit box has the mass 1/(2 + b).
+    # docs/theory.md#laws-in-the-box-0-1: 1 - exp(-bx) with b = 4 * 0.5 on the unit
+    # box has the mass 1/(2 + b).
     np.testing.assert_allclose(found["limit"]["atoms"], [[-1, 0.25], [3, 0.25]])
 
 
@@ -130,7 +131,7 @@ ATOM_KEYS = ["utility", "family", "parameter", "mass", "domain", "relative_gap",
 @pytest.mark.parametrize(
     ("text", "mass"),
     [
-        # DESIGN 2.5, and closed forms of DESIGN 2.4.
+        # docs/theory.md#what-the-papers-experiments-trained, and closed forms.
         ("log(x + 0.1)", 0.1839878103439),
         ("-1/(x + 0.1)", 0.0894288525506),
         ("logsigmoid(4*x)", 0.2040171582345),

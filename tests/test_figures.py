@@ -6,6 +6,8 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +21,31 @@ import collapse_theory as ct
 from collapse_theory import figures
 
 ENTRIES = pytest.mark.parametrize("entry", figures.FIGURES, ids=lambda entry: entry.name)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of its own, drawn once for all tests that look at it."""
+
+    entry: figures.FigureEntry
+    axes: Any
+    figure: Any
+    settings_stay: bool
+
+
+@pytest.fixture(scope="session", params=figures.FIGURES, ids=lambda entry: entry.name)
+def drawn(request: pytest.FixtureRequest) -> Drawn:
+    before = dict(matplotlib.rcParams)
+    axes = request.param.draw()
+    figure = figures.figure_of(axes)
+    settings_stay = dict(matplotlib.rcParams) == before
+    figure.canvas.draw()
+    return Drawn(request.param, axes, figure, settings_stay)
+
+
+@pytest.fixture(scope="module")
+def comparison() -> figures.PaperComparison:
+    return figures.paper_comparison_data()
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +81,8 @@ def test_the_published_curves_are_all_there() -> None:
         ("-1/x", [0.998, 0.941, 0.756, 0.589, 0.413, 0.224, 0.058, 0.001]),
     ],
 )
-def test_open_ended_curves_are_the_numbers_of_the_design(panel: str, trained: list[float]) -> None:
-    # DESIGN 2.5, read off the paper's figure.
+def test_open_ended_curves_are_the_published_ones(panel: str, trained: list[float]) -> None:
+    # Read off the paper's figure (`figures/data/README.md`).
     found = {(c.figure, c.panel, c.prompt_type, c.kind): c for c in figures.paper_curves()}
     curve = found["loss_comparison", panel, "open", "trained"]
     np.testing.assert_allclose(curve.rewards, trained, atol=1e-3)
@@ -69,38 +96,38 @@ def test_open_ended_curves_are_the_numbers_of_the_design(panel: str, trained: li
     ],
 )
 def test_what_was_trained_predicts_closer(
-    panel: int, paper: float, exact: float, optimum: list[float]
+    comparison: figures.PaperComparison,
+    panel: int,
+    paper: float,
+    exact: float,
+    optimum: list[float],
 ) -> None:
-    # DESIGN 2.5: the largest errors, open-ended training prompts.
-    shown = figures.paper_comparison_data().train[panel]
+    # docs/theory.md#what-the-papers-experiments-trained: the largest errors, open-ended training
+    # prompts.
+    shown = comparison.train[panel]
     assert shown.paper_errors[0] == pytest.approx(paper, abs=1e-3)
     assert shown.exact_errors[0] == pytest.approx(exact, abs=1e-3)
     np.testing.assert_allclose(shown.exact[0], optimum, atol=6e-4)
 
 
-def test_closed_ended_prompts_are_further_off_for_log() -> None:
-    # DESIGN 2.5: largest error .112.
-    assert figures.paper_comparison_data().train[1].exact_errors[1] == pytest.approx(
-        0.112, abs=1e-3
-    )
+def test_closed_ended_prompts_are_further_off_for_log(comparison: figures.PaperComparison) -> None:
+    assert comparison.train[1].exact_errors[1] == pytest.approx(0.112, abs=1e-3)
 
 
-def test_dashed_lines_are_the_optima_of_log_and_reciprocal() -> None:
-    # DESIGN 2.5: they equal those optima to .001.
-    for split in ("train", "test"):
-        panels = getattr(figures.paper_comparison_data(), split)
+def test_dashed_lines_are_the_optima_of_log_and_reciprocal(
+    comparison: figures.PaperComparison,
+) -> None:
+    for panels in (comparison.train, comparison.test):
         for panel, text in ((panels[0], "x"), (panels[1], "log(x)"), (panels[2], "-1/x")):
             np.testing.assert_allclose(panel.paper[0], ct.solve(text, 8).rewards, atol=1e-3)
         assert np.isnan(panels[3].paper_errors).all()
 
 
-def test_prompt_aware_panels_predict_each_type_by_its_own_utility() -> None:
-    aware = [
-        figures.paper_comparison_data().train[3],
-        figures.paper_comparison_data().test[3],
-        *figures.paper_steps_data().prompt_aware,
-    ]
-    for panel in aware:
+def test_prompt_aware_panels_predict_each_type_by_its_own_utility(
+    comparison: figures.PaperComparison,
+) -> None:
+    aware = figures.paper_steps_data().prompt_aware
+    for panel in (comparison.train[3], comparison.test[3], *aware):
         np.testing.assert_array_equal(panel.exact[1], [1, 1, 1, 1, 0, 0, 0, 0])
         np.testing.assert_array_equal(panel.exact[0], ct.solve("-1/(x + 0.1)", 8).rewards)
 
@@ -122,7 +149,7 @@ def test_finite_optimum_data() -> None:
     np.testing.assert_array_equal(data.rewards, ct.solve("log(x + 0.1)", 8).rewards)
     np.testing.assert_array_equal(data.ranks, np.arange(1, 9))
     np.testing.assert_array_equal(data.tied, [1, 1, 0, 0, 0, 0, 1, 1])
-    # 0.1839878103439: DESIGN 2.5, the mass of each atom.
+    # The mass of each atom: docs/theory.md#what-the-papers-experiments-trained.
     share = 0.1839878103439 * 8
     assert (data.curve[data.curve_ranks < 0.5 + share - 1e-9] == 1).all()
     assert (data.curve[data.curve_ranks > 0.6 + share] < 1).all()
@@ -143,7 +170,8 @@ def test_limit_laws_data() -> None:
     assert len(data.atoms[1]) == 0
     assert np.isinf(data.densities[1, 0])
     middle = data.places.size // 2
-    # DESIGN 2.4: the arcsine density 2/pi at 1/2; atoms 1/(2+b), density b/(2+b).
+    # docs/theory.md#laws-in-the-box-0-1: the arcsine density 2/pi at 1/2; atoms 1/(2+b), density
+    # b/(2+b).
     assert data.densities[1, middle] == pytest.approx(2 / np.pi)
     np.testing.assert_allclose(data.atoms[2], [[0, 0.25], [1, 0.25]], atol=1e-14)
     np.testing.assert_allclose(data.densities[2], 0.5, atol=1e-13)
@@ -168,15 +196,10 @@ def test_data_are_frozen_values(entry: figures.FigureEntry) -> None:
 # -- drawing -----------------------------------------------------------------------------------
 
 
-@ENTRIES
-def test_draws_on_a_figure_of_its_own(entry: figures.FigureEntry) -> None:
-    before = dict(matplotlib.rcParams)
-    drawn = entry.draw()
-    figure = figures.figure_of(drawn)
-    figure.canvas.draw()
-    assert dict(matplotlib.rcParams) == before, "the style must not stay behind"
-    assert figure.get_figwidth() in (3.4, 7.0), "one column or two"
-    for ax in np.ravel(np.asarray(drawn, dtype=object)):
+def test_draws_on_a_figure_of_its_own(drawn: Drawn) -> None:
+    assert drawn.settings_stay, "the style must not stay behind"
+    assert drawn.figure.get_figwidth() in (3.4, 7.0), "one column or two"
+    for ax in np.ravel(np.asarray(drawn.axes, dtype=object)):
         assert ax.has_data()
 
 
@@ -192,17 +215,14 @@ def test_draws_where_it_is_told(entry: figures.FigureEntry, layout: str | None) 
     assert plt.get_fignums() == [figure.number], "no other figure was opened"
 
 
-@ENTRIES
-def test_no_text_is_cut_off_or_smaller_than_eight_points(entry: figures.FigureEntry) -> None:
-    figure = figures.figure_of(entry.draw())
-    figure.canvas.draw()
-    for text in figure.findobj(matplotlib.text.Text):
+def test_no_text_is_cut_off_or_smaller_than_eight_points(drawn: Drawn) -> None:
+    for text in drawn.figure.findobj(matplotlib.text.Text):
         if text.get_text() and text.get_visible():
             assert text.get_fontsize() >= 8, text
-    needed = figure.get_tightbbox().extents
+    needed = drawn.figure.get_tightbbox().extents
     # A legend's own padding, 0.4 of 8 points, may stick out.
     assert (needed[:2] >= -0.05).all()
-    assert (needed[2:] <= figure.get_size_inches() + 0.05).all()
+    assert (needed[2:] <= drawn.figure.get_size_inches() + 0.05).all()
 
 
 @pytest.mark.parametrize(
@@ -250,25 +270,22 @@ def test_the_panels_print_the_errors_they_show() -> None:
 # -- files -------------------------------------------------------------------------------------
 
 
-@ENTRIES
-def test_saved_files_are_whole(entry: figures.FigureEntry, tmp_path) -> None:
-    drawn = entry.draw()
-    figure = figures.figure_of(drawn)
-    png = figures.save(drawn, tmp_path / "figure.png").read_bytes()
+def test_saved_files_are_whole(drawn: Drawn, tmp_path) -> None:
+    png = figures.save(drawn.axes, tmp_path / "figure.png").read_bytes()
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     size = struct.unpack(">II", png[16:24])
-    np.testing.assert_allclose(size, 300 * figure.get_size_inches(), atol=1)
-    pdf = figures.save(drawn, tmp_path / "figure.pdf").read_bytes()
+    np.testing.assert_allclose(size, 300 * drawn.figure.get_size_inches(), atol=1)
+    pdf = figures.save(drawn.axes, tmp_path / "figure.pdf").read_bytes()
     assert pdf.startswith(b"%PDF")
     assert b"/Type3" not in pdf, "fonts are embedded as outlines"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.pdf", "figure.png"]
 
 
-@ENTRIES
-@pytest.mark.parametrize("ending", ["pdf", "png"])
-def test_the_same_figure_is_the_same_file(entry, ending: str, tmp_path) -> None:
-    first = figures.save(entry.draw(), tmp_path / f"first.{ending}").read_bytes()
-    assert first == figures.save(entry.draw(), tmp_path / f"again.{ending}").read_bytes()
+def test_files_do_not_hold_the_time_of_writing(tmp_path) -> None:
+    # Of one figure drawn twice the numbers may differ in the last digit, but nothing else.
+    axes = figures.finite_optimum()
+    assert b"/CreationDate" not in figures.save(axes, tmp_path / "figure.pdf").read_bytes()
+    assert "<dc:date>" not in figures.save(axes, tmp_path / "figure.svg").read_text("utf-8")
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch) -> None:

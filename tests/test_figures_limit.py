@@ -17,7 +17,8 @@ import collapse_theory as ct
 from collapse_theory import figures
 from collapse_theory.limit import FAMILIES
 
-# DESIGN 2.5, from a collocation of the Fredholm equation with 200 nodes.
+# docs/theory.md#what-the-papers-experiments-trained: from a collocation of the Fredholm
+# equation with 200 nodes.
 TRAINED = {
     "logsigmoid": (4.0, 0.2040171582345),
     "log": (0.1, 0.1839878103439),
@@ -76,7 +77,7 @@ def test_nearly_linear_utilities_are_nearly_quadratic(diagram, family: str, curv
     c = curvature(panel.parameters)
     small = c < 0.15
     assert small.sum() >= 3
-    # DESIGN 2.4: x - c x**2 has the mass (1 - c)/2 at each end.
+    # docs/theory.md#laws-in-the-box-0-1: x - c x**2 has the mass (1 - c)/2 at each end.
     assert (np.abs(panel.masses - (1 - c) / 2) < c**2)[small].all()
 
 

@@ -65,10 +65,6 @@ def convergence_data(
     sizes : sequence of int
         Numbers of completions, at least two, in increasing order.
 
-    Returns
-    -------
-    ConvergenceRows
-
     Raises
     ------
     CollapseError
@@ -139,7 +135,7 @@ def convergence(
             ax.minorticks_off()
         figure.legend(
             handles=[
-                look.handle(look.formula(u), **_look(i)) for i, u in enumerate(data.utilities)
+                look.handle(look.formula(u), **_line(i)) for i, u in enumerate(data.utilities)
             ],
             loc="outside upper center",
             ncols=min(len(data.utilities), 5),
@@ -160,10 +156,10 @@ def _draw_distances(axes: Axes, data: ConvergenceRows) -> None:
     look.note(
         axes, slow[-1], 1.5 * guide[-1], "$n^{-1/2}$", color=look.GREY, ha="right", va="bottom"
     )
-    many = len(data.utilities)
+    many = len(data.utilities) > 1
     for i, row in enumerate(data.distances):
         # Lines lie on one another: each has its own marks, in turn.
-        axes.plot(data.n, row, **_look(i), markevery=(i % 4, 4) if many > 1 else 1)
+        axes.plot(data.n, row, **_line(i), markevery=(i % 4, 4) if many else 1)
     axes.set_ylabel("Wasserstein-1 distance")
 
 
@@ -171,7 +167,7 @@ def _draw_scaled(axes: Axes, data: ConvergenceRows) -> None:
     scaled = data.n * data.distances
     axes.axhline(0.25, **look.WIDE, zorder=0)
     for i, row in enumerate(scaled):
-        axes.semilogx(data.n, row, **_look(i))
+        axes.semilogx(data.n, row, **_line(i))
     # Slower rates leave the picture at the top.
     axes.set_ylim(min(0.21, 0.97 * scaled.min()), 0.37)
     look.note(axes, data.n[-1], 0.246, "1/4", color=look.GREY, ha="right", va="top")
@@ -183,7 +179,7 @@ def _draw_errors(axes: Axes, data: ConvergenceRows) -> None:
     if not np.isfinite(data.errors).any():
         axes.set_ylim(1e-5, 1e-1)
     for i, row in enumerate(data.errors):
-        axes.plot(data.n, row, **_look(i))
+        axes.plot(data.n, row, **_line(i))
     hair: dict[str, Any] = {
         "color": look.GREY,
         "linewidth": 0.5,
@@ -197,7 +193,7 @@ def _draw_errors(axes: Axes, data: ConvergenceRows) -> None:
     axes.set_ylabel("error of the prediction")
 
 
-def _look(i: int) -> dict[str, Any]:
+def _line(i: int) -> dict[str, Any]:
     marks = look.mark(
         look.COLOURS[i % len(look.COLOURS)], look.MARKERS[i % len(look.MARKERS)], filled=False
     )

@@ -33,10 +33,6 @@ def diagnosis_data(found: Diagnosis | None = None) -> Diagnosis:
     ----------
     found : Diagnosis, optional
 
-    Returns
-    -------
-    Diagnosis
-
     Examples
     --------
     >>> from collapse_theory.figures import diagnosis_data

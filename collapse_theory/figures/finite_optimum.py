@@ -77,10 +77,6 @@ def finite_optimum_data(
     method : str, optional
         The method of `collapse_theory.solve`.
 
-    Returns
-    -------
-    FiniteOptimum
-
     Examples
     --------
     >>> from collapse_theory.figures import finite_optimum_data

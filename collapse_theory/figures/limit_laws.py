@@ -72,10 +72,6 @@ def limit_laws_data(
     method : str, optional
         The method of `collapse_theory.limit`.
 
-    Returns
-    -------
-    LimitLaws
-
     Raises
     ------
     CollapseError

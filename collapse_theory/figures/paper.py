@@ -196,10 +196,6 @@ class PaperComparison(Value):
 def paper_comparison_data() -> PaperComparison:
     """Return the published curves with both predictions and their errors.
 
-    Returns
-    -------
-    PaperComparison
-
     Examples
     --------
     >>> from collapse_theory.figures import paper_comparison_data
@@ -220,10 +216,6 @@ class PaperSteps(Value):
 
 def paper_steps_data() -> PaperSteps:
     """Return the published curves after 250 and 750 steps with the optima of what was trained.
-
-    Returns
-    -------
-    PaperSteps
 
     Examples
     --------

@@ -65,10 +65,6 @@ def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
     n : int, optional
         The number of completions.
 
-    Returns
-    -------
-    PracticePanels
-
     Raises
     ------
     CollapseError
