@@ -13,10 +13,10 @@ from collapse_theory.laws import empirical_law
 from collapse_theory.limit.solve import limit
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box
-from collapse_theory.utilities import Loss, Utility, utility
+from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
-__all__ = ["Convergence", "convergence", "predicted_rewards"]
+__all__ = ["Convergence", "convergence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,29 +80,3 @@ def convergence(
         except CollapseError:
             errors.append(np.nan)
     return Convergence(np.array(sizes), np.array(distances), np.array(errors))
-
-
-def predicted_rewards(u: Loss | str, n: int, domain: Box | None = None) -> np.ndarray:
-    """Return the rewards of n completions that the limit law predicts: `limit(u).rewards(n)`.
-
-    Parameters
-    ----------
-    u : Utility, PlackettLuce or str
-        The utility of a gap, without kinks, and with U(x) above -1/x near 0; or the listwise loss.
-    n : int
-        The number of completions.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        Best first.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for kinks and for -1/x and what falls faster, where the correction is as
-        large as the law: solve the program instead.
-    """
-    return limit(u, domain).rewards(n)
