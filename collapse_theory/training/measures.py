@@ -15,6 +15,7 @@ from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.collator import require_labels
 from collapse_theory.training.loss import AnyLoss, RankingLoss
+from collapse_theory.training.predictions import patterns
 from collapse_theory.values import Array, Value
 
 __all__ = ["Evaluated", "KindMeasures", "Measures", "evaluated", "measure", "rewards_of"]
@@ -213,16 +214,14 @@ def _predictions(loss: RankingLoss, ranks: np.ndarray) -> tuple[np.ndarray, np.n
     (Plackett-Luce). Prompts of the same ranks share theirs.
     """
     found, known = np.zeros(ranks.shape), np.zeros(len(ranks), dtype=bool)
-    patterns, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
+    for pattern, rows in patterns(ranks):
         try:
-            solution = loss.predictions.of_ranks(tuple(pattern[pattern >= 0].tolist()))
+            solution = loss.predictions.of_ranks(pattern)
         except CollapseError:
             continue
         if solution is not None:
-            rows = which.ravel() == number
-            known |= rows
-            found[rows, : len(solution.rewards)] = solution.rewards
+            known[rows] = True
+            found[rows, : len(pattern)] = solution.rewards
     return found, known
 
 

@@ -7,6 +7,7 @@ gain. Weights by rank can pull a completion above a better one, and `keeps_order
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Solution
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
 
-__all__ = ["Predictions", "by_rank", "keeps_order", "tables", "within"]
+__all__ = ["Predictions", "by_rank", "keeps_order", "patterns", "tables", "within"]
 
 # What rewards could gain without the order, as a share of what the objective is made of: above the
 # accuracy of solutions, below any gain that a training would show.
@@ -151,10 +152,11 @@ class Predictions:
 
     def objectives(self, ranks: np.ndarray) -> np.ndarray:
         """Return the optimum of each row of ranks (B, K), padding below 0; NaN without a pair."""
-        patterns, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
-        found = [self.of_ranks(tuple(row[row >= 0].tolist())) for row in patterns]
-        best = np.array([np.nan if one is None else one.objective for one in found])
-        return best[which.ravel()]
+        best = np.full(len(ranks), np.nan)
+        for pattern, rows in patterns(ranks):
+            solution = self.of_ranks(pattern)
+            best[rows] = np.nan if solution is None else solution.objective
+        return best
 
     def _solved(self, ranks: tuple[int, ...], pairs: Comparisons) -> Solution:
         if self.pairs is None and len(set(ranks)) == len(ranks):
@@ -168,6 +170,13 @@ class Predictions:
                 "away from the ranking; raise the weights of the pairs between neighbours"
             )
         return found
+
+
+def patterns(ranks: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Yield the sorted ranks that rows of (B, K) have, padding left out, and which rows."""
+    found, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
+    for number, row in enumerate(found):
+        yield tuple(row[row >= 0].tolist()), np.flatnonzero(which.ravel() == number)
 
 
 # -- whether the order of the completions holds by itself -----------------------------------
@@ -195,9 +204,9 @@ def keeps_order(utility: Utility, solution: Solution, pairs: Comparisons) -> boo
     a, b, w = pairs.better, pairs.worse, pairs.weights / pairs.weights.sum()
     gaps = r[a] - r[b] - pairs.margins
     least, most = _slopes(utility, gaps)
+    edges = np.arange(len(w))
     force = np.zeros((len(r), len(w)))  # on each completion, of slope 1 at each pair
-    np.add.at(force, (a, np.arange(len(w))), w)
-    np.add.at(force, (b, np.arange(len(w))), -w)
+    force[a, edges], force[b, edges] = w, -w
     if isinstance(domain, Box):
         up, down, top = domain.high - r, r - domain.low, domain.width
     else:
