@@ -81,7 +81,7 @@ def exact(tree, x):
         return MP[tree[1]](exact(tree[2], x))
     parts = [exact(t, x) for t in tree[1:]]
     return {
-        "neg": lambda: -parts[0], "add": lambda: mp.fsum(parts), "mul": lambda: mp.fprod(parts),
+        "add": lambda: mp.fsum(parts), "mul": lambda: mp.fprod(parts),
         "div": lambda: parts[0] / parts[1], "pow": lambda: parts[0] ** parts[1],
         "min": lambda: min(parts),
     }[kind]()  # fmt: skip

@@ -1,9 +1,8 @@
 """The utility of a gap: what every utility offers, and the one normal form of their sums.
 
-A utility is a sum of weights times terms plus a constant. A term is a family, a function of one's
-own or a formula; a family or function whose argument it can't take into its parameters stands in
-an `Affine`. `Combination` forms the sums in exact arithmetic and makes the utility of them, so
-that the same sum is the same utility in whatever order it was written.
+A utility is a sum of weight * F(scale x + shift), plus a constant, where F is a family, a function
+of one's own or a formula. `Combination` forms such sums in exact arithmetic and makes the utility
+of them, so that the same sum is the same utility in whatever order it was written.
 """
 
 from __future__ import annotations
@@ -14,19 +13,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NoConicForm
-from collapse_theory.utilities import checks
+from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.checks import number_text
+from collapse_theory.utilities.parser import parse
 from collapse_theory.values import Value
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Affine", "Combination", "Family", "Sum", "Utility", "positive", "real"]
+__all__ = ["Combination", "Family", "Sum", "Term", "Utility", "positive", "real", "rounded"]
 
 
 class Utility(Value):
@@ -53,20 +53,20 @@ class Utility(Value):
         """Return U(x), written against the array namespace `xp` (NumPy or torch)."""
 
     @abstractmethod
-    def slope(self, x: Any) -> Any:
-        """Return U'(x) for an array of gaps."""
-
-    @abstractmethod
-    def curvature(self, x: Any) -> Any:
-        """Return U''(x) for an array of gaps."""
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        """Return U'(x) and U''(x) for an array of gaps."""
 
     @abstractmethod
     def __str__(self) -> str:
         """Return the utility as text that `collapse_theory.utility` reads back."""
 
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        """Return U'(x) and U''(x) in one pass."""
-        return self.slope(x), self.curvature(x)
+    def slope(self, x: Any) -> Any:
+        """Return U'(x) for an array of gaps."""
+        return self.derivatives(x)[0]
+
+    def curvature(self, x: Any) -> Any:
+        """Return U''(x) for an array of gaps."""
+        return self.derivatives(x)[1]
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         """Return U(end) - U(x), end = x + step, for arrays of gaps and steps of at least 0.
@@ -115,19 +115,15 @@ class Utility(Value):
 
     # -- what solvers ask: looked at in samples, unless a family knows ---------------------
 
-    cancels: ClassVar[bool] = True
-    """Whether `gain` subtracts values, so that their rounding is in it."""
-
-    below_zero: ClassVar[bool] = False
-    """Whether the formula holds for all real gaps, concave, and not steep below 0."""
-
-    own_functions: ClassVar[bool] = False
-    """Whether it is made of functions of one's own, which may not take tensors."""
+    cancels = True  # whether `gain` subtracts values, so that their rounding is in it
+    below_zero = False  # whether the formula holds for all real gaps, concave, not steep below 0
+    own_functions = False  # whether there are functions of one's own in it, unknown to text
 
     @property
     def slope_at_zero(self) -> float:
         """U'(0), which may be inf."""
-        return checks.slope_at_zero(self.derivatives)
+        with np.errstate(all="ignore"):
+            return float(self.slope(np.float64(0.0)))
 
     @property
     def exponent(self) -> float:
@@ -173,12 +169,12 @@ class Utility(Value):
         return str(self)
 
     def text(self, argument: str) -> str:
-        """Return the text of U at `argument`, such as ``x + 0.1``: what stands in an `Affine`."""
+        """Return the text of U at an `argument` such as ``x + 0.1``."""
         raise NotImplementedError
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         """Return U(scale x + shift), scale > 0, in exact arithmetic."""
-        return placed(self, scale, shift)
+        return Combination({Term(self, scale, shift): 1})
 
     def scaled(self, b: float) -> Utility:
         """Return the utility U(b x), b > 0."""
@@ -254,6 +250,11 @@ class Utility(Value):
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"type": "Utility", "text": str(u)}``."""
+        if self.own_functions:
+            raise InvalidUtility(
+                f"the utility {self} is made of Python functions and can't be written to a dict; "
+                "make it from text with collapse_theory.utility(...) to save it"
+            )
         return {"type": "Utility", "text": str(self)}
 
     def __repr__(self) -> str:
@@ -261,18 +262,20 @@ class Utility(Value):
 
 
 class Family(Utility):
-    """A utility with a name and parameters, which knows its properties.
+    """A utility with a name and positive parameters, which knows its properties.
 
-    A family writes `value`, `slope`, `curvature`, `gain` and `text`, and in `at` how it takes an
-    affine argument; and the properties below where they aren't these.
+    A family writes `value`, `derivatives`, `gain` and `text`; in `at` how it takes an affine
+    argument; `conic` where cones want another scaling than that of the formula; and the
+    properties below where they aren't these.
     """
 
     cancels = False
 
-    @property
-    def slope_at_zero(self) -> float:
-        with np.errstate(all="ignore"):
-            return float(self.slope(np.float64(0.0)))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.__match_args__:
+            what = f"{name} of {type(self).__name__}"
+            self._set(**{name: positive(what, getattr(self, name))})
 
     @property
     def exponent(self) -> float:
@@ -284,186 +287,154 @@ class Family(Utility):
 
     @property
     def concave_range(self) -> tuple[float, float]:
-        return -np.inf, np.inf
+        return 0.0 if self.exponent < 1 else -np.inf, np.inf
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        return expression.conic(parse(str(self)), cp, cp.multiply(reference, ratio))
 
     def __str__(self) -> str:
         return self.text("x")
 
 
-# -- terms at affine arguments, and sums ---------------------------------------------------
+# -- sums --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Affine(Utility):
-    """U(x) = F(scale x + shift): log(x + 0.1), or log-sigmoid with a margin.
+class Term(NamedTuple):
+    """F(scale x + shift): log(x + 0.1), or log-sigmoid with a margin.
 
-    Families take a scale into their parameters or weights; only one's own functions keep one.
+    Families take a scale into their parameters or weights, formulas the whole argument; only
+    one's own functions keep a scale.
     """
 
     of: Utility
-    scale: float
-    shift: float
+    scale: float = 1.0
+    shift: float = 0.0
 
-    def _argument(self, x: Any) -> Any:
-        # Untouched at scale 1, so that tiny gaps keep their digits.
+    def inner(self, x: Any) -> Any:
+        """Return scale x + shift; tiny gaps keep their digits at scale 1."""
         scaled = x if self.scale == 1 else self.scale * x
         return scaled + self.shift if self.shift else scaled
 
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return self.of.value(self._argument(x), xp)
-
-    def slope(self, x: Any) -> Any:
-        return self.scale * self.of.slope(self._argument(x))
-
-    def curvature(self, x: Any) -> Any:
-        return self.scale**2 * self.of.curvature(self._argument(x))
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        first, second = self.of.derivatives(self._argument(x))
-        return (first, second) if self.scale == 1 else (self.scale * first, self.scale**2 * second)
-
-    def gain(self, x: Any, step: Any, end: Any) -> Any:
-        # The step as it is: between two shifted ends a large shift would leave rounding.
-        return self.of.gain(self._argument(x), self.scale * step, self._argument(end))
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        inner = self._argument(reference)
-        moved = cp.multiply(self.scale * reference / inner, ratio) + self.shift / inner
-        return self.of.conic(cp, moved, inner)
+    def outer(self, inner: float) -> float:
+        """Return the gap x at which scale x + shift is `inner`."""
+        return (inner - self.shift) / self.scale
 
     @property
-    def cancels(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.of.cancels
+    def plain(self) -> bool:
+        return self.scale == 1 and self.shift == 0
 
     @property
-    def below_zero(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.of.below_zero
-
-    @property
-    def own_functions(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.of.own_functions
-
-    @property
-    def exponent(self) -> float:
-        return 1.0 if self.shift else self.of.exponent  # a pole of F lies below gap 0
-
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return tuple((k - self.shift) / self.scale for k in self.of.kinks if k > self.shift)
-
-    @property
-    def strictly_concave(self) -> bool:
-        # Families know it on all gaps; a function of one's own is looked at where it is used.
-        known = isinstance(self.of, Family)
-        return self.of.strictly_concave if known else super().strictly_concave
-
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        low, high = self.of.concave_range
-        return (low - self.shift) / self.scale, (high - self.shift) / self.scale
-
-    @property
-    def partner(self) -> Utility | None:
-        other = self.of.partner
-        return other and Affine(other, self.scale, self.shift)
-
-    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
-        found = self.of.united(own, others)
-        return found and (Affine(found[0], self.scale, self.shift), found[1])
-
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return self.of.at(self.scale * scale, self.scale * shift + self.shift)
+    def utility(self) -> Utility:
+        return self.of if self.plain else Sum(((1.0, self),))
 
     def __str__(self) -> str:
+        if self.plain:
+            return str(self.of)
         argument = "x" if self.scale == 1 else f"{number_text(self.scale)}*x"
         if self.shift:
             argument += f" {'+' if self.shift > 0 else '-'} {number_text(abs(self.shift))}"
         return self.of.text(argument)
-
-    def to_dict(self) -> dict[str, Any]:
-        self.of.to_dict()  # raises where it is made of Python functions
-        return super().to_dict()
-
-
-def placed(utility: Utility, scale: float, shift: float) -> Combination:
-    """Return U(scale x + shift) as one term."""
-    plain = scale == 1 and shift == 0
-    return Combination({utility if plain else Affine(utility, scale, shift): 1})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sum(Utility):
     """A weighted sum of terms plus a constant, in the order of their texts; see `Combination`."""
 
-    parts: tuple[tuple[float, Utility], ...]
+    parts: tuple[tuple[float, Term], ...]
     offset: float = 0.0
 
-    @property
-    def terms(self) -> tuple[tuple[float, Utility], ...]:
-        return self.parts
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return sum((w * t.of.value(t.inner(x), xp) for w, t in self.parts), self.offset)
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        found = []
+        for weight, term in self.parts:
+            slope, curvature = term.of.derivatives(term.inner(x))
+            rate, bend = weight * term.scale, weight * term.scale**2
+            # A single term with weight 1 is at work in the innermost loops.
+            found.append(
+                (slope, curvature) if rate == bend == 1 else (rate * slope, bend * curvature)
+            )
+        first, second = found[0]
+        for slope, curvature in found[1:]:
+            first, second = first + slope, second + curvature
+        return first, second
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        # The step as it is: between two shifted ends a large shift would leave rounding.
+        return sum(
+            w * t.of.gain(t.inner(x), step if t.scale == 1 else t.scale * step, t.inner(end))
+            for w, t in self.parts
+        )
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        total = self.offset
+        for weight, term in self.parts:
+            inner = term.inner(reference)
+            moved = cp.multiply(term.scale * reference / inner, ratio) + term.shift / inner
+            total += weight * term.of.conic(cp, moved, inner)
+        return total
+
+    @cached_property
+    def terms(self) -> tuple[tuple[float, Utility], ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return tuple((weight, term.utility) for weight, term in self.parts)
 
     @property
     def constant(self) -> float:
         return self.offset
 
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return sum((w * u.value(x, xp) for w, u in self.parts), self.offset)
-
-    def slope(self, x: Any) -> Any:
-        return sum(w * u.slope(x) for w, u in self.parts)
-
-    def curvature(self, x: Any) -> Any:
-        return sum(w * u.curvature(x) for w, u in self.parts)
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        first = second = 0.0
-        for weight, term in self.parts:
-            slope, curvature = term.derivatives(x)
-            first, second = first + weight * slope, second + weight * curvature
-        return first, second
-
-    def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return sum(w * u.gain(x, step, end) for w, u in self.parts)
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return sum((w * u.conic(cp, ratio, reference) for w, u in self.parts), self.offset)
+    @property
+    def cancels(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(t.of.cancels for _, t in self.parts)
 
     @property
-    def slope_at_zero(self) -> float:
-        return sum(w * u.slope_at_zero for w, u in self.parts)
+    def below_zero(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return all(t.of.below_zero for _, t in self.parts)
+
+    @property
+    def own_functions(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(t.of.own_functions for _, t in self.parts)
 
     @property
     def exponent(self) -> float:
-        return min(u.exponent for _, u in self.parts)
+        # A pole of a shifted term lies below gap 0.
+        return min(1.0 if t.shift else t.of.exponent for _, t in self.parts)
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(sorted({k for _, u in self.parts for k in u.kinks}))
+        return tuple(sorted({t.outer(k) for _, t in self.parts for k in t.of.kinks if k > t.shift}))
 
     @property
     def landmarks(self) -> tuple[float, ...]:
-        return tuple(sorted({m for _, u in self.parts for m in u.landmarks}))
+        marks = {t.outer(m) for _, t in self.parts for m in t.of.landmarks if m > t.shift}
+        return tuple(sorted(marks))
 
     @property
     def strictly_concave(self) -> bool:
-        return any(u.strictly_concave for _, u in self.parts)
+        # Families know it on all gaps; functions of one's own are looked at where they are used.
+        return any(
+            checks.strictly_concave(t.utility.derivatives)
+            if t.of.own_functions
+            else t.of.strictly_concave
+            for _, t in self.parts
+        )
 
     @property
     def concave_range(self) -> tuple[float, float]:
-        ranges = [u.concave_range for _, u in self.parts]
+        ranges = [
+            (t.outer(t.of.concave_range[0]), t.outer(t.of.concave_range[1])) for _, t in self.parts
+        ]
         return max(low for low, _ in ranges), min(high for _, high in ranges)
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        start = Combination({}, self.offset)
-        return sum((u.at(scale, shift) * Fraction(w) for w, u in self.parts), start)
-
-    def to_dict(self) -> dict[str, Any]:
-        for _, term in self.parts:
-            term.to_dict()  # raises where it is made of Python functions
-        return super().to_dict()
+        total = Combination({}, self.offset)
+        for weight, term in self.parts:
+            moved = term.of.at(term.scale * scale, term.scale * shift + term.shift)
+            total += moved * Fraction(weight)
+        return total
 
     def __str__(self) -> str:
-        texts = [_weighted_text(w, u) for w, u in self.parts]
+        texts = [_weighted_text(w, t) for w, t in self.parts]
         if self.offset:
             texts.append(number_text(self.offset))
         first, *rest = texts
@@ -474,7 +445,7 @@ class Combination:
     """A constant and weights of terms in exact arithmetic: how a sum is formed."""
 
     def __init__(
-        self, weights: Mapping[Utility, float | Fraction], constant: float | Fraction = 0
+        self, weights: Mapping[Term, float | Fraction], constant: float | Fraction = 0
     ) -> None:
         self.weights = {term: Fraction(weight) for term, weight in weights.items()}
         self.constant = Fraction(constant)
@@ -504,39 +475,37 @@ class Combination:
         InvalidUtility
             Where it has no values in (0, 1], or doesn't depend on the gap.
         """
-        made = self._paired()._summed()
+        weights = {term: weight for term, weight in self.weights.items() if weight}
+        for term, weight in list(weights.items()):
+            partner = term.of.partner and term._replace(of=term.of.partner)
+            others = weights.get(partner, Fraction(0)) if partner else Fraction(0)
+            whole = term.of.united(weight, others) if weight > 0 and others > 0 else None
+            if partner and whole:
+                del weights[term], weights[partner]
+                weights[term._replace(of=whole[0])] = whole[1]
+        made = _summed(weights, rounded(self.constant))
         checks.require_concave(made, 1.0)
         return made
 
-    def _paired(self) -> Combination:
-        weights = {term: weight for term, weight in self.weights.items() if weight}
-        for term, weight in list(weights.items()):
-            others = weights.get(term.partner, Fraction(0)) if term.partner else Fraction(0)
-            whole = term.united(weight, others) if weight > 0 and others > 0 else None
-            if term.partner and whole:
-                del weights[term], weights[term.partner]
-                weights[whole[0]] = whole[1]
-        return Combination(weights, self.constant)
 
-    def _summed(self) -> Utility:
-        parts = [(rounded(weight), term) for term, weight in self.weights.items()]
-        parts = [part for part in parts if part[0]]
-        if not parts:
-            raise InvalidUtility("the utility is a constant: it doesn't depend on the gap")
-        offset = rounded(self.constant)
-        if len(parts) == 1 and parts[0][0] == 1 and offset == 0:
-            return parts[0][1]
-        return Sum(tuple(sorted(parts, key=lambda part: str(part[1]))), offset)
+def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
+    parts = [(rounded(weight), term) for term, weight in weights.items()]
+    parts = [part for part in parts if part[0]]
+    if not parts:
+        raise InvalidUtility("the utility is a constant: it doesn't depend on the gap")
+    if len(parts) == 1 and parts[0][0] == 1 and offset == 0:
+        return parts[0][1].utility
+    return Sum(tuple(sorted(parts, key=lambda part: str(part[1]))), offset)
 
 
 # -- texts of sums -----------------------------------------------------------------------
 
 
-def _weighted_text(weight: float, utility: Utility) -> str:
-    text = str(utility)
+def _weighted_text(weight: float, term: Term) -> str:
+    text = str(term)
     if weight == 1:
         return text
-    text = utility.factor_text
+    text = term.of.factor_text if term.plain else text
     # A call, a power or x itself takes a factor without parentheses; so does minus one of them.
     plain = text.removeprefix("-")
     head = "-" if (weight < 0) != (plain != text) else ""

@@ -33,11 +33,8 @@ class Custom(Utility):
     def value(self, x: Any, xp: Any = np) -> Any:
         return self.function(x)
 
-    def slope(self, x: Any) -> Any:
-        return self.first(x)
-
-    def curvature(self, x: Any) -> Any:
-        return self.second(x)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return self.first(x), self.second(x)
 
     def text(self, argument: str) -> str:
         return f"{self.name}({argument})"
@@ -48,12 +45,6 @@ class Custom(Utility):
 
     def __str__(self) -> str:
         return self.name
-
-    def to_dict(self) -> dict[str, Any]:
-        raise InvalidUtility(
-            f"the utility {self} is made of Python functions and can't be written to a dict; "
-            "make it from text with collapse_theory.utility(...) to save it"
-        )
 
 
 def checked(value: Function, d1: Function, d2: Function, name: str = "U") -> Custom:

@@ -1,11 +1,10 @@
 """Formulas as trees: made in one normal form, printed, and evaluated in several arithmetics.
 
-A tree is one of ("x",), ("num", v), ("neg", t), ("add", t, ...), ("mul", t, ...), ("div", p, q),
-("pow", base, exponent), ("call", name, t), ("min", t, ...). The functions `num` to `minimum` are
-the only makers of trees. They fold constants in float arithmetic and keep a normal form in which
-``parse(text(tree)) == tree``: a sum holds no sums, a product no products and at most one number
-(the first factor), a fraction neither stands inside a product nor inside a fraction, and signs
-are pulled out of products.
+A tree is one of ("x",), ("num", v), ("add", t, ...), ("mul", t, ...), ("div", p, q),
+("pow", base, exponent), ("call", name, t), ("min", t, ...); -t is -1 times t. The functions `num`
+to `minimum` are the only makers of trees. They fold constants in float arithmetic and keep a normal
+form in which ``parse(text(tree)) == tree``: a sum holds no sums, a product no products and at most
+one number, the first factor, a fraction neither stands inside a product nor inside a fraction.
 
 `evaluate` walks a tree once; what its operations mean is the matter of an `Arithmetic`: values on
 NumPy or torch (`Arrays`), exact derivatives (`Jets`), CVXPY expressions (`Cones`), other trees.
@@ -44,7 +43,7 @@ def num(value: float) -> Tree:
     return ("num", float(value) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
 
-ONE = num(1.0)
+ONE, MINUS_ONE = num(1.0), num(-1.0)
 
 
 def is_num(tree: Tree) -> bool:
@@ -53,24 +52,14 @@ def is_num(tree: Tree) -> bool:
 
 def is_negative(tree: Tree) -> bool:
     """Whether the tree prints with a leading minus sign."""
-    kind = tree[0]
-    if kind == "num":
+    if tree[0] == "num":
         return tree[1] < 0
-    return kind == "neg" or (kind in ("mul", "div") and is_negative(tree[1]))
+    return tree[0] in ("mul", "div") and is_negative(tree[1])
 
 
 def negate(tree: Tree) -> Tree:
-    """Return -tree: the sign goes into a leading number, or in front."""
-    kind = tree[0]
-    if kind == "num":
-        return num(-tree[1])
-    if kind == "neg":
-        return tree[1]
-    if kind == "mul" and is_num(tree[1]):
-        return ("mul", num(-tree[1][1]), *tree[2:])
-    if kind == "div" and (is_num(tree[1]) or (tree[1][0] == "mul" and is_num(tree[1][1]))):
-        return ("div", negate(tree[1]), tree[2])
-    return ("neg", tree)
+    """Return -tree."""
+    return mul(MINUS_ONE, tree)
 
 
 def add(*terms: Tree) -> Tree:
@@ -89,8 +78,8 @@ def add(*terms: Tree) -> Tree:
 
 
 def _summands(term: Tree) -> tuple[Tree, ...]:
-    if term[0] == "neg" and term[1][0] == "add":
-        return tuple(negate(t) for t in term[1][1:])
+    if term[:2] == ("mul", MINUS_ONE) and term[2][0] == "add" and len(term) == 3:
+        return tuple(negate(t) for t in term[2][1:])
     return term[1:] if term[0] == "add" else (term,)
 
 
@@ -103,9 +92,6 @@ def mul(*factors: Tree) -> Tree:
         kind = factor[0]
         if kind == "num":
             coefficient *= factor[1]
-        elif kind == "neg":
-            coefficient = -coefficient
-            stack.append(factor[1])
         elif kind == "mul":
             stack.extend(reversed(factor[1:]))
         elif kind == "div":
@@ -113,17 +99,10 @@ def mul(*factors: Tree) -> Tree:
             stack.append(factor[1])
         else:
             above.append(factor)
-    product = _product(coefficient, above)
+    if coefficient != 1 or not above:
+        above.insert(0, num(coefficient))
+    product = above[0] if len(above) == 1 else ("mul", *above)
     return div(product, mul(*below)) if below else product
-
-
-def _product(coefficient: float, factors: list[Tree]) -> Tree:
-    if not factors:
-        return num(coefficient)
-    if abs(coefficient) != 1:
-        return ("mul", num(coefficient), *factors)
-    whole = factors[0] if len(factors) == 1 else ("mul", *factors)
-    return whole if coefficient == 1 else negate(whole)
 
 
 def div(above: Tree, below: Tree) -> Tree:
@@ -138,8 +117,6 @@ def div(above: Tree, below: Tree) -> Tree:
         raise ParseError("the utility divides by zero")
     if is_num(above) and is_num(below):
         return num(above[1] / below[1])
-    if above[0] == "neg":
-        return negate(div(above[1], below))
     return ("div", above, below)
 
 
@@ -180,7 +157,6 @@ def minimum(*arguments: Tree) -> Tree:
 
 
 _MAKERS: dict[str, Callable[..., Tree]] = {
-    "neg": negate,
     "add": add,
     "mul": mul,
     "div": div,
@@ -224,17 +200,14 @@ def text(tree: Tree) -> str:
         return "x"
     if kind == "num":
         return number_text(tree[1])
-    if kind == "neg":
-        return "-" + _within(tree[1], "add")
     if kind == "add":
         rest = [f" - {text(negate(t))}" if is_negative(t) else f" + {text(t)}" for t in tree[2:]]
         return text(tree[1]) + "".join(rest)
     if kind == "mul":
-        first, *others = tree[1:]
-        head = number_text(first[1]) if is_num(first) else _within(first, "add")
-        return "*".join([head, *(_within(t, "add") for t in others)])
+        product = "*".join(_within(t, "add") for t in tree[1:])
+        return f"-{product[3:]}" if tree[1] == MINUS_ONE else product
     if kind == "div":
-        return f"{_within(tree[1], 'add')}/{_within(tree[2], 'add', 'mul', 'div', 'neg')}"
+        return f"{_within(tree[1], 'add')}/{_within(tree[2], 'add', 'mul', 'div')}"
     if kind == "pow":
         return _power_text(tree[1], tree[2])
     inside = ", ".join(text(t) for t in children(tree))
@@ -242,11 +215,11 @@ def text(tree: Tree) -> str:
 
 
 def _power_text(base: Tree, exponent: Tree) -> str:
-    low = _within(base, "add", "mul", "div", "neg", "pow")
+    low = _within(base, "add", "mul", "div", "pow")
     if is_num(base) and base[1] < 0:
         low = f"({low})"
-    signed = exponent[0] == "neg" and exponent[1][0] in ("x", "call", "min", "pow")
-    loose = () if signed else ("add", "mul", "div", "neg")
+    signed = exponent[:2] == ("mul", MINUS_ONE) and len(exponent) == 3 and exponent[2][0] != "add"
+    loose = () if signed else ("add", "mul", "div")
     return f"{low}**{_within(exponent, *loose)}"
 
 
@@ -274,9 +247,6 @@ class Arithmetic:
 
     def num(self, value: float, /) -> Any:
         return value
-
-    def neg(self, a: Any, /) -> Any:
-        return -a
 
     def add(self, *parts: Any) -> Any:
         return reduce(operator.add, parts)
@@ -336,9 +306,6 @@ class Jets(Arithmetic):
 
     def num(self, value: float) -> Jet:
         return value, None, None
-
-    def neg(self, a: Jet) -> Jet:
-        return -a[0], _times(-1.0, a[1]), _times(-1.0, a[2])
 
     def add(self, *parts: Jet) -> Jet:
         return reduce(lambda f, g: (f[0] + g[0], _plus(f[1], g[1]), _plus(f[2], g[2])), parts)
@@ -400,13 +367,13 @@ def accurate(tree: Tree) -> Tree:
         return call("log1p", add(*terms))
     if made[0] == "add":
         for term in made[1:]:
-            bare = negate(term) if term[0] == "neg" else term
-            unit = ONE if term[0] == "neg" else negate(ONE)
+            negative = is_negative(term)
+            bare, unit = (negate(term), ONE) if negative else (term, MINUS_ONE)
             if bare[:2] == ("call", "exp") and unit in made:
                 whole = call("expm1", bare[2])
                 rest = [t for t in made[1:] if t not in (term, unit)]
                 if len(rest) == len(made) - 3:
-                    return add(*rest, negate(whole) if term[0] == "neg" else whole)
+                    return add(*rest, negate(whole) if negative else whole)
     return made
 
 

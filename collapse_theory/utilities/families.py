@@ -1,4 +1,4 @@
-"""The families of utilities, each a class and a line in `FAMILIES`."""
+"""The families of utilities, a class each."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from collapse_theory.lazy import special
 from collapse_theory.utilities.base import (
     Combination,
     Family,
+    Term,
     Utility,
-    placed,
-    positive,
     real,
     rounded,
 )
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.functions import log_sigmoid
 
-__all__ = ["FAMILIES", "Exponential", "Hinge", "LabelSmoothing", "Linear", "Log", "LogSigmoid",
+__all__ = ["Exponential", "Hinge", "LabelSmoothing", "Linear", "Log", "LogSigmoid",
            "NegativePower", "Power", "Quadratic", "Sine", "Squared"]  # fmt: skip
 
 
@@ -49,11 +48,8 @@ class Linear(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return 1.0 * x
 
-    def slope(self, x: Any) -> Any:
-        return np.ones_like(x)
-
-    def curvature(self, x: Any) -> Any:
-        return np.zeros_like(x)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return np.ones_like(x), np.zeros_like(x)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return 1.0 * step
@@ -66,10 +62,7 @@ class Linear(Family):
         return argument
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({self: scale}, shift)
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return cp.multiply(reference, ratio)
+        return Combination({Term(self): scale}, shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,19 +73,15 @@ class Power(Family):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        g = positive("the exponent g of Power", self.g)
-        if g >= 1:
-            raise InvalidUtility(f"Power needs 0 < g < 1, got {g}; for g = 1 use Linear()")
-        self._set(g=g)
+        if self.g >= 1:
+            raise InvalidUtility(f"Power needs 0 < g < 1, got {self.g}; for g = 1 use Linear()")
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return x**self.g
 
-    def slope(self, x: Any) -> Any:
-        return self.g * x ** (self.g - 1)
-
-    def curvature(self, x: Any) -> Any:
-        return self.g * (self.g - 1) * x ** (self.g - 2)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        first = self.g * x ** (self.g - 1)
+        return first, (self.g - 1) * first / x
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return (x + step) ** self.g * -np.expm1(-self.g * np.log1p(step / x))
@@ -101,15 +90,11 @@ class Power(Family):
     def exponent(self) -> float:
         return self.g
 
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        return 0.0, np.inf
-
     def text(self, argument: str) -> str:
         return f"{_grouped(argument)}**{number_text(self.g)}"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return placed(self, 1.0, shift / scale) * Fraction(scale**self.g)
+        return Combination({Term(self, 1.0, shift / scale): scale**self.g})
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return cp.multiply(reference**self.g, cp.power(ratio, self.g))
@@ -122,11 +107,9 @@ class Log(Family):
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.log(x)
 
-    def slope(self, x: Any) -> Any:
-        return 1.0 / np.abs(x)
-
-    def curvature(self, x: Any) -> Any:
-        return -1.0 / x**2
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        inverse = 1.0 / np.abs(x)
+        return inverse, -inverse * inverse
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.log1p(step / x)
@@ -135,15 +118,11 @@ class Log(Family):
     def exponent(self) -> float:
         return 0.0
 
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        return 0.0, np.inf
-
     def text(self, argument: str) -> str:
         return f"log({argument})"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return placed(self, 1.0, shift / scale) + Combination({}, float(np.log(scale)))
+        return Combination({Term(self, 1.0, shift / scale): 1}, float(np.log(scale)))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return cp.log(ratio) + np.log(reference)
@@ -155,18 +134,12 @@ class NegativePower(Family):
 
     g: float
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set(g=positive("the exponent g of NegativePower", self.g))
-
     def value(self, x: Any, xp: Any = np) -> Any:
         return -(x**-self.g)
 
-    def slope(self, x: Any) -> Any:
-        return self.g * np.abs(x) ** (-self.g - 1)
-
-    def curvature(self, x: Any) -> Any:
-        return -self.g * (self.g + 1) * x ** (-self.g - 2)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        first = self.g * np.abs(x) ** (-self.g - 1)
+        return first, -(self.g + 1) * first / x
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return x**-self.g * -np.expm1(-self.g * np.log1p(step / x))
@@ -175,17 +148,13 @@ class NegativePower(Family):
     def exponent(self) -> float:
         return -self.g
 
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        return 0.0, np.inf
-
     def text(self, argument: str) -> str:
         if self.g == 1:
             return f"-1/{_grouped(argument)}"
         return f"-{_grouped(argument)}**-{number_text(self.g)}"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return placed(self, 1.0, shift / scale) * Fraction(scale**-self.g)
+        return Combination({Term(self, 1.0, shift / scale): scale**-self.g})
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return -cp.multiply(reference**-self.g, cp.power(ratio, -self.g))
@@ -201,19 +170,13 @@ class LogSigmoid(Family):
     beta: float = 1.0
     below_zero = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set(beta=positive("beta of LogSigmoid", self.beta))
-
     def value(self, x: Any, xp: Any = np) -> Any:
         return log_sigmoid(self.beta * x, xp)
 
-    def slope(self, x: Any) -> Any:
-        return self.beta * special.expit(-self.beta * x)
-
-    def curvature(self, x: Any) -> Any:
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
         z = self.beta * x
-        return -(self.beta**2) * special.expit(z) * special.expit(-z)
+        first = self.beta * special.expit(-z)
+        return first, -self.beta * first * special.expit(z)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         z, rise = np.asarray(self.beta * x), np.asarray(self.beta * step)
@@ -229,10 +192,7 @@ class LogSigmoid(Family):
         return f"logsigmoid({_times(self.beta, argument)})"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return placed(LogSigmoid(self.beta * scale), 1.0, shift / scale)
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return -cp.logistic(-cp.multiply(self.beta * reference, ratio))
+        return Combination({Term(LogSigmoid(self.beta * scale), 1.0, shift / scale): 1})
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,22 +210,16 @@ class LabelSmoothing(Family):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        eps = positive("eps of LabelSmoothing", self.eps)
-        if eps > 1:
-            raise InvalidUtility(f"LabelSmoothing needs 0 < eps <= 1, got {eps}")
-        self._set(eps=eps, beta=positive("beta of LabelSmoothing", self.beta))
+        if self.eps > 1:
+            raise InvalidUtility(f"LabelSmoothing needs 0 < eps <= 1, got {self.eps}")
 
     def value(self, x: Any, xp: Any = np) -> Any:
         z = self.beta * x
         return (1 - self.eps) * log_sigmoid(z, xp) + self.eps * log_sigmoid(-z, xp)
 
-    def slope(self, x: Any) -> Any:
-        z = self.beta * x
-        return self.beta * ((1 - self.eps) * special.expit(-z) - self.eps * special.expit(z))
-
-    def curvature(self, x: Any) -> Any:
-        z = self.beta * x
-        return -(self.beta**2) * special.expit(z) * special.expit(-z)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        up, down = special.expit(self.beta * x), special.expit(-self.beta * x)
+        return self.beta * ((1 - self.eps) * down - self.eps * up), -(self.beta**2) * up * down
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return LogSigmoid(self.beta).gain(x, step, end) - self.eps * self.beta * step
@@ -292,16 +246,12 @@ class LabelSmoothing(Family):
         return f"{plus} + {number_text(self.eps)}*{minus}"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        minus = placed(LabelSmoothing(1.0, self.beta * scale), 1.0, shift / scale)
+        minus = Combination({Term(LabelSmoothing(1.0, self.beta * scale), 1.0, shift / scale): 1})
         if self.eps == 1:
             return minus
         # The weights as the text writes them, so that it reads back the same.
         plus = LogSigmoid(self.beta).at(scale, shift) * Fraction(1 - self.eps)
         return plus + minus * Fraction(self.eps)
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        z = cp.multiply(self.beta * reference, ratio)
-        return -(1 - self.eps) * cp.logistic(-z) - self.eps * cp.logistic(z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,18 +260,12 @@ class Exponential(Family):
 
     b: float
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set(b=positive("the rate b of Exponential", self.b))
-
     def value(self, x: Any, xp: Any = np) -> Any:
         return -xp.expm1(-self.b * x)
 
-    def slope(self, x: Any) -> Any:
-        return self.b * np.exp(-self.b * x)
-
-    def curvature(self, x: Any) -> Any:
-        return -(self.b**2) * np.exp(-self.b * x)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        first = self.b * np.exp(-self.b * x)
+        return first, -self.b * first
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.exp(-self.b * x) * -np.expm1(-self.b * step)
@@ -332,7 +276,7 @@ class Exponential(Family):
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         # 1 - exp(-b(x+e)) = exp(-be) (1 - exp(-bx)) + 1 - exp(-be).
         b, e = self.b * scale, shift / scale
-        return Combination({Exponential(b): float(np.exp(-b * e))}, -float(np.expm1(-b * e)))
+        return Combination({Term(Exponential(b)): float(np.exp(-b * e))}, -float(np.expm1(-b * e)))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         # Each cone at its own scale: exp(-b g) = exp(-b g0) exp(-b g0 (ratio - 1)).
@@ -353,18 +297,11 @@ class Quadratic(Family):
     c: float
     below_zero = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set(c=positive("c of Quadratic", self.c))
-
     def value(self, x: Any, xp: Any = np) -> Any:
         return x - self.c * x**2
 
-    def slope(self, x: Any) -> Any:
-        return 1 - 2 * self.c * x
-
-    def curvature(self, x: Any) -> Any:
-        return np.full_like(x, -2 * self.c)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return 1 - 2 * self.c * x, np.full_like(x, -2 * self.c)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return step * (1 - self.c * (x + end))
@@ -375,12 +312,8 @@ class Quadratic(Family):
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         # b x + e - c(b x + e)^2 = (1 - 2ce) b x - c b^2 x^2 + e - c e^2.
         c, b, e = Fraction(self.c), Fraction(scale), Fraction(shift)
-        weights = {Linear(): (1 - 2 * c * e) * b, Squared(0.0): c * b**2}
+        weights = {Term(Linear()): (1 - 2 * c * e) * b, Term(Squared(0.0)): c * b**2}
         return Combination(weights, e - c * e**2)
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        gap = cp.multiply(reference, ratio)
-        return gap - self.c * cp.square(gap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -391,18 +324,14 @@ class Squared(Family):
     below_zero = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        # + 0.0 turns -0.0 into 0.0.
+        # Of either sign; + 0.0 turns -0.0 into 0.0.
         self._set(target=real("the target of Squared", self.target) + 0.0)
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return -((x - self.target) ** 2)
 
-    def slope(self, x: Any) -> Any:
-        return 2 * (self.target - x)
-
-    def curvature(self, x: Any) -> Any:
-        return np.full_like(x, -2.0)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return 2 * (self.target - x), np.full_like(x, -2.0)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return step * ((self.target - x) + (self.target - end))
@@ -421,10 +350,7 @@ class Squared(Family):
         return f"-({argument} {sign} {number_text(abs(self.target))})**2"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Squared((self.target - shift) / scale): Fraction(scale) ** 2})
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return -cp.square(cp.multiply(reference, ratio) - self.target)
+        return Combination({Term(Squared((self.target - shift) / scale)): Fraction(scale) ** 2})
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,21 +361,14 @@ class Sine(Family):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        k = positive("k of Sine", self.k)
-        if k > np.pi:
-            raise InvalidUtility(
-                f"sin({number_text(k)}*x) is not concave on (0, 1]: it needs k <= pi"
-            )
-        self._set(k=k)
+        if self.k > np.pi:
+            raise InvalidUtility(f"{self} is not concave on (0, 1]: it needs k <= pi")
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.sin(self.k * x)
 
-    def slope(self, x: Any) -> Any:
-        return self.k * np.cos(self.k * x)
-
-    def curvature(self, x: Any) -> Any:
-        return -(self.k**2) * np.sin(self.k * x)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return self.k * np.cos(self.k * x), -(self.k**2) * np.sin(self.k * x)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return 2 * np.cos(0.5 * self.k * (x + end)) * np.sin(0.5 * self.k * step)
@@ -462,7 +381,7 @@ class Sine(Family):
         return f"sin({_times(self.k, argument)})"
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return placed(Sine(self.k * scale), 1.0, shift / scale)
+        return Combination({Term(Sine(self.k * scale), 1.0, shift / scale): 1})
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,18 +391,11 @@ class Hinge(Family):
     m: float
     below_zero = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set(m=positive("the margin m of Hinge", self.m))
-
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.clip(x, max=self.m)
 
-    def slope(self, x: Any) -> Any:
-        return np.where(x < self.m, 1.0, 0.0)
-
-    def curvature(self, x: Any) -> Any:
-        return np.zeros_like(x)
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return np.where(x < self.m, 1.0, 0.0), np.zeros_like(x)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.clip(self.m - x, 0.0, step)
@@ -505,22 +417,4 @@ class Hinge(Family):
             raise InvalidUtility(
                 f"min(x + {number_text(shift)}, {number_text(self.m)}) is constant for gaps above 0"
             )
-        return Combination({Hinge((self.m - shift) / scale): scale}, shift)
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return cp.minimum(cp.multiply(reference, ratio), self.m)
-
-
-FAMILIES: tuple[type[Family], ...] = (
-    Linear,
-    Power,
-    Log,
-    NegativePower,
-    LogSigmoid,
-    LabelSmoothing,
-    Exponential,
-    Quadratic,
-    Squared,
-    Sine,
-    Hinge,
-)
+        return Combination({Term(Hinge((self.m - shift) / scale)): scale}, shift)

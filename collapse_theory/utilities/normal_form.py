@@ -17,7 +17,7 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.utilities import checks, expression
-from collapse_theory.utilities.base import Combination, Utility, rounded
+from collapse_theory.utilities.base import Combination, Term, Utility, rounded
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
     Exponential,
@@ -154,12 +154,6 @@ class Expression(Utility):
         near = np.float64(1e-300)
         return _filled(x, found, lambda: float(expression.value(self._accurate, near)))
 
-    def slope(self, x: Any) -> Any:
-        return self.derivatives(x)[0]
-
-    def curvature(self, x: Any) -> Any:
-        return self.derivatives(x)[1]
-
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         first, second = self._plain(x)
         first = _filled(x, first, lambda: self.slope_at_zero)
@@ -219,50 +213,51 @@ class FormulaSum(Combination):
     """A sum in which formulas, or families with negative weights, become one `Expression`."""
 
     def utility(self) -> Utility:
-        odd = {u: w for u, w in self.weights.items() if w and _is_odd(u, w)}
+        weights = {term: weight for term, weight in self.weights.items() if weight}
+        odd = {t: w for t, w in weights.items() if _is_odd(t.of, w)}
         if not odd:
             return super().utility()
-        plain = {u: w for u, w in self.weights.items() if w and u not in odd}
-        formula, constant, merged = *_gathered(odd), False
+        formula, merged = _gathered(odd), False
         try:
-            if formula is not None:
-                checks.require_concave(formula, 1.0, trust=False)
+            if formula.weights:
+                (term,) = formula.weights
+                checks.require_concave(term.of, 1.0, trust=False)
         except NotConcave:
             # Convex alone: it takes the families' help to be concave, so they become one.
             merged = True
-            plain = {u: w for u, w in plain.items() if u.own_functions}
-            whole = {u: w for u, w in self.weights.items() if w and u not in plain}
-            formula, constant = _gathered(whole)
-        rest = Combination(plain if formula is None else {**plain, formula: 1})
-        made = (rest + Combination({}, self.constant + constant)).utility()
+            odd = {t: w for t, w in weights.items() if not t.of.own_functions}
+            formula = _gathered(odd)
+        rest = {t: w for t, w in weights.items() if t not in odd}
+        made = (Combination(rest, self.constant) + formula).utility()
         if merged:
             checks.require_concave(made, 1.0, trust=False)
         return made
 
 
-def _is_odd(term: Utility, weight: Fraction) -> bool:
-    return isinstance(term, Expression) or (weight < 0 and not isinstance(term, Linear))
+def _is_odd(of: Utility, weight: Fraction) -> bool:
+    return isinstance(of, Expression) or (weight < 0 and not isinstance(of, Linear))
 
 
-def _gathered(weights: dict[Utility, Fraction]) -> tuple[Expression | None, Fraction]:
-    """Return the weighted sum as one Expression, and the constant beside it.
+def _gathered(weights: dict[Term, Fraction]) -> Combination:
+    """Return the weighted sum as one Expression and a constant.
 
     Its terms are sorted by their text, their weights added exactly, so that the sum does not
     depend on the order in which it was written.
     """
     constant, cores = Fraction(0), dict[Tree, Fraction]()
-    for part, weight in weights.items():
-        tree = part.tree if isinstance(part, Expression) else parse(str(part))
-        for term in tree[1:] if tree[0] == "add" else (tree,):
-            factor, core = _split(term)
+    for term, weight in weights.items():
+        tree = term.of.tree if isinstance(term.of, Expression) else parse(str(term))
+        for part in tree[1:] if tree[0] == "add" else (tree,):
+            factor, core = _split(part)
             if core is None:
                 constant += weight * factor
             else:
                 cores[core] = cores.get(core, Fraction(0)) + weight * factor
-    floats = {core: rounded(w) for core, w in cores.items()}
+    floats = {core: rounded(weight) for core, weight in cores.items()}
     by_text = sorted(floats, key=expression.text)
-    terms = [expression.mul(expression.num(floats[c]), c) for c in by_text if floats[c]]
-    return (Expression(expression.add(*terms)) if terms else None), constant
+    parts = [expression.mul(expression.num(floats[c]), c) for c in by_text if floats[c]]
+    whole = {Term(Expression(expression.add(*parts))): 1} if parts else {}
+    return Combination(whole, constant)
 
 
 def _split(term: Tree) -> tuple[Fraction, Tree | None]:
@@ -270,9 +265,6 @@ def _split(term: Tree) -> tuple[Fraction, Tree | None]:
     kind = term[0]
     if kind == "num":
         return Fraction(term[1]), None
-    if kind == "neg":
-        factor, core = _split(term[1])
-        return -factor, core
     if kind == "mul" and is_num(term[1]):
         return Fraction(term[1][1]), expression.mul(*term[2:])
     if kind == "div":
@@ -295,9 +287,6 @@ class _Lines(expression.Arithmetic):
 
     def num(self, value: float) -> Line:
         return Fraction(0), Fraction(value)
-
-    def neg(self, line: Line) -> Line:
-        return -line[0], -line[1]
 
     def add(self, *lines: Line) -> Line:
         return sum((a for a, _ in lines), Fraction(0)), sum((b for _, b in lines), Fraction(0))
@@ -382,8 +371,6 @@ def recognised(tree: Tree) -> Combination:
     kind, found = tree[0], None
     if kind == "add":
         return sum((recognised(term) for term in tree[1:]), _constant(0))
-    if kind == "neg":
-        return recognised(tree[1]) * Fraction(-1)
     if kind == "mul":
         found = _product(tree)
     elif kind == "div":
@@ -400,13 +387,13 @@ def _constant(value: float | Fraction) -> FormulaSum:
 
 
 def _of_line(line: Line) -> FormulaSum:
-    return FormulaSum({Linear(): line[0]}, line[1])
+    return FormulaSum({Term(Linear()): line[0]}, line[1])
 
 
 def _formula(tree: Tree) -> Combination:
     """Return the tree as one Expression, in a form that its own text reads back as."""
     plain = canonical(tree)
-    return FormulaSum({Expression(tree): 1}) if plain == tree else recognised(plain)
+    return FormulaSum({Term(Expression(tree)): 1}) if plain == tree else recognised(plain)
 
 
 def _product(tree: Tree) -> Combination | None:
@@ -420,7 +407,10 @@ def _product(tree: Tree) -> Combination | None:
         lines += [line] if line else []
     if len(lines) == len(rest) == 2:
         (a, b), (c, d) = lines
-        return FormulaSum({Squared(0.0): -a * c, Linear(): a * d + b * c}, b * d) * constant
+        return (
+            FormulaSum({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
+            * constant
+        )
     if len(rest) < len(tree) - 1:
         return recognised(expression.mul(*rest)) * constant
     return None
@@ -536,7 +526,7 @@ def _exponential(line: Line, less: int) -> Combination | None:
         weight = Fraction(math.exp(rounded(line[1])))
     except OverflowError:
         raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
-    return FormulaSum({Exponential(_scale(line)): -weight}, weight - less)
+    return FormulaSum({Term(Exponential(_scale(line))): -weight}, weight - less)
 
 
 def _envelope(tree: Tree) -> Combination | None:
@@ -554,6 +544,6 @@ def _envelope(tree: Tree) -> Combination | None:
         if kink <= 0:
             return None  # a hinge below 0 matters to shifts and to wrongly ordered pairs
         following = crossing[kink]
-        total += FormulaSum({Hinge(rounded(kink)): current[0] - following[0]})
+        total += FormulaSum({Term(Hinge(rounded(kink))): current[0] - following[0]})
         current = following
-    return total + FormulaSum({Linear(): current[0]})
+    return total + FormulaSum({Term(Linear()): current[0]})
