@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NoConicForm
 from collapse_theory.utilities import checks, expression
-from collapse_theory.utilities.checks import number_text
-from collapse_theory.utilities.parser import parse
+from collapse_theory.utilities.expression import Tree, X, mul, num
 from collapse_theory.values import Value
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Utility(Value):
         """Return U'(x) and U''(x) for an array of gaps."""
 
     @abstractmethod
-    def __str__(self) -> str:
-        """Return the utility as text that `collapse_theory.utility` reads back."""
+    def tree(self, inner: Tree = X) -> Tree:
+        """Return the formula of U at `inner`, as a tree."""
 
     def slope(self, x: Any) -> Any:
         """Return U'(x) for an array of gaps."""
@@ -163,15 +163,6 @@ class Utility(Value):
         """The constant in U beside its terms."""
         return 0.0
 
-    @property
-    def factor_text(self) -> str:
-        """The text of U where a weight stands before it."""
-        return str(self)
-
-    def text(self, argument: str) -> str:
-        """Return the text of U at an `argument` such as ``x + 0.1``."""
-        raise NotImplementedError
-
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         """Return U(scale x + shift), scale > 0, in exact arithmetic."""
         return Combination({Term(self, scale, shift): 1})
@@ -257,6 +248,10 @@ class Utility(Value):
             )
         return {"type": "Utility", "text": str(self)}
 
+    def __str__(self) -> str:
+        """Return the utility as text that `collapse_theory.utility` reads back."""
+        return expression.text(self.tree())
+
     def __repr__(self) -> str:
         return f"utility({str(self)!r})"
 
@@ -264,7 +259,7 @@ class Utility(Value):
 class Family(Utility):
     """A utility with a name and positive parameters, which knows its properties.
 
-    A family writes `value`, `derivatives`, `gain` and `text`; in `at` how it takes an affine
+    A family writes `value`, `derivatives`, `gain` and `tree`; in `at` how it takes an affine
     argument; `conic` where cones want another scaling than that of the formula; and the
     properties below where they aren't these.
     """
@@ -273,7 +268,8 @@ class Family(Utility):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.__match_args__:
+        family: Any = self
+        for name in (field.name for field in fields(family)):
             what = f"{name} of {type(self).__name__}"
             self._set(**{name: positive(what, getattr(self, name))})
 
@@ -290,10 +286,7 @@ class Family(Utility):
         return 0.0 if self.exponent < 1 else -np.inf, np.inf
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return expression.conic(parse(str(self)), cp, cp.multiply(reference, ratio))
-
-    def __str__(self) -> str:
-        return self.text("x")
+        return expression.conic(self.tree(), cp, cp.multiply(reference, ratio))
 
 
 # -- sums --------------------------------------------------------------------------------
@@ -312,7 +305,7 @@ class Term(NamedTuple):
 
     def inner(self, x: Any) -> Any:
         """Return scale x + shift; tiny gaps keep their digits at scale 1."""
-        scaled = x if self.scale == 1 else self.scale * x
+        scaled = _times(self.scale, x)
         return scaled + self.shift if self.shift else scaled
 
     def outer(self, inner: float) -> float:
@@ -327,13 +320,17 @@ class Term(NamedTuple):
     def utility(self) -> Utility:
         return self.of if self.plain else Sum(((1.0, self),))
 
-    def __str__(self) -> str:
+    @property
+    def order(self) -> tuple[str, str]:
+        """What terms are sorted by; a function of one's own may have the name of another."""
+        return expression.text(self.tree), type(self.of).__name__
+
+    @property
+    def tree(self) -> Tree:
         if self.plain:
-            return str(self.of)
-        argument = "x" if self.scale == 1 else f"{number_text(self.scale)}*x"
-        if self.shift:
-            argument += f" {'+' if self.shift > 0 else '-'} {number_text(abs(self.shift))}"
-        return self.of.text(argument)
+            return self.of.tree()
+        scaled = mul(num(self.scale), X)
+        return self.of.tree(expression.add(scaled, num(self.shift)) if self.shift else scaled)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -344,35 +341,33 @@ class Sum(Utility):
     offset: float = 0.0
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        return sum((w * t.of.value(t.inner(x), xp) for w, t in self.parts), self.offset)
+        whole = reduce(add, (_times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts))
+        return whole + self.offset if self.offset else whole
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        found = []
-        for weight, term in self.parts:
-            slope, curvature = term.of.derivatives(term.inner(x))
-            rate, bend = weight * term.scale, weight * term.scale**2
-            # A single term with weight 1 is at work in the innermost loops.
-            found.append(
-                (slope, curvature) if rate == bend == 1 else (rate * slope, bend * curvature)
-            )
-        first, second = found[0]
-        for slope, curvature in found[1:]:
-            first, second = first + slope, second + curvature
-        return first, second
+        firsts, seconds = [], []
+        for w, t in self.parts:
+            first, second = t.of.derivatives(t.inner(x))
+            firsts.append(_times(w * t.scale, first))
+            seconds.append(_times(w * t.scale**2, second))
+        return reduce(add, firsts), reduce(add, seconds)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # The step as it is: between two shifted ends a large shift would leave rounding.
-        return sum(
-            w * t.of.gain(t.inner(x), step if t.scale == 1 else t.scale * step, t.inner(end))
-            for w, t in self.parts
+        gains = (t.of.gain(t.inner(x), _times(t.scale, step), t.inner(end)) for _, t in self.parts)
+        return reduce(
+            add, (_times(w, gain) for (w, _), gain in zip(self.parts, gains, strict=True))
         )
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         total = self.offset
         for weight, term in self.parts:
             inner = term.inner(reference)
-            moved = cp.multiply(term.scale * reference / inner, ratio) + term.shift / inner
-            total += weight * term.of.conic(cp, moved, inner)
+            if not term.plain:
+                scaled = cp.multiply(term.scale * reference / inner, ratio)
+                total += weight * term.of.conic(cp, scaled + term.shift / inner, inner)
+            else:
+                total += weight * term.of.conic(cp, ratio, reference)
         return total
 
     @cached_property
@@ -394,6 +389,11 @@ class Sum(Utility):
     @property
     def own_functions(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return any(t.of.own_functions for _, t in self.parts)
+
+    @property
+    def slope_at_zero(self) -> float:
+        slopes = (t.of.slope_at_zero if t.plain else t.utility.d1(0.0) for _, t in self.parts)
+        return float(sum(w * slope for (w, _), slope in zip(self.parts, slopes, strict=True)))
 
     @property
     def exponent(self) -> float:
@@ -433,12 +433,10 @@ class Sum(Utility):
             total += moved * Fraction(weight)
         return total
 
-    def __str__(self) -> str:
-        texts = [_weighted_text(w, t) for w, t in self.parts]
-        if self.offset:
-            texts.append(number_text(self.offset))
-        first, *rest = texts
-        return first + "".join(f" - {t[1:]}" if t.startswith("-") else f" + {t}" for t in rest)
+    def tree(self, inner: Tree = X) -> Tree:
+        parts = [mul(num(weight), term.tree) for weight, term in self.parts]
+        whole = expression.add(*parts, *([num(self.offset)] if self.offset else []))
+        return whole if inner == X else expression.substituted(whole, inner)
 
 
 class Combination:
@@ -495,39 +493,15 @@ def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
         raise InvalidUtility("the utility is a constant: it doesn't depend on the gap")
     if len(parts) == 1 and parts[0][0] == 1 and offset == 0:
         return parts[0][1].utility
-    return Sum(tuple(sorted(parts, key=lambda part: str(part[1]))), offset)
-
-
-# -- texts of sums -----------------------------------------------------------------------
-
-
-def _weighted_text(weight: float, term: Term) -> str:
-    text = str(term)
-    if weight == 1:
-        return text
-    text = term.of.factor_text if term.plain else text
-    # A call, a power or x itself takes a factor without parentheses; so does minus one of them.
-    plain = text.removeprefix("-")
-    head = "-" if (weight < 0) != (plain != text) else ""
-    if not _is_factor(plain):
-        plain, head = f"({text})", "-" if weight < 0 else ""
-    if plain.startswith("1/") and head + plain == f"-{plain}":
-        return f"{head}{number_text(abs(weight))}{plain[1:]}"
-    return f"{head}{plain}" if abs(weight) == 1 else f"{head}{number_text(abs(weight))}*{plain}"
-
-
-def _is_factor(text: str) -> bool:
-    """Whether the text is a product of calls, powers and x: no sign or blank outside ()."""
-    level, before = 0, ""
-    for mark in text:
-        level += {"(": 1, ")": -1}.get(mark, 0)
-        if level == 0 and (mark in " +" or (mark == "-" and before not in "*e")):
-            return False
-        before = mark
-    return True
+    return Sum(tuple(sorted(parts, key=lambda part: part[1].order)), offset)
 
 
 # -- numbers -----------------------------------------------------------------------------
+
+
+def _times(factor: float, array: Any) -> Any:
+    """Return factor * array, where 1 costs nothing: these are the innermost loops."""
+    return array if factor == 1 else factor * array
 
 
 def rounded(number: Fraction) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave
+from collapse_theory.utilities.expression import Tree, X
 
 __all__ = ["Custom", "checked"]
 
@@ -36,12 +37,8 @@ class Custom(Utility):
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         return self.first(x), self.second(x)
 
-    def text(self, argument: str) -> str:
-        return f"{self.name}({argument})"
-
-    @property
-    def factor_text(self) -> str:
-        return self.text("x")
+    def tree(self, inner: Tree = X) -> Tree:
+        return ("call", self.name, inner)
 
     def __str__(self) -> str:
         return self.name

@@ -20,20 +20,24 @@ from collapse_theory.utilities.base import (
     rounded,
 )
 from collapse_theory.utilities.checks import number_text
+from collapse_theory.utilities.expression import (
+    MINUS_ONE,
+    ONE,
+    Tree,
+    X,
+    add,
+    call,
+    div,
+    minimum,
+    mul,
+    negate,
+    num,
+    power,
+)
 from collapse_theory.utilities.functions import log_sigmoid
 
 __all__ = ["Exponential", "Hinge", "LabelSmoothing", "Linear", "Log", "LogSigmoid",
            "NegativePower", "Power", "Quadratic", "Sine", "Squared"]  # fmt: skip
-
-
-def _grouped(argument: str) -> str:
-    return argument if argument == "x" else f"({argument})"
-
-
-def _times(factor: float, argument: str) -> str:
-    if abs(factor) == 1:
-        return argument if factor == 1 else f"-{_grouped(argument)}"
-    return f"{number_text(factor)}*{_grouped(argument)}"
 
 
 # -- scale free: U(b x) is a multiple of U(x), up to a constant ----------------------------
@@ -58,8 +62,8 @@ class Linear(Family):
     def strictly_concave(self) -> bool:
         return False
 
-    def text(self, argument: str) -> str:
-        return argument
+    def tree(self, inner: Tree = X) -> Tree:
+        return inner
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(self): scale}, shift)
@@ -90,8 +94,8 @@ class Power(Family):
     def exponent(self) -> float:
         return self.g
 
-    def text(self, argument: str) -> str:
-        return f"{_grouped(argument)}**{number_text(self.g)}"
+    def tree(self, inner: Tree = X) -> Tree:
+        return power(inner, num(self.g))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(self, 1.0, shift / scale): scale**self.g})
@@ -118,8 +122,8 @@ class Log(Family):
     def exponent(self) -> float:
         return 0.0
 
-    def text(self, argument: str) -> str:
-        return f"log({argument})"
+    def tree(self, inner: Tree = X) -> Tree:
+        return call("log", inner)
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(self, 1.0, shift / scale): 1}, float(np.log(scale)))
@@ -148,10 +152,10 @@ class NegativePower(Family):
     def exponent(self) -> float:
         return -self.g
 
-    def text(self, argument: str) -> str:
+    def tree(self, inner: Tree = X) -> Tree:
         if self.g == 1:
-            return f"-1/{_grouped(argument)}"
-        return f"-{_grouped(argument)}**-{number_text(self.g)}"
+            return div(MINUS_ONE, inner)
+        return negate(power(inner, num(-self.g)))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(self, 1.0, shift / scale): scale**-self.g})
@@ -188,8 +192,8 @@ class LogSigmoid(Family):
         plain = log_sigmoid(z + rise) - log_sigmoid(z)
         return np.where((rise > near) & (z < 0), plain, small)
 
-    def text(self, argument: str) -> str:
-        return f"logsigmoid({_times(self.beta, argument)})"
+    def tree(self, inner: Tree = X) -> Tree:
+        return call("logsigmoid", mul(num(self.beta), inner))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(LogSigmoid(self.beta * scale), 1.0, shift / scale): 1})
@@ -238,12 +242,11 @@ class LabelSmoothing(Family):
                 return LabelSmoothing(eps, self.beta), own / Fraction(eps)
         return LabelSmoothing(guess, self.beta), others + own
 
-    def text(self, argument: str) -> str:
-        minus = f"logsigmoid({_times(-self.beta, argument)})"
+    def tree(self, inner: Tree = X) -> Tree:
+        plus, minus = (call("logsigmoid", mul(num(b), inner)) for b in (self.beta, -self.beta))
         if self.eps == 1:
             return minus
-        plus = f"{number_text(1 - self.eps)}*logsigmoid({_times(self.beta, argument)})"
-        return f"{plus} + {number_text(self.eps)}*{minus}"
+        return add(mul(num(1 - self.eps), plus), mul(num(self.eps), minus))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         minus = Combination({Term(LabelSmoothing(1.0, self.beta * scale), 1.0, shift / scale): 1})
@@ -270,8 +273,8 @@ class Exponential(Family):
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.exp(-self.b * x) * -np.expm1(-self.b * step)
 
-    def text(self, argument: str) -> str:
-        return f"1 - exp({_times(-self.b, argument)})"
+    def tree(self, inner: Tree = X) -> Tree:
+        return add(ONE, negate(call("exp", mul(num(-self.b), inner))))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         # 1 - exp(-b(x+e)) = exp(-be) (1 - exp(-bx)) + 1 - exp(-be).
@@ -306,8 +309,8 @@ class Quadratic(Family):
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return step * (1 - self.c * (x + end))
 
-    def text(self, argument: str) -> str:
-        return f"{argument} - {_times(self.c, 'x')}**2".replace("x**2", f"{_grouped(argument)}**2")
+    def tree(self, inner: Tree = X) -> Tree:
+        return add(inner, mul(num(-self.c), power(inner, num(2.0))))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         # b x + e - c(b x + e)^2 = (1 - 2ce) b x - c b^2 x^2 + e - c e^2.
@@ -343,11 +346,9 @@ class Squared(Family):
     def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
         return Quadratic(rounded(own / others)), others
 
-    def text(self, argument: str) -> str:
-        if self.target == 0:
-            return f"-{_grouped(argument)}**2"
-        sign = "-" if self.target > 0 else "+"
-        return f"-({argument} {sign} {number_text(abs(self.target))})**2"
+    def tree(self, inner: Tree = X) -> Tree:
+        shifted = add(inner, num(-self.target)) if self.target else inner
+        return negate(power(shifted, num(2.0)))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(Squared((self.target - shift) / scale)): Fraction(scale) ** 2})
@@ -377,8 +378,8 @@ class Sine(Family):
     def concave_range(self) -> tuple[float, float]:
         return 0.0, np.pi / self.k
 
-    def text(self, argument: str) -> str:
-        return f"sin({_times(self.k, argument)})"
+    def tree(self, inner: Tree = X) -> Tree:
+        return call("sin", mul(num(self.k), inner))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         return Combination({Term(Sine(self.k * scale), 1.0, shift / scale): 1})
@@ -408,8 +409,8 @@ class Hinge(Family):
     def strictly_concave(self) -> bool:
         return False
 
-    def text(self, argument: str) -> str:
-        return f"min({argument}, {number_text(self.m)})"
+    def tree(self, inner: Tree = X) -> Tree:
+        return minimum(inner, num(self.m))
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
         # min(b x + e, m) = b min(x, (m - e)/b) + e.

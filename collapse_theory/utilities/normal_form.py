@@ -140,11 +140,11 @@ class Expression(Utility):
     `value`, `slope` and `curvature` are exact: the derivatives are propagated through the tree.
     """
 
-    tree: Tree
+    formula: Tree
 
     @cached_property
     def _accurate(self) -> Tree:
-        return expression.accurate(self.tree)
+        return expression.accurate(self.formula)
 
     def value(self, x: Any, xp: Any = np) -> Any:
         if xp is not np:
@@ -164,11 +164,14 @@ class Expression(Utility):
         return expression.jet(self._accurate, x)[1:]
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return expression.conic(self.tree, cp, cp.multiply(reference, ratio))
+        return expression.conic(self.formula, cp, cp.multiply(reference, ratio))
+
+    def tree(self, inner: Tree = X) -> Tree:
+        return self.formula if inner == X else expression.substituted(self.formula, inner)
 
     @cached_property
     def _text(self) -> str:
-        return expression.text(self.tree)
+        return expression.text(self.formula)
 
     def __str__(self) -> str:
         return self._text
@@ -185,19 +188,19 @@ class Expression(Utility):
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return expression.kinks(self.tree, MAX_KINK)
+        return expression.kinks(self.formula, MAX_KINK)
 
     @cached_property
     def landmarks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(sorted({*expression.roots(self.tree, 1.0), *self.kinks}))
+        return tuple(sorted({*expression.roots(self.formula, 1.0), *self.kinks}))
 
     @cached_property
     def strictly_concave(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return checks.strictly_concave_formula(self.derivatives, self.kinks)
 
     def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        line = _line_tree((Fraction(scale), Fraction(shift)))
-        return recognised(expression.substituted(self.tree, line))
+        line = _line_tree(Fraction(scale), Fraction(shift))
+        return recognised(expression.substituted(self.formula, line))
 
 
 def _filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
@@ -246,7 +249,7 @@ def _gathered(weights: dict[Term, Fraction]) -> Combination:
     """
     constant, cores = Fraction(0), dict[Tree, Fraction]()
     for term, weight in weights.items():
-        tree = term.of.tree if isinstance(term.of, Expression) else parse(str(term))
+        tree = term.tree
         for part in tree[1:] if tree[0] == "add" else (tree,):
             factor, core = _split(part)
             if core is None:
@@ -276,87 +279,9 @@ def _split(term: Tree) -> tuple[Fraction, Tree | None]:
     return Fraction(1), term
 
 
-# -- affine trees --------------------------------------------------------------------------
+# -- reading a tree ------------------------------------------------------------------------
 
-# a x + b with exact a and b.
-Line = tuple[Fraction, Fraction]
-
-
-class _Lines(expression.Arithmetic):
-    """Exact lines a x + b; raises `_NoLine` where the result is none."""
-
-    def num(self, value: float) -> Line:
-        return Fraction(0), Fraction(value)
-
-    def add(self, *lines: Line) -> Line:
-        return sum((a for a, _ in lines), Fraction(0)), sum((b for _, b in lines), Fraction(0))
-
-    def mul(self, *lines: Line) -> Line:
-        a, b = lines[0]
-        for c, d in lines[1:]:
-            if a and c:
-                raise _NoLine
-            a, b = a * d + b * c, b * d
-        return a, b
-
-    def div(self, line: Line, divisor: Line) -> Line:
-        if divisor[0]:
-            raise _NoLine
-        if not divisor[1]:
-            raise ParseError("the utility divides by zero")
-        return line[0] / divisor[1], line[1] / divisor[1]
-
-    def other(self, *_: Any) -> Line:
-        raise _NoLine
-
-    pow = min = call = other
-
-
-class _NoLine(Exception):
-    """The tree is not affine."""
-
-
-_LINES = _Lines()
-
-
-def affine(tree: Tree) -> Line | None:
-    """Return (a, b) where the tree is exactly a x + b."""
-    try:
-        return expression.evaluate(tree, (Fraction(1), Fraction(0)), _LINES)
-    except _NoLine:
-        return None
-
-
-def canonical(tree: Tree) -> Tree:
-    """Return the tree with each affine part written in one way."""
-    line = affine(tree)
-    if line is not None:
-        return _line_tree(line)
-    made = expression.rebuilt(tree, canonical)
-    line = affine(made)
-    return made if line is None else _line_tree(line)
-
-
-def _line_tree(line: Line) -> Tree:
-    """Return a x + b as a tree: a*(x + s) where b is no float, as in 0.3*(x + 0.1)."""
-    a = rounded(line[0])
-    if not a:
-        return expression.num(rounded(line[1]))
-    b, shift = line[1], rounded(line[1] / Fraction(a))
-    exact = Fraction(a) * Fraction(shift)
-    for candidate in (b, exact):
-        if Fraction(rounded(candidate)) == candidate:
-            constant = expression.num(rounded(candidate))
-            slope = expression.mul(expression.num(a), X)
-            if not candidate:
-                return slope
-            return expression.add(
-                *((slope, constant) if a > 0 or candidate < 0 else (constant, slope))
-            )
-    return expression.mul(expression.num(a), expression.add(X, expression.num(shift)))
-
-
-# -- recognition ---------------------------------------------------------------------------
+Line = tuple[Fraction, Fraction]  # a x + b, exactly
 
 
 def recognised(tree: Tree) -> Combination:
@@ -365,84 +290,199 @@ def recognised(tree: Tree) -> Combination:
     Constants distribute over sums. Arguments a x + b are kept exact to the end, where the
     scale a and the shift b/a become floats.
     """
-    line = affine(tree)
-    if line is not None:
-        return _of_line(line)
-    kind, found = tree[0], None
-    if kind == "add":
-        return sum((recognised(term) for term in tree[1:]), _constant(0))
-    if kind == "mul":
-        found = _product(tree)
-    elif kind == "div":
-        found = _fraction(tree)
-    elif kind == "call":
-        found = _called(tree[1], tree[2])
-    elif kind == "min":
-        found = _envelope(tree)
-    return found or _power(tree) or _formula(tree)
+    return form(tree).sum()
 
 
-def _constant(value: float | Fraction) -> FormulaSum:
-    return FormulaSum({}, value)
+def canonical(tree: Tree) -> Tree:
+    """Return the tree with each affine part written in one way."""
+    while (made := form(tree).tree) != tree:
+        tree = made
+    return made
 
 
-def _of_line(line: Line) -> FormulaSum:
-    return FormulaSum({Term(Linear()): line[0]}, line[1])
+@dataclass
+class Form:
+    """A part of a tree as it is read, from the leaves up; what is costly is done when asked for.
+
+    Attributes
+    ----------
+    build : makes its tree from the trees of its parts
+    line : (a, b) where it is a x + b
+    power : ((a, b), p) where it is (a x + b)**p
+    factored : (k, core) where it is k times another form
+    read : returns the families that it is a sum of, or None
+    """
+
+    build: Callable[[], Tree] = lambda: X
+    line: Line | None = None
+    power: tuple[Line, float] | None = None
+    factored: tuple[Fraction, Form] | None = None
+    read: Callable[[], Combination | None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.line and self.line[0]:
+            self.power = self.line, 1.0
+
+    @property
+    def number(self) -> Fraction | None:
+        """The number that it is, if it doesn't depend on x."""
+        return self.line[1] if self.line and not self.line[0] else None
+
+    @cached_property
+    def tree(self) -> Tree:
+        return _line_tree(*self.line) if self.line else self.build()
+
+    def families(self) -> Combination | None:
+        if self.line:
+            return FormulaSum({Term(Linear()): self.line[0]}, self.line[1])
+        if self.factored:
+            return self.factored[1].sum() * self.factored[0]
+        found = self.read() if self.read else None
+        return _power(*self.power) if found is None and self.power else found
+
+    def sum(self) -> Combination:
+        found = self.families()
+        if found is not None:
+            return found
+        # As its own text will be read back: constants in it may have come together.
+        again = form(self.tree)
+        if again.tree == self.tree and again.families() is None:
+            return FormulaSum({Term(Expression(self.tree)): 1})
+        return again.sum()
 
 
-def _formula(tree: Tree) -> Combination:
-    """Return the tree as one Expression, in a form that its own text reads back as."""
-    plain = canonical(tree)
-    return FormulaSum({Term(Expression(tree)): 1}) if plain == tree else recognised(plain)
+def form(tree: Tree) -> Form:
+    return expression.evaluate(tree, Form(line=(Fraction(1), Fraction(0))), _FORMS)
 
 
-def _product(tree: Tree) -> Combination | None:
-    constant, lines, rest = Fraction(1), [], []
-    for factor in tree[1:]:
-        line = affine(factor)
-        if line is not None and not line[0]:
-            constant *= line[1]
-            continue
-        rest.append(factor)
-        lines += [line] if line else []
-    if len(lines) == len(rest) == 2:
-        (a, b), (c, d) = lines
-        return (
-            FormulaSum({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
-            * constant
+class _Forms(expression.Arithmetic):
+    """Forms from the forms of the parts."""
+
+    def num(self, value: float) -> Form:
+        return Form(line=(Fraction(0), Fraction(value)))
+
+    def add(self, *parts: Form) -> Form:
+        lines = [part.line for part in parts if part.line]
+        if len(lines) == len(parts):
+            return Form(
+                line=(
+                    sum(a for a, _ in lines) + Fraction(0),
+                    sum(b for _, b in lines) + Fraction(0),
+                )
+            )
+        return Form(
+            lambda: expression.add(*(part.tree for part in parts)),
+            read=lambda: sum((part.sum() for part in parts), FormulaSum({})),
         )
-    if len(rest) < len(tree) - 1:
-        return recognised(expression.mul(*rest)) * constant
-    return None
 
+    def mul(self, *parts: Form) -> Form:
+        rest = [part for part in parts if part.number is None]
+        numbers = [part.number for part in parts if part.number is not None]
+        factor = math.prod(numbers, start=Fraction(1))
+        if not rest:
+            return Form(line=(Fraction(0), factor))
+        core = rest[0] if len(rest) == 1 else _product(rest)
+        if not numbers:
+            return core
+        line = core.line and (factor * core.line[0], factor * core.line[1])
+        return Form(
+            lambda: expression.mul(*(part.tree for part in parts)),
+            line=line,
+            factored=(factor, core),
+        )
 
-def _fraction(tree: Tree) -> Combination | None:
-    above, below = tree[1], tree[2]
-    divisor, dividend = affine(below), affine(above)
-    if divisor is not None and not divisor[0]:
-        if not divisor[1]:
+    def div(self, above: Form, below: Form) -> Form:
+        divisor = below.number if below.number is not None else below.factored and below.factored[0]
+        if divisor == 0:
             raise ParseError("the utility divides by zero")
-        return recognised(above) * (1 / divisor[1])
-    if below[0] == "mul" and is_num(below[1]):
-        if not below[1][1]:
-            raise ParseError("the utility divides by zero")
-        rest = expression.div(above, expression.mul(*below[2:]))
-        return recognised(rest) * (1 / Fraction(below[1][1]))
-    if above[0] == "mul" and is_num(above[1]):
-        return recognised(expression.div(expression.mul(*above[2:]), below)) * Fraction(above[1][1])
-    if is_num(above) and above[1] != 1:
-        return recognised(expression.div(expression.ONE, below)) * Fraction(above[1])
-    if dividend is not None and divisor is not None and dividend[0]:
+        number, line, factored = above.number, None, None
+        if below.number is not None and divisor:
+            line = above.line and (above.line[0] / divisor, above.line[1] / divisor)
+            factored = 1 / divisor, above
+        elif below.factored and divisor:
+            factored = 1 / divisor, self.div(above, below.factored[1])
+        elif above.factored:
+            factored = above.factored[0], self.div(above.factored[1], below)
+        elif number is not None and number != 1:
+            factored = number, self.div(self.num(1.0), below)
+        power = (below.power[0], -below.power[1]) if below.power and number == 1 else None
+        return Form(
+            lambda: expression.div(above.tree, below.tree),
+            line=line,
+            power=power,
+            factored=factored,
+            read=lambda: self._ratio(above, below),
+        )
+
+    def _ratio(self, above: Form, below: Form) -> Combination | None:
+        if not above.line or not below.line or above.number is not None:
+            return None
         # (c x + d)/(a x + b) = c/a + (d - c b/a)/(a x + b).
-        ratio = dividend[0] / divisor[0]
-        rest = recognised(expression.div(expression.ONE, below))
-        return _constant(ratio) + rest * (dividend[1] - ratio * divisor[1])
-    return None
+        ratio = above.line[0] / below.line[0]
+        rest = self.div(self.num(1.0), below).sum() * (above.line[1] - ratio * below.line[1])
+        return FormulaSum({}, ratio) + rest
+
+    def pow(self, base: Form, exponent: Form) -> Form:
+        plain = base.power and base.power[1] == 1  # (u**2)**0.5 is |u|
+        number = exponent.number
+        power = (
+            (base.power[0], rounded(number))
+            if base.power and plain and number is not None
+            else None
+        )
+        return Form(lambda: expression.power(base.tree, exponent.tree), power=power)
+
+    def min(self, *parts: Form) -> Form:
+        return Form(
+            lambda: expression.minimum(*(part.tree for part in parts)),
+            read=lambda: _envelope([part.line for part in parts]),
+        )
+
+    def call(self, name: str, u: Form) -> Form:
+        power = (u.power[0], 0.5) if name == "sqrt" and u.power and u.power[1] == 1 else None
+        return Form(
+            lambda: expression.call(name, u.tree),
+            power=power,
+            read=lambda: _called(name, u.line) if u.line else None,
+        )
 
 
-def _at(family: Utility, line: Line) -> Combination:
-    """Return the family at x + b/a, its scale already being |a|."""
-    return _constant(0) + family.at(shift=rounded(line[1] / abs(line[0])))
+_FORMS = _Forms()
+
+
+def _product(parts: list[Form]) -> Form:
+    """Return the product of forms that depend on x; of two lines it is a quadratic."""
+
+    def read() -> Combination | None:
+        if len(parts) > 2 or not parts[0].line or not parts[1].line:
+            return None
+        (a, b), (c, d) = parts[0].line, parts[1].line
+        return FormulaSum({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
+
+    return Form(lambda: expression.mul(*(part.tree for part in parts)), read=read)
+
+
+def _line_tree(a: Fraction, b: Fraction) -> Tree:
+    """Return a x + b as a tree: a*(x + s) where b is no float, as in 0.3*(x + 0.1)."""
+    slope = rounded(a)
+    if not slope:
+        return expression.num(rounded(b))
+    shift = rounded(b / Fraction(slope))
+    for constant in (b, Fraction(slope) * Fraction(shift)):
+        if Fraction(rounded(constant)) == constant:
+            parts = expression.mul(expression.num(slope), X), expression.num(rounded(constant))
+            if not constant:
+                return parts[0]
+            return expression.add(*(parts if slope > 0 or constant < 0 else parts[::-1]))
+    return expression.mul(expression.num(slope), expression.add(X, expression.num(shift)))
+
+
+# -- families of lines ---------------------------------------------------------------------
+
+
+def _at(family: Utility, line: Line, weight: Fraction = Fraction(1)) -> Combination:
+    """Return weight * family at x + b/|a|, its scale already being |a|."""
+    return FormulaSum({}) + family.at(shift=rounded(line[1] / abs(line[0]))) * weight
 
 
 def _scale(line: Line) -> float:
@@ -452,91 +492,55 @@ def _scale(line: Line) -> float:
     return scale
 
 
-def _base_power(tree: Tree) -> tuple[Line, float] | None:
-    """Return ((a, b), p) where the tree is (a x + b)**p."""
-    line = affine(tree)
-    if line is not None:
-        return (line, 1.0) if line[0] else None
-    if tree[0] == "div" and tree[1] == expression.ONE:
-        inner = _base_power(tree[2])
-        return (inner[0], -inner[1]) if inner else None
-    if tree[:2] == ("call", "sqrt"):
-        tree = ("pow", tree[2], expression.num(0.5))
-    if tree[0] == "pow" and is_num(tree[2]):
-        inner = _base_power(tree[1])
-        # (u**2)**0.5 is |u|: only a plain affine base.
-        return (inner[0], tree[2][1]) if inner and inner[1] == 1 else None
-    return None
-
-
-def _power(tree: Tree) -> Combination | None:
-    found = _base_power(tree)
-    if found is None:
-        return None
-    (a, b), p = found
-    if p == 0:
-        return _constant(1)
-    if p == 1:
-        return _of_line((a, b))
+def _power(line: Line, p: float) -> Combination | None:
+    """Return (a x + b)**p."""
+    a, b = line
+    if p in (0, 1):
+        return FormulaSum({Term(Linear()): a}, b) if p else FormulaSum({}, 1)
     if p == 2:
-        return _at(Squared(0.0), (Fraction(1), b / a)) * -(a * a)
+        return _at(Squared(0.0), (Fraction(1), b / a), -(a * a))
     if a < 0 or p > 1:
         return None
     try:
         weight = a ** int(p) if p in (-1, -2, -3) else Fraction(float(a) ** p)
     except OverflowError:
         raise InvalidUtility("a factor of the utility overflows float64") from None
-    return _at(Power(p), (a, b)) * weight if p > 0 else _at(NegativePower(-p), (a, b)) * -weight
+    return _at(Power(p), line, weight) if p > 0 else _at(NegativePower(-p), line, -weight)
 
 
-def _called(name: str, argument: Tree) -> Combination | None:
-    line = affine(argument)
-    if line is None:
-        return None
+def _called(name: str, line: Line) -> Combination | None:
+    """Return the function `name` of a x + b."""
     a, b = line
     if not a:
-        return recognised(expression.call(name, expression.num(rounded(b))))
-    if name == "log":
-        return _logarithm(line)
-    # Far from the pole log1p keeps digits that log(x + 1e20) - log(1e20) would lose.
-    if name == "log1p":
-        return _logarithm((a, b + 1)) if abs(b + 1) <= 1000 * a else None
-    if name in ("exp", "expm1"):
-        return _exponential(line, 1 if name == "expm1" else 0)
+        return FormulaSum({}, expression.call(name, expression.num(rounded(b)))[1])
+    if name == "log" and a > 0:
+        return FormulaSum({}, math.log(_scale(line))) + _at(Log(), line)
+    if name == "log1p" and abs(b + 1) <= 1000 * a:
+        # Far from the pole log1p keeps digits that log(x + 1e20) - log(1e20) would lose.
+        return _called("log", (a, b + 1))
+    if name in ("exp", "expm1") and a < 0:
+        # exp(a x + b) = exp(b) - exp(b) (1 - exp(a x)).
+        try:
+            weight = Fraction(math.exp(rounded(b)))
+        except OverflowError:
+            raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
+        constant = weight - 1 if name == "expm1" else weight
+        return FormulaSum({Term(Exponential(_scale(line))): -weight}, constant)
     if name == "logsigmoid":
-        if a > 0:
-            return _at(LogSigmoid(_scale(line)), line)
-        return _at(LabelSmoothing(1.0, _scale(line)), (-a, -b))
+        scale = _scale(line)
+        return _at(LogSigmoid(scale), line) if a > 0 else _at(LabelSmoothing(1.0, scale), (-a, -b))
     if name == "sin" and 0 < a <= Fraction(math.pi):
         return _at(Sine(_scale(line)), line)
     return None
 
 
-def _logarithm(line: Line) -> Combination | None:
-    if line[0] < 0:
-        return None
-    return _constant(math.log(_scale(line))) + _at(Log(), line)
-
-
-def _exponential(line: Line, less: int) -> Combination | None:
-    """Return exp(a x + b) - less: exp(b) - exp(b) (1 - exp(a x)) - less."""
-    if line[0] > 0:
-        return None
-    try:
-        weight = Fraction(math.exp(rounded(line[1])))
-    except OverflowError:
-        raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
-    return FormulaSum({Term(Exponential(_scale(line))): -weight}, weight - less)
-
-
-def _envelope(tree: Tree) -> Combination | None:
+def _envelope(lines: list[Line | None]) -> Combination | None:
     """Return a min of lines as hinges: each kink m at which the slope drops by d is d min(x, m)."""
-    lines = [affine(t) for t in tree[1:]]
     if None in lines:
         return None
     # At -inf the steepest line is the least; the others take over at rising gaps.
     left = sorted({line for line in lines if line}, key=lambda line: (-line[0], line[1]))
-    current, total = left[0], _constant(left[0][1])
+    current, total = left[0], FormulaSum({}, left[0][1])
     while later := [line for line in left if line[0] < current[0]]:
         # Of lines that cross at one gap the flattest, the last, is the least beyond it.
         crossing = {(b - current[1]) / (current[0] - a): (a, b) for a, b in later}
