@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import collapse_theory as ct
+from collapse_theory.programs import Domain
 
 __all__ = ["Centered", "Confined", "Free", "High", "Json", "Low", "chosen_domain", "utility_text"]
 
@@ -50,7 +51,7 @@ def chosen_domain(
     confined: float | None,
     centered: float | None,
     free: bool,
-) -> ct.Box | ct.Confined | ct.Centered | ct.Free:
+) -> Domain:
     """Return the domain that the options name; the box [0, 1] where they name none."""
     given = {"--low": low, "--high": high, "--confined": confined, "--centered": centered}
     named = [name for name, value in given.items() if value is not None] + ["--free"] * free

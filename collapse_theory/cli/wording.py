@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 import collapse_theory as ct
+from collapse_theory.programs import Domain
+from collapse_theory.utilities import Loss
 
 __all__ = [
     "certificate_text",
@@ -23,25 +25,24 @@ __all__ = [
 LEVELS = np.arange(5, 100, 5) / 100
 
 
-def program_text(loss: Any, domain: Any) -> str:
-    """Return a program in words: its loss, and where its rewards live."""
-    what = str(loss) if isinstance(loss, ct.PlackettLuce) else f"U(x) = {loss}"
-    match domain:
-        case ct.Box():
-            return f"{what}, rewards in [{domain.low:g}, {domain.high:g}]"
-        case ct.Confined():
-            return f"{what}, less {domain.kappa:g} mean r**2"
-        case ct.Centered():
-            return f"{what}, less {domain.c:g} mean (r_i + r_j)**2"
-    return f"{what}, rewards free, of mean 0"
+def program_text(loss: Loss | None, domain: Domain) -> str:
+    """Return a program in words: its loss, and what holds its rewards."""
+    held = "rewards free, of mean 0"
+    if isinstance(domain, ct.Box):
+        held = f"rewards in [{domain.low:g}, {domain.high:g}]"
+    elif domain.squares:
+        held = f"less {domain.squares:g} mean r**2"
+    elif domain.sums:
+        held = f"less {domain.sums:g} mean (r_i + r_j)**2"
+    return f"{loss if isinstance(loss, ct.PlackettLuce) else f'U(x) = {loss}'}, {held}"
 
 
-def mean_text(loss: Any, domain: Any, limit: bool = False) -> str:
+def mean_text(loss: Loss | None, domain: Domain, limit: bool = False) -> str:
     """Return what the objective is the mean of."""
     mean = "the mean utility over pairs"
     if isinstance(loss, ct.PlackettLuce):
         mean = "the mean log-likelihood of a pick" + (" plus log n" if limit else "")
-    return mean if isinstance(domain, ct.Box | ct.Free) else f"{mean}, less the penalty"
+    return f"{mean}, less the penalty" if domain.squares or domain.sums else mean
 
 
 def digits(rewards: np.ndarray) -> int:
@@ -52,7 +53,7 @@ def digits(rewards: np.ndarray) -> int:
 
 def law_content(law: ct.RewardLaw) -> dict[str, Any]:
     """Return a law as JSON holds it, with its support where no box says it."""
-    boxed = isinstance(getattr(law, "domain", ct.Box()), ct.Box)
+    boxed = getattr(law, "domain", ct.Box()).bounded
     return {
         "atoms": law.atoms,
         "quantiles": {f"{q:.2f}": v for q, v in zip(LEVELS, law.ppf(LEVELS), strict=True)},

@@ -13,7 +13,6 @@ from collapse_theory.figures import look
 from collapse_theory.figures.finite_optimum import FiniteOptimum, draw_optimum, finite_optimum_data
 from collapse_theory.limit.presets import preset
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box
 from collapse_theory.values import Value
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
         names=tuple(one.name for one in chosen),
         formulas=tuple(one.formula for one in chosen),
         panels=tuple(panels),
-        boxed=tuple(isinstance(one.domain, Box) for one in chosen),
+        boxed=tuple(one.domain.bounded for one in chosen),
     )
 
 
