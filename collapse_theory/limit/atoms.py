@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from collapse_theory.errors import CollapseError
@@ -19,7 +20,7 @@ FAMILIES: dict[str, Callable[[float], Utility]] = {
     "log": lambda epsilon: Log().shifted(epsilon),
     "reciprocal": lambda epsilon: NegativePower(1.0).shifted(epsilon),
 }
-_START, _FACTOR = 1.0, 8.0
+_STEP = math.log(8.0)
 # Steeper utilities are beyond what `limit` certifies.
 _LOW, _HIGH = 1e-6, 1e12
 
@@ -93,63 +94,34 @@ def atom_parameter(
     >>> round(ct.atom_parameter("log", 0.1839878103439), 9)
     0.1
     """
-    make = _family(family)
+    if not callable(family) and family not in FAMILIES:
+        known = ", ".join(repr(name) for name in FAMILIES)
+        raise CollapseError(f"unknown family {family!r}; known families: {known}")
+    make = family if callable(family) else FAMILIES[family]
     if not (isinstance(mass, int | float) and 0 < mass < 0.5):
         raise CollapseError(f"the mass at each end lies between 0 and 1/2, got {mass!r}")
-    low, high = (math.log(float(bound)) for bound in _checked(bounds))
+    if not 0 < bounds[0] < bounds[1] < math.inf:
+        raise CollapseError(f"bounds must be two positive numbers in order, got {bounds!r}")
+    low, high = (math.log(float(bound)) for bound in bounds)
 
+    @cache
     def excess(x: float) -> float:
         return atom_mass(make(math.exp(x)), domain) - mass
 
-    start = min(max(math.log(_START), low), high)
-    left, right = _bracket(excess, start, low, high, mass)
-    if left == right:
-        return math.exp(left)
-    from scipy.optimize import brentq
+    # Outward from 1 by factors of 8, first on the side that comes nearer.
+    start, reached = min(max(0.0, low), high), []
+    rises = abs(excess(min(start + _STEP, high))) < abs(excess(start))
+    for step in (_STEP, -_STEP) if rises else (-_STEP, _STEP):
+        x, end = start, high if step > 0 else low
+        while x != end:
+            near, x = x, min(max(x + step, low), high)
+            if excess(near) * excess(x) <= 0:
+                from scipy.optimize import brentq
 
-    root: Any = brentq(excess, left, right, xtol=1e-13)
-    return math.exp(root)
-
-
-def _bracket(
-    excess: Callable[[float], float], start: float, low: float, high: float, mass: float
-) -> tuple[float, float]:
-    """Return two parameters' logarithms between which `excess` changes sign, stepping outward."""
-    step = math.log(_FACTOR)
-    left = right = start
-    at_left = at_right = excess(start)
-    while at_left * at_right > 0:
-        if left <= low and right >= high:
-            reached = sorted((at_left + mass, at_right + mass))
-            raise CollapseError(
-                f"no parameter between {math.exp(low):.3g} and {math.exp(high):.3g} gives the "
-                f"mass {mass:.12g} at each end: those give {reached[0]:.6g} to {reached[1]:.12g}"
-            )
-        # Outward on the side that comes nearer, else on both.
-        if left > low:
-            previous, left = at_left, max(left - step, low)
-            at_left = excess(left)
-            if at_left * at_right <= 0:
-                break
-            if abs(at_left) < abs(previous) and right < high:
-                continue
-        if right < high:
-            right = min(right + step, high)
-            at_right = excess(right)
-    return left, right
-
-
-def _family(family: str | Callable[[float], Utility]) -> Callable[[float], Utility]:
-    if callable(family):
-        return family
-    if family not in FAMILIES:
-        known = ", ".join(repr(name) for name in FAMILIES)
-        raise CollapseError(f"unknown family {family!r}; known families: {known}")
-    return FAMILIES[family]
-
-
-def _checked(bounds: tuple[float, float]) -> tuple[float, float]:
-    low, high = bounds
-    if not 0 < low < high < math.inf:
-        raise CollapseError(f"bounds must be two positive numbers in order, got {bounds!r}")
-    return low, high
+                root: Any = brentq(excess, near, x, xtol=1e-13)
+                return math.exp(root)
+        reached.append(excess(x) + mass)
+    raise CollapseError(
+        f"no parameter between {bounds[0]:.3g} and {bounds[1]:.3g} gives the mass {mass:.12g} at "
+        f"each end: those give {min(reached):.6g} to {max(reached):.12g}"
+    )
