@@ -16,7 +16,7 @@ from scipy.integrate import quad
 
 import collapse_theory as ct
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, NotConcave
-from collapse_theory.exact.confined import confined_gaps, confined_limit_form, hermite_gaps
+from collapse_theory.exact.penalty import confined_gaps, confined_limit_form, hermite_gaps
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import LimitLaw, limit
 from collapse_theory.limit.certificate import Certificate, certify

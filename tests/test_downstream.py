@@ -21,25 +21,19 @@ from problems import cases
 
 import collapse_theory as ct
 from collapse_theory import figures
+from collapse_theory.exact.plackett_luce import PenalisedScores
 from collapse_theory.laws import (
-    BestOfDensity,
     BestOfLaw,
     BetaDensity,
-    ExponentialSumDensity,
-    JacobiDensity,
-    ListwiseDensity,
+    Density,
     Part,
-    PiecewiseDensity,
     RewardLaw,
-    TiltedDensity,
     TiltedLaw,
     beta_law,
     discrete_law,
     empirical_law,
     uniform_law,
 )
-from collapse_theory.laws.cells import Cells
-from collapse_theory.laws.views import View
 from collapse_theory.values import Value
 
 mpl.use("Agg")
@@ -61,15 +55,13 @@ LAWS: dict[str, RewardLaw] = {
     "two values": discrete_law([0, 1], [0.5, 0.5]),
     "grades": discrete_law([0, 0.2, 0.9, 1.0], [0.1, 0.3, 0.2, 0.4]),
     "exponential": ct.closed_form("1 - exp(-3*x)"),
-    "cosines": RewardLaw(
-        [[-2.0, 0.1], [1.0, 0.1]], (ExponentialSumDensity(0.8 / 3, [], [], -2.0, 1.0),)
-    ),
+    "cosines": RewardLaw([[-2.0, 0.1], [1.0, 0.1]], (of_laws.cosines(0.8 / 3, [], [], -2.0, 1.0),)),
     "panels": ct.closed_form("min(x, 0.5)", domain=ct.Confined(0.7)),
     "regular": ct.limit("log(x + 0.1)"),
     "steep layer": ct.limit("logsigmoid(60*x)"),
     "singular": ct.limit("log(x) + x"),
     "confined": ct.limit("logsigmoid(x)", ct.Confined(0.02)),
-    "listwise": RewardLaw((), (ListwiseDensity(0.5),)),
+    "listwise": RewardLaw((), (PenalisedScores(0.5).density,)),
     "mixed": mixed(),
 }
 WEIGHTS = {
@@ -209,12 +201,12 @@ def test_atoms_and_a_flat_density():
 
 
 def test_tilted_panels_and_cosines_in_closed_form():
-    steps = PiecewiseDensity([0.0, 0.25, 1.0], [[1.0], [1.0]])
+    steps = Density.steps([0.0, 0.25, 1.0], [1.0, 1.0])
     assert RewardLaw((), (steps,)).tilted(0.1).mean() == pytest.approx(
         uniform_law().tilted(0.1).mean(), abs=1e-15
     )
     # The hyperbolic cosine is two exponentials; here of rate 2 under a weight of rate 1.
-    part = ExponentialSumDensity(0.0, [2.0], [1 / math.tanh(1.0)])
+    part = of_laws.cosines(0.0, [2.0], [1 / math.tanh(1.0)])
     law = RewardLaw((), (part,)).tilted(1.0)
 
     def integral(rate):
@@ -228,18 +220,29 @@ def test_tilted_panels_and_cosines_in_closed_form():
 # -- every density, by the tests of the other kinds -----------------------------------------------
 
 
+def alone(part: Part) -> RewardLaw:
+    """The part as a law by itself."""
+    return RewardLaw((), (part.scaled(1.0 / part.mass),))
+
+
+def with_atoms(atoms, *parts) -> RewardLaw:
+    share = (1.0 - sum(mass for _, mass in atoms)) / len(parts)
+    return RewardLaw(atoms, tuple(part.scaled(share / part.mass) for part in parts))
+
+
+INSIDE = with_atoms([[0.2, 0.2], [0.7, 0.1]], BetaDensity(0.3, 0.8), BetaDensity(2, 1))
 DENSITIES: dict[str, Part] = {
-    "best, with atoms": BestOfDensity((BetaDensity(0.5, 0.5),), 4, 0, 1, 0.3, 0.2),
-    "best, no atom": BestOfDensity((BetaDensity(0.3, 0.8),), 2.5, 0, 1),
-    "best, inside": BestOfDensity((BetaDensity(0.3, 0.8), BetaDensity(1, 1)), 3, 0.2, 0.7, 0.4),
-    "best of many": BestOfDensity((JacobiDensity(-0.5, [1.0, 0.2, 0.1]),), 500, 0, 1),
-    "best, cosines": BestOfDensity((of_laws.KINDS["layer"],), 3, 0, 1, 0.1),
-    "tilted arcsine": TiltedDensity((BetaDensity(0.5, 0.5),), 0.3, 0, 1, 1.0),
-    "tilted steeply": TiltedDensity((BetaDensity(0.5, 0.5),), 1e-3, 0, 1, 3.0),
-    "tilted, inside": TiltedDensity((BetaDensity(0.3, 0.8), BetaDensity(2, 1)), 0.5, 0.2, 0.7),
-    "tilted series": TiltedDensity((of_laws.KINDS["jacobi -0.5"],), 1.0, -1, 2),
-    "tilted best": TiltedDensity(LAWS["arcsine"].best_of(3).parts, 0.2, 0, 1),
-    "best tilted": BestOfDensity(LAWS["skew"].tilted(0.2).parts, 3, 0, 1),
+    "best, with atoms": with_atoms([[0, 0.3], [1, 0.2]], BetaDensity(0.5, 0.5)).best_of(4).parts[0],
+    "best, no atom": beta_law(0.3, 0.8).best_of(2.5).parts[0],
+    "best, inside": INSIDE.best_of(3).parts[1],
+    "best of many": alone(of_laws.jacobi(-0.5, [1.0, 0.2, 0.1])).best_of(500).parts[0],
+    "best, cosines": with_atoms([[0, 0.1]], of_laws.KINDS["layer"]).best_of(3).parts[0],
+    "tilted arcsine": beta_law(0.5).tilted(0.3).parts[0],
+    "tilted steeply": beta_law(0.5).tilted(1e-3).parts[0],
+    "tilted, inside": INSIDE.tilted(0.5).parts[1],
+    "tilted series": alone(of_laws.KINDS["jacobi -0.5"]).tilted(1.0).parts[0],
+    "tilted best": LAWS["arcsine"].best_of(3).tilted(0.2).parts[0],
+    "best tilted": LAWS["skew"].tilted(0.2).best_of(3).parts[0],
 }
 
 
@@ -266,23 +269,21 @@ def test_reweighted_densities_are_densities(name, check):
 @pytest.mark.parametrize("end", [False, True])
 def test_ppf_has_relative_accuracy_next_to_an_end(end):
     for part in (
-        BestOfDensity((BetaDensity(0.3, 0.3),), 3, 0, 1),
-        TiltedDensity((BetaDensity(0.3, 0.3),), 0.1, 0, 1),
-        TiltedDensity((BetaDensity(0.025, 0.4),), 0.01, 0, 1, 2.0),
+        beta_law(0.3).best_of(3).parts[0],
+        beta_law(0.3).tilted(0.1).parts[0],
+        beta_law(0.025, 0.4).tilted(0.01).parts[0],
     ):
-        held = part._mass_within(np.array([0.4]), end)[0]
+        held = part.mass_within(np.array([0.4]), end)[0]
         m = held * np.geomspace(1e-40, 0.9, 40)
-        d = part._distance_holding(m, end)
+        d = part.distance_holding(m, end)
         assert (d > 0).all()
         tiny = d < 1e-290
-        assert part._mass_within(d[~tiny], end) == pytest.approx(m[~tiny], rel=1e-12)
+        assert part.mass_within(d[~tiny], end) == pytest.approx(m[~tiny], rel=1e-12)
 
 
 def test_a_weight_of_one_gives_the_density_back():
-    for name, part in of_laws.KINDS.items():
-        if name == "jacobi 500":  # as the one of 40 terms, and slow
-            continue
-        same = TiltedDensity((part,), 1e15, part.low, part.high)
+    for part in of_laws.KINDS.values():
+        same = alone(part).tilted(1e15).parts[0].scaled(part.mass)
         x = np.concatenate([of_laws.interior(part, 31), part.low + np.geomspace(1e-9, 1e-3, 9)])
         scale = part.mass * (part.high - part.low)
         assert same.cdf(x) == pytest.approx(part.cdf(x), abs=2e-14 * part.mass)
@@ -296,7 +297,7 @@ def test_a_narrow_bump_is_found(a, b):
     # About normal: a tilt by one standard deviation moves it by one, at half a nat.
     law = beta_law(a, b)
     spread = math.sqrt(law.var())
-    same = TiltedDensity(law.parts, 1e15, 0, 1)
+    same = law.tilted(1e15).parts[0]
     assert same.mass == pytest.approx(1, abs=1e-12)
     assert same.mean == pytest.approx(law.mean(), abs=1e-9 * spread)
     assert same.variance == pytest.approx(law.var(), rel=1e-8)
@@ -306,14 +307,15 @@ def test_a_narrow_bump_is_found(a, b):
         assert tilted.kl == pytest.approx(0.5, abs=0.01)
 
 
-def test_cells_hold_the_knots_and_stay_few():
-    part = PiecewiseDensity([0.0, 0.1, 0.103, 1.0], [[1.0], [30.0], [0.8]])
+def test_panels_hold_the_knots_and_stay_few():
+    part = Density.steps([0.0, 0.1, 0.103, 1.0], [1.0, 30.0, 0.8])
     for beta in (10.0, 1e-3, 1e-9):
-        cells = Cells.of(View((part,), 0.0, 1.0, False), lambda d, b=beta: d / b, beta)
+        (tilted,) = alone(part).tilted(beta).parts
+        assert isinstance(tilted, Density)
         for knot in (0.1, 0.103):
-            assert np.abs(cells.edges - knot).min() < 1e-15
-        assert (np.diff(cells.edges) > 0).all()
-        assert cells.edges.size < 200
+            assert np.abs(tilted.edges - knot).min() < 1e-15
+        assert (np.diff(tilted.edges) > 0).all()
+        assert max(tilted.lower.edges.size, tilted._sides[1].edges.size) < 200
 
 
 # -- laws -----------------------------------------------------------------------------------------
@@ -606,10 +608,6 @@ def test_best_ofs_of_random_laws(law, j, k):
         (lambda: beta_law(1, 500).tilted(1e-6), "a larger beta is needed"),
         (lambda: BestOfLaw(base=[0, 1], k=2), "empirical_law"),
         (lambda: TiltedLaw(base=None, beta=2), "base must be a RewardLaw"),
-        (lambda: BestOfDensity((), 2, 0, 1), "parts must be densities"),
-        (lambda: BestOfDensity((BetaDensity(1, 1),), 2, 0, 2), "must cover"),
-        (lambda: BestOfDensity((BetaDensity(1, 1),), 2, 0, 1, -0.1), "below must not be negative"),
-        (lambda: TiltedDensity((BetaDensity(1, 1),), 2, 0.5, 0.5), "low must be below high"),
         (lambda: uniform_law().best_of(2).rewards(8), "quantiles"),
     ],
 )

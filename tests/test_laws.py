@@ -16,22 +16,21 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from collapse_theory.laws import (
     BetaDensity,
-    ExponentialSumDensity,
-    JacobiDensity,
+    Density,
+    Panels,
     Part,
-    PiecewiseDensity,
     RewardLaw,
     beta_law,
     discrete_law,
-    distances,
+    distance,
     empirical_law,
     uniform_law,
 )
-from collapse_theory.laws.atoms import running_sum
+from collapse_theory.laws.quantiles import running_sum
 from collapse_theory.numerics.roots import invert_increasing
 from collapse_theory.values import Value
 
@@ -43,22 +42,62 @@ TEXT: Any = "uniform"
 SAMPLE: Any = np.zeros(3)
 
 
-def graded_panels(function, low=0.0, high=1.0, smallest=1e-12, count=60, order=16):
-    """A Legendre series on panels that shrink to `smallest` towards both ends."""
-    steps = np.concatenate([[0.0], np.geomspace(smallest, 0.5, count)])
-    edges = np.concatenate([steps, (1.0 - steps[::-1])[1:]])
-    t, weights = np.polynomial.legendre.leggauss(order)
-    x = edges[:-1, None] + np.diff(edges)[:, None] * (t + 1) / 2
-    basis = np.polynomial.legendre.legvander(t, order - 1) * weights[:, None]
-    rows = function(x) @ basis * (np.arange(order) + 0.5)
-    return PiecewiseDensity(low + (high - low) * edges, rows / (high - low))
+def of_function(function, low=0.0, high=1.0, **options):
+    """The density function((x - low)/(high - low)) per unit of x on [low, high]."""
+    width = high - low
+
+    def density(d, upper):
+        return function(1.0 - d / width if upper else d / width) / width
+
+    return Density.fit(density, low, high, **options)
+
+
+def legendre_panels(edges, rows):
+    """A Legendre series, in a coordinate that rises with x, on each panel between two edges."""
+    edges, rows = np.array(edges), np.atleast_2d(rows)
+    if len(edges) == 2:  # P_k(s) of the whole, by values, on either half
+        series = np.polynomial.legendre.Legendre(rows[0], domain=edges)
+        halves = np.linspace(*edges, 3)
+        cut = [series.convert(domain=halves[i : i + 2]).coef for i in range(2)]
+        return legendre_panels(halves, np.array(cut))
+    at = 1 + int(np.argmin(np.abs(edges[1:-1] - edges[[0, -1]].mean())))
+    turned = rows * (-1.0) ** np.arange(rows.shape[1])
+    below = Panels(edges[: at + 1] - edges[0], turned[:at])
+    above = Panels((edges[-1] - edges[at:])[::-1], rows[at:][::-1])
+    return Density(edges[0], edges[-1], below, above)
+
+
+def cosines(constant, rates, weights, low=0.0, high=1.0):
+    """A constant and hyperbolic cosines about the middle, each by its value at the ends."""
+    rates, weights, width = np.array(rates), np.array(weights), high - low
+
+    def density(d, _):
+        near, far = np.exp(-rates * d[:, None]), np.exp(-rates * (width - d[:, None]))
+        return constant + ((near + far) / (1.0 + np.exp(-rates * width))) @ weights
+
+    return Density.fit(density, low, high, finest=1.0 / max(rates, default=1.0), symmetric=True)
+
+
+def jacobi(p, coefficients, low=0.0, high=1.0):
+    """(1-s^2)^p times a series of Jacobi polynomials P_k^(p,p)(s)."""
+    k, width = np.arange(len(coefficients)), high - low
+
+    def density(d, upper):
+        delta = 2.0 * d / width
+        s = 1.0 - delta if upper else delta - 1.0
+        if p == 0.0:
+            return np.polynomial.legendre.legval(s, coefficients)
+        series = special.eval_jacobi(k, p, p, s[:, None]) @ coefficients
+        return (delta * (2.0 - delta)) ** p * series
+
+    return Density.fit(density, low, high, exponents=(p, p))
 
 
 def jacobi_series(p, count, seed=0):
     rng = np.random.default_rng(seed)
     k = np.arange(1, count)
     tail = 0.2 * rng.standard_normal(count - 1) / k ** (2.5 + max(p, 0))
-    return JacobiDensity(p, np.concatenate([[1.0], tail]), -1.0, 2.0)
+    return jacobi(p, np.concatenate([[1.0], tail]), -1.0, 2.0)
 
 
 KINDS: dict[str, Part] = {
@@ -66,18 +105,20 @@ KINDS: dict[str, Part] = {
     "arcsine": BetaDensity(0.5, 0.5, -1.0, 3.0, 0.4),
     "steep beta": BetaDensity(0.025, 0.025),
     "skew beta": BetaDensity(0.7, 2.5, mass=0.3),
-    "constant": ExponentialSumDensity(0.5, [], [], 1.0, 2.0),
-    "cosh": ExponentialSumDensity(0.1, [0.01, 3.0], [0.2, 0.3], -2.0, 1.0),
-    "layer": ExponentialSumDensity(0.3, [3.0, 2000.0], [0.5, 100.0], 0.0, 1.0),
-    "dip": ExponentialSumDensity(1.0, [5.0], [-0.8], 0.0, 1.0),
-    "legendre": JacobiDensity(0.0, [0.5, 0.1, 0.2], 0.0, 2.0),
-    "semicircle": JacobiDensity(0.5, [2 / np.pi], -1.0, 1.0),
+    "constant": cosines(0.5, [], [], 1.0, 2.0),
+    "cosh": cosines(0.1, [0.01, 3.0], [0.2, 0.3], -2.0, 1.0),
+    "layer": cosines(0.3, [3.0, 2000.0], [0.5, 100.0], 0.0, 1.0),
+    "dip": cosines(1.0, [5.0], [-0.8], 0.0, 1.0),
+    "legendre": jacobi(0.0, [0.5, 0.1, 0.2], 0.0, 2.0),
+    "semicircle": jacobi(0.5, [2 / np.pi], -1.0, 1.0),
     "jacobi -0.9": jacobi_series(-0.9, 12),
     "jacobi -0.5": jacobi_series(-0.5, 40),
     "jacobi 2": jacobi_series(2.0, 6),
-    "jacobi 500": jacobi_series(-0.3, 500),
-    "panels": graded_panels(lambda x: 2.0 + np.cos(5.0 * x), -1.0, 1.0),
-    "three panels": PiecewiseDensity([0.0, 0.1, 0.5, 2.0], [[1.0, 0.5], [0.0, 0.0], [0.4, -0.3]]),
+    "jacobi 90": jacobi_series(-0.3, 90),
+    "legendre 500": jacobi_series(0.0, 500),
+    "waves": of_function(lambda x: 2.0 + np.cos(5.0 * (2.0 * x - 1.0)), -1.0, 1.0),
+    "steps": Density.steps([0.0, 0.1, 0.5, 2.0], [1.0, 0.0, 0.4]),
+    "three panels": legendre_panels([0.0, 0.1, 0.5, 2.0], [[1.0, 0.5], [0.0, 0.0], [0.4, -0.3]]),
 }
 
 
@@ -93,7 +134,7 @@ def interior(density, count=7):
 
 def gauss(function, density, a, b):
     """∫_a^b by Gauss's rule on 25 panels, and between the knots of the density."""
-    knots = density._knots()
+    knots = density.knots()
     inside = knots[(knots > a) & (knots < b)]
     edges = np.unique(np.concatenate([np.linspace(a, b, 26), inside]))
     t, weights = np.polynomial.legendre.leggauss(40)
@@ -124,7 +165,7 @@ def test_moments_agree_with_the_cdf(density):
         return density.mass - density.cdf(x)
 
     knots = np.unique(np.concatenate([low + (high - low) * np.geomspace(1e-12, 1, 99), [low]]))
-    if isinstance(density, PiecewiseDensity):
+    if isinstance(density, Density):
         knots = np.unique(np.concatenate([knots, density.edges]))
     t, w = np.polynomial.legendre.leggauss(40)
     knots = np.unique(np.concatenate([knots, low + high - knots]).clip(low, high))
@@ -173,7 +214,7 @@ def test_ppf_inverts_the_cdf(density):
 
 
 def test_ppf_has_relative_accuracy_at_the_lower_end():
-    for kind in (BetaDensity(0.3, 0.3), JacobiDensity(-0.7, [1.0, 0.2, 0.1]), KINDS["layer"]):
+    for kind in (BetaDensity(0.3, 0.3), jacobi(-0.7, [1.0, 0.2, 0.1]), KINDS["layer"]):
         m = kind.mass * np.geomspace(1e-60, 0.4, 60)
         assert kind.cdf(kind.ppf(m)) == pytest.approx(m, rel=2e-14)
 
@@ -259,12 +300,13 @@ def test_beta_against_scipy():
 
 @pytest.mark.parametrize("p", [-0.9, -0.5, -0.2, 0.0, 1.3])
 @pytest.mark.parametrize("d", [1e-30, 1e-9, 1e-3, 0.4])
-def test_jacobi_series_against_mpmath(p, d):
-    density = JacobiDensity(p, [1.0, 0.1, 0.05, 0.0, 0.02, -0.01])
+def test_fit_against_mpmath(p, d):
+    coefficients = np.array([1.0, 0.1, 0.05, 0.0, 0.02, -0.01])
+    density = jacobi(p, coefficients)
     with mpmath.workdps(80):
         for upper in (False, True):
             s = (1 - 2 * mpmath.mpf(d)) * (1 if upper else -1)
-            series = [mpmath.mpf(c) for c in density.coefficients]
+            series = [mpmath.mpf(c) for c in coefficients.tolist()]
             value = sum(c * mpmath.jacobi(k, p, p, s) for k, c in enumerate(series))
             pdf = float((1 - s * s) ** mpmath.mpf(p) * value)
             powers = [mpmath.mpf(0)] * 6
@@ -274,24 +316,105 @@ def test_jacobi_series_against_mpmath(p, d):
                     term = mpmath.binomial(k, j) * mpmath.rf(k + 2 * p + 1, j)
                     term *= mpmath.rf(p + j + 1, k - j) / mpmath.factorial(k) * (-1) ** j
                     powers[j] += end * c * term
-            mass = sum(
-                v * 4 ** mpmath.mpf(p) * mpmath.betainc(p + 1 + j, p + 1, 0, mpmath.mpf(d))
-                for j, v in enumerate(powers)
-            )
+            masses = [
+                sum(
+                    v * 4 ** mpmath.mpf(p) * mpmath.betainc(p + 1 + j, p + 1, 0, mpmath.mpf(at))
+                    for j, v in enumerate(powers)
+                )
+                for at in (d, 1)
+            ]
             at = np.array([d])
-            assert density._density(at, upper)[0] == pytest.approx(pdf, rel=2e-14)
-            assert density._mass_within(at, upper)[0] == pytest.approx(float(mass), rel=3e-14)
+            # The power law alone holds next to the end, to 1e-17 of the mass.
+            assert density.density(at, upper)[0] == pytest.approx(pdf, rel=1e-9)
+            within = density.mass_within(at, upper)[0]
+            assert within == pytest.approx(float(masses[0]), rel=1e-9)
+            # The standard: 1e-14 of the whole.
+            assert abs(within - float(masses[0])) < 3e-15 * float(masses[1])
+            assert density.mass == pytest.approx(float(masses[1]), rel=5e-15)
+
+
+@pytest.mark.parametrize(("p", "q"), [(-0.95, 0.25), (-0.5, 0.25), (-0.985, 0.25), (-0.97, 0.5)])
+def test_fit_of_strong_ends(p, q):
+    # The power law alone holds only within 1e-50 of the end.
+    density = Density.fit(lambda d, _: d**p * (1 + d**q), 0, 2, exponents=(p, p), symmetric=True)
+    with mpmath.workdps(40):
+        exact = 1 / (1 + mpmath.mpf(p)) + 1 / (1 + mpmath.mpf(p) + mpmath.mpf(q))
+        assert density.mass == pytest.approx(float(2 * exact), rel=1e-14)
+        for d in (1e-200, 1e-40, 1e-9, 0.3):
+            e = mpmath.mpf(d)
+            mass = e ** (1 + mpmath.mpf(p)) / (1 + mpmath.mpf(p))
+            mass += e ** (1 + mpmath.mpf(p) + mpmath.mpf(q)) / (1 + mpmath.mpf(p) + mpmath.mpf(q))
+            assert abs(density.cdf(d) - float(mass)) < 1e-14 * density.mass
+
+
+def test_fit_keeps_the_digits_of_tails():
+    # A normal law cut at 12 deviations: 1e-33 is left there.
+    density = Density.fit(
+        lambda d, _: np.exp(-0.5 * (12.0 - d) ** 2) / math.sqrt(2 * math.pi),
+        -12.0,
+        12.0,
+        symmetric=True,
+    )
+    for x in (-11.0, -9.0, -5.0, -1.0):
+        with mpmath.workdps(60):
+            exact = mpmath.ncdf(x) - mpmath.ncdf(-12)
+        assert density.cdf(x) == pytest.approx(float(exact), rel=1e-10)
+    assert density.mass == pytest.approx(1.0, abs=2e-15)
+    assert density.variance == pytest.approx(1.0, rel=1e-14)
+
+
+def test_fit_with_knots_and_a_known_mass():
+    def bump(d, upper):
+        x = 1.0 - d if upper else d
+        return 1.0 + 1e5 * np.exp(-0.5 * ((x - 0.3) / 1e-6) ** 2) + 3.0 * np.abs(x - 0.77)
+
+    around = 0.3 + 1e-6 * np.array([-8.0, -3.0, 0.0, 3.0, 8.0])
+    density = Density.fit(bump, 0, 1, knots=[*around, 0.77])
+    exact = 1.0 + 0.1 * math.sqrt(2 * math.pi) + 1.5 * (0.77**2 + 0.23**2)
+    assert density.mass == pytest.approx(exact, rel=3e-15)
+    assert min(abs(density.edges - 0.77)) < 1e-15
+    assert Density.fit(bump, 0, 1, knots=[*around, 0.77], mass=0.25).mass == pytest.approx(0.25)
+
+
+def test_symmetric_densities_hold_one_side():
+    once = KINDS["cosh"]
+    assert isinstance(once, Density)
+    twice = Density(once.low, once.high, once.lower, once.lower)
+    x = interior(once)
+    assert once.upper is None
+    assert once.mirrored() is once
+    assert once.cdf(x) == pytest.approx(twice.cdf(x), abs=1e-15)
+    assert once.variance == pytest.approx(twice.variance, rel=1e-14)
+
+
+def test_mirrored_density(density):
+    low, high = density.support
+    x = interior(density)
+    turned = density.mirrored()
+    assert turned.pdf(x) == pytest.approx(density.pdf(low + high - x), rel=1e-12, abs=1e-13)
+    assert turned.cdf(x) == pytest.approx(density.mass - density.cdf(low + high - x), abs=1e-14)
+    assert turned.scaled(0.5).mass == pytest.approx(0.5 * density.mass, rel=1e-15)
+
+
+def test_bounds_hold(density):
+    low, high = density.support
+    edges = low + (high - low) * np.array([0.0, 1e-9, 1e-3, 0.1, 0.45, 0.61, 0.97, 1.0])
+    for a, b in pairwise(edges):
+        x = np.linspace(a, b, 101)[1:-1]
+        most = density.bound(a, b)
+        assert (density.pdf(x) <= most * (1 + 1e-12)).all()
+    assert density.bound(high + 1.0, high + 2.0) == 0.0
+    assert math.isfinite(density.bound(*edges[2:4]))
 
 
 def test_kinds_agree_with_each_other():
     x = np.linspace(0, 1, 101)
-    beta, jacobi = BetaDensity(0.3, 0.3), JacobiDensity(-0.7, [1.0])
-    assert jacobi.cdf(x) / jacobi.mass == pytest.approx(beta.cdf(x), abs=2e-15)
-    assert jacobi.variance == pytest.approx(beta.variance, rel=1e-13)
-    cosh = ExponentialSumDensity(0.2, [4.0], [1.0])
-    panels = graded_panels(cosh.pdf)
-    legendre = JacobiDensity(0.0, panels_to_legendre(cosh.pdf))
-    for other in (panels, legendre):
+    beta, series = BetaDensity(0.3, 0.3), jacobi(-0.7, [1.0])
+    assert series.cdf(x) / series.mass == pytest.approx(beta.cdf(x), abs=2e-15)
+    assert series.variance == pytest.approx(beta.variance, rel=1e-13)
+    cosh = cosines(0.2, [4.0], [1.0])
+    legendre = legendre_panels([0.0, 1.0], [panels_to_legendre(cosh.pdf)])
+    for other in (of_function(cosh.pdf), legendre):
         for name in ("pdf", "cdf", "partial_mean", "cdf_integral"):
             tolerance = 2e-12 if name == "pdf" else 3e-14
             expected = getattr(cosh, name)(x)
@@ -307,18 +430,9 @@ def panels_to_legendre(function, order=30):
     return (basis * (w * function((t + 1) / 2))[:, None]).sum(0) * (np.arange(order) + 0.5)
 
 
-def test_panels_hold_a_singular_density():
-    # 1/(pi sqrt(x(1-x))) on panels graded to 1e-12: what is left out is of order 1e-7.
-    panels = graded_panels(lambda x: 1 / (np.pi * np.sqrt(x * (1 - x))))
-    x = np.geomspace(1e-9, 0.5, 30)
-    inner = BetaDensity(0.5, 0.5)
-    assert np.diff(panels.cdf(x)) == pytest.approx(np.diff(inner.cdf(x)), rel=1e-11)
-    assert np.diff(panels.cdf(1 - x)) == pytest.approx(np.diff(inner.cdf(1 - x)), rel=1e-6)
-
-
 @pytest.mark.parametrize("rate", [1e-4, 0.3, 0.99, 1.01, 2.0, 40.0])
-def test_exponential_sum_against_mpmath(rate):
-    density = ExponentialSumDensity(0.25, [rate], [0.5], 0.0, 2.0)
+def test_cosines_against_mpmath(rate):
+    density = cosines(0.25, [rate], [0.5], 0.0, 2.0)
     with mpmath.workdps(40):
         r = mpmath.mpf(rate)
         scale = 0.5 / mpmath.cosh(r)
@@ -344,17 +458,19 @@ def test_exponential_sum_against_mpmath(rate):
         (lambda: BetaDensity(1.0, 1.0, mass=-1.0), "mass must be positive"),
         (lambda: BetaDensity(1.0, 1.0, 2.0, 1.0), "low must be below high"),
         (lambda: BetaDensity(TEXT, 1.0), "must be a number"),
-        (lambda: JacobiDensity(-1.0, [1.0]), "above -1"),
-        (lambda: JacobiDensity(0.0, []), "at least one"),
-        (lambda: JacobiDensity(0.0, [1.0, np.inf]), "finite"),
-        (lambda: JacobiDensity(0.0, [1.0, 2.0]), "negative"),
-        (lambda: JacobiDensity(0.0, [-1.0]), "mass"),
-        (lambda: ExponentialSumDensity(1.0, [0.0], [1.0]), "positive rate"),
-        (lambda: ExponentialSumDensity(1.0, [1.0, 2.0], [1.0]), "positive rate"),
-        (lambda: ExponentialSumDensity(1.0, [9.0], [-3.0]), "negative"),
-        (lambda: PiecewiseDensity([0.0, 0.0, 1.0], [[1.0], [1.0]]), "increasing"),
-        (lambda: PiecewiseDensity([0.0, 1.0], [[1.0], [1.0]]), "1 panels"),
-        (lambda: PiecewiseDensity([0.0, 0.001, 1.0], [[-9.0], [1.0]]), "panel 0"),
+        (lambda: jacobi(-1.0, [1.0]), "above -1"),
+        (lambda: of_function(lambda x: x * np.nan), "finite"),
+        (lambda: jacobi(0.0, [1.0, 2.0]), "negative"),
+        (lambda: jacobi(0.0, [-1.0]), "mass"),
+        (lambda: jacobi(0.0, [1.0], 2.0, 1.0), "low must be below high"),
+        (lambda: cosines(1.0, [9.0], [-3.0]), "negative"),
+        (lambda: Density.steps([0.0, 0.0, 1.0], [1.0, 1.0]), "increasing"),
+        (lambda: Density.steps([0.0, 1.0], [1.0, 1.0]), "a height between"),
+        (lambda: Density.steps([0.0, 0.001, 1.0], [-9.0, 1.0]), "negative"),
+        (lambda: Panels([0.0, 0.5, 0.5], [[1.0], [1.0]]), "increasing"),
+        (lambda: Panels([0.0, 0.5], [[1.0], [1.0]]), "1 panels"),
+        (lambda: Panels([0.1, 0.5], [[1.0]], -1.0), "above -1"),
+        (lambda: Density(0.0, 1.0, Panels([0.0, 0.4], [[1.0]])), "must meet"),
         (lambda: BetaDensity(1.0, 1.0).mapped(0.0, -1.0), "scale must be positive"),
         (lambda: BetaDensity(1.0, 1.0).mapped(np.inf, 1.0), "low must be finite"),
         (lambda: BetaDensity(1.0, 1.0).ppf(1.5), "between 0 and 1.0"),
@@ -368,7 +484,7 @@ def test_bad_densities_are_refused(make, text):
 
 # --- laws ----------------------------------------------------------------------------------
 
-# Atoms of log(x+0.1) in the box: DESIGN.md 2.5.
+# Atoms of log(x+0.1) in the box: docs/theory.md.
 ATOM = 0.1839878103439
 MIXED = RewardLaw([[0, ATOM], [1, ATOM]], (BetaDensity(1.3, 1.3, mass=1 - 2 * ATOM),))
 LAWS: dict[str, RewardLaw] = {
@@ -384,12 +500,10 @@ LAWS: dict[str, RewardLaw] = {
     "overlap": RewardLaw(
         [[0.5, 0.2]], (BetaDensity(0.5, 0.5, 0, 1, 0.4), BetaDensity(3, 1, 0.4, 2, 0.4))
     ),
-    "semicircle": RewardLaw(parts=(JacobiDensity(0.5, [1 / np.pi], -2.0, 2.0),)),
-    "layer": RewardLaw(
-        [[0, 0.1], [1, 0.1]], (ExponentialSumDensity(0.75, [800.0], [20.0]).mapped(0, 1.0),)
-    ),
+    "semicircle": RewardLaw(parts=(jacobi(0.5, np.array([1 / np.pi]), -2.0, 2.0),)),
+    "layer": RewardLaw([[0, 0.1], [1, 0.1]], (cosines(0.75, [800.0], [20.0]),)),
     "panels": RewardLaw(
-        parts=(graded_panels(lambda x: (2.0 + np.cos(2 * np.pi * x)) / 2.0, -1.0, 1.0),)
+        parts=(of_function(lambda x: (2.0 + np.cos(2 * np.pi * x)) / 2.0, -1.0, 1.0),)
     ),
 }
 
@@ -425,8 +539,8 @@ def random_laws(draw):
 
 def test_ppf_is_a_generalised_inverse(law):
     edges = law.cdf(law.support)
-    q = np.concatenate([np.linspace(0, 1, 401), [1e-300, 1e-12, 1 - 1e-12], law._table.after])
-    q = np.sort(np.concatenate([q, edges, np.nextafter(law._table.before, 1).clip(0, 1)]))
+    q = np.concatenate([np.linspace(0, 1, 401), [1e-300, 1e-12, 1 - 1e-12], law.distribution.after])
+    q = np.sort(np.concatenate([q, edges, np.nextafter(law.distribution.before, 1).clip(0, 1)]))
     x = law.ppf(q)
     assert (np.diff(x) >= 0).all()
     assert (law.cdf(x) >= q).all()
@@ -472,7 +586,7 @@ def test_atoms_at_the_ends_of_a_density():
 
 def test_moments_of_laws(law):
     q = (np.arange(50_000) + 0.5) / 50_000
-    x = law._table.rough(q)
+    x = law.distribution.rough(q)
     # The quantile rule is off by at most a step times the range.
     assert law.mean() == pytest.approx(x.mean(), abs=2e-4)
     assert law.var() == pytest.approx(x.var(), abs=2e-4)
@@ -636,7 +750,7 @@ def test_newton_on_a_power_takes_few_steps():
 
 def brute_force(first, second, count=400_000):
     """∫ |F - G| by the midpoint rule between all atoms and ends, on a grid graded to the ends."""
-    ends = np.unique(np.concatenate([first._table.points, second._table.points]))
+    ends = np.unique(np.concatenate([first.distribution.points, second.distribution.points]))
     total = 0.0
     s = (np.arange(count) + 0.5) / count
     u, weight = np.sin(0.5 * np.pi * s) ** 2, 0.5 * np.pi * np.sin(np.pi * s) / count
@@ -679,7 +793,7 @@ def test_distances_in_closed_form():
     for law in LAWS.values():
         for shift in (1e-6, 0.3, 50.0):
             assert law.distance(law.mapped(shift, 1.0)) == pytest.approx(shift, abs=3e-13)
-    # A known optimum from DESIGN.md 2.5 and its equal-mass discretisation.
+    # A law with atoms and its equal-mass discretisation.
     assert MIXED.distance(MIXED.mapped(-0.5, 2.0)) == pytest.approx(
         np.abs(MIXED.ppf(Q_MID) - 0.5).mean(), abs=1e-9
     )
@@ -691,11 +805,11 @@ Q_MID = (np.arange(100_000) + 0.5) / 100_000
 def test_distance_sees_two_crossings_within_one_grid_step():
     # G follows F but for a bump of relative height 1e-3 about a point where F - G is nearly 0.
     edges = np.array([0.0, 0.5, 0.5004, 0.5008, 1.0])
-    wiggle = PiecewiseDensity(edges, [[1.0], [1.5], [0.5], [1.0]])
+    wiggle = Density.steps(edges, [1.0, 1.5, 0.5, 1.0])
     first, second = RewardLaw(parts=(wiggle,)), uniform_law()
     assert first.distance(second) == pytest.approx(0.5 * 0.0008 * 0.0002, rel=1e-9)
     # Smooth densities now: H = F - G goes -, +, - between two of the quantiles compared.
-    third = RewardLaw(parts=(JacobiDensity(0.0, [1.0, 0.0, 0.0, 0.0, 1e-3, 2e-4, 7e-4]),))
+    third = RewardLaw(parts=(jacobi(0.0, [1.0, 0.0, 0.0, 0.0, 1e-3, 2e-4, 7e-4]),))
     assert third.distance(second) == pytest.approx(brute_force(third, second), abs=1e-11)
 
 
@@ -704,10 +818,7 @@ def test_distance_of_a_wave(degree):
     # H is the integral of 0.5 P_k, with k+1 zeros: ∫ |H| by Gauss's rule between them.
     wave = np.zeros(degree + 1)
     wave[[0, degree]] = 1.0, 0.5
-    laws = [
-        RewardLaw(parts=(part,))
-        for part in (JacobiDensity(0.0, wave), PiecewiseDensity([0.0, 1.0], [wave]))
-    ]
+    law = RewardLaw(parts=(jacobi(0.0, wave),))
     slope = np.polynomial.legendre.legder(np.eye(degree + 1)[degree])
     inner = np.polynomial.legendre.legroots(slope)
     zeros = np.concatenate([[-1.0], np.sort(inner.real), [1.0]])
@@ -717,16 +828,15 @@ def test_distance_of_a_wave(degree):
     # ∫_{-1}^s P_k = -(1-s^2) P_k'(s) / (k (k+1)).
     h = (1 - s**2) * np.polynomial.legendre.legval(s, slope) / (degree * (degree + 1.0))
     exact = 0.5 * 0.5**2 * float((half * weights * np.abs(h)).sum())
-    for law in laws:
-        assert law.distance(uniform_law()) == pytest.approx(exact, rel=1e-8)
+    assert law.distance(uniform_law()) == pytest.approx(exact, rel=1e-8)
 
 
 def test_distance_of_a_wave_on_panels():
     # Thirty panels of degree 10: H has 300 zeros, more than the quantiles it is compared at.
     row = np.zeros(11)
     row[[0, 10]] = 1.0, 0.5
-    waves = RewardLaw(parts=(PiecewiseDensity(np.linspace(0, 1, 31), np.tile(row, (30, 1))),))
-    single = RewardLaw(parts=(PiecewiseDensity([0.0, 1.0], [row]),))
+    waves = RewardLaw(parts=(legendre_panels(np.linspace(0, 1, 31), np.tile(row, (30, 1))),))
+    single = RewardLaw(parts=(legendre_panels([0.0, 1.0], [row]),))
     exact = single.distance(uniform_law()) / 30
     assert waves.distance(uniform_law()) == pytest.approx(exact, rel=1e-8)
 
@@ -734,18 +844,18 @@ def test_distance_of_a_wave_on_panels():
 def test_distance_sees_a_turn_between_two_points():
     # H = F - G touches both signs within (0.2, 0.7), no breakpoint and no quantile near.
     points = np.array([0.0, 0.2, 0.7, 1.0])
-    first = RewardLaw(parts=(JacobiDensity(0.0, [1.0, 0.0, 0.0, 0.3]),))
-    pair = distances._Pair(first, uniform_law())
-    turns = distances._turning_points(pair, points)
+    first = RewardLaw(parts=(jacobi(0.0, [1.0, 0.0, 0.0, 0.3]),))
+    pair = distance._Difference(first.distribution, uniform_law().distribution)
+    turns = distance._turning_points(pair, points)
     # P_3 = 0 at s = 0 and s^2 = 3/5.
     assert turns == pytest.approx(0.5 + 0.5 * np.sqrt(0.6) * np.array([-1, 0, 1]), abs=1e-8)
 
 
 def test_distance_of_two_forms_of_one_law():
-    beta, jacobi = beta_law(0.3), JacobiDensity(-0.7, [1.0])
-    other = RewardLaw(parts=(JacobiDensity(-0.7, [1.0 / jacobi.mass]),))
+    beta, series = beta_law(0.3), jacobi(-0.7, [1.0])
+    other = RewardLaw(parts=(series.scaled(1.0 / series.mass),))
     assert beta.distance(other) < 5e-14
-    assert uniform_law().distance(RewardLaw(parts=(ExponentialSumDensity(1.0, [], []),))) < 5e-15
+    assert uniform_law().distance(RewardLaw(parts=(cosines(1.0, [], []),))) < 5e-15
 
 
 @given(first=random_laws(), second=random_laws(), third=random_laws())

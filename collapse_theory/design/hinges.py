@@ -70,22 +70,12 @@ def hinge_table(law: RewardLaw, places: np.ndarray, margins: np.ndarray) -> Hing
 
 def closeness(law: RewardLaw, x: np.ndarray, margins: np.ndarray) -> np.ndarray:
     """Return K(m; x) = E (m - |x - Y|)_+ for each point and each margin, never negative."""
-    middle = 2.0 * cdf_integral(law, x)[:, None]
+    area = law.distribution.integral
+    middle = 2.0 * area(x)[:, None]
     return np.maximum(
-        cdf_integral(law, x[:, None] + margins) - middle + cdf_integral(law, x[:, None] - margins),
+        area(x[:, None] + margins) - middle + area(x[:, None] - margins),
         0.0,
     )
-
-
-def cdf_integral(law: RewardLaw, x: np.ndarray) -> np.ndarray:
-    """Return A(x), the integral of the distribution function up to `x`."""
-    places, sums = law.atoms[:, 0], law._sums
-    below = np.searchsorted(places, x, side="right")
-    moments = np.concatenate([[0.0], np.cumsum(places * np.diff(sums))])
-    total = x * sums[below] - moments[below]
-    for part in law.parts:
-        total = total + part.cdf_integral(x)
-    return total
 
 
 def law_nodes(law: RewardLaw, fine: bool = False) -> tuple[np.ndarray, np.ndarray]:

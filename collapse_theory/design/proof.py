@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.design.hinges import closeness, hinge_table, law_nodes
-from collapse_theory.design.peaks import highest
 from collapse_theory.design.program import balance
-from collapse_theory.laws import BetaDensity, PiecewiseDensity, RewardLaw, discrete_law
+from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.values import Value
 
 __all__ = ["Proof", "by_mirror", "find_proof", "mirror", "proof_grid"]
@@ -111,18 +110,7 @@ def by_mirror(law: RewardLaw) -> Proof | None:
 
 def mirror(law: RewardLaw) -> RewardLaw:
     """Return the law of 1 - X."""
-    parts = []
-    for part in law.parts:
-        if isinstance(part, BetaDensity):
-            ends = 1.0 - part.high, 1.0 - part.low
-            parts.append(BetaDensity(part.b, part.a, *ends, part.mass))
-        elif isinstance(part, PiecewiseDensity):
-            # P_k(-s) = (-1)^k P_k(s).
-            signs = (-1.0) ** np.arange(part.coefficients.shape[1])
-            edges = (1.0 - part.edges)[::-1]
-            parts.append(PiecewiseDensity(edges, part.coefficients[::-1] * signs))
-        else:
-            parts.append(part)  # cosines hyperbolic and limit laws, symmetric in their support
+    parts = (part.mirrored().mapped(1.0 - part.low - part.high, 1.0) for part in law.parts)
     atoms = law.atoms * np.array([-1.0, 1.0]) + np.array([1.0, 0.0])
     return RewardLaw(atoms, tuple(parts))
 
@@ -224,11 +212,11 @@ def _near_zero(law: RewardLaw, direction: RewardLaw, small: float) -> float:
     if len(law.atoms):
         ratios.append(float(masses @ _meetings(law, points, small)))
     if law.parts:
-        tops = np.array([highest(law, x - small, x + small) for x in points])
+        tops = [sum(part.bound(x - small, x + small) for part in law.parts) for x in points]
         grid = small * np.linspace(1.0, 2.0, 33)
         own = _among_parts(law, grid)
         least = float((own[:-1] / grid[1:] ** 2).min())
-        ratios.append(float(masses @ tops) / least if least > 0 else np.inf)
+        ratios.append(float(masses @ np.array(tops)) / least if least > 0 else np.inf)
     return 1.0 - max(ratios)
 
 

@@ -172,7 +172,7 @@ def _advice(
         _clipped(mapped), ends[0] + scale * bottom, ends[0] + scale * top, error / width
     )
     near_low = float(law.cdf(bottom + SHARE * width))
-    near_high = 1.0 - float(law._cdf(np.array(top - SHARE * width), side="left"))
+    near_high = 1.0 - float(law.distribution(np.array(top - SHARE * width), side="left"))
     return KindAdvice(
         kind=label,
         prompts=len(np.unique(who)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_theory.design.text import HELP, law_of_text
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws import BetaDensity, PiecewiseDensity, RewardLaw, empirical_law
+from collapse_theory.laws import BetaDensity, Density, RewardLaw, empirical_law
 from collapse_theory.values import Array, Value
 
 __all__ = ["Target", "outline", "sampling_error", "spread_law", "target_of", "uniform_panels"]
@@ -105,9 +105,9 @@ def target_of(target: Any, n: int | None = None) -> Target:
     return _of_sample(target, n)
 
 
-def uniform_panels(edges: np.ndarray, masses: np.ndarray) -> PiecewiseDensity:
+def uniform_panels(edges: np.ndarray, masses: np.ndarray) -> Density:
     """Return the density that spreads each mass evenly between two neighbouring edges."""
-    return PiecewiseDensity(edges, (masses / np.diff(edges))[:, None])
+    return Density.steps(edges, masses / np.diff(edges))
 
 
 def spread_law(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collapse_theory.exact.closed_form import exact_answer, exact_gaps, exact_law
-from collapse_theory.exact.confined import confined_gaps, confined_limit_form
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
+from collapse_theory.exact.penalty import confined_gaps, confined_limit_form
 
 __all__ = [
     "FINITE_FORMS",

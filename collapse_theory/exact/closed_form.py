@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collapse_theory.exact.confined import confined_gaps
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
-from collapse_theory.exact.listwise import LISTWISE, listwise_gaps
+from collapse_theory.exact.penalty import confined_gaps
+from collapse_theory.exact.plackett_luce import LISTWISE, listwise_gaps
 from collapse_theory.exact.registry import ExactGaps
 from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer, ListwiseProgram, Program

@@ -13,7 +13,8 @@ import numpy as np
 
 from collapse_theory.exact.registry import PAPER, LimitForm, limit_form, only_term
 from collapse_theory.laws import (
-    ExponentialSumDensity,
+    BetaDensity,
+    Density,
     RewardLaw,
     beta_law,
     discrete_law,
@@ -168,11 +169,18 @@ def exponential_mixture(utility: Utility) -> RewardLaw | None:
     heights = mass * relative
     at_zero = (2 * b[:, None] / (b[:, None] ** 2 - lambdas**2)) @ heights
     energy = float(w @ (1 - at_zero)) + slope / 2
-    flat = lambdas == 0
-    density = ExponentialSumDensity(float(heights[flat].sum()), lambdas[~flat], heights[~flat])
-    return RewardLaw(
-        atoms=[[0.0, mass], [1.0, mass]], parts=(density,), objective=utility.constant + energy
+    atoms, objective = [[0.0, mass], [1.0, mass]], utility.constant + energy
+    if len(lambdas) == 1 and lambdas[0] == 0:
+        return RewardLaw(atoms, (BetaDensity(1.0, 1.0, mass=1.0 - 2.0 * mass),), objective)
+
+    def density(d: np.ndarray, _: bool) -> np.ndarray:
+        near, far = np.exp(-lambdas * d[:, None]), np.exp(-lambdas * (1.0 - d[:, None]))
+        return ((near + far) / (1.0 + np.exp(-lambdas))) @ heights
+
+    fit = Density.fit(
+        density, 0.0, 1.0, finest=1.0 / lambdas[-1], symmetric=True, mass=1.0 - 2.0 * mass
     )
+    return RewardLaw(atoms, (fit,), objective)
 
 
 def _characteristic(b: np.ndarray, w: np.ndarray, slope: float) -> np.ndarray:
@@ -209,7 +217,7 @@ def quadratic_coefficients(utility: Utility) -> tuple[float, float] | None:
 
 
 def _ends_and_flat(mass: float, density: float, objective: float) -> RewardLaw:
-    flat = ExponentialSumDensity(density, [], [])
+    flat = BetaDensity(1.0, 1.0, mass=density)
     return RewardLaw(atoms=[[0.0, mass], [1.0, mass]], parts=(flat,), objective=float(objective))
 
 

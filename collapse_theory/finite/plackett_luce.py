@@ -17,8 +17,8 @@ from functools import cached_property
 
 import numpy as np
 
+from collapse_theory.exact.plackett_luce import PenalisedScores
 from collapse_theory.finite.budget import Budget
-from collapse_theory.laws import ListwiseDensity
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.certificate import Stages, stages_of
 from collapse_theory.programs.program import score_penalty
@@ -84,7 +84,7 @@ def _held(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
     weights = np.append(np.ones(counted), tail)
     pull = 2 * kappa * counted / n  # of the sum over stages, by a score
     # The limit law where all stages count: a plausible scale where few do.
-    start = ListwiseDensity(max(kappa, MIN_KAPPA)).ppf((np.arange(n, 0, -1.0) - 0.5) / n)
+    start = PenalisedScores(max(kappa, MIN_KAPPA)).density.ppf((np.arange(n, 0, -1.0) - 0.5) / n)
     at = _Scores(-np.diff(np.append(start[:counted], start[counted:].mean())), tail)
     last, converged = np.inf, False
     for _ in budget.rounds(ROUNDS):

@@ -1,4 +1,4 @@
-"""Beta densities, the uniform one among them."""
+"""Beta densities, the uniform one among them, in closed form."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import Self
 
 import numpy as np
 
-from collapse_theory.laws.olddensity import Density
+from collapse_theory.laws.part import Part
 from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import check_map, positive
+from collapse_theory.numerics.roots import invert_increasing
 
 __all__ = ["BetaDensity"]
 
 # Below this share of the mass the quantile comes from the package's own solver.
 _TINY = 1e-12
+# A bump narrower than this share of the support is framed by knots, at these deviations from the
+# mean: between them any rule sees it.
+_NARROW, _FRAME = 0.1, np.array([-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BetaDensity(Density):
+class BetaDensity(Part):
     """The density of a Beta(a, b) law on [low, high], with a mass of its own.
 
     pdf(x) = mass u^(a-1) (1-u)^(b-1) / (B(a, b) (high - low)),  u = (x - low) / (high - low)
@@ -52,9 +56,9 @@ class BetaDensity(Density):
     mass: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("a", "b", "mass"):
-            object.__setattr__(self, name, positive(getattr(self, name), name))
-        self._set_ends(self.low, self.high)
+        super().__post_init__()
+        self._set(**{name: positive(getattr(self, name), name) for name in ("a", "b", "mass")})
+        self._set_ends()
 
     @property
     def mean(self) -> float:
@@ -67,50 +71,90 @@ class BetaDensity(Density):
         total = self.a + self.b
         return (self.high - self.low) ** 2 * (self.a / total) * (self.b / total) / (total + 1)
 
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """The powers of the distance that the density follows next to `low` and `high`."""
+        return self.a - 1.0, self.b - 1.0
+
     def mapped(self, low: float, scale: float) -> Self:
         """Return the density of low + scale X, for scale > 0."""
         low, scale = check_map(low, scale)
         ends = low + scale * self.low, low + scale * self.high
         return type(self)(self.a, self.b, *ends, self.mass)
 
+    def scaled(self, factor: float) -> Self:
+        """Return `factor` times the density, for factor > 0."""
+        mass = self.mass * positive(factor, "factor")
+        return type(self)(self.a, self.b, self.low, self.high, mass)
+
+    def mirrored(self) -> Self:
+        """Return the density of low + high - X."""
+        return type(self)(self.b, self.a, self.low, self.high, self.mass)
+
+    def knots(self) -> np.ndarray:
+        """Return points, ends included, between which the density is smooth and bends little."""
+        ends, deviation = np.array([self.low, self.high]), self.variance**0.5
+        if deviation > _NARROW * (self.high - self.low):
+            return ends
+        frame = self.mean + deviation * _FRAME
+        return np.unique(np.concatenate([ends, frame.clip(self.low, self.high)]))
+
+    def bound(self, low: float, high: float) -> float:
+        """Return the highest value of the density in [low, high].
+
+        It has one turning point at most, its mode or its lowest point.
+        """
+        low, high = max(low, self.low), min(high, self.high)
+        if not low <= high:
+            return 0.0
+        places, bend = [low, high], self.a + self.b - 2.0
+        if bend != 0.0:
+            turn = self.low + (self.high - self.low) * (self.a - 1.0) / bend
+            if low < turn < high:
+                places.append(turn)
+        return float(np.max(self.pdf(np.array(places))))
+
     def _exponents(self, upper: bool) -> tuple[float, float]:
         return (self.b, self.a) if upper else (self.a, self.b)
 
-    def _density(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def density(self, d: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
         u = d / (self.high - self.low)
         logarithm = special.xlogy(a - 1, u) + special.xlog1py(b - 1, -u) - special.betaln(a, b)
         with np.errstate(over="ignore"):  # at the last denormal numbers the density is infinite
             return self.mass / (self.high - self.low) * np.exp(logarithm)
 
-    def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
         return self.mass * special.betainc(a, b, d / (self.high - self.low))
 
-    def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
         width = self.high - self.low
         return self.mass * width * a / (a + b) * special.betainc(a + 1, b, d / width)
 
-    def _distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
+    def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
         share = target / self.mass
         d = (self.high - self.low) * special.betaincinv(a, b, np.maximum(share, _TINY))
         # SciPy 1.17 answers NaN or nonsense for many shares below 1e-20 (a = 5, share = 1e-165).
         tiny = share < _TINY
         if tiny.any():
-            d[tiny] = super()._distance_holding(target[tiny], upper)
+            d[tiny] = self._tiny_distance(target[tiny], upper)
         return d
 
-    def _bracket(
-        self, target: np.ndarray, upper: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # Near the end the mass within d is mass (d / width)^a / (a B(a, b)).
+    def _tiny_distance(self, target: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
-        low, high, _ = super()._bracket(target, upper)
+        half = np.full_like(target, 0.5 * (self.high - self.low))
+        # Near the end the mass within d is mass (d / width)^a / (a B(a, b)).
         with np.errstate(divide="ignore"):
             logarithm = np.log(target / self.mass) + np.log(a) + special.betaln(a, b)
-        return low, high, np.minimum(2.0 * high * np.exp(np.minimum(logarithm / a, 0.0)), high)
+        start = np.minimum(2.0 * half * np.exp(np.minimum(logarithm / a, 0.0)), half)
+
+        def evaluate(d: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return self.mass_within(d, upper), self.density(d, upper)
+
+        return invert_increasing(evaluate, target, np.zeros_like(half), half, start)
 
     def __repr__(self) -> str:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.panels import Panels, doubling, first_edge, fitted
+from collapse_theory.laws.panels import Panels, doubling, first_edge, fitted, gauss_nodes
 from collapse_theory.laws.part import Part
 from collapse_theory.numerics.checks import check_map, finite, finite_array, positive
 
@@ -22,6 +23,7 @@ TwoSided = Callable[[np.ndarray, bool], np.ndarray]
 # A series of `fitted` turns about four times a panel; of these points two are next to each turn.
 _TURNS = 10
 _LARGE = 600.0  # exp(709) is the largest float
+_FAINT = -600.0  # of the logarithm of a density times the distance: beneath it floats give out
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,11 +72,10 @@ class Density(Part):
         mass = self.mass
         if not (mass > 0 and np.isfinite(mass)):
             raise CollapseError(f"the density has the mass {mass}; it must be positive and finite")
-        # Signs are looked at at all edges; the rounding of a solver passes.
-        for side in set(self._sides):
-            least = min(float(side.heights.min()) * width, side.first)
-            if not least >= -1e-3 * mass:
-                raise CollapseError(f"the density is negative somewhere: {least / width}")
+        # The rounding of a solver passes.
+        least = min(side.lowest(mass / width) for side in self._sides)
+        if not least >= -1e-3:
+            raise CollapseError(f"the density is negative somewhere: {least * mass / width:.3g}")
 
     @classmethod
     def fit(
@@ -129,7 +130,9 @@ class Density(Part):
             def side(d: np.ndarray, upper: bool = upper) -> np.ndarray:
                 return density(d, upper)
 
-            p = finite(exponents[upper], "exponent")
+            p = exponents[upper]
+            if not p > -1:
+                raise CollapseError(f"the exponent at an end must be above -1, not {p}")
             if p == 0.0:
                 edges = np.append(0.0, doubling(min(finest or half, half), half))
             else:
@@ -175,6 +178,13 @@ class Density(Part):
         return cls(float(low), float(high), below, above)
 
     @property
+    def edges(self) -> np.ndarray:
+        """The edges of all panels."""
+        return np.append(
+            self.low + self._sides[0].edges, (self.high - self._sides[1].edges)[-2::-1]
+        )
+
+    @property
     def _sides(self) -> tuple[Panels, Panels]:
         return self.lower, self.lower if self.upper is None else self.upper
 
@@ -218,6 +228,59 @@ class Density(Part):
         upper = None if self.upper is None else self.upper.scaled(length, factor)
         return type(self)(low, high, self.lower.scaled(length, factor), upper, self.bounded_below)
 
+    def reweighted(
+        self,
+        log_weight: TwoSided,
+        scales: tuple[float, float],
+        exponents: tuple[float, float] | None = None,
+    ) -> tuple[Self, float]:
+        """Return the density times a weight, brought to mass 1, and the logarithm of its mass.
+
+        Parameters
+        ----------
+        log_weight : callable
+            From distances d > 0 and whether they are from `high` to the logarithm of the weight.
+        scales : tuple of two floats
+            Distances from `low` and from `high` within which the weight is smooth; where the
+            density is a power there, is as good as constant.
+        exponents : tuple of two floats, optional
+            Those of the product, where they are not those of the density.
+        """
+        exponents = exponents or self.exponents
+        starts = [
+            _deepened(side.edges, max(scale, 1e-290), p)
+            for side, scale, p in zip(self._sides, scales, exponents, strict=True)
+        ]
+        peak, size = -math.inf, 0.0
+        for side, edges, upper in zip(self._sides, starts, (False, True), strict=True):
+            d = np.append(edges[edges > 0], gauss_nodes(edges).ravel())
+            with np.errstate(divide="ignore"):
+                sizes = np.log(np.maximum(side.density(d) * d, 0.0))
+                logs = sizes + log_weight(d, upper)
+            if (top := float(logs.max())) > peak:
+                peak, size = top, float(sizes[logs.argmax()])
+        if size < _FAINT:  # no digits of the density are left there
+            return self.scaled(1.0 / self.mass), peak
+
+        def product(d: np.ndarray, upper: bool) -> np.ndarray:
+            return _weighted(self._sides[upper].density(d), log_weight(d, upper) - peak)
+
+        lower, upper = (
+            fitted(lambda d, end=end: product(d, end), edges, p)
+            for end, edges, p in zip((False, True), starts, exponents, strict=True)
+        )
+        mass = lower.mass + upper.mass
+        ends = self.low, self.high
+        lower, upper = lower.scaled(1.0, 1.0 / mass), upper.scaled(1.0, 1.0 / mass)
+        return type(self)(*ends, lower, upper, self.bounded_below), peak + math.log(mass)
+
+    def points(self, grid: Density) -> tuple[np.ndarray, np.ndarray]:
+        """Return distances from `high` and masses, on the panels of `grid`, to integrate with."""
+        (low, first), (high, second) = (
+            side.points(other.edges) for side, other in zip(self._sides, grid._sides, strict=True)
+        )
+        return np.append(self.high - self.low - low, high), np.append(first, second)
+
     def mirrored(self) -> Self:
         """Return the density of low + high - X."""
         if self.upper is None:
@@ -254,16 +317,16 @@ class Density(Part):
                 found = max(found, float(side.density(ends).max()))
         return found
 
-    def _density(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def density(self, d: np.ndarray, upper: bool) -> np.ndarray:
         return self._sides[upper].density(d)
 
-    def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
         return self._sides[upper].mass_within(d)
 
-    def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
         return self._sides[upper].moment_within(d)
 
-    def _distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
+    def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
         return self._sides[upper].distance_holding(target)
 
     @property
@@ -281,3 +344,23 @@ def _with_knots(edges: np.ndarray, knots: np.ndarray) -> np.ndarray:
     keep = np.abs(edges - beside).min(axis=0) > 0.1 * edges
     keep[[0, -1]] = True
     return np.unique(np.concatenate([edges[keep], knots]))
+
+
+def _deepened(edges: np.ndarray, scale: float, exponent: float) -> np.ndarray:
+    """Return the edges with further ones toward the end, down to about `scale`."""
+    smooth = edges[0] == 0.0
+    first = edges[1] if smooth else edges[0]
+    inner = doubling(min(scale, first), first)[:-1]
+    kept = edges[1:] if smooth else edges
+    return np.concatenate([[0.0] if smooth and exponent == 0.0 else [], inner, kept])
+
+
+def _weighted(values: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Return values * exp(logs); 0 where the weight is 0, whatever the value."""
+    weight = np.exp(np.minimum(logs, _LARGE))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        product = np.where(weight == 0.0, 0.0, values * weight)
+        huge = logs > _LARGE
+        if huge.any():  # times next to nothing, or the law would have more mass than 1
+            product[huge] = np.exp(np.log(np.maximum(values[huge], 0.0)) + logs[huge])
+    return product

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.atoms import atom_array, running_sum
-from collapse_theory.laws.distances import wasserstein
+from collapse_theory.laws.distance import wasserstein
 from collapse_theory.laws.part import Part
-from collapse_theory.laws.quantiles import QuantileTable
-from collapse_theory.numerics.checks import answer, check_map
+from collapse_theory.laws.quantiles import DistributionFunction, running_sum
+from collapse_theory.numerics.checks import answer, check_map, finite_array
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
-    from collapse_theory.laws.best_of import BestOfLaw
-    from collapse_theory.laws.tilted import TiltedLaw
+    from collapse_theory.laws.policy import BestOfLaw, TiltedLaw
 
 __all__ = ["RewardLaw"]
 
@@ -70,47 +68,31 @@ class RewardLaw(Value):
     reference: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "atoms", frozen_array(atom_array(self.atoms)))
+        super().__post_init__()
         parts = (self.parts,) if isinstance(self.parts, Part) else tuple(self.parts)
         for part in parts:
             if not isinstance(part, Part):
                 raise CollapseError(f"parts must be densities, not {part!r}")
-        object.__setattr__(self, "parts", parts)
-        total = self._total
-        if not abs(total - 1.0) <= _TOLERANCE:
-            raise CollapseError(f"the masses of a law must sum to 1; these sum to {total!r}")
+        self._set(atoms=frozen_array(_atoms(self.atoms)), parts=parts)
+        if not abs(self._total - 1.0) <= _TOLERANCE:
+            raise CollapseError(f"the masses of a law must sum to 1; these sum to {self._total!r}")
         for name in ("objective", "gap", "relative_gap"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, float(value))
+            if getattr(self, name) is not None:
+                self._set(**{name: float(getattr(self, name))})
 
     @cached_property
     def _total(self) -> float:
         return float(running_sum(self.atoms[:, 1])[-1]) + sum(part.mass for part in self.parts)
 
     @cached_property
-    def _sums(self) -> np.ndarray:
-        """0 and the masses of the first 1, 2, ... atoms."""
-        masses = self.atoms[:, 1]
-        if self.parts:
-            return running_sum(masses)
-        # A discrete law's own rounding must not leave it short of 1, nor a sample of n short of
-        # i/n: ppf(i/n) would be the next reward.
-        if masses[0] == masses[-1] and np.ptp(masses) == 0.0:
-            return np.arange(masses.size + 1) / masses.size
-        sums = running_sum(masses)
-        return sums / sums[-1]
-
-    @cached_property
-    def _table(self) -> QuantileTable:
-        return QuantileTable.of(self)
+    def distribution(self) -> DistributionFunction:
+        """F, for arrays: with its limits from the left, its integral and its inverse."""
+        return DistributionFunction(self.atoms, self.parts)
 
     @property
     def support(self) -> np.ndarray:
         """The (2,) array of the lowest and the highest point of the law."""
-        ends = [end for part in self.parts for end in part.support]
-        ends += self.atoms[:, 0][[0, -1]].tolist() if len(self.atoms) else []
-        return np.array([min(ends), max(ends)])
+        return np.array(self.distribution.support)
 
     def pdf(self, x: Any) -> Any:
         """Return the density at `x` of the continuous part; atoms don't show in it.
@@ -123,9 +105,7 @@ class RewardLaw(Value):
         -------
         float or array, as `x`
         """
-        x = np.asarray(x, dtype=np.float64)
-        blank = np.where(np.isnan(x), np.nan, 0.0)
-        return answer(np.asarray(sum((part.pdf(x) for part in self.parts), blank)))
+        return answer(self.distribution.pdf(np.asarray(x, dtype=np.float64)))
 
     def cdf(self, x: Any) -> Any:
         """Return F(x), the mass at or below `x`: continuous from the right, 1 from the top on.
@@ -138,17 +118,7 @@ class RewardLaw(Value):
         -------
         float or array, as `x`; NaN where `x` is NaN
         """
-        x = np.asarray(x, dtype=np.float64)
-        return answer(self._cdf(x))
-
-    def _cdf(self, x: np.ndarray, side: str = "right") -> np.ndarray:
-        """Return F at `x`, or with side="left" the limit F(x-)."""
-        index = np.searchsorted(self.atoms[:, 0], x, side="left" if side == "left" else "right")
-        total = self._sums[index] + sum(part.cdf(x) for part in self.parts)
-        top = self.support[1]
-        # NumPy sorts NaN to the end, so it needs its own line.
-        done = x > top if side == "left" else x >= top
-        return np.where(np.isnan(x), np.nan, np.where(done, 1.0, np.minimum(total, 1.0)))
+        return answer(self.distribution(np.asarray(x, dtype=np.float64)))
 
     def ppf(self, q: Any) -> Any:
         """Return the smallest x with cdf(x) >= `q`; at q = 0 the lower end of the support.
@@ -177,7 +147,7 @@ class RewardLaw(Value):
         bad = ~((q >= 0) & (q <= 1))
         if bad.any():
             raise CollapseError(f"probabilities must lie in [0, 1], got {q[bad].flat[0]}")
-        return answer(self._table.ppf(q))
+        return answer(self.distribution.ppf(q))
 
     def rvs(self, size: Any = None, rng: Any = None) -> Any:
         """Return rewards drawn from the law, by inversion of the cdf.
@@ -196,7 +166,7 @@ class RewardLaw(Value):
         array([0.637, 0.27 , 0.041])
         """
         uniform = np.asarray(np.random.default_rng(rng).random(size))
-        return answer(self._table.rough(uniform))
+        return answer(self.distribution.rough(uniform))
 
     def mean(self) -> float:
         """Return the mean, ∫ x dF(x)."""
@@ -243,7 +213,7 @@ class RewardLaw(Value):
                 f"distance needs a RewardLaw, not a {type(other).__name__}; "
                 "empirical_law(rewards) makes one of a sample"
             )
-        return wasserstein(self, other)
+        return wasserstein(self.distribution, other.distribution)
 
     def best_of(self, k: float) -> BestOfLaw:
         """Return the law of the best of `k` independent rewards, P(X <= x) = F(x)^k.
@@ -258,7 +228,7 @@ class RewardLaw(Value):
         >>> round(best.mean(), 12), round(best.kl, 6)  # 4/5 and log 4 - 3/4
         (0.8, 0.636294)
         """
-        from collapse_theory.laws.best_of import BestOfLaw
+        from collapse_theory.laws.policy import BestOfLaw
 
         return BestOfLaw(base=self, k=k)
 
@@ -277,7 +247,7 @@ class RewardLaw(Value):
         >>> law.atoms.round(6).tolist()  # 1 and e^2, over their sum
         [[0.0, 0.119203], [1.0, 0.880797]]
         """
-        from collapse_theory.laws.tilted import TiltedLaw
+        from collapse_theory.laws.policy import TiltedLaw
 
         return TiltedLaw(base=self, beta=beta)
 
@@ -317,3 +287,23 @@ class RewardLaw(Value):
             texts.append(f"{len(self.atoms)} atoms between {low:.4g} and {high:.4g}")
         texts += [f"density on {p.interval} of mass {p.mass:.3g}" for p in self.parts]
         return f"RewardLaw({'; '.join(texts)})"
+
+
+def _atoms(atoms: Any) -> np.ndarray:
+    """Return `atoms` as a (k, 2) array: sorted, equal locations merged, zero masses dropped."""
+    if np.ndim(atoms) > 0 and len(atoms) == 0:
+        return np.empty((0, 2))
+    array = finite_array(atoms, "atoms", 2)
+    if array.shape[1] != 2:
+        raise CollapseError(f"atoms must be pairs of location and mass, not {array.shape}")
+    if (array[:, 1] < 0).any():
+        where, mass = array[np.argmin(array[:, 1])]
+        raise CollapseError(f"masses must not be negative; the atom at {where} has {mass}")
+    array = array[array[:, 1] > 0]
+    # + 0.0 makes one location of 0.0 and -0.0.
+    places, index = np.unique(array[:, 0] + 0.0, return_inverse=True)
+    if places.size == array.shape[0]:
+        masses = array[np.argsort(array[:, 0], kind="stable"), 1]
+    else:
+        masses = np.bincount(index, weights=array[:, 1], minlength=places.size)
+    return np.column_stack([places, masses])

@@ -26,13 +26,15 @@ Side = Callable[[np.ndarray], np.ndarray]  # a density by the distance from one 
 # A singularity as far from a panel as the panel is wide leaves (3 + 8**0.5)**-20 = 5e-16.
 _TERMS = 20
 # Of a panel's series the last terms may be this much of the whole mass, and of the panel's own.
-_TAIL, _OWN_TAIL = 2e-15, 1e-12
+_TAIL, _OWN_TAIL = 2e-15, 5e-12
 # Terms this small that no longer fall are the rounding of the density: halving can't shorten them.
-_NOISE = 1e-10
-_NOTHING = 1e-280  # of the whole mass: beneath this a panel needs no digits of its own
-_ROUNDS, _MOST = 60, 10_000
-# The first cell: the mass that its power law misplaces, and how far the density may be from it.
-_MISPLACED, _BENT = 1e-17, 1e-5
+# (In thin tails there is more of it: a density with cancellation, or a series' far end.)
+_NOISE, _OWN_NOISE = 1e-10, 1e-6
+_NOTHING = 1e-300  # of the whole mass: beneath this a panel needs no digits of its own
+_ROUNDS, _MOST = 60, 4000
+# The first cell: the mass that its power law misplaces, and how far the density may be from it;
+# within this share of the support no weight tells points apart.
+_MISPLACED, _BENT, _INNERMOST = 1e-17, 1e-13, 1e-20
 _SMALLEST = 1e-290
 
 
@@ -148,11 +150,15 @@ class Panels(Value):
         """Widths of the panels, (m,)."""
         return np.diff(self.edges)
 
-    @property
-    def heights(self) -> np.ndarray:
-        """The density at the near and the far edge of each panel, and its mean, (3, m)."""
+    def lowest(self, scale: float) -> float:
+        """Return the least of the density at the edges, and of its means, in units of `scale`.
+
+        Where the density is higher, in units of its own: there rounding is larger, too.
+        """
         signs = 1.0 - 2.0 * (np.arange(self.rows.shape[1]) % 2)
-        return np.stack([self.rows.sum(axis=1), self.rows @ signs, self.rows[:, 0]])
+        heights = np.stack([self.rows.sum(axis=1), self.rows @ signs, self.rows[:, 0]])
+        units = np.maximum(np.abs(self.rows).max(axis=1), scale)
+        return min(float((heights / units).min()), self.first)
 
     @cached_property
     def _series(self) -> tuple[np.ndarray, np.ndarray]:
@@ -206,9 +212,9 @@ class Panels(Value):
         out = np.einsum("kn,kn->n", series[:, i], _polynomials(delta, len(series))[0])
         inner, share = self._share(d)
         if share.size:
-            p = self.exponent
-            with np.errstate(divide="ignore"):
-                out[inner] = share**p * (self.first * (1.0 + p) / self.edges[0])
+            p, height = self.exponent, self.first * (1.0 + self.exponent) / self.edges[0]
+            with np.errstate(divide="ignore", over="ignore"):  # infinite at the very end
+                out[inner] = share**p * height if height else 0.0
         return out
 
     def mass_within(self, d: np.ndarray) -> np.ndarray:
@@ -257,20 +263,20 @@ class Panels(Value):
         inner = target < self.first
         if inner.any():
             share = (target[inner] / self.first) ** (1.0 / (1.0 + self.exponent))
-            out[inner] = self.edges[0] * share
-        return out
+            out[inner] = np.maximum(self.edges[0] * share, 1e-300)
+        return np.where(target > 0.0, out, 0.0)
 
-    def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return distances and masses that stand for the density in integrals."""
-        nodes, values = self.nodes, self.density(self.nodes)
-        masses = (0.5 * self.widths[:, None] * _rule()[1]).ravel() * values
-        center = self.edges[0] * (1.0 + self.exponent) / (2.0 + self.exponent)
-        return np.append(center, nodes), np.append(self.first, masses)
+    def points(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return distances and masses that stand for the density in integrals, on other panels."""
+        nodes = gauss_nodes(edges).ravel()
+        masses = (0.5 * np.diff(edges)[:, None] * _rule()[1]).ravel() * self.density(nodes)
+        center = edges[0] * (1.0 + self.exponent) / (2.0 + self.exponent)
+        return np.append(center, nodes), np.append(self.mass_within(edges[:1]), masses)
 
-    @property
-    def nodes(self) -> np.ndarray:
-        """Gauss's nodes on all panels, as distances."""
-        return _nodes(self.edges[:-1], self.edges[1:]).ravel()
+
+def gauss_nodes(edges: np.ndarray) -> np.ndarray:
+    """Return Gauss's nodes on each panel between two edges, a row each."""
+    return _nodes(edges[:-1], edges[1:])
 
 
 def _nodes(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -294,7 +300,8 @@ def first_edge(density: Side, half: float, exponent: float) -> float:
             bent = np.abs(values[:-1] / values[1:] * 2.0**-exponent - 1.0)
             total = float(np.nansum(masses))
             nothing = masses[:-1] <= _NOTHING * total
-            good = (masses[:-1] * bent <= _MISPLACED * total) & (bent <= _BENT) | nothing
+            close = (bent <= _BENT) | (d[:-1] <= _INNERMOST * half)
+            good = (masses[:-1] * bent <= _MISPLACED * total) & close | nothing
         # Three in a row, as the density may cross its power law.
         good = np.flatnonzero(good[:-2] & good[1:-1] & good[2:])
         if good.size:
@@ -311,7 +318,7 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
     first = 0.0
     if edges[0] > 0:
         first = float(density(edges[:1])[0] * edges[0] / (1.0 + exponent))
-    left, right, found = edges[:-1], edges[1:], first
+    left, right, found, count = edges[:-1], edges[1:], first, 0
     done: list[tuple[np.ndarray, np.ndarray]] = []
     for round_ in range(_ROUNDS):
         values = density(_nodes(left, right).ravel()).reshape(-1, _TERMS)
@@ -321,7 +328,8 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
         wrong = _unresolved(terms, found + float(terms[:, 0].sum()))
         found += float(terms[~wrong, 0].sum())
         done.append((left[~wrong], rows[~wrong]))
-        if not wrong.any() or sum(len(r) for _, r in done) > _MOST or round_ == _ROUNDS - 1:
+        count += int(wrong.sum()) + len(left)
+        if not wrong.any() or count > _MOST or round_ == _ROUNDS - 1:
             done.append((left[wrong], rows[wrong]))
             break
         near, far = left[wrong], right[wrong]
@@ -335,9 +343,10 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
 def _unresolved(terms: np.ndarray, total: float) -> np.ndarray:
     """Return which series, by the masses of their terms, need shorter panels."""
     own, tail = terms.max(axis=1), terms[:, -2:].max(axis=1)
-    long = (tail > _TAIL * total) | ((tail > _OWN_TAIL * own) & (own > _NOTHING * total))
-    flat = (tail < _NOISE * own) & (tail > 0.05 * terms[:, 10:16].max(axis=1))
-    return long & ~flat
+    falls = tail <= 0.05 * terms[:, 10:16].max(axis=1)
+    of_all = (tail > _TAIL * total) & (falls | (tail > _NOISE * own))
+    of_own = (tail > _OWN_TAIL * own) & (falls | (tail > _OWN_NOISE * own))
+    return of_all | (of_own & (own > _NOTHING * total))
 
 
 def _trimmed(rows: np.ndarray) -> np.ndarray:

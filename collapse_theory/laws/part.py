@@ -21,9 +21,9 @@ class Part(Value, ABC):
     """A density of total mass `mass` on [low, high]: what `Density` and `BetaDensity` share.
 
     A kind says, for points at a distance d from one end and no further than the seam between its
-    two sides, how dense it is (`_density`), how much mass is nearer (`_mass_within`), how much
-    distance times mass (`_moment_within`), and within which distance a mass lies
-    (`_distance_holding`). Distances from the nearer end keep the accuracy that absolute positions
+    two sides, how dense it is (`density`), how much mass is nearer (`mass_within`), how much
+    distance times mass (`moment_within`), and within which distance a mass lies
+    (`distance_holding`). Distances from the nearer end keep the accuracy that absolute positions
     lose where the density is infinite. All else follows here.
 
     Attributes
@@ -81,16 +81,16 @@ class Part(Value, ABC):
         """Return a number that the density nowhere in [low, high] exceeds."""
 
     @abstractmethod
-    def _density(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
+    def density(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
 
     @abstractmethod
-    def _mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
+    def mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
 
     @abstractmethod
-    def _moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
+    def moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
 
     @abstractmethod
-    def _distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray: ...
+    def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray: ...
 
     @property
     def support(self) -> tuple[float, float]:
@@ -112,29 +112,29 @@ class Part(Value, ABC):
         """Return the density at any distances `d` from one end, those beyond the seam included."""
         width = self.high - self.low
         out, far = np.empty_like(d), d > (width - self._seam if upper else self._seam)
-        out[~far] = self._density(d[~far], upper)
+        out[~far] = self.density(d[~far], upper)
         if far.any():
-            out[far] = self._density(np.maximum(width - d[far], 0.0), not upper)
+            out[far] = self.density(np.maximum(width - d[far], 0.0), not upper)
         return out
 
     def pdf(self, x: Any) -> Any:
         """Return the density at `x`, 0 outside the support (it may be infinite at the ends)."""
         x = np.asarray(x, dtype=np.float64)
-        inside = self._by_end(self._density, x)
+        inside = self._by_end(self.density, x)
         outside = (x < self.low) | (x > self.high)
         return answer(np.where(outside, 0.0, inside))
 
     def cdf(self, x: Any) -> Any:
         """Return the mass at or below `x`: exactly 0 below the support, exactly `mass` above."""
         x = np.asarray(x, dtype=np.float64)
-        within = self._by_end(self._mass_within, x)
+        within = self._by_end(self.mass_within, x)
         return answer(np.where(self._upper(x), self.mass - within, within))
 
     def partial_mean(self, x: Any) -> Any:
         """Return ∫ t pdf(t) dt over t <= `x`; at `high` it is mass times mean."""
         x = np.asarray(x, dtype=np.float64)
-        within = self._by_end(self._mass_within, x)
-        moment = self._by_end(self._moment_within, x)
+        within = self._by_end(self.mass_within, x)
+        moment = self._by_end(self.moment_within, x)
         above = self.mass * self.mean - (self.high * within - moment)
         return answer(np.where(self._upper(x), above, self.low * within + moment))
 
@@ -145,8 +145,8 @@ class Part(Value, ABC):
         """
         x = np.asarray(x, dtype=np.float64)
         d = self._distance(x)
-        within = self._by_end(self._mass_within, x)
-        area = d * within - self._by_end(self._moment_within, x)
+        within = self._by_end(self.mass_within, x)
+        area = d * within - self._by_end(self.moment_within, x)
         above = area + self.mass * (x - self.mean)
         return answer(np.where(self._upper(x), above, np.maximum(area, 0.0)))
 
@@ -162,13 +162,13 @@ class Part(Value, ABC):
         if not ((m >= 0) & (m <= self.mass)).all():
             raise CollapseError(f"ppf takes masses between 0 and {self.mass!r}, got {m!r}")
         flat, seam = np.atleast_1d(m), self._seam
-        lower = flat <= self._mass_within(np.array([seam]), False)
+        lower = flat <= self.mass_within(np.array([seam]), False)
         target = np.where(lower, flat, self.mass - flat)
         out = np.empty_like(flat)
         for upper in (False, True):
             pick = lower != upper
             if pick.any():
-                d = self._distance_holding(target[pick], upper)
+                d = self.distance_holding(target[pick], upper)
                 out[pick] = self.high - d if upper else self.low + d
         middle = self.low + seam
         out = np.where(lower, np.minimum(out, middle), np.maximum(out, middle))

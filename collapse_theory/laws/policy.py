@@ -1,17 +1,36 @@
-"""Laws of the reward under a policy that a reward model has improved."""
+"""Laws of the reward under a policy that a reward model has improved: best of k, and tilted.
+
+Both are the base law P times a weight w. Between the atoms of P and the ends of its densities each
+density times w is a density again (`Density.reweighted`); the divergence and the effective sample
+size are in closed form for the best of k, and integrals over the same panels for a tilt.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.part import Part
+from collapse_theory.laws.quantiles import running_sum
+from collapse_theory.numerics.checks import answer, check_map, finite, positive
 
-__all__ = ["PolicyLaw"]
+__all__ = ["BestOfLaw", "PolicyLaw", "TiltedLaw"]
+
+# The steepest weight over the whole support; the mass that is too small to be relied on, and that
+# which is left out.
+_STEEPEST, _FAINT, _NOTHING = 1e150, 1e-250, 1e-290
+# Within this share of a weight's scale it is constant to rounding; and masses of this share of the
+# whole are so small that their square is nothing.
+_CONSTANT, _SQUARED = 2.0**-52, 1e-9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,38 +63,27 @@ class PolicyLaw(RewardLaw, ABC):
     reference: str | None = field(init=False, default=None)
     base: RewardLaw
 
-    def _set_law(self, atoms: Any, parts: tuple[Part, ...]) -> None:
-        """Set what follows from the base law, and check it as any law is checked."""
-        object.__setattr__(self, "atoms", atoms)
-        object.__setattr__(self, "parts", parts)
-        super().__post_init__()
-
-    @staticmethod
-    def _checked(base: Any) -> RewardLaw:
-        if not isinstance(base, RewardLaw):
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, RewardLaw):
             raise CollapseError(
-                f"base must be a RewardLaw, not {base!r}; empirical_law(rewards) makes one of a "
-                "sample"
+                f"base must be a RewardLaw, not {self.base!r}; empirical_law(rewards) makes one "
+                "of a sample"
             )
-        return base
+        self._set(**self._checked())
+        atoms, parts = (self.base.atoms, self.base.parts) if self._idle else self._weighted()
+        self._set(atoms=atoms, parts=tuple(parts))
+        super().__post_init__()
 
     @cached_property
     def kl(self) -> float:
         """KL divergence of the policy from its base, in nats."""
-        return self._divergence()
+        return 0.0 if self._idle else self._divergence()
 
     @cached_property
     def effective_sample_size(self) -> float:
         """1 / E_P w^2, a share in (0, 1]."""
-        return self._share()
+        return 1.0 if self._idle else min(1.0, 1.0 / self._second_moment())
 
-    @abstractmethod
-    def _divergence(self) -> float: ...
-
-    @abstractmethod
-    def _share(self) -> float: ...
-
-    @abstractmethod
     def ratio(self, x: Any) -> Any:
         """Return w(x), by which completions of reward `x` become more probable.
 
@@ -84,6 +92,30 @@ class PolicyLaw(RewardLaw, ABC):
         x : float or array
             Rewards in the support of the base law.
         """
+        x = np.asarray(x, dtype=np.float64)
+        return answer(np.ones_like(x) if self._idle else self._ratio(x))
+
+    @abstractmethod
+    def _checked(self) -> dict[str, float]:
+        """Return the parameter of the policy, checked."""
+
+    @property
+    @abstractmethod
+    def _idle(self) -> bool:
+        """Whether the policy is the base policy."""
+
+    @abstractmethod
+    def _weighted(self) -> tuple[np.ndarray, list[Density]]:
+        """Return the atoms and densities of the law."""
+
+    @abstractmethod
+    def _divergence(self) -> float: ...
+
+    @abstractmethod
+    def _second_moment(self) -> float: ...
+
+    @abstractmethod
+    def _ratio(self, x: np.ndarray) -> np.ndarray: ...
 
     @abstractmethod
     def _name(self) -> str:
@@ -91,3 +123,387 @@ class PolicyLaw(RewardLaw, ABC):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}; {self._name()})"
+
+
+# -- the base law, cut -----------------------------------------------------------------------------
+
+
+class _Cut(NamedTuple):
+    """A law cut at its atoms and at the ends of its densities.
+
+    Attributes
+    ----------
+    points, masses : (p,) array
+        The points and the masses of the atoms there, 0 where there is none.
+    inner : (p-1,) array
+        Masses between neighbouring points.
+    below, above : (p, 2) array
+        Masses below each point, without and with its atom; above each point, with and without.
+    gaps : dict of int to Density
+        The base law's density between points i and i+1, where it has one.
+    """
+
+    points: np.ndarray
+    masses: np.ndarray
+    inner: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+    gaps: dict[int, Density]
+
+    @property
+    def total(self) -> float:
+        """The mass of the law: 1 but for rounding."""
+        return float(self.below[-1, 1])
+
+    def kept(self, gained: np.ndarray) -> np.ndarray:
+        """Return the atoms with the masses `gained`, one a point."""
+        return np.column_stack([self.points, gained])[self.masses > 0]
+
+
+@lru_cache(maxsize=16)
+def _cut(law: RewardLaw) -> _Cut:
+    points = law.distribution.points
+    masses = np.zeros(points.size)
+    masses[np.searchsorted(points, law.atoms[:, 0])] = law.atoms[:, 1]
+    inner = np.zeros(points.size - 1)
+    for part in law.parts:
+        # A gap that is the whole part holds its mass to the last digit.
+        inner += np.diff(part.cdf(points))
+    every = np.empty(2 * points.size - 1)
+    every[::2], every[1::2] = masses, inner
+    below, above = running_sum(every)[1:], running_sum(every[::-1])[1:][::-1]
+    below, above = np.append(0.0, below), np.append(above, 0.0)
+    gaps = {}
+    for i, (low, high) in enumerate(pairwise(points.tolist())):
+        parts = [p for p in law.parts if p.low <= low and p.high >= high]
+        if parts:
+            gaps[i] = _between(parts, low, high, float(inner[i]))
+    return _Cut(points, masses, inner, below.reshape(-1, 2), above.reshape(-1, 2), gaps)
+
+
+def _between(parts: list[Part], low: float, high: float, mass: float) -> Density:
+    """Return the sum of densities that all cover [low, high], as one."""
+    first = parts[0]
+    if len(parts) == 1 and isinstance(first, Density) and first.support == (low, high):
+        return first
+
+    def density(d: np.ndarray, upper: bool) -> np.ndarray:
+        starts = [p.high - high if upper else low - p.low for p in parts]
+        return np.sum([p.from_end(s + d, upper) for p, s in zip(parts, starts, strict=True)], 0)
+
+    # A part that begins further out is smooth here.
+    exponents = (
+        min(p.exponents[0] if p.low == low else 0.0 for p in parts),
+        min(p.exponents[1] if p.high == high else 0.0 for p in parts),
+    )
+    return Density.fit(
+        density,
+        low,
+        high,
+        exponents=exponents,
+        knots=np.concatenate([p.knots() for p in parts]),
+        mass=mass,
+        bounded_below=all(p.bounded_below or p.low < low for p in parts),
+    )
+
+
+# -- the best of k ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BestOfLaw(PolicyLaw):
+    """The law of the largest of k independent rewards; see `RewardLaw.best_of`.
+
+    P(X <= x) = F(x)^k. An atom of `base` at a has the mass F(a)^k - F(a-)^k, and the density is
+    k F^(k-1) f. With [F^k h(F)] summed over the intervals between atoms, h taken at their ends,
+
+        kl = sum over atoms G log(G/m) + sum [F^k (log k + (k-1) log F - (k-1)/k)]
+        1/effective_sample_size = sum over atoms G^2/m + sum [k^2/(2k-1) F^(2k-1)]
+
+    for an atom of mass m that gets the mass G. Without atoms these are log k - (k-1)/k and
+    k^2/(2k-1); with atoms both are smaller.
+
+    Parameters
+    ----------
+    base : RewardLaw
+        The law of one reward.
+    k : float
+        How many are drawn, at least 1; a number between integers interpolates F^k.
+
+    References
+    ----------
+    Beirami et al., "Theoretical guarantees on the best-of-n alignment policy", arXiv:2401.01879:
+    log k - (k-1)/k is the divergence without ties, and a bound with them.
+    """
+
+    k: float = 1.0
+
+    def _checked(self) -> dict[str, float]:
+        k = finite(self.k, "k")
+        if k < 1:
+            raise CollapseError(f"the best of k draws needs k >= 1, not {k}")
+        return {"k": k}
+
+    @property
+    def _idle(self) -> bool:
+        return self.k == 1.0
+
+    def _weighted(self) -> tuple[np.ndarray, list[Density]]:
+        cut, parts = _cut(self.base), []
+        for i, gap in cut.gaps.items():
+            gained = _gained(cut.below[i + 1, 0], cut.above[i + 1, 0], cut.inner[i], self.k)
+            if gained > _NOTHING:
+                parts.append(self._of_gap(gap, cut.below[i, 1], cut.above[i + 1, 0]).scaled(gained))
+        return cut.kept(self._atoms), parts
+
+    def _of_gap(self, gap: Density, below: float, above: float) -> Density:
+        """Return the density F^(k-1) f between two points of the base law, brought to mass 1."""
+        k, inner = self.k, gap.mass
+
+        def log_weight(d: np.ndarray, upper: bool) -> np.ndarray:
+            near = np.clip(gap.mass_within(d, upper), 0.0, inner)
+            far = inner - near
+            ends = (below + far, above + near) if upper else (below + near, above + far)
+            return (k - 1.0) * _log_share(*ends)
+
+        (p, at_high), grows = gap.exponents, below == 0.0
+        # Next to `low`, where nothing is below, F is a power itself; elsewhere it changes by 1/k
+        # of what is there.
+        exponents = (k * (p + 1.0) - 1.0 if grows else p), at_high
+        lower = _CONSTANT * (gap.high - gap.low) if grows else _scale(gap, below, k, False)
+        upper = _scale(gap, below + inner, k, True)
+        return gap.reweighted(log_weight, (lower, upper), exponents)[0]
+
+    @cached_property
+    def _atoms(self) -> np.ndarray:
+        """The masses of the atoms in the law of the best, one a point of the cut."""
+        cut = _cut(self.base)
+        return _gained(cut.below[:, 1], cut.above[:, 1], cut.masses, self.k)
+
+    def _over_gaps(self, function: Any) -> float:
+        """Return the sum of function(F) - function(F before) over the gaps with densities."""
+        cut = _cut(self.base)
+        logs, gaps = _log_share(cut.below, cut.above), np.array(list(cut.gaps), dtype=int)
+        return float((function(logs[gaps + 1, 0]) - function(logs[gaps, 1])).sum())
+
+    def _divergence(self) -> float:
+        k, cut = self.k, _cut(self.base)
+        here = (cut.masses > 0) & (self._atoms > 0)
+        gained, masses = self._atoms[here], cut.masses[here] / cut.total
+        atoms = float((gained * np.log(gained / masses)).sum())
+
+        def primitive(logs: np.ndarray) -> np.ndarray:
+            finite_logs = np.where(np.isfinite(logs), logs, 0.0)
+            inside = math.log(k) - (k - 1.0) / k + (k - 1.0) * finite_logs
+            return np.exp(k * logs) * inside  # 0 at F = 0
+
+        return max(0.0, atoms + self._over_gaps(primitive))
+
+    def _second_moment(self) -> float:
+        k, cut = self.k, _cut(self.base)
+        here = cut.masses > 0
+        atoms = float((self._atoms[here] ** 2 / cut.masses[here]).sum() * cut.total)
+        power = 2.0 * k - 1.0
+        return atoms + self._over_gaps(lambda logs: k**2 / power * np.exp(power * logs))
+
+    def _ratio(self, x: np.ndarray) -> np.ndarray:
+        cut = _cut(self.base)
+        out = self.k * np.asarray(self.base.cdf(x)) ** (self.k - 1.0)
+        i = np.minimum(np.searchsorted(cut.points, x), cut.points.size - 1)
+        at_atom = (cut.points[i] == x) & (cut.masses[i] > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(at_atom, self._atoms[i] / (cut.masses[i] / cut.total), out)
+
+    def mapped(self, low: float, scale: float) -> BestOfLaw:
+        """Return the law of low + scale X, for scale > 0: the best of k of the mapped base."""
+        return type(self)(base=self.base.mapped(low, scale), k=self.k)
+
+    def _name(self) -> str:
+        return f"the best of {self.k:g}"
+
+
+def _log_share(below: Any, above: Any) -> np.ndarray:
+    """Return log F from the masses below and above, both from the smaller of them."""
+    below, above = np.asarray(below), np.asarray(above)
+    total = below + above
+    with np.errstate(divide="ignore"):
+        return np.where(below < above, np.log(below / total), np.log1p(-above / total))
+
+
+def _gained(below: Any, above: Any, mass: Any, k: float) -> Any:
+    """Return F^k - (F - m)^k, without cancellation, for a mass m that reaches up to F."""
+    share = np.divide(mass, below, out=np.zeros_like(below), where=np.asarray(below) > 0)
+    with np.errstate(divide="ignore"):
+        gain = -np.expm1(k * np.log1p(-np.minimum(share, 1.0)))
+        return np.exp(k * _log_share(below, above)) * gain
+
+
+def _scale(gap: Density, reached: float, k: float, upper: bool) -> float:
+    """Return within which distance of an end, where F is `reached`, F^k hardly changes."""
+    power = gap.exponents[upper] != 0.0
+    held = _SQUARED * math.sqrt(reached / k) if power else reached / k
+    return float(gap.distance_holding(np.array([min(held, 0.5 * gap.mass)]), upper)[0])
+
+
+# -- tilted ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TiltedLaw(PolicyLaw):
+    """The law with the density exp(x / beta) / Z to `base`; see `RewardLaw.tilted`.
+
+    dQ/dP(x) = w(x) = exp(x / beta) / Z,  Z = E_P exp(X / beta)
+
+    It maximises E_Q X - beta KL(Q || P), the objective of reinforcement learning from human
+    feedback, over all laws Q. The divergence is kl = E_Q X / beta - log Z, computed as the integral
+    of w log w - w + 1 >= 0 so that nothing cancels; 1/effective_sample_size = E_P w^2.
+
+    Parameters
+    ----------
+    base : RewardLaw
+        The law of the reward under the base policy.
+    beta : float
+        The price of a nat of divergence in units of reward; positive, inf leaves the law alone.
+
+    References
+    ----------
+    Rafailov et al., "Direct preference optimization", arXiv:2305.18290, eq. 4; Korbak et al., "RL
+    with KL penalties is better viewed as Bayesian inference", arXiv:2205.11275, eq. 5.
+    """
+
+    beta: float = math.inf
+
+    def _checked(self) -> dict[str, float]:
+        if isinstance(self.beta, int | float) and self.beta == math.inf:
+            return {"beta": math.inf}
+        beta = positive(self.beta, "beta")
+        low, high = self.base.support.tolist()
+        if (high - low) / _STEEPEST > beta:
+            raise CollapseError(
+                f"beta = {beta:g} is beneath the range of floats for rewards between {low:g} and "
+                f"{high:g}; as beta falls to 0 all mass goes to the top of the support"
+            )
+        return {"beta": beta}
+
+    @property
+    def _idle(self) -> bool:
+        return self.beta == math.inf
+
+    def _weighted(self) -> tuple[np.ndarray, list[Density]]:
+        cut, sample = _cut(self.base), self._sample
+        gained = np.exp(sample.logs)
+        if gained[sample.log_masses < math.log(_FAINT)].sum() > 1e-9:
+            raise CollapseError(
+                f"with beta = {self.beta:g} all mass goes where the base law has next to none, "
+                f"beneath the range of floats; a larger beta is needed for {self.base!r}"
+            )
+        parts = [
+            gap.scaled(math.exp(log_mass))
+            for gap, log_mass in sample.gaps
+            if log_mass > math.log(_NOTHING)
+        ]
+        return cut.kept(gained[: cut.points.size]), parts
+
+    @cached_property
+    def _sample(self) -> _Sample:
+        return _Sample.of(_cut(self.base), self.beta, self.base.mean())
+
+    def _divergence(self) -> float:
+        y, masses = self._sample.log_ratios, np.exp(self._sample.log_masses)
+        gained = np.exp(self._sample.logs)
+        small = np.abs(y) < 0.5
+        z = np.where(small, y, 0.0)
+        # w log w - w + 1 with w = exp(y) is y expm1(y) - (expm1(y) - y).
+        near = z * np.expm1(z) - _expm1_less(z)
+        far = gained * (y - 1.0) + masses
+        return float(np.where(small, masses * near, far).sum())
+
+    def _second_moment(self) -> float:
+        sample = self._sample
+        if sample.mild:
+            return 1.0 + float(np.exp(sample.log_masses) @ np.expm1(sample.log_ratios) ** 2)
+        squares = sample.logs + sample.log_ratios
+        top = float(squares.max())
+        return math.exp(min(top, 700.0)) * float(np.exp(squares - top).sum())
+
+    def _ratio(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return np.exp((x - self._sample.origin) / self.beta - self._sample.log_normal)
+
+    def mapped(self, low: float, scale: float) -> TiltedLaw:
+        """Return the law of low + scale X, for scale > 0: the mapped base under scale * beta."""
+        low, scale = check_map(low, scale)
+        return type(self)(base=self.base.mapped(low, scale), beta=self.beta * scale)
+
+    def _name(self) -> str:
+        return f"tilted by beta = {self.beta:g}"
+
+
+class _Sample(NamedTuple):
+    """A law and its tilt as points: the points of the cut first, then the nodes of every gap.
+
+    Attributes
+    ----------
+    origin, log_normal : float
+        log w(x) = (x - origin) / beta - log_normal; the origin is the top, or the mean for a
+        weight that hardly changes.
+    mild : bool
+        Whether log w hardly exceeds 1 in size.
+    log_masses, log_ratios, logs : (m,) array
+        Logarithms of the base law's masses, of w, and of the tilted masses.
+    gaps : list of (Density, float)
+        The tilted densities, each brought to mass 1, and the logarithms of their masses.
+    """
+
+    origin: float
+    log_normal: float
+    mild: bool
+    log_masses: np.ndarray
+    log_ratios: np.ndarray
+    logs: np.ndarray
+    gaps: list[tuple[Density, float]]
+
+    @classmethod
+    def of(cls, cut: _Cut, beta: float, mean: float) -> _Sample:
+        """Return the sample for the weight exp(x / beta)."""
+        mild = bool(cut.points[-1] - cut.points[0] <= beta)
+        origin = mean if mild else float(cut.points[-1])
+        with np.errstate(divide="ignore"):
+            log_masses = [np.log(cut.masses)]
+        tilts, gaps = [(cut.points - origin) / beta], []
+        for i, gap in cut.gaps.items():
+            tilted, log_mass = _tilted(gap, beta)
+            d, masses = gap.points(tilted)
+            with np.errstate(divide="ignore"):
+                log_masses.append(np.log(np.maximum(masses, 0.0)))
+            tilts.append((float(cut.points[i + 1]) - origin - d) / beta)
+            gaps.append((tilted, log_mass + (gap.high - origin) / beta))
+        logs, tilt = np.concatenate(log_masses), np.concatenate(tilts)
+        logs = logs - math.log(float(np.exp(logs).sum()))
+        if mild:
+            log_normal = math.log1p(float(np.exp(logs) @ np.expm1(tilt)))
+        else:
+            top = float((logs + tilt).max())
+            log_normal = top + math.log(float(np.exp(logs + tilt - top).sum()))
+        ratios = tilt - log_normal
+        gaps = [(part, mass - log_normal) for part, mass in gaps]
+        return cls(origin, log_normal, mild, logs, ratios, logs + ratios, gaps)
+
+
+def _tilted(gap: Density, beta: float) -> tuple[Density, float]:
+    """Return the density times exp((x - high) / beta), brought to mass 1, and its log mass."""
+    width = gap.high - gap.low
+
+    def log_weight(d: np.ndarray, upper: bool) -> np.ndarray:
+        return -(d if upper else width - d) / beta
+
+    scale = tuple(beta * (_CONSTANT if p else 1.0) for p in gap.exponents)
+    return gap.reweighted(log_weight, (scale[0], scale[1]))
+
+
+def _expm1_less(z: np.ndarray) -> np.ndarray:
+    """Return exp(z) - 1 - z for |z| < 0.5, with its full relative accuracy."""
+    total = np.zeros_like(z)
+    for j in range(16, 1, -1):
+        total = (total + 1.0) * z / j
+    return total * z

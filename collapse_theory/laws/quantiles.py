@@ -1,44 +1,130 @@
-"""The inverse distribution function of a law with atoms and several densities."""
+"""The distribution function of atoms and densities, and its inverse, right to the last digit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 
+from collapse_theory.laws.part import Part
 from collapse_theory.numerics.roots import invert_increasing
 
-if TYPE_CHECKING:
-    from collapse_theory.laws.law import RewardLaw
+__all__ = ["DistributionFunction", "running_sum"]
 
-__all__ = ["QuantileTable"]
+
+def running_sum(masses: np.ndarray) -> np.ndarray:
+    """Return 0 and the sums of the first 1, 2, ... masses, each rounded about once.
+
+    The plain sum of a million equal masses drifts by 1e-12, which moves a quantile to the next
+    atom; the second sum here is of the first one's own rounding errors, found exactly.
+    """
+    plain = np.concatenate([[0.0], np.cumsum(masses)])
+    before, after = plain[:-1], plain[1:]
+    part = after - before
+    errors = (before - (after - part)) + (masses - part)
+    return plain + np.concatenate([[0.0], np.cumsum(errors)])
 
 
 @dataclass(frozen=True, eq=False)
-class QuantileTable:
-    """F at the points where it may jump or change its formula, before and after each jump."""
+class DistributionFunction:
+    """F of a law: F(x) is the mass of the atoms and of the densities at or below x.
 
-    law: RewardLaw
-    points: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
+    Attributes
+    ----------
+    atoms : (k, 2) array
+        Locations, increasing, and masses.
+    parts : tuple of Part
+        The densities, which may overlap.
+    """
 
-    @classmethod
-    def of(cls, law: RewardLaw) -> QuantileTable:
-        """Return the table of `law`: its atoms and the ends of its densities."""
-        ends = [end for part in law.parts for end in part.support]
-        points = np.unique(np.concatenate([law.atoms[:, 0], ends]))
-        after = law._cdf(points)
-        before = law._cdf(points, side="left") if law.parts else np.append(0.0, after[:-1])
+    atoms: np.ndarray
+    parts: tuple[Part, ...]
+
+    def __call__(self, x: np.ndarray, side: str = "right") -> np.ndarray:
+        """Return F at `x`, or with side="left" the limit F(x-)."""
+        index = np.searchsorted(self.atoms[:, 0], x, side="left" if side == "left" else "right")
+        total = self._sums[index] + sum(part.cdf(x) for part in self.parts)
+        top = self.support[1]
+        # NumPy sorts NaN to the end, so it needs its own line.
+        done = x > top if side == "left" else x >= top
+        return np.where(np.isnan(x), np.nan, np.where(done, 1.0, np.minimum(total, 1.0)))
+
+    def pdf(self, x: np.ndarray) -> np.ndarray:
+        """Return the density at `x`; atoms don't show in it."""
+        blank = np.where(np.isnan(x), np.nan, 0.0)
+        return np.asarray(sum((part.pdf(x) for part in self.parts), blank))
+
+    def integral(self, x: np.ndarray) -> np.ndarray:
+        """Return ∫ F over all points up to `x`."""
+        places = self.atoms[:, 0]
+        below = np.searchsorted(places, x, side="right")
+        moments = np.concatenate([[0.0], np.cumsum(places * np.diff(self._sums))])
+        total = x * self._sums[below] - moments[below]
+        for part in self.parts:
+            total = total + part.cdf_integral(x)
+        return total
+
+    def integrals_between(self, points: np.ndarray) -> np.ndarray:
+        """Return ∫ F between neighbours of increasing `points`, all atoms among them."""
+        area = self._sums[np.searchsorted(self.atoms[:, 0], points[:-1], side="right")]
+        area = area * np.diff(points)
+        for part in self.parts:
+            area = area + np.diff(part.cdf_integral(points))
+        return area
+
+    @cached_property
+    def support(self) -> tuple[float, float]:
+        """The lowest and the highest point."""
+        ends = [end for part in self.parts for end in part.support]
+        ends += self.atoms[:, 0][[0, -1]].tolist() if len(self.atoms) else []
+        return min(ends), max(ends)
+
+    @property
+    def knots(self) -> np.ndarray:
+        """Points between which F is smooth and bends little, atoms and ends among them."""
+        return np.unique(np.concatenate([self.atoms[:, 0], *(p.knots() for p in self.parts)]))
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """The points at which F may jump or change its formula."""
+        ends = [end for part in self.parts for end in part.support]
+        return np.unique(np.concatenate([self.atoms[:, 0], ends]))
+
+    @property
+    def before(self) -> np.ndarray:
+        """F just before each of `points`."""
+        return self._jumps[:, 0]
+
+    @property
+    def after(self) -> np.ndarray:
+        """F at each of `points`."""
+        return self._jumps[:, 1]
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """0 and the masses of the first 1, 2, ... atoms."""
+        masses = self.atoms[:, 1]
+        if self.parts:
+            return running_sum(masses)
+        # A discrete law's own rounding must not leave it short of 1, nor a sample of n short of
+        # i/n: ppf(i/n) would be the next reward.
+        if masses[0] == masses[-1] and np.ptp(masses) == 0.0:
+            return np.arange(masses.size + 1) / masses.size
+        sums = running_sum(masses)
+        return sums / sums[-1]
+
+    @cached_property
+    def _jumps(self) -> np.ndarray:
+        after = self(self.points)
+        before = self(self.points, side="left") if self.parts else np.append(0.0, after[:-1])
         # Rounding must not make F fall.
-        both = np.maximum.accumulate(np.column_stack([before, after]).ravel()).reshape(-1, 2)
-        return cls(law, points, both[:, 0], both[:, 1])
+        return np.maximum.accumulate(np.column_stack([before, after]).ravel()).reshape(-1, 2)
 
     def ppf(self, q: np.ndarray) -> np.ndarray:
-        """Return the quantiles, put right to the last digit: monotone, and cdf(x) >= q."""
+        """Return the quantiles, put right to the last digit: monotone, and F(x) >= q."""
         x = self.rough(q)
-        if not self.law.parts:
+        if not self.parts:
             return x
         flat, wanted = x.ravel(), q.ravel()
         ceiling = self.points[self._index(np.sort(wanted))]
@@ -57,9 +143,10 @@ class QuantileTable:
         """Return the quantiles to within rounding."""
         j = self._index(q)
         x = np.atleast_1d(self.points[j])
-        if self.law.parts:
+        if self.parts:
             q1, j1 = np.atleast_1d(q, j)
-            between = (j1 > 0) & (q1 <= self.before[j1])
+            # All of the mass is reached at the top, whatever rounding says just before it.
+            between = (j1 > 0) & (q1 <= self.before[j1]) & (q1 < 1.0)
             x[between] = self._between(q1[between], j1[between])
         return x.reshape(q.shape)
 
@@ -69,13 +156,13 @@ class QuantileTable:
         return np.minimum(j, self.points.size - 1)
 
     def _raised(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
-        """Return `x` moved up by a few units in the last place where rounding left cdf(x) < q."""
+        """Return `x` moved up by a few units in the last place where rounding left F(x) < q."""
         x = x.copy()
-        short = np.flatnonzero(self.law._cdf(x) < q)
+        short = np.flatnonzero(self(x) < q)
         ulps = 1.0
         while short.size and ulps < 2.0**60:
             x[short] += ulps * np.spacing(np.abs(x[short]))
-            short = short[self.law._cdf(x[short]) < q[short]]
+            short = short[self(x[short]) < q[short]]
             ulps *= 2.0
         return x
 
@@ -84,7 +171,7 @@ class QuantileTable:
         low, high = self.points[j - 1], self.points[j]
         out = np.array(high)
         count = np.zeros(q.size, dtype=int)
-        for part in self.law.parts:
+        for part in self.parts:
             here = (part.low <= low) & (part.high >= high)
             count += here
             m = q[here] - self.after[j[here] - 1] + part.cdf(low[here])
@@ -96,14 +183,12 @@ class QuantileTable:
 
     def _overlap(self, q: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Return quantiles where several densities overlap: only their sum can be inverted."""
-        law = self.law
-        start = law._cdf(low)
+        start, width = self(low), high - low
 
         def evaluate(d: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             x = low[active] + d
-            return law._cdf(x, side="left") - start[active], law.pdf(x)
+            return self(x, side="left") - start[active], self.pdf(x)
 
-        width = high - low
         return low + invert_increasing(
             evaluate, q - start, np.zeros_like(width), width, 0.5 * width
         )

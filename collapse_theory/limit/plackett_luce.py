@@ -12,7 +12,7 @@ hide). It is concave in Q, and its derivative by the gap at a score x is F(x) = 
   inside with mass W/(e + W), and atoms of mass 1/(e + W) at the bottom and (e - 1)/(e + W) at the
   top.
 - Under a penalty kappa ∫ Q**2 the derivative by Q itself, v = 1 - exp(Q) A - 2 kappa Q, gives
-  J* - J <= ∫ v**2 dt / (4 kappa). The law is that of `ListwiseDensity`, scaled.
+  J* - J <= ∫ v**2 dt / (4 kappa). The law is that of `PenalisedScores`, scaled.
 
 With a fixed number of picks one atom holds all but those few. The proof computes sigma = exp(-x) S
 and alpha = exp(x) A as functions of the score x, by panels from one end to the other: integrals of
@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.errors import CollapseError, NoOptimum, OutOfRange
-from collapse_theory.exact.listwise import LISTWISE, listwise_law
-from collapse_theory.laws import ListwiseDensity, RewardLaw, discrete_law
+from collapse_theory.exact.plackett_luce import LISTWISE, PenalisedScores, listwise_law
+from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate
 from collapse_theory.programs import Box, Domain, Free
 from collapse_theory.programs.program import score_penalty
@@ -109,12 +109,12 @@ def _held(loss: PlackettLuce, kappa: float) -> tuple[RewardLaw, Certificate]:
             f"kappa / beta**2 = {k:.3g} is below {WIDEST:g}: float64 can't tell the law of {loss} "
             f"from a normal one of variance {0.5 / kappa:.3g} there; ct.solve computes n rewards"
         )
-    scores = ListwiseDensity(k)
+    scores = PenalisedScores(k)
     log_factor = scores.log_factor
     penalty = k * scores.variance
     # J - penalty = -log K - kappa E X**2 + kappa E X**2, and 1 is J of equal rewards.
     gap = held_gap(_scanned(scores), k) + 4 * EPS * (abs(log_factor) + penalty)
-    law = RewardLaw((), (scores.mapped(0.0, 1.0 / loss.beta),), reference=LISTWISE)
+    law = RewardLaw((), (scores.density.mapped(0.0, 1.0 / loss.beta),), reference=LISTWISE)
     return law, _reported(-log_factor, gap, penalty - log_factor - 1.0)
 
 
@@ -124,13 +124,14 @@ def _reported(objective: float, gap: float, spread: float) -> Certificate:
     return Certificate(objective, gap + rounding, spread, 0.0, 2.0 * rounding)
 
 
-def _scanned(scores: ListwiseDensity) -> Scan:
+def _scanned(scores: PenalisedScores) -> Scan:
     if scores.kappa >= SMOOTH:
         length = min(LONGEST, 1.0 / math.sqrt(scores.kappa), 1.0 / scores.kappa)
-        panels = math.ceil((scores.high - scores.low) / length)
-        return scan(scores.pdf, np.linspace(scores.low, scores.high, panels + 1))
+        low = scores.density.low
+        panels = math.ceil((scores.high - low) / length)
+        return scan(scores.pdf, np.linspace(low, scores.high, panels + 1))
     nodes, weights = np.polynomial.legendre.leggauss(64)
-    found = smooth_scan(scores.pdf, scores.ppf(0.5 * (nodes + 1.0)))
+    found = smooth_scan(scores.pdf, scores.density.ppf(0.5 * (nodes + 1.0)))
     return dataclasses.replace(found, mass=0.5 * weights)
 
 

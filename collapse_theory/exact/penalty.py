@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from collapse_theory.exact.registry import only_term
-from collapse_theory.laws import PiecewiseDensity, RewardLaw, beta_law, discrete_law
+from collapse_theory.laws import Density, RewardLaw, beta_law, discrete_law
 from collapse_theory.lazy import special
 from collapse_theory.utilities import (
     Hinge,
@@ -46,7 +46,7 @@ def confined_limit_form(utility: Utility, kappa: float) -> RewardLaw | None:
 
     Examples
     --------
-    >>> from collapse_theory.exact.confined import confined_limit_form
+    >>> from collapse_theory.exact.penalty import confined_limit_form
     >>> from collapse_theory.utilities import Log
     >>> confined_limit_form(Log(), 2.0).support
     array([-1.,  1.])
@@ -152,12 +152,13 @@ def _hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     steps, heights = steps[keep], heights[keep]
     edges = np.concatenate([[0.0], np.cumsum(steps)])
     edges = 0.5 * (edges - edges[::-1])
-    density = PiecewiseDensity(edges, (heights / (heights @ np.diff(edges)))[:, None])
+    heights = heights / (heights @ np.diff(edges))
+    density = Density.steps(edges, heights)
     # V = C gives J = (C + kappa var)/2, with C = V(0) = 2 E U(|Y|).
     upper = np.maximum(edges, 0.0)
     below = np.minimum(upper, m)
     area = 0.5 * below**2 + m * (upper - below)
-    level = 4.0 * weight * float(density.coefficients[:, 0] @ np.diff(area))
+    level = 4.0 * weight * float(heights @ np.diff(area))
     objective = utility.constant + 0.5 * (level - kappa * density.variance)
     return RewardLaw((), (density,), objective=objective, reference=_CHAINS)
 
@@ -178,7 +179,7 @@ def confined_gaps(utility: Utility, n: int, kappa: float) -> tuple[np.ndarray, s
 
     Examples
     --------
-    >>> from collapse_theory.exact.confined import confined_gaps
+    >>> from collapse_theory.exact.penalty import confined_gaps
     >>> from collapse_theory.utilities import Linear
     >>> confined_gaps(Linear(), 3, 0.5)[0]
     array([2., 2.])
