@@ -294,8 +294,8 @@ class Density(Part):
             # A polynomial of degree k turns about once between two of k+1 Chebyshev points.
             count = min(side.rows.shape[1], _TURNS)
             share = np.sin(np.linspace(0.0, 0.5 * np.pi, count + 1)[:-1]) ** 2
-            d = np.append(side.edges[:-1, None] + side.widths[:, None] * share, side.seam)
-            found.append(self.high - d if upper else self.low + d)
+            d = (side.edges[:-1, None] + side.widths[:, None] * share).ravel()
+            found.append(self.high - d if upper else self.low + np.append(d, side.seam))
         return np.unique(np.concatenate(found))
 
     def bound(self, low: float, high: float) -> float:
