@@ -12,7 +12,7 @@ import numpy as np
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, SolverFailed
 from collapse_theory.exact import exact_law
 from collapse_theory.exact.penalty import confined_limit_form
-from collapse_theory.laws import BetaDensity, RewardLaw
+from collapse_theory.laws import BetaDensity, Density, RewardLaw
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, free_support, grid, panels, second_kind
 from collapse_theory.limit.certificate import Certificate, certify
@@ -206,7 +206,7 @@ class ClosedForm(Solver):
         """Return NoClosedForm."""
         return NoClosedForm(
             f"no closed form of the limit law is known for {program.utility}; "
-            'method="auto" computes it'
+            'ct.limit(u, domain) with method="auto" computes it'
         )
 
     def __call__(self, program: Program, tol: float | None) -> Answer:
@@ -217,8 +217,8 @@ class ClosedForm(Solver):
         if isinstance(part, BetaDensity) or (part and program.walled):
             series = self._series(program, law)
             proof = certify(program.utility, series, program.kappa)
-        elif part and program.kappa is not None:
-            edges = part.knots()  # of a density that is constant between them
+        elif isinstance(part, Density) and program.kappa is not None:
+            edges = part.edges  # of a density that is constant between them
             cells = grid.Cells(edges, part.pdf(0.5 * (edges[1:] + edges[:-1])))
             proof = cells.certify(program.utility, program.kappa)
         elif program.walled:
@@ -233,7 +233,7 @@ class ClosedForm(Solver):
         """Return the law as a series of one term, or as one that asks the density itself."""
         part, utility = law.parts[0], program.utility
         coefficients = np.zeros(self.terms if program.walled else self.terms // 2)
-        if not isinstance(part, BetaDensity):
+        if len(law.atoms) or not isinstance(part, BetaDensity):
             grading = Grading(second_kind.layer(utility, 1.0))
             return _Given(grading, 0.0, coefficients, float(law.atoms[0, 1]), part=part)
         coefficients[0] = 1.0 / special.beta(part.a, part.a)
