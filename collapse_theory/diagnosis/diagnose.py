@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from collapse_theory.data.reward_log import BadRows, RewardLog, counted
 from collapse_theory.diagnosis.index import Groups, Index, collapse_index, two_groups
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
 from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.summary import KindSummary, between, pairs_right, summary_of
+from collapse_theory.diagnosis.summary import KindSummary, pairs_right, summary_of
 from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, verdict_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain
@@ -165,10 +166,11 @@ def diagnose(
     >>> found.collapsed, found.kinds[0].predictions[0].utility
     (True, 'log(x + 0.1)')
     """
-    log = (
-        rewards if isinstance(rewards, RewardLog) else RewardLog.of(rewards, prompts, kinds, ranks)
-    )
-    if isinstance(rewards, RewardLog) and not (prompts is kinds is ranks is None):
+    if not isinstance(rewards, RewardLog):
+        log = RewardLog.of(rewards, prompts, kinds, ranks)
+    elif prompts is kinds is ranks is None:
+        log = rewards
+    else:
         raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
     utilities = _utilities(utility)
     stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
@@ -202,11 +204,14 @@ def _diagnosis(
     index, groups = _measured(stats.only(judged), scale, rng)
     # Where all rewards are equal any scale will do: it only has a place to stand.
     drawn = scale or RewardMap(float(stats.rewards[0]), float(stats.rewards[0]) + 1.0)
-    kinds = []
+    summaries = {}
     for kind in counts:
         near = predictions_of(utilities, stats, kind, drawn, domain) if scale else ()
-        kinds.append(summary_of(names[kind], kind, stats, drawn, near))
-    apart = between(stats, drawn, judged) if len(judged) > 1 else None
+        summaries[kind] = summary_of(names[kind], kind, stats, drawn, near)
+    kinds = tuple(summaries.values())
+    # The Wasserstein-1 distance between two laws that have these curves as quantiles.
+    curves = combinations([summaries[kind].curve for kind in judged], 2)
+    apart = max((float(np.abs(a - b).mean()) / drawn.width for a, b in curves), default=None)
     sizes = int(stats.sizes.min()), int(stats.sizes.max())
     verdict = verdict_of(
         Evidence(
@@ -232,7 +237,7 @@ def _diagnosis(
         reference=index and index.reference,
         between_kinds=apart,
         scale=scale,
-        kinds=tuple(kinds),
+        kinds=kinds,
         prompts=stats.count,
         rows=int(stats.rewards.size),
         completions=sizes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from collapse_theory.diagnosis.predictions import Prediction
 from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.values import Array, Value
 
-__all__ = ["QUANTILES", "KindSummary", "between", "pairs_right", "summary_of"]
+__all__ = ["QUANTILES", "KindSummary", "pairs_right", "summary_of"]
 
 QUANTILES = np.arange(0, 101, 5) / 100
 BINS = 40
@@ -144,16 +143,6 @@ def _tied(prompts: OrderStatistics, here: np.ndarray) -> float:
     inside[prompts.starts[1:-1] - 1] = False  # neighbours of two prompts
     inside &= np.repeat(here, prompts.sizes)[1:]
     return float(equal[inside].mean()) if inside.any() else 0.0
-
-
-def between(prompts: OrderStatistics, scale: RewardMap, kinds: Sequence[int]) -> float:
-    """Return the largest distance between two kinds' mean curves, on the scale from 0 to 1.
-
-    It is the Wasserstein-1 distance between the two laws that have these curves as quantiles.
-    """
-    means = [prompts.at_levels[prompts.kinds == kind].mean(axis=0) for kind in kinds]
-    apart = [np.abs(a - b).mean() for i, a in enumerate(means) for b in means[:i]]
-    return float(max(apart)) / scale.width
 
 
 def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> float:
