@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Free, Solution
+from collapse_theory.programs import Box, Comparisons, Domain, Solution
 from collapse_theory.training.objective import (
     Objective,
     as_batch,
@@ -110,7 +110,9 @@ class RankingLoss(nn.Module):
         if isinstance(pair_weights, Tensor):
             pair_weights = pair_weights.detach().cpu()
         self.utility: Loss = as_loss(utility)
-        self.domain = _as_domain(domain)
+        self.domain = Box() if domain is None else domain
+        if not isinstance(self.domain, Domain):
+            raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
         self.pair_weights: Comparisons | None = by_rank(pair_weights)
         self.normalize = bool(normalize)
         if isinstance(self.utility, PlackettLuce):
@@ -490,13 +492,6 @@ AnyLoss = RankingLoss | PromptAwareRankingLoss
 
 
 # -- settings ----------------------------------------------------------------------------
-
-
-def _as_domain(domain: Any) -> Domain:
-    domain = Box() if domain is None else domain
-    if not isinstance(domain, Box | Confined | Centered | Free):
-        raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
-    return domain
 
 
 def _require_plain(model: PlackettLuce, pairs: Comparisons | None, offset: float | None) -> None:

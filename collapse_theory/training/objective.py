@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain
+from collapse_theory.programs import Comparisons, Domain
+from collapse_theory.programs.program import WIDEST
 from collapse_theory.training.predictions import tables
 from collapse_theory.utilities import (
     Loss,
@@ -55,9 +56,6 @@ __all__ = [
 
 # The offset of a utility with an infinite slope at gap 0, as a share of the box's width.
 OFFSET_SHARE = 0.01
-
-# Off the box concavity is looked at up to gaps of this size, as where the optimum is solved for.
-LARGEST_GAP = 1000.0
 
 # Shares of the largest gap from which the tangent is taken: 0, unless the formula is 0*inf there.
 # Beyond 1e-8 the tangent would be another utility's in single precision.
@@ -230,19 +228,21 @@ class Objective(nn.Module):
 
 
 def width_of(domain: Domain) -> float:
-    """Return the gap up to which a utility must be concave: in a box its width."""
-    return domain.width if isinstance(domain, Box) else LARGEST_GAP
+    """Return the gap up to which a utility must be concave: as where the optimum is solved for."""
+    return domain.width if domain.bounded else WIDEST
 
 
 def penalty(domain: Domain, rewards: Tensor, ranks: Tensor, weights: Tensor) -> Tensor | float:
     """Return what the domain takes off, shape (B,); `weights` of pairs sum to 1 in each prompt."""
-    if isinstance(domain, Confined):
+    total: Tensor | float = 0.0
+    if domain.squares:
         present = (ranks >= 0).to(rewards.dtype)
-        return domain.kappa * (present * rewards**2).sum(1) / present.sum(1).clamp(min=1.0)
-    if isinstance(domain, Centered):
+        mean = (present * rewards**2).sum(1) / present.sum(1).clamp(min=1.0)
+        total = total + domain.squares * mean
+    if domain.sums:
         sums = rewards[:, :, None] + rewards[:, None, :]
-        return domain.c * (weights * sums**2).sum((1, 2))
-    return 0.0
+        total = total + domain.sums * (weights * sums**2).sum((1, 2))
+    return total
 
 
 # -- what pairs or picks are worth -------------------------------------------------------
@@ -352,15 +352,14 @@ def trained_utility(
     (utility('log(x + 0.01)'), 0.01)
     """
     steep = not np.isfinite(utility.slope_at_zero)
-    width = domain.width if isinstance(domain, Box) else None
-    if offset is None and steep and width is None:
+    if offset is None and steep and not domain.bounded:
         raise InvalidUtility(
             f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
             "offset from; give one that is small beside the gaps you expect, such as "
             f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
         )
     if offset is None:
-        offset = OFFSET_SHARE * width if steep and width else 0.0
+        offset = OFFSET_SHARE * domain.width if steep else 0.0
     offset = real("offset", offset)
     if offset < 0 or (steep and offset == 0):
         needed = "positive" if steep else "0 or more"
@@ -368,9 +367,9 @@ def trained_utility(
         raise InvalidUtility(f"offset must be {needed}, got {number_text(offset)}{reason}")
     trained = utility.shifted(offset) if offset else utility
     try:
-        require_concave(trained, width or LARGEST_GAP)
-        if width:
-            require_increasing(trained, width)
+        require_concave(trained, width_of(domain))
+        if domain.bounded:
+            require_increasing(trained, domain.width)
     except InvalidUtility as fault:
         if not offset:
             raise

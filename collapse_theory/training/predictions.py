@@ -16,7 +16,7 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.finite import solve
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Solution
+from collapse_theory.programs import Box, Comparisons, Domain, Solution
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
 
 __all__ = ["Predictions", "by_rank", "keeps_order", "patterns", "tables", "within"]
@@ -231,14 +231,11 @@ def _slopes(utility: Utility, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return least, most
 
 
-def _pull(domain: object, r: np.ndarray, a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
+def _pull(domain: Domain, r: np.ndarray, a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return the gradient of the domain's penalty."""
-    if isinstance(domain, Confined):
-        return 2 * domain.kappa / len(r) * r
-    if isinstance(domain, Centered):
-        both = 2 * domain.c * w * (r[a] + r[b])
-        return np.bincount(a, both, len(r)) + np.bincount(b, both, len(r))
-    return np.zeros(len(r))
+    both = 2 * domain.sums * w * (r[a] + r[b])
+    of_pairs = np.bincount(a, both, len(r)) + np.bincount(b, both, len(r))
+    return 2 * domain.squares / len(r) * r + of_pairs
 
 
 def _least_gain(
