@@ -14,7 +14,7 @@ from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
 from collapse_theory.limit.coordinate import SeriesLaw
 from collapse_theory.limit.prediction import predict
-from collapse_theory.limit.solvers import Answer, ClosedForm, Conic, FirstKind, Program, best
+from collapse_theory.limit.solvers import CLOSED_FORM, CONIC, FIRST_KIND, Answer, Program, best
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Domain
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
@@ -78,12 +78,12 @@ class LimitLaw(RewardLaw):
                 f"the limit law of {self.utility} predicts no rewards of n completions (kinks, or "
                 "an energy of -inf); ct.solve(u, n) computes them"
             )
-        if self.method == Conic.name:  # too coarse for a prediction
+        if self.method == CONIC.name:  # too coarse for a prediction
             return limit(self.utility, self.domain).rewards(n)
         if program.utility.exponent >= 1:
             rewards = (self.quantiles(n) - self.domain.low) / self.domain.width
         else:
-            series = self.series or FirstKind()(program, None).series
+            series = self.series or FIRST_KIND(program, None).series
             assert series is not None
             rewards = predict(program.utility, series, n)
         rewards[0], rewards[-1] = 1.0, 0.0
@@ -178,12 +178,12 @@ def limit(
     status = None
     if isinstance(u, PlackettLuce):
         law, proof = plackett_luce.solve(u, domain, method)
-        answer = Answer(law, proof, ClosedForm.name, proof.meets(ClosedForm.tolerance, tol))
+        answer = Answer(law, proof, CLOSED_FORM.name, proof.meets(CLOSED_FORM.tolerance, tol))
         if proof.objective == np.inf:
             status = plackett_luce.UNBOUNDED
     else:
         program = Program.of(u, domain)
-        if program.divergent and method in ("auto", ClosedForm.name):
+        if program.divergent and method in ("auto", CLOSED_FORM.name):
             answer, status = _divergent(program, method), DIVERGENT
         else:
             with np.errstate(all="ignore"):
@@ -205,7 +205,7 @@ def _divergent(program: Program, method: str) -> Answer:
     """Return the limit of the finite optima where every law has the objective -inf."""
     law = program.closed_form
     if law is None and method != "auto":
-        raise ClosedForm().refusal(program)
+        raise CLOSED_FORM.refusal(program)
     name = "divergent" if method == "auto" else method
     return Answer(law or uniform_law(), Certificate(-np.inf, np.nan, np.nan), name, False)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, SolverFailed
 from collapse_theory.exact import exact_law
-from collapse_theory.exact.penalty import confined_limit_form
+from collapse_theory.exact.confined import confined_limit_form
 from collapse_theory.laws import BetaDensity, Density, RewardLaw
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, free_support, grid, panels, second_kind
@@ -20,7 +20,7 @@ from collapse_theory.limit.coordinate import Grading, SeriesLaw
 from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Utility, require_concave
 
-__all__ = ["METHODS", "SOLVERS", "Answer", "ClosedForm", "Conic", "FirstKind", "Program", "best"]
+__all__ = ["CLOSED_FORM", "CONIC", "FIRST_KIND", "METHODS", "SOLVERS", "Answer", "Program", "best"]
 
 # Concavity is looked at up to this many times the support's expected length.
 WIDER = 3.0
@@ -107,6 +107,9 @@ class Shape(Protocol):
         ...
 
 
+Candidates = Iterator[tuple[Shape, Certificate]]
+
+
 class Answer(NamedTuple):
     """A law, what it reaches, by which method, whether within the tolerance, and its series."""
 
@@ -117,6 +120,7 @@ class Answer(NamedTuple):
     series: SeriesLaw | None = None
 
 
+@dataclass(frozen=True)
 class Solver:
     """A way to solve the programs that fit it.
 
@@ -126,6 +130,12 @@ class Solver:
         The method, as laws say it.
     box, line : str
         What it is asked for by in a box and without one; empty where it has no such way.
+    fits : callable
+        Whether a program is one of its kind.
+    candidates : callable
+        Yields better and better laws of a program, each with what it reaches.
+    kind : str
+        The utilities that it is for in a box, in words.
     tolerance : float
         The relative gap up to which its laws are called optimal, unless one is given.
     aim : float or None
@@ -134,34 +144,31 @@ class Solver:
         After so many laws that aren't twice as good as the best one it stops as well.
     reach : float
         The relative gap below which it can't come: a better law makes it needless.
-    kind : str
-        The utilities that it is for, in words.
     """
 
-    name: ClassVar[str]
-    box: ClassVar[str] = ""
-    line: ClassVar[str] = ""
-    tolerance: ClassVar[float] = 1e-9
-    aim: ClassVar[float | None] = None
-    patience: ClassVar[int] = 2
-    reach: ClassVar[float] = 0.0
-    kind: ClassVar[str] = "utilities without kinks inside the support"
+    name: str
+    fits: Callable[[Program], bool]
+    candidates: Callable[[Program], Candidates]
+    box: str = ""
+    line: str = ""
+    kind: str = ""
+    tolerance: float = 1e-9
+    aim: float | None = None
+    patience: int = 2
+    reach: float = 0.0
 
     def asked(self, program: Program) -> str:
         """Return the name that it is asked for by."""
         return self.box if program.walled else self.line
 
-    def fits(self, program: Program) -> bool:
-        """Return whether the program is one of its kind."""
-        raise NotImplementedError
-
-    def candidates(self, program: Program) -> Iterator[tuple[Shape, Certificate]]:
-        """Yield better and better laws, each with what it reaches."""
-        raise NotImplementedError
-
     def refusal(self, program: Program) -> CollapseError:
         """Return what to raise where it is asked for and doesn't fit."""
-        kind = self.kind if program.walled else Solver.kind
+        if self is CLOSED_FORM:
+            return NoClosedForm(
+                f"no closed form of the limit law is known for {program.utility}; "
+                'ct.limit(u, domain) with method="auto" computes it'
+            )
+        kind = self.kind if program.walled else "utilities without kinks inside the support"
         return CollapseError(
             f'method="{self.asked(program)}" is for {kind}, which {program.utility} is not; '
             'method="auto" picks one that fits'
@@ -169,16 +176,16 @@ class Solver:
 
     def __call__(self, program: Program, tol: float | None) -> Answer:
         """Return the best of its candidates."""
-        best: tuple[Shape, Certificate] | None = None
+        found: tuple[Shape, Certificate] | None = None
         worse = 0
-        for found in self.candidates(program):
-            worse = 0 if best is None or found[1].gap < 0.5 * best[1].gap else worse + 1
-            best = found if best is None or found[1].gap < best[1].gap else best
-            enough = best[1].meets(self.aim) if self.aim else best[1].meets(self.tolerance, tol)
+        for other in self.candidates(program):
+            worse = 0 if found is None or other[1].gap < 0.5 * found[1].gap else worse + 1
+            found = other if found is None or other[1].gap < found[1].gap else found
+            enough = found[1].meets(self.aim) if self.aim else found[1].meets(self.tolerance, tol)
             if enough or worse == self.patience:
                 break
-        assert best is not None
-        shape, proof = best
+        assert found is not None
+        shape, proof = found
         try:
             law = shape.law()
         except CollapseError as error:
@@ -187,60 +194,54 @@ class Solver:
                 "where a utility is not strictly concave, its best laws may be several or atoms: "
                 'method="auto", or ct.solve(u, n, domain) for finitely many completions'
             ) from error
-        series = shape if isinstance(shape, SeriesLaw) else None
+        series = shape.series if isinstance(shape, _Known) else shape
+        series = series if isinstance(series, SeriesLaw) else None
         return Answer(law, proof, self.name, proof.meets(self.tolerance, tol), series)
 
 
-class ClosedForm(Solver):
-    """Formulas with a source, certified as every other law is: from the density alone."""
+class _Known(NamedTuple):
+    """A closed form, and the series that certifies it."""
 
-    name = box = line = "exact"
-    # Certificates take the rules of quadrature for series of so many terms.
-    terms: ClassVar[int] = 48
+    known: RewardLaw
+    series: SeriesLaw | None = None
 
-    def fits(self, program: Program) -> bool:
-        """Return whether a closed form is known."""
-        return program.closed_form is not None
+    def law(self) -> RewardLaw:
+        return self.known
 
-    def refusal(self, program: Program) -> CollapseError:
-        """Return NoClosedForm."""
-        return NoClosedForm(
-            f"no closed form of the limit law is known for {program.utility}; "
-            'ct.limit(u, domain) with method="auto" computes it'
-        )
 
-    def __call__(self, program: Program, tol: float | None) -> Answer:
-        """Return the closed form with its certificate."""
-        law, series = program.closed_form, None
-        assert law is not None
-        part = law.parts[0] if law.parts else None
-        if isinstance(part, BetaDensity) or (part and program.walled):
-            series = self._series(program, law)
-            proof = certify(program.utility, series, program.kappa)
-        elif isinstance(part, Density) and program.kappa is not None:
-            edges = part.edges  # of a density that is constant between them
-            cells = grid.Cells(edges, part.pdf(0.5 * (edges[1:] + edges[:-1])))
-            proof = cells.certify(program.utility, program.kappa)
-        elif program.walled:
-            proof = grid.Points(*law.atoms.T).certify(program.utility)
-        else:
-            proof = Certificate(law.objective or 0.0, 0.0, 0.0)  # U' <= 0: all rewards are 0
-        if not program.walled:
-            proof = proof._replace(objective=law.objective)
-        return Answer(law, proof, self.name, proof.meets(self.tolerance, tol), series)
+def _closed_form(program: Program) -> Candidates:
+    """Yield the formula with a source, certified as every other law is: from the density alone."""
+    law, utility, kappa = program.closed_form, program.utility, program.kappa
+    assert law is not None
+    part, series = law.parts[0] if law.parts else None, None
+    if isinstance(part, BetaDensity) or (part and kappa is None):
+        series = _as_series(program, law)
+        proof = certify(utility, series, kappa)
+    elif isinstance(part, Density) and kappa is not None:
+        edges = part.edges  # of a density that is constant between them
+        cells = grid.Cells(edges, part.pdf(0.5 * (edges[1:] + edges[:-1])))
+        proof = cells.certify(utility, kappa)
+    elif kappa is None:
+        proof = grid.Points(*law.atoms.T).certify(utility)
+    else:
+        proof = Certificate(0.0, 0.0, 0.0)  # U' <= 0: all rewards are 0
+    yield _Known(law, series), proof if kappa is None else proof._replace(objective=law.objective)
 
-    def _series(self, program: Program, law: RewardLaw) -> SeriesLaw:
-        """Return the law as a series of one term, or as one that asks the density itself."""
-        part, utility = law.parts[0], program.utility
-        coefficients = np.zeros(self.terms if program.walled else self.terms // 2)
-        if len(law.atoms) or not isinstance(part, BetaDensity):
-            grading = Grading(second_kind.layer(utility, 1.0))
-            return _Given(grading, 0.0, coefficients, float(law.atoms[0, 1]), part=part)
-        coefficients[0] = 1.0 / special.beta(part.a, part.a)
-        order = first_kind.ends_of(utility, self.terms, program.walled).order
-        grading = Grading(0.0, order) if utility.exponent < 1 else Grading(1.0)
-        support = part.low, part.high - part.low
-        return SeriesLaw(grading, part.a - 1.0, coefficients, 0.0, *support)
+
+def _as_series(program: Program, law: RewardLaw) -> SeriesLaw:
+    """Return a closed form as a series of one term, or as one that asks the density itself.
+
+    Zeros fill it up: certificates take the rules of quadrature for a series of that length.
+    """
+    part, utility = law.parts[0], program.utility
+    coefficients = np.zeros(48 if program.walled else 24)
+    if len(law.atoms) or not isinstance(part, BetaDensity):
+        grading = Grading(second_kind.layer(utility, 1.0))
+        return _Given(grading, 0.0, coefficients, float(law.atoms[0, 1]), part=part)
+    coefficients[0] = 1.0 / special.beta(part.a, part.a)
+    order = first_kind.ends_of(utility, coefficients.size, program.walled).order
+    grading = Grading(0.0, order) if utility.exponent < 1 else Grading(1.0)
+    return SeriesLaw(grading, part.a - 1.0, coefficients, 0.0, part.low, part.high - part.low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,124 +255,106 @@ class _Given(SeriesLaw):
         return self.part.pdf(np.minimum(y, c))
 
 
-class SecondKind(Solver):
-    """U'(0) finite: a Fredholm equation; in a box two atoms and a density."""
-
-    name = box = "regular"
-    line = "series"
-    kind = "utilities without kinks and with a finite slope at 0"
-    # Below the tolerance; rounding alone is about 1e-14.
-    aim = 5e-13
-    patience = 1
-
-    def fits(self, program: Program) -> bool:
-        """Return whether U'(0) is finite, and nothing kinked."""
-        return program.utility.exponent >= 1 and program.smooth
-
-    def candidates(self, program: Program) -> Iterator[tuple[Shape, Certificate]]:
-        """Yield series of more and more terms in a box, the one for R without."""
-        if program.kappa is None:
-            kind = first_kind if program.utility.exponent < 1 else second_kind
-            laws = kind.walled(program.utility)
-        else:
-            laws = iter([self._free(program, program.kappa)])
-        for law in laws:
-            yield law, certify(program.utility, law, program.kappa)
-
-    def _free(self, program: Program, kappa: float) -> SeriesLaw:
+def _series(program: Program) -> Candidates:
+    """Yield series of more and more terms in a box, without one that for R."""
+    utility, kappa = program.utility, program.kappa
+    if kappa is None:
+        laws = (second_kind if utility.exponent >= 1 else first_kind).walled(utility)
+    else:
         try:
-            law = free_support.free(program.utility, kappa, program.start)
+            laws = [free_support.free(utility, kappa, program.start)]
         except np.linalg.LinAlgError as error:
-            raise SolverFailed(f"no series has a level potential for {program.utility}") from error
-        if program.kinked(law.length):
-            raise self.refusal(program)
-        return law
+            raise SolverFailed(f"no series has a level potential for {utility}") from error
+        if program.kinked(laws[0].length):
+            raise SECOND_KIND.refusal(program)
+    for law in laws:
+        yield law, certify(utility, law, kappa)
 
 
-class FirstKind(SecondKind):
-    """U'(0) infinite: a level potential, and a density with algebraic ends."""
-
-    name = box = "singular"
-    kind = "utilities without kinks whose slope at 0 is infinite and whose energy is finite"
-    aim = 5e-11
-    patience = 2
-
-    def fits(self, program: Program) -> bool:
-        """Return whether U'(0) is infinite, the energy finite, and nothing kinked."""
-        return -1 < program.utility.exponent < 1 and program.smooth
+def _conic(program: Program) -> Candidates:
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(program.utility(0.0))
+    yield (grid.walled_points if finite else grid.walled_cells)(program.utility)
 
 
-class Panels(Solver):
-    """What no series resolves in a box, slower."""
-
-    name = box = "panels"
-    kind = "utilities of finite energy without kinks"
-    tolerance = 1e-8
-    aim = 1e-9
-    patience = 1
-
-    def fits(self, program: Program) -> bool:
-        """Return whether there is a box, the energy finite, and nothing kinked."""
-        return program.walled and not program.divergent and program.smooth
-
-    def candidates(self, program: Program) -> Iterator[tuple[Shape, Certificate]]:
-        """Yield laws on narrower and narrower panels."""
-        return panels.walled(program.utility)
+def _cells(program: Program) -> Candidates:
+    assert program.kappa is not None
+    return grid.free(program.utility, program.kappa, program.start)
 
 
-class Conic(Solver):
-    """Kinks in a box: masses of points or of cells by a convex program; a reference for all."""
-
-    name = box = "conic"
-    kind = "utilities whose energy isn't -inf for every law"
-    tolerance = 2e-2
-    reach = 1e-5
-
-    def fits(self, program: Program) -> bool:
-        """Return whether there is a box, and the energy finite."""
-        return program.walled and not program.divergent
-
-    def candidates(self, program: Program) -> Iterator[tuple[Shape, Certificate]]:
-        """Yield one law."""
-        with np.errstate(all="ignore"):
-            finite = np.isfinite(program.utility(0.0))
-        yield (grid.walled_points if finite else grid.walled_cells)(program.utility)
-
-
-class Cells(Solver):
-    """Kinks without a box: a density constant on cells."""
-
-    name = line = "cells"
-    tolerance = 1e-2
-    reach = 1e-5
-
-    def fits(self, program: Program) -> bool:
-        """Return whether there is no box."""
-        return not program.walled
-
-    def candidates(self, program: Program) -> Iterator[tuple[Shape, Certificate]]:
-        """Yield laws of a few hundred cells, then of a thousand."""
-        assert program.kappa is not None
-        return grid.free(program.utility, program.kappa, program.start)
-
-
-SOLVERS: tuple[Solver, ...] = (
-    ClosedForm(),
-    SecondKind(),
-    FirstKind(),
-    Panels(),
-    Conic(),
-    Cells(),
+CLOSED_FORM = Solver(
+    "exact",
+    lambda program: program.closed_form is not None,
+    _closed_form,
+    box="exact",
+    line="exact",
 )
+# Series aim below the tolerance, as far as rounding lets them come.
+SECOND_KIND = Solver(
+    "regular",
+    lambda program: program.utility.exponent >= 1 and program.smooth,
+    _series,
+    box="regular",
+    line="series",
+    kind="utilities without kinks and with a finite slope at 0",
+    aim=5e-13,
+    patience=1,
+)
+FIRST_KIND = Solver(
+    "singular",
+    lambda program: -1 < program.utility.exponent < 1 and program.smooth,
+    _series,
+    box="singular",
+    line="series",
+    kind="utilities without kinks whose slope at 0 is infinite and whose energy is finite",
+    aim=5e-11,
+)
+PANELS = Solver(
+    "panels",
+    lambda program: program.walled and not program.divergent and program.smooth,
+    lambda program: panels.walled(program.utility),
+    box="panels",
+    kind="utilities of finite energy without kinks",
+    tolerance=1e-8,
+    aim=1e-9,
+    patience=1,
+)
+# For kinks, and a reference for all others.
+CONIC = Solver(
+    "conic",
+    lambda program: program.walled and not program.divergent,
+    _conic,
+    box="conic",
+    kind="utilities whose energy isn't -inf for every law",
+    tolerance=2e-2,
+    reach=1e-5,
+)
+CELLS = Solver(
+    "cells",
+    lambda program: not program.walled,
+    _cells,
+    line="cells",
+    tolerance=1e-2,
+    reach=1e-5,
+)
+
+SOLVERS = (CLOSED_FORM, SECOND_KIND, FIRST_KIND, PANELS, CONIC, CELLS)
 METHODS = tuple(solver.box for solver in SOLVERS if solver.box)
 
 
 def best(program: Program, method: str, tol: float | None) -> Answer:
-    """Return the best law of the solvers that fit the program, in their order."""
+    """Return the best law of the solvers that fit the program, tried in their order.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for an unknown method, or one that doesn't fit.
+    """
     ways = [solver for solver in SOLVERS if solver.asked(program)]
-    if method not in ("auto", *(solver.asked(program) for solver in ways)):
-        known = ", ".join(dict.fromkeys(repr(solver.asked(program)) for solver in ways))
-        raise CollapseError(f"unknown method {method!r}; known methods: 'auto', {known}")
+    names = tuple(dict.fromkeys(solver.asked(program) for solver in ways))
+    if method not in ("auto", *names):
+        known = ", ".join(map(repr, ("auto", *names)))
+        raise CollapseError(f"unknown method {method!r}; known methods: {known}")
     if method != "auto":
         ways = [solver for solver in ways if solver.asked(program) == method]
         fitting = [solver for solver in ways if solver.fits(program)]
@@ -389,7 +372,7 @@ def best(program: Program, method: str, tol: float | None) -> Answer:
             failed = error
             continue
         found = min(found or other, other, key=lambda one: (not one.optimal, one.proof.gap))
-        if found.optimal or isinstance(solver, ClosedForm):
+        if found.optimal or solver is CLOSED_FORM:
             return found
     if found is None:
         assert failed is not None
