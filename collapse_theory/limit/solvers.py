@@ -11,7 +11,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, SolverFailed
 from collapse_theory.exact import exact_law
-from collapse_theory.exact.confined import confined_limit_form
+from collapse_theory.exact.penalty import confined_limit_form
 from collapse_theory.laws import BetaDensity, Density, RewardLaw
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, free_support, grid, panels, second_kind
