@@ -116,7 +116,11 @@ class RankingLoss(nn.Module):
         self.pair_weights: Comparisons | None = by_rank(pair_weights)
         self.normalize = bool(normalize)
         if isinstance(self.utility, PlackettLuce):
-            _require_plain(self.utility, self.pair_weights, offset)
+            if self.pair_weights is not None or offset:
+                raise CollapseError(
+                    "pair_weights and offset belong to utilities of a gap; "
+                    f"{self.utility} is one of the whole ranking and takes none"
+                )
             self.trained, self.offset = self.utility, 0.0
         else:
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
@@ -406,16 +410,14 @@ class PromptAwareRankingLoss(nn.Module):
         if not torch.compiler.is_compiling():
             present = index.unique().tolist() or [0]
         order = as_ranks(ranks, batch)
-        losses, counts = zip(
-            *(
-                self.of_kind(k).loss_and_counts(
-                    batch, None, torch.where((index == k)[:, None], order, -1)
-                )
-                for k in present
-            ),
-            strict=True,
-        )
-        return torch.stack(losses).sum(0), torch.stack(counts).any(0)
+        each = [
+            self.of_kind(k).loss_and_counts(
+                batch, None, torch.where((index == k)[:, None], order, -1)
+            )
+            for k in present
+        ]
+        losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
+        return losses.sum(0), counts.any(0)
 
     # -- what it leads to ----------------------------------------------------------------
 
@@ -492,15 +494,6 @@ AnyLoss = RankingLoss | PromptAwareRankingLoss
 
 
 # -- settings ----------------------------------------------------------------------------
-
-
-def _require_plain(model: PlackettLuce, pairs: Comparisons | None, offset: float | None) -> None:
-    for name, given in (("pair_weights", pairs), ("offset", offset or None)):
-        if given is not None:
-            raise CollapseError(
-                f"{name} belongs to utilities of a gap; {model} is one of the whole ranking and "
-                "takes none"
-            )
 
 
 def _require_type(kind: type, data: dict[str, Any]) -> None:

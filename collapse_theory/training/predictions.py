@@ -35,11 +35,8 @@ AT_KINK = 1e-6
 def by_rank(pair_weights: Any) -> Comparisons | None:
     """Return the weights by rank as comparisons in which completion p is the one of rank p.
 
-    Parameters
-    ----------
-    pair_weights : array_like of shape (K, K), Comparisons or None
-        Entry (p, q), p < q, is for the pair in which rank p is better than rank q; entries on and
-        below the diagonal are not read.
+    Of an array (K, K) entry (p, q), p < q, is for the pair in which rank p is better than rank q;
+    the other entries are not read.
 
     Raises
     ------
