@@ -15,7 +15,7 @@ from collapse_theory.lazy import polars as pl
 __all__ = ["row_by_row", "scan"]
 
 _BLOCK = 1 << 20
-_CHUNK = 200_000  # rows that are held as Python objects at a time
+_CHUNK = 100_000  # rows that are held as Python objects at a time
 
 
 def scan(file: DataFile, columns: Columns) -> pl.LazyFrame | None:
@@ -96,4 +96,6 @@ def _as_text(value: Any) -> str | None:
     """Return a value as text; a chat of several messages as its JSON."""
     if value is None or isinstance(value, str):
         return value
-    return repr(value) if isinstance(value, float) else json.dumps(value, sort_keys=True)
+    if type(value) in (int, float):  # ten times as fast as json.dumps, to the same
+        return repr(value)
+    return json.dumps(value, sort_keys=True)

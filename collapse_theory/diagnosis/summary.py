@@ -16,10 +16,10 @@ __all__ = ["QUANTILES", "KindSummary", "pairs_right", "summary_of"]
 QUANTILES = np.arange(0, 101, 5) / 100
 BINS = 40
 _ATOM = 0.02  # a value that so large a share of the rewards has is an atom
-_MAX_ATOMS = 20
+_MAX_ATOMS = 20  # that are told; the heaviest
 _MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
-_PAIRS_HELD = 4_000_000
-_SATURATED = 0.01  # on the scale from 0 to 1: saturated
+_PAIRS_HELD = 4_000_000  # at a time: 100 MB
+_SATURATED = 0.01  # so near to an end of the scale rewards hardly rank
 
 
 @dataclass(frozen=True, eq=False, repr=False)
