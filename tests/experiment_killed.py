@@ -24,7 +24,7 @@ from collapse_theory.experiment.work import Progress
 STEPS = 60
 SETTING = Setting(steps=STEPS, batch=4, width=16, warmup=5)
 RUNS = tuple(
-    Run(Objective.parse(text), seed=3, number=number)
+    Run(Objective(text), seed=3, number=number)
     for number, text in enumerate(("open=-1/(x+0.1); closed=x", "log(x)", "x"), start=1)
 )
 

@@ -33,7 +33,6 @@ from collapse_theory.experiment.measure import (  # noqa: E402
     Findings,
     held_out_r2,
     measured,
-    stops,
 )
 from collapse_theory.experiment.setting import (  # noqa: E402
     CONTROLS,
@@ -123,7 +122,8 @@ def test_completions_are_the_papers_truncations():
 def test_the_kind_is_independent_of_the_text_and_controls_change_one_thing():
     setting = Setting(train=10, held_out=6)
     main = documented(PASSAGES, setting)
-    assert main.kinds == ("open", "closed") * 8
+    assert [r.kind for r in main.rankings] == ["open", "closed"] * 8
+    assert main.counts == (("closed", 5, 3), ("open", 5, 3))
     assert not {r.completions for r in main.train} & {r.completions for r in main.held_out}
     same = documented(PASSAGES, setting, "same lengths")
     neutral = documented(PASSAGES, setting, NEUTRAL)
@@ -145,7 +145,7 @@ def test_the_kind_is_independent_of_the_text_and_controls_change_one_thing():
 )
 def test_what_is_no_objective_is_refused(text):
     with pytest.raises(ct.CollapseError):
-        Objective.parse(text)
+        Objective(text)
 
 
 def test_settings_are_values_with_bounds():
@@ -265,7 +265,7 @@ def findings(table: pl.DataFrame, run: Run) -> Findings:
 @pytest.mark.parametrize("text", ["log(x + 0.1)", AWARE])
 def test_measures_are_what_they_say(text):
     table, trace = random_trace()
-    objective = Objective.parse(text)
+    objective = Objective(text)
     run = Run(objective, 0)
     found = findings(measured(run, table, trace), run)
     assert found.steps(run).tolist() == [0, 1, 2]
@@ -317,7 +317,7 @@ def test_measures_are_what_they_say(text):
 
 def test_rewards_at_the_optimum_are_found_to_be_there():
     table, trace = random_trace()
-    objective = Objective.parse(AWARE)
+    objective = Objective(AWARE)
     best = {kind: ct.solve(text, 6).rewards for kind, text in objective.utilities}
     rewards = np.array([best[kind] for kind in table.kinds])
     logits = np.log((rewards + 1e-9) / (1 - rewards + 1e-9)).astype(np.float32)
@@ -333,7 +333,7 @@ def test_rewards_at_the_optimum_are_found_to_be_there():
 
 
 def test_the_rules_stop_where_they_say():
-    run = Run(Objective.parse("x"), 0)
+    run = Run(Objective("x"), 0)
     right = [0.1, 0.5, 0.9, 0.6, 0.8, 0.8, 0.96, 0.97]
     series = {
         ("right", HELD_OUT): right,
@@ -347,8 +347,8 @@ def test_the_rules_stop_where_they_say():
         for (name, split), values in series.items()
         for step, value in enumerate(values)
     ]
-    found = stops(findings(pl.DataFrame(rows, schema=SCHEMA, orient="row"), run), run)
-    assert {stop.rule: stop.step for stop in found} == {
+    found = findings(pl.DataFrame(rows, schema=SCHEMA, orient="row"), run).stops(run)
+    assert {stop["rule"]: stop["step"] for stop in found} == {
         "best held-out loss": 3,
         "most held-out pairs right": 7,
         "three checks without more pairs right": 2,
@@ -356,9 +356,14 @@ def test_the_rules_stop_where_they_say():
         "the end": 7,
     }
     for stop in found:
-        at = stop.step
-        assert (stop.distance, stop.between, stop.held_between) == (at, 10 + at, 20 + at)
-        assert stop.held_right == right[at]
+        at = stop["step"]
+        values = {
+            "distance": at,
+            "between": 10 + at,
+            "held_between": 20 + at,
+            "held_right": right[at],
+        }
+        assert {name: stop[name] for name in values} == values
 
 
 def test_length_is_read_from_features_that_hold_it_and_from_no_others():
@@ -372,9 +377,9 @@ def test_length_is_read_from_features_that_hold_it_and_from_no_others():
 def test_prompts_of_a_file_are_sorted_best_first():
     train = Ranking("p", ("a", "b", "c"), (1, 0, 1), "open")
     made = PromptSet((train,), (Ranking("p", ("a", "b"), (1, 0)),))
-    assert made.kinds == ("open", "unknown")
+    assert [r.kind for r in made.rankings] == ["open", "unknown"]
     assert made.train[0].completions == ("b", "a", "c")
-    assert made.ranks.tolist() == [[0, 1, 1], [0, 1, -1]]
+    assert Table.of(made).ranks.tolist() == [[0, 1, 1], [0, 1, -1]]
 
 
 # -- from end to end ---------------------------------------------------------------------
@@ -642,11 +647,11 @@ def test_bad_input_is_one_line(tmp_path, arguments, message):
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    import importlib.util
+    from importlib.util import find_spec
 
-    real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "polars" else real(name, *a)
+        "collapse_theory.cli.experiment.find_spec",
+        lambda name: None if name == "polars" else find_spec(name),
     )
     status, _, told = command("--out", str(tmp_path))
     assert status == 2

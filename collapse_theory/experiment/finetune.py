@@ -19,7 +19,7 @@ import torch
 from transformers import TrainerCallback
 
 from collapse_theory.data import RankingDataset
-from collapse_theory.experiment.encode import loading, model_path, quiet
+from collapse_theory.experiment.encode import loading, quiet
 from collapse_theory.experiment.setting import Run, Setting
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace
@@ -64,7 +64,7 @@ def fine_tune(
         trainer.remove_callback(PrinterCallback)  # stdout is the command's own
         latest = _latest(folder, identity, told)
         if latest is not None and not notes.recall(_step(latest)):
-            told.say(f"{folder / 'logits'} lacks logits noted on the way; the run begins again")
+            told.say(f"{notes.path} lacks logits noted on the way; the run begins again")
             latest = None
         if latest is None:
             notes.note(model, 0)
@@ -100,8 +100,7 @@ def _arguments(folder: Path, setting: Setting, seed: int) -> Any:
 
 
 def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
-    path = model_path(setting.encoder)
-    with loading(path):
+    with loading(setting.encoder) as path:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -134,19 +133,18 @@ class _Notes(TrainerCallback):
         grid: Sequence[int],
         told: Progress,
     ) -> None:
-        self.prompts, self.collator, self.folder = prompts, collator, folder
+        self.prompts, self.collator = prompts, collator
         self.identity, self.grid, self.told = identity, grid, told
+        self.path = folder / "logits.safetensors"
         self.noted: dict[int, np.ndarray] = {}
 
     def recall(self, step: int) -> bool:
         """Take over what was noted up to a step; return whether all of it was there."""
-        for at in (at for at in self.grid if at <= step):
-            found = kept(self._path(at), self.identity, self.told.say)
-            if found is None:
-                return False
-            self.noted[at] = found["logits"]
-        self.told.advance(step)
-        return True
+        found = kept(self.path, self.identity, self.told.say) or {}
+        self.noted = {at: found[f"{at}"] for at in self.grid if at <= step and f"{at}" in found}
+        whole = len(self.noted) == sum(at <= step for at in self.grid)
+        self.told.advance(step if whole else 0)
+        return whole
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the logits where they are to be measured."""
@@ -162,7 +160,8 @@ class _Notes(TrainerCallback):
 
     def note(self, model: Any, step: int, write: bool = True) -> None:
         """Note all prompts' logits."""
-        rankings, size = self.prompts.rankings, self.prompts.ranks.shape[1]
+        rankings = self.prompts.rankings
+        size = max(map(len, rankings))
         device, training = next(model.parameters()).device, model.training
         rows = []
         model.eval()
@@ -176,10 +175,7 @@ class _Notes(TrainerCallback):
         model.train(training)
         self.noted[step] = np.concatenate(rows)
         if write:
-            keep(self._path(step), self.identity, {"logits": self.noted[step]})
-
-    def _path(self, step: int) -> Path:
-        return self.folder / "logits" / f"step-{step:06d}.safetensors"
+            keep(self.path, self.identity, {f"{at}": logits for at, logits in self.noted.items()})
 
 
 def _latest(folder: Path, identity: str, told: Progress) -> Path | None:

@@ -1,4 +1,4 @@
-"""What the runs found, in one table: a row for each run, prompt set, kind, step and measure."""
+"""What the runs found, in one table: a row for each run, prompt set, step, kind and measure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from collapse_theory.experiment.setting import Run, Setting
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace, loss_of
 from collapse_theory.training.measures import KindMeasures, Measures, measure, rewards_of
-from collapse_theory.values import Value
 
-__all__ = ["BY_RANK", "HELD_OUT", "RULES", "TRAIN", "Findings", "Stop"]
-__all__ += ["held_out_r2", "length_r2", "measured", "rewards_at", "stops"]
+__all__ = ["AT_STOP", "BY_RANK", "HELD_OUT", "RULES", "SCHEMA", "TRAIN", "Findings"]
+__all__ += ["held_out_r2", "length_r2", "measured", "rewards_at"]
 
 TRAIN, HELD_OUT = "train", "held_out"
 SCHEMA = {
@@ -40,44 +39,41 @@ SCHEMA = {
 OF_KIND: dict[str, Callable[[KindMeasures], float]] = {
     "prompts": lambda one: one.prompts,
     # Mean over ranks of |mean reward - predicted reward|.
-    "error": lambda one: float(np.abs(one.mean - one.predicted).mean()) if _known(one) else np.nan,
+    "error": lambda one: np.abs(one.mean - one.predicted).mean() if one.predicted.size else np.nan,
     "distance": lambda one: one.distance,  # Wasserstein-1 between all rewards and the predicted
-    "std": lambda one: float(one.std.mean()),  # of a rank's reward over prompts, mean over ranks
-    "std_largest": lambda one: float(one.std.max()),
+    "std": lambda one: one.std.mean(),  # of a rank's reward over prompts, mean over ranks
+    "std_largest": lambda one: one.std.max(),
     "gap": lambda one: one.gap,  # optimum less mean objective, in the scale of U
     "right": lambda one: one.right,  # share of pairs whose better completion has the higher logit
 }
 WORST = {"prompts": np.sum, "right": np.min}  # over kinds; the largest of all others
-BY_RANK = ("mean", "std", "predicted")  # at the end
-
-
-def _known(one: KindMeasures) -> bool:
-    return len(one.predicted) > 0
+BY_RANK = ("mean", "std", "predicted")  # at the end, as "mean_by_rank", ...
 
 
 def measured(run: Run, table: Table, trace: Trace) -> pl.DataFrame:
     """Return what is measured of a run, under `SCHEMA`.
 
     Of all kinds together there are also "between" and "between_predicted", the largest mean
-    absolute difference between two kinds' mean rewards, and "loss". By rank, at the end:
-    "mean_by_rank", "std_by_rank", "predicted_by_rank".
+    absolute difference between two kinds' mean rewards, and "loss".
     """
     loss, rows = run.objective.loss(), []
     for split, part in ((TRAIN, slice(None, table.train)), (HELD_OUT, slice(table.train, None))):
         ranks, kinds = table.ranks[part], list(table.kinds[part])
         for step, logits in zip(trace.steps.tolist(), trace.logits[:, part], strict=True):
             found = measure(loss, logits, ranks, kinds)
-            of_all = {"loss": _loss(loss, logits, ranks, kinds)}
-            rows += [(split, step, *row) for row in _rows(found, of_all, step == trace.steps[-1])]
+            with torch.inference_mode():
+                exact = torch.from_numpy(logits.astype(np.float64))
+                value = float(loss_of(loss, exact, torch.from_numpy(ranks), kinds))
+            last = step == trace.steps[-1]
+            rows += [(split, step, *row) for row in _rows(found, {"loss": value}, last)]
     start = (run.number, str(run.objective), run.seed, run.control)
     return pl.DataFrame([(*start, *row) for row in rows], schema=SCHEMA, orient="row")
 
 
 def _rows(found: Measures, of_all: dict[str, float], last: bool) -> Iterator[tuple[Any, ...]]:
     """Yield (kind, measure, rank, value)."""
-    each = [{name: of(one) for name, of in OF_KIND.items()} for one in found.kinds]
-    for name in OF_KIND:
-        values = [of_kind[name] for of_kind in each]
+    for name, of in OF_KIND.items():
+        values = [float(of(one)) for one in found.kinds]
         yield None, name, None, float(WORST.get(name, np.max)(values))
         yield from ((one.kind, name, None, v) for one, v in zip(found.kinds, values, strict=True))
     of_all |= {"between": found.between, "between_predicted": found.between_predicted}
@@ -88,10 +84,58 @@ def _rows(found: Measures, of_all: dict[str, float], last: bool) -> Iterator[tup
                 yield one.kind, f"{name}_by_rank", rank, value
 
 
-def _loss(loss: Any, logits: np.ndarray, ranks: np.ndarray, kinds: Sequence[str]) -> float:
-    with torch.inference_mode():
-        each = torch.from_numpy(logits.astype(np.float64))
-        return float(loss_of(loss, each, torch.from_numpy(ranks), kinds))
+def rewards_at(
+    run: Run, prompts: PromptSet, table: Table, trace: Trace, steps: Sequence[int]
+) -> pl.DataFrame:
+    """Return a row a reward at these steps and at the last: prompt, kind, rank (0 the best), ..."""
+    names = np.array(RankingDataset(prompts.rankings).names)
+    rows, places = np.nonzero(table.ranks >= 0)
+    fixed = {
+        "prompt": names[rows],
+        "kind": np.array(table.kinds)[rows],
+        "rank": table.ranks[rows, places].astype(np.int32),
+    }
+    frames = []
+    for step, logits in zip(trace.steps.tolist(), trace.logits, strict=True):
+        if step in steps or step == trace.steps[-1]:
+            rewards = rewards_of(run.objective.loss(), logits, table.kinds)[rows, places]
+            frame = pl.DataFrame(fixed | {"reward": rewards.astype(np.float32)})
+            frames.append(frame.with_columns(step=pl.lit(step, pl.Int32)))
+    return pl.concat(frames).with_columns(
+        utility=pl.lit(str(run.objective)),
+        control=pl.lit(run.control),
+        seed=pl.lit(run.seed, pl.Int32),
+        split=pl.Series(np.where(rows < table.train, "train", "held out").tolist() * len(frames)),
+    )
+
+
+# -- all runs ----------------------------------------------------------------------------
+
+# Early stopping: the held-out measure that a rule reads, and at which of its values after the start
+# it stops; None: nowhere. Patience is three measurements in a row without a gain.
+RULES: dict[str, tuple[str, Callable[[np.ndarray], int | None]]] = {
+    "best held-out loss": ("loss", lambda loss: int(np.argmin(loss))),
+    "most held-out pairs right": ("right", lambda right: int(np.argmax(right))),
+    "three checks without more pairs right": ("right", lambda right: _patience(right, 3)),
+    "95% of held-out pairs right": ("right", lambda right: _reached(right, 0.95)),
+}
+# What is told of a stop, by name: the measure and the prompts.
+AT_STOP = {"distance": ("distance", TRAIN), "between": ("between", TRAIN)}
+AT_STOP |= {"held_between": ("between", HELD_OUT), "held_right": ("right", HELD_OUT)}
+
+
+def _patience(values: np.ndarray, checks: int) -> int:
+    best = 0
+    for at in range(len(values)):
+        if values[at] > values[best]:
+            best = at
+        elif at - best >= checks:
+            break
+    return best
+
+
+def _reached(values: np.ndarray, level: float) -> int | None:
+    return next(iter(np.flatnonzero(values >= level).tolist()), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,140 +175,52 @@ class Findings:
         grouped = self.table.group_by(keys, maintain_order=True).agg("value")
         return {tuple(key): np.array(values) for *key, values in grouped.iter_rows()}
 
-    def series(
-        self, run: Run, name: str, split: str = TRAIN, kind: str | None = None
-    ) -> np.ndarray:
-        """Return a run's values of a measure in the order of steps, or of ranks; of all kinds."""
-        return self._series.get((run.number, name, split, kind), np.empty(0))
+    def of(self, *, control: str = "", aware: bool | None = None) -> tuple[Run, ...]:
+        """Return the runs of this control; prompt-aware or fixed ones alone where `aware` says."""
+        runs = (run for run in self.runs if aware in (None, run.objective.aware))
+        return tuple(run for run in runs if run.control == control)
 
     def steps(self, run: Run) -> np.ndarray:
         """Return the steps at which a run was measured."""
         return self.table.filter(run=run.number)["step"].unique().sort().to_numpy()
 
     def kinds(self, run: Run, split: str = TRAIN) -> list[str]:
-        """Return the kinds of a run's prompts."""
-        return [
-            k
-            for n, name, s, k in self._series
-            if (n, name, s) == (run.number, "mean_by_rank", split)
-        ]
+        """Return the kinds of a run's prompts, in alphabetical order."""
+        here = self.table.filter(run=run.number, split=split)["kind"]
+        return here.unique().drop_nulls().sort().to_list()
+
+    def series(
+        self, run: Run, name: str, split: str = TRAIN, kind: str | None = None
+    ) -> np.ndarray:
+        """Return a run's values of a measure, in the order of steps, or of ranks."""
+        return self._series.get((run.number, name, split, kind), np.empty(0))
 
     def ends(self, runs: Sequence[Run], name: str, split: str = TRAIN) -> list[float]:
         """Return what runs end at, the worst kind of each."""
         return [float(self.series(run, name, split)[-1]) for run in runs]
 
-    def of(self, *, control: str = "", aware: bool | None = None) -> tuple[Run, ...]:
-        """Return the runs of this control; prompt-aware or fixed ones alone where `aware` says."""
-        return tuple(
-            run
-            for run in self.runs
-            if run.control == control and aware in (None, run.objective.aware)
-        )
+    def stops(self, run: Run) -> list[dict[str, Any]]:
+        """Return where each rule of `RULES` stops that does, and the end: rule, step, `AT_STOP`.
 
-
-def rewards_at(
-    run: Run, prompts: PromptSet, table: Table, trace: Trace, steps: Sequence[int]
-) -> pl.DataFrame:
-    """Return a row a reward at these steps and at the last: prompt, kind, rank (0 the best), ..."""
-    names = RankingDataset(prompts.rankings).names
-    rows, places = np.nonzero(table.ranks >= 0)
-    split = np.where(np.arange(len(names)) < table.train, "train", "held out")
-    frames = []
-    for step, logits in zip(trace.steps.tolist(), trace.logits, strict=True):
-        if step in steps or step == trace.steps[-1]:
-            rewards = rewards_of(run.objective.loss(), logits, table.kinds)
-            columns = {
-                "prompt": [names[row] for row in rows],
-                "kind": [table.kinds[row] for row in rows],
-                "rank": table.ranks[rows, places].astype(np.int32),
-                "reward": rewards[rows, places].astype(np.float32),
-                "step": np.full(len(rows), step, dtype=np.int32),
-                "utility": [str(run.objective)] * len(rows),
-                "control": [run.control] * len(rows),
-                "seed": np.full(len(rows), run.seed, dtype=np.int32),
-                "split": split[rows].tolist(),
-            }
-            frames.append(pl.DataFrame(columns))
-    return pl.concat(frames)
-
-
-# -- early stopping ----------------------------------------------------------------------
-
-PATIENCE = 3  # measurements in a row without a gain
-ENOUGH = 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class Stop(Value):
-    """Where a rule stops a run, and what it has then, as measured by the names of the fields."""
-
-    rule: str
-    step: int
-    distance: float
-    between: float
-    held_between: float
-    held_right: float
-
-
-def _patience(right: np.ndarray) -> int:
-    best = 0
-    for at in range(len(right)):
-        if right[at] > right[best]:
-            best = at
-        elif at - best >= PATIENCE:
-            break
-    return best
-
-
-def _enough(right: np.ndarray) -> int | None:
-    reached = np.flatnonzero(right >= ENOUGH)
-    return int(reached[0]) if len(reached) else None
-
-
-# The held-out measure that a rule reads, and at which of its values it stops; None: nowhere.
-RULES: dict[str, tuple[str, Callable[[np.ndarray], int | None]]] = {
-    "best held-out loss": ("loss", lambda loss: int(np.argmin(loss))),
-    "most held-out pairs right": ("right", lambda right: int(np.argmax(right))),
-    "three checks without more pairs right": ("right", _patience),
-    "95% of held-out pairs right": ("right", _enough),
-}
-
-
-def stops(findings: Findings, run: Run) -> tuple[Stop, ...]:
-    """Return where each rule stops that does, and the end.
-
-    The paper argues against early stopping as a remedy for reward collapse (arXiv:2305.17608,
-    section 1): what comes out depends on when one stops. Here that is measured. The start, before
-    any training, is no place to stop at.
-    """
-    steps = findings.steps(run)
-    if len(steps) < 2:
-        return ()
-    picked = {
-        rule: pick(findings.series(run, name, HELD_OUT)[1:]) for rule, (name, pick) in RULES.items()
-    }
-    places = {rule: 1 + at for rule, at in picked.items() if at is not None}
-    return tuple(
-        Stop(
-            rule,
-            int(steps[at]),
-            *(
-                float(findings.series(run, name, split)[at])
-                for name, split in (
-                    ("distance", TRAIN),
-                    ("between", TRAIN),
-                    ("between", HELD_OUT),
-                    ("right", HELD_OUT),
-                )
-            ),
-        )
-        for rule, at in (places | {"the end": len(steps) - 1}).items()
-    )
+        The paper argues against early stopping as a remedy for reward collapse (arXiv:2305.17608,
+        section 1): what comes out depends on when one stops. Here that is measured. The start,
+        before any training, is no place to stop at.
+        """
+        steps = self.steps(run).tolist()
+        if len(steps) < 2:
+            return []
+        held = {rule: self.series(run, name, HELD_OUT)[1:] for rule, (name, _) in RULES.items()}
+        places = {rule: pick(held[rule]) for rule, (_, pick) in RULES.items()}
+        places["the end"] = len(steps) - 2
+        return [
+            {"rule": rule, "step": steps[at + 1]}
+            | {name: float(self.series(run, *of)[at + 1]) for name, of in AT_STOP.items()}
+            for rule, at in places.items()
+            if at is not None
+        ]
 
 
 # -- how much of a completion's length a linear map can read from the features ----------------
-
-PENALTIES = 10.0 ** np.arange(-3, 5)
 
 
 def length_r2(table: Table, prompts: PromptSet) -> tuple[float, float]:
@@ -301,7 +257,7 @@ def held_out_r2(x: np.ndarray, y: np.ndarray, new_x: np.ndarray, new_y: np.ndarr
         rest = (y - level - smooth @ scores) / (1.0 - 1.0 / len(y) - (smooth * left).sum(1))
         return float((rest**2).mean())
 
-    penalty = min(PENALTIES, key=left_out)
+    penalty = min(10.0 ** np.arange(-3, 5), key=left_out)
     weights = right.T @ (values / (values**2 + penalty) * scores)
     fitted = level + ((new_x - centre) / scale) @ weights
     spread = ((new_y - new_y.mean()) ** 2).sum()

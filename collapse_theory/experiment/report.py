@@ -1,16 +1,17 @@
-"""What was found, in sentences, in a table, as JSON, on a page with figures: all from one table."""
+"""What was found, in a table, in sentences, as JSON, on a page with figures: all from one table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.experiment.measure import BY_RANK, HELD_OUT, RULES, TRAIN, Findings, stops
+from collapse_theory.experiment.measure import AT_STOP, BY_RANK, HELD_OUT, RULES, TRAIN, Findings
 from collapse_theory.experiment.setting import LAST_LAYER, NEUTRAL, SAME_LENGTHS, Run
 from collapse_theory.experiment.texts import OPEN
 from collapse_theory.figures.experiment import (
@@ -26,17 +27,19 @@ __all__ = ["COLUMNS", "NOTES", "draw_figures", "metrics", "page", "rows", "sente
 
 # -- the table ---------------------------------------------------------------------------
 
-COLUMNS = (
-    "trained with",
-    "error",
-    "W1",
-    "s.d.",
-    "apart",
-    "of",
-    "right",
-    "held-out error",
-    "held-out apart",
+# Column, measure, prompts, and which of several seeds is shown; None: the least of a prompt-aware
+# loss, which is to hold the kinds apart, else the largest.
+_TABLE: tuple[tuple[str, str, str, Any], ...] = (
+    ("error", "error", TRAIN, max),
+    ("W1", "distance", TRAIN, max),
+    ("s.d.", "std", TRAIN, max),
+    ("apart", "between", TRAIN, None),
+    ("of", "between_predicted", TRAIN, max),
+    ("right", "right", TRAIN, min),
+    ("held-out error", "error", HELD_OUT, max),
+    ("held-out apart", "between", HELD_OUT, None),
 )
+COLUMNS = ("trained with", *(column for column, *_ in _TABLE))
 NOTES = (
     "Error: mean over ranks of |mean reward - exact optimum|. W1: Wasserstein-1 distance of all "
     "rewards to that optimum. s.d.: over prompts, mean over ranks. Apart: mean over ranks of the "
@@ -48,29 +51,21 @@ NOTES = (
 
 def rows(found: Findings) -> list[tuple[str, ...]]:
     """Return a row for the runs that differ in their seed alone, under `COLUMNS`: the worst."""
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in found.runs:
-        groups.setdefault((str(run.objective), run.control), []).append(run)
-    return [_row(found, runs) for runs in groups.values()]
 
+    def name(run: Run) -> tuple[str, str]:
+        return str(run.objective), run.control
 
-def _row(found: Findings, runs: list[Run]) -> tuple[str, ...]:
-    run = runs[0]
-    # Prompt-aware losses are to hold the kinds apart, but where nothing tells them from each other.
-    apart = min if run.objective.aware and run.control != NEUTRAL else max
-    name = ";\n".join(str(run.objective).split("; "))
-    values = (
-        max(found.ends(runs, "error")),
-        max(found.ends(runs, "distance")),
-        max(found.ends(runs, "std")),
-        apart(found.ends(runs, "between")),
-        found.ends(runs, "between_predicted")[0],
-        min(found.ends(runs, "right")),
-        max(found.ends(runs, "error", HELD_OUT)),
-        apart(found.ends(runs, "between", HELD_OUT)),
-    )
-    texts = ("-" if np.isnan(v) else f"{v:.3f}".removeprefix("0") for v in values)
-    return (f"{name}\n({run.control})" if run.control else name, *texts)
+    made = []
+    for (text, control), group in groupby(found.runs, name):
+        runs = list(group)
+        # Where nothing tells the kinds from each other, no loss can hold them apart.
+        apart = min if runs[0].objective.aware and control != NEUTRAL else max
+        values = [(worst or apart)(found.ends(runs, *what)) for _, *what, worst in _TABLE]
+        first = text.replace("; ", ";\n") + (f"\n({control})" if control else "")
+        made.append(
+            (first, *("-" if np.isnan(v) else f"{v:.3f}".removeprefix("0") for v in values))
+        )
+    return made
 
 
 # -- sentences ---------------------------------------------------------------------------
@@ -96,53 +91,55 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 
-def _several_kinds(found: Findings, aware: bool) -> list[Run]:
-    """Return the runs, no controls, on prompts of more than one kind."""
+def _ends(found: Findings, runs: Sequence[Run], name: str) -> tuple[str, str]:
+    """Return what runs end at on training and on held-out prompts."""
+    train, held = (spread(found.ends(runs, name, split)) for split in (TRAIN, HELD_OUT))
+    return train, held
+
+
+def _of_several_kinds(found: Findings, aware: bool) -> list[Run]:
     runs = found.of(aware=aware)
     return [run for run in runs if not np.isnan(found.ends([run], "between")[0])]
 
 
-def _fit(found: Findings) -> list[str]:
+def _fit(found: Findings) -> Iterator[str]:
     runs = found.of()
-    errors = found.ends(runs, "error")
-    if np.isnan(errors).any():
-        return []
-    return [
-        f"Over {len(runs)} run{'s' * (len(runs) > 1)} the trained rewards differ from the computed "
-        f"optimum by {spread(errors)} on training prompts and by "
-        f"{spread(found.ends(runs, 'error', HELD_OUT))} on held-out ones (mean over ranks, the "
-        "worse kind)."
-    ]
+    if not np.isnan(found.ends(runs, "error")).any():
+        train, held = _ends(found, runs, "error")
+        yield (
+            f"Over {len(runs)} run{'s' * (len(runs) > 1)} the trained rewards differ from the "
+            f"computed optimum by {train} on training prompts and by {held} on held-out ones (mean "
+            "over ranks, the worse kind)."
+        )
 
 
-def _collapse(found: Findings) -> list[str]:
-    runs = _several_kinds(found, aware=False)
-    if not runs:
-        return []
-    apart = found.ends(runs, "between")
-    # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
-    over = np.subtract(apart, found.ends(runs, "between_predicted"))
-    if max(over) <= COLLAPSED:
-        verdict = "reward collapse: the kinds end at the same rewards"
-    elif min(over) > COLLAPSED:
-        verdict = "no full collapse: the kinds end at different rewards"
-    else:
+def _collapse(found: Findings) -> Iterator[str]:
+    runs = _of_several_kinds(found, aware=False)
+    if runs:
+        # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
+        apart, predicted = (found.ends(runs, name) for name in ("between", "between_predicted"))
+        over = np.subtract(apart, predicted)
         verdict = "collapse in some runs only"
-    return [
-        f"With one utility for all prompts, {verdict}, {spread(apart)} apart on training prompts, "
-        f"{spread(found.ends(runs, 'between', HELD_OUT))} on held-out ones."
-    ]
+        if max(over) <= COLLAPSED:
+            verdict = "reward collapse: the kinds end at the same rewards"
+        elif min(over) > COLLAPSED:
+            verdict = "no full collapse: the kinds end at different rewards"
+        train, held = _ends(found, runs, "between")
+        yield (
+            f"With one utility for all prompts, {verdict}, {train} apart on training prompts, "
+            f"{held} on held-out ones."
+        )
 
 
-def _aware(found: Findings) -> list[str]:
-    runs = _several_kinds(found, aware=True)
-    if not runs:
-        return []
-    return [
-        f"With a utility for each kind they end {spread(found.ends(runs, 'between'))} "
-        f"apart, of {spread(found.ends(runs, 'between_predicted'))} predicted, and "
-        f"{spread(found.ends(runs, 'between', HELD_OUT))} on held-out prompts."
-    ]
+def _aware(found: Findings) -> Iterator[str]:
+    runs = _of_several_kinds(found, aware=True)
+    if runs:
+        train, held = _ends(found, runs, "between")
+        yield (
+            f"With a utility for each kind they end {train} apart, of "
+            f"{spread(found.ends(runs, 'between_predicted'))} predicted, and {held} on held-out "
+            "prompts."
+        )
 
 
 def _most_apart(found: Findings, runs: Sequence[Run], split: str) -> list[float]:
@@ -150,34 +147,33 @@ def _most_apart(found: Findings, runs: Sequence[Run], split: str) -> list[float]
     return [float(found.series(run, "between", split)[1:].max()) for run in runs]
 
 
-def _early(found: Findings) -> list[str]:
-    fixed = _several_kinds(found, aware=False)
+def _early(found: Findings) -> Iterator[str]:
+    fixed = _of_several_kinds(found, aware=False)
     if not fixed or len(found.steps(fixed[0])) < 3:
-        return []
+        return
     held = _most_apart(found, fixed, HELD_OUT)
     aware = found.ends(found.of(aware=True), "between", HELD_OUT)
     less = bool(aware) and max(held) < min(aware)
-    said = [
+    yield (
         f"{'Early stopping does not replace that: with' if less else 'With'} one utility the kinds "
         f"were at most {spread(_most_apart(found, fixed, TRAIN))} apart on training prompts at any "
         f"measured step ({spread(held)} on held-out ones)."
-    ]
-    reached = [stop for run in fixed for stop in stops(found, run)]
+    )
+    stops = [stop for run in fixed for stop in found.stops(run)]
     for rule in RULES:
-        here = [stop for stop in reached if stop.rule == rule]
+        here = [stop for stop in stops if stop["rule"] == rule]
         if here:
             some = "" if len(here) == len(fixed) else f" in {len(here)} of {len(fixed)} runs"
-            said.append(
-                f"Stopping at {rule}: step {spread([stop.step for stop in here], 0)}{some}, kinds "
-                f"{spread([stop.between for stop in here])} apart, "
-                f"{spread([stop.distance for stop in here])} from the collapsed rewards."
+            yield (
+                f"Stopping at {rule}: step {spread([stop['step'] for stop in here], 0)}{some}, "
+                f"kinds {spread([stop['between'] for stop in here])} apart, "
+                f"{spread([stop['distance'] for stop in here])} from the collapsed rewards."
             )
-    return said
 
 
-def _length(found: Findings) -> list[str]:
+def _length(found: Findings) -> Iterator[str]:
     if np.isnan(found.length_first):
-        return []
+        return
     said = (
         "The task is easy, and this is why: a completion's length is nearly linear in the mean of "
         f"the first hidden state, which averages position embeddings (held-out R^2 "
@@ -188,56 +184,44 @@ def _length(found: Findings) -> list[str]:
     )
     alone = found.of(control=LAST_LAYER)
     if alone:
+        train, held = _ends(found, alone, "error")
         said += (
-            f" With the last one alone the error is {spread(found.ends(alone, 'error'))} on "
-            f"training prompts and {spread(found.ends(alone, 'error', HELD_OUT))} on held-out ones."
+            f" With the last one alone the error is {train} on training prompts and {held} on "
+            "held-out ones."
         )
-    return [said]
+    yield said
 
 
-def _controls(found: Findings) -> list[str]:
-    said = []
-
-    def apart(run: Run) -> tuple[float, float]:
-        return found.ends([run], "between")[0], found.ends([run], "between", HELD_OUT)[0]
-
+def _controls(found: Findings) -> Iterator[str]:
     for run in found.of(control=SAME_LENGTHS, aware=True):
-        said.append(
+        train, held = _ends(found, [run], "between")
+        yield (
             "With the same completion lengths for both kinds the prompt-aware loss still holds "
-            "them {:.3f} apart, {:.3f} on held-out prompts.".format(*apart(run))
+            f"them {train} apart, {held} on held-out prompts."
         )
     for run in found.of(control=SAME_LENGTHS, aware=False):
-        most = _most_apart(found, [run], HELD_OUT)[0]
         free = [one for one in found.of(aware=False) if one.objective == run.objective]
-        mirrors = most <= max(_most_apart(found, free, HELD_OUT)) / 2
-        end = ": what early stopping leaves between the kinds is mostly their lengths."
-        said.append(
+        most = _most_apart(found, [run], HELD_OUT)[0]
+        lengths = most <= max(_most_apart(found, free, HELD_OUT)) / 2
+        why = ": what early stopping leaves between the kinds is mostly their lengths"
+        yield (
             f"With the same lengths and one utility they were at most {most:.3f} apart on held-out "
-            f"prompts at any step{end if mirrors else '.'}"
+            f"prompts at any step{why if lengths else ''}."
         )
     for run in found.of(control=NEUTRAL, aware=True):
-        train, held_out = apart(run)
-        said.append(
-            "With prompts that don't tell the kind it can't be read from a new prompt: "
-            f"{held_out:.3f} apart on held-out prompts, while training prompts are "
-            f"{train:.3f} apart by memory."
+        train, held = _ends(found, [run], "between")
+        yield (
+            f"With prompts that don't tell the kind it can't be read from a new prompt: {held} "
+            f"apart on held-out prompts, while training prompts are {train} apart by memory."
         )
-    return said
 
 
 # -- JSON --------------------------------------------------------------------------------
 
-OF_SIDE = ("error", "distance", "std", "std_largest", "gap", "right")
-OF_SIDE += ("between", "between_predicted")
-COURSE = {
-    "distance": ("distance", TRAIN),
-    "between": ("between", TRAIN),
-    "held_between": ("between", HELD_OUT),
-    "right": ("right", TRAIN),
-    "held_right": ("right", HELD_OUT),
-    "loss": ("loss", TRAIN),
-    "held_loss": ("loss", HELD_OUT),
-}
+_OF_SIDE = ("error", "distance", "std", "std_largest", "gap", "right", "between")
+_OF_SIDE += ("between_predicted",)
+_OF_COURSE = AT_STOP | {"right": ("right", TRAIN)}
+_OF_COURSE |= {"loss": ("loss", TRAIN), "held_loss": ("loss", HELD_OUT)}
 
 
 def metrics(found: Findings) -> dict[str, Any]:
@@ -256,7 +240,7 @@ def metrics(found: Findings) -> dict[str, Any]:
 
 
 def _run(found: Findings, run: Run) -> dict[str, Any]:
-    course = {name: found.series(run, *of) for name, of in COURSE.items()}
+    course = {name: found.series(run, *of) for name, of in _OF_COURSE.items()}
     return {
         "utility": str(run.objective),
         "seed": run.seed,
@@ -264,7 +248,7 @@ def _run(found: Findings, run: Run) -> dict[str, Any]:
         "folder": f"runs/{run.folder}",
         TRAIN: _side(found, run, TRAIN),
         HELD_OUT: _side(found, run, HELD_OUT),
-        "stops": [vars(stop) for stop in stops(found, run)],
+        "stops": found.stops(run),
         "course": {"steps": found.steps(run).astype(float), **course},
     }
 
@@ -278,7 +262,7 @@ def _side(found: Findings, run: Run, split: str) -> dict[str, Any]:
         }
         for kind in found.kinds(run, split)
     }
-    return {name: found.ends([run], name, split)[0] for name in OF_SIDE} | {"kinds": kinds}
+    return {name: found.ends([run], name, split)[0] for name in _OF_SIDE} | {"kinds": kinds}
 
 
 def _plain(value: Any) -> Any:
@@ -293,47 +277,39 @@ def _plain(value: Any) -> Any:
 
 # -- figures -----------------------------------------------------------------------------
 
-ENDINGS = ("png", "pdf")
-
 
 def draw_figures(found: Findings, folder: Path) -> list[tuple[Path, str]]:
     """Draw every figure that the findings have something for; return (PNG file, caption) each."""
     main = [run for run in found.of() if run.seed == found.setting.seed]
-    controls = [run for run in found.runs if run.control]
     drawn = {
-        "experiment_rewards": (
+        "rewards": (
             "Mean reward by rank of each kind of prompt, with bands of one standard deviation over "
             "prompts, over the exact optimum of what was trained.",
             _rewards(found, main),
         )
     }
+    controls = [run for run in found.runs if run.control]
     if controls:
-        caption = "The controls, in the same way."
-        drawn["experiment_controls"] = (caption, _rewards(found, controls))
+        drawn["controls"] = "The controls, in the same way.", _rewards(found, controls)
     if len(found.steps(main[0])) > 2:
-        drawn["experiment_stopping"] = (
+        drawn["stopping"] = (
             "Early stopping: what a run has at each step, and where common rules stop it. "
             "Every seed is a line.",
             stopping_figure([_stopping_curve(found, run) for run in found.of()]),
         )
-    for name, (_, axes) in drawn.items():
-        for ending in ENDINGS:
-            save(axes, folder / f"{name}.{ending}")
-    return [(folder / f"{name}.{ENDINGS[0]}", caption) for name, (caption, _) in drawn.items()]
+    return [
+        ([save(axes, folder / f"experiment_{name}.{end}") for end in ("pdf", "png")][-1], caption)
+        for name, (caption, axes) in drawn.items()
+    ]
 
 
-def _rewards(found: Findings, runs: Sequence[Run]) -> object:
+def _rewards(found: Findings, runs: Sequence[Run]) -> Any:
     def panel(run: Run, split: str) -> TrainedPanel:
         # Open-ended first, as in the paper's figures.
         kinds = sorted(found.kinds(run, split), key=lambda kind: kind != OPEN)
-        return TrainedPanel(
-            utilities=run.objective.utilities,
-            note=run.control,
-            kinds=tuple(
-                TrainedKind(k, *(found.series(run, f"{m}_by_rank", split, k) for m in BY_RANK))
-                for k in kinds
-            ),
-        )
+        each = [[found.series(run, f"{m}_by_rank", split, k) for m in BY_RANK] for k in kinds]
+        shown = tuple(TrainedKind(kind, *of) for kind, of in zip(kinds, each, strict=True))
+        return TrainedPanel(run.objective.utilities, run.control, shown)
 
     return trained_figure([(panel(run, TRAIN), panel(run, HELD_OUT)) for run in runs])
 
@@ -346,18 +322,33 @@ def _stopping_curve(found: Findings, run: Run) -> StoppingCurve:
         distance=found.series(run, "distance"),
         between=found.series(run, "between", HELD_OUT),
         right=found.series(run, "right", HELD_OUT),
-        stops=[stop.step for stop in stops(found, run)[:-1]],
+        stops=np.array([stop["step"] for stop in found.stops(run)[:-1]]),
     )
 
 
 # -- the page ----------------------------------------------------------------------------
 
-STYLE = """
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 Georgia, serif; }
-table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
-th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ccc; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 2rem 0; } img { width: 100%; } .note { color: #555; font-size: 0.85rem; }
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Reward collapse on real text</title>
+<style>
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 Georgia, serif; }}
+table {{ border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }}
+th, td {{ padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ccc; }}
+th:first-child, td:first-child {{ text-align: left; }}
+figure {{ margin: 2rem 0; }} img {{ width: 100%; }} .note {{ color: #555; font-size: 0.85rem; }}
+</style></head><body>
+<h1>Reward collapse on real text</h1>
+<p>{what}</p>
+<ul>
+{sentences}
+</ul>
+<table><thead>{head}</thead><tbody>
+{rows}
+</tbody></table>
+<p class="note">{notes}</p>
+{figures}
+<p class="note">{made}</p>
+</body></html>
 """
 
 
@@ -368,42 +359,28 @@ def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
     """
     setting = found.setting
     kinds = ", ".join(f"{t} {kind} to train on and {h} held out" for kind, t, h in found.prompts)
-    trained = (
-        "all weights of the encoder are trained"
-        if setting.full
-        else "a small head is trained on the features of a frozen encoder"
+    trained = "a small head is trained on the features of a frozen encoder"
+    if setting.full:
+        trained = "all weights of the encoder are trained"
+    return PAGE.format(
+        what=escape(
+            f"Prompts from {setting.data or 'the documentation of Python, NumPy and SciPy'}: "
+            f"{kinds}; {trained}, {setting.steps} steps of {setting.batch} prompts."
+        ),
+        sentences="\n".join(f"<li>{escape(text)}</li>" for text in sentences(found)),
+        head=_cells("th", COLUMNS),
+        rows="\n".join(_cells("td", row) for row in rows(found)),
+        notes=escape(NOTES),
+        figures="\n".join(
+            f'<figure><img src="{escape(file.name)}" alt="{escape(caption)}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            for file, caption in figures
+        ),
+        made=escape(
+            f"Made with {', '.join(f'{name} {number}' for name, number in found.versions)}. "
+            f"{found.cut} of {found.texts} completions were cut at {setting.max_length} tokens."
+        ),
     )
-    what = (
-        f"Prompts from {setting.data or 'the documentation of Python, NumPy and SciPy'}: {kinds}; "
-        f"{trained}, {setting.steps} steps of {setting.batch} prompts."
-    )
-    made = (
-        f"Made with {', '.join(f'{name} {number}' for name, number in found.versions)}. "
-        f"{found.cut} of {found.texts} completions were cut at {setting.max_length} tokens."
-    )
-    items = "\n".join(f"<li>{escape(text)}</li>" for text in sentences(found))
-    body = "\n".join(_cells("td", row) for row in rows(found))
-    shown = "\n".join(
-        f'<figure><img src="{escape(file.name)}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for file, caption in figures
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Reward collapse on real text</title>
-<style>{STYLE}</style></head><body>
-<h1>Reward collapse on real text</h1>
-<p>{escape(what)}</p>
-<ul>
-{items}
-</ul>
-<table><thead>{_cells("th", COLUMNS)}</thead><tbody>
-{body}
-</tbody></table>
-<p class="note">{escape(NOTES)}</p>
-{shown}
-<p class="note">{escape(made)}</p>
-</body></html>
-"""
 
 
 def _cells(tag: str, texts: Sequence[str]) -> str:

@@ -24,48 +24,38 @@ class Objective(Value):
 
     Parameters
     ----------
-    utilities : tuple of (str, str)
-        Kind and utility; the kind is "" where one utility serves all prompts.
+    text : str
+        "log(x+0.1)", or "open=-1/(x+0.1); closed=x".
+
+    Raises
+    ------
+    ParseError
+        A ValueError, for a text that is no objective.
 
     Examples
     --------
-    >>> Objective.parse("open=-1/(x+0.1); closed=x")
-    Objective('open=-1/(x + 0.1); closed=x')
-    >>> Objective.parse("log(x + 0.1)").aware
+    >>> Objective("open=-1/(x+0.1); closed=x").utilities
+    (('open', '-1/(x + 0.1)'), ('closed', 'x'))
+    >>> Objective("log(x + 0.1)").aware
     False
     """
 
-    utilities: tuple[tuple[str, str], ...]
+    text: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pairs = tuple((str(kind).strip(), str(utility(u.strip()))) for kind, u in self.utilities)
+        pairs = _kind_and_utility(self.text)
         kinds = [kind for kind, _ in pairs]
-        if not pairs or len(set(kinds)) < len(kinds) or ("" in kinds and len(kinds) > 1):
-            raise CollapseError(
-                f"an objective is one utility, or one for each of several kinds, got {pairs!r}"
-            )
-        self._set(utilities=pairs)
+        one = len(pairs) == 1 and "=" not in self.text
+        if not (one or (pairs and all(kinds) and len(set(kinds)) == len(kinds))):
+            raise ParseError(f"{self.text!r}: give one utility, or kind=utility; kind=utility")
+        made = [(f"{kind}=" if kind else "") + str(utility(text)) for kind, text in pairs]
+        self._set(text="; ".join(made))
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the objective that a text says: "x", or "open=-1/(x+0.1); closed=x".
-
-        Raises
-        ------
-        ParseError
-            A ValueError, for a text that is no objective.
-        """
-        parts = [part.strip() for part in text.split(";") if part.strip()]
-        if "=" not in text:
-            if len(parts) != 1:
-                raise ParseError(f"{text!r}: give one utility, or kind=utility; kind=utility")
-            return cls((("", parts[0]),))
-        pairs = [part.partition("=") for part in parts]
-        for kind, _, value in pairs:
-            if not kind.strip() or not value.strip():
-                raise ParseError(f"{text!r}: write each part as kind=utility, with ; between two")
-        return cls(tuple((kind, value) for kind, _, value in pairs))
+    @property
+    def utilities(self) -> tuple[tuple[str, str], ...]:
+        """Kind and utility; the kind is "" where one utility serves all prompts."""
+        return tuple(_kind_and_utility(self.text))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -79,15 +69,17 @@ class Objective(Value):
 
     def loss(self) -> RankingLoss | PromptAwareRankingLoss:
         """Return the loss in the box [0, 1], scaled to slope 1 at gap 0."""
-        if self.aware:
-            return PromptAwareRankingLoss(dict(self.utilities))
-        return RankingLoss(self.utilities[0][1])
+        return (
+            PromptAwareRankingLoss(dict(self.utilities)) if self.aware else RankingLoss(self.text)
+        )
 
     def __str__(self) -> str:
-        return "; ".join(f"{kind}={text}" if kind else text for kind, text in self.utilities)
+        return self.text
 
-    def __repr__(self) -> str:
-        return f"Objective({str(self)!r})"
+
+def _kind_and_utility(text: str) -> list[tuple[str, str]]:
+    parts = (part.rpartition("=") for part in text.split(";") if part.strip())
+    return [(kind.strip(), value.strip()) for kind, _, value in parts]
 
 
 # The least value of each whole number.
@@ -102,23 +94,19 @@ class Setting(Value):
     Parameters
     ----------
     utilities : tuple of str
-        What is trained, as `Objective.parse` reads it.
+        What is trained, as `Objective` reads it.
     seed : int
         Of the prompts' shuffle and split, and of the first run.
     seeds : int
         Runs of each objective, with the seeds seed, seed + 1, ...
-    steps : int
+    steps, batch : int
+        Steps, and prompts a step.
     train, held_out : int
         Prompts. With `data` the share held_out / (train + held_out) of its prompts is held out.
-    batch : int
-        Prompts a step.
-    rate : float
+    rate, warmup : float, int
         AdamW's learning rate at its highest: it rises over `warmup` steps, then falls as a cosine.
-    warmup : int
-    width : int
-        Of the head's two hidden layers.
-    max_length : int
-        Tokens of prompt and completion together; what is longer is cut.
+    width, max_length : int
+        Of the head's two hidden layers; of prompt and completion in tokens, the rest is cut.
     checkpoint_every : int
         Steps, where the whole encoder is trained; a head's run is kept when it is done.
     controls : bool
@@ -167,7 +155,7 @@ class Setting(Value):
         if not 0 < self.rate < 1:
             raise CollapseError(f"rate must lie between 0 and 1, got {self.rate!r}")
         texts = (self.utilities,) if isinstance(self.utilities, str) else self.utilities
-        made = tuple(dict.fromkeys(str(Objective.parse(text)) for text in texts))
+        made = tuple(dict.fromkeys(str(Objective(text)) for text in texts))
         if not made:
             raise CollapseError("at least one utility is needed")
         self._set(utilities=made)
@@ -193,7 +181,7 @@ class Setting(Value):
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """What is trained."""
-        return tuple(Objective.parse(text) for text in self.utilities)
+        return tuple(Objective(text) for text in self.utilities)
 
     def differences(self, other: Setting) -> tuple[str, ...]:
         """Return "name: other's value, now this one's" for each field in which two differ."""

@@ -11,7 +11,8 @@ import functools
 import importlib.util
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,18 @@ import numpy as np
 
 from collapse_theory.data import DatasetReport, Ranking, RankingDataset
 from collapse_theory.errors import CollapseError
-from collapse_theory.experiment.setting import DEFAULT, NEUTRAL, SAME_LENGTHS, Objective, Setting
+from collapse_theory.experiment.setting import (
+    DEFAULT,
+    NEUTRAL,
+    SAME_LENGTHS,
+    Objective,
+    Run,
+    Setting,
+)
 from collapse_theory.values import Value
 
 __all__ = ["KINDS", "LENGTHS", "MODULES", "OPEN", "Passage", "PromptSet"]
-__all__ += ["corpus", "documented", "from_file", "passages", "ranking", "utilities_for"]
+__all__ += ["corpus", "documented", "passages", "prompt_sets", "ranking", "utilities_for"]
 
 OPEN, CLOSED = KINDS = ("open", "closed")
 LENGTHS: dict[str, tuple[int, ...]] = {
@@ -189,17 +197,10 @@ class PromptSet(Value):
         return self.train + self.held_out
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kind of each of the rankings."""
-        return tuple(str(one.kind) for one in self.rankings)
-
-    @property
-    def ranks(self) -> np.ndarray:
-        """The rank of each completion, shape (N, K), -1 where a prompt has fewer."""
-        table = np.full((len(self.rankings), max(map(len, self.rankings))), -1)
-        for row, one in zip(table, self.rankings, strict=True):
-            row[: len(one)] = one.ranks
-        return table
+    def counts(self) -> tuple[tuple[str, int, int], ...]:
+        """Kind, prompts to train on and prompts held out."""
+        train, held = (Counter(str(r.kind) for r in part) for part in (self.train, self.held_out))
+        return tuple((kind, train[kind], held[kind]) for kind in sorted(train | held))
 
 
 def _best_first(one: Ranking) -> Ranking:
@@ -251,16 +252,30 @@ def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "
     return PromptSet(made[: setting.train], made[setting.train :])
 
 
-def from_file(setting: Setting) -> PromptSet:
-    """Return the prompts of the setting's file, with the setting's share of them held out.
+def prompt_sets(setting: Setting, runs: Sequence[Run]) -> dict[str, PromptSet]:
+    """Return the prompts of the runs by control; "" are those of the runs that are none.
 
     Raises
     ------
     CollapseError
-        A ValueError: no sensible row, or too few prompts.
+        A ValueError: no sensible row, too few prompts, or a kind without a utility.
     OSError
         Where the file can't be read.
     """
+    if setting.data:
+        return {"": _from_file(setting)}
+    for objective in setting.objectives:
+        for kind in set(KINDS) - set(objective.kinds) if objective.aware else ():
+            raise CollapseError(
+                f"{str(objective)!r} has no utility for the kind {kind!r}; the prompts are of "
+                f"the kinds {' and '.join(KINDS)}, or those of your own --data"
+            )
+    passages = corpus()
+    controls = sorted({"", *(run.control for run in runs)})
+    return {control: documented(passages, setting, control) for control in controls}
+
+
+def _from_file(setting: Setting) -> PromptSet:
     # A row of a kind that a prompt-aware objective doesn't serve is bad.
     known = [set(objective.kinds) for objective in setting.objectives if objective.aware]
     allowed = sorted(set.intersection(*known)) if known else None
@@ -283,5 +298,5 @@ def utilities_for(path: str) -> tuple[str, ...]:
     Its kinds, "open" and "closed", must be those of the file.
     """
     found = {one.kind or UNKNOWN for one in RankingDataset.from_file(path)}
-    known = [(text, set(Objective.parse(text).kinds)) for text in DEFAULT]
+    known = [(text, set(Objective(text).kinds)) for text in DEFAULT]
     return tuple(text for text, kinds in known if not kinds or kinds == found)

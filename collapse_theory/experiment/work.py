@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +20,13 @@ from safetensors.numpy import save
 __all__ = ["Progress", "keep", "kept", "replace_file", "spread", "threads", "write_json"]
 
 WORKERS = 2
-DRAFT = ".draft"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Progress:
-    """What the experiment tells of its work; this one keeps silent. A subclass shows it."""
+    """What the experiment tells of its work, from several threads; this one keeps silent."""
 
     def begin(self, what: str, total: int) -> None:
         """A piece of work of `total` parts begins; the one before it has ended."""
@@ -68,12 +66,9 @@ def spread(
     >>> spread(lambda item, progress: item**2, [1, 2, 3], Progress())
     [1, 4, 9]
     """
-    shared = _Shared(told)
-    workers = min(WORKERS, os.cpu_count() or 1)
-    with (
-        threads(1),
-        ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool,
-    ):
+    shared, workers = _Stoppable(told), min(WORKERS, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    with threads(1), pool:
         try:
             return list(pool.map(lambda item: work(item, shared), items))
         except BaseException:
@@ -85,22 +80,17 @@ class _Over(Exception):
     """Another piece of work has failed."""
 
 
-class _Shared(Progress):
-    """Progress told by several threads, one at a time."""
-
+class _Stoppable(Progress):
     def __init__(self, told: Progress) -> None:
-        self.over = False
-        self._told, self._lock = told, threading.Lock()
+        self.told, self.over = told, False
 
     def advance(self, parts: int = 1) -> None:
         if self.over:
             raise _Over
-        with self._lock:
-            self._told.advance(parts)
+        self.told.advance(parts)
 
     def say(self, text: str) -> None:
-        with self._lock:
-            self._told.say(text)
+        self.told.say(text)
 
 
 # -- files -------------------------------------------------------------------------------
@@ -115,7 +105,7 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
         Where it can't be written; named by `path`, and nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}{DRAFT}")
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
         write(draft)
         # Renamed only when the content is on the disk, or a power cut could leave an empty file.
