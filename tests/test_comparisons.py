@@ -15,6 +15,7 @@ from problems import cases
 
 import collapse_theory as ct
 from collapse_theory.finite import interior_point
+from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.max_margin import max_margin
 from collapse_theory.numerics import linear
 from collapse_theory.programs import Answer, Comparisons, Program, certify
@@ -145,7 +146,7 @@ def test_the_certificate_is_honest(pairs, text, domain, noise, seed):
     width = domain.width if isinstance(domain, ct.Box) else 1.0
     r = (r - domain.low) / width if isinstance(domain, ct.Box) else r
     rng = np.random.default_rng(seed)
-    r = interior_point.feasible(program, r + 10.0**noise * rng.standard_normal(len(r)))
+    r = feasible(program, r + 10.0**noise * rng.standard_normal(len(r)))
     z = 10.0**noise * rng.random(len(graph.a)) * rng.integers(0, 2)
     found = certify(program, Answer(rewards=r, multipliers=z))
     assert not found.gap < best.objective - found.objective

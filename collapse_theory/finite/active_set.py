@@ -1,8 +1,9 @@
 """The last digits: with the closed gaps known, Newton's method on the rewards that are left.
 
-Nodes whose gap is closed are one, nodes at an end of the box stay there; what remains is smooth.
-Multipliers of the closed gaps are then brought into balance at every node: a constraint whose
-multiplier is negative is let go, one that a step runs into joins (an active-set method).
+Nodes whose gap is closed, or stays at a kink, move as one piece, and pieces at an end of the box
+stay there; what remains is smooth. Multipliers of the closed gaps are then brought into balance at
+every node: a constraint whose multiplier is negative is let go, one that a step runs into joins (an
+active-set method). At kinks the first pieces are taken or left, as their certificate says.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Self
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
-from collapse_theory.numerics.linear import components, graph_solver
+from collapse_theory.numerics.linear import components, graph_solver, spanning_forest
 from collapse_theory.programs import Answer, Program, certify
 
-__all__ = ["polished"]
+__all__ = ["Pieces", "Rows", "feasible", "on_pieces", "polished"]
 
 ROUNDS = 40
 ENOUGH = 1e-13  # the relative gap that ends the rounds
@@ -84,60 +85,105 @@ def polished(
     return answer
 
 
+def on_pieces(
+    program: Program, closed: Rows, wanted: np.ndarray, r: np.ndarray, budget: Budget
+) -> np.ndarray | None:
+    """Return the best rewards with these constraints held, the edges' gaps at those `wanted`.
+
+    None where they can't all be held, or a step runs into others.
+    """
+    moved = _moved(program, closed, r, budget, wanted)
+    return None if moved is None or moved[1] is not None else feasible(program, moved[0])
+
+
+def feasible(program: Program, r: np.ndarray) -> np.ndarray:
+    """Return rewards with no gap below 0, from rewards that have some by rounding."""
+    graph = program.graph
+    r = np.clip(r, 0.0, 1.0) if program.box else r.copy()
+    while np.any(graph.differences(r) < 0):
+        np.minimum.at(r, graph.b, r[graph.a])
+    return r
+
+
 def _moved(
-    program: Program, closed: Rows, r: np.ndarray, budget: Budget
+    program: Program,
+    closed: Rows,
+    r: np.ndarray,
+    budget: Budget,
+    wanted: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Rows | None] | None:
-    """Newton's method on the contracted nodes.
+    """Newton's method on the pieces.
 
     Returns the rewards, and the constraints that the steps ran into, if any.
     """
-    small = Contracted.of(program, closed)
-    if small is None:
+    pieces = Pieces.of(program, closed, wanted)
+    if pieces is None:
         return None
-    x, last = small.gathered(r), np.inf
-    inverted = small.gaps(x) < -SAME * float(np.abs(x).max())
+    x, last = pieces.gathered(r), np.inf
+    inverted = pieces.gaps(x) < -SAME * float(np.abs(x).max())
     if inverted.any():
         return r, Rows(inverted, closed.low & False, closed.high & False)
     for _ in budget.rounds(40):
-        dx, rest = small.step(x)
+        dx, rest = pieces.step(x)
         if dx is None:
             return None
-        blocked = small.blocked(x, dx)
+        blocked = pieces.blocked(x, dx)
         if blocked is not None:
-            return x[small.label], blocked
+            return pieces.placed(x), blocked
         length, scale = float(np.abs(dx).max(initial=0.0)), float(np.abs(x).max())
-        x = small.searched(x, dx, rest)
+        x = pieces.searched(x, dx, rest)
         if length < 1e-15 * scale or (length < 1e-8 * scale and length >= 0.3 * last):
             break
         last = length
-    return x[small.label], None
+    return pieces.placed(x), None
 
 
 @dataclass(frozen=True)
-class Contracted:
-    """The program in which the nodes with the same label have the same reward.
+class Pieces:
+    """The program in which the rewards of a piece are its place x and fixed offsets.
 
-    The first two labels are the ends of the box, which don't move.
+    Attributes
+    ----------
+    label, offset : numpy.ndarray, shape (k,)
+        The piece of each node, and its reward less the piece's place.
+    fixed : numpy.ndarray, shape (pieces,)
+        The places of pieces at an end of the box, NaN for those that move.
     """
 
     program: Program
     label: np.ndarray
-    moves: np.ndarray
+    offset: np.ndarray
+    fixed: np.ndarray
 
     @classmethod
-    def of(cls, program: Program, closed: Rows) -> Self | None:
-        """Return the program with these constraints held, None where they can't all be."""
+    def of(cls, program: Program, closed: Rows, wanted: np.ndarray | None = None) -> Self | None:
+        """Return the pieces that these constraints make, None where they can't all be held.
+
+        `wanted` are the gaps of the edges, 0 unless given.
+        """
         graph, k = program.graph, program.graph.k
         low, high = np.flatnonzero(closed.low), np.flatnonzero(closed.high)
         i = np.concatenate([graph.a[closed.edges], low, high])
         j = np.concatenate([graph.b[closed.edges], np.full(len(low), k), np.full(len(high), k + 1)])
-        label = components(i, j, k + 2)
-        if label[k] == label[k + 1]:
+        label, offset = components(i, j, k + 2), np.zeros(k + 3)
+        if wanted is not None:
+            # The last stands for the edges to roots, which have the number -1.
+            rise = np.append(wanted[closed.edges], np.zeros(len(low) + len(high) + 1))
+            node, above, edge = spanning_forest(i, j, k + 2)
+            way = np.where(np.append(i, 0)[edge] == node, rise[edge], -rise[edge])
+            for at, parent, step in zip(*(x.tolist() for x in (node, above, way)), strict=True):
+                offset[at] = offset[parent] + step
+        fixed = np.full(label.max() + 1, np.nan)
+        fixed[label[k]], at_high = -offset[k], 1.0 - offset[k + 1]
+        if label[k] == label[k + 1] and abs(fixed[label[k]] - at_high) > SAME:
             return None
-        order = np.full(label.max() + 1, -1)
-        order[label[k]], order[label[k + 1]] = 0, 1
-        order[order < 0] = np.arange(2, len(order))
-        return cls(program, order[label[:k]], np.arange(len(order)) >= 2)
+        fixed[label[k + 1]] = at_high
+        return cls(program, label[:k], offset[:k], fixed)
+
+    @cached_property
+    def moves(self) -> np.ndarray:
+        """Which pieces aren't at an end of the box."""
+        return np.isnan(self.fixed)
 
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,24 +201,26 @@ class Contracted:
         return np.bincount(self.label, values, len(self.moves))
 
     def gathered(self, r: np.ndarray) -> np.ndarray:
-        """Return the mean of r at each contracted node; the ends of the box are 0 and 1."""
+        """Return the place of each piece by the mean of r."""
         sizes = self.program.graph.sizes
         mass = self.summed(sizes)
-        x = self.summed(sizes * r) / np.where(mass > 0, mass, 1.0)
-        x[:2] = 0.0, 1.0
-        return x
+        x = self.summed(sizes * (r - self.offset)) / np.where(mass > 0, mass, 1.0)
+        return np.where(self.moves, x, self.fixed)
+
+    def placed(self, x: np.ndarray) -> np.ndarray:
+        """Return the rewards of the nodes."""
+        return x[self.label] + self.offset
 
     def gaps(self, x: np.ndarray) -> np.ndarray:
-        """Return the gap on each edge."""
-        a, b, apart = self.ends
-        return np.where(apart, x[a] - x[b], 0.0)
+        """Return the gap on each edge between pieces, 0 within one."""
+        return np.where(self.ends[2], self.program.graph.differences(self.placed(x)), 0.0)
 
     def forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the gradient at the nodes that move, and the edges' curvature."""
         apart = self.ends[2]
         first, bend = self.program.slopes(np.where(apart, np.maximum(self.gaps(x), 0.0), 1.0))
         flow = self.program.graph.divergence(np.where(apart, first, 0.0))
-        rest = self.summed(flow - self.program.pull(x[self.label]))
+        rest = self.summed(flow - self.program.pull(self.placed(x)))
         return np.where(self.moves, rest, 0.0), np.where(apart, bend, 0.0)
 
     def step(self, x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
@@ -197,14 +245,15 @@ class Contracted:
         edges = apart & (self.gaps(ahead) < 0) & self.closes
         low = high = np.zeros(self.program.graph.k, dtype=bool)
         if self.program.box:
-            ahead = np.where(self.moves, ahead, 0.5)
-            low, high = (ahead < 0)[self.label], (ahead > 1)[self.label]
+            r = np.where(self.moves[self.label], self.placed(ahead), 0.5)
+            low, high = r < 0, r > 1
         found = Rows(edges, low, high)
         return found if found.all.any() else None
 
     def searched(self, x: np.ndarray, dx: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Return the end of the step, shortened until the objective no longer falls there."""
-        gaps, change = self.gaps(x), self.gaps(dx)
+        a, b, _ = self.ends
+        gaps, change = self.gaps(x), dx[a] - dx[b]
         falling = change < 0
         most = float((gaps[falling] / -change[falling]).min()) if falling.any() else np.inf
         alpha, rise = (1.0 if most >= 1 else 0.9 * most), max(float(rest @ dx), 0.0)

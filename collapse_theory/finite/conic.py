@@ -18,8 +18,9 @@ import numpy as np
 
 from collapse_theory.errors import SolverFailed
 from collapse_theory.exact.finite import mirrored
+from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
-from collapse_theory.finite.interior_point import feasible, first_rewards
+from collapse_theory.finite.interior_point import first_rewards
 from collapse_theory.finite.log_gaps import first_guess
 from collapse_theory.finite.symmetric import initial_gaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
@@ -115,6 +116,10 @@ class _Written:
     total: float | None
     gaps: Callable[[np.ndarray], np.ndarray]
 
+    def normed(self, unknowns: np.ndarray) -> np.ndarray:
+        """Return them with the sum that they must have."""
+        return unknowns if self.total is None else unknowns * (self.total / unknowns.sum())
+
 
 def _pairs(program: Program) -> _Written:
     """Return the program of gaps, in half gaps: the optimum is symmetric."""
@@ -192,9 +197,8 @@ def _refined(
             if found is None or found[0].max() <= 0:
                 break
             size, budget.used = scale * np.maximum(found[0], 0.0), budget.used + found[1]
-            scale = np.maximum(size, SMALLEST * scale)
-            if written.total is not None:
-                size, scale = (x * (written.total / x.sum()) for x in (size, scale))
+            size = written.normed(size)
+            scale = written.normed(np.maximum(size, SMALLEST * scale))
             answer = Answer(written.gaps(size), converged=found[1] != budget.limit)
             certificate = certify(program, answer)
             left = certificate.shortfall or 1.0

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from collapse_theory.finite.active_set import polished
+from collapse_theory.finite.active_set import Rows, feasible, on_pieces, polished
 from collapse_theory.finite.budget import Budget, max_step
 from collapse_theory.numerics.linear import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
@@ -72,12 +72,14 @@ def interior_point(
     point: Point,
     budget: Budget,
     enough: float = ENOUGH,
+    local: Local | None = None,
 ) -> tuple[Point, bool]:
     """Maximise from a strictly feasible point; `at` gives the program at (x, s).
 
+    `local` is the program at the point, where it is known.
     Returns the last point, z in units of f, and whether it converged.
     """
-    local, last, short = at(point.x, point.s), np.inf, False
+    local, last, short = local or at(point.x, point.s), np.inf, False
     for _ in budget.rounds(ROUNDS):
         found = _direction(local, point, short)
         if found is None:
@@ -216,6 +218,21 @@ class GraphBarrier:
         """Return the program at a point."""
         return _OnGraph(self, x, s, *self.first_slopes(s[: self.edges]))
 
+    def rigid(self, point: Point) -> tuple[Rows, np.ndarray]:
+        """Return the constraints that hold with equality at all optima, and the edges' gaps then.
+
+        The path of interior points ends where just those do (Goldman and Tucker 1956). At a kink
+        both constraints of a pair's t are tight: its slope lies inside the jump.
+        """
+        tight = point.tight(self.edges)
+        rows, wanted = Rows.of(self.program, tight), np.zeros(self.edges)
+        lifted = self.split(tight)
+        for at, on, off in zip(
+            self.kinks[0], *(x.reshape(-1, self.edges) for x in lifted[3:]), strict=True
+        ):
+            wanted = np.where(on & off, at + self.program.graph.m, wanted)
+        return replace(rows, edges=rows.edges | (wanted > 0)), wanted
+
     def slopes(self, point: Point) -> np.ndarray:
         """Return the U' of the pairs, at kinks those that balance the rest."""
         graph = self.program.graph
@@ -306,7 +323,10 @@ class InteriorPoint:
             at, converged = interior_point(barrier.at, at, budget, enough)
             r, z, slopes = at.x[: graph.k], barrier.unit * at.z, barrier.slopes(at)
             found = [Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)]
-            if not program.utility.kinks:
+            if program.utility.kinks:
+                exact = on_pieces(program, *barrier.rigid(at), r, budget)
+                found += [] if exact is None else [Answer(rewards=exact)]
+            else:
                 found.append(polished(program, r, at.tight(edges), z, budget) or found[0])
             for answer in found:
                 certificate = certify(program, answer)
@@ -337,12 +357,3 @@ def first_rewards(program: Program) -> np.ndarray:
     while not excess(low) > 0 and low > -340:
         low, high = low - 2.0, low
     return np.exp(bisect(excess, low, high, rounds=10)) * shape
-
-
-def feasible(program: Program, r: np.ndarray) -> np.ndarray:
-    """Return rewards with no gap below 0, from rewards that have some by rounding."""
-    graph = program.graph
-    r = np.clip(r, 0.0, 1.0) if program.box else r.copy()
-    while np.any(graph.differences(r) < 0):
-        np.minimum.at(r, graph.b, r[graph.a])
-    return r

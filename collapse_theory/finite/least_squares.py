@@ -8,18 +8,21 @@ forces push: a polyhedron, on which a quadratic program is solved.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
-from collapse_theory.numerics.linear import components
-from collapse_theory.programs import Program
+from collapse_theory.finite.active_set import Rows, on_pieces
+from collapse_theory.finite.budget import Budget
+from collapse_theory.programs import Box, Program
 from collapse_theory.programs.certificate import Dual
+from collapse_theory.utilities import Squared
 
 __all__ = ["least_squares"]
 
 MAX_NODES = 2000  # and ten times as many edges: above, the vertex found stays
 SAME = 1e-9  # slopes and forces, relative to the largest
-NEAR = 1e-7  # of an end, rewards and gaps are there: what differs is the solver's
+NEAR = 1e-6  # of an end, rewards and gaps are there: what differs is the solver's
 SOLVERS = (1e-12, 1e-10, 1e-8)  # tolerances, as far as the solver takes them
 
 
@@ -58,7 +61,7 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
             continue
         if problem.status == "optimal" and r.value is not None:
             found = _in_the_middle(program, np.clip(r.value, 0.0, 1.0), at_low | at_high)
-            return _snapped(program, found, low, high)
+            return _exact(program, found, low, high)
     return None
 
 
@@ -80,36 +83,17 @@ def _ranges(program: Program, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _snapped(program: Program, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return r with the gaps that are at an end of their range exactly there, up to rounding.
+def _exact(program: Program, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the least squares with the gaps that are at an end of their range kept there.
 
-    Where all pairs have all that U gives, an error of the solver's size would be all that is
-    missing, and look like much.
+    The quadratic program knows r to half its digits only: a sum of squares is flat.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order
-
-    graph, k = program.graph, program.graph.k
-    gaps, ends = graph.differences(r), np.append(r, [0.0, 1.0])
+    gaps = program.graph.differences(r)
     wanted = np.where(np.abs(gaps - low) <= np.abs(gaps - high), low, high)
-    near = np.abs(gaps - wanted) < NEAR
-    bottom, top = np.flatnonzero(r < NEAR), np.flatnonzero(r > 1 - NEAR)
-    i = np.concatenate([graph.a[near], bottom, top])
-    j = np.concatenate([graph.b[near], np.full(len(bottom), k), np.full(len(top), k + 1)])
-    step = np.append(wanted[near], np.zeros(len(bottom) + len(top)))
-    rise = dict(zip(zip(i.tolist(), j.tolist(), strict=True), step.tolist(), strict=True))
-    links = coo_array((np.ones(len(i)), (i, j)), shape=(k + 2, k + 2))
-    piece = components(i, j, k + 2)
-    # Pieces hang from an end of the box where they reach one.
-    for root in (k, k + 1, *np.unique(piece[:k], return_index=True)[1].tolist()):
-        if root < k and piece[root] in piece[k:]:
-            continue
-        order, above = breadth_first_order(links, root, directed=False)
-        for node in order[1:].tolist():
-            other = int(above[node])
-            way = rise.get((node, other))
-            ends[node] = ends[other] + (way if way is not None else -rise[other, node])
-    return np.clip(ends[:k], 0.0, 1.0)
+    closed = Rows(np.abs(gaps - wanted) < NEAR, r < NEAR, r > 1 - NEAR)
+    squares = replace(program, loss=Squared(0.0), domain=Box())
+    exact = on_pieces(squares, closed, wanted, r, Budget())
+    return r if exact is None or np.abs(exact - r).max() > NEAR else exact
 
 
 def _in_the_middle(program: Program, r: np.ndarray, held: np.ndarray) -> np.ndarray:

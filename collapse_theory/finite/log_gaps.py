@@ -221,9 +221,10 @@ def _inside(half: SymmetricRanking, e: np.ndarray, budget: Budget) -> Point:
         gradient, hessian = half.derivatives(s)
         return _HalfGaps(gradient, hessian, 2.0 * float(gradient @ s), s)
 
-    gradient = at(e, e).gradient / (at(e, e).unit or 1.0)
+    start = at(e, e)
+    gradient = start.gradient / (start.unit or 1.0)
     z = float(gradient.max()) + 1e-2 - gradient
-    return interior_point(at, Point(e, e, z), budget, 1e-10)[0]
+    return interior_point(at, Point(e, e, z), budget, 1e-10, start)[0]
 
 
 # -- without a box -------------------------------------------------------------------------

@@ -32,7 +32,7 @@ import numpy as np
 from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.checks import count
 from collapse_theory.numerics.flow import Flow, greatest_flow
-from collapse_theory.numerics.linear import components
+from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Comparisons, Free, Solution
 from collapse_theory.programs.program import Graph
 from collapse_theory.utilities import Hinge
@@ -301,23 +301,13 @@ def _along_forest(
     k: int, a: np.ndarray, b: np.ndarray, left: np.ndarray, edges: np.ndarray
 ) -> np.ndarray:
     """Return what flows from b to a on the `edges` of a forest to bring `left` to 0."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order
-
-    tree = components(a[edges], b[edges], k)
-    roots = np.unique(tree, return_index=True)[1]
-    # One more node joins the trees.
-    i, j = np.append(a[edges], np.full(len(roots), k)), np.append(b[edges], roots)
-    name = coo_array((np.append(edges, np.full(len(roots), -1)) + 2, (i, j)), shape=(k + 1, k + 1))
-    order, above = breadth_first_order(name, k, directed=False)
-    number = (name + name.T).tocsr()[order[1:], above[order[1:]]] - 2
-    rest, flow = [*left.tolist(), 0.0], np.zeros(len(a))
-    back = zip(order[:0:-1].tolist(), above[order[:0:-1]].tolist(), strict=True)
-    carried = np.empty(k)
-    for at, (node, parent) in enumerate(back):
-        rest[parent] += rest[node]
-        carried[at] = rest[node]
-    number, carried = np.asarray(number).ravel(), carried[::-1]
-    held = number >= 0
-    flow[number[held]] = np.where(b[number[held]] == order[1:][held], 1.0, -1.0) * carried[held]
+    node, parent, number = spanning_forest(a[edges], b[edges], k)
+    rest, flow, carried = [*left.tolist(), 0.0], np.zeros(len(a)), np.empty(k)
+    back = zip(node[::-1].tolist(), parent[::-1].tolist(), strict=True)
+    for at, (child, above) in enumerate(back):
+        rest[above] += rest[child]
+        carried[at] = rest[child]
+    held, carried = number >= 0, carried[::-1]
+    edge = edges[number[held]]
+    flow[edge] = np.where(b[edge] == node[held], 1.0, -1.0) * carried[held]
     return flow

@@ -17,8 +17,8 @@ from math import lcm
 
 import numpy as np
 
+from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
-from collapse_theory.finite.interior_point import feasible
 from collapse_theory.finite.least_squares import least_squares
 from collapse_theory.numerics.flow import Flow, greatest_flow
 from collapse_theory.numerics.linear import components

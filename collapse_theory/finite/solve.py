@@ -48,8 +48,8 @@ class Solver(Protocol):
         """Whether it solves programs like this one."""
         ...
 
-    def __call__(self, program: Any, budget: Budget) -> Answer:
-        """Return the best answer that it finds within the budget."""
+    def __call__(self, program: Any, budget: Budget) -> Answer | None:
+        """Return the best answer that it finds within the budget, None where it has none."""
         ...
 
 
@@ -59,17 +59,14 @@ class ClosedForm:
     name = "closed form"
 
     def fits(self, program: Program | ListwiseProgram) -> bool:
-        """Whether one is known that is the answer wanted: at kinks, the only optimum."""
-        if isinstance(program, Program) and program.utility.strictly_concave:
-            return False  # Newton's method gives the same digits
-        found = exact_answer(program) if program.box else None
-        return found is not None and (found.unique is not False or not program.kinked)
+        """Whether rewards lie in a box, and Newton's method doesn't give the same digits."""
+        strict = isinstance(program, Program) and program.utility.strictly_concave
+        return program.full and program.box and not strict
 
-    def __call__(self, program: Program | ListwiseProgram, budget: Budget) -> Answer:
-        """Return it."""
+    def __call__(self, program: Program | ListwiseProgram, budget: Budget) -> Answer | None:
+        """Return it where one is known that is the answer wanted: at kinks, the only optimum."""
         found = exact_answer(program)
-        assert found is not None
-        return found
+        return None if found is None or (program.kinked and not found.unique) else found
 
 
 # In the order in which they are tried; the first that comes within TOLERANCE is taken.
@@ -170,8 +167,10 @@ def _solved(
     for solver in SOLVERS:
         if solver.name not in METHODS.get(method, AUTO) or not solver.fits(program):
             continue
-        answer = _finished(program, solver(program, budget))
-        found = Solution.of(program, answer, method=solver.name, tol=tol)
+        answer = solver(program, budget)
+        if answer is None:
+            continue
+        found = Solution.of(program, _finished(program, answer), method=solver.name, tol=tol)
         if best is None or found.relative_gap < best.relative_gap:
             best = found
         if best.relative_gap <= TOLERANCE or budget.spent:

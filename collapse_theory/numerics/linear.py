@@ -13,7 +13,7 @@ import numpy as np
 
 from collapse_theory.lazy import lapack
 
-__all__ = ["DENSE", "cholesky", "components", "graph_solver"]
+__all__ = ["DENSE", "cholesky", "components", "graph_solver", "spanning_forest"]
 
 # Nodes from which on one factorisation takes longer than the iterations that replace it (measured
 # on random graphs with ten edges a node).
@@ -61,6 +61,29 @@ def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) 
 
     edges = coo_array((np.ones(len(i)), (i, j)), shape=(k, k))
     return connected_components(edges, directed=directed, connection="strong")[1]
+
+
+def spanning_forest(
+    i: np.ndarray, j: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the nodes of a graph from roots outward, the node above each, and the edge to it.
+
+    Above a root is the number k, and its edge is -1. Each connected part has one root, its first
+    node.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    first = np.unique(i * k + j, return_index=True)[1]
+    roots = np.unique(components(i, j, k), return_index=True)[1]
+    # One more node joins the trees.
+    rows, columns = np.append(i[first], np.full(len(roots), k)), np.append(j[first], roots)
+    names = np.append(first, np.full(len(roots), -1)) + 2
+    name = coo_array((names, (rows, columns)), shape=(k + 1, k + 1))
+    order, above = breadth_first_order(name, k, directed=False)
+    node, parent = order[1:], above[order[1:]]
+    edge = np.asarray((name + name.T).tocsr()[node, parent]).ravel() - 2
+    return node, parent, edge
 
 
 def graph_solver(

@@ -453,8 +453,9 @@ def _conjugate_gain(
 ) -> np.ndarray:
     """Return sup_{y >= 0} [U(y - m) - q y] - [U(g - m) - q g], bounded from above.
 
-    Newton's method for U'(y - m) = q from the gap itself, kept in a bracket that it halves where a
-    step would leave it.
+    Newton's method for U'(y - m) = q from the gap itself, in a bracket that is halved where a step
+    would leave it. U(s) - q s is above its value at y by at most |U'(y) - q| times the way to the
+    root, which is of the second order in the last step.
     """
     low, high = np.zeros_like(gaps), np.maximum(2 * gaps, 1e-3)
     for _ in range(80):
@@ -464,24 +465,22 @@ def _conjugate_gain(
         low, high = np.where(rising, high, low), np.where(rising, 2 * high, high)
     else:
         return np.full_like(gaps, np.inf)  # no gap has the slope q: the bound says nothing
-    y = np.clip(gaps, low, high)
+    at_zero = utility.slope(low - m) <= q
+    y, way = np.where(at_zero, 0.0, np.clip(gaps, low, high)), high
     for _ in range(100):
         first, second = utility.derivatives(y - m)
         rising = first > q
         low, high = np.where(rising, y, low), np.where(rising, high, y)
         ahead = y - (first - q) / second
-        inside = (ahead > low) & (ahead < high)
-        ahead = np.where(inside, ahead, (low + high) / 2)
-        # A step of rounding is taken: the side of the root that it ends on is then all one.
-        done = np.abs(ahead - y) <= 4 * EPS * np.abs(y)
-        y = ahead
-        if np.all(done):
+        newton = (ahead >= low) & (ahead <= high)
+        ahead = np.where(newton, ahead, (low + high) / 2)
+        way = np.where(newton, np.abs(ahead - y), high - low)
+        y = np.where(at_zero, 0.0, ahead)
+        if np.all(at_zero | (newton & (way <= 1e-9 * y)) | (high - low <= 4 * EPS * high)):
             break
-    best = np.where(np.isfinite(utility.value(y - m)), y, gaps)
-    gain = utility.value(best - m) - utility.value(gaps - m) - q * (best - gaps)
-    # U(s) - q s is above its value at y by at most |U'(y) - q| times the way to the root.
-    left = np.abs(utility.slope(best - m) - q) * np.minimum(np.abs(high - low), 8 * EPS * best)
-    return np.maximum(gain, 0.0) + np.where(np.isfinite(left), left, 0.0)
+    gain = utility.value(y - m) - utility.value(gaps - m) - q * (y - gaps)
+    left = np.where(at_zero, 0.0, np.abs(utility.slope(y - m) - q) * way)
+    return np.maximum(gain, 0.0) + left
 
 
 def _graph_shortfall(program: Program, gaps: np.ndarray, values: np.ndarray) -> float:
