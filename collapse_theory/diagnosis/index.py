@@ -14,9 +14,7 @@ __all__ = ["KIND_WEIGHT", "Groups", "Index", "collapse_index", "two_groups"]
 KIND_WEIGHT = 10.0
 """How much the variance between kinds counts beside that between prompts of a kind."""
 
-_REFERENCE_PROMPTS = (
-    8192  # simulated prompts of the reference: their variance is then right to about 2%
-)
+_REFERENCE_PROMPTS = 8192  # that are simulated: their variance is then right to about 2%
 _BLOCKS = 2048  # of more prompts so many groups are drawn in the bootstrap
 _BEYOND = 1.0  # rewards further out than this many widths of the scale count as at that distance
 
@@ -32,7 +30,7 @@ class Index:
     within : float
         Variance of order statistics between prompts of one kind, mean over the levels.
     kinds : float
-        Variance between the kinds' mean prompts, freed of what chance adds.
+        Variance between the kinds' mean order statistics, freed of what chance adds.
     kinds_low : float
         The lower end of the interval of 10 kinds / reference.
     explained_low : float
@@ -152,18 +150,17 @@ class _Moments:
 def _variances(kinds: list[_Moments], noise: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the variance within kinds and between their means, a value for each draw.
 
-    Means of few prompts differ by chance, which is taken off: once for a log, twice (`noise`) for
-    one drawn from it, whose means have the log's chance and their own.
+    With P_g prompts of kind g, their mean m_g and scatter S_g = sum |q - m_g|^2 / levels, and G
+    kinds: W = sum S_g / (P - G), K = mean |m_g - m|^2 / levels - c, at least 0. Means of few
+    prompts differ by chance, c = (1 - 1/G) mean S_g / (P_g - 1) / P_g, which is taken off: once
+    for a log, twice (`noise`) for one drawn from it, whose means have the log's chance and their
+    own.
     """
     levels = kinds[0].sums.shape[1]
-    means = np.stack([k.sums / k.counts[:, None] for k in kinds])
-    scatter = np.stack(
-        [
-            np.maximum(k.squares - k.counts * (m**2).sum(axis=1), 0)
-            for k, m in zip(kinds, means, strict=True)
-        ]
-    )
     counts = np.stack([k.counts for k in kinds])
+    means = np.stack([k.sums for k in kinds]) / counts[:, :, None]
+    squares = np.stack([k.squares for k in kinds])
+    scatter = np.maximum(squares - counts * (means**2).sum(axis=2), 0)
     free = np.maximum(counts.sum(axis=0) - len(kinds), 1)
     within = scatter.sum(axis=0) / free / levels
     if len(kinds) == 1:
@@ -201,8 +198,9 @@ def two_groups(at_levels: np.ndarray) -> Groups:
     Examples
     --------
     >>> import numpy as np
-    >>> two_groups(np.repeat([[1.0, 0.5, 0.0], [1.0, 1.0, 0.0]], 3, axis=0))
-    Groups(explained=1.0, smaller=0.5)
+    >>> found = two_groups(np.repeat([[1.0, 0.5, 0.0], [1.0, 1.0, 0.0]], 3, axis=0))
+    >>> round(found.explained, 9), found.smaller
+    (1.0, 0.5)
     """
     centred = at_levels - at_levels.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
