@@ -328,7 +328,8 @@ def test_n_completions_tend_to_the_law_under_a_penalty(kappa: float) -> None:
         assert distances[1] < 0.35 * distances[0]
         assert distances[1] < 0.03
         assert law.support[1] == pytest.approx(beta / (2 * kappa), rel=1e-14)
-        assert abs(law.mean()) < 1e-15
+        # Panels are as wide as the support: that much of it is rounding.
+        assert abs(law.mean()) < 1e-15 * np.ptp(law.support)
 
 
 def test_centring_s_law_is_that_of_twice_the_penalty() -> None:
@@ -433,7 +434,8 @@ def test_the_density_against_mpmath(kappa: float) -> None:
             lambda y: y * rise(y) * (1 + 2 * k - 2 * k * y) / whole,
             [x - 80 * sd, x - 20 * sd, x - 6 * sd, x - 2 * sd, x],
         )
-        assert part.partial_mean(float(x)) == pytest.approx(float(moment), abs=1e-13 * float(sd))
+        area = float(x) * part.cdf(float(x)) - float(moment)
+        assert part.cdf_integral(float(x)) == pytest.approx(area, abs=1e-13 * float(sd))
     assert part.mean == pytest.approx(0, abs=1e-14 * part.high)
     assert part.cdf(part.low) == 0
     assert part.cdf(part.high) == part.mass == pytest.approx(1, rel=1e-15)  # a sum of panels

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.text import HELP, law_of_text
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws import BetaDensity, Density, RewardLaw, empirical_law
+from collapse_theory.laws import (
+    LAW_TEXT,
+    BetaDensity,
+    Density,
+    RewardLaw,
+    empirical_law,
+    law_of_text,
+)
 from collapse_theory.values import Array, Value
 
 __all__ = ["Target", "outline", "sampling_error", "spread_law", "target_of", "uniform_panels"]
@@ -72,7 +78,7 @@ def target_of(target: Any, n: int | None = None) -> Target:
     Parameters
     ----------
     target : str, RewardLaw, scipy.stats distribution, mapping or array
-        A short text (see `collapse_theory.design.text`), a law, a frozen distribution of
+        A short text (see `collapse_theory.laws.law_of_text`), a law, a frozen distribution of
         scipy.stats with bounded support, a dict of quantiles {probability: reward}, or rewards: a
         sample, or with n of them and `n` given the wanted rewards themselves. What doesn't reach
         from 0 to 1 is mapped affinely.
@@ -240,10 +246,10 @@ def _of_sample(given: Any, n: int | None) -> Target:
     try:
         rewards = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        raise CollapseError(f"{given!r} is no wanted law; {HELP}") from None
+        raise CollapseError(f"{given!r} is no wanted law; {LAW_TEXT}") from None
     if rewards.ndim != 1 or rewards.size < 2:
         raise CollapseError(
-            f"rewards must be a list of two or more numbers, got shape {rewards.shape}; {HELP}"
+            f"rewards must be a list of two or more numbers, got shape {rewards.shape}; {LAW_TEXT}"
         )
     if not np.isfinite(rewards).all():
         bad = int(np.argmin(np.isfinite(rewards)))

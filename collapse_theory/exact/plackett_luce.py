@@ -38,20 +38,19 @@ SUMMED = 64  # up to so many terms are summed; more are a difference of digamma 
 def listwise_gaps(unit: PlackettLuce, n: int) -> np.ndarray:
     """Return the gaps (n-1,) of the optimal rewards in the box [0, 1].
 
-        Parameters
-        ----------
-        unit : PlackettLuce
-            The loss; its beta is the width of the box that the scores have.
-        n : int
-            The number of completions.
+    Parameters
+    ----------
+    unit : PlackettLuce
+        The loss; its beta is the width of the box that the scores have.
+    n : int
+        The number of completions.
 
-        Examples
-        --------
-        >>> from collapse_theory.exact.plackett_luce import listwise_gaps
-        >>> from collapse_theory.numerics.checks import positive
-    from collapse_theory.utilities import PlackettLuce
-        >>> listwise_gaps(PlackettLuce(), 8).round(4)
-        array([0.    , 0.    , 0.0079, 0.4425, 0.4425, 0.1072, 0.    ])
+    Examples
+    --------
+    >>> from collapse_theory.exact.plackett_luce import listwise_gaps
+    >>> from collapse_theory.utilities import PlackettLuce
+    >>> listwise_gaps(PlackettLuce(), 8).round(4)
+    array([0.    , 0.    , 0.0079, 0.4425, 0.4425, 0.1072, 0.    ])
     """
     width, free = unit.beta, n - unit.stages(n)
     # C below exp(-40): the scores are equally spaced down to the bottom group, to rounding.
@@ -123,17 +122,16 @@ def _log_sum(log_x: float, p: int) -> float:
 def listwise_law(unit: PlackettLuce) -> RewardLaw:
     """Return the limit law in the box [0, 1]: uniform inside, and atoms of different mass.
 
-        With w the width that the scores have, the density of the scores is 1/(e + w) on [0, w], the
-        atom at the bottom 1/(e + w) and that at the top (e - 1)/(e + w). With a fixed number of
-        picks, all but those few end at the bottom.
+    With w the width that the scores have, the density of the scores is 1/(e + w) on [0, w], the
+    atom at the bottom 1/(e + w) and that at the top (e - 1)/(e + w). With a fixed number of
+    picks, all but those few end at the bottom.
 
-        Examples
-        --------
-        >>> from collapse_theory.exact.plackett_luce import listwise_law
-        >>> from collapse_theory.numerics.checks import positive
-    from collapse_theory.utilities import PlackettLuce
-        >>> listwise_law(PlackettLuce()).atoms.round(4).tolist()
-        [[0.0, 0.2689], [1.0, 0.4621]]
+    Examples
+    --------
+    >>> from collapse_theory.exact.plackett_luce import listwise_law
+    >>> from collapse_theory.utilities import PlackettLuce
+    >>> listwise_law(PlackettLuce()).atoms.round(4).tolist()
+    [[0.0, 0.2689], [1.0, 0.4621]]
     """
     if unit.top is not None:
         return discrete_law([0.0], [1.0], reference=LISTWISE)

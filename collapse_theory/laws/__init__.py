@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collapse_theory.laws.beta import BetaDensity
-from collapse_theory.laws.constructors import beta_law, discrete_law, empirical_law, uniform_law
+from collapse_theory.laws.constructors import (
+    LAW_TEXT,
+    beta_law,
+    discrete_law,
+    empirical_law,
+    law_of_text,
+    uniform_law,
+)
 from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.panels import Panels
@@ -11,6 +18,7 @@ from collapse_theory.laws.part import Part
 from collapse_theory.laws.policy import BestOfLaw, PolicyLaw, TiltedLaw
 
 __all__ = [
+    "LAW_TEXT",
     "BestOfLaw",
     "BetaDensity",
     "Density",
@@ -22,5 +30,6 @@ __all__ = [
     "beta_law",
     "discrete_law",
     "empirical_law",
+    "law_of_text",
     "uniform_law",
 ]

@@ -128,10 +128,11 @@ class BetaDensity(Part):
         a, b = self._exponents(upper)
         return self.mass * special.betainc(a, b, d / (self.high - self.low))
 
-    def moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+    def area_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
         width = self.high - self.low
-        return self.mass * width * a / (a + b) * special.betainc(a + 1, b, d / width)
+        moment = self.mass * width * a / (a + b) * special.betainc(a + 1, b, d / width)
+        return np.maximum(d * self.mass_within(d, upper) - moment, 0.0)
 
     def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)

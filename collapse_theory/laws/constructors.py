@@ -1,7 +1,8 @@
-"""Laws by name: discrete, empirical, beta and uniform."""
+"""Laws by name: discrete, empirical, beta and uniform; and from a short text, without `eval`."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,27 @@ from collapse_theory.laws.beta import BetaDensity
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.numerics.checks import finite_array
 
-__all__ = ["beta_law", "discrete_law", "empirical_law", "uniform_law"]
+__all__ = ["LAW_TEXT", "beta_law", "discrete_law", "empirical_law", "law_of_text", "uniform_law"]
+
+_LONGEST = 500
+LAW_TEXT = (
+    "a wanted law is 'two-valued', 'uniform', 'arcsine', 'beta(0.5, 0.5)', 'atoms 0.3 + uniform' "
+    "(a mass of 0.3 at each end), 'levels 0.4 0.2 0.4' (masses at equally spaced rewards), or a "
+    "sum such as '0.3*beta(0.5) + 0.7*uniform'"
+)
+_NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_VALUE = rf"{_NUMBER}(?:\s*/\s*{_NUMBER})?"
+_TERM = re.compile(
+    rf"(?:(?P<weight>{_VALUE})\s*\*\s*)?(?:"
+    r"(?P<name>two-valued|uniform|arcsine)"
+    rf"|beta\s*\(\s*(?P<a>{_VALUE})\s*(?:,\s*(?P<b>{_VALUE})\s*)?\)"
+    rf"|atoms?\s+(?P<atom>{_VALUE})"
+    rf"|levels?\s+(?P<levels>{_VALUE}(?:(?:\s*,\s*|\s+){_VALUE})*)"
+    r")",
+    re.ASCII,
+)
+# Atoms and densities on [0, 1] with masses that needn't add up to 1 yet.
+_Pieces = tuple[list[tuple[float, float]], list[tuple[float, float, float]]]
 
 
 def beta_law(
@@ -128,3 +149,117 @@ def empirical_law(rewards: Any, weights: Any = None, **fields: Any) -> RewardLaw
     places, index = np.unique(sample, return_inverse=True)
     sums = np.bincount(index, weights=counts / counts.max(), minlength=places.size)
     return RewardLaw(np.column_stack([places, sums / sums.sum()]), **fields)
+
+
+def law_of_text(text: str) -> RewardLaw:
+    """Return the law on [0, 1] that a short text describes.
+
+    Parameters
+    ----------
+    text : str
+        A sum of "two-valued", "uniform", "arcsine", "beta(a, b)", "beta(a)", "atoms p" (a mass p
+        at each end) and "levels p q ..." (masses at equally spaced rewards from 0 to 1; whole
+        numbers are counts). Terms may have weights; those without one share what is left equally.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for a text that is none of these, or masses that don't add up.
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import law_of_text
+    >>> law_of_text("atoms 0.3 + uniform")
+    RewardLaw(atoms: 0.3 at 0, 0.3 at 1; density on [0, 1] of mass 0.4)
+    >>> law_of_text("levels 1 1 1")
+    RewardLaw(atoms: 0.333 at 0, 0.333 at 0.5, 0.333 at 1)
+    """
+    if len(text) > _LONGEST:
+        raise CollapseError(f"the text has {len(text)} characters; at most {_LONGEST} are read")
+    given, open_terms = 0.0, []
+    atoms: list[tuple[float, float]] = []
+    parts: list[tuple[float, float, float]] = []
+    for found in _terms(text):
+        if found["atom"]:
+            mass = (_number(found["weight"]) if found["weight"] else 1.0) * _number(found["atom"])
+            atoms += [(0.0, mass), (1.0, mass)]
+            given += 2.0 * mass
+        elif found["weight"]:
+            weight = _number(found["weight"])
+            _add(_unit(found), weight, atoms, parts)
+            given += weight
+        else:
+            open_terms.append(found)
+    rest = 1.0 - given
+    if rest < -1e-9 or (open_terms and rest <= 1e-12) or (not open_terms and abs(rest) > 1e-9):
+        raise CollapseError(f"the masses in {text!r} add up to {given:.6g}; they must make 1")
+    for found in open_terms:
+        _add(_unit(found), rest / len(open_terms), atoms, parts)
+    total = sum(mass for _, mass in atoms) + sum(mass for *_, mass in parts)
+    points = [(place, mass / total) for place, mass in atoms if mass > 0]
+    densities = tuple(BetaDensity(a, b, 0.0, 1.0, mass / total) for a, b, mass in parts if mass > 0)
+    return RewardLaw(points, densities)
+
+
+def _terms(text: str) -> list[re.Match[str]]:
+    found, place = [], 0
+    flat = text.strip().lower()
+    while True:
+        term = _TERM.match(flat, place)
+        if term is None:
+            shown = ascii(flat[place : place + 30])
+            raise CollapseError(f"found {shown} where a law was expected; {LAW_TEXT}")
+        found.append(term)
+        joint = re.compile(r"\s*\+\s*").match(flat, term.end())
+        if joint is None:
+            break
+        place = joint.end()
+    if term.end() != len(flat):
+        shown = ascii(flat[term.end() : term.end() + 30])
+        raise CollapseError(f"found {shown} after {term.group()!a}; {LAW_TEXT}")
+    return found
+
+
+def _unit(found: re.Match[str]) -> _Pieces:
+    """Return one term as pieces of total mass 1."""
+    if found["name"] == "two-valued":
+        return [(0.0, 0.5), (1.0, 0.5)], []
+    if found["name"] == "uniform":
+        return [], [(1.0, 1.0, 1.0)]
+    if found["name"] == "arcsine":
+        return [], [(0.5, 0.5, 1.0)]
+    if found["a"]:
+        a = _number(found["a"])
+        return [], [(a, _number(found["b"]) if found["b"] else a, 1.0)]
+    return _levels(re.findall(_VALUE, found["levels"])), []
+
+
+def _levels(texts: list[str]) -> list[tuple[float, float]]:
+    masses = np.array([_number(text) for text in texts])
+    if len(texts) < 2:
+        raise CollapseError(f"levels need two or more masses, got {texts[0]!r}; {LAW_TEXT}")
+    total = float(masses.sum())
+    counts = all(re.fullmatch("[0-9]+", text) for text in texts) and total > 0
+    if not counts and abs(total - 1.0) > 1e-6:
+        raise CollapseError(f"the masses of the levels add up to {total:.6g}, not to 1")
+    places = np.linspace(0.0, 1.0, len(texts))
+    return list(zip(places.tolist(), (masses / total).tolist(), strict=True))
+
+
+def _add(
+    pieces: _Pieces,
+    weight: float,
+    atoms: list[tuple[float, float]],
+    parts: list[tuple[float, float, float]],
+) -> None:
+    atoms += [(place, weight * mass) for place, mass in pieces[0]]
+    parts += [(a, b, weight * mass) for a, b, mass in pieces[1]]
+
+
+def _number(text: str) -> float:
+    above, _, below = text.partition("/")
+    bottom = float(below) if below else 1.0
+    value = float(above) / bottom if bottom else np.inf
+    if not np.isfinite(value):
+        raise CollapseError(f"{text!r} is no finite number")
+    return value

@@ -323,8 +323,8 @@ class Density(Part):
     def mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
         return self._sides[upper].mass_within(d)
 
-    def moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
-        return self._sides[upper].moment_within(d)
+    def area_within(self, d: np.ndarray, upper: bool) -> np.ndarray:
+        return self._sides[upper].area_within(d)
 
     def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
         return self._sides[upper].distance_holding(target)

@@ -72,18 +72,10 @@ def _integral_series(series: np.ndarray) -> np.ndarray:
     return -share
 
 
-def _times_distance(series: np.ndarray) -> np.ndarray:
-    """Return the series of (1 - s) times a series.
-
-    By s P_k = ((k+1) P_{k+1} + k P_{k-1}) / (2k+1).
-    """
-    k = np.arange(len(series))[:, None]
-    share = series / (2.0 * k + 1.0)
-    out = np.zeros((len(series) + 1, series.shape[1]))
-    out[:-1] = series
-    out[1:] -= (k + 1.0) * share
-    out[:-2] -= k[1:] * share[1:]
-    return out
+def _twice_integral_series(series: np.ndarray) -> np.ndarray:
+    """Return the series of the integral of what `_integral_series` stands for, in the same form."""
+    once, pad = _integral_series(series), np.zeros((1, series.shape[1]))
+    return _integral_series(np.concatenate([pad, once]) - np.concatenate([once, pad]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +135,7 @@ class Panels(Value):
     @property
     def moment(self) -> float:
         """∫ d times the density."""
-        return float(self._moments[-1])
+        return self.seam * self.mass - float(self._areas[-1])
 
     @cached_property
     def widths(self) -> np.ndarray:
@@ -166,9 +158,8 @@ class Panels(Value):
         return series, _integral_series(series)
 
     @cached_property
-    def _moment_series(self) -> tuple[np.ndarray, np.ndarray]:
-        series = _times_distance(self._series[0])
-        return series[0], _integral_series(series)
+    def _twice(self) -> np.ndarray:
+        return _twice_integral_series(self._series[0])
 
     @cached_property
     def masses(self) -> np.ndarray:
@@ -176,11 +167,12 @@ class Panels(Value):
         return np.cumsum(np.append(self.first, self.widths * self.rows[:, 0]))
 
     @cached_property
-    def _moments(self) -> np.ndarray:
-        each = 0.5 * self.widths**2 * self._moment_series[0]
-        each += self.edges[:-1] * self.widths * self.rows[:, 0]
-        share = (1.0 + self.exponent) / (2.0 + self.exponent)
-        return np.cumsum(np.append(share * self.edges[0] * self.first, each))
+    def _areas(self) -> np.ndarray:
+        """The integral of the mass nearer to the end, up to each edge."""
+        slopes = self.rows[:, 1] if self.rows.shape[1] > 1 else 0.0
+        each = 0.5 * self.widths**2 * (self.rows[:, 0] + slopes / 3.0)
+        each += self.masses[:-1] * self.widths
+        return np.cumsum(np.append(self.first * self.edges[0] / (2.0 + self.exponent), each))
 
     def spread(self, center: float) -> float:
         """Return ∫ (d - center)**2 times the density."""
@@ -228,19 +220,17 @@ class Panels(Value):
             out[inner] = self.first * share ** (1.0 + self.exponent)
         return out
 
-    def moment_within(self, d: np.ndarray) -> np.ndarray:
-        """Return the distance times mass nearer than `d`."""
+    def area_within(self, d: np.ndarray) -> np.ndarray:
+        """Return the integral of the mass nearer than t over t up to `d`."""
         i, delta = self._place(d)
-        integrals, lever = self._series[1], self._moment_series[1]
-        steps = _polynomials(delta, len(lever))[1]
         half = 0.5 * self.widths[i]
-        mass = half * np.einsum("kn,kn->n", integrals[:, i], steps[: len(integrals)])
-        out = self._moments[i] + self.edges[i] * mass
-        out += half**2 * np.einsum("kn,kn->n", lever[:, i], steps)
+        steps = _polynomials(delta, len(self._twice))[1]
+        out = self._areas[i] + half * delta * self.masses[i]
+        out += half**2 * np.einsum("kn,kn->n", self._twice[:, i], steps)
         inner, share = self._share(d)
         if share.size:
-            out[inner] = self._moments[0] * share ** (2.0 + self.exponent)
-        return out
+            out[inner] = self._areas[0] * share ** (2.0 + self.exponent)
+        return np.maximum(out, 0.0)
 
     def distance_holding(self, target: np.ndarray) -> np.ndarray:
         """Return the distances within which the masses `target` lie."""

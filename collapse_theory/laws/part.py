@@ -21,8 +21,8 @@ class Part(Value, ABC):
     """A density of total mass `mass` on [low, high]: what `Density` and `BetaDensity` share.
 
     A kind says, for points at a distance d from one end and no further than the seam between its
-    two sides, how dense it is (`density`), how much mass is nearer (`mass_within`), how much
-    distance times mass (`moment_within`), and within which distance a mass lies
+    two sides, how dense it is (`density`), how much mass is nearer (`mass_within`), the integral of
+    that over all smaller distances (`area_within`), and within which distance a mass lies
     (`distance_holding`). Distances from the nearer end keep the accuracy that absolute positions
     lose where the density is infinite. All else follows here.
 
@@ -87,7 +87,7 @@ class Part(Value, ABC):
     def mass_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
 
     @abstractmethod
-    def moment_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
+    def area_within(self, d: np.ndarray, upper: bool) -> np.ndarray: ...
 
     @abstractmethod
     def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray: ...
@@ -130,25 +130,14 @@ class Part(Value, ABC):
         within = self._by_end(self.mass_within, x)
         return answer(np.where(self._upper(x), self.mass - within, within))
 
-    def partial_mean(self, x: Any) -> Any:
-        """Return ∫ t pdf(t) dt over t <= `x`; at `high` it is mass times mean."""
-        x = np.asarray(x, dtype=np.float64)
-        within = self._by_end(self.mass_within, x)
-        moment = self._by_end(self.moment_within, x)
-        above = self.mass * self.mean - (self.high * within - moment)
-        return answer(np.where(self._upper(x), above, self.low * within + moment))
-
     def cdf_integral(self, x: Any) -> Any:
-        """Return ∫ cdf(t) dt over t <= `x`, which is x cdf(x) - partial_mean(x).
+        """Return ∫ cdf(t) dt over t <= `x`: x cdf(x) less ∫ t pdf(t) dt over t <= x.
 
         It's put together from distances, so a law far from 0 loses nothing to cancellation.
         """
         x = np.asarray(x, dtype=np.float64)
-        d = self._distance(x)
-        within = self._by_end(self.mass_within, x)
-        area = d * within - self._by_end(self.moment_within, x)
-        above = area + self.mass * (x - self.mean)
-        return answer(np.where(self._upper(x), above, np.maximum(area, 0.0)))
+        area = self._by_end(self.area_within, x)
+        return answer(np.where(self._upper(x), area + self.mass * (x - self.mean), area))
 
     def ppf(self, m: Any) -> Any:
         """Return the location below which the mass `m` lies, for 0 <= m <= mass.
