@@ -39,7 +39,7 @@ def exact_or_none(text, n):
 def test_the_table_where_a_closed_form_is_known(problem: Problem):
     found = exact_or_none(problem.utility, problem.n)
     if found is None:
-        # The two from what was trained in practice have none: DESIGN 2.4 and 2.5.
+        # The two from what was trained in practice have none.
         assert problem.utility in ("log(x + 0.1)", "-1/(x + 0.1)", "-1/x")
         return
     assert np.abs(found.rewards - problem.rewards).max() <= problem.within
@@ -173,7 +173,7 @@ def test_every_limit_form_has_a_constant_potential(form, text):
     assert law.method == "exact"
     assert law.cdf(0.3) + law.cdf(np.nextafter(0.7, 0)) == pytest.approx(1, abs=1e-12)
     if law.objective == -np.inf:
-        # -x**-g, g >= 1: no law has a finite energy, and the limit is uniform (DESIGN 2.2).
+        # -x**-g, g >= 1: no law has a finite energy, and the limit is uniform (docs/theory.md#closed-forms).
         assert np.array_equal(law.quantiles(4), [0.875, 0.625, 0.375, 0.125])
         return
     if not utility.strictly_concave and utility.kinks:
@@ -245,7 +245,7 @@ def test_sine(k):
     ],
 )
 def test_masses_of_the_atoms(text, atom):
-    """DESIGN 2.4: 1/(2+b), (1-c)/2, 1/2, 1/(k+1), (d/k) cot(k/2)."""
+    """docs/theory.md#closed-forms: 1/(2+b), (1-c)/2, 1/2, 1/(k+1), (d/k) cot(k/2)."""
     law = ct.closed_form(text)
     assert law.atoms[0, 1] == pytest.approx(atom, rel=1e-14)
     assert law.atoms[-1, 1] == pytest.approx(atom, rel=1e-14)

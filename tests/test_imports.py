@@ -107,12 +107,27 @@ def test_imports_run_upward(path):
 
 
 # Rooms that are still to be rebuilt: with circles, with imports of the package inside functions.
-CIRCLES_LEFT = ("laws", "programs", "limit")
-LOCAL_IMPORTS_DONE = ("utilities", "data", "diagnosis", "figures", "training", "cli")
+CIRCLES_LEFT = ("programs", "limit")
+LOCAL_IMPORTS_DONE = (
+    "numerics",
+    "utilities",
+    "laws",
+    "exact",
+    "data",
+    "diagnosis",
+    "figures",
+    "training",
+    "cli",
+)
 LOCAL_IMPORTS_LEFT = tuple(part for part in HOUSE if part not in LOCAL_IMPORTS_DONE)
 
 # A method that makes a value of a later module imports it when it is called: at most three.
-LATER = frozenset({("collapse_theory.utilities.base", "collapse_theory.utilities.custom")})
+LATER = frozenset(
+    {
+        ("collapse_theory.utilities.base", "collapse_theory.utilities.custom"),
+        ("collapse_theory.laws.law", "collapse_theory.laws.policy"),
+    }
+)
 
 
 def edges() -> dict[str, set[str]]:

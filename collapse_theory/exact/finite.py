@@ -11,6 +11,8 @@ from collapse_theory.utilities import Exponential, Hinge, Linear, Log, Utility
 
 __all__ = ["FINITE_FORMS"]
 
+BOX = "docs/theory.md#n-completions-in-the-box"
+
 
 def mirrored(half: np.ndarray, n: int) -> np.ndarray:
     """Return n-1 gaps from the n//2 upper ones: gaps, the last of them to the middle 1/2."""
@@ -19,9 +21,7 @@ def mirrored(half: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([half[:-1], [2 * half[-1]], half[-2::-1] if len(half) > 1 else []])
 
 
-@finite_form(
-    "two or three completions", "by monotonicity, and by symmetry: DESIGN 2.4", "log(x + 0.1)"
-)
+@finite_form("two or three completions", f"by monotonicity, and by symmetry: {BOX}", "log(x + 0.1)")
 def few(utility: Utility, n: int) -> ExactGaps | None:
     """(1, 0) for n = 2; (1, 1/2, 0) for n = 3 and U strictly concave."""
     if n == 2:
@@ -73,7 +73,7 @@ def log(utility: Utility, n: int) -> ExactGaps | None:
 
 @finite_form(
     "exponential",
-    "balance of the one-sided sums of exp(-b gap): DESIGN 2.4",
+    f"balance of the one-sided sums of exp(-b gap): {BOX}",
     "1 - exp(-3*x)",
     "1 - exp(-20*x)",
 )
@@ -109,7 +109,7 @@ def exponential(utility: Utility, n: int) -> ExactGaps | None:
     return ExactGaps(mirrored(half * (0.5 / half.sum()), n))
 
 
-@finite_form("quadratic", "the optimality conditions are linear: DESIGN 2.4", "x - 0.3*x**2")
+@finite_form("quadratic", f"the optimality conditions are linear: {BOX}", "x - 0.3*x**2")
 def quadratic(utility: Utility, n: int) -> ExactGaps | None:
     """x - c x**2: r_i = clip(1/2 + (n+1-2i)/(2cn), 0, 1)."""
     found = quadratic_coefficients(utility)

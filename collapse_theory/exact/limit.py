@@ -36,6 +36,8 @@ from collapse_theory.utilities import (
 
 __all__ = ["LIMIT_FORMS", "RTOL", "quadratic_coefficients"]
 
+BOX = "docs/theory.md#laws-in-the-box-0-1"
+
 RTOL = np.float64(4 * np.finfo(np.float64).eps)  # the tightest that brentq takes
 
 
@@ -87,7 +89,7 @@ def negative_power(utility: Utility) -> RewardLaw | None:
 
 @limit_form(
     "quadratic",
-    "the potential's second derivative vanishes for a density c: DESIGN 2.2",
+    f"the potential's second derivative vanishes for a density c: {BOX}",
     "x - 0.3*x**2",
 )
 def quadratic(utility: Utility) -> RewardLaw | None:
@@ -102,7 +104,7 @@ def quadratic(utility: Utility) -> RewardLaw | None:
     return _ends_and_flat((1 - c) / 2, c, float(utility(0.0)) + energy)
 
 
-@limit_form("sine", "the Fredholm equation of second kind with U'' = -k**2 U: DESIGN 2.2", "sin(x)")
+@limit_form("sine", f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}", "sin(x)")
 def sine(utility: Utility) -> RewardLaw | None:
     """sin(kx), k <= pi/2: density d = 1/(1 + (2/k) cot(k/2)), mass (d/k) cot(k/2) at each end."""
     found = only_term(utility, Sine)
@@ -135,7 +137,7 @@ def hinge(utility: Utility) -> RewardLaw | None:
 
 @limit_form(
     "mixture of exponentials",
-    "V'' = 0 is a linear differential equation with constant coefficients: DESIGN 2.4",
+    f"V'' = 0 is a linear differential equation with constant coefficients: {BOX}",
     "1 - exp(-3*x)",
     "1 - exp(-9*x) + x",
     "2 - exp(-x) - exp(-9*x)",

@@ -28,7 +28,9 @@ from collapse_theory.utilities import (
 
 __all__ = ["confined_gaps", "confined_limit_form"]
 
-_FLAT = "the derivative of the potential of a uniform law is linear: DESIGN 2.5"
+_FLAT = (
+    "the derivative of a uniform law's potential is linear: docs/theory.md#rewards-without-a-box"
+)
 _CENTRED = "the optimality conditions are linear: sum over j of sgn(i-j) is n+1-2i"
 _WIGNER = (
     "Wigner's semicircle: Saff and Totik, Logarithmic Potentials, section IV.5 (Freud weights)"

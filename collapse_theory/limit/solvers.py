@@ -237,7 +237,7 @@ def _as_series(program: Program, law: RewardLaw) -> SeriesLaw:
     coefficients = np.zeros(48 if program.walled else 24)
     if len(law.atoms) or not isinstance(part, BetaDensity):
         grading = Grading(second_kind.layer(utility, 1.0))
-        return _Given(grading, 0.0, coefficients, float(law.atoms[0, 1]), part=part)
+        return GivenLaw(grading, 0.0, coefficients, float(law.atoms[0, 1]), part=part)
     coefficients[0] = 1.0 / special.beta(part.a, part.a)
     order = first_kind.ends_of(utility, coefficients.size, program.walled).order
     grading = Grading(0.0, order) if utility.exponent < 1 else Grading(1.0)
@@ -245,7 +245,7 @@ def _as_series(program: Program, law: RewardLaw) -> SeriesLaw:
 
 
 @dataclass(frozen=True, eq=False)
-class _Given(SeriesLaw):
+class GivenLaw(SeriesLaw):
     """A law of the unit box whose density is a formula."""
 
     part: Any = None
