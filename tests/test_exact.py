@@ -173,7 +173,7 @@ def test_every_limit_form_has_a_constant_potential(form, text):
     assert law.method == "exact"
     assert law.cdf(0.3) + law.cdf(np.nextafter(0.7, 0)) == pytest.approx(1, abs=1e-12)
     if law.objective == -np.inf:
-        # -x**-g, g >= 1: no law has a finite energy, and the limit is uniform (docs/theory.md#closed-forms).
+        # -x**-g, g >= 1: no law has a finite energy, and the limit is uniform.
         assert np.array_equal(law.quantiles(4), [0.875, 0.625, 0.375, 0.125])
         return
     if not utility.strictly_concave and utility.kinks:
