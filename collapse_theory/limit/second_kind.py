@@ -9,7 +9,8 @@ where what the law is held by gives the source (docs/theory.md#a-finite-slope-at
 - a wall: an atom a at each end, which adds -a (U''(x) + U''(length - x));
 - a penalty k x**2, or none, on a support whose ends are unknown: the constant k.
 
-One border, of mass 1, makes a or k an unknown beside the series for rho.
+The series for rho has a or k as a further unknown, and mass 1 as a further equation: so bordered,
+the system stays regular at k = 0 and as a falls to 0, where without it there is a null vector.
 """
 
 from __future__ import annotations
@@ -70,23 +71,31 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     matrix += rest[:, None] * values
     ends = Nodes.joined(*layered_sides(np.zeros(1), grading.scale, rule_size(count)))
     masses = contract(ends.weight, grading.sigma(ends.y, ends.c), count)[0]
-    if radius is None:
-        source, share = utility.curvature(length * x) + utility.curvature(length * (1.0 - x)), 2.0
-        source = length * source / twice_slope
-    else:
-        source, share = -1.0, 0.0
-    bordered = np.empty((count + 1, count + 1))
-    bordered[:count, :count], bordered[:count, count] = matrix / twice_slope, source
-    bordered[count, :count], bordered[count, count] = masses, share
-    solution = np.linalg.solve(bordered, np.append(np.zeros(count), 1.0))
-    rho, held = solution[:count], float(solution[count])
     missed = float(np.abs((row + rest) / twice_slope - 1.0).max())
-    tail = float(np.abs(rho[-3:]).max() / np.abs(rho).max()) if rho.any() else 0.0
-    misfit = max(tail, missed)
+    if radius is None:
+        source = length * (utility.curvature(x) + utility.curvature(1.0 - x)) / twice_slope
+        share = 2.0
+    else:
+        source, share = -np.ones(count), 0.0
+    # In units in which no column is larger than another and the border no larger than the rows: the
+    # density may be many orders smaller than the atoms, or larger.
+    unit = float(np.abs(source).max()) or 1.0
+    bordered = np.empty((count + 1, count + 1))
+    bordered[:count, :count], bordered[:count, count] = matrix / twice_slope, source / unit
+    bordered[count, :count], bordered[count, count] = masses, share / unit
+    bordered[count] *= min(unit, 1.0)
+    solution = np.linalg.solve(bordered, np.append(np.zeros(count), min(unit, 1.0)))
+    rho, held = solution[:count], float(solution[count]) / unit
+    misfit = max(_tail(rho), missed)
     if radius is None:
         return Level(SeriesLaw(grading, 0.0, rho, held), 0.0, misfit)
     law = SeriesLaw(grading, 0.0, rho, 0.0, -radius, length)
     return Level(law, held * twice_slope / length, misfit)
+
+
+def _tail(series: np.ndarray) -> float:
+    """Return the size of the last terms, relative to the largest."""
+    return float(np.abs(series[-3:]).max() / np.abs(series).max()) if series.any() else 0.0
 
 
 def rule_size(count: int) -> int:
