@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -103,7 +104,9 @@ def _vectors(u: Utility, sizes: np.ndarray, domain: Domain) -> tuple[list[np.nda
     return [(vector - low) / (high - low) for vector in vectors], weights
 
 
+@lru_cache(maxsize=512)
 def _rewards(u: Utility, size: int, domain: Domain) -> np.ndarray:
+    """Return the predicted rewards; kinds, and the logs of one training, ask for the same again."""
     if size > _MAX_SOLVED:
         size = min(size, _MAX_QUANTILES)
         try:
