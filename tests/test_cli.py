@@ -233,7 +233,7 @@ def test_figures_draws_them_all(tmp_path: Path, monkeypatch) -> None:
         return dataclasses.replace(entry, draw=draw)
 
     entries = tuple(map(stand_in, figures.FIGURES))
-    monkeypatch.setattr("collapse_theory.cli.figures.FIGURES", entries)
+    monkeypatch.setattr(figures, "FIGURES", entries)
     out = tmp_path / "new" / "folder"
     result = run("figures", "--out", str(out))
     assert result.exit_code == 0, result.stderr

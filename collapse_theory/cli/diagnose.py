@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 import collapse_theory as ct
@@ -18,11 +19,11 @@ from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, drawn, named, number_table, print_json
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import counted
-from collapse_theory.diagnosis import KindSummary
-from collapse_theory.diagnosis.summary import QUANTILES
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from collapse_theory.diagnosis import KindSummary
 
 __all__ = ["diagnose"]
 
@@ -179,7 +180,8 @@ def _content(found: ct.Diagnosis, file: str) -> dict[str, Any]:
 
 
 def _kind_content(kind: KindSummary) -> dict[str, Any]:
-    quantiles = zip(QUANTILES, kind.quantiles.tolist(), strict=True)
+    levels = np.linspace(0.0, 1.0, kind.quantiles.size)
+    quantiles = zip(levels, kind.quantiles.tolist(), strict=True)
     return {
         **named(kind, "prompts", "rows", "mean", "sd"),
         "quantiles": {f"{q:.2f}": v for q, v in quantiles},

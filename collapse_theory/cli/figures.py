@@ -11,7 +11,6 @@ import typer
 import collapse_theory as ct
 from collapse_theory.cli.app import app, examples
 from collapse_theory.cli.output import console, drawn
-from collapse_theory.figures import FIGURES, FORMATS, figure_entry
 
 __all__ = ["figures"]
 
@@ -37,9 +36,11 @@ def figures(
 
     endings = list(dict.fromkeys(formats or ["png", "pdf"]))
     for ending in endings:
-        if ending not in FORMATS:
-            raise ct.CollapseError(f"no format {ending!r}; there are {', '.join(FORMATS)}")
-    entries = [figure_entry(name) for name in dict.fromkeys(only)] if only else FIGURES
+        if ending not in ct.figures.FORMATS:
+            known = ", ".join(ct.figures.FORMATS)
+            raise ct.CollapseError(f"no format {ending!r}; there are {known}")
+    names = dict.fromkeys(only or [entry.name for entry in ct.figures.FIGURES])
+    entries = [ct.figures.figure_entry(name) for name in names]
     out.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     page = console(stderr=True)

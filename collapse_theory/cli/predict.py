@@ -22,7 +22,6 @@ from collapse_theory.cli.wording import (
     program_text,
     shape_text,
 )
-from collapse_theory.figures.finite_optimum import limit_or_none
 
 __all__ = ["predict"]
 
@@ -100,7 +99,10 @@ def predict(
         print_json(_content(law, law)) if as_json else _show_limit(law)
         return
     solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=method)
-    law = limit_or_none(solution.utility, domain)
+    try:
+        law = ct.limit(utility, domain)
+    except (ct.CollapseError, ct.SolverFailed):
+        law = None  # no method reaches it
     if plot is not None:
         drawn(partial(ct.figures.finite_optimum, solution), [plot])
     print_json(_content(solution, law)) if as_json else _show(solution, law)

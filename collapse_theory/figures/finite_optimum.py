@@ -10,7 +10,6 @@ import numpy as np
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.figures import look
 from collapse_theory.finite import solve
-from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import limit
 from collapse_theory.programs import Box, Domain, Solution
 from collapse_theory.utilities import Loss
@@ -19,13 +18,7 @@ from collapse_theory.values import Array, Value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "FiniteOptimum",
-    "draw_optimum",
-    "finite_optimum",
-    "finite_optimum_data",
-    "limit_or_none",
-]
+__all__ = ["FiniteOptimum", "draw_optimum", "finite_optimum", "finite_optimum_data"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +84,10 @@ def finite_optimum_data(
     low, high = solved.rewards[-1], solved.rewards[0]
     if isinstance(domain, Box):
         low, high = domain.low, domain.high
-    law = limit_or_none(solved.utility, domain)
+    try:
+        law = limit(solved.utility, domain)
+    except (CollapseError, SolverFailed):
+        law = None  # no method reaches it
     # Levels crowd at the ends, where quantile functions are steep.
     levels = np.sin(np.linspace(0, np.pi / 2, 801)) ** 2 if law else np.empty(0)
     return FiniteOptimum(
@@ -104,14 +100,6 @@ def finite_optimum_data(
         curve_ranks=levels * solved.n + 0.5,
         curve=law.ppf(1 - levels) if law else levels,
     )
-
-
-def limit_or_none(u: Loss, domain: Domain) -> RewardLaw | None:
-    """Return the limit law of a utility, or None where no method reaches it."""
-    try:
-        return limit(u, domain)
-    except (CollapseError, SolverFailed):
-        return None
 
 
 def finite_optimum(
