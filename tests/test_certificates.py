@@ -197,3 +197,116 @@ def test_a_certificate_reads_well():
     found = certified(ct.Log(), np.array([0.5, 0.5]))
     assert isinstance(found, Certificate)
     assert "gap=" in repr(found)
+
+
+# -- the floats that are printed ---------------------------------------------------------
+
+SMOOTHED = "0.9*logsigmoid(x) + 0.1*logsigmoid(-x)"
+EVERYWHERE = {text: formula.value for text, formula in FORMULAS.items() if "sin" not in text}
+HELD = EVERYWHERE | {SMOOTHED: lambda x: -0.9 * mp.log1p(mp.exp(-x)) - 0.1 * mp.log1p(mp.exp(x))}
+ORDER = np.linspace(0.5, -0.5, 9)
+DOMAINS = (ct.Box(), ct.Box(-0.7, 0.4), ct.Confined(0.1), ct.Centered(0.07), ct.Free())
+
+
+def true_objective(text, pairs, domain, rewards):
+    """Return the program's objective at rewards in mpmath, as its definition says."""
+    w = [mp.mpf(float(x)) for x in pairs.weights]
+    value = mp.mpf(0)
+    for weight, i, j in zip(w, pairs.better, pairs.worse, strict=True):
+        value += weight * HELD[text](rewards[i] - rewards[j])
+        if isinstance(domain, ct.Centered):
+            value -= weight * mp.mpf(domain.c) * (rewards[i] + rewards[j]) ** 2
+    value /= mp.fsum(w)
+    if isinstance(domain, ct.Confined):
+        value -= mp.mpf(domain.kappa) * mp.fsum(r**2 for r in rewards) / len(rewards)
+    return value
+
+
+def from_gaps(gaps):
+    """Return rewards of mean 0 with exactly these gaps."""
+    rewards = [-mp.fsum(map(float, gaps[:k])) for k in range(len(gaps) + 1)]
+    return [r - mp.fsum(rewards) / len(rewards) for r in rewards]
+
+
+@cases(150)
+@given(
+    st.sampled_from(sorted(HELD)),
+    st.integers(3, 9),
+    st.sampled_from(DOMAINS),
+    st.integers(0, 2**32 - 1),
+    st.floats(-17, -1),
+)
+def test_no_ranking_is_above_the_printed_objective_and_gap(text, n, domain, seed, noise):
+    """Of the two floats: rounding of the objective is in the gap, at the answer and beside it."""
+    if text != SMOOTHED:
+        domain = ct.Confined(0.3) if isinstance(domain, ct.Free) else domain
+    elif isinstance(domain, ct.Box):
+        domain = ct.Free()  # it has a maximum, at log 9
+    found = ct.solve(text, n, domain)
+    assert found.relative_gap < 1e-12
+    rng = np.random.default_rng(seed)
+    other = found.gaps * np.exp(10.0**noise * rng.standard_normal(n - 1))
+    if isinstance(domain, ct.Box):
+        other *= domain.width / other.sum() * (1 - 4e-16)
+    with mp.workdps(DIGITS):
+        for gaps in (found.gaps, other):
+            best = true_objective(text, ct.Comparisons.full(n), domain, from_gaps(gaps))
+            assert best <= mp.mpf(found.objective) + mp.mpf(found.gap)
+
+
+@cases(100)
+@given(
+    st.sampled_from(sorted(HELD)),
+    st.integers(3, 8),
+    st.sampled_from((ct.Box(), ct.Confined(0.1), ct.Centered(0.07), ct.Free())),
+    st.integers(0, 2**32 - 1),
+    st.floats(-17, -1),
+)
+def test_no_rewards_of_a_graph_are_above_the_printed_objective_and_gap(
+    text, n, domain, seed, noise
+):
+    if text != SMOOTHED:
+        domain = ct.Confined(0.3) if isinstance(domain, ct.Free | ct.Centered) else domain
+    elif isinstance(domain, ct.Box):
+        domain = ct.Free()
+    rng = np.random.default_rng(seed)
+    i, j = np.sort(rng.integers(0, n, (2, 3 * n)), axis=0)
+    i, j = np.append(i[i < j], 0), np.append(j[i < j], n - 1)
+    pairs = ct.Comparisons(n, i, j, rng.uniform(0.1, 2.0, len(i)))
+    found = ct.solve(text, domain=domain, comparisons=pairs)
+    # And rewards on the way to some that fall from each completion to the next.
+    falling = np.linspace(1, 0, n) if domain == ct.Box() else np.ptp(found.rewards) * ORDER[:n]
+    share = 10.0**noise * rng.random()
+    for rewards in (found.rewards, (1 - share) * found.rewards + share * falling):
+        feasible = np.all(rewards[i] >= rewards[j]) and (domain != ct.Box() or rewards.max() <= 1)
+        with mp.workdps(DIGITS):
+            value = true_objective(text, pairs, domain, [mp.mpf(float(x)) for x in rewards])
+            assert not feasible or value <= mp.mpf(found.objective) + mp.mpf(found.gap)
+
+
+@cases(100)
+@given(
+    st.integers(2, 12),
+    st.sampled_from((None, 1, 3)),
+    st.floats(-2, 2).map(lambda e: 10.0**e),
+    st.sampled_from((ct.Box(), ct.Box(-3, 2), ct.Confined(0.1))),
+    st.integers(0, 2**32 - 1),
+    st.floats(-17, -1),
+)
+def test_no_listwise_ranking_is_above_the_printed_objective_and_gap(
+    n, top, beta, domain, seed, noise
+):
+    loss = ct.PlackettLuce(top, beta)
+    found = ct.solve(loss, n, domain)
+    other = found.gaps * np.exp(10.0**noise * np.random.default_rng(seed).standard_normal(n - 1))
+    if isinstance(domain, ct.Box):
+        other *= domain.width / other.sum() * (1 - 4e-16)
+    with mp.workdps(DIGITS):
+        for gaps in (found.gaps, other):
+            r = from_gaps(gaps)
+            scores = [mp.mpf(loss.beta) * x for x in r]
+            picks = [s - mp.log(mp.fsum(map(mp.exp, scores[k:]))) for k, s in enumerate(scores)]
+            value = mp.fsum(picks[: loss.stages(n)]) / loss.stages(n)
+            if isinstance(domain, ct.Confined):
+                value -= mp.mpf(domain.kappa) * mp.fsum(x**2 for x in r) / n
+            assert value <= mp.mpf(found.objective) + mp.mpf(found.gap)
