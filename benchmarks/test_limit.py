@@ -35,7 +35,7 @@ STEEP = (
 )
 SEVERAL = ("sqrt(x) + x**0.3", "-x**-0.5 + log(x)")
 
-# Utility, method, milliseconds and relative gap to reach (issue 4; DESIGN 6).
+# Utility, method, milliseconds and relative gap to reach (one core).
 CASES = [
     *[(text, "regular", 5.0, 1e-12) for text in ORDINARY],
     *[(text, "singular", 10.0, 1e-10) for text in SINGULAR],

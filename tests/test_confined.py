@@ -1,4 +1,4 @@
-"""Limit laws of unbounded rewards: against DESIGN, closed forms, finite optima and a grid."""
+"""Limit laws of unbounded rewards: against known numbers, closed forms, finite optima and a grid."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def optimal(law: RewardLaw, within: float = 1e-9) -> RewardLaw:
     return law
 
 
-# -- the numbers of DESIGN 2.5 ---------------------------------------------------------------
+# -- the numbers of docs/theory.md#what-the-papers-experiments-trained -------------------------
 
 
 def test_log_sigmoid_under_a_penalty() -> None:
@@ -154,7 +154,7 @@ def test_closed_forms_without_a_penalty(text: str) -> None:
 
 
 def test_radii() -> None:
-    """x: 1/kappa; log x: sqrt(2/kappa) (DESIGN 2.5); a x - b x**2: a/(kappa + 2b)."""
+    """x: 1/kappa; log x: sqrt(2/kappa); a x - b x**2: a/(kappa + 2b)."""
     assert radius(confined_law(Linear(), 4.0)) == pytest.approx(0.25, rel=1e-14)
     assert radius(confined_law(Log(), 0.5)) == pytest.approx(2.0, rel=1e-14)
     assert radius(confined_law(3 * Log() + 1, 6.0)) == pytest.approx(1.0, rel=1e-14)

@@ -107,7 +107,7 @@ def test_imports_run_upward(path):
 
 
 # Rooms that are still to be rebuilt: with circles, with imports of the package inside functions.
-CIRCLES_LEFT = ("programs", "limit")
+CIRCLES_LEFT = ("programs",)
 LOCAL_IMPORTS_DONE = (
     "numerics",
     "utilities",
@@ -118,6 +118,7 @@ LOCAL_IMPORTS_DONE = (
     "figures",
     "training",
     "cli",
+    "limit",
 )
 LOCAL_IMPORTS_LEFT = tuple(part for part in HOUSE if part not in LOCAL_IMPORTS_DONE)
 

@@ -48,7 +48,7 @@ from collapse_theory.utilities import (
     utility,
 )
 
-# Atoms from DESIGN 2.5, themselves from a collocation of the Fredholm equation with 200 nodes.
+# Atoms of docs/theory.md#what-the-papers-experiments-trained: a collocation with 200 nodes.
 KNOWN_ATOMS = {
     "log(x + 0.1)": 0.1839878103439,
     "-1/(x + 0.1)": 0.0894288525506,
@@ -176,7 +176,7 @@ def test_exact_laws_are_certified_by_their_own_potential(u: Utility) -> None:
 
 
 def high_precision_atom(slope: Any, curvature: Any, nodes: int) -> float:
-    """The atom by Gauss-Legendre collocation, split at y = x, in 30 digits (DESIGN 2.2)."""
+    """The atom by Gauss-Legendre collocation, split at y = x, in 30 digits."""
     with mp.workdps(30):
         z, w = np.polynomial.legendre.leggauss(nodes)
         z = [mp.findroot(lambda t: mp.legendre(nodes, t), mp.mpf(v)) for v in z]

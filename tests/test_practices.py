@@ -241,7 +241,7 @@ def test_predict_free() -> None:
     text = "0.9*logsigmoid(x) + 0.1*logsigmoid(-x)"
     found = content("predict", text, "--free", "--n", "4")
     assert found["domain"] == {"type": "Free"}
-    # DESIGN 2.5.
+    # docs/theory.md#what-the-papers-experiments-trained
     np.testing.assert_allclose(found["rewards"], [1.94142407, 0.59524967, -0.59524967, -1.94142407])
     np.testing.assert_allclose(found["limit"]["support"], [-3.0597545458, 3.0597545458])
 
