@@ -1,4 +1,4 @@
-"""Limit laws of unbounded rewards: against known numbers, closed forms, finite optima and a grid."""
+"""Limit laws of unbounded rewards: against closed forms, known numbers, finite optima, a grid."""
 
 from __future__ import annotations
 
