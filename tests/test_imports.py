@@ -20,6 +20,7 @@ ROOT = PACKAGE.name
 HOUSE = (
     "errors",
     "values",
+    "files",
     "lazy",
     "numerics",
     "utilities",

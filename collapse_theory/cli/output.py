@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import collapse_theory as ct
+from collapse_theory.files import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console", "drawn", "facts_grid", "named", "number_table", "plain", "print_json"]
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: NaN and infinities are null."""
-    if isinstance(value, dict):
-        return {name: plain(v) for name, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+__all__ = ["console", "drawn", "facts_grid", "named", "number_table", "print_json"]
 
 
 def named(value: Any, *names: str) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.files import plain, replace_file
 from collapse_theory.values import Array, Value
 
 __all__ = ["BadRows", "RewardLog", "RewardLogWriter", "counted"]
@@ -256,7 +255,8 @@ class RewardLogWriter:
         """Add the rows of one evaluation; those of the same step and split are replaced."""
         if (step, split) in self._written:
             self._keep(lambda row: (row["step"], row["split"]) != (step, split))
-        lines = [json.dumps({**_plain(row), "step": step, "split": split}) for row in rows]
+        # JSON has no NaN: a diverged model's reward is null, which readers count as a bad row.
+        lines = [json.dumps({**plain(row), "step": step, "split": split}) for row in rows]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # One write of whole lines: what a kill can leave is a last line cut short, which `begin`
         # drops, and which a reader names.
@@ -265,17 +265,15 @@ class RewardLogWriter:
         self._written.add((step, split))
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        draft = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex}")
-        try:
+        def copy(draft: Path) -> None:
             with self.path.open(encoding="utf-8") as old, draft.open("w", encoding="utf-8") as new:
                 for line in old:
                     row = _row(line)
                     if row is not None and wanted(row):
                         new.write(line)
                         self._written.add((row["step"], row["split"]))
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
+
+        replace_file(self.path, copy)
 
     def _require_log(self) -> None:
         try:
@@ -296,11 +294,3 @@ def _row(line: str) -> dict[str, Any] | None:
     except json.JSONDecodeError:
         return None
     return row if isinstance(row, dict) and {"step", "split", "reward"} <= set(row) else None
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    # JSON has no NaN: a diverged model's reward is null, which readers count as a bad row.
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }

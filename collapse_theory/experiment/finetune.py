@@ -23,7 +23,8 @@ from collapse_theory.experiment.encode import loading, quiet
 from collapse_theory.experiment.setting import Run, Setting
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace
-from collapse_theory.experiment.work import Progress, keep, kept, threads, write_json
+from collapse_theory.experiment.work import Progress, keep, kept, threads
+from collapse_theory.files import write_json
 from collapse_theory.training import RankingCollator, trainer_loss
 from collapse_theory.training.collator import to_grid
 

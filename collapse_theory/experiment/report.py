@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
@@ -22,6 +21,7 @@ from collapse_theory.figures.experiment import (
     trained_figure,
 )
 from collapse_theory.figures.saving import save
+from collapse_theory.files import plain
 
 __all__ = ["COLUMNS", "NOTES", "draw_figures", "metrics", "page", "rows", "sentences", "spread"]
 
@@ -226,7 +226,7 @@ _OF_COURSE |= {"loss": ("loss", TRAIN), "held_loss": ("loss", HELD_OUT)}
 
 def metrics(found: Findings) -> dict[str, Any]:
     """Return all that was found, JSON-ready: the content of metrics.json; NaN is null."""
-    return _plain(
+    return plain(
         {
             "setting": found.setting.to_dict(),
             "versions": dict(found.versions),
@@ -263,16 +263,6 @@ def _side(found: Findings, run: Run, split: str) -> dict[str, Any]:
         for kind in found.kinds(run, split)
     }
     return {name: found.ends([run], name, split)[0] for name in _OF_SIDE} | {"kinds": kinds}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # -- figures -----------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from collapse_theory.experiment.report import draw_figures, metrics, page
 from collapse_theory.experiment.setting import LAST_LAYER, Run, Setting, runs_of
 from collapse_theory.experiment.texts import PromptSet, prompt_sets
 from collapse_theory.experiment.train import identity, train
-from collapse_theory.experiment.work import Progress, replace_file, spread, write_json
+from collapse_theory.experiment.work import Progress, spread
+from collapse_theory.files import replace_file, write_json
 
 __all__ = ["run_experiment"]
 
@@ -160,6 +161,7 @@ def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
         shutil.rmtree(folder / RUNS, ignore_errors=True)
         for path in (*(folder / name for name in there), *folder.glob("experiment_*.p*")):
             path.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MARK, {"setting": setting.to_dict(), "texts": texts})
 
 

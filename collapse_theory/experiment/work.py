@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-__all__ = ["Progress", "keep", "kept", "replace_file", "spread", "threads", "write_json"]
+from collapse_theory.files import replace_file
+
+__all__ = ["Progress", "keep", "kept", "spread", "threads"]
 
 WORKERS = 2
 
@@ -93,42 +93,14 @@ class _Stoppable(Progress):
         self.told.say(text)
 
 
-# -- files -------------------------------------------------------------------------------
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make a draft beside `path`, then rename it: the file is whole or not there.
-
-    Raises
-    ------
-    OSError
-        Where it can't be written; named by `path`, and nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        write(draft)
-        # Renamed only when the content is on the disk, or a power cut could leave an empty file.
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, with the same line ends on every system."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    replace_file(path, lambda draft: draft.write_bytes(text.encode()))
+# -- what is kept -------------------------------------------------------------------------------
 
 
 def keep(path: Path, made_from: str, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays, with a hash of their content and with what they were made from."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content = save(arrays, {"made_from": made_from, "sha256": _hash(arrays)})
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda draft: draft.write_bytes(content))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures import look
+from collapse_theory.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,14 +55,10 @@ def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
         raise CollapseError(f"a figure's file must end in one of {known}, got {target.name!r}")
     # PDF and SVG hold the time of writing unless told otherwise: the same figure, the same file.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
-    draft = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.{suffix}")
-    try:
+
+    def draw(draft: Path) -> None:
         with look.style():
             figure_of(drawn).savefig(draft, format=suffix, dpi=DPI, metadata=metadata)
-        draft.replace(target)
-    except OSError as error:
-        error.filename = str(target)  # the draft's name would mean nothing to the reader
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
+
+    replace_file(target, draw)
     return target
