@@ -562,8 +562,8 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_large_log_takes_little_memory(tmp_path: Path) -> None:
-    # Prompts of a kilobyte: the file's texts are 200 MB, the numbers 8 MB; 220 MB are used at most,
-    # of them Polars and its buffers, which grow with its threads, most.
+    # Prompts of a kilobyte: the file's texts are 200 MB, the numbers 8 MB. Some 230 MB are used,
+    # most of it by Polars and its buffers, a few for each of its threads.
     import polars as pl
 
     if sys.platform != "linux":
