@@ -66,8 +66,8 @@ def objective(u, pairs, domain, r):
     return value
 
 
-def test_the_example_of_the_design():
-    # DESIGN 2.5.
+def test_a_partial_order_by_hand():
+    # U' = 1/(gap + 0.1) balances at completions 1 and 2: 2/(0.7 + 0.1) = 1/(0.3 + 0.1).
     pairs = Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], [2, 1, 1, 1, 1, 1])
     found = ct.solve("log(x + 0.1)", comparisons=pairs)
     np.testing.assert_allclose(found.rewards, [1, 0.3, 0.7, 0, 0], atol=1e-13)

@@ -54,14 +54,14 @@ def test_linear_and_squared_are_equally_spaced(n: int) -> None:
 
 
 def test_label_smoothing_at_four_completions() -> None:
-    # DESIGN 2.5.
+    # The sums of U'(x) = 0.9 sigma(-x) - 0.1 sigma(x) over each completion's pairs are 0: mpmath.
     solution = ct.solve(ct.LabelSmoothing(0.1), 4, ct.Free())
     wanted = [1.94142407, 0.59524967, -0.59524967, -1.94142407]
     np.testing.assert_allclose(solution.rewards, wanted, atol=1e-8)
 
 
 def test_many_completions_tend_to_the_known_limit() -> None:
-    # DESIGN 2.5: variance 4.0944187718 in the limit; the finite one is off by a term c/n.
+    # Variance 4.0944187718 in the limit (ct.limit, certified to 1e-12); the finite one is off by c/n.
     small, large = (
         ct.solve("logsigmoid(x)", n, ct.Confined(0.02)).rewards.var() for n in (500, 1000)
     )

@@ -108,12 +108,14 @@ def test_imports_run_upward(path):
 
 
 # Rooms that are still to be rebuilt: with circles, with imports of the package inside functions.
-CIRCLES_LEFT = ("programs",)
+CIRCLES_LEFT: tuple[str, ...] = ()
 LOCAL_IMPORTS_DONE = (
     "numerics",
     "utilities",
     "laws",
+    "programs",
     "exact",
+    "finite",
     "data",
     "diagnosis",
     "figures",
