@@ -61,7 +61,7 @@ def test_label_smoothing_at_four_completions() -> None:
 
 
 def test_many_completions_tend_to_the_known_limit() -> None:
-    # Variance 4.0944187718 in the limit (ct.limit, certified to 1e-12); the finite one is off by c/n.
+    # Variance 4.0944187718 in the limit (ct.limit, certified); the finite one is off by c/n.
     small, large = (
         ct.solve("logsigmoid(x)", n, ct.Confined(0.02)).rewards.var() for n in (500, 1000)
     )
