@@ -231,11 +231,12 @@ def _unzipped(place: Path) -> bytes:
 
 def _format_of(place: Path, head: bytes) -> Format:
     text = head.removeprefix(BOM).lstrip()
-    endings = [end.lower() for end in place.suffixes if end.lower() not in (".gz", ".gzip")]
     for one in FORMATS:
         if text.startswith(one.starts):
             return one
-    return next((one for one in FORMATS if {*endings[-1:]} & {*one.endings}), FORMATS[-1])
+    endings = [end.lower() for end in place.suffixes if end.lower() not in (".gz", ".gzip")]
+    by_ending = {ending: one for one in FORMATS for ending in one.endings}
+    return by_ending.get(endings[-1] if endings else "", FORMATS[-1])
 
 
 def _require_readable(file: DataFile, head: bytes) -> None:
