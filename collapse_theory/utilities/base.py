@@ -26,7 +26,21 @@ from collapse_theory.values import Value
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Combination", "Family", "Sum", "Term", "Utility", "positive", "real", "rounded"]
+__all__ = [
+    "NOTHING",
+    "ONCE",
+    "Combination",
+    "Family",
+    "Sum",
+    "Term",
+    "Utility",
+    "positive",
+    "real",
+    "rounded",
+]
+
+
+ONCE, NOTHING = Fraction(1), Fraction(0)  # x itself: scale 1, shift 0
 
 
 class Utility(Value):
@@ -163,19 +177,19 @@ class Utility(Value):
         """The constant in U beside its terms."""
         return 0.0
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         """Return U(scale x + shift), scale > 0, in exact arithmetic."""
-        return Combination({Term(self, scale, shift): 1})
+        return Combination({Term(self, rounded(scale), rounded(shift)): 1})
 
     def scaled(self, b: float) -> Utility:
         """Return the utility U(b x), b > 0."""
         b = positive("the factor of .scaled", b)
-        return self if b == 1 else self.at(scale=b).utility()
+        return self if b == 1 else self.at(scale=Fraction(b)).utility()
 
     def shifted(self, e: float) -> Utility:
         """Return the utility U(x + e); a margin m is ``u.shifted(-m)``."""
         e = real("the shift of .shifted", e)
-        return self if e == 0 else self.at(shift=e).utility()
+        return self if e == 0 else self.at(shift=Fraction(e)).utility()
 
     def __add__(self, other: Utility | float) -> Utility:
         if isinstance(other, Utility):
@@ -341,8 +355,8 @@ class Sum(Utility):
     offset: float = 0.0
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        whole = reduce(add, (_times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts))
-        return whole + self.offset if self.offset else whole
+        values = [_times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts]
+        return reduce(add, [self.offset, *values] if self.offset else values)
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         firsts, seconds = [], []
@@ -426,11 +440,11 @@ class Sum(Utility):
         ]
         return max(low for low, _ in ranges), min(high for _, high in ranges)
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         total = Combination({}, self.offset)
         for weight, term in self.parts:
-            moved = term.of.at(term.scale * scale, term.scale * shift + term.shift)
-            total += moved * Fraction(weight)
+            own, moved = Fraction(term.scale), Fraction(term.shift)
+            total += term.of.at(own * scale, own * shift + moved) * Fraction(weight)
         return total
 
     def tree(self, inner: Tree = X) -> Tree:
@@ -447,6 +461,13 @@ class Combination:
     ) -> None:
         self.weights = {term: Fraction(weight) for term, weight in weights.items()}
         self.constant = Fraction(constant)
+
+    @classmethod
+    def one(
+        cls, of: Utility, shift: Fraction, weight: float | Fraction = 1, constant: float = 0.0
+    ) -> Combination:
+        """Return weight * F(x + shift) + constant."""
+        return cls({Term(of, 1.0, rounded(shift)): weight}, constant)
 
     def __add__(self, other: Combination) -> Combination:
         weights = dict(self.weights)
@@ -504,12 +525,12 @@ def _times(factor: float, array: Any) -> Any:
     return array if factor == 1 else factor * array
 
 
-def rounded(number: Fraction) -> float:
-    """Return the nearest float, or raise where it overflows."""
+def rounded(number: Fraction, power: float = 1.0) -> float:
+    """Return the nearest float, to a power, or raise where it overflows."""
     try:
-        return float(number)
-    except OverflowError:
-        raise InvalidUtility("a constant or weight of the utility overflows float64") from None
+        return float(number) ** power
+    except (OverflowError, ZeroDivisionError):
+        raise InvalidUtility("a constant or factor of the utility overflows float64") from None
 
 
 def real(what: str, value: Any) -> float:

@@ -7,7 +7,7 @@ form in which ``parse(text(tree)) == tree``: a sum holds no sums, a product no p
 one number, the first factor, a fraction neither stands inside a product nor inside a fraction.
 
 `evaluate` walks a tree once; what its operations mean is the matter of an `Arithmetic`: values on
-NumPy or torch (`Arrays`), exact derivatives (`Jets`), CVXPY expressions (`Cones`), other trees.
+NumPy or torch, exact derivatives (`Jets`), CVXPY expressions (`Cones`).
 """
 
 from __future__ import annotations
@@ -243,7 +243,10 @@ def evaluate(tree: Tree, x: Any, within: Arithmetic) -> Any:
 
 
 class Arithmetic:
-    """What the operations of a tree mean: those of Python, unless a subclass says otherwise."""
+    """Values on the array namespace `xp` (NumPy or torch); numbers stay plain floats."""
+
+    def __init__(self, xp: Any = np) -> None:
+        self.xp = xp
 
     def num(self, value: float, /) -> Any:
         return value
@@ -261,19 +264,6 @@ class Arithmetic:
         return a**b
 
     def min(self, *parts: Any) -> Any:
-        raise NotImplementedError
-
-    def call(self, name: str, u: Any, /) -> Any:
-        raise NotImplementedError
-
-
-class Arrays(Arithmetic):
-    """Values on the array namespace `xp` (NumPy or torch); numbers stay plain floats."""
-
-    def __init__(self, xp: Any) -> None:
-        self.xp = xp
-
-    def min(self, *parts: Any) -> Any:
         return reduce(self._smaller, parts)
 
     def _smaller(self, a: Any, b: Any) -> Any:
@@ -284,7 +274,7 @@ class Arrays(Arithmetic):
             return min(a, b)
         return self.xp.clip(a, max=b) if type(b) is float else self.xp.minimum(a, b)
 
-    def call(self, name: str, u: Any) -> Any:
+    def call(self, name: str, u: Any, /) -> Any:
         return FUNCTIONS[name].value(u, self.xp)
 
 
@@ -377,12 +367,12 @@ def accurate(tree: Tree) -> Tree:
     return made
 
 
-_NUMPY, _JETS = Arrays(np), Jets()
+_NUMPY, _JETS = Arithmetic(), Jets()
 
 
 def value(tree: Tree, x: Any, xp: Any = np) -> Any:
     """Return the tree at x on the array namespace `xp` (NumPy or torch)."""
-    return evaluate(tree, x, _NUMPY if xp is np else Arrays(xp))
+    return evaluate(tree, x, _NUMPY if xp is np else Arithmetic(xp))
 
 
 def jet(tree: Tree, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -453,13 +443,10 @@ def _grid(width: float) -> np.ndarray:
 
 
 class Cones(Arithmetic):
-    """CVXPY expressions by the rules of DCP; raises `NoConicForm` where they have no cone."""
-
-    def __init__(self, cp: Any) -> None:
-        self.cp = cp
+    """CVXPY expressions by the rules of DCP (`xp` is CVXPY); raises `NoConicForm` without a cone."""
 
     def num(self, value: float) -> Any:
-        return self.cp.Constant(value)
+        return self.xp.Constant(value)
 
     def mul(self, *parts: Any) -> Any:
         return reduce(self._product, parts)
@@ -467,26 +454,26 @@ class Cones(Arithmetic):
     def _product(self, a: Any, b: Any) -> Any:
         if not (a.is_constant() or b.is_constant()):
             raise _no_cone("a product of two functions of the gap")
-        return self.cp.multiply(a, b)
+        return self.xp.multiply(a, b)
 
     def div(self, a: Any, b: Any) -> Any:
-        return a / b if b.is_constant() else self._product(a, self.cp.inv_pos(b))
+        return a / b if b.is_constant() else self._product(a, self.xp.inv_pos(b))
 
     def pow(self, a: Any, b: Any) -> Any:
         if b.is_constant():
-            return self.cp.power(a, b.value)
+            return self.xp.power(a, b.value)
         if a.is_constant() and a.value > 0:
-            return self.cp.exp(float(np.log(a.value)) * b)
+            return self.xp.exp(float(np.log(a.value)) * b)
         raise _no_cone("a power whose base and exponent depend on the gap")
 
     def min(self, *parts: Any) -> Any:
-        return self.cp.minimum(*parts)
+        return self.xp.minimum(*parts)
 
     def call(self, name: str, u: Any) -> Any:
         cone = FUNCTIONS[name].cone
         if cone is None:
             raise _no_cone(name)
-        return cone(self.cp, u)
+        return cone(self.xp, u)
 
 
 def conic(tree: Tree, cp: Any, gap: Any) -> Any:

@@ -12,10 +12,13 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.lazy import special
 from collapse_theory.utilities.base import (
+    NOTHING,
+    ONCE,
     Combination,
     Family,
     Term,
     Utility,
+    positive,
     real,
     rounded,
 )
@@ -65,7 +68,7 @@ class Linear(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return inner
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         return Combination({Term(self): scale}, shift)
 
 
@@ -97,8 +100,8 @@ class Power(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return power(inner, num(self.g))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Term(self, 1.0, shift / scale): scale**self.g})
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return Combination.one(self, shift / scale, rounded(scale, self.g))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return cp.multiply(reference**self.g, cp.power(ratio, self.g))
@@ -125,8 +128,9 @@ class Log(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return call("log", inner)
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Term(self, 1.0, shift / scale): 1}, float(np.log(scale)))
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        logarithm = math.log(positive("a factor of x", rounded(scale)))
+        return Combination.one(self, shift / scale, constant=logarithm)
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return cp.log(ratio) + np.log(reference)
@@ -157,8 +161,8 @@ class NegativePower(Family):
             return div(MINUS_ONE, inner)
         return negate(power(inner, num(-self.g)))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Term(self, 1.0, shift / scale): scale**-self.g})
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return Combination.one(self, shift / scale, rounded(scale, -self.g))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return -cp.multiply(reference**-self.g, cp.power(ratio, -self.g))
@@ -195,8 +199,8 @@ class LogSigmoid(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return call("logsigmoid", mul(num(self.beta), inner))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Term(LogSigmoid(self.beta * scale), 1.0, shift / scale): 1})
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return Combination.one(LogSigmoid(self.beta * rounded(scale)), shift / scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,8 +252,8 @@ class LabelSmoothing(Family):
             return minus
         return add(mul(num(1 - self.eps), plus), mul(num(self.eps), minus))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        minus = Combination({Term(LabelSmoothing(1.0, self.beta * scale), 1.0, shift / scale): 1})
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        minus = Combination.one(LabelSmoothing(1.0, self.beta * rounded(scale)), shift / scale)
         if self.eps == 1:
             return minus
         # The weights as the text writes them, so that it reads back the same.
@@ -276,10 +280,11 @@ class Exponential(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return add(ONE, negate(call("exp", mul(num(-self.b), inner))))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        # 1 - exp(-b(x+e)) = exp(-be) (1 - exp(-bx)) + 1 - exp(-be).
-        b, e = self.b * scale, shift / scale
-        return Combination({Term(Exponential(b)): float(np.exp(-b * e))}, -float(np.expm1(-b * e)))
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        # 1 - exp(-b(s x + e)) = exp(-be) (1 - exp(-bs x)) + 1 - exp(-be).
+        moved = -self.b * rounded(shift)
+        family = Exponential(self.b * rounded(scale))
+        return Combination({Term(family): math.exp(moved)}, -math.expm1(moved))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         # Each cone at its own scale: exp(-b g) = exp(-b g0) exp(-b g0 (ratio - 1)).
@@ -312,11 +317,11 @@ class Quadratic(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return add(inner, mul(num(-self.c), power(inner, num(2.0))))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        # b x + e - c(b x + e)^2 = (1 - 2ce) b x - c b^2 x^2 + e - c e^2.
-        c, b, e = Fraction(self.c), Fraction(scale), Fraction(shift)
-        weights = {Term(Linear()): (1 - 2 * c * e) * b, Term(Squared(0.0)): c * b**2}
-        return Combination(weights, e - c * e**2)
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        # s x + e - c(s x + e)^2 = (1 - 2ce) s x - c s^2 x^2 + e - c e^2.
+        c = Fraction(self.c)
+        weights = {Term(Linear()): (1 - 2 * c * shift) * scale, Term(Squared(0.0)): c * scale**2}
+        return Combination(weights, shift - c * shift**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,8 +355,9 @@ class Squared(Family):
         shifted = add(inner, num(-self.target)) if self.target else inner
         return negate(power(shifted, num(2.0)))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Term(Squared((self.target - shift) / scale)): Fraction(scale) ** 2})
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        target = rounded((Fraction(self.target) - shift) / scale)
+        return Combination({Term(Squared(target)): scale**2})
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,8 +387,8 @@ class Sine(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return call("sin", mul(num(self.k), inner))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        return Combination({Term(Sine(self.k * scale), 1.0, shift / scale): 1})
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return Combination.one(Sine(self.k * rounded(scale)), shift / scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -412,10 +418,10 @@ class Hinge(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return minimum(inner, num(self.m))
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        # min(b x + e, m) = b min(x, (m - e)/b) + e.
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        # min(s x + e, m) = s min(x, (m - e)/s) + e.
         if shift >= self.m:
-            raise InvalidUtility(
-                f"min(x + {number_text(shift)}, {number_text(self.m)}) is constant for gaps above 0"
-            )
-        return Combination({Term(Hinge((self.m - shift) / scale)): scale}, shift)
+            moved = f"min(x + {number_text(rounded(shift))}, {number_text(self.m)})"
+            raise InvalidUtility(f"{moved} is constant for gaps above 0")
+        margin = rounded((Fraction(self.m) - shift) / scale)
+        return Combination({Term(Hinge(margin)): scale}, shift)

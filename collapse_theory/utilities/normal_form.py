@@ -17,7 +17,7 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.utilities import checks, expression
-from collapse_theory.utilities.base import Combination, Term, Utility, rounded
+from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility, rounded
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
     Exponential,
@@ -198,9 +198,8 @@ class Expression(Utility):
     def strictly_concave(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return checks.strictly_concave_formula(self.derivatives, self.kinks)
 
-    def at(self, scale: float = 1.0, shift: float = 0.0) -> Combination:
-        line = _line_tree(Fraction(scale), Fraction(shift))
-        return recognised(expression.substituted(self.formula, line))
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return recognised(expression.substituted(self.formula, _line_tree(scale, shift)))
 
 
 def _filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
@@ -290,7 +289,7 @@ def recognised(tree: Tree) -> Combination:
     Constants distribute over sums. Arguments a x + b are kept exact to the end, where the
     scale a and the shift b/a become floats.
     """
-    return form(tree).sum()
+    return FormulaSum({}) + form(tree).sum()
 
 
 def canonical(tree: Tree) -> Tree:
@@ -334,7 +333,7 @@ class Form:
 
     def families(self) -> Combination | None:
         if self.line:
-            return FormulaSum({Term(Linear()): self.line[0]}, self.line[1])
+            return Linear().at(*self.line)
         if self.factored:
             return self.factored[1].sum() * self.factored[0]
         found = self.read() if self.read else None
@@ -347,7 +346,7 @@ class Form:
         # As its own text will be read back: constants in it may have come together.
         again = form(self.tree)
         if again.tree == self.tree and again.families() is None:
-            return FormulaSum({Term(Expression(self.tree)): 1})
+            return Combination({Term(Expression(self.tree)): 1})
         return again.sum()
 
 
@@ -372,7 +371,7 @@ class _Forms(expression.Arithmetic):
             )
         return Form(
             lambda: expression.add(*(part.tree for part in parts)),
-            read=lambda: sum((part.sum() for part in parts), FormulaSum({})),
+            read=lambda: sum((part.sum() for part in parts), Combination({})),
         )
 
     def mul(self, *parts: Form) -> Form:
@@ -420,7 +419,7 @@ class _Forms(expression.Arithmetic):
         # (c x + d)/(a x + b) = c/a + (d - c b/a)/(a x + b).
         ratio = above.line[0] / below.line[0]
         rest = self.div(self.num(1.0), below).sum() * (above.line[1] - ratio * below.line[1])
-        return FormulaSum({}, ratio) + rest
+        return Combination({}, ratio) + rest
 
     def pow(self, base: Form, exponent: Form) -> Form:
         plain = base.power and base.power[1] == 1  # (u**2)**0.5 is |u|
@@ -457,7 +456,7 @@ def _product(parts: list[Form]) -> Form:
         if len(parts) > 2 or not parts[0].line or not parts[1].line:
             return None
         (a, b), (c, d) = parts[0].line, parts[1].line
-        return FormulaSum({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
+        return Combination({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
 
     return Form(lambda: expression.mul(*(part.tree for part in parts)), read=read)
 
@@ -480,57 +479,44 @@ def _line_tree(a: Fraction, b: Fraction) -> Tree:
 # -- families of lines ---------------------------------------------------------------------
 
 
-def _at(family: Utility, line: Line, weight: Fraction = Fraction(1)) -> Combination:
-    """Return weight * family at x + b/|a|, its scale already being |a|."""
-    return FormulaSum({}) + family.at(shift=rounded(line[1] / abs(line[0]))) * weight
-
-
-def _scale(line: Line) -> float:
-    scale = abs(rounded(line[0]))
-    if not scale:
-        raise InvalidUtility("a factor of x in the utility underflows float64")
-    return scale
-
-
 def _power(line: Line, p: float) -> Combination | None:
     """Return (a x + b)**p."""
     a, b = line
-    if p in (0, 1):
-        return FormulaSum({Term(Linear()): a}, b) if p else FormulaSum({}, 1)
+    if p == 0:
+        return Combination({}, 1)
+    if p == 1:
+        return Linear().at(a, b)
     if p == 2:
-        return _at(Squared(0.0), (Fraction(1), b / a), -(a * a))
+        return Squared(0.0).at(abs(a), b if a > 0 else -b) * Fraction(-1)
     if a < 0 or p > 1:
         return None
-    try:
-        weight = a ** int(p) if p in (-1, -2, -3) else Fraction(float(a) ** p)
-    except OverflowError:
-        raise InvalidUtility("a factor of the utility overflows float64") from None
-    return _at(Power(p), line, weight) if p > 0 else _at(NegativePower(-p), line, -weight)
+    if p in (-1, -2, -3):  # exactly, so that 3/(3*x) is 1/x
+        return NegativePower(-p).at(shift=b / a) * -(a ** int(p))
+    return Power(p).at(a, b) if p > 0 else NegativePower(-p).at(a, b) * Fraction(-1)
 
 
 def _called(name: str, line: Line) -> Combination | None:
     """Return the function `name` of a x + b."""
     a, b = line
     if not a:
-        return FormulaSum({}, expression.call(name, expression.num(rounded(b)))[1])
+        return Combination({}, expression.call(name, expression.num(rounded(b)))[1])
     if name == "log" and a > 0:
-        return FormulaSum({}, math.log(_scale(line))) + _at(Log(), line)
+        return Log().at(a, b)
     if name == "log1p" and abs(b + 1) <= 1000 * a:
         # Far from the pole log1p keeps digits that log(x + 1e20) - log(1e20) would lose.
-        return _called("log", (a, b + 1))
+        return Log().at(a, b + 1)
     if name in ("exp", "expm1") and a < 0:
         # exp(a x + b) = exp(b) - exp(b) (1 - exp(a x)).
         try:
             weight = Fraction(math.exp(rounded(b)))
         except OverflowError:
             raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
-        constant = weight - 1 if name == "expm1" else weight
-        return FormulaSum({Term(Exponential(_scale(line))): -weight}, constant)
+        family = Exponential(-rounded(a))
+        return Combination({Term(family): -weight}, weight - (name == "expm1"))
     if name == "logsigmoid":
-        scale = _scale(line)
-        return _at(LogSigmoid(scale), line) if a > 0 else _at(LabelSmoothing(1.0, scale), (-a, -b))
+        return LogSigmoid().at(a, b) if a > 0 else LabelSmoothing(1.0).at(-a, -b)
     if name == "sin" and 0 < a <= Fraction(math.pi):
-        return _at(Sine(_scale(line)), line)
+        return Sine(1.0).at(a, b)
     return None
 
 
@@ -540,7 +526,7 @@ def _envelope(lines: list[Line | None]) -> Combination | None:
         return None
     # At -inf the steepest line is the least; the others take over at rising gaps.
     left = sorted({line for line in lines if line}, key=lambda line: (-line[0], line[1]))
-    current, total = left[0], FormulaSum({}, left[0][1])
+    current, total = left[0], Combination({}, left[0][1])
     while later := [line for line in left if line[0] < current[0]]:
         # Of lines that cross at one gap the flattest, the last, is the least beyond it.
         crossing = {(b - current[1]) / (current[0] - a): (a, b) for a, b in later}
@@ -548,6 +534,6 @@ def _envelope(lines: list[Line | None]) -> Combination | None:
         if kink <= 0:
             return None  # a hinge below 0 matters to shifts and to wrongly ordered pairs
         following = crossing[kink]
-        total += FormulaSum({Term(Hinge(rounded(kink))): current[0] - following[0]})
+        total += Combination({Term(Hinge(rounded(kink))): current[0] - following[0]})
         current = following
-    return total + FormulaSum({Term(Linear()): current[0]})
+    return total + Combination({Term(Linear()): current[0]})
