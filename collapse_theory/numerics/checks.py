@@ -13,24 +13,24 @@ from collapse_theory.errors import CollapseError
 __all__ = ["answer", "check_map", "count", "finite", "finite_array", "positive", "whole"]
 
 
-def finite(value: Any, what: str) -> float:
+def finite(value: Any, what: str, error: type[CollapseError] = CollapseError) -> float:
     """Return `value` as a float, or say that `what` must be a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None or isinstance(value, bool | str):
-        raise CollapseError(f"{what} must be a number, not {value!r}")
+        raise error(f"{what} must be a number, not {value!r}")
     if not math.isfinite(number):
-        raise CollapseError(f"{what} must be finite, not {number}")
+        raise error(f"{what} must be finite, not {number}")
     return number
 
 
-def positive(value: Any, what: str) -> float:
+def positive(value: Any, what: str, error: type[CollapseError] = CollapseError) -> float:
     """Return `value` as a float, or say that `what` must be positive and finite."""
-    number = finite(value, what)
+    number = finite(value, what, error)
     if number <= 0:
-        raise CollapseError(f"{what} must be positive, not {number}")
+        raise error(f"{what} must be positive, not {number}")
     return number
 
 

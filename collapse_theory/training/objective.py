@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from collapse_theory.errors import CollapseError, InvalidUtility
+from collapse_theory.numerics.checks import finite
 from collapse_theory.programs import Comparisons, Domain
 from collapse_theory.programs.program import WIDEST
 from collapse_theory.training.predictions import tables
@@ -36,7 +37,6 @@ from collapse_theory.utilities import (
     require_concave,
     require_increasing,
 )
-from collapse_theory.utilities.base import real
 from collapse_theory.utilities.checks import number_text
 
 __all__ = [
@@ -360,7 +360,7 @@ def trained_utility(
         )
     if offset is None:
         offset = OFFSET_SHARE * domain.width if steep else 0.0
-    offset = real("offset", offset)
+    offset = finite(offset, "offset", InvalidUtility)
     if offset < 0 or (steep and offset == 0):
         needed = "positive" if steep else "0 or more"
         reason = f": {utility} has an infinite slope at gap 0" if steep else ""

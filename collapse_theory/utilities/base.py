@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NoConicForm
+from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
 from collapse_theory.values import Value
@@ -26,18 +27,7 @@ from collapse_theory.values import Value
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = [
-    "NOTHING",
-    "ONCE",
-    "Combination",
-    "Family",
-    "Sum",
-    "Term",
-    "Utility",
-    "positive",
-    "real",
-    "rounded",
-]
+__all__ = ["NOTHING", "ONCE", "Combination", "Family", "Sum", "Term", "Utility", "rounded"]
 
 
 ONCE, NOTHING = Fraction(1), Fraction(0)  # x itself: scale 1, shift 0
@@ -183,19 +173,21 @@ class Utility(Value):
 
     def scaled(self, b: float) -> Utility:
         """Return the utility U(b x), b > 0."""
-        b = positive("the factor of .scaled", b)
+        b = positive(b, "the factor of .scaled", InvalidUtility)
         return self if b == 1 else self.at(scale=Fraction(b)).utility()
 
     def shifted(self, e: float) -> Utility:
         """Return the utility U(x + e); a margin m is ``u.shifted(-m)``."""
-        e = real("the shift of .shifted", e)
+        e = finite(e, "the shift of .shifted", InvalidUtility)
         return self if e == 0 else self.at(shift=Fraction(e)).utility()
 
     def __add__(self, other: Utility | float) -> Utility:
         if isinstance(other, Utility):
             return (self.at() + other.at()).utility()
         if isinstance(other, int | float | np.number):
-            return (self.at() + Combination({}, real("a constant", other))).utility()
+            return (
+                self.at() + Combination({}, finite(other, "a constant", InvalidUtility))
+            ).utility()
         return NotImplemented
 
     def __radd__(self, other: float) -> Utility:
@@ -204,14 +196,15 @@ class Utility(Value):
     def __mul__(self, factor: float) -> Utility:
         if not isinstance(factor, int | float | np.number):
             return NotImplemented
-        factor = positive("a factor of a utility (a negative one would make it convex)", factor)
+        what = "a factor of a utility (a negative one would make it convex)"
+        factor = positive(factor, what, InvalidUtility)
         return (self.at() * Fraction(factor)).utility()
 
     def __rmul__(self, factor: float) -> Utility:
         return self * factor
 
     def __truediv__(self, divisor: float) -> Utility:
-        return self * (1.0 / positive("a divisor of a utility", divisor))
+        return self * (1.0 / positive(divisor, "a divisor of a utility", InvalidUtility))
 
     @property
     def partner(self) -> Utility | None:
@@ -285,7 +278,7 @@ class Family(Utility):
         family: Any = self
         for name in (field.name for field in fields(family)):
             what = f"{name} of {type(self).__name__}"
-            self._set(**{name: positive(what, getattr(self, name))})
+            self._set(**{name: positive(getattr(self, name), what, InvalidUtility)})
 
     @property
     def exponent(self) -> float:
@@ -531,25 +524,6 @@ def rounded(number: Fraction, power: float = 1.0) -> float:
         return float(number) ** power
     except (OverflowError, ZeroDivisionError):
         raise InvalidUtility("a constant or factor of the utility overflows float64") from None
-
-
-def real(what: str, value: Any) -> float:
-    """Return `value` as a finite float or raise an error that names `what`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = np.nan
-    if isinstance(value, bool | str) or not np.isfinite(number):
-        raise InvalidUtility(f"{what} must be a finite number, got {value!r}")
-    return number
-
-
-def positive(what: str, value: Any) -> float:
-    """Return `value` as a finite positive float or raise an error that names `what`."""
-    number = real(what, value)
-    if number <= 0:
-        raise InvalidUtility(f"{what} must be positive, got {value!r}")
-    return number
 
 
 def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:

@@ -443,7 +443,7 @@ def _grid(width: float) -> np.ndarray:
 
 
 class Cones(Arithmetic):
-    """CVXPY expressions by the rules of DCP (`xp` is CVXPY); raises `NoConicForm` without a cone."""
+    """CVXPY expressions by the rules of DCP, `xp` being CVXPY; `NoConicForm` without a cone."""
 
     def num(self, value: float) -> Any:
         return self.xp.Constant(value)

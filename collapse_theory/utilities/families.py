@@ -11,6 +11,7 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.lazy import special
+from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities.base import (
     NOTHING,
     ONCE,
@@ -18,8 +19,6 @@ from collapse_theory.utilities.base import (
     Family,
     Term,
     Utility,
-    positive,
-    real,
     rounded,
 )
 from collapse_theory.utilities.checks import number_text
@@ -129,7 +128,7 @@ class Log(Family):
         return call("log", inner)
 
     def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        logarithm = math.log(positive("a factor of x", rounded(scale)))
+        logarithm = math.log(positive(rounded(scale), "a factor of x", InvalidUtility))
         return Combination.one(self, shift / scale, constant=logarithm)
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
@@ -261,6 +260,14 @@ class LabelSmoothing(Family):
         return plus + minus * Fraction(self.eps)
 
 
+def exponential(value: float) -> float:
+    """Return exp(value), or raise where it overflows."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
+
+
 @dataclass(frozen=True, eq=False)
 class Exponential(Family):
     """U(x) = 1 - exp(-b x), b > 0."""
@@ -283,8 +290,8 @@ class Exponential(Family):
     def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         # 1 - exp(-b(s x + e)) = exp(-be) (1 - exp(-bs x)) + 1 - exp(-be).
         moved = -self.b * rounded(shift)
-        family = Exponential(self.b * rounded(scale))
-        return Combination({Term(family): math.exp(moved)}, -math.expm1(moved))
+        weight, family = exponential(moved), Exponential(self.b * rounded(scale))
+        return Combination({Term(family): weight}, -math.expm1(moved))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         # Each cone at its own scale: exp(-b g) = exp(-b g0) exp(-b g0 (ratio - 1)).
@@ -333,7 +340,7 @@ class Squared(Family):
 
     def __post_init__(self) -> None:
         # Of either sign; + 0.0 turns -0.0 into 0.0.
-        self._set(target=real("the target of Squared", self.target) + 0.0)
+        self._set(target=finite(self.target, "the target of Squared", InvalidUtility) + 0.0)
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return -((x - self.target) ** 2)

@@ -30,6 +30,7 @@ from collapse_theory.utilities.families import (
     Power,
     Sine,
     Squared,
+    exponential,
 )
 from collapse_theory.utilities.parser import parse
 from collapse_theory.utilities.plackett_luce import PlackettLuce
@@ -507,11 +508,7 @@ def _called(name: str, line: Line) -> Combination | None:
         return Log().at(a, b + 1)
     if name in ("exp", "expm1") and a < 0:
         # exp(a x + b) = exp(b) - exp(b) (1 - exp(a x)).
-        try:
-            weight = Fraction(math.exp(rounded(b)))
-        except OverflowError:
-            raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
-        family = Exponential(-rounded(a))
+        weight, family = Fraction(exponential(rounded(b))), Exponential(-rounded(a))
         return Combination({Term(family): -weight}, weight - (name == "expm1"))
     if name == "logsigmoid":
         return LogSigmoid().at(a, b) if a > 0 else LabelSmoothing(1.0).at(-a, -b)

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, ParseError
-from collapse_theory.utilities.base import positive
+from collapse_theory.numerics.checks import positive
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.values import Value
 
@@ -75,7 +75,7 @@ class PlackettLuce(Value):
                     "None counts them all"
                 )
             self._set(top=top)
-        self._set(beta=positive("beta of PlackettLuce", self.beta))
+        self._set(beta=positive(self.beta, "beta of PlackettLuce", InvalidUtility))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -140,7 +140,9 @@ class PlackettLuce(Value):
 
     def scaled(self, b: float) -> PlackettLuce:
         """Return the log-likelihood of the rewards b r, b > 0."""
-        return PlackettLuce(self.top, self.beta * positive("the factor of .scaled", b))
+        return PlackettLuce(
+            self.top, self.beta * positive(b, "the factor of .scaled", InvalidUtility)
+        )
 
     def __str__(self) -> str:
         fields = [f"top={self.top}"] if self.top is not None else []
