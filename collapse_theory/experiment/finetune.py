@@ -26,7 +26,7 @@ from collapse_theory.experiment.train import Trace
 from collapse_theory.experiment.work import Progress, keep, kept, threads
 from collapse_theory.files import write_json
 from collapse_theory.training import RankingCollator, trainer_loss
-from collapse_theory.training.collator import to_grid
+from collapse_theory.training.trainer import evaluate_all
 
 __all__ = ["fine_tune"]
 
@@ -161,20 +161,8 @@ class _Notes(TrainerCallback):
 
     def note(self, model: Any, step: int, write: bool = True) -> None:
         """Note all prompts' logits."""
-        rankings = self.prompts.rankings
-        size = max(map(len, rankings))
-        device, training = next(model.parameters()).device, model.training
-        rows = []
-        model.eval()
-        with torch.inference_mode():
-            for start in range(0, len(rankings), NOTED_TOGETHER):
-                batch = self.collator(rankings[start : start + NOTED_TOGETHER])
-                ranks = batch.pop("labels")["ranks"]
-                inputs = {name: value.to(device) for name, value in batch.items()}
-                grid = to_grid(model(**inputs).logits.float().cpu(), ranks)
-                rows.append(np.pad(grid.numpy(), ((0, 0), (0, size - grid.shape[1]))))
-        model.train(training)
-        self.noted[step] = np.concatenate(rows)
+        done = evaluate_all(model, self.prompts.rankings, self.collator, NOTED_TOGETHER)
+        self.noted[step] = done.logits
         if write:
             keep(self.path, self.identity, {f"{at}": logits for at, logits in self.noted.items()})
 

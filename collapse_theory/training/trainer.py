@@ -33,7 +33,7 @@ from collapse_theory.training.measures import (
     rewards_of,
 )
 
-__all__ = ["CollapseCallback", "TrainerLoss", "prompt_losses", "trainer_loss"]
+__all__ = ["CollapseCallback", "TrainerLoss", "evaluate_all", "prompt_losses", "trainer_loss"]
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +232,7 @@ class CollapseCallback(TrainerCallback):
         loader, model = kwargs.get("eval_dataloader"), kwargs.get("model")
         if self._evaluated is None and loader is not None and model is not None:
             rankings = _rankings(loader.dataset)
-            self._measured(_own_pass(model, rankings, loader.collate_fn, args.eval_batch_size))
+            self._measured(evaluate_all(model, rankings, loader.collate_fn, args.eval_batch_size))
             self._note(state, split, metrics)
         found, self._evaluated, self._dataset = self._evaluated, None, None
         if found is not None:
@@ -299,7 +299,7 @@ def _rankings(dataset: Any) -> list[Ranking]:
 
 
 @torch.no_grad()
-def _own_pass(model: Any, rankings: Sequence[Ranking], collate: Any, size: int) -> Evaluated:
+def evaluate_all(model: Any, rankings: Sequence[Ranking], collate: Any, size: int) -> Evaluated:
     """Evaluate all rankings, the same on each process; the model is left as it was."""
     device = next(model.parameters()).device
     training = model.training
