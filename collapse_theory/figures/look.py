@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from collapse_theory.errors import CollapseError
@@ -36,33 +37,7 @@ COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", BLACK, "#56b4e9")
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.2, 1, 1.2)), (0, (1, 1)), (0, (8, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-_SETTINGS: dict[str, Any] = {
-    "font.family": ["STIXGeneral"],
-    "mathtext.fontset": "stix",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "legend.handlelength": 2.2,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4,
-    "figure.dpi": 150,
-    "savefig.dpi": 300,
-    # Type 42 embeds whole outlines, which journals ask for; the default, type 3, is often refused.
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-}
+SETTINGS = Path(__file__).parent / "data" / "look.mplstyle"
 
 
 @contextmanager
@@ -83,7 +58,7 @@ def style() -> Iterator[None]:
     import matplotlib.style
 
     # From the defaults on: a matplotlibrc of the user's must not unsettle the layout.
-    with matplotlib.style.context(["default", _SETTINGS]):
+    with matplotlib.style.context(["default", SETTINGS]):
         yield
 
 
