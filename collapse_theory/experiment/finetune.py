@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def fine_tune(
         collator = RankingCollator(
             tokenizer, setting.max_length, kinds=loss if run.objective.aware else None
         )
-        notes = _Notes(prompts, collator, folder, identity, grid, told)
+        path = folder / "logits.safetensors"
+        notes = _Notes(prompts, collator, path, identity, grid, told)
         trainer = Trainer(
             model=model,
             args=_arguments(folder, setting, run.seed),
@@ -65,7 +67,7 @@ def fine_tune(
         trainer.remove_callback(PrinterCallback)  # stdout is the command's own
         latest = _latest(folder, identity, told)
         if latest is not None and not notes.recall(_step(latest)):
-            told.say(f"{notes.path} lacks logits noted on the way; the run begins again")
+            told.say(f"{path} lacks logits noted on the way; the run begins again")
             latest = None
         if latest is None:
             notes.note(model, 0)
@@ -122,22 +124,17 @@ def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+@dataclass(eq=False)
 class _Notes(TrainerCallback):
     """Notes all prompts' logits at the steps of a grid, marks whole checkpoints, tells progress."""
 
-    def __init__(
-        self,
-        prompts: PromptSet,
-        collator: RankingCollator,
-        folder: Path,
-        identity: str,
-        grid: Sequence[int],
-        told: Progress,
-    ) -> None:
-        self.prompts, self.collator = prompts, collator
-        self.identity, self.grid, self.told = identity, grid, told
-        self.path = folder / "logits.safetensors"
-        self.noted: dict[int, np.ndarray] = {}
+    prompts: PromptSet
+    collator: RankingCollator
+    path: Path
+    identity: str
+    grid: Sequence[int]
+    told: Progress
+    noted: dict[int, np.ndarray] = field(default_factory=dict)
 
     def recall(self, step: int) -> bool:
         """Take over what was noted up to a step; return whether all of it was there."""

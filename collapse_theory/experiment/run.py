@@ -131,12 +131,7 @@ def _hash_of(sets: dict[str, PromptSet]) -> str:
 # -- the folder --------------------------------------------------------------------------
 
 MARK = "experiment.json"  # says whose results a folder holds
-RESULTS = METRICS, REWARDS, SUMMARY, RUNS = (
-    "metrics.json",
-    "rewards.parquet",
-    "summary.html",
-    "runs",
-)
+METRICS, REWARDS, SUMMARY, RUNS = "metrics.json", "rewards.parquet", "summary.html", "runs"
 
 
 def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
@@ -149,7 +144,7 @@ def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise CollapseError(f"{folder} is a file; name a folder with --out")
-    there = [name for name in RESULTS if (folder / name).exists()]
+    there = [name for name in (METRICS, REWARDS, SUMMARY, RUNS) if (folder / name).exists()]
     # A start that came to nothing holds the folder for nobody.
     reason = _difference(folder / MARK, setting, texts) if there else ""
     if reason and not force:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -82,8 +83,7 @@ MODULES = tuple(f"{_STANDARD} {_NUMPY} {_SCIPY}".split())
 """The modules whose docstrings are read, in this order; Python's own topics come before them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Passage(Value):
+class Passage(NamedTuple):
     """A piece of documentation: what it is about, as "textwrap.shorten", and its first words."""
 
     name: str

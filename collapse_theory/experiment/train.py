@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from collapse_theory.experiment.encode import Table
 from collapse_theory.experiment.setting import Run, Setting
-from collapse_theory.experiment.work import Progress, keep, kept, threads
+from collapse_theory.experiment.work import Progress, keep, kept
 from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
 
 __all__ = ["Head", "Trace", "identity", "loss_of", "measured_at", "orders", "rate_at", "train"]
@@ -97,17 +97,9 @@ def orders(seed: int, steps: int, prompts: int, batch: int) -> np.ndarray:
 class Head(nn.Module):
     """A perceptron with two hidden layers and GELU, from features to one logit a completion.
 
-    Features are standardised first, with mean and scale of the training prompts' completions:
-    the two hidden states differ tenfold in scale. The seed decides the first weights; torch's own
-    generator is left as it was.
-
-    Parameters
-    ----------
-    sample : Tensor, shape (M, W)
-        Features of the training prompts' completions.
-    width : int
-        Of the hidden layers.
-    seed : int
+    Features are standardised first, with mean and scale of the `sample` (M, W) of the training
+    prompts' completions: the two hidden states differ tenfold in scale. The seed decides the first
+    weights; torch's own generator is left as it was.
     """
 
     mean: Tensor
@@ -136,15 +128,11 @@ class Head(nn.Module):
 
 
 def train(table: Table, run: Run, setting: Setting, folder: Path, told: Progress) -> Trace:
-    """Train a head to the end, or read back what it found; the head goes to ``folder``.
-
-    The head's matrices are small: a second thread costs more than it does.
-    """
+    """Train a head to the end, or read back what it found; the head goes to ``folder``."""
     path, made_from = folder / "head.safetensors", identity(setting, run, table)
     found = kept(path, made_from, told.say)
     if found is None:
-        with threads(1):
-            found = _trained(table, run, setting, told)
+        found = _trained(table, run, setting, told)
         keep(path, made_from, found)
     else:
         told.advance(setting.steps)
