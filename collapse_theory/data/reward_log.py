@@ -108,13 +108,12 @@ class RewardLog(Value):
             aren't whole, or a prompt of two kinds; it names the first row at fault, from 0.
         """
         values = _numbers(rewards, "rewards")
-        if values.ndim not in (1, 2) or values.shape == (0,):
+        if values.ndim not in (1, 2) or not values.size:
+            empty = ", which holds no rewards" if values.ndim == 2 else ""
             raise CollapseError(
                 "rewards must be a list with one a completion, or a table with a prompt a row; "
-                f"this has the shape {values.shape}"
+                f"this has the shape {values.shape}{empty}"
             )
-        if not values.size:
-            raise CollapseError(f"a table of the shape {values.shape} holds no rewards")
         count, each = len(values), values.size // len(values)
         if prompts is None:
             if values.ndim == 1:
@@ -266,7 +265,7 @@ class RewardLogWriter:
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         def copy(draft: Path) -> None:
-            with self.path.open(encoding="utf-8") as old, draft.open("w", encoding="utf-8") as new:
+            with self.path.open("rb") as old, draft.open("wb") as new:
                 for line in old:
                     row = _row(line)
                     if row is not None and wanted(row):
@@ -276,21 +275,18 @@ class RewardLogWriter:
         replace_file(self.path, copy)
 
     def _require_log(self) -> None:
-        try:
-            with self.path.open(encoding="utf-8") as file:
-                first = file.readline()
-        except UnicodeDecodeError:
-            first = "?"
-        if first.strip() and first.endswith("\n") and _row(first) is None:
+        with self.path.open("rb") as file:
+            first = file.readline()
+        if first.strip() and first.endswith(b"\n") and _row(first) is None:
             raise CollapseError(
                 f"{self.path} is there and is no log of rewards; it isn't written over. Name "
                 "another file, or delete it"
             )
 
 
-def _row(line: str) -> dict[str, Any] | None:
+def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or no text
         return None
     return row if isinstance(row, dict) and {"step", "split", "reward"} <= set(row) else None
