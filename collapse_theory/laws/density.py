@@ -73,7 +73,8 @@ class Density(Part):
         if not (mass > 0 and np.isfinite(mass)):
             raise CollapseError(f"the density has the mass {mass}; it must be positive and finite")
         # The rounding of a solver passes.
-        least = min(side.lowest(mass / width) for side in self._sides)
+        own = (self.lower,) if self.upper is None else self._sides
+        least = min(side.lowest(mass / width) for side in own)
         if not least >= -1e-3:
             raise CollapseError(f"the density is negative somewhere: {least * mass / width:.3g}")
 
@@ -123,7 +124,7 @@ class Density(Part):
         if not low < high:
             raise CollapseError(f"low must be below high, got {low} and {high}")
         half = 0.5 * (high - low)
-        places = np.unique(np.fromiter(knots, dtype=np.float64))
+        places = np.sort(np.fromiter(knots, dtype=np.float64))
         sides: list[Panels] = []
         for upper in (False, True)[: 1 if symmetric else 2]:
 
@@ -139,8 +140,10 @@ class Density(Part):
                 edges = doubling(first_edge(side, half, p), half)
             inner = high - places[::-1] if upper else places - low
             sides.append(fitted(side, _with_knots(edges, inner), p))
-        found = cls(low, high, *sides, bounded_below=bounded_below)
-        return found if mass is None else found.scaled(mass / found.mass)
+        if mass is not None:
+            factor = mass / ((2.0 if symmetric else 1.0) * sum(side.mass for side in sides))
+            sides = [side.scaled(1.0, factor) for side in sides]
+        return cls(low, high, *sides, bounded_below=bounded_below)
 
     @classmethod
     def steps(cls, edges: Any, heights: Any) -> Self:
