@@ -196,7 +196,7 @@ class Density(Part):
         """Integral of the density."""
         return sum(side.mass for side in self._sides)
 
-    @cached_property
+    @property
     def mean(self) -> float:
         """Mean of the part taken as a law by itself."""
         if self.upper is None:
@@ -205,7 +205,7 @@ class Density(Part):
         moment = lower.moment + (upper.mass * (self.high - self.low) - upper.moment)
         return self.low + moment / self.mass
 
-    @cached_property
+    @property
     def variance(self) -> float:
         """Second moment about `mean` of the part taken as a law by itself."""
         lower, upper = self._sides
@@ -256,7 +256,7 @@ class Density(Part):
         ]
         peak, size = -math.inf, 0.0
         for side, edges, upper in zip(self._sides, starts, (False, True), strict=True):
-            d = np.append(edges[edges > 0], gauss_nodes(edges).ravel())
+            d = np.append(edges[edges > 0], gauss_nodes(edges[:-1], edges[1:]))
             with np.errstate(divide="ignore"):
                 sizes = np.log(np.maximum(side.density(d) * d, 0.0))
                 logs = sizes + log_weight(d, upper)

@@ -258,19 +258,15 @@ class Panels(Value):
 
     def points(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return distances and masses that stand for the density in integrals, on other panels."""
-        nodes = gauss_nodes(edges).ravel()
+        nodes = gauss_nodes(edges[:-1], edges[1:])
         masses = (0.5 * np.diff(edges)[:, None] * _rule()[1]).ravel() * self.density(nodes)
         center = edges[0] * (1.0 + self.exponent) / (2.0 + self.exponent)
         return np.append(center, nodes), np.append(self.mass_within(edges[:1]), masses)
 
 
-def gauss_nodes(edges: np.ndarray) -> np.ndarray:
-    """Return Gauss's nodes on each panel between two edges, a row each."""
-    return _nodes(edges[:-1], edges[1:])
-
-
-def _nodes(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return left[:, None] + (right - left)[:, None] * (0.5 * _rule()[0])
+def gauss_nodes(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return Gauss's nodes on the panels [left, right], one panel after the other."""
+    return (left[:, None] + (right - left)[:, None] * (0.5 * _rule()[0])).ravel()
 
 
 def doubling(first: float, last: float) -> np.ndarray:
@@ -311,7 +307,7 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
     left, right, found, count = edges[:-1], edges[1:], first, 0
     done: list[tuple[np.ndarray, np.ndarray]] = []
     for round_ in range(_ROUNDS):
-        values = density(_nodes(left, right).ravel()).reshape(-1, _TERMS)
+        values = density(gauss_nodes(left, right)).reshape(-1, _TERMS)
         rows = values @ _rule()[2]
         width = right - left
         terms = np.abs(rows) * width[:, None]

@@ -28,6 +28,7 @@ __all__ = ["BestOfLaw", "PolicyLaw", "TiltedLaw"]
 # The steepest weight over the whole support; the mass that is too small to be relied on, and that
 # which is left out.
 _STEEPEST, _FAINT, _NOTHING = 1e150, 1e-250, 1e-290
+_LOG_NOTHING = math.log(_NOTHING)
 # Within this share of a weight's scale it is constant to rounding; and masses of this share of the
 # whole are so small that their square is nothing.
 _CONSTANT, _SQUARED = 2.0**-52, 1e-9
@@ -391,44 +392,37 @@ class TiltedLaw(PolicyLaw):
 
     def _weighted(self) -> tuple[np.ndarray, list[Density]]:
         cut, sample = _cut(self.base), self._sample
-        gained = np.exp(sample.logs)
-        if gained[sample.log_masses < math.log(_FAINT)].sum() > 1e-9:
+        if sample.gained[sample.masses < _FAINT].sum() > 1e-9:
             raise CollapseError(
                 f"with beta = {self.beta:g} all mass goes where the base law has next to none, "
                 f"beneath the range of floats; a larger beta is needed for {self.base!r}"
             )
-        parts = [
-            gap.scaled(math.exp(log_mass))
-            for gap, log_mass in sample.gaps
-            if log_mass > math.log(_NOTHING)
-        ]
-        return cut.kept(gained[: cut.points.size]), parts
+        kept = [(part, log_mass) for part, log_mass in sample.gaps if log_mass > _LOG_NOTHING]
+        parts = [part.scaled(math.exp(log_mass)) for part, log_mass in kept]
+        return cut.kept(sample.gained[: cut.points.size]), parts
 
     @cached_property
     def _sample(self) -> _Sample:
-        return _Sample.of(_cut(self.base), self.beta, self.base.mean())
+        return _Sample.of(_cut(self.base), self.beta)
 
     def _divergence(self) -> float:
-        y, masses = self._sample.log_ratios, np.exp(self._sample.log_masses)
-        gained = np.exp(self._sample.logs)
+        y, masses = self._sample.log_ratios, self._sample.masses
         small = np.abs(y) < 0.5
         z = np.where(small, y, 0.0)
         # w log w - w + 1 with w = exp(y) is y expm1(y) - (expm1(y) - y).
         near = z * np.expm1(z) - _expm1_less(z)
-        far = gained * (y - 1.0) + masses
+        far = self._sample.gained * (y - 1.0) + masses
         return float(np.where(small, masses * near, far).sum())
 
     def _second_moment(self) -> float:
         sample = self._sample
         if sample.mild:
-            return 1.0 + float(np.exp(sample.log_masses) @ np.expm1(sample.log_ratios) ** 2)
-        squares = sample.logs + sample.log_ratios
-        top = float(squares.max())
-        return math.exp(min(top, 700.0)) * float(np.exp(squares - top).sum())
+            return 1.0 + float(sample.masses @ np.expm1(sample.log_ratios) ** 2)
+        return float(sample.gained @ np.exp(np.minimum(sample.log_ratios, 700.0)))
 
     def _ratio(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
-            return np.exp((x - self._sample.origin) / self.beta - self._sample.log_normal)
+            return np.exp((x - self.base.support[1]) / self.beta - self._sample.log_normal)
 
     def mapped(self, low: float, scale: float) -> TiltedLaw:
         """Return the law of low + scale X, for scale > 0: the mapped base under scale * beta."""
@@ -444,50 +438,48 @@ class _Sample(NamedTuple):
 
     Attributes
     ----------
-    origin, log_normal : float
-        log w(x) = (x - origin) / beta - log_normal; the origin is the top, or the mean for a
-        weight that hardly changes.
+    masses, log_ratios, gained : (m,) array
+        The base law's masses, of sum 1; log w; and the tilted masses.
+    log_normal : float
+        log w(x) = (x - top) / beta - log_normal, for the top of the law.
     mild : bool
         Whether log w hardly exceeds 1 in size.
-    log_masses, log_ratios, logs : (m,) array
-        Logarithms of the base law's masses, of w, and of the tilted masses.
     gaps : list of (Density, float)
         The tilted densities, each brought to mass 1, and the logarithms of their masses.
     """
 
-    origin: float
+    masses: np.ndarray
+    log_ratios: np.ndarray
+    gained: np.ndarray
     log_normal: float
     mild: bool
-    log_masses: np.ndarray
-    log_ratios: np.ndarray
-    logs: np.ndarray
     gaps: list[tuple[Density, float]]
 
     @classmethod
-    def of(cls, cut: _Cut, beta: float, mean: float) -> _Sample:
+    def of(cls, cut: _Cut, beta: float) -> _Sample:
         """Return the sample for the weight exp(x / beta)."""
-        mild = bool(cut.points[-1] - cut.points[0] <= beta)
-        origin = mean if mild else float(cut.points[-1])
-        with np.errstate(divide="ignore"):
-            log_masses = [np.log(cut.masses)]
-        tilts, gaps = [(cut.points - origin) / beta], []
+        top = float(cut.points[-1])
+        masses, logs, gaps = [cut.masses], [(cut.points - top) / beta], []
         for i, gap in cut.gaps.items():
+            below = top - float(cut.points[i + 1])
             tilted, log_mass = _tilted(gap, beta)
-            d, masses = gap.points(tilted)
-            with np.errstate(divide="ignore"):
-                log_masses.append(np.log(np.maximum(masses, 0.0)))
-            tilts.append((float(cut.points[i + 1]) - origin - d) / beta)
-            gaps.append((tilted, log_mass + (gap.high - origin) / beta))
-        logs, tilt = np.concatenate(log_masses), np.concatenate(tilts)
-        logs = logs - math.log(float(np.exp(logs).sum()))
+            d, held = gap.points(tilted)
+            masses.append(np.maximum(held, 0.0))
+            logs.append(-(below + d) / beta)
+            gaps.append((tilted, log_mass - below / beta))
+        m, y = np.concatenate(masses), np.concatenate(logs)
+        m = m / m.sum()
+        # About its mean a weight that hardly changes loses nothing to cancellation.
+        mean, mild = float(m @ y), top - float(cut.points[0]) <= beta
+        with np.errstate(divide="ignore"):
+            sizes = np.log(m) + y
         if mild:
-            log_normal = math.log1p(float(np.exp(logs) @ np.expm1(tilt)))
+            log_normal = mean + math.log1p(float(m @ np.expm1(y - mean)))
         else:
-            top = float((logs + tilt).max())
-            log_normal = top + math.log(float(np.exp(logs + tilt - top).sum()))
-        ratios = tilt - log_normal
-        gaps = [(part, mass - log_normal) for part, mass in gaps]
-        return cls(origin, log_normal, mild, logs, ratios, logs + ratios, gaps)
+            most = float(sizes.max())
+            log_normal = most + math.log(float(np.exp(sizes - most).sum()))
+        gaps = [(part, log_mass - log_normal) for part, log_mass in gaps]
+        return cls(m, y - log_normal, np.exp(sizes - log_normal), log_normal, mild, gaps)
 
 
 def _tilted(gap: Density, beta: float) -> tuple[Density, float]:
