@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError
+from collapse_theory.errors import CollapseError, NoClosedForm
+from collapse_theory.exact import exact_answer
 from collapse_theory.laws import RewardLaw, uniform_law
 from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
 from collapse_theory.limit.coordinate import SeriesLaw
 from collapse_theory.limit.prediction import predict
-from collapse_theory.limit.solvers import CLOSED_FORM, CONIC, FIRST_KIND, Answer, Program, best
+from collapse_theory.limit.solvers import CLOSED_FORM, CONIC, FIRST_KIND, Answer, LimitProgram, best
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box, Domain
+from collapse_theory.programs import Box, Domain, Program, Solution
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 
-__all__ = ["LimitLaw", "limit", "predicted_rewards"]
+__all__ = ["LimitLaw", "closed_form", "limit", "predicted_rewards"]
 
 UNIT = Box()
 DIVERGENT = "the energy of every law is -inf; this law is the limit of the finite optima"
@@ -72,7 +73,7 @@ class LimitLaw(RewardLaw):
         n = count(n)
         if isinstance(self.utility, PlackettLuce):
             return plackett_luce.predict(self, self.utility, n)
-        program = Program.of(self.utility, self.domain)
+        program = LimitProgram.of(self.utility, self.domain)
         if program.divergent or not program.smooth:
             raise CollapseError(
                 f"the limit law of {self.utility} predicts no rewards of n completions (kinks, or "
@@ -182,7 +183,7 @@ def limit(
         if proof.objective == np.inf:
             status = plackett_luce.UNBOUNDED
     else:
-        program = Program.of(u, domain)
+        program = LimitProgram.of(u, domain)
         if program.divergent and method in ("auto", CLOSED_FORM.name):
             answer, status = _divergent(program, method), DIVERGENT
         else:
@@ -201,13 +202,69 @@ def limit(
     return LimitLaw(**fields, utility=u, domain=domain, series=answer.series)
 
 
-def _divergent(program: Program, method: str) -> Answer:
+def _divergent(program: LimitProgram, method: str) -> Answer:
     """Return the limit of the finite optima where every law has the objective -inf."""
     law = program.closed_form
     if law is None and method != "auto":
         raise CLOSED_FORM.refusal(program)
     name = "divergent" if method == "auto" else method
     return Answer(law or uniform_law(), Certificate(-np.inf, np.nan, np.nan), name, False)
+
+
+@overload
+def closed_form(u: Loss | str, n: None = None, domain: Domain | None = None) -> LimitLaw: ...
+
+
+@overload
+def closed_form(u: Loss | str, n: int, domain: Domain | None = None) -> Solution: ...
+
+
+def closed_form(
+    u: Loss | str, n: int | None = None, domain: Domain | None = None
+) -> LimitLaw | Solution:
+    """Return the exact optimum of n completions, or the exact limit law.
+
+    Parameters
+    ----------
+    u : Utility, PlackettLuce or str
+        The utility of a gap, or the listwise loss.
+    n : int, optional
+        The number of completions; without it, the limit law as n grows.
+    domain : Box, Confined, Centered or Free, optional
+        Where rewards may lie, or what holds them; Box(0, 1) unless given.
+
+    Returns
+    -------
+    Solution or LimitLaw
+        With `reference`, the source of the closed form, and a certificate computed from it.
+
+    Raises
+    ------
+    NoClosedForm
+        Where none is known; the message names the method that solves it.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.closed_form(ct.Log(), 4).rewards.round(6)
+    array([1.      , 0.723607, 0.276393, 0.      ])
+    >>> ct.closed_form(ct.Log(), 3, ct.Confined(1)).rewards.round(6)
+    array([ 0.866025,  0.      , -0.866025])
+    >>> ct.closed_form(ct.Log())
+    RewardLaw(density on [0, 1] of mass 1)
+    """
+    u, domain = as_loss(u), Box() if domain is None else domain
+    if n is None:
+        return limit(u, domain, method=CLOSED_FORM.name)
+    program = Program.of(u, n, domain)
+    answer = exact_answer(program)
+    if answer is None:
+        where = "" if domain == Box() else f" under {domain}"
+        raise NoClosedForm(
+            f"no closed form is known for {u} and n = {n}{where}; ct.solve(u, n, domain) computes "
+            "the optimum"
+        )
+    return Solution.of(program, answer, method="closed form")
 
 
 def predicted_rewards(u: Loss | str, n: int, domain: Box | None = None) -> np.ndarray:

@@ -20,7 +20,16 @@ from collapse_theory.limit.coordinate import Grading, SeriesLaw
 from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Utility, require_concave
 
-__all__ = ["CLOSED_FORM", "CONIC", "FIRST_KIND", "METHODS", "SOLVERS", "Answer", "Program", "best"]
+__all__ = [
+    "CLOSED_FORM",
+    "CONIC",
+    "FIRST_KIND",
+    "METHODS",
+    "SOLVERS",
+    "Answer",
+    "LimitProgram",
+    "best",
+]
 
 # Concavity is looked at up to this many times the support's expected length.
 WIDER = 3.0
@@ -32,7 +41,7 @@ INSIDE = 0.7
 
 
 @dataclass(frozen=True)
-class Program:
+class LimitProgram:
     """Maximise ∫∫ U(|x-y|) dmu dmu - kappa ∫ x**2 dmu over laws, of [0, 1] where kappa is None.
 
     Attributes
@@ -47,7 +56,7 @@ class Program:
     kappa: float | None = None
 
     @classmethod
-    def of(cls, u: Utility, domain: Domain) -> Program:
+    def of(cls, u: Utility, domain: Domain) -> LimitProgram:
         """Return the program of a utility under a domain, checked for the gaps of a box."""
         if isinstance(domain, Box):
             return cls(unit_utility(u, domain))
@@ -147,8 +156,8 @@ class Solver:
     """
 
     name: str
-    fits: Callable[[Program], bool]
-    candidates: Callable[[Program], Candidates]
+    fits: Callable[[LimitProgram], bool]
+    candidates: Callable[[LimitProgram], Candidates]
     box: str = ""
     line: str = ""
     kind: str = ""
@@ -157,11 +166,11 @@ class Solver:
     patience: int = 2
     reach: float = 0.0
 
-    def asked(self, program: Program) -> str:
+    def asked(self, program: LimitProgram) -> str:
         """Return the name that it is asked for by."""
         return self.box if program.walled else self.line
 
-    def refusal(self, program: Program) -> CollapseError:
+    def refusal(self, program: LimitProgram) -> CollapseError:
         """Return what to raise where it is asked for and doesn't fit."""
         if self is CLOSED_FORM:
             return NoClosedForm(
@@ -174,7 +183,7 @@ class Solver:
             'method="auto" picks one that fits'
         )
 
-    def __call__(self, program: Program, tol: float | None) -> Answer:
+    def __call__(self, program: LimitProgram, tol: float | None) -> Answer:
         """Return the best of its candidates."""
         found: tuple[Shape, Certificate] | None = None
         worse = 0
@@ -209,7 +218,7 @@ class _Known(NamedTuple):
         return self.known
 
 
-def _closed_form(program: Program) -> Candidates:
+def _closed_form(program: LimitProgram) -> Candidates:
     """Yield the formula with a source, certified as every other law is: from the density alone."""
     law, utility, kappa = program.closed_form, program.utility, program.kappa
     assert law is not None
@@ -228,7 +237,7 @@ def _closed_form(program: Program) -> Candidates:
     yield _Known(law, series), proof if kappa is None else proof._replace(objective=law.objective)
 
 
-def _as_series(program: Program, law: RewardLaw) -> SeriesLaw:
+def _as_series(program: LimitProgram, law: RewardLaw) -> SeriesLaw:
     """Return a closed form as a series of one term, or as one that asks the density itself.
 
     Zeros fill it up: certificates take the rules of quadrature for a series of that length.
@@ -255,7 +264,7 @@ class GivenLaw(SeriesLaw):
         return self.part.pdf(np.minimum(y, c))
 
 
-def _series(program: Program) -> Candidates:
+def _series(program: LimitProgram) -> Candidates:
     """Yield series of more and more terms in a box, without one that for R."""
     utility, kappa = program.utility, program.kappa
     if kappa is None:
@@ -271,13 +280,13 @@ def _series(program: Program) -> Candidates:
         yield law, certify(utility, law, kappa)
 
 
-def _conic(program: Program) -> Candidates:
+def _conic(program: LimitProgram) -> Candidates:
     with np.errstate(all="ignore"):
         finite = np.isfinite(program.utility(0.0))
     yield (grid.walled_points if finite else grid.walled_cells)(program.utility)
 
 
-def _cells(program: Program) -> Candidates:
+def _cells(program: LimitProgram) -> Candidates:
     assert program.kappa is not None
     return grid.free(program.utility, program.kappa, program.start)
 
@@ -342,7 +351,7 @@ SOLVERS = (CLOSED_FORM, SECOND_KIND, FIRST_KIND, PANELS, CONIC, CELLS)
 METHODS = tuple(solver.box for solver in SOLVERS if solver.box)
 
 
-def best(program: Program, method: str, tol: float | None) -> Answer:
+def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
     """Return the best law of the solvers that fit the program, tried in their order.
 
     Raises
