@@ -96,7 +96,10 @@ def predict(
         if plot is not None:
             draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=method)
             drawn(draw, [plot])
-        print_json(_content(law, law)) if as_json else _show_limit(law)
+        if as_json:
+            print_json(_content(law, law))
+        else:
+            _show_limit(law)
         return
     solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=method)
     try:
@@ -105,7 +108,10 @@ def predict(
         law = None  # no method reaches it
     if plot is not None:
         drawn(partial(ct.figures.finite_optimum, solution), [plot])
-    print_json(_content(solution, law)) if as_json else _show(solution, law)
+    if as_json:
+        print_json(_content(solution, law))
+    else:
+        _show(solution, law)
 
 
 def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict[str, Any]:
