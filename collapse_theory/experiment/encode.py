@@ -102,13 +102,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def loading(name: str) -> Iterator[str]:
-    """Give where a model is, and load it quietly: "" stands for the packaged one.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, where it can't be loaded.
-    """
+    """Give where a model is ("": the packaged one), and say why where it can't be loaded."""
     spec = importlib.util.find_spec(PACKAGED)
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     if not name and not folders:
@@ -154,10 +148,7 @@ class Encoder:
 def load_encoder(name: str = "") -> Encoder:
     """Load a pretrained encoder: a folder, or a name in the local cache or on the Hub; "" MiniLM.
 
-    Raises
-    ------
-    CollapseError
-        A ValueError, where there is no such model, or it has no hidden states to average.
+    A CollapseError says where there is no such model, or it has no hidden states to average.
     """
     with loading(name) as path:
         from transformers import AutoModel, AutoTokenizer

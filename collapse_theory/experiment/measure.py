@@ -144,8 +144,7 @@ class Findings:
 
     Attributes
     ----------
-    setting : Setting
-    runs : tuple of Run
+    setting, runs : Setting, tuple of Run
     table : polars.DataFrame
         All that `measured` finds, run by run.
     prompts : tuple of (str, int, int)

@@ -135,13 +135,7 @@ METRICS, REWARDS, SUMMARY, RUNS = "metrics.json", "rewards.parquet", "summary.ht
 
 
 def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
-    """Make the folder this setting's; what is there is kept where it is of the same setting.
-
-    Raises
-    ------
-    CollapseError
-        Where it holds results of another, and `force` doesn't allow to replace them.
-    """
+    """Make the folder this setting's; results of another are refused, or with `force` removed."""
     if folder.exists() and not folder.is_dir():
         raise CollapseError(f"{folder} is a file; name a folder with --out")
     there = [name for name in (METRICS, REWARDS, SUMMARY, RUNS) if (folder / name).exists()]

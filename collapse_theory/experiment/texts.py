@@ -143,7 +143,7 @@ def _parsed(module: str) -> ast.Module | None:
     # Only the top package's place is looked up: for a submodule find_spec imports its parents.
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
-    places = [] if spec is None else [Path(str(spec.origin))]
+    places = [Path(spec.origin)] if spec and spec.has_location and spec.origin else []
     if rest:
         bases = [Path(at, *rest) for at in (spec and spec.submodule_search_locations) or ()]
         places = [p for at in bases for p in (at.with_suffix(".py"), at / "__init__.py")]
@@ -255,12 +255,7 @@ def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "
 def prompt_sets(setting: Setting, runs: Sequence[Run]) -> dict[str, PromptSet]:
     """Return the prompts of the runs by control; "" are those of the runs that are none.
 
-    Raises
-    ------
-    CollapseError
-        A ValueError: no sensible row, too few prompts, or a kind without a utility.
-    OSError
-        Where the file can't be read.
+    A CollapseError says where there's no sensible row, too few prompts, a kind without a utility.
     """
     if setting.data:
         return {"": _from_file(setting)}
