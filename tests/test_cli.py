@@ -205,7 +205,7 @@ def test_table_takes_the_largest_n_that_a_form_holds_for() -> None:
 def test_every_closed_form_has_an_example_that_it_holds_for() -> None:
     for form in ct.exact.LIMIT_FORMS:
         assert form.examples
-        assert all(form.law(ct.utility(text)) is not None for text in form.examples)
+        assert all(form(ct.utility(text)) is not None for text in form.examples)
     assert {row.form for row in finite_rows(8)} == {form.name for form in ct.exact.FINITE_FORMS}
     for row in limit_rows():
         # Every law of finite energy is checked; -1/x has none.

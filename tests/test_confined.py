@@ -250,16 +250,17 @@ def test_finite_closed_forms_against_newton(text: str, n: int) -> None:
     for kappa in (0.07, 5.0):
         found = confined_gaps(utility(text), n, kappa)
         assert found is not None
-        gaps, reference = found
-        assert reference
-        np.testing.assert_allclose(gaps, ct.solve(text, n, ct.Confined(kappa)).gaps, rtol=1e-9)
+        assert found.reference
+        np.testing.assert_allclose(
+            found.gaps, ct.solve(text, n, ct.Confined(kappa)).gaps, rtol=1e-9
+        )
 
 
 def test_finite_closed_forms_without_a_penalty() -> None:
     """x - c x**2: equal gaps; -(x - t)**2 at n = 2 has the gap t."""
     found = confined_gaps(Squared(1.5), 2, 0.0)
     assert found is not None
-    np.testing.assert_allclose(found[0], [1.5])
+    np.testing.assert_allclose(found.gaps, [1.5])
     assert confined_gaps(Log(), 5, 0.0) is None
     assert confined_gaps(Linear(), 5, 0.0) is None
     assert confined_gaps(LogSigmoid(), 5, 1.0) is None
@@ -270,9 +271,9 @@ def test_utilities_that_fall_give_a_point() -> None:
     np.testing.assert_array_equal(law.atoms, [[0.0, 1.0]])
     assert (law.objective, law.gap, law.relative_gap) == (0.0, 0.0, 0.0)
     assert free_law(Squared(-1.0)).objective == -1.0
-    gaps = confined_gaps(Squared(-1.0), 3, 1.0)
-    assert gaps is not None
-    np.testing.assert_array_equal(gaps[0], [0.0, 0.0])
+    found = confined_gaps(Squared(-1.0), 3, 1.0)
+    assert found is not None
+    np.testing.assert_array_equal(found.gaps, [0.0, 0.0])
 
 
 # -- other ways to the same law --------------------------------------------------------------

@@ -16,12 +16,12 @@ from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.cli.wording import program_text, support
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
-from collapse_theory.exact.registry import FiniteForm
+from collapse_theory.exact.registry import Form
 from collapse_theory.finite import METHODS
 from collapse_theory.limit import METHODS as LIMIT_METHODS
 from collapse_theory.limit.presets import PRESETS, Preset
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import as_rewards
+from collapse_theory.programs import Answer, as_rewards
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -124,10 +124,10 @@ def finite_rows(n: int) -> list[FiniteRow]:
     return rows
 
 
-def _largest(form: FiniteForm, text: str, n: int) -> tuple[int, np.ndarray] | None:
+def _largest(form: Form[Answer], text: str, n: int) -> tuple[int, np.ndarray] | None:
     for size in range(n, 1, -1):
-        found = form.gaps(ct.utility(text), size)
-        if found is not None:
+        found = form(ct.utility(text), size)
+        if found is not None and found.gaps is not None:
             return size, as_rewards(found.gaps)
     return None
 
@@ -144,7 +144,7 @@ def limit_rows() -> list[LimitRow]:
     rows = []
     for form in LIMIT_FORMS:
         for text in form.examples:
-            exact, law = form.law(ct.utility(text)), _numerical(ct.utility(text))
+            exact, law = form(ct.utility(text)), _numerical(ct.utility(text))
             distance = law.distance(exact) if law and exact else None
             gap, method = (law.relative_gap, law.method) if law else (None, None)
             rows.append(LimitRow(form.name, text, distance, gap, method, form.reference))

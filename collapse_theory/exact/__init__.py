@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collapse_theory.exact.closed_form import exact_answer, exact_gaps, exact_law
+from collapse_theory.exact.closed_form import exact_answer, exact_law
 from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
 from collapse_theory.exact.penalty import confined_gaps, confined_limit_form
@@ -13,6 +13,5 @@ __all__ = [
     "confined_gaps",
     "confined_limit_form",
     "exact_answer",
-    "exact_gaps",
     "exact_law",
 ]

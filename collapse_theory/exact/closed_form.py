@@ -8,12 +8,11 @@ from collapse_theory.exact.finite import FINITE_FORMS
 from collapse_theory.exact.limit import LIMIT_FORMS
 from collapse_theory.exact.penalty import confined_gaps
 from collapse_theory.exact.plackett_luce import LISTWISE, listwise_gaps
-from collapse_theory.exact.registry import ExactGaps
 from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
-__all__ = ["exact_answer", "exact_gaps", "exact_law"]
+__all__ = ["exact_answer", "exact_law"]
 
 
 def exact_answer(program: Program | ListwiseProgram) -> Answer | None:
@@ -25,25 +24,13 @@ def exact_answer(program: Program | ListwiseProgram) -> Answer | None:
             return None
         return Answer(listwise_gaps(program.utility, program.n), unique=True, reference=LISTWISE)
     if not program.box:
-        found = confined_gaps(program.loss, program.n, program.kappa)
-        return None if found is None else Answer(found[0], unique=True, reference=found[1])
-    found = exact_gaps(program.utility, program.n)
-    return found and Answer(found[0].gaps, unique=found[0].unique, reference=found[1])
+        return confined_gaps(program.loss, program.n, program.kappa)
+    found = (form(program.utility, program.n) for form in FINITE_FORMS)
+    return next((answer for answer in found if answer is not None), None)
 
 
 def exact_law(unit: Utility) -> RewardLaw | None:
     """Return the limit law in [0, 1] where a closed form gives it, else None."""
-    for form in LIMIT_FORMS:
-        law = form.law(unit)
-        if law is not None:
-            return replace(law, method="exact", status="optimal", reference=form.reference)
-    return None
-
-
-def exact_gaps(unit: Utility, n: int) -> tuple[ExactGaps, str] | None:
-    """Return the gaps in [0, 1] and their source where a closed form gives them, else None."""
-    for form in FINITE_FORMS:
-        found = form.gaps(unit, n)
-        if found is not None:
-            return found, form.reference
-    return None
+    found = (form(unit) for form in LIMIT_FORMS)
+    law = next((law for law in found if law is not None), None)
+    return law and replace(law, method="exact", status="optimal")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from collapse_theory.exact.limit import RTOL, quadratic_coefficients
-from collapse_theory.exact.registry import PAPER, ExactGaps, FiniteForm, finite_form, only_term
+from collapse_theory.exact.registry import PAPER, Form, closed, only_term
 from collapse_theory.lazy import special
+from collapse_theory.programs import Answer
 from collapse_theory.utilities import Exponential, Hinge, Linear, Log, Utility
 
 __all__ = ["FINITE_FORMS"]
@@ -21,31 +22,31 @@ def mirrored(half: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([half[:-1], [2 * half[-1]], half[-2::-1] if len(half) > 1 else []])
 
 
-@finite_form("two or three completions", f"by monotonicity, and by symmetry: {BOX}", "log(x + 0.1)")
-def few(utility: Utility, n: int) -> ExactGaps | None:
+@closed("two or three completions", f"by monotonicity, and by symmetry: {BOX}", "log(x + 0.1)")
+def few(utility: Utility, n: int) -> Answer | None:
     """(1, 0) for n = 2; (1, 1/2, 0) for n = 3 and U strictly concave."""
     if n == 2:
         # U' can underflow at a gap near 1 where U is strictly concave.
         rises = utility.strictly_concave or utility.d1(1.0 - 1e-9) > 0
-        return ExactGaps(np.ones(1), unique=bool(rises))
+        return Answer(np.ones(1), unique=bool(rises))
     if n == 3 and utility.strictly_concave and not utility.kinks:
-        return ExactGaps(np.full(2, 0.5))
+        return Answer(np.full(2, 0.5), unique=True)
     return None
 
 
-@finite_form("linear", f"{PAPER}, section 2: two-valued rewards", "x")
-def linear(utility: Utility, n: int) -> ExactGaps | None:
+@closed("linear", f"{PAPER}, section 2: two-valued rewards", "x")
+def linear(utility: Utility, n: int) -> Answer | None:
     """x: half ones, half zeros; for odd n the middle reward is free, and 1/2 here."""
     found = only_term(utility, Linear) or only_term(utility, Hinge)
     if found is None or (isinstance(found[1], Hinge) and found[1].m < 1):
         return None
     half = np.zeros(n // 2)
     half[-1] = 0.5
-    return ExactGaps(mirrored(half, n), unique=n % 2 == 0)
+    return Answer(mirrored(half, n), unique=n % 2 == 0)
 
 
-@finite_form("log", "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.1", "log(x)")
-def log(utility: Utility, n: int) -> ExactGaps | None:
+@closed("log", "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.1", "log(x)")
+def log(utility: Utility, n: int) -> Answer | None:
     """log x: 0, 1 and the zeros of the Jacobi polynomial P^(1,1)_{n-2}, mapped to [0, 1].
 
     They are the zeros of P'_m, m = n-1, found by Newton's method in t = 1 - x, with Legendre
@@ -68,16 +69,16 @@ def log(utility: Utility, n: int) -> ExactGaps | None:
         t = t + slope / bend
     places = np.concatenate([[0.0], t / 2])
     half = np.diff(np.append(places, 0.5))
-    return ExactGaps(mirrored(half, n))
+    return Answer(mirrored(half, n), unique=True)
 
 
-@finite_form(
+@closed(
     "exponential",
     f"balance of the one-sided sums of exp(-b gap): {BOX}",
     "1 - exp(-3*x)",
     "1 - exp(-20*x)",
 )
-def exponential(utility: Utility, n: int) -> ExactGaps | None:
+def exponential(utility: Utility, n: int) -> Answer | None:
     """1 - exp(-bx): m tied at each end, and equal gaps inside.
 
     From each inner reward the sums of exp(-b gap) over either side are the same, S, for all: so
@@ -94,7 +95,7 @@ def exponential(utility: Utility, n: int) -> ExactGaps | None:
     half = np.zeros(n // 2)
     if m == 0:
         half[-1] = 0.5
-        return ExactGaps(mirrored(half, n))
+        return Answer(mirrored(half, n), unique=True)
 
     def excess(s: float) -> float:
         return 2 * (np.log(m) - s) + (n - 2 * m - 1) * np.logaddexp(0.0, -s) - b
@@ -106,11 +107,11 @@ def exponential(utility: Utility, n: int) -> ExactGaps | None:
     half[m - 1] = end
     if n % 2 == 0 and m < n // 2:
         half[-1] = half[-1] / 2
-    return ExactGaps(mirrored(half * (0.5 / half.sum()), n))
+    return Answer(mirrored(half * (0.5 / half.sum()), n), unique=True)
 
 
-@finite_form("quadratic", f"the optimality conditions are linear: {BOX}", "x - 0.3*x**2")
-def quadratic(utility: Utility, n: int) -> ExactGaps | None:
+@closed("quadratic", f"the optimality conditions are linear: {BOX}", "x - 0.3*x**2")
+def quadratic(utility: Utility, n: int) -> Answer | None:
     """x - c x**2: r_i = clip(1/2 + (n+1-2i)/(2cn), 0, 1)."""
     found = quadratic_coefficients(utility)
     if found is None:
@@ -119,13 +120,11 @@ def quadratic(utility: Utility, n: int) -> ExactGaps | None:
     i = np.arange(1, n // 2 + 1)
     to_middle = np.minimum((n + 1 - 2 * i) / (2 * c * n), 0.5)
     half = -np.diff(np.append(to_middle, 0.0))
-    return ExactGaps(mirrored(half, n))
+    return Answer(mirrored(half, n), unique=True)
 
 
-@finite_form(
-    "hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)"
-)
-def hinge(utility: Utility, n: int) -> ExactGaps | None:
+@closed("hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)")
+def hinge(utility: Utility, n: int) -> Answer | None:
     """min(x, 1/k), n > k: k+1 groups of ties at 0, 1/k, ..., 1, as even as n allows.
 
     The mean is 1/k times the share of pairs in different groups. Where k+1 divides n the optimum
@@ -144,7 +143,7 @@ def hinge(utility: Utility, n: int) -> ExactGaps | None:
     sizes[k // 2] += extra % 2
     gaps = np.zeros(n - 1)
     gaps[np.cumsum(sizes)[:-1] - 1] = 1 / k
-    return ExactGaps(gaps, unique=extra == 0)
+    return Answer(gaps, unique=extra == 0)
 
 
-FINITE_FORMS: tuple[FiniteForm, ...] = (few, linear, log, exponential, quadratic, hinge)
+FINITE_FORMS: tuple[Form[Answer], ...] = (few, linear, log, exponential, quadratic, hinge)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from collapse_theory.exact.registry import PAPER, LimitForm, limit_form, only_term
+from collapse_theory.exact.registry import PAPER, Form, closed, only_term, parabola
 from collapse_theory.laws import (
     BetaDensity,
     Density,
@@ -28,9 +28,7 @@ from collapse_theory.utilities import (
     Log,
     NegativePower,
     Power,
-    Quadratic,
     Sine,
-    Squared,
     Utility,
 )
 
@@ -41,7 +39,7 @@ BOX = "docs/theory.md#laws-in-the-box-0-1"
 RTOL = np.float64(4 * np.finfo(np.float64).eps)  # the tightest that brentq takes
 
 
-@limit_form("linear", f"{PAPER}, section 2: two-valued rewards", "x")
+@closed("linear", f"{PAPER}, section 2: two-valued rewards", "x")
 def linear(utility: Utility) -> RewardLaw | None:
     """x, and hinges whose margin no gap exceeds: mass 1/2 at 0 and at 1."""
     found = only_term(utility, Linear) or only_term(utility, Hinge)
@@ -50,7 +48,7 @@ def linear(utility: Utility) -> RewardLaw | None:
     return discrete_law([0.0, 1.0], [0.5, 0.5], objective=utility.constant + found[0] / 2)
 
 
-@limit_form("power", f"{PAPER}, theorem 2", "x**0.5")
+@closed("power", f"{PAPER}, theorem 2", "x**0.5")
 def power(utility: Utility) -> RewardLaw | None:
     """x**g: Beta((1-g)/2, (1-g)/2)."""
     found = only_term(utility, Power)
@@ -62,7 +60,7 @@ def power(utility: Utility) -> RewardLaw | None:
     return beta_law(a, objective=utility.constant + weight * energy)
 
 
-@limit_form(
+@closed(
     "log", f"{PAPER}, theorem 2; Szego, Orthogonal Polynomials, section 6.7 (arcsine law)", "log(x)"
 )
 def log(utility: Utility) -> RewardLaw | None:
@@ -73,7 +71,7 @@ def log(utility: Utility) -> RewardLaw | None:
     return beta_law(0.5, objective=utility.constant - found[0] * 2 * np.log(2))
 
 
-@limit_form("negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x")
+@closed("negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x")
 def negative_power(utility: Utility) -> RewardLaw | None:
     """-x**-g: Beta((1+g)/2, (1+g)/2) for g < 1; uniform for g >= 1, where the energy is -inf."""
     found = only_term(utility, NegativePower)
@@ -87,7 +85,7 @@ def negative_power(utility: Utility) -> RewardLaw | None:
     return beta_law(a, objective=utility.constant + weight * energy)
 
 
-@limit_form(
+@closed(
     "quadratic",
     f"the potential's second derivative vanishes for a density c: {BOX}",
     "x - 0.3*x**2",
@@ -104,7 +102,7 @@ def quadratic(utility: Utility) -> RewardLaw | None:
     return _ends_and_flat((1 - c) / 2, c, float(utility(0.0)) + energy)
 
 
-@limit_form("sine", f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}", "sin(x)")
+@closed("sine", f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}", "sin(x)")
 def sine(utility: Utility) -> RewardLaw | None:
     """sin(kx), k <= pi/2: density d = 1/(1 + (2/k) cot(k/2)), mass (d/k) cot(k/2) at each end."""
     found = only_term(utility, Sine)
@@ -118,9 +116,7 @@ def sine(utility: Utility) -> RewardLaw | None:
     return _ends_and_flat(mass, density, utility.constant + weight * energy)
 
 
-@limit_form(
-    "hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)"
-)
+@closed("hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)")
 def hinge(utility: Utility) -> RewardLaw | None:
     """min(x, 1/k): k+1 equal masses at 0, 1/k, ..., 1; E min(Y, 1/k) = 1/(k+1)."""
     found = only_term(utility, Hinge)
@@ -135,7 +131,7 @@ def hinge(utility: Utility) -> RewardLaw | None:
     )
 
 
-@limit_form(
+@closed(
     "mixture of exponentials",
     f"V'' = 0 is a linear differential equation with constant coefficients: {BOX}",
     "1 - exp(-3*x)",
@@ -209,13 +205,9 @@ def _characteristic(b: np.ndarray, w: np.ndarray, slope: float) -> np.ndarray:
 
 def quadratic_coefficients(utility: Utility) -> tuple[float, float] | None:
     """Return (a, b) where U = a x - b x**2 + const with a >= 2b > 0, else None."""
-    slope = square = 0.0
-    for weight, term in utility.terms:
-        if not isinstance(term, Linear | Quadratic | Squared):
-            return None
-        slope += weight * float(term.d1(0.0))
-        square -= weight * float(term.d2(0.0)) / 2
-    return (slope, square) if square > 0 and slope >= 2 * square * (1 - 1e-15) else None
+    found = parabola(utility)
+    steep = found is not None and found[1] > 0 and found[0] >= 2 * found[1] * (1 - 1e-15)
+    return found if steep else None
 
 
 def _ends_and_flat(mass: float, density: float, objective: float) -> RewardLaw:
@@ -223,7 +215,7 @@ def _ends_and_flat(mass: float, density: float, objective: float) -> RewardLaw:
     return RewardLaw(atoms=[[0.0, mass], [1.0, mass]], parts=(flat,), objective=float(objective))
 
 
-LIMIT_FORMS: tuple[LimitForm, ...] = (
+LIMIT_FORMS: tuple[Form[RewardLaw], ...] = (
     linear,
     power,
     log,

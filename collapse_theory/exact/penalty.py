@@ -12,17 +12,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from collapse_theory.exact.registry import only_term
+from collapse_theory.exact.registry import only_term, parabola
 from collapse_theory.laws import Density, RewardLaw, beta_law, discrete_law
 from collapse_theory.lazy import special
+from collapse_theory.programs import Answer
 from collapse_theory.utilities import (
     Hinge,
-    Linear,
     Log,
     NegativePower,
     Power,
-    Quadratic,
-    Squared,
     Utility,
 )
 
@@ -55,7 +53,7 @@ def confined_limit_form(utility: Utility, kappa: float) -> RewardLaw | None:
     """
     if utility.slope_at_zero <= 0:
         law = _point(utility)
-    elif (line := _parabola(utility)) is not None:
+    elif (line := parabola(utility)) is not None:
         law = _uniform(utility, *line, kappa)
     else:
         law = (_homogeneous(utility, kappa) or _hinge(utility, kappa)) if kappa > 0 else None
@@ -66,17 +64,6 @@ def _point(utility: Utility) -> RewardLaw:
     """U' <= 0: no gap is worth having, and all rewards are 0."""
     value = float(utility(0.0))
     return discrete_law([0.0], [1.0], objective=value, reference="U' <= 0 at every gap")
-
-
-def _parabola(utility: Utility) -> tuple[float, float] | None:
-    """Return (a, b) where U = a x - b x**2 + const with a > 0, b >= 0, else None."""
-    slope = square = 0.0
-    for weight, term in utility.terms:
-        if not isinstance(term, Linear | Quadratic | Squared):
-            return None
-        slope += weight * float(term.d1(0.0))
-        square -= weight * float(term.d2(0.0)) / 2
-    return (slope, square) if slope > 0 else None
 
 
 def _uniform(utility: Utility, slope: float, square: float, kappa: float) -> RewardLaw | None:
@@ -165,8 +152,8 @@ def _hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     return RewardLaw((), (density,), objective=objective, reference=_CHAINS)
 
 
-def confined_gaps(utility: Utility, n: int, kappa: float) -> tuple[np.ndarray, str] | None:
-    """Return the gaps of n optimal rewards under kappa mean r_i**2, and their source, where known.
+def confined_gaps(utility: Utility, n: int, kappa: float) -> Answer | None:
+    """Return the n optimal rewards under kappa mean r_i**2, with their source, where known.
 
     Parameters
     ----------
@@ -177,26 +164,30 @@ def confined_gaps(utility: Utility, n: int, kappa: float) -> tuple[np.ndarray, s
 
     Returns
     -------
-    tuple of (n-1,) array and str, or None
+    Answer or None
 
     Examples
     --------
     >>> from collapse_theory.exact.penalty import confined_gaps
     >>> from collapse_theory.utilities import Linear
-    >>> confined_gaps(Linear(), 3, 0.5)[0]
+    >>> confined_gaps(Linear(), 3, 0.5).gaps
     array([2., 2.])
     """
     if utility.slope_at_zero <= 0:
-        return np.zeros(n - 1), "U' <= 0 at every gap"
-    line = _parabola(utility)
+        return Answer(np.zeros(n - 1), unique=True, reference="U' <= 0 at every gap")
+    line = parabola(utility)
     if line is not None:
         held = kappa + 2.0 * line[1] * n / (n - 1)
-        return (np.full(n - 1, 2.0 * line[0] / ((n - 1) * held)), _CENTRED) if held > 0 else None
+        if not held > 0:
+            return None
+        gaps = np.full(n - 1, 2.0 * line[0] / ((n - 1) * held))
+        return Answer(gaps, unique=True, reference=_CENTRED)
     found = only_term(utility, Log)
     if found is None or kappa <= 0:
         return None
     # sum_j 1/(r_i - r_j) = kappa (n-1)/w r_i, and for zeros of H_n it is x_i.
-    return hermite_gaps(n) * np.sqrt(found[0] / (kappa * (n - 1))), _HERMITE
+    gaps = hermite_gaps(n) * np.sqrt(found[0] / (kappa * (n - 1)))
+    return Answer(gaps, unique=True, reference=_HERMITE)
 
 
 def hermite_gaps(n: int) -> np.ndarray:
