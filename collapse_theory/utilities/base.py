@@ -397,8 +397,8 @@ class Sum(Utility):
     def own_functions(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return any(t.of.own_functions for _, t in self.parts)
 
-    @property
-    def slope_at_zero(self) -> float:
+    @cached_property
+    def slope_at_zero(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         slopes = (t.of.slope_at_zero if t.plain else t.utility.d1(0.0) for _, t in self.parts)
         return float(sum(w * slope for (w, _), slope in zip(self.parts, slopes, strict=True)))
 

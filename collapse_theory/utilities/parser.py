@@ -97,19 +97,21 @@ def _tokens(source: str) -> list[_Token]:
         found = _TOKEN.match(source, place)
         if found is None:
             number = re.match(r"[0-9.][A-Za-z0-9_.]*", source[place:])
-            raise _unexpected(_shown(number.group() if number else source[place]), place + 1)
+            bad = number.group() if number else source[place]
+            raise _unexpected(_Token("bad", bad, place + 1))
         token = _Token(found.lastgroup, found.group(), place + 1)
         if token.kind == "name" and token.text not in _NAMES:
-            raise _unexpected(_shown(token.text), token.column)
+            raise _unexpected(token)
         if token.kind == "number" and _OLD_OCTAL.fullmatch(token.text):
-            raise _unexpected(f"{_shown(token.text)}, a number with leading zeros,", token.column)
-        tokens += [token] if token.kind else []
+            raise _unexpected(token, f"{_shown(token.text)}, a number with leading zeros,")
+        tokens += [token] if token.kind else []  # None is white space
         place = found.end()
     return [*tokens, _Token("end", "", len(source) + 1)]
 
 
-def _unexpected(found: str, column: int) -> ParseError:
-    return ParseError(f"found {found} at column {column}; {ALLOWED}")
+def _unexpected(token: _Token, found: str | None = None) -> ParseError:
+    found = found or (_shown(token.text) if token.text else "the end")
+    return ParseError(f"found {found} at column {token.column}; {ALLOWED}")
 
 
 def _shown(found: str) -> str:
@@ -121,27 +123,22 @@ class _Reader:
     """Reads tokens from the left; `level` counts how deeply nested a rule is entered."""
 
     def __init__(self, tokens: list[_Token]) -> None:
-        self.tokens, self.place = tokens, 0
-
-    @property
-    def next(self) -> _Token:
-        return self.tokens[self.place]
+        self.left = iter(tokens)
+        self.token = next(self.left)
 
     def taken(self, *marks: str) -> str | None:
-        """Step over the next token where it is one of `marks`, and return it."""
-        found = self.tokens[self.place].text
+        """Step over the token where it is one of `marks`, and return it."""
+        found = self.token.text
         if found not in marks:
             return None
-        self.place += 1
+        self.token = next(self.left, self.token)
         return found
 
     def expect(self, mark: str) -> None:
-        token = self.next
-        if token.text == ",":
-            raise _unexpected("a comma outside the parentheses of min", token.column)
-        if token.text != mark:
-            raise _unexpected(_shown(token.text) if token.text else "the end", token.column)
-        self.place += 1
+        if self.token.text == ",":
+            raise _unexpected(self.token, "a comma outside the parentheses of min")
+        if self.taken(mark) is None:
+            raise _unexpected(self.token)
 
     def sum(self, level: int) -> Tree:
         if level > _NESTED:
@@ -153,11 +150,11 @@ class _Reader:
         return add(*terms)
 
     def product(self, level: int) -> Tree:
-        column = self.next.column
+        start = self.token
         made = self.factor(level)
         while sign := self.taken("*", "/", "//"):
             if sign == "//":
-                raise _unexpected("the operator //", column)
+                raise _unexpected(start, "the operator //")
             made = (mul if sign == "*" else div)(made, self.factor(level))
         return made
 
@@ -171,43 +168,35 @@ class _Reader:
         return power(made, self.factor(level + 1)) if self.taken("**") else made
 
     def atom(self, level: int) -> Tree:
-        token = self.next
-        self.place += 1
-        if token.kind == "number":
-            if not math.isfinite(float(token.text)):
-                raise _unexpected("a number too large for float64", token.column)
-            return num(float(token.text))
-        if token.kind == "name":
-            return self.named(token, level)
-        if token.text == "(":
+        token = self.token
+        if self.taken("("):
             made = self.sum(level + 1)
             self.expect(")")
             return made
-        raise _unexpected(_shown(token.text) if token.text else "the end", token.column)
+        if token.kind not in ("number", "name"):
+            raise _unexpected(token)
+        self.taken(token.text)
+        if token.kind == "name":
+            return self.named(token, level)
+        if not math.isfinite(float(token.text)):
+            raise _unexpected(token, "a number too large for float64")
+        return num(float(token.text))
 
     def named(self, token: _Token, level: int) -> Tree:
-        name, called = token.text, self.next.text == "("
+        name = ALIASES.get(token.text, token.text)
+        called = self.taken("(")
         if name == "x" or name in CONSTANTS:
             if called:
-                raise _unexpected("a call of something that is no function", token.column)
+                raise _unexpected(token, "a call of something that is no function")
             return X if name == "x" else num(CONSTANTS[name])
         if not called:
-            raise _unexpected(f"{_shown(name)} without an argument in parentheses", token.column)
-        arguments = self.arguments(level + 1)
-        least, most = (2, math.inf) if name == "min" else (1, 1)
-        if not least <= len(arguments) <= most:
-            needed = "two or more arguments" if name == "min" else "one argument"
-            raise _unexpected(
-                f"{name} with {len(arguments)} arguments (it takes {needed})", token.column
-            )
-        return minimum(*arguments) if name == "min" else call(ALIASES.get(name, name), arguments[0])
-
-    def arguments(self, level: int) -> list[Tree]:
-        """Read what stands between the parentheses of a call, up to and with the closing one."""
+            raise _unexpected(token, f"{_shown(name)} without an argument in parentheses")
         found: list[Tree] = []
-        self.place += 1
         while not self.taken(")"):
-            found.append(self.sum(level))
-            if not self.taken(",") and self.next.text != ")":
-                self.expect(")")
-        return found
+            found.append(self.sum(level + 1))
+            if not self.taken(",") and self.token.text != ")":
+                raise _unexpected(self.token)
+        if len(found) < 2 if name == "min" else len(found) != 1:
+            needed = "two or more arguments" if name == "min" else "one argument"
+            raise _unexpected(token, f"{name} with {len(found)} arguments (it takes {needed})")
+        return minimum(*found) if name == "min" else call(name, found[0])

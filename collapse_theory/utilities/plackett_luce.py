@@ -16,9 +16,9 @@ from collapse_theory.values import Value
 
 __all__ = ["PlackettLuce"]
 
-_NAME = re.compile(r"\s*plackett[ _-]?luce(?![A-Za-z0-9])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
-_FIELDS = re.compile(r"\s*(?:\((?P<inside>[^()]*)\))?\s*")
-_FIELD = re.compile(r"\s*(?P<name>[a-z]+)\s*=\s*(?P<value>[^\s=]+)\s*")
+_TEXT = re.compile(r"\s*plackett[ _-]?luce(?![A-Za-z0-9])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_BRACKET = re.compile(r"\s*(?:\((?P<fields>[^()]*)\))?\s*")
+_FIELD = re.compile(r"\s*(?P<name>top|beta)\s*=\s*(?P<value>[^\s=]+)\s*")
 _KNOWN = "PlackettLuce(), PlackettLuce(top=1), PlackettLuce(beta=2), PlackettLuce(top=1, beta=2)"
 
 
@@ -88,21 +88,20 @@ class PlackettLuce(Value):
         ParseError
             Where something else stands after the name.
         """
-        named = _NAME.fullmatch(text)
+        named = _TEXT.fullmatch(text)
         if named is None:
             return None
-        bracket, fields = _FIELDS.fullmatch(named["rest"]), dict[str, Any]()
+        bracket, given = _BRACKET.fullmatch(named["rest"]), dict[str, Any]()
         if bracket is None:
             found = named["rest"].strip()[:40]
             raise ParseError(f"found {found!r} after PlackettLuce; write {_KNOWN}")
-        inside = bracket["inside"] or ""
-        for piece in inside.split(",") if inside.strip() else ():
+        fields = (bracket["fields"] or "").strip()
+        for piece in fields.split(",") if fields else ():
             found = _FIELD.fullmatch(piece)
-            name = found["name"] if found else ""
-            if found is None or name not in ("top", "beta") or name in fields:
+            if found is None or found["name"] in given:
                 raise ParseError(f"found {piece.strip()!r} in PlackettLuce(...); write {_KNOWN}")
-            fields[name] = _number(name, found["value"])
-        return cls(**fields)
+            given[found["name"]] = _number(found["name"], found["value"])
+        return cls(**given)
 
     def stages(self, n: int) -> int:
         """Return how many picks of n completions count: the last one left is no choice."""
