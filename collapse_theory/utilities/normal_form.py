@@ -7,10 +7,10 @@ family stays an `Expression`. `FormulaSum` brings such sums to normal form.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -306,18 +306,19 @@ class Form:
 
     Attributes
     ----------
-    build : makes its tree from the trees of its parts
+    make, parts : its tree is made of those of its parts
     line : (a, b) where it is a x + b
     power : ((a, b), p) where it is (a x + b)**p
     factored : (k, core) where it is k times another form
     read : returns the families that it is a sum of, or None
     """
 
-    build: Callable[[], Tree] = lambda: X
+    make: Callable[..., Tree] = expression.num
+    parts: Sequence[Form] = ()
     line: Line | None = None
     power: tuple[Line, float] | None = None
     factored: tuple[Fraction, Form] | None = None
-    read: Callable[[], Combination | None] | None = None
+    read: Callable[[], Combination | None] = lambda: None
 
     def __post_init__(self) -> None:
         if self.line and self.line[0]:
@@ -328,16 +329,21 @@ class Form:
         """The number that it is, if it doesn't depend on x."""
         return self.line[1] if self.line and not self.line[0] else None
 
+    @property
+    def split(self) -> tuple[Fraction, Form]:
+        """The number that it is a multiple of, and the rest."""
+        return (Fraction(1), self) if self.number is None else (self.number, _ONE)
+
     @cached_property
     def tree(self) -> Tree:
-        return _line_tree(*self.line) if self.line else self.build()
+        return _line_tree(*self.line) if self.line else self.make(*(p.tree for p in self.parts))
 
     def families(self) -> Combination | None:
         if self.line:
             return Linear().at(*self.line)
         if self.factored:
             return self.factored[1].sum() * self.factored[0]
-        found = self.read() if self.read else None
+        found = self.read()
         return _power(*self.power) if found is None and self.power else found
 
     def sum(self) -> Combination:
@@ -352,7 +358,11 @@ class Form:
 
 
 def form(tree: Tree) -> Form:
-    return expression.evaluate(tree, Form(line=(Fraction(1), Fraction(0))), _FORMS)
+    return expression.evaluate(tree, Form(line=(ONCE, NOTHING)), _FORMS)
+
+
+def _times(factor: Fraction, form: Form) -> Line | None:
+    return form.line and (factor * form.line[0], factor * form.line[1])
 
 
 class _Forms(expression.Arithmetic):
@@ -364,102 +374,70 @@ class _Forms(expression.Arithmetic):
     def add(self, *parts: Form) -> Form:
         lines = [part.line for part in parts if part.line]
         if len(lines) == len(parts):
-            return Form(
-                line=(
-                    sum(a for a, _ in lines) + Fraction(0),
-                    sum(b for _, b in lines) + Fraction(0),
-                )
-            )
+            slopes, constants = zip(*lines, strict=True)
+            return Form(line=(sum(slopes, Fraction(0)), sum(constants, Fraction(0))))
         return Form(
-            lambda: expression.add(*(part.tree for part in parts)),
-            read=lambda: sum((part.sum() for part in parts), Combination({})),
+            expression.add, parts, read=lambda: sum((p.sum() for p in parts), Combination({}))
         )
 
     def mul(self, *parts: Form) -> Form:
         rest = [part for part in parts if part.number is None]
-        numbers = [part.number for part in parts if part.number is not None]
-        factor = math.prod(numbers, start=Fraction(1))
+        factor = math.prod((part.number for part in parts if part.number is not None), start=ONCE)
         if not rest:
             return Form(line=(Fraction(0), factor))
-        core = rest[0] if len(rest) == 1 else _product(rest)
-        if not numbers:
-            return core
-        line = core.line and (factor * core.line[0], factor * core.line[1])
-        return Form(
-            lambda: expression.mul(*(part.tree for part in parts)),
-            line=line,
-            factored=(factor, core),
+        core = (
+            rest[0] if len(rest) == 1 else Form(expression.mul, rest, read=lambda: _product(rest))
         )
+        if len(rest) == len(parts):
+            return core
+        return Form(expression.mul, parts, _times(factor, core), factored=(factor, core))
 
     def div(self, above: Form, below: Form) -> Form:
-        divisor = below.number if below.number is not None else below.factored and below.factored[0]
-        if divisor == 0:
+        (j, p), (k, q) = above.factored or above.split, below.factored or below.split
+        if not k:
             raise ParseError("the utility divides by zero")
-        number, line, factored = above.number, None, None
-        if below.number is not None and divisor:
-            line = above.line and (above.line[0] / divisor, above.line[1] / divisor)
-            factored = 1 / divisor, above
-        elif below.factored and divisor:
-            factored = 1 / divisor, self.div(above, below.factored[1])
-        elif above.factored:
-            factored = above.factored[0], self.div(above.factored[1], below)
-        elif number is not None and number != 1:
-            factored = number, self.div(self.num(1.0), below)
-        power = (below.power[0], -below.power[1]) if below.power and number == 1 else None
-        return Form(
-            lambda: expression.div(above.tree, below.tree),
-            line=line,
-            power=power,
-            factored=factored,
-            read=lambda: self._ratio(above, below),
-        )
+        if p is not above or q is not below:
+            core = p if q is _ONE else self.div(p, q)
+            if j == k:
+                return core
+            line = _times(j / k, core)
+            return Form(expression.div, (above, below), line, factored=(j / k, core))
+        power = (below.power[0], -below.power[1]) if below.power and above is _ONE else None
+        whole = (above, below)
+        return Form(expression.div, whole, power=power, read=lambda: self._ratio(*whole))
 
     def _ratio(self, above: Form, below: Form) -> Combination | None:
-        if not above.line or not below.line or above.number is not None:
+        if not above.line or not below.line or above is _ONE:
             return None
         # (c x + d)/(a x + b) = c/a + (d - c b/a)/(a x + b).
         ratio = above.line[0] / below.line[0]
-        rest = self.div(self.num(1.0), below).sum() * (above.line[1] - ratio * below.line[1])
+        rest = self.div(_ONE, below).sum() * (above.line[1] - ratio * below.line[1])
         return Combination({}, ratio) + rest
 
     def pow(self, base: Form, exponent: Form) -> Form:
-        plain = base.power and base.power[1] == 1  # (u**2)**0.5 is |u|
-        number = exponent.number
-        power = (
-            (base.power[0], rounded(number))
-            if base.power and plain and number is not None
-            else None
-        )
-        return Form(lambda: expression.power(base.tree, exponent.tree), power=power)
+        number, power = exponent.number, None
+        if base.power and base.power[1] == 1 and number is not None:  # (u**2)**0.5 is |u|
+            power = base.power[0], rounded(number)
+        return Form(expression.power, (base, exponent), power=power)
 
     def min(self, *parts: Form) -> Form:
-        return Form(
-            lambda: expression.minimum(*(part.tree for part in parts)),
-            read=lambda: _envelope([part.line for part in parts]),
-        )
+        return Form(expression.minimum, parts, read=lambda: _envelope([p.line for p in parts]))
 
     def call(self, name: str, u: Form) -> Form:
-        power = (u.power[0], 0.5) if name == "sqrt" and u.power and u.power[1] == 1 else None
-        return Form(
-            lambda: expression.call(name, u.tree),
-            power=power,
-            read=lambda: _called(name, u.line) if u.line else None,
-        )
+        power = self.pow(u, self.num(0.5)).power if name == "sqrt" else None
+        make = partial(expression.call, name)
+        return Form(make, (u,), power=power, read=lambda: u.line and _called(name, u.line))
 
 
-_FORMS = _Forms()
+_FORMS, _ONE = _Forms(), Form(line=(Fraction(0), Fraction(1)))
 
 
-def _product(parts: list[Form]) -> Form:
-    """Return the product of forms that depend on x; of two lines it is a quadratic."""
-
-    def read() -> Combination | None:
-        if len(parts) > 2 or not parts[0].line or not parts[1].line:
-            return None
-        (a, b), (c, d) = parts[0].line, parts[1].line
-        return Combination({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
-
-    return Form(lambda: expression.mul(*(part.tree for part in parts)), read=read)
+def _product(parts: list[Form]) -> Combination | None:
+    """Return the product of two lines."""
+    if len(parts) > 2 or not parts[0].line or not parts[1].line:
+        return None
+    (a, b), (c, d) = parts[0].line, parts[1].line
+    return Combination({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
 
 
 def _line_tree(a: Fraction, b: Fraction) -> Tree:
