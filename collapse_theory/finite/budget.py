@@ -21,7 +21,7 @@ class Budget:
     def rounds(self, at_most: int) -> Iterator[int]:
         """Count up to `at_most` iterations, fewer where the budget ends."""
         for k in range(at_most):
-            if self.spent:
+            if self.used >= self.limit:
                 return
             self.used += 1
             yield k

@@ -24,7 +24,7 @@ from collapse_theory.finite.interior_point import first_rewards
 from collapse_theory.finite.log_gaps import first_guess
 from collapse_theory.finite.symmetric import initial_gaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
-from collapse_theory.programs.program import score_penalty
+from collapse_theory.programs.plackett_luce import score_penalty
 
 __all__ = ["Conic"]
 

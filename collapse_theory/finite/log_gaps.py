@@ -36,6 +36,10 @@ __all__ = ["LogGaps", "first_guess"]
 
 MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
 TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
+# Added to every entry of a Hessian it changes nothing for steps of which the sum is zero, and makes
+# it regular where some gaps have no curvature of their own: in units of lambda, a matrix of
+# ordinary size on (e_k) is 1.
+ON_SUMS_OF_ZERO = 4.0
 MAX_HALF_GAP = 1e150  # beyond it nothing holds the rewards
 
 
@@ -165,7 +169,7 @@ def _log_newton(
 
 def _log_step(hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray) -> np.ndarray | None:
     """Solve H E y = G log G - nu G for y with e.y = 0, in units of lambda."""
-    solve = _on_sums_of_zero(hessian)
+    solve = cholesky(hessian + ON_SUMS_OF_ZERO)
     if solve is None:
         return None
     y = solve(np.column_stack([gradient * np.log(gradient), gradient])) / e[:, None]
@@ -174,15 +178,6 @@ def _log_step(hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray) -> np.nd
         return None
     step = y[:, 0] - float(e @ y[:, 0]) / along * y[:, 1]
     return step if np.all(np.isfinite(step)) else None
-
-
-def _on_sums_of_zero(hessian: np.ndarray):
-    """Return the solver of systems with `hessian`, for steps of which the sum is zero.
-
-    On those 4 * ones((h, h)) adds nothing; it makes the matrix regular where some gaps have no
-    curvature of their own (in units of lambda, a matrix of ordinary size on (e_k) is 1).
-    """
-    return cholesky(hessian + 4.0)
 
 
 @dataclass(frozen=True)
@@ -200,7 +195,7 @@ class _HalfGaps:
     def newton(self, z: np.ndarray) -> Step | None:
         if not 0 < self.unit < np.inf:
             return None  # U' underflows at all gaps
-        solve = _on_sums_of_zero(self.hessian / self.unit + np.diag(z / self.s))
+        solve = cholesky(self.hessian / self.unit + ON_SUMS_OF_ZERO + np.diag(z / self.s))
         if solve is None:
             return None
         ones, force = solve(np.ones_like(z)), self.gradient / self.unit

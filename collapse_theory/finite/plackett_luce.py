@@ -20,8 +20,7 @@ import numpy as np
 from collapse_theory.exact.plackett_luce import PenalisedScores
 from collapse_theory.finite.budget import Budget
 from collapse_theory.programs import Answer, ListwiseProgram, Program
-from collapse_theory.programs.certificate import Stages, stages_of
-from collapse_theory.programs.program import score_penalty
+from collapse_theory.programs.plackett_luce import Stages, score_penalty, stages_of
 
 __all__ = ["ScoreNewton"]
 

@@ -33,7 +33,7 @@ from collapse_theory.exact.plackett_luce import LISTWISE, PenalisedScores, listw
 from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate
 from collapse_theory.programs import Box, Domain, Free
-from collapse_theory.programs.program import score_penalty
+from collapse_theory.programs.plackett_luce import score_penalty
 from collapse_theory.utilities import PlackettLuce
 
 __all__ = ["UNBOUNDED", "box_gap", "held_gap", "predict", "scan", "smooth_scan", "solve"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collapse_theory.programs.certificate import Certificate, certify
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Box, Centered, Confined, Domain, Free
-from collapse_theory.programs.program import Answer, ListwiseProgram, Program, unit_utility
+from collapse_theory.programs.plackett_luce import ListwiseProgram
+from collapse_theory.programs.program import Answer, Program, unit_utility
 from collapse_theory.programs.solution import LOOSE, TOLERANCE, Solution, as_rewards
 
 __all__ = [

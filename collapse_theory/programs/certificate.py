@@ -23,18 +23,12 @@ import numpy as np
 
 from collapse_theory.numerics.flow import greatest_flow
 from collapse_theory.numerics.linear import graph_solver
-from collapse_theory.programs.program import (
-    Answer,
-    ListwiseProgram,
-    Program,
-    centred,
-    pair_gaps,
-    straddle,
-)
-from collapse_theory.utilities import PlackettLuce, Utility
+from collapse_theory.programs.plackett_luce import ListwiseProgram
+from collapse_theory.programs.program import Answer, Program, centred, pair_gaps, straddle
+from collapse_theory.utilities import Utility
 from collapse_theory.values import Value
 
-__all__ = ["Certificate", "Stages", "certify", "dual_flow", "stages_of"]
+__all__ = ["Certificate", "Dual", "certify", "dual_flow"]
 
 EPS = float(np.finfo(np.float64).eps)
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
@@ -220,107 +214,12 @@ def _free_bound(program: Program, gaps: np.ndarray, h: np.ndarray) -> float:
     return float(np.mean(_conjugate_gain(program.utility, x, 0.0, q[upper])))
 
 
-# -- a listwise loss -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What every stage of a Plackett-Luce ranking sees (docs/listwise.md).
-
-    Attributes
-    ----------
-    odds : (stages,) array
-        tau_k, the odds against the pick of each counted stage.
-    force : (n-1,) array
-        G_k, the derivative of the sum over stages by beta d_k; also for the gaps below the last
-        counted stage.
-    """
-
-    odds: np.ndarray
-    force: np.ndarray
-
-    @property
-    def value(self) -> float:
-        """The mean log-likelihood of a stage."""
-        return 0.0 - float(np.mean(np.log1p(self.odds)))
-
-
-def stages_of(scores: np.ndarray, counted: int) -> Stages:
-    """Return odds and forces from the gaps (n-1,) between neighbouring scores beta r.
-
-    Stage i picks completion i among those from i on. With S_k = sum_{j >= k} exp(beta r_j),
-    tau_k = S_{k+1} / exp(beta r_k) and G_k = S_{k+1} sum_{i <= k} 1 / S_i follow from recursions
-    without a subtraction, tau_k = exp(-beta d_k) (1 + tau_{k+1}) and G_k = (1 + G_{k-1})
-    tau_k / (1 + tau_k), so they keep full relative accuracy at any scale.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from collapse_theory.programs.certificate import stages_of
-    >>> stages_of(np.zeros(2), 2).odds.tolist(), stages_of(np.zeros(2), 2).force.round(4).tolist()
-    ([2.0, 1.0], [0.6667, 0.8333])
-    """
-    odds, tau = [], 0.0
-    for near in np.exp(-scores[::-1]).tolist():
-        tau = near * (1.0 + tau)
-        odds.append(tau)
-    odds.reverse()
-    force, pushed = [], 0.0
-    for k, tau in enumerate(odds):
-        pushed = (pushed + 1.0 if k < counted else pushed) * (tau / (1.0 + tau))
-        force.append(pushed)
-    return Stages(np.array(odds[:counted]), np.array(force))
-
-
 def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
-    unit, counted = program.utility, program.counted
-    scores = unit.beta * gaps
-    found = stages_of(scores, counted)
-    force = unit.beta / counted * found.force
-    if program.box:
-        missing = unit.beta * max(math.fsum([1.0, *(-gaps)]), 0.0)
-        shortfall = _below_the_best(scores, missing, unit, counted)
-    else:
-        shortfall = _above_equal(scores, counted)
+    at = program.stages(gaps)
+    force = program.utility.beta / program.counted * at.force
     # Every stage carries the rounding of those below it; log1p(tau) moves by at most that.
-    rounding = (8 + program.n) * EPS * abs(found.value)
-    return _Forces(found.value, rounding, force, force, shortfall)
-
-
-def _below_the_best(scores: np.ndarray, missing: float, unit: PlackettLuce, counted: int) -> float:
-    """Return how far the stages' mean is below that of stages each at its own best in the box.
-
-    That has its pick at the top and the rest at the bottom: the mean of log(1 + tau_i) -
-    log(1 + (n-i) exp(-width)), from positive terms. `missing` is how far the best score is below
-    the top of the box, the worst being at the bottom.
-    """
-    n, width = len(scores) + 1, unit.beta
-    above_bottom = np.concatenate([np.cumsum(scores[::-1])[::-1], [0.0]])
-    below_top = missing + np.concatenate([[0.0], np.cumsum(scores)])
-    # sum over j > i of exp(-(s_i - s_j)) - exp(-s_i), by a recursion.
-    excess, total = [], 0.0
-    lifts = -np.expm1(-above_bottom[1:][::-1])
-    for near, lift in zip(np.exp(-scores[::-1]).tolist(), lifts.tolist(), strict=True):
-        total = near * (total + lift)
-        excess.append(total)
-    below = np.arange(n - 1, 0, -1.0)
-    left = np.exp(-above_bottom[:-1]) * -np.expm1(-below_top[:-1])
-    each = np.log1p((np.array(excess[::-1]) + below * left) / (1.0 + below * np.exp(-width)))
-    return float(np.mean(each[:counted]))
-
-
-def _above_equal(scores: np.ndarray, counted: int) -> float:
-    """Return what the stages' mean gains over equal rewards, from positive terms.
-
-    It is the mean of log(n-i+1) - log(1 + tau_i).
-    """
-    lost, total = [], 0.0
-    for below, gap in enumerate(scores[::-1].tolist(), start=1):
-        # sum over j > i of 1 - exp(-(s_i - s_j)).
-        total = below * -math.expm1(-gap) + math.exp(-gap) * total
-        lost.append(total)
-    share = np.array(lost[::-1]) / np.arange(len(scores) + 1, 1, -1.0)
-    return float(np.mean(-np.log1p(-share[:counted])))
+    rounding = (8 + program.n) * EPS * abs(at.value)
+    return _Forces(at.value, rounding, force, force, program.shortfall(gaps))
 
 
 # -- a graph, in its rewards ---------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -18,29 +17,24 @@ MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside f
 
 
 class Domain(Value):
-    """What holds the rewards of n completions: a box, a penalty, or the utility alone."""
+    """What holds the rewards of n completions: a box, a penalty, or the utility alone.
 
-    bounded: ClassVar[bool] = False
+    Attributes
+    ----------
+    bounded : bool
+        Whether it is a box.
+    width, unit : float
+        The largest gap that the domain allows, and what a program measures gaps in: the width of a
+        box.
+    squares, sums : float
+        The weights of the penalties mean r_i**2, and mean over pairs of (r_i + r_j)**2.
+    """
 
-    @property
-    def width(self) -> float:
-        """The largest gap that the domain allows."""
-        return math.inf
-
-    @property
-    def squares(self) -> float:
-        """The weight of the penalty mean r_i**2."""
-        return 0.0
-
-    @property
-    def sums(self) -> float:
-        """The weight of the penalty that is the mean over pairs of (r_i + r_j)**2."""
-        return 0.0
-
-    @property
-    def unit(self) -> float:
-        """What gaps are measured in by a program: the width of a box."""
-        return self.width if self.bounded else 1.0
+    bounded: bool = False
+    width: float = math.inf
+    unit: float = 1.0
+    squares: float = 0.0
+    sums: float = 0.0
 
     def placed(self, rewards: np.ndarray) -> np.ndarray:
         """Return a program's rewards, in the box between 0 and 1, where the domain has them."""
@@ -73,7 +67,6 @@ class Box(Domain):
 
     low: float = 0.0
     high: float = 1.0
-    bounded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,16 +74,14 @@ class Box(Domain):
             self._set(**{name: finite(getattr(self, name), f"Box needs finite ends: {name}")})
         if not self.low < self.high:
             raise CollapseError(f"Box needs low < high, got low={self.low}, high={self.high}")
-        if not MIN_WIDTH <= self.width < math.inf:
+        width = self.high - self.low
+        if not MIN_WIDTH <= width < math.inf:
             raise CollapseError(
                 f"Box needs a width between {MIN_WIDTH:g} and 1.8e308, got low={self.low}, "
                 f"high={self.high}"
             )
 
-    @property
-    def width(self) -> float:
-        """The largest gap that the box allows."""
-        return self.high - self.low
+        self._set(bounded=True, width=width, unit=width)
 
     def placed(self, rewards: np.ndarray) -> np.ndarray:
         """Return rewards in [0, 1] mapped to the box, the best to `high` exactly."""
@@ -119,12 +110,8 @@ class Confined(Domain):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(kappa=positive(self.kappa, "kappa of Confined"))
-
-    @property
-    def squares(self) -> float:
-        """The weight of the penalty mean r_i**2."""
-        return self.kappa
+        kappa = positive(self.kappa, "kappa of Confined")
+        self._set(kappa=kappa, squares=kappa)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +131,8 @@ class Centered(Domain):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(c=positive(self.c, "c of Centered"))
-
-    @property
-    def sums(self) -> float:
-        """The weight of the penalty that is the mean over pairs of (r_i + r_j)**2."""
-        return self.c
+        c = positive(self.c, "c of Centered")
+        self._set(c=c, sums=c)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,12 @@ from typing import Self
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, InvalidUtility, NoOptimum, OutOfRange
+from collapse_theory.errors import CollapseError, InvalidUtility, NoOptimum
 from collapse_theory.numerics.checks import count
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs.comparisons import Comparisons, depths
 from collapse_theory.programs.domain import Box, Domain
+from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.utilities import (
     Loss,
     PlackettLuce,
@@ -33,7 +34,6 @@ from collapse_theory.utilities import (
 __all__ = [
     "Answer",
     "Graph",
-    "ListwiseProgram",
     "Program",
     "centred",
     "in_gaps",
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
-PENALTIES = 1e-100, 1e100  # on scores, of a listwise loss: within them squares stay in float64
 
 
 @dataclass(frozen=True)
@@ -320,75 +319,6 @@ class Program:
         """Return what the penalties take off the mean utility."""
         sums = r[self.graph.a] + r[self.graph.b]
         return float(self.d @ r**2 + self.c * (self.graph.w @ sums**2))
-
-
-@dataclass(frozen=True)
-class ListwiseProgram:
-    """The program of a Plackett-Luce loss, in the gaps of a full ranking.
-
-    The objective is the mean log-likelihood of a pick, less kappa mean r_i**2 without a box.
-    """
-
-    loss: PlackettLuce
-    domain: Domain
-    n: int
-    utility: PlackettLuce  # of gaps in units of the box's width
-    kappa: float
-    comparisons = None
-    full = True
-    kinked = False
-
-    @classmethod
-    def of(
-        cls, loss: PlackettLuce, n: int | None, domain: Domain, pairs: Comparisons | None
-    ) -> Self:
-        """Return the program, checked; a listwise loss takes no comparisons."""
-        if pairs is not None:
-            raise CollapseError(
-                f"{loss} is the likelihood of a whole ranking, best first, so it takes no "
-                "comparisons: give n (and top=k in PlackettLuce where only the best k are ranked), "
-                "or solve the comparisons with a utility of a gap, such as logsigmoid(x)"
-            )
-        n = count(n)
-        if domain.bounded:
-            return cls(loss, domain, n, loss.scaled(domain.width), 0.0)
-        program = cls(loss, domain, n, loss, domain.penalty(n))
-        if program.kappa == 0:
-            which = "two completions leave no penalty" if domain.sums > 0 else "no penalty"
-            raise NoOptimum(
-                f"nothing holds the rewards under {domain} ({which}): the likelihood of {loss} "
-                "rises towards 1 as the gaps grow. Use a penalty (Confined, or Centered with n > "
-                "2) or a box"
-            )
-        score_penalty(loss, program.kappa)
-        return program
-
-    @property
-    def box(self) -> bool:
-        """Whether rewards lie in [0, 1]."""
-        return self.domain.bounded
-
-    @property
-    def counted(self) -> int:
-        """How many picks count."""
-        return self.loss.stages(self.n)
-
-
-def score_penalty(loss: PlackettLuce, kappa: float) -> float:
-    """Return kappa / beta**2, the weight of the penalty on the scores beta r.
-
-    Raises
-    ------
-    OutOfRange
-        Where it is outside [1e-100, 1e100].
-    """
-    penalty = kappa / loss.beta / loss.beta
-    if not PENALTIES[0] <= penalty <= PENALTIES[1]:
-        raise OutOfRange(
-            f"kappa / beta**2 = {penalty:.3g} is outside [{PENALTIES[0]:g}, {PENALTIES[1]:g}] for "
-            f"{loss} and kappa = {kappa:g}: measure rewards in other units"
-        )
-    return penalty
 
 
 def unit_utility(utility: Utility, domain: Domain) -> Utility:
