@@ -181,17 +181,17 @@ class RankingLoss(nn.Module):
 
     def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
         """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
-        logits = as_batch(logits)
-        ranks = as_ranks(ranks, logits, self._objective.most)
+        logits, objective = as_batch(logits), self._objective
+        ranks = as_ranks(ranks, logits, objective.most)
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
         rewards = self.rewards(logits.masked_fill(ranks < 0, 0.0))
-        objective, counts = self._objective(rewards, ranks)
-        return objective / -self.slope, counts
+        value, counts = objective.values(rewards, ranks)
+        return value / -self.slope, counts
 
     def objective(self, rewards: Tensor, ranks: Any = None) -> Tensor:
         """Return each prompt's objective in the scale of U, shape (B,), from its rewards."""
         rewards = as_batch(rewards)
-        return self._objective(rewards, as_ranks(ranks, rewards, self._objective.most))[0]
+        return self._objective.values(rewards, as_ranks(ranks, rewards, self._objective.most))[0]
 
     # -- what it leads to ----------------------------------------------------------------
 

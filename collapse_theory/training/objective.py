@@ -50,7 +50,6 @@ __all__ = [
     "continued",
     "keeps_formula",
     "mean_over_prompts",
-    "penalty",
     "trained_utility",
 ]
 
@@ -197,7 +196,7 @@ class Objective(nn.Module):
         self.register_buffer("rank_weights", weights, persistent=False)
         self.register_buffer("rank_margins", margins, persistent=False)
 
-    def forward(self, rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    def values(self, rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
         """Return the objectives (B,), 0 where no pair is compared, and where one is."""
         weights = compared(ranks).to(rewards.dtype)
         by_rank = self._looked_up(self.rank_weights, ranks, rewards.dtype)
@@ -207,7 +206,13 @@ class Objective(nn.Module):
         weights = weights / torch.where(counts, total, 1.0)[:, None, None]
         margins = self._looked_up(self.rank_margins, ranks, rewards.dtype)
         value = self.on_tensors.total(rewards, weights, margins)
-        value = value - penalty(self.domain, rewards, ranks, weights)
+        if self.domain.squares:
+            present = (ranks >= 0).to(rewards.dtype)
+            mean = (present * rewards**2).sum(1) / present.sum(1).clamp(min=1.0)
+            value = value - self.domain.squares * mean
+        if self.domain.sums:
+            both = rewards[:, :, None] + rewards[:, None, :]
+            value = value - self.domain.sums * (weights * both**2).sum((1, 2))
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
 
@@ -230,19 +235,6 @@ class Objective(nn.Module):
 def width_of(domain: Domain) -> float:
     """Return the gap up to which a utility must be concave: as where the optimum is solved for."""
     return domain.width if domain.bounded else WIDEST
-
-
-def penalty(domain: Domain, rewards: Tensor, ranks: Tensor, weights: Tensor) -> Tensor | float:
-    """Return what the domain takes off, shape (B,); `weights` of pairs sum to 1 in each prompt."""
-    total: Tensor | float = 0.0
-    if domain.squares:
-        present = (ranks >= 0).to(rewards.dtype)
-        mean = (present * rewards**2).sum(1) / present.sum(1).clamp(min=1.0)
-        total = total + domain.squares * mean
-    if domain.sums:
-        sums = rewards[:, :, None] + rewards[:, None, :]
-        total = total + domain.sums * (weights * sums**2).sum((1, 2))
-    return total
 
 
 # -- what pairs or picks are worth -------------------------------------------------------
