@@ -81,6 +81,7 @@ SINGULAR = (
     "x**0.9 + x",
     "-x**-0.9 + x",
     "log(x) + 1 - exp(-300*x)",
+    "x**0.875 - 1/(x + 0.015625)",  # a series that oscillates 1e-11 from an end, like y**-0.94
 )
 BUMPS = ("logsigmoid(50*x - 25)", "logsigmoid(60*x - 18) + logsigmoid(60*x - 46.2)")
 CLOSED = (

@@ -29,11 +29,12 @@ counts. T is searched at points: between them that is a measurement and no proof
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.coordinate import SeriesLaw
+from collapse_theory.limit.coordinate import NEAREST, SeriesLaw
 from collapse_theory.limit.first_kind import ends_of
 from collapse_theory.limit.second_kind import rule_size
 from collapse_theory.numerics.quadrature import (
@@ -163,12 +164,12 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
     """Search T between the points at which it was solved for, at the ends and in the layers."""
     if utility.exponent >= 1.0:
         size, scale = rule_size(law.size) + 7, law.grading.scale
-        rule, finer = (_layered(scale, count) for count in (size, 2 * size))
+        rule, finer = (partial(layered_sides, scale=scale, count=n) for n in (size, 2 * size))
     else:
         ends = ends_of(utility, law.size, wall=True)
-        closer = {"nodes": ends.nodes + 16, "smoothing": 16}
-        rule = _singular(ends._replace(terms=ends.terms + 8, nodes=ends.nodes + 4))
-        finer = _singular(ends._replace(terms=ends.terms * 3 // 2, **closer))
+        close = ends._replace(terms=ends.terms + 8, nodes=ends.nodes + 4)
+        closer = Ends(*ends[:3], ends.terms * 3 // 2, smoothing=16, nodes=ends.nodes + 16)
+        rule, finer = (partial(singular_sides, ends=each) for each in (close, closer))
     inner, mass = law.lower_half(2 * law.size + 12)
     x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER, [0.0]])
     t = _potential(utility, law, x, rule)
@@ -182,18 +183,11 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
         lowest = min(lowest, float(_potential(utility, law, between, rule).min()))
     sample = np.append(np.arange(0, inner.size, max(1, inner.size // 8)), x.size - 1)
     error = float(np.abs(_potential(utility, law, x[sample], finer) - t[sample]).max())
-    return by_potential(utility, shortfall, lowest, error, float(-2.0 * mass[mass < 0].sum()))
+    below = (mass < 0) & ((inner > NEAREST) | (law.power == 0))
+    return by_potential(utility, shortfall, lowest, error, float(-2.0 * mass[below].sum()))
 
 
 _Rule = Callable[[np.ndarray], tuple[Nodes, Nodes]]
-
-
-def _layered(scale: float, count: int) -> _Rule:
-    return lambda x: layered_sides(x, scale, count)
-
-
-def _singular(ends: Ends) -> _Rule:
-    return lambda x: singular_sides(x, ends)
 
 
 def _potential(utility: Utility, law: SeriesLaw, x: np.ndarray, rule: _Rule) -> np.ndarray:

@@ -23,9 +23,11 @@ from collapse_theory.numerics.quadrature import jacobi, layered
 from collapse_theory.numerics.series import contract, evaluate
 from collapse_theory.values import Array, Value
 
-__all__ = ["Grading", "Level", "SeriesLaw"]
+__all__ = ["NEAREST", "Grading", "Level", "SeriesLaw"]
 
 MIDDLE = np.array([0.5])
+# Of the length: nearer to an algebraic end the sign of a density is that of rounding.
+NEAREST = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +149,14 @@ class SeriesLaw(Value):
         if not self.coefficients.any():
             return RewardLaw(atoms)
 
+        near = self._near_end()
+
         def density(d: np.ndarray, _: bool) -> np.ndarray:
-            return self.density(d / length, 1.0 - d / length) / length
+            y = d / length
+            found = self.density(y, 1.0 - y)
+            if near:
+                found = np.where(y < NEAREST, near * y**self.power, found)
+            return found / length
 
         layered = self.grading.order == math.inf
         part = Density.fit(
@@ -157,10 +165,25 @@ class SeriesLaw(Value):
             high,
             exponents=(self.power, self.power),
             finest=self.grading.scale * length if layered else None,
+            knots=[self.low + NEAREST * length] if near else (),
             symmetric=True,
             mass=1.0 - 2.0 * self.atom,
         )
         return RewardLaw(atoms, (part,))
+
+    def _near_end(self) -> float:
+        """Return the C of a density C y**power of the same mass up to `NEAREST`, 0 if not needed.
+
+        Next to an end like y**-0.95 a series oscillates, where hardly any potential feels it.
+        """
+        if not self.power:
+            return 0.0
+        y = np.geomspace(1e-20, NEAREST, 200)
+        if self.density(y, 1.0 - y).min() >= 0:
+            return 0.0
+        y, weight = self.grading.end_rule(np.array([NEAREST]), self.power, self.size + 24)
+        smooth = evaluate(self.coefficients, self.grading.sigma(y, 1.0 - y))
+        return float((weight * smooth * (1.0 - y) ** self.power).sum()) * (1.0 + self.power)
 
     def lower_half(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points of (0, 1/2] from the middle down, and the masses they stand for."""
