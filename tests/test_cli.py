@@ -182,9 +182,7 @@ def test_table_checks_every_closed_form() -> None:
     for row in found["finite"]:
         errors = [row[name] for name in ("newton", "conic") if row[name] is not None]
         assert errors, "at least one solver checks each form"
-        # Kinks are what the conic reference is for.
-        newton = 1e-3 if row["form"] == "hinge" else 1e-12
-        assert row["newton"] is None or row["newton"] < newton
+        assert row["newton"] is None or row["newton"] < 1e-12
         # The reference is good to 1e-7 well scaled.
         assert row["conic"] is None or row["conic"] < 1e-7
 
