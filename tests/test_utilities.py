@@ -48,6 +48,7 @@ RECOGNISED = [
     ("x/(x + 1)", NegativePower(1).shifted(1) + 1), ("-1/x**0.5", NegativePower(0.5)),
     ("log(4*x)", Log() + math.log(4)), ("sqrt(4*x)", 2 * Power(0.5)),
     ("3*(x + log(x))/4", 0.75 * (Linear() + Log())),
+    ("2*x/(4*x + 4)", 0.5 * NegativePower(1).shifted(1) + 0.5),
     ("log(x)/3", Log() * (1 / 3)), ("-x*x", Squared(0)), ("x**0.3 + log(x)", Log() + Power(0.3)),
 ]  # fmt: skip
 
@@ -129,6 +130,18 @@ def test_derivatives_against_mpmath(u):
                 assert abs(got - want) <= 3e-13 * scale + 1e-300, (x, function, got, want)
             else:
                 assert got == want
+
+
+@pytest.mark.parametrize("u", FAMILIES, ids=str)
+def test_gains_do_not_cancel(u):
+    tree = parse(str(u))
+    for x in (1e-6, 0.3, 0.77, 1 - 1e-9):
+        with mp.workdps(60):
+            want = float(exact(tree, mp.mpf(1)) - exact(tree, mp.mpf(x)))
+        # A difference of two values would be off by 1e-16/(1 - x) of it. A maximum of label
+        # smoothing lies where two terms of the size of beta (1 - x) are equal.
+        room = 2e-15 * (1 - x) * 10 if u.cancels else 0.0
+        assert abs(float(u.shortfall(x, 1.0)) - want) <= 1e-12 * abs(want) + room
 
 
 def test_sigmoids_do_not_overflow():
