@@ -17,6 +17,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.finite import solve
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, Domain, Solution
+from collapse_theory.programs.certificate import AT_KINK
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
 
 __all__ = ["Predictions", "by_rank", "keeps_order", "patterns", "tables", "within"]
@@ -24,9 +25,6 @@ __all__ = ["Predictions", "by_rank", "keeps_order", "patterns", "tables", "withi
 # What rewards could gain without the order, as a share of what the objective is made of: above the
 # accuracy of solutions, below any gain that a training would show.
 NEGLIGIBLE_GAIN = 1e-4
-
-# Gaps this near to a kink, as a share of it, are at it: the conic solver stops that far away.
-AT_KINK = 1e-6
 
 
 # -- pairs by rank -----------------------------------------------------------------------
