@@ -110,6 +110,8 @@ def test_imports_run_upward(path):
 # Rooms that are still to be rebuilt: with circles, with imports of the package inside functions.
 CIRCLES_LEFT: tuple[str, ...] = ()
 LOCAL_IMPORTS_DONE = (
+    "files",
+    "experiment",
     "numerics",
     "utilities",
     "laws",

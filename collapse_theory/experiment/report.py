@@ -220,8 +220,7 @@ def _controls(found: Findings) -> Iterator[str]:
 
 _OF_SIDE = ("error", "distance", "std", "std_largest", "gap", "right", "between")
 _OF_SIDE += ("between_predicted",)
-_OF_COURSE = AT_STOP | {"right": ("right", TRAIN)}
-_OF_COURSE |= {"loss": ("loss", TRAIN), "held_loss": ("loss", HELD_OUT)}
+_OF_COURSE = {"right": ("right", TRAIN), "loss": ("loss", TRAIN), "held_loss": ("loss", HELD_OUT)}
 
 
 def metrics(found: Findings) -> dict[str, Any]:
@@ -240,7 +239,7 @@ def metrics(found: Findings) -> dict[str, Any]:
 
 
 def _run(found: Findings, run: Run) -> dict[str, Any]:
-    course = {name: found.series(run, *of) for name, of in _OF_COURSE.items()}
+    course = {name: found.series(run, *of) for name, of in (AT_STOP | _OF_COURSE).items()}
     return {
         "utility": str(run.objective),
         "seed": run.seed,
