@@ -32,6 +32,7 @@ NEAR = 5e-4
 # Rates of the terms whose margins are differences of a law's atoms.
 RATES = (60.0, 160.0)
 FEW = 12
+ROUNDING = 1e-13  # of distances: what is nearer by less is no better
 # Of hinges smoothed to log-sigmoids: the first rate, and the sharpest that the forward solver
 # resolves in about a second.
 FIRST_RATE, SHARPEST = 100.0, 210.0
@@ -51,10 +52,10 @@ class Candidate:
 
 
 def nearer(first: Candidate | None, second: Candidate | None) -> Candidate | None:
-    """Return the candidate that is nearer, the first of two that are as near."""
+    """Return the candidate that is nearer, the first of two that are as near up to rounding."""
     if first is None or second is None:
         return first or second
-    return second if second.distance < first.distance else first
+    return second if second.distance < first.distance - ROUNDING else first
 
 
 def forward(utility: Utility, wanted: RewardLaw | np.ndarray) -> Candidate | None:
