@@ -107,12 +107,13 @@ class Value:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the value that `to_dict` wrote."""
-        if data["type"] in _READERS:
-            found = _READERS[data["type"]](data)
+        name = data.get("type", "")
+        if name in _READERS:
+            found = _READERS[name](data)
             if isinstance(found, cls):
                 return found
             raise ValueError(f"the dict holds {found}, not a {cls.__name__}")
-        kind = registered(data["type"])
+        kind = registered(name)
         if not issubclass(kind, cls):
             raise ValueError(f"the dict holds a {kind.__name__}, not a {cls.__name__}")
         return kind._from_dict(data)
