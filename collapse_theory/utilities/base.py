@@ -428,10 +428,8 @@ class Sum(Utility):
 
     @property
     def concave_range(self) -> tuple[float, float]:
-        ranges = [
-            (t.outer(t.of.concave_range[0]), t.outer(t.of.concave_range[1])) for _, t in self.parts
-        ]
-        return max(low for low, _ in ranges), min(high for _, high in ranges)
+        lows, highs = zip(*(map(t.outer, t.of.concave_range) for _, t in self.parts), strict=True)
+        return max(lows), min(highs)
 
     def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         total = Combination({}, self.offset)
