@@ -32,16 +32,24 @@ def cholesky(matrix: np.ndarray) -> Solver | None:
     scaled = matrix * scale * scale[:, None]
     if not np.isfinite(scaled.sum()):
         return None
-    # LAPACK itself: for n = 8 scipy.linalg's wrappers take longer than the factorisation.
-    factor, failed = lapack.dpotrf(scaled, lower=1, overwrite_a=1)
-    if failed:
+    inner = _factored(scaled)
+    if inner is None:
         return None
 
     def solve(right: np.ndarray) -> np.ndarray:
         weights = scale if right.ndim == 1 else scale[:, None]
-        return weights * lapack.dpotrs(factor, weights * right, lower=1)[0]
+        return weights * inner(weights * right)
 
     return solve
+
+
+def _factored(matrix: np.ndarray) -> Solver | None:
+    """Return the solver by Cholesky's factors, None where there are none; `matrix` is overwritten.
+
+    By LAPACK itself: for n = 8 scipy.linalg's wrappers take longer than the factorisation.
+    """
+    factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+    return None if failed else lambda right: lapack.dpotrs(factor, right, lower=1)[0]
 
 
 def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) -> np.ndarray:
@@ -160,7 +168,7 @@ def _dense(i: np.ndarray, j: np.ndarray, across: np.ndarray, k: int) -> Solver |
     for extra in (1e-15, 1e-13, 1e-10):
         regular = matrix.copy()
         regular[np.diag_indices(k)] *= 1 + extra
-        solve = cholesky(regular)
+        solve = _factored(regular.T)  # symmetric, and its transpose needs no copy in LAPACK
         if solve is not None:
             break
     else:
