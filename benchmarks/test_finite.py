@@ -61,7 +61,7 @@ def plain_cvxpy(utility: ct.Utility, n: int) -> tuple[float, float]:
     import cvxpy as cp
     import numpy as np
 
-    from collapse_theory.programs import certify
+    from collapse_theory.programs import Answer, Program, certify
 
     start = time.perf_counter()
     rewards = cp.Variable(n)
@@ -79,4 +79,5 @@ def plain_cvxpy(utility: ct.Utility, n: int) -> tuple[float, float]:
     if rewards.value is None:
         return seconds, float("inf")
     gaps = np.maximum(-np.diff(rewards.value), 0.0)
-    return seconds, certify(utility, gaps / gaps.sum()).relative_gap
+    answer = Answer(gaps=gaps / gaps.sum())
+    return seconds, certify(Program.of(utility, len(gaps) + 1), answer).relative_gap
