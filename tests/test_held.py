@@ -53,6 +53,15 @@ def test_linear_and_squared_are_equally_spaced(n: int) -> None:
     np.testing.assert_allclose(squared, 2 * (n - 1 - 2 * ranks) / n, atol=1e-13)
 
 
+@pytest.mark.parametrize("n", [2, 16, 36, 100])
+@pytest.mark.parametrize("eps", [0.1, 0.01, 1e-3, 1e-4])
+@pytest.mark.parametrize("beta", [1e-4, 1.0, 1000.0])
+def test_label_smoothing_is_certified_where_slopes_round_to_the_least(n, eps, beta):
+    # The widest pairs have U' = -eps beta up to rounding, below which U has no slope.
+    found = ct.solve(ct.LabelSmoothing(eps).scaled(beta), n, ct.Free())
+    assert (found.status, found.relative_gap < 1e-11) == ("optimal", True)
+
+
 def test_label_smoothing_at_four_completions() -> None:
     # The sums of U'(x) = 0.9 sigma(-x) - 0.1 sigma(x) over each completion's pairs are 0: mpmath.
     solution = ct.solve(ct.LabelSmoothing(0.1), 4, ct.Free())

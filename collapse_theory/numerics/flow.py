@@ -80,7 +80,8 @@ def _routed(
     rows = np.concatenate([np.full(len(up), source), down, tail, head])
     columns = np.concatenate([up, np.full(len(down), sink), head, tail])
     values = np.concatenate([units[up], -units[down], *capacities]).astype(np.int32)
-    network = coo_array((values, (rows, columns)), shape=(n + 2, n + 2)).tocsr()
+    places = rows.astype(np.int32), columns.astype(np.int32)  # SciPy 1.14 takes no others
+    network = coo_array((values, places), shape=(n + 2, n + 2)).tocsr()
     network.eliminate_zeros()
     flow = maximum_flow(network, source, sink).flow
     left = network - flow

@@ -17,6 +17,7 @@ At a kink any slope between U'(m+) and U'(m-) is a supergradient and may stand f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = ["Certificate", "Dual", "certify", "dual_flow"]
 
 EPS = float(np.finfo(np.float64).eps)
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
+INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up
 CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up to rounding
 
 
@@ -147,7 +149,8 @@ def _in_gaps(
         bound = _penalty_bound(h, errors, kappa / n) + at.extra
     else:
         assert isinstance(program, Program)
-        bound = _free_bound(program, gaps, h) + float(errors.max())
+        bound = _free_bound(program, gaps, h)
+        bound += float(errors @ (np.abs(rewards) + np.ptp(rewards)))
     return _certificate(objective, bound, rounding, at.shortfall)
 
 
@@ -210,8 +213,8 @@ def _free_bound(program: Program, gaps: np.ndarray, h: np.ndarray) -> float:
     n, upper = program.n, ~np.tri(program.n, dtype=bool)
     shift = h * ((n - 1) / 2)
     q = program.utility.slope(pair_gaps(gaps)) - (shift[:, None] - shift)
-    x = pair_gaps(gaps)[upper]
-    return float(np.mean(_conjugate_gain(program.utility, x, 0.0, q[upper])))
+    x, q = pair_gaps(gaps)[upper], q[upper]
+    return _inside(lambda part: float(np.mean(_conjugate_gain(program.utility, x, 0.0, part * q))))
 
 
 def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
@@ -341,10 +344,22 @@ def _dual_bound(
         q = q - bend / w * graph.differences(dr)
         both = both + dr[graph.a] + dr[graph.b]
         rest = graph.divergence(w * q) - graph.gathered(2 * c * w * both)
+
     # t**2/(4c) + c x**2 - t x at t = 2c both, x = sums; sum w (q y + t x) = 0 for the balanced.
-    gain = w * _conjugate_gain(program.utility, gaps, graph.m, q) + c * w * (both - sums) ** 2
-    unbalanced = float((np.abs(rest) + errors) @ (np.abs(r) + np.ptp(r)))
-    return math.fsum(gain) + unbalanced
+    def bound(part: float) -> float:
+        gain = _conjugate_gain(program.utility, gaps, graph.m, part * q)
+        return math.fsum(w * gain + c * w * (part * both - sums) ** 2)
+
+    return _inside(bound) + float((np.abs(rest) + errors) @ (np.abs(r) + np.ptp(r)))
+
+
+def _inside(bound: Callable[[float], float]) -> float:
+    """Return Fenchel's bound at the balanced slopes, or at the nearest that U can have.
+
+    By rounding they may fall below inf U', where the bound is infinite. Slopes of 0 balance too,
+    and with them every part of the slopes.
+    """
+    return next((b for b in (bound(1.0 - less) for less in INWARD) if b < math.inf), math.inf)
 
 
 def _conjugate_gain(
