@@ -839,13 +839,24 @@ def test_distance_of_a_wave_on_panels():
 
 
 def test_distance_sees_a_turn_between_two_points():
-    # H = F - G touches both signs within (0.2, 0.7), no breakpoint and no quantile near.
-    points = np.array([0.0, 0.2, 0.7, 1.0])
+    # H = F - G has one sign at 0.2 and 0.8 and the other between, no breakpoint or quantile near.
+    points = np.array([0.0, 0.2, 0.8, 1.0])
     first = RewardLaw(parts=(jacobi(0.0, [1.0, 0.0, 0.0, 0.3]),))
     pair = distance._Difference(first.distribution, uniform_law().distribution)
     turns = distance._turning_points(pair, points)
-    # P_3 = 0 at s = 0 and s^2 = 3/5.
-    assert turns == pytest.approx(0.5 + 0.5 * np.sqrt(0.6) * np.array([-1, 0, 1]), abs=1e-8)
+    assert np.abs(turns - 0.5).min() < 1e-8
+
+
+@pytest.mark.parametrize("mass", [1e-2, 1e-6])
+def test_distance_sees_crossings_where_there_is_little_mass(mass):
+    # All but `mass` is near the ends. On either half of the middle H is (u - I_u(5, 5)) mass/2,
+    # 0 at its ends and its center: one quantile's step.
+    ends = [BetaDensity(0.1, 2, *e, 0.5 - mass / 2) for e in ((0.0, 0.1), (0.9, 1.0))]
+    humps = [BetaDensity(5, 5, *e, mass / 2) for e in ((0.1, 0.5), (0.5, 0.9))]
+    first = RewardLaw((), (*ends, BetaDensity(1, 1, 0.1, 0.9, mass)))
+    area = 0.5 * special.betainc(5, 5, 0.5) - 0.5 * special.betainc(6, 5, 0.5)
+    exact = 2 * 0.4 * (mass / 2) * 2 * (1 / 8 - area)
+    assert first.distance(RewardLaw((), (*ends, *humps))) == pytest.approx(exact, abs=1e-15)
 
 
 def test_distance_of_two_forms_of_one_law():

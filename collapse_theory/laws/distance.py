@@ -10,6 +10,7 @@ from collapse_theory.numerics.roots import halve
 __all__ = ["wasserstein"]
 
 _GRID = 129
+_SHARES = 1.0 / (1.0 + np.exp(-np.linspace(-40.0, 40.0, 81)))  # of a support: e-fold from each end
 # The integral is flat at a zero of F - G: an error of 2^-27 of an interval can't be seen in it.
 _HALVINGS = 27
 
@@ -19,8 +20,8 @@ def wasserstein(first: DistributionFunction, second: DistributionFunction) -> fl
 
     F - G is integrated in closed form between the points where it can change its sign: atoms, ends
     of densities, and its zeros. Against a discrete law a zero is a quantile of the other law.
-    Between two densities zeros are bracketed on a grid of both laws' quantiles; where F - G turns
-    between two grid points, the turning point is found and joins the grid.
+    Between two densities zeros are bracketed on a grid of both laws' quantiles and of rewards;
+    where F - G turns back towards 0 between two grid points, the turning point joins the grid.
     """
     if not first.parts and not second.parts:
         points = np.unique(np.concatenate([first.points, second.points]))
@@ -65,7 +66,10 @@ def _grid(law: DistributionFunction) -> np.ndarray:
     q = np.sin(np.linspace(0.0, 0.5 * np.pi, _GRID)) ** 2
     # H is 0 at both ends, which hides a change of sign next to them: go on to rounding there.
     tail = np.geomspace(1e-16, q[1], 16)
-    return law.rough(np.concatenate([q, tail, 1.0 - tail]))
+    found = [law.rough(np.concatenate([q, tail, 1.0 - tail]))]
+    # Quantiles leap over places with little mass, where H may change its sign as well.
+    found += [part.low + (part.high - part.low) * _SHARES for part in law.parts]
+    return np.concatenate(found)
 
 
 def _discrete_zeros(pair: _Difference, points: np.ndarray) -> np.ndarray:
@@ -78,9 +82,21 @@ def _discrete_zeros(pair: _Difference, points: np.ndarray) -> np.ndarray:
 
 
 def _turning_points(pair: _Difference, points: np.ndarray) -> np.ndarray:
-    """Extrema of H: between them, and the points, H is monotone and has one zero at most."""
+    """Extrema of H at which it may have come back to 0 from a sign that it has at both neighbours.
+
+    Between them, and the points, H has one zero at most.
+    """
+    low, high = points[:-1], points[1:]
+    f, g = pair.first, pair.second
+    before, after = (f(low), g(low)), (f(high, "left"), g(high, "left"))
+    sign = np.sign(before[0] - before[1])
+    # F and G rise: H lies between these two.
+    least, most = before[0] - after[1], after[0] - before[1]
+    doubt = (sign * np.sign(after[0] - after[1]) >= 0) & (least < 0) & (most > 0)
+    low, high, sign = low[doubt], high[doubt], sign[doubt]
     # A little inside, as densities may jump or be infinite at the points themselves.
-    inset = 1e-9 * np.diff(points)
-    low, high = points[:-1] + inset, points[1:] - inset
-    turns = np.sign(pair.slope(low)) * np.sign(pair.slope(high)) < 0
+    inset = 1e-9 * (high - low)
+    low, high = low + inset, high - inset
+    first, last = np.sign(pair.slope(low)), np.sign(pair.slope(high))
+    turns = (first * last < 0) & (sign * first <= 0)
     return halve(pair.slope, low[turns], high[turns], _HALVINGS)
