@@ -20,6 +20,7 @@ from problems import (
 from scipy.optimize import nnls
 
 import collapse_theory as ct
+from collapse_theory.errors import NoConicForm
 from collapse_theory.exact import FINITE_FORMS
 from collapse_theory.finite import METHODS
 
@@ -464,3 +465,21 @@ def test_two_thousand_completions(text):
 def test_strong_singularities_at_128_and_500(text):
     for n in (128, 500) if text != "x**0.95" else (128,):
         assert ct.solve(text, n).relative_gap < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ("logsigmoid(1000*(x - 0.2))", 33),
+        ("logsigmoid(3000*(x - 0.6651))", 32),
+        ("tanh(500*x)", 12),
+    ],
+)
+def test_the_best_of_all_methods_where_one_is_short_of_its_tolerance(text, n):
+    found = ct.solve(text, n)
+    for method in ("newton", "conic"):
+        try:
+            other = ct.solve(text, n, method=method)
+        except NoConicForm:
+            continue
+        assert found.relative_gap <= max(other.relative_gap, 1e-9)

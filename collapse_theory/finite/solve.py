@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError
+from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.exact import exact_answer
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.conic import Conic
@@ -33,6 +33,7 @@ from collapse_theory.utilities import Loss, as_loss, require_concave
 
 __all__ = ["METHODS", "SOLVERS", "Solver", "solve"]
 
+REFERENCE = 5000  # pairs up to which a conic program takes a second or two
 SMALL = 64  # completions up to which answers to comparisons are remembered: prompts share patterns
 
 
@@ -80,7 +81,7 @@ SOLVERS: tuple[Solver, ...] = (
 )
 # Which of them a user's `method` means.
 METHODS = {"newton": ("newton", "cuts"), "conic": ("conic",)}
-AUTO = ("closed form", "newton", "cuts")
+AUTO = ("closed form", "newton", "cuts", "conic")
 
 
 def solve(
@@ -115,7 +116,8 @@ def solve(
         have several optima, are solved by minimum cuts, reported as "cuts", and the answer is the
         limit of strictly concave optima: the least sum of squares of all pairs' gaps. "conic" is
         the reference, through CVXPY. "auto" takes newton, and closed forms for utilities that
-        aren't strictly concave and for listwise losses in a box.
+        aren't strictly concave and for listwise losses in a box; where that is short of the
+        tolerance, every other method that fits, and the best answer.
     tol : float, optional
         The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
         "conic" and for utilities with kinks. The methods go on until rounding stops them.
@@ -167,14 +169,22 @@ def _solved(
     for solver in SOLVERS:
         if solver.name not in METHODS.get(method, AUTO) or not solver.fits(program):
             continue
-        answer = solver(program, budget)
+        if best is not None and solver.name == "conic" and not _worth_a_reference(program, best):
+            continue
+        try:
+            answer = solver(program, budget)
+        except (NoConicForm, SolverFailed):
+            if best is None:
+                raise
+            continue
         if answer is None:
             continue
         found = Solution.of(program, _finished(program, answer), method=solver.name, tol=tol)
         if best is None or found.relative_gap < best.relative_gap:
             best = found
-        if best.relative_gap <= TOLERANCE or budget.spent:
+        if best.relative_gap <= TOLERANCE or (budget.asked and budget.spent):
             break
+        budget = budget if budget.asked else budget.again()
     assert best is not None
     if isinstance(program, Program) and not program.box:
         widest = float(np.ptp(best.rewards)) + program.margins
@@ -184,6 +194,12 @@ def _solved(
 
 
 _remembered = lru_cache(maxsize=256)(_solved)
+
+
+def _worth_a_reference(program: Program | ListwiseProgram, best: Solution) -> bool:
+    """Whether the conic program may do better, in a time that one waits."""
+    pairs = len(program.edges.a) if isinstance(program, Program) and program.edges else 0
+    return best.status != "optimal" and max(pairs, program.n * (program.n - 1) // 2) <= REFERENCE
 
 
 def _finished(program: Program | ListwiseProgram, answer: Answer) -> Answer:
