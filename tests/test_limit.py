@@ -546,6 +546,30 @@ def test_the_law_predicts_n_rewards(text: str, within: float) -> None:
     np.testing.assert_allclose(boxed + boxed[::-1], 1, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 - exp(-1000*sqrt(x))",
+        "sqrt(x)/(0.01 + sqrt(x))",
+        "log1p(1000*sqrt(x))",
+        "tanh(100*sqrt(x))",
+        "sqrt(x) + log(x + 0.001)",
+    ],
+)
+def test_a_prediction_is_no_worse_than_plain_quantiles(text: str) -> None:
+    law = limit(text)
+    for n in (9, 32):
+        optimum = solve(text, n).rewards
+        errors = [np.abs(r - optimum).max() for r in (law.rewards(n), law.quantiles(n))]
+        assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("text", ["x**0.5", "x**0.7", "log1p(10*sqrt(x))"])
+def test_predictions_of_roots_go_on_improving(text: str) -> None:
+    optimum = solve(text, 256).rewards
+    np.testing.assert_allclose(predicted_rewards(text, 256), optimum, rtol=0, atol=5e-8)
+
+
 @pytest.mark.parametrize("text", ["-1/x", "min(x, 0.3)", "log(x) + min(x, 0.5)"])
 def test_no_prediction_where_none_is_justified(text: str) -> None:
     with pytest.raises(CollapseError, match="solve"):

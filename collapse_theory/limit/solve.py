@@ -14,7 +14,7 @@ from collapse_theory.laws import RewardLaw, uniform_law
 from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
 from collapse_theory.limit.coordinate import SeriesLaw
-from collapse_theory.limit.prediction import predict
+from collapse_theory.limit.prediction import pinned, predict
 from collapse_theory.limit.solvers import CLOSED_FORM, CONIC, FIRST_KIND, Answer, LimitProgram, best
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Domain, Program, Solution
@@ -46,7 +46,7 @@ class LimitLaw(RewardLaw):
         """Return the rewards predicted for n completions, corrected for finite n, best first.
 
         See `collapse_theory.limit.prediction` for the formula and its measured accuracy: 1e-3
-        from n = 32 on for ordinary utilities.
+        from n = 32 on for ordinary utilities, and no worse than the plain quantiles for steep ones.
 
         Raises
         ------
@@ -65,32 +65,34 @@ class LimitLaw(RewardLaw):
             raise CollapseError(
                 "this law doesn't know its utility; ct.limit(u) gives one that does"
             )
-        if not isinstance(self.domain, Box):
+        domain = self.domain
+        if not isinstance(domain, Box):
             raise CollapseError(
                 f"the rewards of n completions are predicted in a Box only, not under "
-                f"{self.domain}; ct.solve(u, n, domain) computes them"
+                f"{domain}; ct.solve(u, n, domain) computes them"
             )
         n = count(n)
         if isinstance(self.utility, PlackettLuce):
             return plackett_luce.predict(self, self.utility, n)
-        program = LimitProgram.of(self.utility, self.domain)
+        program = LimitProgram.of(self.utility, domain)
         if program.divergent or not program.smooth:
             raise CollapseError(
                 f"the limit law of {self.utility} predicts no rewards of n completions (kinks, or "
                 "an energy of -inf); ct.solve(u, n) computes them"
             )
         if self.method == CONIC.name:  # too coarse for a prediction
-            return limit(self.utility, self.domain).rewards(n)
+            return limit(self.utility, domain).rewards(n)
+
+        def plain(count: int) -> np.ndarray:
+            return (self.quantiles(count) - domain.low) / domain.width
+
         if program.utility.exponent >= 1:
-            rewards = (self.quantiles(n) - self.domain.low) / self.domain.width
+            rewards = pinned(plain(n))
         else:
             series = self.series or FIRST_KIND(program, None).series
             assert series is not None
-            rewards = predict(program.utility, series, n)
-        rewards[0], rewards[-1] = 1.0, 0.0
-        if n % 2:
-            rewards[n // 2] = 0.5  # by symmetry: a two-valued law has no quantile there
-        return self.domain.low + self.domain.width * rewards
+            rewards = predict(program.utility, series, n, plain)
+        return domain.low + domain.width * rewards
 
     def mapped(self, low: float, scale: float) -> RewardLaw:
         """Return the law of low + scale X, for scale > 0, as a plain law."""
