@@ -132,6 +132,7 @@ LATER = frozenset(
     {
         ("collapse_theory.utilities.base", "collapse_theory.utilities.custom"),
         ("collapse_theory.laws.law", "collapse_theory.laws.policy"),
+        ("collapse_theory.laws.law", "collapse_theory.laws.reading"),
     }
 )
 

@@ -18,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from collapse_theory.errors import CollapseError
 from collapse_theory.laws import (
     BetaDensity,
     Density,
@@ -28,6 +29,7 @@ from collapse_theory.laws import (
     discrete_law,
     distance,
     empirical_law,
+    law_of,
     uniform_law,
 )
 from collapse_theory.laws.quantiles import running_sum
@@ -892,9 +894,35 @@ def test_maps_compose(law, low, scale):
     assert law.distance(back) < 1e-13 * (1 + abs(low) / scale) * 10
 
 
-def test_distance_wants_a_law():
-    with pytest.raises(TypeError, match="empirical_law"):
-        uniform_law().distance(SAMPLE)
+def test_distance_reads_laws_of_scipy_and_samples():
+    law, sample = beta_law(2, 3, -1, 1), np.random.default_rng(5).random(300)
+    assert law.distance(stats.beta(2, 3, -1, 2)) == 0.0
+    assert beta_law(0.5).distance(stats.arcsine()) == beta_law(1).distance("uniform") == 0.0
+    assert law.distance(sample) == law.distance(sample.tolist()) == law.distance(law_of(sample))
+    assert law_of([3.0]).distance({0: 2, 1: 4}) == 0.5
+    # Means of |X|: that of the normal law is read in panels.
+    assert law_of([0]).distance(stats.norm()) == pytest.approx((2 / np.pi) ** 0.5, abs=3e-5)
+    assert law_of([1]).distance(stats.randint(1, 7)) == pytest.approx(2.5, rel=1e-15)
+    assert law_of([0]).distance(stats.poisson(3)) == pytest.approx(3.0, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("given_law", "words"),
+    [
+        (SAMPLE[:0], "list of rewards"),
+        (np.zeros((2, 2)), "list of rewards"),
+        ([0.0, np.nan], r"rewards\[1\] is nan"),
+        (None, "list of rewards"),
+        (object(), "no law"),
+        ("nonsense", "law was expected"),
+        (stats.cauchy(), "finite mean"),
+        (stats.beta, "parameters"),
+        (stats.randint(0, 10**9), "at most 100000"),
+    ],
+)
+def test_what_is_no_law_is_refused(given_law, words):
+    with pytest.raises(CollapseError, match=words):
+        uniform_law().distance(given_law)
 
 
 def test_import_is_light():

@@ -8,8 +8,7 @@ import numpy as np
 
 from collapse_theory.design.inverse import beta_utility, graded_utility
 from collapse_theory.design.search import Candidate, forward, nearer, smooth_fit, stages
-from collapse_theory.design.target import spread_law, uniform_panels
-from collapse_theory.laws import BetaDensity, RewardLaw, discrete_law
+from collapse_theory.laws import BetaDensity, RewardLaw, discrete_law, spread_law, uniform_panels
 from collapse_theory.laws.constructors import beta_law
 from collapse_theory.utilities import Exponential, Linear, NegativePower, Utility
 

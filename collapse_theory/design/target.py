@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws import (
-    LAW_TEXT,
-    BetaDensity,
-    Density,
-    RewardLaw,
-    empirical_law,
-    law_of_text,
-)
+from collapse_theory.laws import RewardLaw, law_of, uniform_panels
 from collapse_theory.values import Array, Value
 
-__all__ = ["Target", "outline", "sampling_error", "spread_law", "target_of", "uniform_panels"]
+__all__ = ["Target", "outline", "sampling_error", "target_of"]
 
-# Panels of equal mass that a continuous distribution of SciPy's is read with: off by 1e-5 in W1.
-PANELS = 512
 # Atoms that an outline keeps as they are, from this mass on, and the panels for the others.
 HEAVY, OUTLINE = 0.004, 256
 # E W1 of a sample is at most ∫ sqrt(F(1-F)/n). Twice that held in 95 to 99.9 of 100 samples of 200
@@ -100,40 +91,20 @@ def target_of(target: Any, n: int | None = None) -> Target:
     """
     if isinstance(target, Target):
         return target
-    if isinstance(target, str):
-        return _mapped(law_of_text(target))
-    if isinstance(target, RewardLaw):
-        return _mapped(target)
-    if isinstance(target, Mapping):
-        return _mapped(_of_quantiles(target))
-    if callable(getattr(target, "ppf", None)) and callable(getattr(target, "cdf", None)):
-        return _mapped(_of_scipy(target))
-    return _of_sample(target, n)
-
-
-def uniform_panels(edges: np.ndarray, masses: np.ndarray) -> Density:
-    """Return the density that spreads each mass evenly between two neighbouring edges."""
-    return Density.steps(edges, masses / np.diff(edges))
-
-
-def spread_law(
-    edges: np.ndarray,
-    masses: np.ndarray,
-    atoms: Sequence[tuple[float, float]] = (),
-    narrow: float = 0.0,
-) -> RewardLaw:
-    """Return the law of atoms, and of masses spread evenly between neighbouring edges.
-
-    Where two edges are no farther apart than `narrow` their mass is an atom.
-    """
-    flat = np.diff(edges) <= narrow
-    points = [*atoms, *zip(edges[:-1][flat].tolist(), masses[flat].tolist(), strict=True)]
-    low, high = edges[:-1][~flat], edges[1:][~flat]
-    parts = (uniform_panels(np.append(low, high[-1]), masses[~flat]),) if low.size else ()
-    total = sum(mass for _, mass in points) + sum(part.mass for part in parts)
-    if abs(total - 1.0) > 1e-9:
-        raise CollapseError(f"the masses of the wanted law add up to {total!r}, not to 1")
-    return RewardLaw([point for point in points if point[1] > 0], parts)
+    law, is_law = law_of(target), hasattr(target, "ppf")
+    if is_law and not np.isfinite(ends := np.asarray(_ends(target))).all():
+        raise CollapseError(
+            f"the wanted law must have bounded support, got {ends.tolist()}; give a truncated "
+            "distribution, or a dict of quantiles"
+        )
+    found = _mapped(law)
+    if is_law or isinstance(target, str | Mapping):
+        return found
+    best_first = np.sort(np.asarray(target, dtype=np.float64))[::-1]
+    if n != best_first.size:
+        return replace(found, error=sampling_error(found.law, best_first.size))
+    unit = np.clip((best_first - found.low) / (found.high - found.low), 0.0, 1.0)
+    return replace(found, rewards=unit)
 
 
 def outline(law: RewardLaw) -> RewardLaw:
@@ -168,7 +139,11 @@ def sampling_error(law: RewardLaw, count: float) -> float:
     return SPREAD * float(np.sqrt(below * (1.0 - below) / count) @ np.diff(x))
 
 
-def _mapped(law: RewardLaw, error: float = 0.0, rewards: np.ndarray | None = None) -> Target:
+def _ends(law: Any) -> Any:
+    return law.support() if callable(law.support) else law.support
+
+
+def _mapped(law: RewardLaw) -> Target:
     low, high = (float(end) for end in law.support)
     if not low < high:
         raise CollapseError(
@@ -176,7 +151,7 @@ def _mapped(law: RewardLaw, error: float = 0.0, rewards: np.ndarray | None = Non
         )
     if (low, high) == (0.0, 1.0):
         plain = law if type(law) is RewardLaw and law.objective is None else _plain(law)
-        return Target(plain, 0.0, 1.0, error, rewards)
+        return Target(plain)
     width = high - low
     moved = _plain(law).mapped(-low / width, 1.0 / width)
     # Rounding must not leave an end outside the box, or short of it.
@@ -184,81 +159,8 @@ def _mapped(law: RewardLaw, error: float = 0.0, rewards: np.ndarray | None = Non
     atoms[:, 0] = np.clip(atoms[:, 0], 0.0, 1.0)
     for end in (0.0, 1.0):
         atoms[np.abs(atoms[:, 0] - end) < 1e-14, 0] = end
-    return Target(RewardLaw(atoms, moved.parts), low, high, error, rewards)
+    return Target(RewardLaw(atoms, moved.parts), low, high)
 
 
 def _plain(law: RewardLaw) -> RewardLaw:
     return RewardLaw(law.atoms, law.parts)
-
-
-def _of_quantiles(table: Mapping[Any, Any]) -> RewardLaw:
-    """Return the law with the given quantiles: evenly spread between two, an atom where equal."""
-    try:
-        pairs = sorted((float(q), float(r)) for q, r in table.items())
-    except (TypeError, ValueError):
-        raise CollapseError(f"quantiles are pairs of numbers, got {dict(table)!r}") from None
-    q, r = np.array(pairs).reshape(-1, 2).T
-    if len(q) < 2 or not np.isfinite(r).all() or not ((q >= 0) & (q <= 1)).all():
-        raise CollapseError(
-            "quantiles need two or more probabilities in [0, 1] with finite rewards, such as "
-            f"{{0.1: 0, 0.5: 0.4, 0.9: 1}}; got {dict(table)!r}"
-        )
-    if (np.diff(q) <= 0).any() or (np.diff(r) < 0).any():
-        raise CollapseError(f"quantiles must rise with their probabilities, got {dict(table)!r}")
-    # Below the lowest and above the highest quantile the mass sits at them.
-    return spread_law(r, np.diff(q), [(r[0], q[0]), (r[-1], 1.0 - q[-1])])
-
-
-def _of_scipy(given: Any) -> RewardLaw:
-    """Return a frozen distribution of scipy.stats: Beta and uniform exactly, others in panels."""
-    name = getattr(getattr(given, "dist", None), "name", "")
-    low, high = (float(end) for end in given.support())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise CollapseError(
-            f"the wanted law must have bounded support, got [{low}, {high}]; give a truncated "
-            "distribution, or a dict of quantiles"
-        )
-    if callable(getattr(given, "pmf", None)) and not callable(getattr(given, "pdf", None)):
-        return _of_discrete(given, low, high)
-    if name == "beta":
-        a, b, _, _ = given.dist._parse_args(*given.args, **given.kwds)[0] + (0, 0)
-        return RewardLaw((), (BetaDensity(float(a), float(b), low, high),))
-    if name == "uniform":
-        return RewardLaw((), (BetaDensity(1.0, 1.0, low, high),))
-    share = np.linspace(0.0, 1.0, PANELS + 1)
-    tail = share[1] * np.geomspace(1e-6, 0.5, 12)
-    share = np.concatenate([share[:1], tail, share[1:-1], 1.0 - tail[::-1], share[-1:]])
-    edges = np.asarray(given.ppf(share), dtype=np.float64)
-    if not np.isfinite(edges).all() or (np.diff(edges) < 0).any():
-        raise CollapseError("the distribution's ppf has to rise from its support's ends on")
-    return spread_law(edges, np.diff(share), narrow=1e-13 * (high - low))
-
-
-def _of_discrete(given: Any, low: float, high: float) -> RewardLaw:
-    values = np.asarray(getattr(given, "xk", np.arange(low, high + 1)), dtype=np.float64)
-    if values.size > 100_000:
-        raise CollapseError(f"the wanted law has {values.size} atoms; at most 100,000 are read")
-    masses = np.asarray(given.pmf(values), dtype=np.float64)
-    return RewardLaw(np.column_stack([values, masses / masses.sum()]))
-
-
-def _of_sample(given: Any, n: int | None) -> Target:
-    try:
-        rewards = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CollapseError(f"{given!r} is no wanted law; {LAW_TEXT}") from None
-    if rewards.ndim != 1 or rewards.size < 2:
-        raise CollapseError(
-            f"rewards must be a list of two or more numbers, got shape {rewards.shape}; {LAW_TEXT}"
-        )
-    if not np.isfinite(rewards).all():
-        bad = int(np.argmin(np.isfinite(rewards)))
-        raise CollapseError(f"rewards[{bad}] is {rewards[bad]}; every reward must be finite")
-    law = empirical_law(rewards)
-    if n is not None and rewards.size == n:
-        found = _mapped(law)
-        best_first = np.sort(rewards)[::-1]
-        unit = np.clip((best_first - found.low) / (found.high - found.low), 0.0, 1.0)
-        return Target(found.law, found.low, found.high, 0.0, unit)
-    found = _mapped(law)
-    return Target(found.law, found.low, found.high, sampling_error(found.law, rewards.size))

@@ -16,6 +16,7 @@ from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.panels import Panels
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.policy import BestOfLaw, PolicyLaw, TiltedLaw
+from collapse_theory.laws.reading import law_of, spread_law, uniform_panels
 
 __all__ = [
     "LAW_TEXT",
@@ -30,6 +31,9 @@ __all__ = [
     "beta_law",
     "discrete_law",
     "empirical_law",
+    "law_of",
     "law_of_text",
+    "spread_law",
     "uniform_law",
+    "uniform_panels",
 ]

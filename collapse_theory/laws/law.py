@@ -199,21 +199,25 @@ class RewardLaw(Value):
             raise CollapseError(f"quantiles needs n >= 1, not {count}")
         return self.ppf((np.arange(count, 0, -1) - 0.5) / count)
 
-    def distance(self, other: RewardLaw) -> float:
+    def distance(self, other: Any) -> float:
         """Return the Wasserstein-1 distance to `other`, W1 = ∫ |F(x) - G(x)| dx.
+
+        Parameters
+        ----------
+        other : RewardLaw, scipy.stats distribution, array, str or mapping
+            A law in any form that `collapse_theory.laws.law_of` reads: an array is a sample.
 
         Examples
         --------
         >>> from collapse_theory.laws import discrete_law, uniform_law
         >>> uniform_law().distance(discrete_law([0, 1], [0.5, 0.5]))
         0.25
+        >>> uniform_law().distance([0, 1])  # a sample
+        0.25
         """
-        if not isinstance(other, RewardLaw):
-            raise TypeError(
-                f"distance needs a RewardLaw, not a {type(other).__name__}; "
-                "empirical_law(rewards) makes one of a sample"
-            )
-        return wasserstein(self.distribution, other.distribution)
+        from collapse_theory.laws.reading import law_of
+
+        return wasserstein(self.distribution, law_of(other).distribution)
 
     def best_of(self, k: float) -> BestOfLaw:
         """Return the law of the best of `k` independent rewards, P(X <= x) = F(x)^k.
