@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import collapse_theory as ct
 from collapse_theory.errors import InvalidUtility, NoConicForm, NotConcave, NotIncreasing
 from collapse_theory.utilities import (
     Exponential,
@@ -382,3 +383,41 @@ def test_falling_utilities_parse_and_are_refused_where_they_must_increase():
     for source in ("-x", "cos(x)", "-exp(x)"):
         with pytest.raises(NotIncreasing):
             require_increasing(utility(source), 1.0)
+
+
+REMOVABLE = {  # 0/0 at the gap 0: U'' at 1e-15, 1e-6, 0.01, 0.3, 1 by mpmath with 40 digits
+    "-(1 - exp(-x))/x": (-0.333333, -0.333333, -0.330843, -0.266629, -0.160603),
+    "x/log1p(x)": (-0.166667, -0.166666, -0.164198, -0.112637, -0.0596364),
+    "-log1p(x)/x": (-0.666667, -0.666665, -0.651903, -0.367986, -0.136294),
+    "log(x/(1 - exp(-x)))": (-0.0833333, -0.0833333, -0.0833329, -0.0829597, -0.0793264),
+    "log(x) - log(1 - exp(-x))": (-0.0833333, -0.0833333, -0.0833329, -0.0829597, -0.0793264),
+    "-(1 - exp(-2*x))/(1 - exp(-x))": (-1, -0.999999, -0.99005, -0.740818, -0.367879),
+}
+
+
+@pytest.mark.parametrize("source", REMOVABLE)
+def test_formulas_that_are_0_by_0_have_their_digits(source):
+    gaps = np.array([1e-15, 1e-6, 0.01, 0.3, 1.0])
+    u = utility(source)
+    assert u.d2(gaps) == pytest.approx(REMOVABLE[source], rel=3e-6)
+    assert u(0.0) == pytest.approx(u(1e-9), abs=1e-8)
+    assert u.d1(0.0) == pytest.approx(u.d1(1e-5), rel=1e-4)
+
+
+def _mean_of_exponentials(x):
+    return np.expm1(-x) / x
+
+
+MEAN = Utility.from_functions(
+    _mean_of_exponentials,
+    lambda x: (-np.exp(-x) * x - np.expm1(-x)) / x**2,
+    lambda x: (np.exp(-x) * (x**2 + 2 * x) + 2 * np.expm1(-x)) / x**3,
+)
+
+
+@pytest.mark.parametrize("u", [utility("-(1 - exp(-x))/x"), MEAN], ids=str)
+def test_the_mean_of_exponentials_is_solved(u):
+    solution = ct.solve(u, 6)
+    assert solution.gap < 1e-13
+    assert solution.rewards.round(3).tolist() == [1, 1, 0.844, 0.156, 0, 0]
+    assert ct.limit(u).atoms[:, 1] == pytest.approx([0.379, 0.379], abs=5e-4)

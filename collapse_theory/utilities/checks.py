@@ -21,8 +21,9 @@ __all__ = ["exponent_at_zero", "number_text", "require_concave", "require_increa
 
 Derivatives = Callable[[Any], tuple[Any, Any]]
 
-# Rounding in U'' of a sum whose parts cancel is of the order of 1e-16 (|U'|/x + |U''|).
-ROUNDING = 1e-11
+# Rounding in U'' of a sum whose parts cancel is of the order of 1e-16 (|U'|/x + |U''|); in one that
+# divides by powers of x it is of the order of 1e-16 |U|/x**2: less isn't seen in values of U.
+ROUNDING, UNSEEN = 1e-11, 1e-14
 
 # Below this gap x*x*x underflows, and derivatives through it say nothing.
 SMALLEST = 1e-60
@@ -100,7 +101,7 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
             f"the utility {utility} has no value at the gap {where:.6g}: it must be finite on (0, "
             f"{number_text(width)}]; a utility without values below 0 can't take a margin"
         )
-    excess = _excess(x, first, second)
+    excess = _excess(x, value, first, second)
     worst = _refined(utility, x, excess)
     if worst is not None:
         raise NotConcave(
@@ -108,7 +109,7 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
             f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
             f"a ranking utility must be concave on (0, {number_text(width)}]"
         )
-    _require_falling_slope(utility, x, first)
+    _require_falling_slope(utility, x, value, first)
 
 
 def require_increasing(utility: Curve, width: float) -> None:
@@ -134,11 +135,11 @@ def require_increasing(utility: Curve, width: float) -> None:
         )
 
 
-def _excess(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _excess(x: np.ndarray, value: Any, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return U'' less what rounding may explain, in units of |U'|/x + |U''|."""
     with np.errstate(all="ignore"):
         scale = np.abs(first) / x + np.abs(second)
-        excess = second / scale - ROUNDING
+        excess = (second - UNSEEN * np.abs(value) / x / x) / scale - ROUNDING
     return np.where(np.isfinite(excess) & (x > SMALLEST), excess, -1.0)
 
 
@@ -152,9 +153,10 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     low, high = x[peaks - 1], x[peaks + 1]
     for _ in range(3):
         fine = np.linspace(low, high, 33, axis=1)
+        gaps = fine.ravel()
         with np.errstate(all="ignore"):
-            first, second = utility.derivatives(fine.ravel())
-        values = _excess(fine.ravel(), first, second).reshape(fine.shape)
+            values = _excess(gaps, utility.value(gaps), *utility.derivatives(gaps))
+        values = values.reshape(fine.shape)
         if values.size and values.max() > 0:
             return float(fine.ravel()[np.argmax(values)])
         best = np.clip(np.argmax(values, axis=1), 1, 31)
@@ -163,10 +165,13 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     return None
 
 
-def _require_falling_slope(utility: Curve, x: np.ndarray, first: np.ndarray) -> None:
+def _require_falling_slope(
+    utility: Curve, x: np.ndarray, value: np.ndarray, first: np.ndarray
+) -> None:
     """Catch what U'' doesn't see: a kink at which U' jumps up, as in max(x, y) = -min(-x, -y)."""
     with np.errstate(all="ignore"):
-        rise = np.diff(first) / (np.abs(first[1:]) + np.abs(first[:-1]))
+        rise = np.diff(first) - UNSEEN * np.abs(value / x)[:-1]
+        rise /= np.abs(first[1:]) + np.abs(first[:-1])
     rise = np.where(np.isfinite(rise) & (x[:-1] > SMALLEST), rise, 0.0)
     if rise.max() > 1e-9:
         at = int(np.argmax(rise))

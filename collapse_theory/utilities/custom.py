@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility
+from collapse_theory.numerics.taylor import Taylor, taylor
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave
 from collapse_theory.utilities.expression import Tree, X
@@ -31,11 +34,30 @@ class Custom(Utility):
     name: str = "U"
     own_functions = True
 
+    @cached_property
+    def _series(self) -> Taylor | None:
+        """The series at gap 0 of a function whose U'' is lost to rounding there, as in 0/0."""
+        small = np.geomspace(1e-12, 1e-7, 16)
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+                series = taylor(self.function, 0.0)
+                found, at_zero = self.second(small), self.second(np.float64(0.0))
+        except Exception:  # a function of one's own need not take complex numbers, nor 0
+            return None
+        if series is None:
+            return None
+        off = np.abs(series.filled(small, found, 2) - found) > 1e-6 * np.abs(found)
+        return series if off.any() or not np.isfinite(at_zero) else None
+
     def value(self, x: Any, xp: Any = np) -> Any:
-        return self.function(x)
+        found = self.function(x)
+        return self._series.filled(x, found) if self._series else found
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        return self.first(x), self.second(x)
+        first, second = self.first(x), self.second(x)
+        if self._series is None:
+            return first, second
+        return self._series.filled(x, first, 1), self._series.filled(x, second, 2)
 
     def tree(self, inner: Tree = X) -> Tree:
         return ("call", self.name, inner)

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import NoConicForm, ParseError
+from collapse_theory.numerics.intervals import Interval
+from collapse_theory.numerics.taylor import Taylor, taylor
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.functions import FUNCTIONS
 
-__all__ = ["Tree", "X", "accurate", "add", "call", "conic", "depth", "div", "evaluate", "is_num",
-           "jet", "kinks", "minimum", "mul", "negate", "num", "power", "rebuilt", "roots",
-           "substituted", "text", "value"]  # fmt: skip
+__all__ = ["Tree", "X", "accurate", "add", "call", "conic", "curvature_bound", "depth", "div",
+           "evaluate", "is_num", "jet", "kinks", "minimum", "mul", "negate", "num", "power",
+           "rebuilt", "removable", "roots", "substituted", "text", "value"]  # fmt: skip
 
 Tree = tuple[Any, ...]
 
@@ -345,6 +347,44 @@ class Jets(Arithmetic):
         return value, _times(first, u[1]), _plus(bend, _times(first, u[2]))
 
 
+class _Analytic(Arithmetic):
+    """Values at complex numbers, for formulas that are analytic; NaN for a min."""
+
+    def min(self, *parts: Any) -> Any:
+        return np.nan * parts[0]
+
+    def call(self, name: str, u: Any) -> Any:
+        row = FUNCTIONS[name]
+        return (row.analytic or row.value)(u)
+
+
+class _Bounds(Jets):
+    """Bounds of value and derivatives on cells of gaps."""
+
+    def num(self, value: float) -> Jet:
+        return Interval.of(value), None, None
+
+    def pow(self, base: Jet, exponent: Jet) -> Jet:
+        fixed = exponent[1] is None and exponent[2] is None
+        return super().pow(base, (float(exponent[0].low), None, None) if fixed else exponent)
+
+    def min(self, *parts: Jet) -> Jet:
+        """Return what holds all branches that may be the least."""
+        least = reduce(np.minimum, (part[0].high for part in parts))
+
+        def hull(k: int) -> Interval:
+            found = [Interval.of(0.0 if part[k] is None else part[k]) for part in parts]
+            may = [part[0].low <= least for part in parts]
+            low = [np.where(m, f.low, np.inf) for m, f in zip(may, found, strict=True)]
+            high = [np.where(m, f.high, -np.inf) for m, f in zip(may, found, strict=True)]
+            return Interval(reduce(np.minimum, low), reduce(np.maximum, high))
+
+        return hull(0), hull(1), hull(2)
+
+    def call(self, name: str, u: Jet) -> Jet:
+        return self._chain(*FUNCTIONS[name].bounds(u[0]), u)
+
+
 def accurate(tree: Tree) -> Tree:
     """Return the tree with log(1 + u) as log1p(u) and exp(u) - 1 as expm1(u).
 
@@ -367,7 +407,7 @@ def accurate(tree: Tree) -> Tree:
     return made
 
 
-_NUMPY, _JETS = Arithmetic(), Jets()
+_NUMPY, _JETS, _ANALYTIC, _BOUNDS = Arithmetic(), Jets(), _Analytic(), _Bounds()
 
 
 def value(tree: Tree, x: Any, xp: Any = np) -> Any:
@@ -382,6 +422,29 @@ def jet(tree: Tree, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = evaluate(tree, (gaps, 1.0, None), _JETS)
     zeroth, first, second = (np.zeros_like(gaps) + (0.0 if d is None else d) for d in found)
     return zeroth[()], first[()], second[()]
+
+
+def curvature_bound(tree: Tree, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return what U'' doesn't exceed on each of the cells from `low` to `high`."""
+    with np.errstate(all="ignore"):
+        second = evaluate(tree, (Interval(low, high), 1.0, None), _BOUNDS)[2]
+    return np.zeros_like(low) + (0.0 if second is None else Interval.of(second).high)
+
+
+def removable(tree: Tree, width: float) -> tuple[Taylor, ...]:
+    """Return the series of the formula around each gap in [0, width] at which it is 0/0."""
+    divisors = [t[2] for t in _subtrees(tree, "div")]
+    with np.errstate(all="ignore"):
+        gaps = {
+            gap
+            for divisor in divisors
+            for gap in roots(divisor, width)
+            if abs(value(divisor, gap)) < 1e-13 * abs(value(divisor, 1.1 * gap))
+        }
+        if np.isnan(value(tree, np.float64(0.0))):
+            gaps.add(0.0)
+    made = (taylor(lambda z: evaluate(tree, z, _ANALYTIC) + 0 * z, gap) for gap in sorted(gaps))
+    return tuple(series for series in made if series)
 
 
 # -- kinks and landmarks -----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.lazy import special
+from collapse_theory.numerics.intervals import Interval
 
 __all__ = ["FUNCTIONS", "Function", "log_sigmoid"]
 
@@ -26,16 +28,34 @@ class Function:
         (cp, z) -> f(z) as a CVXPY expression; None where CVXPY has no cone for it.
     formula : callable, optional
         (u, xp) -> f(u) for a namespace `xp`; unless given, the function of that name in `xp`.
+    turn : float
+        f, f' and f'' are monotone between -turn, 0 and turn; NaN where they are periodic.
+    analytic : callable, optional
+        f for complex numbers, where `formula` or NumPy has no, or no accurate, values.
     """
 
     name: str
     slopes: Callable[[Any, Any], tuple[Any, Any]]
     cone: Callable[[Any, Any], Any] | None = None
     formula: Callable[[Any, Any], Any] | None = None
+    turn: float = 0.0
+    analytic: Callable[[Any], Any] | None = None
 
     def value(self, u: Any, xp: Any = np) -> Any:
         """Return f(u), where `xp` is NumPy, torch, or `math` for a plain number."""
         return getattr(xp, self.name)(u) if self.formula is None else self.formula(u, xp)
+
+    def bounds(self, u: Interval) -> tuple[Interval, Interval, Interval]:
+        """Return between which bounds f, f' and f'' are for u in an interval."""
+        turns: list[Any] = [-self.turn, 0.0, self.turn]
+        if math.isnan(self.turn):
+            quarter = np.pi / 2
+            turns = [(np.ceil(u.low / quarter) + k) * quarter for k in range(4)]
+        return (
+            u.image(self.value, turns),
+            u.image(lambda v: self.slopes(v, self.value(v))[0], turns),
+            u.image(lambda v: self.slopes(v, self.value(v))[1], turns),
+        )
 
 
 def log_sigmoid(u: Any, xp: Any = np) -> Any:
@@ -96,18 +116,28 @@ FUNCTIONS: dict[str, Function] = {
     row.name: row
     for row in (
         Function("log", _log, lambda cp, z: cp.log(z)),
-        Function("log1p", _log1p, lambda cp, z: cp.log1p(z)),
+        Function("log1p", _log1p, lambda cp, z: cp.log1p(z), analytic=lambda u: special.log1p(u)),
         Function("sqrt", lambda u, f: (0.5 / f, -0.25 / (f * u)), lambda cp, z: cp.sqrt(z)),
         Function("exp", lambda u, f: (f, f), lambda cp, z: cp.exp(z)),
         Function("expm1", lambda u, f: (np.exp(u),) * 2, lambda cp, z: cp.exp(z) - 1),
-        Function("atan", _atan),
-        Function("tanh", _tanh),
-        Function("erf", _erf, formula=_of_scipy_or("erf")),
-        Function("sin", lambda u, f: (np.cos(u), -f)),
-        Function("cos", lambda u, f: (-np.sin(u), -f)),
-        Function("sigmoid", _sigmoid_slopes, formula=_sigmoid),
+        Function("atan", _atan, turn=3**-0.5),
+        Function("tanh", _tanh, turn=math.log(2 + 3**0.5) / 2),
+        Function("erf", _erf, formula=_of_scipy_or("erf"), turn=0.5**0.5),
+        Function("sin", lambda u, f: (np.cos(u), -f), turn=math.nan),
+        Function("cos", lambda u, f: (-np.sin(u), -f), turn=math.nan),
         Function(
-            "logsigmoid", _log_sigmoid_slopes, lambda cp, z: -cp.logistic(-z), formula=log_sigmoid
+            "sigmoid",
+            _sigmoid_slopes,
+            formula=_sigmoid,
+            turn=math.log(2 + 3**0.5),
+            analytic=lambda u: 1 / (1 + np.exp(-u)),
+        ),
+        Function(
+            "logsigmoid",
+            _log_sigmoid_slopes,
+            lambda cp, z: -cp.logistic(-z),
+            log_sigmoid,
+            analytic=lambda u: -special.log1p(np.exp(-u)),
         ),
     )
 }

@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
+from collapse_theory.numerics.taylor import Taylor
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility, rounded
 from collapse_theory.utilities.expression import Tree, X, is_num
@@ -147,11 +148,18 @@ class Expression(Utility):
     def _accurate(self) -> Tree:
         return expression.accurate(self.formula)
 
+    @cached_property
+    def _series(self) -> tuple[Taylor, ...]:
+        return expression.removable(self._accurate, MAX_KINK)
+
     def value(self, x: Any, xp: Any = np) -> Any:
-        if xp is not np:
-            return expression.value(self._accurate, x, xp)
+        away = reduce(lambda x, series: series.away(x, xp), self._series, x)
         with np.errstate(all="ignore"):
-            found = expression.value(self._accurate, x)
+            found = expression.value(self._accurate, away, xp)
+        for series in self._series:
+            found = series.filled(x, found, 0, xp)
+        if xp is not np:
+            return found
         near = np.float64(1e-300)
         return _filled(x, found, lambda: float(expression.value(self._accurate, near)))
 
@@ -162,7 +170,10 @@ class Expression(Utility):
 
     def _plain(self, x: Any) -> tuple[Any, Any]:
         """Return U' and U'' as they come from the tree, where 0*inf at the gap 0 may be NaN."""
-        return expression.jet(self._accurate, x)[1:]
+        _, first, second = expression.jet(self._accurate, x)
+        for series in self._series:
+            first, second = series.filled(x, first, 1), series.filled(x, second, 2)
+        return first, second
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return expression.conic(self.formula, cp, cp.multiply(reference, ratio))
