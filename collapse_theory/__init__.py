@@ -122,3 +122,7 @@ def __getattr__(name: str) -> Any:
     if name in ("Diagnosis", "diagnose"):
         return getattr(importlib.import_module("collapse_theory.diagnosis"), name)
     raise AttributeError(f"module 'collapse_theory' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -31,6 +31,7 @@ KEYS = [
     "unique",
     "limit",
 ]
+COMMANDS = ["atoms", "design", "diagnose", "experiment", "figures", "predict", "table"]
 HOSTILE = [
     "__import__('os').system('touch owned')",
     "open('owned','w')",
@@ -127,18 +128,25 @@ def test_predict_uses_the_method(method: str) -> None:
 
 
 def test_a_leading_minus_is_no_option() -> None:
-    for text in ("-1/(x + 0.1)", "-x**-0.5", "-exp(-3*x)", "-(x + 0.1)**-2"):
-        assert run("predict", text).exit_code == 0, text
+    for text in ("-1/(x + 0.1)", "-x**-0.5", "-exp(-3*x)", "-(x + 0.1)**-2", "-exp(-x) + tanh(x)"):
+        assert "U(x) = " in run("predict", text, "--low", "-1").stdout, text
 
 
 @pytest.mark.parametrize("ending", ["pdf", "png", "svg"])
 def test_predict_draws_a_file(ending: str, tmp_path: Path) -> None:
-    file = tmp_path / f"optimum.{ending}"
+    file = tmp_path / "new" / "folder" / f"optimum.{ending}"
     result = run("predict", "log(x)", "--json", "--plot", str(file))
     assert result.exit_code == 0, result.stderr
     json.loads(result.stdout)
     assert file.stat().st_size > 1000
-    assert list(tmp_path.iterdir()) == [file]
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_figure_refused_leaves_no_folder(tmp_path: Path) -> None:
+    refused(run("predict", "x", "--plot", str(tmp_path / "new" / "figure.bmp")))
+    (tmp_path / "file").touch()
+    assert "file" in refused(run("predict", "x", "--plot", str(tmp_path / "file" / "figure.png")))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -160,9 +168,10 @@ def test_hostile_text_is_refused_in_one_line(text: str, tmp_path: Path, monkeypa
         (["-x"], ""),
         (["atan(x)", "--method", "conic"], "newton"),
         (["x", "--plot", "figure.bmp"], ".pdf"),
-        (["x", "--plot", "no/such/folder/figure.png"], "no/such/folder"),
-        (["x", "--no-such-option"], "--no-such-option"),
-        (["--no-such-option", "x"], "--no-such-option"),
+        (["x", "--no-such-option"], "no such option: --no-such-option"),
+        (["--no-such-option", "x"], "no such option: --no-such-option; there are --n, "),
+        (["x", "--metod", "conic"], "no such option: --metod; did you mean --method?"),
+        (["x", "-n", "8"], "no such option: -n; did you mean --n?"),
         ([], "UTILITY"),
     ],
 )
@@ -276,11 +285,20 @@ def test_alone_it_shows_help() -> None:
         assert command in result.stdout
 
 
-@pytest.mark.parametrize("command", ["predict", "table", "figures"])
-def test_help_has_examples(command: str) -> None:
-    result = run(command, "--help")
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(command: str, option: str) -> None:
+    result = run(command, option)
     assert result.exit_code == 0
     assert f"collapse-theory {command} " in result.stdout
+    # The list of commands has the whole first sentence.
+    first = result.stdout.split("\n\n")[1].split(".")[0].split()
+    assert " ".join(first) in " ".join(run("-h").stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_mistyped_options_are_told_the_nearest(command: str) -> None:
+    assert "did you mean --help?" in refused(run(command, "--hlep"))
 
 
 def test_version() -> None:

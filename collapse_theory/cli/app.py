@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import collapse_theory as ct
 
-__all__ = ["app", "examples"]
+__all__ = ["Command", "FormulaCommand", "app", "examples"]
+
+
+class Command(TyperCommand):
+    """A command whose summary, in the list of commands, isn't cut."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return super().get_short_help_str(10**6)
+
+
+class FormulaCommand(Command):
+    """A command that takes a formula such as -1/x, which is no option: no letter alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # A blank in front hides it from the parser of options; that of formulas passes over it.
+        formula = re.compile(r"-(?!-|[a-wyzA-Z]$).")
+        return super().parse_args(ctx, [f" {a}" if formula.match(a) else a for a in args])
 
 
 class OneLineErrors(TyperGroup):
@@ -40,9 +58,20 @@ def _reason(error: Exception) -> str | None:
         return "not enough memory for so many completions"
     if isinstance(error, ct.CollapseError | ct.SolverFailed | OSError):
         return str(error)
+    unknown = getattr(error, "option_name", None)
+    if unknown is not None and type(error).__name__ == "NoSuchOption":
+        return f"no such option: {unknown}{_nearest(unknown, error)}"
     # Typer brings Click along, or a copy of its own: its errors are known by what they can do.
     text = getattr(error, "format_message", None)
     return text() if text else None
+
+
+def _nearest(unknown: str, error: Any) -> str:
+    """Return a question after the option that was meant."""
+    command = error.ctx.command
+    options = [name for p in command.get_params(error.ctx) for name in p.opts if name[0] == "-"]
+    near = difflib.get_close_matches(unknown, options, 1, 0.65)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(options)}"
 
 
 def _one_line(text: str) -> str:
@@ -59,6 +88,7 @@ def examples(*commands: str) -> str:
 app = typer.Typer(
     cls=OneLineErrors,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="The reward distributions that ranking losses collapse to: computed, certified, drawn.",

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.options import High, Json, Low, utility_text
+from collapse_theory.cli.app import FormulaCommand, app, examples
+from collapse_theory.cli.options import High, Json, Low
 from collapse_theory.cli.output import print_json
 from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
@@ -20,7 +20,7 @@ PARAMETERS = {"logsigmoid": "beta", "log": "epsilon", "reciprocal": "epsilon"}
 
 
 @app.command(
-    context_settings={"ignore_unknown_options": True},
+    cls=FormulaCommand,
     epilog=examples('atoms "log(x + 0.1)"', "atoms logsigmoid --mass 0.1", "atoms log --mass 0.05"),
 )
 def atoms(
@@ -30,7 +30,6 @@ def atoms(
             metavar="UTILITY|FAMILY",
             help="A utility of a reward gap x; with --mass a family: logsigmoid for "
             "logsigmoid(beta*x), log for log(x + epsilon), reciprocal for -1/(x + epsilon).",
-            callback=utility_text,
         ),
     ],
     mass: Annotated[

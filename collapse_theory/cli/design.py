@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import app, examples
+from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.wording import certificate_text, law_content, shape_text
@@ -26,12 +26,13 @@ PAIRS = 20  # of more pair weights, a table shows so many
 
 
 @app.command(
+    cls=Command,
     epilog=examples(
         'design "atoms 0.3 + uniform"',
         'design "levels 0.3 0.2 0.2 0.3" --plot design.pdf',
         'design "beta(4, 2)" --n 8 --by weights',
         "design --from scores.csv --json",
-    )
+    ),
 )
 def design(
     target: Annotated[
@@ -92,7 +93,8 @@ def design(
     wanted = _target(target)
     # A list of rewards is taken at its word, not as a sample.
     size = len(wanted) if n is None and not isinstance(wanted, str) else n
-    found = ct.design(wanted, size, by, tol, utility=utility)
+    way: Any = by  # ct.design says which there are
+    found = ct.design(wanted, size, way, tol, utility=utility)
     if plot is not None:
         drawn(lambda: ct.figures.design(found), [plot])
     if as_json:

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import app, examples
+from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, drawn, named, number_table, print_json
 from collapse_theory.data.reading import read_log
@@ -33,11 +33,12 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @app.command(
+    cls=Command,
     epilog=examples(
         "diagnose rewards.csv",
         'diagnose rewards.jsonl --utility "log(x + 0.1)" --utility x --plot diagnosis.pdf',
         "diagnose rewards.parquet --where split=train --step 1000 --json",
-    )
+    ),
 )
 def diagnose(
     file: Annotated[

@@ -13,7 +13,7 @@ import typer
 
 # Its names come at first use: PyTorch is loaded when an experiment begins, not for --help.
 from collapse_theory import experiment as room
-from collapse_theory.cli.app import app, examples
+from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.errors import CollapseError
 
@@ -26,12 +26,13 @@ PACKAGES = ("torch", "transformers", "safetensors", "polars", "accelerate")
 
 
 @app.command(
+    cls=Command,
     epilog=examples(
         "experiment --out results",
         "experiment --out quick --small",
         'experiment --out mine --data rankings.jsonl --utilities "log(x+0.1)"',
         'experiment --out two --utilities "open=-1/(x+0.1); closed=x"',
-    )
+    ),
 )
 def experiment(
     out: Annotated[

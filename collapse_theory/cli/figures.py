@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import app, examples
+from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.output import console, drawn
 
 __all__ = ["figures"]
 
 
 @app.command(
-    epilog=examples("figures --out figures", "figures --out . --only limit_laws --format pdf")
+    cls=Command,
+    epilog=examples("figures --out figures", "figures --out . --only limit_laws --format pdf"),
 )
 def figures(
     out: Annotated[

@@ -9,7 +9,7 @@ import typer
 import collapse_theory as ct
 from collapse_theory.programs import Domain
 
-__all__ = ["Centered", "Confined", "Free", "High", "Json", "Low", "chosen_domain", "utility_text"]
+__all__ = ["Centered", "Confined", "Free", "High", "Json", "Low", "chosen_domain"]
 
 Low = Annotated[float, typer.Option("--low", help="The lowest reward there can be.")]
 High = Annotated[float, typer.Option("--high", help="The highest reward there can be.")]
@@ -33,16 +33,6 @@ Centered = Annotated[
 Free = Annotated[
     bool, typer.Option("--free", help="Rewards in all of R, held by nothing but the utility.")
 ]
-
-
-def utility_text(text: str) -> str:
-    """Return the text of a utility; refuse an option that isn't known.
-
-    Such options reach this argument, so that "-1/x" can.
-    """
-    if text.startswith("--"):
-        raise typer.BadParameter(f"no such option: {text}")
-    return text
 
 
 def chosen_domain(

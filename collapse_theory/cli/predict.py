@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain, utility_text
+from collapse_theory.cli.app import FormulaCommand, app, examples
+from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.wording import (
     certificate_text,
@@ -31,7 +31,7 @@ SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)
 
 
 @app.command(
-    context_settings={"ignore_unknown_options": True},
+    cls=FormulaCommand,
     epilog=examples(
         'predict "log(x + 0.1)" --n 8',
         'predict "-1/(x + 0.1)" --json',
@@ -48,7 +48,6 @@ def predict(
             metavar="UTILITY",
             help="The utility of a reward gap x; or a listwise loss, plackett-luce, with the "
             'best K picks only and another temperature "PlackettLuce(top=K, beta=4)".',
-            callback=utility_text,
         ),
     ],
     n: Annotated[
@@ -89,19 +88,20 @@ def predict(
     Rewards lie in the box [0, 1] unless an option says otherwise.
     """
     domain = chosen_domain(low, high, confined, centered, free)
+    way: Any = method  # solve and limit say which there are
     if limit and n is not None:
         raise typer.BadParameter("--limit is the law of many completions: leave --n out")
     if limit:
-        law = ct.limit(utility, domain, method=method)
+        law = ct.limit(utility, domain, method=way)
         if plot is not None:
-            draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=method)
+            draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=way)
             drawn(draw, [plot])
         if as_json:
             print_json(_content(law, law))
         else:
             _show_limit(law)
         return
-    solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=method)
+    solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=way)
     try:
         law = ct.limit(utility, domain)
     except (ct.CollapseError, ct.SolverFailed):

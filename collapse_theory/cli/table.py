@@ -11,13 +11,13 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import app, examples
+from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.cli.wording import program_text, support
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
 from collapse_theory.exact.registry import Form
-from collapse_theory.finite import METHODS
+from collapse_theory.finite import METHODS, Method
 from collapse_theory.limit import METHODS as LIMIT_METHODS
 from collapse_theory.limit.presets import PRESETS, Preset
 from collapse_theory.numerics.checks import count
@@ -40,7 +40,7 @@ __all__ = [
 SHOWN = 10  # of more completions, a cell shows the best and the worst
 
 
-@app.command(epilog=examples("table", "table --n 32 --json"))
+@app.command(cls=Command, epilog=examples("table", "table --n 32 --json"))
 def table(
     n: Annotated[int, typer.Option("--n", help="How many completions are ranked.")] = 8,
     as_json: Json = False,
@@ -132,7 +132,7 @@ def _largest(form: Form[Answer], text: str, n: int) -> tuple[int, np.ndarray] | 
     return None
 
 
-def _error(text: str, n: int, exact: np.ndarray, method: str) -> float | None:
+def _error(text: str, n: int, exact: np.ndarray, method: Method) -> float | None:
     try:
         return float(np.abs(ct.solve(text, n, method=method).rewards - exact).max())
     except ct.CollapseError:
@@ -153,6 +153,7 @@ def limit_rows() -> list[LimitRow]:
 
 def _numerical(u: ct.Utility) -> ct.RewardLaw | None:
     smooth = u.strictly_concave and not u.kinks
+    method: Any
     for method in LIMIT_METHODS if smooth else ("conic",):
         if method == "exact":
             continue

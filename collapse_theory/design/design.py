@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class Design(Value):
 def design(
     target: Any,
     n: int | None = None,
-    by: str = "utility",
+    by: Literal["utility", "weights"] = "utility",
     tol: float = 0.005,
     *,
     utility: Utility | str | None = None,

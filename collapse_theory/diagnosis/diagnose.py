@@ -16,7 +16,7 @@ from collapse_theory.diagnosis.predictions import predictions_of
 from collapse_theory.diagnosis.summary import KindSummary, pairs_right, summary_of
 from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, verdict_of
 from collapse_theory.errors import CollapseError
-from collapse_theory.programs import Box, Domain
+from collapse_theory.programs import Domain, DomainLike, as_domain
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
@@ -115,7 +115,7 @@ def diagnose(
     utility: Utility | str | Sequence[Utility | str] | None = None,
     *,
     ranks: Any = None,
-    domain: Domain | None = None,
+    domain: DomainLike | None = None,
     scale: tuple[float, float] | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Diagnosis:
@@ -180,7 +180,7 @@ def diagnose(
             "one? Collapse is about the rewards of several completions of one prompt"
         )
     mapped = RewardMap(*scale) if scale is not None else map_of(stats)
-    return _diagnosis(log, stats, mapped, utilities, domain or Box(), np.random.default_rng(rng))
+    return _diagnosis(log, stats, mapped, utilities, as_domain(domain), np.random.default_rng(rng))
 
 
 def _utilities(given: Any) -> list[Utility]:

@@ -106,3 +106,7 @@ def figure_entry(name: str) -> FigureEntry:
     if name not in entries:
         raise CollapseError(f"no figure is called {name!r}; there are {', '.join(entries)}")
     return entries[name]
+
+
+def __dir__() -> list[str]:
+    return __all__

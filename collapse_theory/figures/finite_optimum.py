@@ -9,9 +9,9 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.figures import look
-from collapse_theory.finite import solve
+from collapse_theory.finite import Method, solve
 from collapse_theory.limit import limit
-from collapse_theory.programs import Box, Domain, Solution
+from collapse_theory.programs import Box, DomainLike, Solution
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value
 
@@ -53,8 +53,8 @@ def finite_optimum_data(
     u: Loss | str | Solution = "log(x + 0.1)",
     n: int = 8,
     *,
-    domain: Domain | None = None,
-    method: str = "auto",
+    domain: DomainLike | None = None,
+    method: Method = "auto",
 ) -> FiniteOptimum:
     """Return the optimal rewards of n completions and the limit law's quantiles.
 
@@ -107,8 +107,8 @@ def finite_optimum(
     n: int = 8,
     ax: Axes | None = None,
     *,
-    domain: Domain | None = None,
-    method: str = "auto",
+    domain: DomainLike | None = None,
+    method: Method = "auto",
 ) -> Axes:
     """Draw the optimal rewards of n completions against their rank, the best on the left.
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from collapse_theory.figures import look
 from collapse_theory.laws import RewardLaw
-from collapse_theory.limit import limit
-from collapse_theory.programs import Box, Domain
+from collapse_theory.limit import Method, limit
+from collapse_theory.programs import Box, Domain, DomainLike, as_domain
 from collapse_theory.utilities import Loss, as_loss
 from collapse_theory.values import Array, Value, frozen_array
 
@@ -58,8 +58,8 @@ class LimitLaws(Value):
 def limit_laws_data(
     utilities: Sequence[Loss | str] = EXAMPLES,
     *,
-    domain: Domain | None = None,
-    method: str = "auto",
+    domain: DomainLike | None = None,
+    method: Method = "auto",
 ) -> LimitLaws:
     """Return the densities and atoms of limit laws.
 
@@ -87,7 +87,7 @@ def limit_laws_data(
     chosen = [as_loss(u) for u in look.several(utilities, "limit_laws", "utilities")]
     laws = [limit(u, domain, method) for u in chosen]
     shares = np.sin(np.linspace(0, np.pi / 2, 401)) ** 2
-    low, high = _range(laws, Box() if domain is None else domain)
+    low, high = _range(laws, as_domain(domain))
     places = low + (high - low) * shares
     densities = np.array([law.pdf(places) for law in laws])
     inside = densities[:, (shares >= ENDS) & (shares <= 1 - ENDS)]
@@ -117,8 +117,8 @@ def limit_laws(
     utilities: Sequence[Loss | str] = EXAMPLES,
     ax: Axes | None = None,
     *,
-    domain: Domain | None = None,
-    method: str = "auto",
+    domain: DomainLike | None = None,
+    method: Method = "auto",
 ) -> Axes:
     """Draw the limit laws of several utilities.
 
@@ -151,7 +151,7 @@ def limit_laws(
         axes.set_ylabel("density")
         outside = _draw_atoms(axes, data) if any(len(a) for a in data.atoms) else 0.0
         axes.set_xlim(low - outside, high + outside)
-        if domain is None or isinstance(domain, Box):
+        if isinstance(as_domain(domain), Box):
             axes.set_xticks(np.linspace(low, high, 6))
         _draw_key(axes, data)
     return axes

@@ -35,7 +35,8 @@ def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
     drawn : Axes or array of Axes
         Their whole figure is saved, in the package's style, PNG at 300 dots per inch.
     path : str or path
-        Ending in .pdf, .png or .svg; a file that is there is replaced.
+        Ending in .pdf, .png or .svg; a file that is there is replaced, and a folder that isn't
+        there is made.
 
     Returns
     -------
@@ -60,5 +61,6 @@ def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
         with look.style():
             figure_of(drawn).savefig(draft, format=suffix, dpi=DPI, metadata=metadata)
 
+    target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, draw)
     return target

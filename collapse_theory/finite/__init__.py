@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from collapse_theory.finite.solve import METHODS, SOLVERS, solve
+from collapse_theory.finite.solve import METHODS, SOLVERS, Method, solve
 
-__all__ = ["METHODS", "SOLVERS", "solve"]
+__all__ = ["METHODS", "SOLVERS", "Method", "solve"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,14 +24,16 @@ from collapse_theory.programs import (
     Answer,
     Comparisons,
     Domain,
+    DomainLike,
     ListwiseProgram,
     Program,
     Solution,
+    as_domain,
 )
 from collapse_theory.programs.program import WIDEST, in_gaps
 from collapse_theory.utilities import Loss, as_loss, require_concave
 
-__all__ = ["METHODS", "SOLVERS", "Solver", "solve"]
+__all__ = ["METHODS", "SOLVERS", "Method", "Solver", "solve"]
 
 REFERENCE = 5000  # pairs up to which a conic program takes a second or two
 SMALL = 64  # completions up to which answers to comparisons are remembered: prompts share patterns
@@ -80,6 +82,7 @@ SOLVERS: tuple[Solver, ...] = (
     Conic(),
 )
 # Which of them a user's `method` means.
+Method = Literal["auto", "newton", "conic"]
 METHODS = {"newton": ("newton", "cuts"), "conic": ("conic",)}
 AUTO = ("closed form", "newton", "cuts", "conic")
 
@@ -87,10 +90,10 @@ AUTO = ("closed form", "newton", "cuts", "conic")
 def solve(
     u: Loss | str,
     n: int | None = None,
-    domain: Domain | None = None,
+    domain: DomainLike | None = None,
     comparisons: Comparisons | None = None,
     *,
-    method: str = "auto",
+    method: Method = "auto",
     tol: float | None = None,
     max_iterations: int | None = None,
 ) -> Solution:
@@ -107,7 +110,8 @@ def solve(
     n : int, optional
         The number of completions, at least 2; not needed where `comparisons` are given.
     domain : Box, Confined, Centered or Free, optional
-        Where rewards may lie, or what holds them; Box(0, 1) unless given.
+        Where rewards may lie, or what holds them; Box(0, 1) unless given. A pair (low, high) is a
+        Box, as bounds are in SciPy.
     comparisons : Comparisons, optional
         Which pairs count and how much; the full ranking, best first, unless given. With them the
         rewards come back in the completions' own order.
@@ -152,13 +156,13 @@ def solve(
     _check_options(method, tol, max_iterations)
     small = isinstance(comparisons, Comparisons) and comparisons.n <= SMALL
     work = _remembered if small else _solved
-    return work(as_loss(u), n, domain, comparisons, method, tol, max_iterations)
+    return work(as_loss(u), n, as_domain(domain), comparisons, method, tol, max_iterations)
 
 
 def _solved(
     loss: Loss,
     n: int | None,
-    domain: Domain | None,
+    domain: Domain,
     comparisons: Comparisons | None,
     method: str,
     tol: float | None,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
 from collapse_theory.limit.convergence import Convergence, convergence
 from collapse_theory.limit.solve import LimitLaw, closed_form, limit, predicted_rewards
-from collapse_theory.limit.solvers import METHODS
+from collapse_theory.limit.solvers import METHODS, Method
 
 __all__ = [
     "FAMILIES",
     "METHODS",
     "Convergence",
     "LimitLaw",
+    "Method",
     "atom_mass",
     "atom_parameter",
     "closed_form",

@@ -9,7 +9,7 @@ from typing import Any
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.limit.solve import limit
-from collapse_theory.programs import Box
+from collapse_theory.programs import DomainLike, as_box
 from collapse_theory.utilities import Log, LogSigmoid, NegativePower, Utility, utility
 
 __all__ = ["FAMILIES", "atom_mass", "atom_parameter"]
@@ -25,7 +25,7 @@ _STEP = math.log(8.0)
 _LOW, _HIGH = 1e-6, 1e12
 
 
-def atom_mass(u: Utility | str, domain: Box | None = None) -> float:
+def atom_mass(u: Utility | str, domain: DomainLike | None = None) -> float:
     """Return the mass that the limit law of the rewards has at each end of the box.
 
     It is the share of completions that end at the very best reward (and at the very worst) as
@@ -50,7 +50,7 @@ def atom_mass(u: Utility | str, domain: Box | None = None) -> float:
     >>> ct.atom_mass("log(x)")
     0.0
     """
-    domain = domain or Box()
+    domain = as_box(domain)
     law = limit(utility(u), domain)  # listwise laws have another mass at each end
     # Conic laws have many atoms, and the solver's dust among them.
     at_low = law.atoms[law.atoms[:, 0] <= domain.low + 1e-12 * domain.width]
@@ -60,7 +60,7 @@ def atom_mass(u: Utility | str, domain: Box | None = None) -> float:
 def atom_parameter(
     family: str | Callable[[float], Utility],
     mass: float,
-    domain: Box | None = None,
+    domain: DomainLike | None = None,
     bounds: tuple[float, float] = (_LOW, _HIGH),
 ) -> float:
     """Return the parameter at which a family's limit law has the mass `mass` at each end.

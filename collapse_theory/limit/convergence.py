@@ -12,7 +12,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws import empirical_law
 from collapse_theory.limit.solve import limit
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box
+from collapse_theory.programs import DomainLike, as_box
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
@@ -47,7 +47,7 @@ def convergence(
     u: Utility | str,
     ns: Iterable[int],
     rewards: Callable[[int], Any],
-    domain: Box | None = None,
+    domain: DomainLike | None = None,
 ) -> Convergence:
     """Return how far the optima of n completions are from the limit law and from its prediction.
 
@@ -66,7 +66,7 @@ def convergence(
     -------
     Convergence
     """
-    u, domain = utility(u), domain or Box()
+    u, domain = utility(u), as_box(domain)
     sizes = [count(n) for n in ns]
     law = limit(u, domain)
     distances, errors = [], []

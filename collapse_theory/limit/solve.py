@@ -15,9 +15,17 @@ from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
 from collapse_theory.limit.coordinate import SeriesLaw
 from collapse_theory.limit.prediction import pinned, predict
-from collapse_theory.limit.solvers import CLOSED_FORM, CONIC, FIRST_KIND, Answer, LimitProgram, best
+from collapse_theory.limit.solvers import (
+    CLOSED_FORM,
+    CONIC,
+    FIRST_KIND,
+    Answer,
+    LimitProgram,
+    Method,
+    best,
+)
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box, Domain, Program, Solution
+from collapse_theory.programs import Box, Domain, DomainLike, Program, Solution, as_domain
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 
 __all__ = ["LimitLaw", "closed_form", "limit", "predicted_rewards"]
@@ -105,8 +113,8 @@ def _fields(law: RewardLaw) -> dict[str, Any]:
 
 def limit(
     u: Loss | str,
-    domain: Domain | None = None,
-    method: str = "auto",
+    domain: DomainLike | None = None,
+    method: Method = "auto",
     tol: float | None = None,
 ) -> LimitLaw:
     r"""Return the law that the optimal rewards of n completions tend to as n grows.
@@ -124,9 +132,10 @@ def limit(
         The utility of a gap, concave and increasing over the gaps that the domain allows; or the
         listwise loss, whose J and law are in `collapse_theory.limit.plackett_luce`.
     domain : Box, Confined, Centered or Free, optional
-        Where rewards may lie, or what holds them; Box(0, 1) unless given. Without a box a penalty
-        kappa ∫ x**2 dmu is taken from J, the law has mean 0 and no atoms, and its support is
-        [-R, R], with R unknown (`collapse_theory.limit.free_support`).
+        Where rewards may lie, or what holds them; Box(0, 1) unless given, and a pair (low, high)
+        is a Box. Without a box a penalty kappa ∫ x**2 dmu is taken from J, the law has mean 0 and
+        no atoms, and its support is [-R, R], with R unknown
+        (`collapse_theory.limit.free_support`).
     method : {"auto", "exact", "regular", "singular", "panels", "conic"}
         "exact" for closed forms; "regular" for a finite U'(0) (two atoms and a density);
         "singular" for an infinite one; "panels", slower, for either; "conic" for kinks, and as a
@@ -173,9 +182,7 @@ def limit(
     >>> law.support.round(6), round(law.var(), 6), law.status
     (array([-3.849832,  3.849832]), 4.094419, 'optimal')
     """
-    u, domain = as_loss(u), Box() if domain is None else domain
-    if not isinstance(domain, Domain):
-        raise CollapseError(f"domain must be a Box, Confined, Centered or Free, got {domain!r}")
+    u, domain = as_loss(u), as_domain(domain)
     if tol is not None and not tol > 0:
         raise CollapseError(f"tol must be positive, got {tol!r}")
     status = None
@@ -214,15 +221,15 @@ def _divergent(program: LimitProgram, method: str) -> Answer:
 
 
 @overload
-def closed_form(u: Loss | str, n: None = None, domain: Domain | None = None) -> LimitLaw: ...
+def closed_form(u: Loss | str, n: None = None, domain: DomainLike | None = None) -> LimitLaw: ...
 
 
 @overload
-def closed_form(u: Loss | str, n: int, domain: Domain | None = None) -> Solution: ...
+def closed_form(u: Loss | str, n: int, domain: DomainLike | None = None) -> Solution: ...
 
 
 def closed_form(
-    u: Loss | str, n: int | None = None, domain: Domain | None = None
+    u: Loss | str, n: int | None = None, domain: DomainLike | None = None
 ) -> LimitLaw | Solution:
     """Return the exact optimum of n completions, or the exact limit law.
 
@@ -255,9 +262,9 @@ def closed_form(
     >>> ct.closed_form(ct.Log())
     RewardLaw(density on [0, 1] of mass 1)
     """
-    u, domain = as_loss(u), Box() if domain is None else domain
+    u, domain = as_loss(u), as_domain(domain)
     if n is None:
-        return limit(u, domain, method=CLOSED_FORM.name)
+        return limit(u, domain, method="exact")
     program = Program.of(u, n, domain)
     answer = exact_answer(program)
     if answer is None:
@@ -269,7 +276,7 @@ def closed_form(
     return Solution.of(program, answer, method="closed form")
 
 
-def predicted_rewards(u: Loss | str, n: int, domain: Box | None = None) -> np.ndarray:
+def predicted_rewards(u: Loss | str, n: int, domain: DomainLike | None = None) -> np.ndarray:
     """Return the rewards of n completions that the limit law predicts: `limit(u).rewards(n)`.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,6 +28,7 @@ __all__ = [
     "SOLVERS",
     "Answer",
     "LimitProgram",
+    "Method",
     "best",
 ]
 
@@ -348,6 +349,7 @@ CELLS = Solver(
 )
 
 SOLVERS = (CLOSED_FORM, SECOND_KIND, FIRST_KIND, PANELS, CONIC, CELLS)
+Method = Literal["auto", "exact", "regular", "singular", "panels", "conic", "series", "cells"]
 METHODS = tuple(solver.box for solver in SOLVERS if solver.box)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["answer", "check_map", "count", "finite", "finite_array", "positive", "whole"]
+__all__ = ["answer", "bracketless", "check_map", "count", "finite", "finite_array", "positive"]
+__all__ += ["whole"]
 
 
 def finite(value: Any, what: str, error: type[CollapseError] = CollapseError) -> float:
@@ -54,6 +56,16 @@ def count(n: Any) -> int:
     if isinstance(n, bool) or value < 2:
         raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
     return value
+
+
+def bracketless(kind: type) -> str:
+    """Return what to write instead of a class of values, given where a value was meant."""
+    ours = kind.__module__.startswith("collapse_theory.")
+    name = f"ct.{kind.__name__}" if ours else kind.__name__
+    parameters = inspect.signature(kind).parameters.values()
+    if any(one.default is inspect.Parameter.empty for one in parameters):
+        return f"{name} needs a number: {name}(0.1)"
+    return f"{name} needs brackets: {name}()"
 
 
 def finite_array(values: Any, what: str, ndim: int) -> np.ndarray:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collapse_theory.programs.certificate import Certificate, certify
 from collapse_theory.programs.comparisons import Comparisons
-from collapse_theory.programs.domain import Box, Centered, Confined, Domain, Free
+from collapse_theory.programs.domain import (
+    Box,
+    Centered,
+    Confined,
+    Domain,
+    DomainLike,
+    Free,
+    as_box,
+    as_domain,
+)
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import Answer, Program, unit_utility
 from collapse_theory.programs.solution import LOOSE, TOLERANCE, Solution, as_rewards
@@ -19,10 +28,13 @@ __all__ = [
     "Comparisons",
     "Confined",
     "Domain",
+    "DomainLike",
     "Free",
     "ListwiseProgram",
     "Program",
     "Solution",
+    "as_box",
+    "as_domain",
     "as_rewards",
     "certify",
     "unit_utility",

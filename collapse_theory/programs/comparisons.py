@@ -6,7 +6,7 @@ import graphlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -159,7 +159,7 @@ class Comparisons(Value):
     def ranking(
         cls,
         groups: Sequence[int | Sequence[int]],
-        ties: str = "equal",
+        ties: Literal["equal", "free"] = "equal",
         weights: Any = None,
         margins: Any = None,
     ) -> Self:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.numerics.checks import finite, positive
+from collapse_theory.numerics.checks import bracketless, finite, positive
 from collapse_theory.values import Value
 
-__all__ = ["Box", "Centered", "Confined", "Domain", "Free"]
+__all__ = ["Box", "Centered", "Confined", "Domain", "DomainLike", "Free", "as_box", "as_domain"]
 
 MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside float64
 
@@ -47,6 +49,34 @@ class Domain(Value):
         penalty on sums is one on squares, with 2c (n-2)/(n-1).
         """
         return self.squares + 2 * self.sums * (1.0 if n is None else (n - 2) / (n - 1))
+
+
+# What a domain can be given as: a pair of numbers is a Box, as bounds are in SciPy.
+DomainLike: TypeAlias = Domain | Sequence[float]
+
+
+def as_domain(given: DomainLike | None) -> Domain:
+    """Return the domain that `given` is: a pair (low, high) is a Box, None the box [0, 1]."""
+    if given is None:
+        return Box()
+    if isinstance(given, Domain):
+        return given
+    if isinstance(given, type) and issubclass(given, Domain):
+        raise CollapseError(bracketless(given))
+    if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and len(given) == 2:
+        return Box(*given)
+    raise CollapseError(
+        "domain must be ct.Box(0, 1) or a pair (0, 1), or ct.Confined(0.1), ct.Centered(0.1) or "
+        f"ct.Free(); not {given!r}"
+    )
+
+
+def as_box(given: DomainLike | None) -> Box:
+    """Return the box that `given` is, for what is known in a box alone."""
+    domain = as_domain(given)
+    if not isinstance(domain, Box):
+        raise CollapseError(f"domain must be a box, ct.Box(0, 1) or a pair (0, 1); not {domain!r}")
+    return domain
 
 
 @dataclass(frozen=True, eq=False)

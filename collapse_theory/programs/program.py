@@ -21,7 +21,7 @@ from collapse_theory.errors import CollapseError, InvalidUtility, NoOptimum
 from collapse_theory.numerics.checks import count
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs.comparisons import Comparisons, depths
-from collapse_theory.programs.domain import Box, Domain
+from collapse_theory.programs.domain import Box, Domain, as_domain
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.utilities import (
     Loss,
@@ -231,7 +231,10 @@ class Program:
 
     @staticmethod
     def of(
-        loss: Loss, n: int | None, domain: Domain | None = None, pairs: Comparisons | None = None
+        loss: Loss,
+        n: int | None,
+        domain: Domain | None = None,
+        pairs: Comparisons | None = None,
     ) -> Program | ListwiseProgram:
         """Return the program of `n` completions, or of the `pairs`, checked.
 
@@ -242,9 +245,7 @@ class Program:
         NoOptimum
             Where nothing holds the rewards.
         """
-        domain = Box() if domain is None else domain
-        if not isinstance(domain, Domain):
-            raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
+        domain = as_domain(domain)
         if isinstance(loss, PlackettLuce):
             return ListwiseProgram.of(loss, n, domain, pairs)
         n = _completions(n, pairs)
@@ -321,7 +322,7 @@ class Program:
         return float(self.d @ r**2 + self.c * (self.graph.w @ sums**2))
 
 
-def unit_utility(utility: Utility, domain: Domain) -> Utility:
+def unit_utility(utility: Utility, domain: Box) -> Utility:
     """Return the utility on [0, 1] that stands for `utility` on a box, checked for its gaps.
 
     Raises
@@ -329,8 +330,6 @@ def unit_utility(utility: Utility, domain: Domain) -> Utility:
     NotConcave, NotIncreasing
         With a gap in (0, width] at which the utility is convex, or beyond which it falls.
     """
-    if not isinstance(domain, Box):
-        raise CollapseError(f"domain must be a Box, got {domain!r}")
     if domain.width > 1:
         require_concave(utility, domain.width)
     require_increasing(utility, domain.width)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.programs import Box, Comparisons, Domain, Solution
+from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
 from collapse_theory.training.objective import (
     Objective,
     as_batch,
@@ -100,7 +100,7 @@ class RankingLoss(nn.Module):
     def __init__(
         self,
         utility: Loss | str,
-        domain: Domain | None = None,
+        domain: DomainLike | None = None,
         *,
         pair_weights: Any = None,
         offset: float | None = None,
@@ -110,9 +110,7 @@ class RankingLoss(nn.Module):
         if isinstance(pair_weights, Tensor):
             pair_weights = pair_weights.detach().cpu()
         self.utility: Loss = as_loss(utility)
-        self.domain = Box() if domain is None else domain
-        if not isinstance(self.domain, Domain):
-            raise CollapseError(f"domain must be Box, Confined, Centered or Free, got {domain!r}")
+        self.domain = as_domain(domain)
         self.pair_weights: Comparisons | None = by_rank(pair_weights)
         self.normalize = bool(normalize)
         if isinstance(self.utility, PlackettLuce):
@@ -309,7 +307,7 @@ class PromptAwareRankingLoss(nn.Module):
     def __init__(
         self,
         utilities: Mapping[str, Loss | str],
-        domain: Domain | Mapping[str, Domain] | None = None,
+        domain: DomainLike | Mapping[str, DomainLike] | None = None,
         *,
         pair_weights: Any = None,
         offset: float | Mapping[str, float | None] | None = None,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
+from collapse_theory.numerics.checks import bracketless
 from collapse_theory.numerics.taylor import Taylor
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility, rounded
@@ -88,6 +89,8 @@ def utility(text: str | Utility) -> Utility:
     """
     if isinstance(text, Utility):
         return text
+    if isinstance(text, type) and issubclass(text, Utility | PlackettLuce):
+        raise InvalidUtility(bracketless(text))
     if isinstance(text, PlackettLuce):
         raise InvalidUtility(
             f"{text} is worth what the whole ranking is, so it is no utility of a gap; ct.solve, "

@@ -1,0 +1,85 @@
+"""What is found by its name, and what is said where a name is nearly right."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+import collapse_theory as ct
+from collapse_theory import finite
+from collapse_theory.limit import METHODS, Method
+from collapse_theory.programs import Domain
+
+# What takes a domain, of a utility that all of them take.
+TAKERS = {
+    "solve": lambda domain: ct.solve("log(x + 0.1)", 4, domain).rewards,
+    "limit": lambda domain: ct.limit("log(x + 0.1)", domain).quantiles(9),
+    "closed_form": lambda domain: ct.closed_form("log(x)", 4, domain).rewards,
+    "closed_form_of_a_law": lambda domain: ct.closed_form("log(x)", domain=domain).quantiles(9),
+    "predicted_rewards": lambda domain: ct.predicted_rewards("log(x + 0.1)", 8, domain),
+    "atom_mass": lambda domain: ct.atom_mass("log(x + 0.1)", domain),
+    "figure": lambda domain: ct.figures.limit_laws_data(["log(x)"], domain=domain).places,
+}
+takers = pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+classes = [value for name in ct.__all__ if isinstance(value := getattr(ct, name), type)]
+
+
+def test_dir_lists_the_public_names():
+    for room in (ct, ct.figures):
+        assert dir(room) == sorted(room.__all__)
+        assert all(getattr(room, name) is not None for name in dir(room))
+    assert {"figures", "diagnose", "max_margin"} < set(dir(ct))
+
+
+@takers
+def test_a_pair_of_numbers_is_a_box(take):
+    wanted = take(ct.Box(-1, 2))
+    for pair in ((-1, 2), [-1, 2.0], np.array([-1.0, 2.0])):
+        np.testing.assert_array_equal(take(pair), wanted)
+
+
+@takers
+@pytest.mark.parametrize("wrong", [3, "box", "ab", (0, 1, 2), [(0, 1)], {0: 1}, True], ids=repr)
+def test_what_is_no_domain(take, wrong):
+    with pytest.raises(ct.CollapseError, match=r"domain must be ct\.Box\(0, 1\) or a pair \(0, 1"):
+        take(wrong)
+
+
+@pytest.mark.parametrize(
+    ("pair", "why"),
+    [((1, 0), "low < high"), ((0, None), "number, not None"), ((0, np.inf), "finite, not inf")],
+)
+def test_pairs_that_are_no_box(pair, why):
+    with pytest.raises(ct.CollapseError, match=why):
+        ct.solve("x", 3, pair)
+
+
+@takers
+@pytest.mark.parametrize("kind", [k for k in classes if issubclass(k, Domain)])
+def test_domains_without_brackets(take, kind):
+    with pytest.raises(ct.CollapseError, match=rf"ct\.{kind.__name__} needs .*: ") as refusal:
+        take(kind)
+    assert isinstance(_written(refusal.value), kind)
+
+
+@pytest.mark.parametrize("take", [ct.utility, ct.limit, ct.closed_form, lambda u: ct.solve(u, 3)])
+@pytest.mark.parametrize(
+    "kind", [k for k in classes if issubclass(k, ct.Utility | ct.PlackettLuce) and k != ct.Utility]
+)
+def test_utilities_without_brackets(take, kind):
+    with pytest.raises(ct.CollapseError, match=rf"ct\.{kind.__name__} needs .*: ") as refusal:
+        take(kind)
+    assert isinstance(_written(refusal.value), kind)
+
+
+def _written(refusal: Exception):
+    """Return the value that a refusal says how to write."""
+    name, _, rest = str(refusal).rpartition(": ct.")[2].partition("(")
+    return getattr(ct, name)(*map(float, filter(None, [rest.removesuffix(")")])))
+
+
+def test_type_checkers_know_the_methods():
+    assert get_args(finite.Method) == ("auto", *finite.METHODS)
+    assert set(get_args(Method)) == {"auto", *METHODS, "series", "cells"}
