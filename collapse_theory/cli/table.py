@@ -17,7 +17,7 @@ from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.cli.wording import program_text, support
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
 from collapse_theory.exact.registry import Form
-from collapse_theory.finite import METHODS, Method
+from collapse_theory.finite import METHODS
 from collapse_theory.limit import METHODS as LIMIT_METHODS
 from collapse_theory.limit.presets import PRESETS, Preset
 from collapse_theory.numerics.checks import count
@@ -132,7 +132,7 @@ def _largest(form: Form[Answer], text: str, n: int) -> tuple[int, np.ndarray] | 
     return None
 
 
-def _error(text: str, n: int, exact: np.ndarray, method: Method) -> float | None:
+def _error(text: str, n: int, exact: np.ndarray, method: Any) -> float | None:
     try:
         return float(np.abs(ct.solve(text, n, method=method).rewards - exact).max())
     except ct.CollapseError:
