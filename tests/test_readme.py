@@ -21,8 +21,9 @@ INSTALL = (
 )
 
 
-def test_python_blocks_run_in_order() -> None:
+def test_python_blocks_run_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     blocks = [text for language, text in BLOCKS if language == "python"]
     assert len(blocks) >= 8
