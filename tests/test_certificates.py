@@ -301,11 +301,15 @@ def test_no_listwise_ranking_is_above_the_printed_objective_and_gap(
     other = found.gaps * np.exp(10.0**noise * np.random.default_rng(seed).standard_normal(n - 1))
     if isinstance(domain, ct.Box):
         other *= domain.width / other.sum() * (1 - 4e-16)
-    with mp.workdps(100):  # log-likelihoods reach -1e-44
+    with mp.workdps(DIGITS):
         for gaps in (found.gaps, other):
             r = from_gaps(gaps)
             scores = [mp.mpf(loss.beta) * x for x in r]
-            picks = [s - mp.log(mp.fsum(map(mp.exp, scores[k:]))) for k, s in enumerate(scores)]
+            # log1p keeps the digits of a likelihood that is all but 1: 1 - exp(-500).
+            picks = [
+                -mp.log1p(mp.fsum(mp.exp(below - s) for below in scores[k + 1 :]))
+                for k, s in enumerate(scores)
+            ]
             value = mp.fsum(picks[: loss.stages(n)]) / loss.stages(n)
             if isinstance(domain, ct.Confined):
                 value -= mp.mpf(domain.kappa) * mp.fsum(x**2 for x in r) / n

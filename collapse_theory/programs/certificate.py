@@ -220,8 +220,9 @@ def _free_bound(program: Program, gaps: np.ndarray, h: np.ndarray) -> float:
 def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
     at = program.stages(gaps)
     force = program.utility.beta / program.counted * at.force
-    # Every stage carries the rounding of those below it; log1p(tau) moves by at most that.
-    rounding = (8 + program.n) * EPS * abs(at.value)
+    # Every stage carries the rounding of those below it; log1p(tau) moves by at most that. Scores
+    # are products, rounded themselves: exp(-158) moves by 158 units in its last place.
+    rounding = (8 + program.n) * EPS * abs(at.value) + 2 * EPS * float(force @ gaps)
     return _Forces(at.value, rounding, force, force, program.shortfall(gaps))
 
 
