@@ -15,8 +15,9 @@ from collapse_theory.laws.law import RewardLaw
 
 __all__ = ["law_of", "spread_law", "uniform_panels"]
 
-# Panels of equal mass that a continuous distribution of SciPy's is read with: off by 1e-5 in W1.
-PANELS = 512
+# Panels that a continuous distribution of SciPy's is read with, of equal mass but in its tails: off
+# by some 1e-5 in W1 where its support is bounded, 1e-4 standard deviations where not.
+PANELS, TAIL_PANELS, TAIL = 512, 160, (1e-9, 0.05)
 # The atoms that are read at most, and the mass that an unbounded discrete law may lose at an end.
 MOST, LOST = 100_000, 1e-15
 _BETA = {"uniform": (1.0, 1.0), "arcsine": (0.5, 0.5)}
@@ -28,8 +29,9 @@ def law_of(given: Any) -> RewardLaw:
     Parameters
     ----------
     given : RewardLaw, str, scipy.stats distribution, mapping or array
-        A law, a short text (see `law_of_text`), a frozen distribution of scipy.stats, a dict of
-        quantiles {probability: reward}, or a sample of rewards.
+        A law, a short text (see `law_of_text`), a frozen distribution of scipy.stats (Beta, uniform
+        and discrete ones exactly, others in some 800 panels), a dict of quantiles
+        {probability: reward}, or a sample of rewards.
 
     Raises
     ------
@@ -126,9 +128,9 @@ def _of_scipy(given: Any) -> RewardLaw:
     if name in (*_BETA, "beta"):
         a, b = _BETA.get(name) or given.dist._parse_args(*given.args, **given.kwds)[0]
         return RewardLaw((), (BetaDensity(float(a), float(b), low, high),))
-    share = np.linspace(0.0, 1.0, PANELS + 1)
-    tail = share[1] * np.geomspace(1e-6, 0.5, 40)
-    share = np.concatenate([share[:1], tail, share[1:-1], 1.0 - tail[::-1], share[-1:]])
+    tail = np.geomspace(*TAIL, TAIL_PANELS)
+    inner = np.linspace(tail[-1], 1.0 - tail[-1], PANELS + 1)
+    share = np.concatenate([[0.0], tail, inner[1:-1], 1.0 - tail[::-1], [1.0]])
     edges = np.asarray(given.ppf(share), dtype=np.float64)
     # What lies beyond the last finite quantiles of an unbounded law sits at them.
     inside = slice(int(low == -np.inf), -1 if high == np.inf else None)
