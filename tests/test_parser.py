@@ -86,7 +86,17 @@ def test_convex_texts_are_refused_with_a_place(source):
         utility(source)
 
 
-@pytest.mark.parametrize("source", ["log(x-0.1)", "log(-x)", "sqrt(x-1)", "5", "x-x", "0*x",
+@pytest.mark.parametrize("source", ["log(x+1) + 0.1*tanh(-1e5*cos(5*x))",
+                                    "log(x+.2) + 1e-4*atan(1e6*sin(3*x-1))",
+                                    "log(x+1) + 1e-3*tanh(1e4*log(x+0.3))",
+                                    "log(x+1) + 1e-5*sqrt(1e-12 + cos(5*x)**2)",
+                                    "log(x+1) + 1e-4*tanh(1e7*cos(5*x)*x)"])  # fmt: skip
+def test_bumps_at_zeros_of_inner_functions_are_refused(source):
+    with pytest.raises(NotConcave):
+        utility(source)
+
+
+@pytest.mark.parametrize("source", ["log(x-0.1)", "log(-x)", "sqrt(x-1)", "5", "x-x", "0*x", "tanh(x/x)",
     "log(log(x))", "1e-300*1e-300*x", "log(0.5-x)", "x**0", "(x-x)*log(x)", "1e300*(1e300*(x+1))",
     "exp(1e3 - x)", "1/(x-x*1)"])  # fmt: skip
 def test_texts_without_values_are_refused(source):

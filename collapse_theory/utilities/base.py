@@ -72,6 +72,12 @@ class Utility(Value):
         """Return U''(x) for an array of gaps."""
         return self.derivatives(x)[1]
 
+    def curvature_bound(self, low: Any, high: Any) -> Any:
+        """Return what U'' doesn't exceed on each cell [low, high]; -inf where nothing is known."""
+        if self.own_functions:
+            return np.full_like(low, -np.inf)
+        return expression.curvature_bound(expression.accurate(self.tree()), low, high)
+
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         """Return U(end) - U(x), end = x + step, for arrays of gaps and steps of at least 0.
 

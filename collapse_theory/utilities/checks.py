@@ -39,6 +39,7 @@ class Curve(Protocol):
     def value(self, x: Any, xp: Any = np) -> Any: ...
     def slope(self, x: Any) -> Any: ...
     def derivatives(self, x: Any) -> tuple[Any, Any]: ...
+    def curvature_bound(self, low: np.ndarray, high: np.ndarray) -> np.ndarray: ...
 
 
 def number_text(value: float) -> str:
@@ -103,6 +104,7 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
         )
     excess = _excess(x, value, first, second)
     worst = _refined(utility, x, excess)
+    worst = _searched(utility, width) if worst is None else worst
     if worst is not None:
         raise NotConcave(
             f"the utility {utility} is not concave: U''({worst:.6g}) = "
@@ -110,6 +112,8 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
             f"a ranking utility must be concave on (0, {number_text(width)}]"
         )
     _require_falling_slope(utility, x, value, first)
+    if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
+        raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
 
 
 def require_increasing(utility: Curve, width: float) -> None:
@@ -162,6 +166,33 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
         best = np.clip(np.argmax(values, axis=1), 1, 31)
         rows = np.arange(len(best))
         low, high = fine[rows, best - 1], fine[rows, best + 1]
+    return None
+
+
+def _searched(utility: Curve, width: float) -> float | None:
+    """Return a gap where U'' > 0 in a bump between grid points, found by bounds of U'' on cells.
+
+    The cells that could hold the most convexity, seen in U, are split first; none is left where
+    the bounds prove that U is concave. A bump at the zero of an inner function is found so.
+    """
+    edges = width * np.concatenate([np.geomspace(1e-9, 0.1, 160), np.linspace(0.1, 1, 181)[1:]])
+    low, high = edges[:-1], edges[1:]
+    for _ in range(40):
+        middle = low + (high - low) / 2
+        with np.errstate(all="ignore"):
+            value = utility.value(middle)
+            convex = _excess(middle, value, *utility.derivatives(middle)) > 0
+            rise = utility.curvature_bound(low, high) * (high - low) ** 2
+        if convex.any():
+            return float(middle[np.argmax(convex)])
+        open_ = np.flatnonzero((rise > UNSEEN * np.abs(value)) & (high - low > 1e-13 * high))
+        if not open_.size:
+            return None
+        first = open_[np.argsort(-rise[open_])][:256]
+        low, high = (
+            np.concatenate(ends)
+            for ends in ((low[first], middle[first]), (middle[first], high[first]))
+        )
     return None
 
 

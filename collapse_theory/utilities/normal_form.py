@@ -178,6 +178,12 @@ class Expression(Utility):
             first, second = series.filled(x, first, 1), series.filled(x, second, 2)
         return first, second
 
+    def curvature_bound(self, low: Any, high: Any) -> Any:
+        bound = super().curvature_bound(low, high)
+        for series in self._series:  # smooth there, where bounds of 0/0 are infinite
+            bound = np.where(series.near(low) & series.near(high), -np.inf, bound)
+        return bound
+
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return expression.conic(self.formula, cp, cp.multiply(reference, ratio))
 
