@@ -96,9 +96,9 @@ def test_bumps_at_zeros_of_inner_functions_are_refused(source):
         utility(source)
 
 
-@pytest.mark.parametrize("source", ["log(x-0.1)", "log(-x)", "sqrt(x-1)", "5", "x-x", "0*x", "tanh(x/x)",
+@pytest.mark.parametrize("source", ["log(x-0.1)", "log(-x)", "sqrt(x-1)", "5", "x-x", "0*x",
     "log(log(x))", "1e-300*1e-300*x", "log(0.5-x)", "x**0", "(x-x)*log(x)", "1e300*(1e300*(x+1))",
-    "exp(1e3 - x)", "1/(x-x*1)"])  # fmt: skip
+    "exp(1e3 - x)", "1/(x-x*1)", "tanh(x/x)"])  # fmt: skip
 def test_texts_without_values_are_refused(source):
     with pytest.raises(InvalidUtility):
         utility(source)
