@@ -37,6 +37,7 @@ from collapse_theory.numerics.series import contract, contract_difference, evalu
 from collapse_theory.programs import Box
 from collapse_theory.utilities import (
     Exponential,
+    Hinge,
     Linear,
     Log,
     LogSigmoid,
@@ -329,10 +330,52 @@ def test_hinges_have_equal_levels(k: int) -> None:
         assert law.objective == pytest.approx(1 / (k + 1), rel=1e-10)
 
 
+@pytest.mark.parametrize("m", [0.3, 0.7, 1 / 7, 1 / 7 + 1e-15, 1 / 7 - 1e-9, 0.0123, 0.0005, 1e-5])
+def test_every_hinge_has_levels(m: float) -> None:
+    law = limit(Hinge(m))
+    assert law.method == "exact"
+    assert law.relative_gap < 1e-10
+    np.testing.assert_allclose(law.mean(), 0.5, atol=1e-12)
+
+
+def test_too_many_levels_are_refused_at_once() -> None:
+    for m in (1e-6, 1e-9, 1e-310):
+        with pytest.raises(CollapseError, match="uniform law"):
+            limit(Hinge(m))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["min(x, 2*x)", "log(exp(x))", "sqrt(x)*sqrt(x)", "x*x/x", "tanh(1e-8*x)", "min(x, 3*x) + x"],
+)
+def test_what_is_linear_up_to_rounding_has_two_values(text: str) -> None:
+    law = limit(text)
+    np.testing.assert_array_equal(law.atoms, [[0.0, 0.5], [1.0, 0.5]])
+    assert law.status == "optimal"
+    assert law.relative_gap < 1e-12
+
+
+@pytest.mark.parametrize("apart", [0.0, 2e-16, 1e-12, 0.9e-8, 1.1e-8, 1e-6])
+def test_rates_that_are_nearly_equal(apart: float) -> None:
+    u = 3 * Exponential(0.3) + Exponential(0.3 * (1 + apart)) + 0.5 * Exponential(7.0)
+    for each in (u, u + 0.1 * Linear()):
+        law = limit(each)
+        assert law.method == "exact"
+        assert law.relative_gap < 1e-12
+        regular = limit(each, method="regular")
+        np.testing.assert_allclose(law.atoms, regular.atoms, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["log(x + 1e6)", "-1/(x + 1e5)", "log(x + 0.1) + 1e8"])
+def test_a_constant_takes_no_digits_from_the_law(text: str) -> None:
+    law = limit(text)
+    assert law.relative_gap < 1e-13
+    assert law.gap >= np.spacing(abs(law.objective))  # of the float that is printed
+
+
 @pytest.mark.parametrize("text", ["min(x, 0.3)", "min(x, 0.4) + x", "min(x, 0.5) + min(x, 1/3)"])
 def test_kinked_lines_are_polished_to_a_few_atoms(text: str) -> None:
-    law = limit(text)
-    assert law.method == "conic"
+    law = limit(text, method="conic")
     assert len(law.atoms) < 10
     assert law.relative_gap is not None
     assert law.relative_gap < 1e-11

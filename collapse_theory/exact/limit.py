@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from collapse_theory.errors import CollapseError
 from collapse_theory.exact.registry import PAPER, Form, closed, only_term, parabola
 from collapse_theory.laws import (
     BetaDensity,
@@ -36,16 +37,27 @@ __all__ = ["LIMIT_FORMS", "RTOL", "quadratic_coefficients"]
 
 BOX = "docs/theory.md#laws-in-the-box-0-1"
 
+# A slope at the smaller gap that is no larger than at 1 but for rounding is constant.
+NEAR_ZERO, SAME_SLOPE = 1e-12, 1e-13
+# Rates nearer to each other, relatively, are one: that moves U by less than its rounding.
+SAME_RATE = 1e-8
+# The atoms of a law are a list.
+MOST_ATOMS = 2 * 10**5
 RTOL = np.float64(4 * np.finfo(np.float64).eps)  # the tightest that brentq takes
 
 
-@closed("linear", f"{PAPER}, section 2: two-valued rewards", "x")
+@closed("linear", f"{PAPER}, section 2: two-valued rewards", "x", "log(exp(x))")
 def linear(utility: Utility) -> RewardLaw | None:
-    """x, and hinges whose margin no gap exceeds: mass 1/2 at 0 and at 1."""
-    found = only_term(utility, Linear) or only_term(utility, Hinge)
-    if found is None or (isinstance(found[1], Hinge) and found[1].m < 1):
+    """x, or whatever has its constant slope, up to rounding, over (0, 1]: mass 1/2 at 0 and at 1.
+
+    U' falls, so that two of its values tell; where it falls by a share e, the mass inside the
+    box, which this law lacks, is of the order of e.
+    """
+    first, last = np.asarray(utility.slope(np.array([NEAR_ZERO, 1.0]))) + np.zeros(2)
+    if not 0 < first <= last * (1 + SAME_SLOPE):
         return None
-    return discrete_law([0.0, 1.0], [0.5, 0.5], objective=utility.constant + found[0] / 2)
+    energy = (float(utility(0.0)) + float(utility(1.0))) / 2
+    return discrete_law([0.0, 1.0], [0.5, 0.5], objective=energy)
 
 
 @closed("power", f"{PAPER}, theorem 2", "x**0.5")
@@ -116,19 +128,32 @@ def sine(utility: Utility) -> RewardLaw | None:
     return _ends_and_flat(mass, density, utility.constant + weight * energy)
 
 
-@closed("hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)")
+@closed("hinge", f"a level potential, checked at the atoms: {BOX}", "min(x, 1/3)", "min(x, 0.3)")
 def hinge(utility: Utility) -> RewardLaw | None:
-    """min(x, 1/k): k+1 equal masses at 0, 1/k, ..., 1; E min(Y, 1/k) = 1/(k+1)."""
+    """min(x, m), 1 = km + d with 0 <= d < m: masses k+1, k, ..., 1 at 0, m, ..., km, and mirrored.
+
+    For m = 1/k these are k+1 equal masses. In units of a = 1/((k+1)(k+2)) the masses at jm, at
+    d + jm and d + (j-1)m are k+1-j, j+1 and j, others are m away or more: V = m - a((k+2)m - d).
+    """
     found = only_term(utility, Hinge)
     if found is None:
         return None
-    k = round(1 / found[1].m)
-    if k < 1 or abs(k * found[1].m - 1) > 1e-14:
-        return None
-    places = np.arange(k + 1) / k
-    return discrete_law(
-        places, np.full(k + 1, 1 / (k + 1)), objective=utility.constant + found[0] / (k + 1)
-    )
+    weight, m = found[0], found[1].m
+    if m * MOST_ATOMS < 1:
+        raise CollapseError(
+            f"the limit law of {utility} has atoms {m:.3g} apart, more than the {MOST_ATOMS} that "
+            f"are listed at most; the uniform law is within {m:.1g} of it"
+        )
+    k = int(1 / m * (1 + 1e-14))
+    d, unit = 1 - k * m, 1 / ((k + 1) * (k + 2))
+    steps = np.arange(k + 1)
+    if d < 1e-14:  # of 1: both combs are one
+        places, masses, d = steps / k, np.full(k + 1, 1 / (k + 1)), 0.0
+    else:
+        places = np.concatenate([steps * m, 1 - steps * m])
+        masses = np.tile((k + 1 - steps) * unit, 2)
+    energy = m - unit * ((k + 2) * m - d)
+    return discrete_law(places, masses, objective=utility.constant + weight * energy)
 
 
 @closed(
@@ -156,16 +181,15 @@ def exponential_mixture(utility: Utility) -> RewardLaw | None:
             return None
     if not rates:
         return None
-    order = np.argsort(rates)
-    b, w = np.array(rates)[order], np.array(weights)[order]
-    lambdas = _characteristic(b, w, slope)
-    system = (lambdas * np.tanh(lambdas / 2) + b[:, None]) / (b[:, None] ** 2 - lambdas**2)
+    b, w = _distinct(np.array(rates), np.array(weights))
+    lambdas, apart = _characteristic(b, w, slope)
+    system = (lambdas * np.tanh(lambdas / 2) + b[:, None]) / apart
     # Relative to the mass at each end: sum_j (A_j/a) system_kj = 1.
     relative = np.linalg.solve(system, np.ones(len(b)))
     inner = np.where(lambdas > 0, 2 * np.tanh(lambdas / 2) / np.where(lambdas > 0, lambdas, 1), 1.0)
     mass = 1 / (2 + float(relative @ inner))
     heights = mass * relative
-    at_zero = (2 * b[:, None] / (b[:, None] ** 2 - lambdas**2)) @ heights
+    at_zero = (2 * b[:, None] / apart) @ heights
     energy = float(w @ (1 - at_zero)) + slope / 2
     atoms, objective = [[0.0, mass], [1.0, mass]], utility.constant + energy
     if len(lambdas) == 1 and lambdas[0] == 0:
@@ -181,26 +205,42 @@ def exponential_mixture(utility: Utility) -> RewardLaw | None:
     return RewardLaw(atoms, (fit,), objective)
 
 
-def _characteristic(b: np.ndarray, w: np.ndarray, slope: float) -> np.ndarray:
-    """Return the l_j: one in each interval between neighbouring rates, and the lowest."""
+def _distinct(b: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return increasing rates and their weights, with equal ones merged to the same U'(0)."""
+    order = np.argsort(b)
+    b, w = b[order], w[order]
+    first = np.flatnonzero(np.append(True, np.diff(b) > SAME_RATE * b[1:]))
+    weight = np.add.reduceat(w, first)
+    return np.add.reduceat(w * b, first) / weight, weight
+
+
+def _characteristic(b: np.ndarray, w: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the l_j, the lowest and one in each interval between rates; and b_k^2 - l_j^2.
+
+    The unknown is the distance from the pole below, or above where the root is nearer to that, so
+    that no difference cancels (as for the secular equation of a rank-one change: Golub and Van
+    Loan, Matrix Computations, section 8.4).
+    """
     from scipy.optimize import brentq
 
-    def excess(s: float) -> float:
-        # sum w b s/(b^2 - s) - w_0, divided by s where w_0 = 0, whose root s = 0 is the constant.
-        if slope == 0:
-            return float(np.sum(w * b / (b**2 - s)))
-        return float(np.sum(w * b * s / (b**2 - s))) - slope
+    poles = np.append(0.0 if slope > 0 else [], b)
+    lambdas, apart = ([], []) if slope > 0 else ([0.0], [b**2])
+    for low, high in pairwise(poles):
+        width = (high - low) * (high + low)
 
-    poles = b**2
-    edges = list(pairwise(poles.tolist()))
-    if slope > 0:
-        edges.insert(0, (0.0, poles[0]))
-    roots = [
-        brentq(excess, np.nextafter(low, high), np.nextafter(high, low), xtol=1e-300, rtol=RTOL)
-        for low, high in edges
-    ]
-    lowest = [] if slope > 0 else [0.0]
-    return np.sqrt(np.array(lowest + roots))
+        def excess(part: float, at: float, width: float) -> float:
+            # sum w b s/(b^2 - s) - w_0, divided by s where w_0 = 0, whose root s = 0 is the
+            # constant; times the distances from both poles, without which it is infinite there.
+            t = part * width
+            terms = w * b / ((b - at) * (b + at) - t)
+            total = terms.sum() if slope == 0 else (terms * (at * at + t)).sum() - slope
+            return float(total * part * (1 - abs(part)))
+
+        at, end = (low, 1.0) if excess(0.5, low, width) > 0 else (high, -1.0)
+        part = brentq(excess, end * 1e-300, end * 0.75, (at, width), xtol=1e-300, rtol=RTOL)
+        lambdas.append(np.sqrt(at * at + part * width))
+        apart.append((b - at) * (b + at) - part * width)
+    return np.array(lambdas), np.array(apart).T
 
 
 def quadratic_coefficients(utility: Utility) -> tuple[float, float] | None:

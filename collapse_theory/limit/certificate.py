@@ -84,17 +84,16 @@ class Certificate(NamedTuple):
 
     @property
     def relative_gap(self) -> float:
-        """The gap over the spread: unchanged where U and kappa take a factor, or U a constant."""
-        return self.gap / self.spread if self.spread > 0 else 0.0 if self.gap == 0 else np.inf
+        """How far the law itself can be from the best, over the spread: the gap less `rounding`.
 
-    def meets(self, tolerance: float, tol: float | None = None) -> bool:
-        """Return whether the law is a law, and optimal within a share of the spread.
-
-        That is `tol`, or unless it is given `tolerance`, to which `rounding` doesn't count.
+        It is unchanged where U and kappa take a factor, or U a constant.
         """
-        counted = self.gap - self.rounding <= tolerance * self.spread
-        within = counted if tol is None else self.gap <= tol * self.spread
-        return within and self.negative < _NEGATIVE
+        gap = self.gap - self.rounding
+        return gap / self.spread if self.spread > 0 else 0.0 if gap <= 0 else np.inf
+
+    def meets(self, tolerance: float) -> bool:
+        """Return whether the law is a law, and optimal within a share of the spread."""
+        return self.relative_gap <= tolerance and self.negative < _NEGATIVE
 
 
 def certify(utility: Utility, law: SeriesLaw, kappa: float | None) -> Certificate:

@@ -56,7 +56,14 @@ class Points(NamedTuple):
 
     def potential(self, utility: Utility, x: np.ndarray) -> np.ndarray:
         """Return T(x)."""
-        return utility.shortfall(np.abs(x[..., None] - self.places), 1.0) @ self.masses
+        reach = _reach(utility)
+        first = np.searchsorted(self.places, x - reach)
+        count = np.searchsorted(self.places, x + reach, side="right") - first
+        seen = first[..., None] + np.arange(count.max())  # by all; what is further counts nothing
+        counts = seen < self.places.size
+        at = np.where(counts, seen, 0)
+        short = utility.shortfall(np.abs(x[..., None] - self.places[at]), 1.0)
+        return (np.where(counts, short, 0.0) * self.masses[at]).sum(axis=-1)
 
     def certify(self, utility: Utility) -> Certificate:
         """Return what the law reaches, from the least T over [0, 1].
@@ -80,6 +87,13 @@ class Points(NamedTuple):
         lowest = min(lowest, float(self.potential(utility, kinked).min()))
         shortfall = float(self.masses @ self.potential(utility, self.places))
         return by_potential(utility, shortfall, lowest, units=4.0)
+
+
+def _reach(utility: Utility) -> float:
+    """Return the gap from which U is flat, 1 where it rises to the end."""
+    last = max((kink for kink in utility.kinks if kink < 1.0), default=1.0)
+    beyond = np.array([last * (1.0 + 1e-9)])
+    return last * (1.0 + 1e-12) if last < 1.0 and not utility.slope(beyond).any() else 1.0
 
 
 def walled_points(utility: Utility) -> tuple[Points, Certificate]:

@@ -188,7 +188,7 @@ def limit(
     status = None
     if isinstance(u, PlackettLuce):
         law, proof = plackett_luce.solve(u, domain, method)
-        answer = Answer(law, proof, CLOSED_FORM.name, proof.meets(CLOSED_FORM.tolerance, tol))
+        answer = Answer(law, proof, CLOSED_FORM.name, proof.meets(tol or CLOSED_FORM.tolerance))
         if proof.objective == np.inf:
             status = plackett_luce.UNBOUNDED
     else:

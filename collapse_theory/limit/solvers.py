@@ -191,7 +191,7 @@ class Solver:
         for other in self.candidates(program):
             worse = 0 if found is None or other[1].gap < 0.5 * found[1].gap else worse + 1
             found = other if found is None or other[1].gap < found[1].gap else found
-            enough = found[1].meets(self.aim) if self.aim else found[1].meets(self.tolerance, tol)
+            enough = found[1].meets(self.aim or tol or self.tolerance)
             if enough or worse == self.patience:
                 break
         assert found is not None
@@ -206,7 +206,7 @@ class Solver:
             ) from error
         series = shape.series if isinstance(shape, _Known) else shape
         series = series if isinstance(series, SeriesLaw) else None
-        return Answer(law, proof, self.name, proof.meets(self.tolerance, tol), series)
+        return Answer(law, proof, self.name, proof.meets(tol or self.tolerance), series)
 
 
 class _Known(NamedTuple):
