@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-__all__ = ["Array", "Value", "frozen_array", "reads", "registered"]
+from collapse_theory.errors import CollapseError
+
+__all__ = ["Array", "Value", "frozen_array", "reading", "reads", "registered"]
 
 Reader = TypeVar("Reader", bound=Callable[[dict[str, Any]], Any])
 Array: TypeAlias = np.ndarray  # as a field of a value: read-only float64
@@ -29,13 +32,26 @@ def frozen_array(values: Any) -> np.ndarray:
     return array
 
 
-def registered(name: str) -> type[Value]:
+def registered(name: Any) -> type[Value]:
     """Return the class of values that `to_dict` wrote as `name`."""
-    try:
-        return _REGISTRY[name]
-    except KeyError:
+    kind = _REGISTRY.get(name) if isinstance(name, str) else None
+    if kind is None:
         known = ", ".join(sorted(_REGISTRY))
-        raise ValueError(f"unknown type {name!r} in the dict; known types: {known}") from None
+        raise CollapseError(f"unknown type {name!r} in the dict; known types: {known}")
+    return kind
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Say of a broken dict what is wrong with it, whatever goes wrong as it is read."""
+    try:
+        yield
+    except CollapseError:
+        raise
+    except KeyError as fault:
+        raise CollapseError(f"the dict of a {what} lacks {fault}") from fault
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as fault:
+        raise CollapseError(f"the dict of a {what} can't be read: {fault}") from fault
 
 
 def reads(name: str) -> Callable[[Reader], Reader]:
@@ -51,6 +67,12 @@ def reads(name: str) -> Callable[[Reader], Reader]:
 @cache
 def _names(kind: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(kind) if f.init]
+
+
+@cache
+def _needed(kind: Any) -> list[str]:
+    free = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(kind) if f.init and f.default is free]
 
 
 @cache
@@ -107,24 +129,29 @@ class Value:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the value that `to_dict` wrote."""
-        name = data.get("type", "")
-        if name in _READERS:
-            found = _READERS[name](data)
-            if isinstance(found, cls):
-                return found
-            raise ValueError(f"the dict holds {found}, not a {cls.__name__}")
-        kind = registered(name)
-        if not issubclass(kind, cls):
-            raise ValueError(f"the dict holds a {kind.__name__}, not a {cls.__name__}")
-        return kind._from_dict(data)
+        if not isinstance(data, dict):
+            raise CollapseError(f"a dict as to_dict writes it was needed, got {data!r}")
+        kind = registered(data.get("type", ""))
+        with reading(kind.__name__):
+            reader = _READERS.get(data["type"])
+            if reader is None and not issubclass(kind, cls):
+                raise CollapseError(f"the dict holds a {kind.__name__}, not a {cls.__name__}")
+            found = reader(data) if reader else kind(**kind._decoded(data))
+        if not isinstance(found, cls):
+            raise CollapseError(f"the dict holds {found}, not a {cls.__name__}")
+        return found
 
     @classmethod
-    def _from_dict(cls, data: dict[str, Any]) -> Self:
+    def _decoded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that a dict holds, none of them missing or unknown."""
         names = _names(cls)
+        for name in _needed(cls):
+            if name not in data:
+                raise KeyError(name)
         extra = set(data) - set(names) - {"type"}
         if extra:
-            raise ValueError(f"unknown fields {sorted(extra)} for a {cls.__name__}")
-        return cls(**{name: _decode(data[name]) for name in names if name in data})
+            raise CollapseError(f"unknown fields {sorted(map(str, extra))} for a {cls.__name__}")
+        return {name: _decode(data[name]) for name in names if name in data}
 
 
 def _hashable(value: Any) -> Any:
@@ -156,7 +183,7 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    kind = value["type"]
+    kind = value.get("type")
     if kind == "array":
         data = [_decode(v) for v in value["data"]]
         return np.array(data, dtype=np.float64).reshape(value["shape"])
@@ -164,4 +191,4 @@ def _decode(value: Any) -> Any:
         return tuple(_decode(v) for v in value["items"])
     if kind == "float":
         return float(value["text"])
-    return registered(kind).from_dict(value)
+    return Value.from_dict(value)

@@ -476,6 +476,20 @@ def test_designs_survive_json_and_pickle(target, options):
         assert type(other.reachable) in (bool, type(None))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64", "int64"])
+def test_links_keep_tensors(dtype):
+    torch = pytest.importorskip("torch")
+    link = ct.design("beta(4, 2)").link
+    places = torch.tensor([[0.0, 0.3, 1.0], [-1.0, 0.7, 2.0]]).to(getattr(torch, dtype))
+    found = link(places)
+    assert found.dtype == (torch.float32 if dtype == "int64" else places.dtype)
+    wanted = torch.tensor(link(places.double().numpy())).to(found.dtype)
+    assert torch.equal(found, wanted)
+    if dtype == "float64":
+        assert torch.autograd.gradcheck(link, places[:, 1:2].clone().requires_grad_())
+        assert link(places[0, 1]).shape == ()
+
+
 def test_designed_utilities_train_in_torch():
     torch = pytest.importorskip("torch")
     u = designed("levels 0.4 0.2 0.4").utility

@@ -693,6 +693,14 @@ def test_weights_of_prompts():
         (lambda: RankingLoss("x").gap([[2.0, -1.0]]), "outside Box"),
         (lambda: RankingLoss("x").gap(np.zeros((2, 2, 2))), "shape"),
         (lambda: RankingLoss.from_dict({"type": "Solution"}), "not a RankingLoss"),
+        (lambda: RankingLoss.from_dict({}), "RankingLoss lacks 'type'"),
+        (lambda: RankingLoss.from_dict({"type": "RankingLoss"}), "lacks 'utility'"),
+        (
+            lambda: PromptAwareRankingLoss.from_dict({"type": "PromptAwareRankingLoss"}),
+            "lacks 'los",
+        ),
+        (lambda: RankingLoss.from_dict(3), "RankingLoss can't be read"),
+        (lambda: RankingLoss(ct.Log), r"ct\.Log needs brackets: ct\.Log\(\)"),
     ],
 )
 def test_faults(given, says):
@@ -730,6 +738,9 @@ def test_settings_go_to_json_and_back(loss):
     again = type(loss).from_dict(json.loads(json.dumps(loss.to_dict())))
     assert repr(again) == repr(loss)
     assert again.to_dict() == loss.to_dict()
+    assert again == loss
+    assert len({again, loss}) == 1
+    assert loss not in (RankingLoss("x", offset=0.3), loss.to_dict())
     kinds = () if isinstance(loss, RankingLoss) else (["open", "a.b"],)
     logits = torch.tensor([[0.3, 0.1, 0.4, -1.0], [0.0, 0.2, 1.0, -2.0]])
     assert torch.equal(again(logits, *kinds), loss(logits, *kinds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
@@ -171,6 +172,65 @@ def test_dicts_of_the_wrong_kind_are_refused():
     with pytest.raises(ct.CollapseError, match="low < high"):
         ct.Box.from_dict({**data, "low": 5.0})
     assert registered("Box") is ct.Box
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (3, "a dict as to_dict writes it was needed, got 3"),
+        ({}, "unknown type ''"),
+        ({"type": ["Box"]}, r"unknown type \['Box'\]"),
+        ({"type": "Confined"}, "the dict of a Confined lacks 'kappa'"),
+        ({"type": "Confined", "kappa": None}, "kappa of Confined must be a number"),
+        ({"type": "Box", "low": {"type": "float"}}, "the dict of a Box lacks 'text'"),
+        ({"type": "Box", "low": {"type": "float", "text": "?"}}, "a Box can't be read"),
+        ({"type": "Comparisons", "n": 3, "better": [0]}, "a Comparisons lacks 'worse'"),
+        (
+            {"type": "Comparisons", "n": 3, "better": [0.5], "worse": [1]},
+            r"whole numbers.*\[0\.5\]",
+        ),
+        ({"type": "Comparisons", "n": 3, "better": ["a"], "worse": [1]}, "whole numbers|be read"),
+    ],
+)
+def test_broken_dicts_say_what_is_wrong(data, why):
+    with pytest.raises(ct.CollapseError, match=why):
+        Value.from_dict(data)
+
+
+VALUES = (
+    ct.Box(-1, 2),
+    ct.utility("log(x) + atan(x)"),
+    ct.solve("log(x + 0.1)", 4),
+    ct.limit("log(x + 0.1)"),
+    ct.Comparisons(4, [0, 1], [1, 2], [1, 2], ((0, 3),)),
+)
+JUNK = (None, -1, 0.5, "a", [], [1], {}, {"type": "Box"}, {"type": "array", "shape": [3],
+        "data": [1]}, {"type": "tuple", "items": 3}, {"type": "float", "text": "inf"}, 10**400)  # fmt: skip
+
+
+def places_in(data, at=()):
+    """Yield the way to each entry of nested dicts and lists."""
+    if not isinstance(data, dict | list):
+        return
+    for key, entry in data.items() if isinstance(data, dict) else enumerate(data):
+        yield (*at, key)
+        yield from places_in(entry, (*at, key))
+
+
+@cases(300)
+@given(st.sampled_from(VALUES), st.sampled_from(("nothing", *JUNK)), st.data())
+def test_whatever_is_broken_in_a_dict_is_a_collapse_error(value, junk, data):
+    written = json.loads(json.dumps(value.to_dict()))
+    *way, last = data.draw(st.sampled_from(list(places_in(written))))
+    inner = written
+    for key in way:
+        inner = inner[key]
+    if junk == "nothing":
+        del inner[last]
+    else:
+        inner[last] = junk
+    with contextlib.suppress(ct.CollapseError):
+        type(value).from_dict(written)
 
 
 def test_a_solution_reads_well():

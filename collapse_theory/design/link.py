@@ -65,9 +65,28 @@ class Link(Value):
         return cls(utility, rewards[::-1], target.unmapped(wanted[::-1]))
 
     def __call__(self, rewards: Any) -> Any:
-        """Return what to report for the model's rewards (a number or an array)."""
+        """Return what to report for the model's rewards: a number, an array, or a torch tensor.
+
+        A tensor comes back as one, of its dtype and on its device, with the slope as gradient.
+        """
+        if hasattr(rewards, "new_tensor"):
+            return self._of_tensor(rewards)
         found = np.interp(np.asarray(rewards, dtype=np.float64), self.knots, self.values)
         return float(found) if np.ndim(rewards) == 0 else found
+
+    def _of_tensor(self, rewards: Any) -> Any:
+        # NumPy's own answer, whatever the device; what is added is 0, and carries the gradient.
+        rewards = rewards if rewards.is_floating_point() else rewards.float()
+        fixed = rewards.detach()
+        places = fixed.cpu().double().numpy()
+        found = fixed.new_tensor(np.interp(places, self.knots, self.values))
+        if not rewards.requires_grad:
+            return found
+        slopes = np.diff(self.values) / np.maximum(np.diff(self.knots), np.finfo(np.float32).tiny)
+        pieces = np.concatenate([[0.0], slopes, [0.0]])
+        return found + fixed.new_tensor(pieces[np.searchsorted(self.knots, places)]) * (
+            rewards - fixed
+        )
 
     def __repr__(self) -> str:
         low, high = self.values[[0, -1]]

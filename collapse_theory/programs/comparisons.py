@@ -12,7 +12,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import count
-from collapse_theory.values import Value, _decode, frozen_array
+from collapse_theory.values import Value, frozen_array
 
 __all__ = ["Comparisons", "depths"]
 
@@ -240,10 +240,13 @@ class Comparisons(Value):
         return f"Comparisons({', '.join(parts)})"
 
     @classmethod
-    def _from_dict(cls, data: dict[str, Any]) -> Self:
-        fields = {name: _decode(value) for name, value in data.items() if name != "type"}
-        whole = {name: fields[name].astype(np.int64) for name in ("better", "worse")}
-        return cls(**(fields | whole))  # arrays come back from JSON as float64
+    def _decoded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        fields = super()._decoded(data)
+        for name in ("better", "worse"):  # arrays come back from JSON as float64
+            given = np.asarray(fields[name])
+            if np.all(np.abs(given) < 2**53) and np.all(given == np.rint(given)):
+                fields[name] = given.astype(np.int64)
+        return fields
 
 
 # -- what is checked -----------------------------------------------------------------------
@@ -256,8 +259,7 @@ def _indices(name: str, values: Any, n: int) -> np.ndarray:
         raise CollapseError(f"{name} must be a list of completions, got shape {array.shape}")
     if array.size and array.dtype.kind not in "iu":
         raise CollapseError(
-            f"{name} must be whole numbers, the indices of completions; got {array.dtype} such as "
-            f"{array.ravel()[0]!r}"
+            f"{name} must be whole numbers, the indices of completions; got {values!r}"
         )
     bad = (array < 0) | (array >= n)
     if bad.any():

@@ -20,7 +20,7 @@ from collapse_theory.training.objective import (
 )
 from collapse_theory.training.predictions import Predictions, by_rank
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
-from collapse_theory.values import registered
+from collapse_theory.values import Value, reading
 
 __all__ = ["AnyLoss", "PromptAwareRankingLoss", "RankingLoss"]
 
@@ -32,7 +32,22 @@ HALF = (torch.float16, torch.bfloat16)
 ROUNDING = 1e-5
 
 
-class RankingLoss(nn.Module):
+class Settings(nn.Module):
+    """A loss that compares, and hashes, by its settings."""
+
+    def _settings(self) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings) or type(other) is not type(self):
+            return NotImplemented
+        return self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._settings()))
+
+
+class RankingLoss(Settings):
     """The loss whose optimum `collapse_theory.solve` predicts.
 
     For a prompt with rewards r, the weighted mean over its compared pairs, less the penalty of the
@@ -242,6 +257,9 @@ class RankingLoss(nn.Module):
 
     # -- values --------------------------------------------------------------------------
 
+    def _settings(self) -> tuple[Any, ...]:
+        return self.utility, self.domain, self.pair_weights, self.offset, self.normalize
+
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dict that JSON can hold."""
         pairs = self.pair_weights
@@ -257,12 +275,13 @@ class RankingLoss(nn.Module):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the loss whose settings `to_dict` wrote."""
-        _require_type(cls, data)
-        made: dict[str, Any] = {
-            name: data[name] and registered(data[name]["type"]).from_dict(data[name])
-            for name in ("utility", "domain", "pair_weights")
-        }
-        return cls(**made, offset=data["offset"], normalize=data["normalize"])
+        with reading(cls.__name__):
+            _require_type(cls, data)
+            made: dict[str, Any] = {
+                name: None if data[name] is None else Value.from_dict(data[name])
+                for name in ("utility", "domain", "pair_weights")
+            }
+            return cls(**made, offset=data["offset"], normalize=data["normalize"])
 
     def __repr__(self) -> str:
         """Return all settings, with what is really trained and the scale divided out."""
@@ -275,7 +294,7 @@ class RankingLoss(nn.Module):
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-class PromptAwareRankingLoss(nn.Module):
+class PromptAwareRankingLoss(Settings):
     """A `RankingLoss` per kind of prompt, on batches in which the kinds are mixed.
 
     Each prompt's loss is that of its own kind, scaled by that kind's own slope; the batch's loss
@@ -469,6 +488,9 @@ class PromptAwareRankingLoss(nn.Module):
 
     # -- values --------------------------------------------------------------------------
 
+    def _settings(self) -> tuple[Any, ...]:
+        return self.kinds, *self.losses
+
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dict that JSON can hold."""
         losses = {kind: self[kind].to_dict() for kind in self.kinds}
@@ -477,8 +499,9 @@ class PromptAwareRankingLoss(nn.Module):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the loss whose settings `to_dict` wrote."""
-        _require_type(cls, data)
-        losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
+        with reading(cls.__name__):
+            _require_type(cls, data)
+            losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
         options = ("domain", "pair_weights", "offset", "normalize")
         chosen = {name: {k: getattr(u, name) for k, u in losses.items()} for name in options}
         return cls({kind: loss.utility for kind, loss in losses.items()}, **chosen)
@@ -495,8 +518,8 @@ AnyLoss = RankingLoss | PromptAwareRankingLoss
 
 
 def _require_type(kind: type, data: dict[str, Any]) -> None:
-    if data.get("type") != kind.__name__:
-        raise CollapseError(f"the dict holds a {data.get('type')!r}, not a {kind.__name__}")
+    if data["type"] != kind.__name__:
+        raise CollapseError(f"the dict holds a {data['type']!r}, not a {kind.__name__}")
 
 
 def _listed(kinds: Any) -> str:
