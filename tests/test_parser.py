@@ -23,8 +23,8 @@ HOSTILE = [
     "log(x)(x)", "pi(x)", "log", "log + x", "min*x", "x.real", "x.__class__", "x . real",
     "(1).real",
     "().__class__.__bases__", "log.__globals__", "__import__('os').system('echo no')",
-    "__import__(x)", "eval(x)", "exec(x)", "open(x)", "print(x)", "getattr(x, x)", "abs(x)",
-    "max(x, 1)", "np.log(x)", "math.log(x)", "y", "X", "Log(x)", "LOG(x)", "xx", "x1", "_x", "x_",
+    "__import__(x)", "eval(x)", "exec(x)", "open(x)", "print(x)", "getattr(x, x)", "abs(x, x)",
+    "max(x)", "np.log(x)", "math.log(x)", "y", "X", "Log(x)", "LOG(x)", "xx", "x1", "_x", "x_",
     "True", "False", "None", "True*x", "...", "Ellipsis", "NaN*x", "nan*x", "inf*x", "Infinity*x",
     "1j*x", "1J", "x + 1j", "'x'", '"x"', "'''x'''", "b'x'", "f'{x}'", "f'{__import__(x)}'",
     "r'x'", "x 'y'", "x x", "2x", "x2", "2 x", "x(2)", "1_000*x", "0x10*x", "0b1*x", "0o7*x",
@@ -196,3 +196,30 @@ def test_minimal_parentheses():
         assert len(text(tree).replace(" ", "")) <= len(source.replace(" ", "")) + 1
     assert text(parse("((x)) + (2.50*(x))")) == "x + 2.5*x"
     assert depth(parse("+".join(["x"] * 400))) == 2
+
+
+MEANINGS = {
+    "-max(0, 1-x)": "min(x, 1) - 1", "-relu(0.5-x)": "min(x, 0.5) - 0.5",
+    "-softplus(-x)": "logsigmoid(x)", "ln(x)": "log(x)", "log2(8*x) - 3": "log(x)/log(2)",
+    "log10(x)": "log(x)/log(10)", "-abs(x-0.3)": "min(x-0.3, 0.3-x)", "arcsinh(x)": "asinh(x)",
+    "LogSigmoid(4)": "logsigmoid(4*x)", "LogSigmoid(beta=4.0) + Log()": "logsigmoid(4*x) + log(x)",
+    "LabelSmoothing(eps=0.25)": "0.75*logsigmoid(x) + 0.25*logsigmoid(-x)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", MEANINGS)
+def test_losses_and_families_are_read_as_people_write_them(source):
+    gaps = [0.1, 0.45, 0.9]
+    assert utility(source)(gaps) == pytest.approx(utility(MEANINGS[source])(gaps), rel=1e-14)
+
+
+@pytest.mark.parametrize(("source", "error", "hint"), [
+    ("-logsigmoid(x)", NotConcave, "looks like a loss: pass its negative"),
+    ("softplus(0.3-x)", NotConcave, "looks like a loss"), ("max(0, 0.5-x)", NotConcave, "a loss"),
+    ("1 - Exponential(3)", NotConcave, "a loss"), ("x^2", ParseError, r"power is written \*\*"),
+    ("logsigmoid(beta*x)", ParseError, "write a number"), ("Log(3)", ParseError, "takes nothing"),
+    ("Power(g=2)", ParseError, "g < 1"), ("LogSigmoid(x)", ParseError, "no number"),
+    ("LogSigmoid(beta=1, beta=2)", ParseError, "twice")])  # fmt: skip
+def test_errors_hint_at_what_was_meant(source, error, hint):
+    with pytest.raises(error, match=hint):
+        utility(source)

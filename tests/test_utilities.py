@@ -421,3 +421,20 @@ def test_the_mean_of_exponentials_is_solved(u):
     assert solution.gap < 1e-13
     assert solution.rewards.round(3).tolist() == [1, 1, 0.844, 0.156, 0, 0]
     assert ct.limit(u).atoms[:, 1] == pytest.approx([0.379, 0.379], abs=5e-4)
+
+
+def test_differences_are_utilities_where_they_are_concave():
+    x = np.array([0.1, 0.7])
+    assert (2 + Log() - (-Linear()) - 0.5 * Power(0.5))(x) == pytest.approx(
+        2 + x - 0.5 * np.sqrt(x) + np.log(x), rel=1e-15
+    )
+    with pytest.raises(NotConcave, match="pass its negative"):
+        1 - Exponential(3)
+    with pytest.raises(InvalidUtility, match="can't be subtracted"):
+        Log() - MEAN
+
+
+@pytest.mark.parametrize("source", ["-1/(x + 0.1)", "-1/x", "log(x)", "-x**-2", "sqrt(x)"])
+def test_past_a_pole_there_is_nothing(source):
+    u = utility(source)
+    assert np.isnan([u(-0.2), u.d1(-0.2), u.d2(-0.2)]).all()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property, reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -111,12 +111,12 @@ class Utility(Value):
         return _evaluate(self.value, x)
 
     def d1(self, x: ArrayLike) -> Any:
-        """Return U'(x)."""
-        return _evaluate(self.slope, x)
+        """Return U'(x); NaN where U has no value."""
+        return np.where(np.isnan(self(x)), np.nan, _evaluate(self.slope, x))[()]
 
     def d2(self, x: ArrayLike) -> Any:
-        """Return U''(x)."""
-        return _evaluate(self.curvature, x)
+        """Return U''(x); NaN where U has no value."""
+        return np.where(np.isnan(self(x)), np.nan, _evaluate(self.curvature, x))[()]
 
     def shortfall(self, x: Any, top: float) -> Any:
         """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding."""
@@ -198,6 +198,17 @@ class Utility(Value):
 
     def __radd__(self, other: float) -> Utility:
         return self + other
+
+    def __sub__(self, other: Utility | float) -> Utility:
+        if isinstance(other, Utility):
+            return (Combination.widest({}) + self.at() + other.at() * Fraction(-1)).utility()
+        return self + -other if isinstance(other, int | float | np.number) else NotImplemented
+
+    def __rsub__(self, other: float) -> Utility:
+        return -self + other
+
+    def __neg__(self) -> Utility:
+        return (Combination.widest({}) + self.at() * Fraction(-1)).utility()
 
     def __mul__(self, factor: float) -> Utility:
         if not isinstance(factor, int | float | np.number):
@@ -452,6 +463,11 @@ class Sum(Utility):
 
 class Combination:
     """A constant and weights of terms in exact arithmetic: how a sum is formed."""
+
+    widest: ClassVar[type[Combination]]  # the kind that takes negative weights of all families
+
+    def __init_subclass__(cls) -> None:
+        Combination.widest = cls
 
     def __init__(
         self, weights: Mapping[Term, float | Fraction], constant: float | Fraction = 0

@@ -109,11 +109,17 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
         raise NotConcave(
             f"the utility {utility} is not concave: U''({worst:.6g}) = "
             f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
-            f"a ranking utility must be concave on (0, {number_text(width)}]"
+            f"a ranking utility must be concave on (0, {number_text(width)}]{_hint(first)}"
         )
     _require_falling_slope(utility, x, value, first)
     if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
         raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
+
+
+def _hint(first: np.ndarray) -> str:
+    """Return what to do with what falls at all gaps: it was written to be made small."""
+    falls = np.all(first[np.isfinite(first)] <= 0)
+    return "; it falls, so it looks like a loss: pass its negative" if falls else ""
 
 
 def require_increasing(utility: Curve, width: float) -> None:
@@ -131,11 +137,13 @@ def require_increasing(utility: Curve, width: float) -> None:
     if top < -1e-12 * max(abs(half), 1e-300):
         x = _grid(width)
         with np.errstate(all="ignore"):
-            falls = x[np.asarray(utility.slope(x)) < 0]
+            first = utility.slope(x) + 0 * x
+        falls = x[first < 0]
         raise NotIncreasing(
             f"the utility {utility} falls at the gap {falls[0]:.6g} (U'({number_text(width)}) = "
             f"{top:.3g} < 0): in a box whose gaps reach {number_text(width)} it must increase; "
             "take a smaller box, or a domain in which a maximum is right (Free, Confined)"
+            + _hint(first)
         )
 
 
@@ -208,7 +216,7 @@ def _require_falling_slope(
         at = int(np.argmax(rise))
         raise NotConcave(
             f"the utility {utility} is not concave: its slope rises from {first[at]:.6g} to "
-            f"{first[at + 1]:.6g} near the gap {x[at + 1]:.6g}"
+            f"{first[at + 1]:.6g} near the gap {x[at + 1]:.6g}{_hint(first)}"
         )
 
 

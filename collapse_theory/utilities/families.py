@@ -142,7 +142,7 @@ class NegativePower(Family):
     g: float
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        return -(x**-self.g)
+        return -xp.where(x < 0, np.nan, x**-self.g)  # nothing on the other side of the pole
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         first = self.g * np.abs(x) ** (-self.g - 1)

@@ -85,6 +85,11 @@ def _atan(u: Any, _: Any) -> tuple[Any, Any]:
     return w * w, -2.0 * (u * w) * w * w * w
 
 
+def _asinh(u: Any, _: Any) -> tuple[Any, Any]:
+    w = 1.0 / np.hypot(1.0, u)
+    return w, -(u * w) * w * w
+
+
 def _tanh(u: Any, f: Any) -> tuple[Any, Any]:
     # sech^2 by exponentials: 1 - tanh^2 would be 0 or noise where tanh is near 1.
     e = np.exp(-2.0 * np.abs(u))
@@ -121,6 +126,7 @@ FUNCTIONS: dict[str, Function] = {
         Function("exp", lambda u, f: (f, f), lambda cp, z: cp.exp(z)),
         Function("expm1", lambda u, f: (np.exp(u),) * 2, lambda cp, z: cp.exp(z) - 1),
         Function("atan", _atan, turn=3**-0.5),
+        Function("asinh", _asinh, turn=0.5**0.5),
         Function("tanh", _tanh, turn=math.log(2 + 3**0.5) / 2),
         Function("erf", _erf, formula=_of_scipy_or("erf"), turn=0.5**0.5),
         Function("sin", lambda u, f: (np.cos(u), -f), turn=math.nan),

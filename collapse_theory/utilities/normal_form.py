@@ -56,8 +56,9 @@ def utility(text: str | Utility) -> Utility:
     """Return the utility that `text` describes.
 
     The text is a formula in the gap x: numbers, ``pi``, ``e``, ``+ - * / **``, parentheses,
-    ``log log1p sqrt exp expm1 atan tanh erf sin cos sigmoid logsigmoid`` and ``min``. It is
-    read without `eval`. Families are recognised, so that ``utility("log(x + 0.1)")`` equals
+    ``log log1p sqrt exp expm1 atan asinh tanh erf sin cos sigmoid logsigmoid``, ``ln log2 log10
+    softplus relu abs``, ``min``, ``max`` and families such as ``LogSigmoid(4)``. It is read
+    without `eval`. Families are recognised, so that ``utility("log(x + 0.1)")`` equals
     ``Log().shifted(0.1)`` and gets the same solvers.
 
     Parameters
@@ -240,6 +241,9 @@ class FormulaSum(Combination):
         odd = {t: w for t, w in weights.items() if _is_odd(t.of, w)}
         if not odd:
             return super().utility()
+        for term in odd:
+            if term.of.own_functions:
+                raise InvalidUtility(f"{term.of}, a function of one's own, can't be subtracted")
         formula, merged = _gathered(odd), False
         try:
             if formula.weights:

@@ -4,6 +4,7 @@
     product  = factor { ("*" | "/") factor }
     factor   = ("+" | "-") factor  |  atom [ "**" factor ]
     atom     = number | "x" | "pi" | "e" | name "(" sum { "," sum } ")" | "(" sum ")"
+             | family "(" [ [ name "=" ] sum { "," [ name "=" ] sum } ] ")"
 
 These are Python's rules, so that -x**2 is -(x**2) and 2**-x**2 is 2**(-(x**2)).
 """
@@ -12,9 +13,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
 from typing import NamedTuple
 
-from collapse_theory.errors import ParseError
+from collapse_theory.errors import InvalidUtility, ParseError
+from collapse_theory.utilities import families
 from collapse_theory.utilities.expression import (
     Tree,
     X,
@@ -22,6 +27,7 @@ from collapse_theory.utilities.expression import (
     call,
     depth,
     div,
+    is_num,
     minimum,
     mul,
     negate,
@@ -37,20 +43,33 @@ DEEPEST = 50  # levels of the tree: all that walks down a tree may do so by recu
 _NESTED = 2 * DEEPEST  # levels of the text: a sign in parentheses is two, and one of the tree
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
-ALIASES = {"arctan": "atan"}
+ALIASES = {"arctan": "atan", "arcsinh": "asinh", "ln": "log"}
+FAMILIES = {name: getattr(families, name) for name in families.__all__}
+MACROS: dict[str, Callable[[Tree], Tree]] = {
+    "log2": lambda u: div(call("log", u), num(math.log(2))),
+    "log10": lambda u: div(call("log", u), num(math.log(10))),
+    "softplus": lambda u: negate(call("logsigmoid", negate(u))),
+    "relu": lambda u: negate(minimum(num(0), negate(u))),
+    "abs": lambda u: negate(minimum(u, negate(u))),
+}
+SEVERAL: dict[str, Callable[..., Tree]] = {
+    "min": minimum,
+    "max": lambda *parts: negate(minimum(*map(negate, parts))),
+}
 ALLOWED = (
-    "allowed are the gap x, numbers, pi, e, + - * / **, parentheses, min(..., ...) and "
-    + ", ".join(sorted(FUNCTIONS))
+    "allowed are the gap x, numbers, pi, e, + - * / **, parentheses, min(..., ...), max(..., ...), "
+    + f"{', '.join(sorted([*FUNCTIONS, *MACROS, 'ln']))} and families such as LogSigmoid(4)"
 )
 _TOO_DEEP = f"the utility is nested too deeply; at most {DEEPEST} levels are allowed"
 
 # A number must not run into a name or another number ("1if", "0x10", "1_000", "1.real").
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![A-Za-z0-9_.])"
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>\*\*|//|[-+*/(),])|[ \t\r\n]+"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>\*\*|//|[-+*/(),=])|[ \t\r\n]+"
 )
 _OLD_OCTAL = re.compile(r"0[0-9]*[1-9][0-9]*")  # 007, which Python refuses too
-_NAMES = {"x", "min", *CONSTANTS, *ALIASES, *FUNCTIONS}
+_NAMES = {"x", *CONSTANTS, *ALIASES, *FUNCTIONS, *MACROS, *SEVERAL, *FAMILIES}
+_FIELDS = {field.name for family in FAMILIES.values() for field in fields(family)}
 
 
 def parse(source: str, longest: int = LONGEST) -> Tree:
@@ -98,10 +117,14 @@ def _tokens(source: str) -> list[_Token]:
         if found is None:
             number = re.match(r"[0-9.][A-Za-z0-9_.]*", source[place:])
             bad = number.group() if number else source[place]
-            raise _unexpected(_Token("bad", bad, place + 1))
+            hint = " (a power is written **)" if bad == "^" else ""
+            raise _unexpected(_Token("bad", bad, place + 1), hint=hint)
         token = _Token(found.lastgroup, found.group(), place + 1)
-        if token.kind == "name" and token.text not in _NAMES:
-            raise _unexpected(token)
+        field = token.text in _FIELDS and re.match(r"\s*=", source[found.end() :])
+        if token.kind == "name" and token.text not in _NAMES and not field:
+            called = source[found.end() :].lstrip().startswith("(")
+            what = f'a number in its place, as in f"{{{token.text[:20]}}}*x"'
+            raise _unexpected(token, hint="" if called else f" (write {what})")
         if token.kind == "number" and _OLD_OCTAL.fullmatch(token.text):
             raise _unexpected(token, f"{_shown(token.text)}, a number with leading zeros,")
         tokens += [token] if token.kind else []  # None is white space
@@ -109,9 +132,9 @@ def _tokens(source: str) -> list[_Token]:
     return [*tokens, _Token("end", "", len(source) + 1)]
 
 
-def _unexpected(token: _Token, found: str | None = None) -> ParseError:
+def _unexpected(token: _Token, found: str | None = None, hint: str = "") -> ParseError:
     found = found or (_shown(token.text) if token.text else "the end")
-    return ParseError(f"found {found} at column {token.column}; {ALLOWED}")
+    return ParseError(f"found {found} at column {token.column}{hint}; {ALLOWED}")
 
 
 def _shown(found: str) -> str:
@@ -191,12 +214,42 @@ class _Reader:
             return X if name == "x" else num(CONSTANTS[name])
         if not called:
             raise _unexpected(token, f"{_shown(name)} without an argument in parentheses")
+        if name in FAMILIES:
+            return self.family(token, level)
         found: list[Tree] = []
         while not self.taken(")"):
             found.append(self.sum(level + 1))
             if not self.taken(",") and self.token.text != ")":
                 raise _unexpected(self.token)
-        if len(found) < 2 if name == "min" else len(found) != 1:
-            needed = "two or more arguments" if name == "min" else "one argument"
+        if len(found) < 2 if name in SEVERAL else len(found) != 1:
+            needed = "two or more arguments" if name in SEVERAL else "one argument"
             raise _unexpected(token, f"{name} with {len(found)} arguments (it takes {needed})")
-        return minimum(*found) if name == "min" else call(name, found[0])
+        made = {**SEVERAL, **MACROS}.get(name, partial(call, name))
+        return made(*found)
+
+    def family(self, token: _Token, level: int) -> Tree:
+        """Return the formula of a family, written as its repr is: ``LogSigmoid(beta=4)``."""
+        given, named = list[float](), dict[str, float]()
+        while not self.taken(")"):
+            field = self.token.text if self.token.text in _FIELDS else None
+            if field:
+                self.taken(field)
+                self.expect("=")
+                if field in named:
+                    raise _unexpected(token, f"{field} twice in {token.text}")
+            value = self.sum(level + 1)
+            if not is_num(value):
+                raise _unexpected(token, f"{token.text} of what is no number")
+            if field:
+                named[field] = value[1]
+            else:
+                given.append(value[1])
+            if not self.taken(",") and self.token.text != ")":
+                raise _unexpected(self.token)
+        try:
+            return FAMILIES[token.text](*given, **named).tree()
+        except (TypeError, InvalidUtility) as fault:
+            takes = ", ".join(field.name for field in fields(FAMILIES[token.text])) or "nothing"
+            why = f" ({fault})" if isinstance(fault, InvalidUtility) else ""
+            found = f"{token.text} with other than its parameters (it takes {takes}){why}"
+            raise _unexpected(token, found) from None
