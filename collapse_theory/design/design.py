@@ -12,7 +12,14 @@ from collapse_theory.design.link import Link
 from collapse_theory.design.nearest import asymmetry, nearest
 from collapse_theory.design.proof import Proof, by_mirror, find_proof
 from collapse_theory.design.ranked import RankedProof, find_ranked_proof, ranked_fit
-from collapse_theory.design.search import FEW, Candidate, forward, graded_fit, nearer, search
+from collapse_theory.design.search import (
+    MOST_LEVELS,
+    Candidate,
+    forward,
+    graded_fit,
+    nearer,
+    search,
+)
 from collapse_theory.design.target import Target, outline, target_of
 from collapse_theory.design.weights import adjacent_weights, pair_weights
 from collapse_theory.errors import CollapseError, SolverFailed
@@ -179,7 +186,7 @@ def _for_law(target: Target, tol: float) -> Design:
         found = min((c for c in plain if c is not None), key=lambda c: c.distance)
         if found.distance <= allowed:
             return _made(found, target, tol, _reached(found, target, tol))
-    graded = graded_fit(law, allowed) if not law.parts and len(law.atoms) <= FEW else None
+    graded = graded_fit(law, allowed) if not law.parts and len(law.atoms) <= MOST_LEVELS else None
     # What is skewed by more than is allowed needs no search.
     skewed = asymmetry(law) > allowed
     shape = outline(law)

@@ -17,7 +17,7 @@ from collapse_theory.utilities import (
 
 __all__ = ["beta_utility", "closed_form_inverse", "exponential_utility", "graded_utility"]
 
-SAME = 1e-9  # exponents, places and masses nearer than this are one
+SAME_PARAMETER = 1e-9  # exponents, places and masses nearer than this are one
 
 
 def closed_form_inverse(law: RewardLaw) -> tuple[Utility, str] | None:
@@ -32,7 +32,7 @@ def closed_form_inverse(law: RewardLaw) -> tuple[Utility, str] | None:
         return None if a is None or a > 1.0 else (beta_utility(a), f"Beta({a:.6g}, {a:.6g})")
     if parts and len(atoms) == 2 and _is_even(atoms):
         a = _beta_exponent(law) if len(parts) == 1 else None
-        if a is not None and abs(a - 1.0) < SAME:
+        if a is not None and abs(a - 1.0) < SAME_PARAMETER:
             mass = float(atoms[0, 1])
             return exponential_utility(mass), "two equal atoms and a uniform part"
     if not parts and _is_even(atoms):
@@ -44,7 +44,7 @@ def closed_form_inverse(law: RewardLaw) -> tuple[Utility, str] | None:
 def beta_utility(a: float) -> Utility:
     """Return the utility of Beta(a, a), 0 < a <= 1: x^(1-2a), log x, -x^(1-2a) or -1/x."""
     power = 1.0 - 2.0 * a
-    if abs(power) < SAME:
+    if abs(power) < SAME_PARAMETER:
         return Log()
     if power > 0.0:
         return Power(power)
@@ -65,7 +65,7 @@ def _beta_exponent(law: RewardLaw) -> float | None:
     part = law.parts[0]
     if not isinstance(part, BetaDensity) or (part.low, part.high) != (0.0, 1.0):
         return None
-    return part.a if abs(part.a - part.b) <= SAME * part.a else None
+    return part.a if abs(part.a - part.b) <= SAME_PARAMETER * part.a else None
 
 
 def _is_even(atoms: np.ndarray) -> bool:
@@ -74,6 +74,6 @@ def _is_even(atoms: np.ndarray) -> bool:
     masses = atoms[:, 1]
     return bool(
         len(atoms) > 1
-        and np.abs(atoms[:, 0] - places).max() < SAME
-        and np.ptp(masses) < SAME * masses[0]
+        and np.abs(atoms[:, 0] - places).max() < SAME_PARAMETER
+        and np.ptp(masses) < SAME_PARAMETER * masses[0]
     )

@@ -15,8 +15,8 @@ from collapse_theory.utilities import Exponential, Linear, NegativePower, Utilit
 __all__ = ["asymmetry", "nearest", "symmetrised"]
 
 PANELS = 256
-CLOSE = 1e-3
-LEVELS = 8  # equal levels, up to so many, are among the candidates
+CLOSE_DISTANCE = 1e-3
+MOST_LEVELS = 8  # equal levels, up to so many, are among the candidates
 
 
 def asymmetry(law: RewardLaw) -> float:
@@ -55,7 +55,7 @@ def nearest(shape: RewardLaw, wanted: RewardLaw) -> Candidate:
     best = _closed_forms(shape, wanted)
     even = symmetrised(shape)
     least = asymmetry(shape)
-    if best is not None and best.distance <= 1.02 * least + CLOSE:
+    if best is not None and best.distance <= 1.02 * least + CLOSE_DISTANCE:
         return best  # no symmetric law is nearer
     dictionaries = stages(even)[:2]
     for terms in dictionaries:
@@ -84,7 +84,7 @@ def _closed_forms(shape: RewardLaw, wanted: RewardLaw) -> Candidate | None:
     a: Any = minimize_scalar(of_beta, bounds=(0.01, 1.0), method="bounded", options=options)
     mass: Any = minimize_scalar(of_mass, bounds=(1e-4, 0.499), method="bounded", options=options)
     exponential = Exponential(_short(1.0 / mass.x - 2.0))
-    steps = range(2, LEVELS + 1)
+    steps = range(2, MOST_LEVELS + 1)
     equal = [
         discrete_law(np.linspace(0, 1, k + 1), np.full(k + 1, 1 / (k + 1))).distance(shape)
         for k in steps
@@ -94,7 +94,7 @@ def _closed_forms(shape: RewardLaw, wanted: RewardLaw) -> Candidate | None:
     best = forward(beta_utility(_short(a.x)), wanted)
     for utility in tries:
         other = forward(utility, wanted)
-        if best is None or (other is not None and other.distance < best.distance - CLOSE):
+        if best is None or (other is not None and other.distance < best.distance - CLOSE_DISTANCE):
             best = other
     return best
 

@@ -16,8 +16,8 @@ from collapse_theory.values import Value
 __all__ = ["Proof", "by_mirror", "find_proof", "mirror", "proof_grid"]
 
 # Bounds below this are taken for rounding; the gains of a law that is out of reach are far above.
-LEAST = 1e-5
-ROUNDS = 6
+LEAST_GAIN = 1e-5
+MAX_ROUNDS = 6
 # Mirror images nearer than this (Wasserstein-1) may be the law itself, up to its own rounding.
 ASYMMETRIC = 1e-6
 # From here down the bound is that of `_near_zero`. With a density K is of the order m^2, which the
@@ -127,15 +127,15 @@ def _by_program(law: RewardLaw) -> Proof | None:
     nodes = law_nodes(law, fine=True)
     # The gain for m -> 0, where atoms alone count.
     start = _meetings(law, places, small)[:, None] if len(law.atoms) else np.empty((len(places), 0))
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         found = balance(np.hstack([table.gains, 1.0 - start]))
-        if found.excess < LEAST:
+        if found.excess < LEAST_GAIN:
             return None
         kept = found.direction > 1e-6
         masses = found.direction[kept] / found.direction[kept].sum()
         direction = discrete_law(places[kept], masses)
         margin, worst = _least_gain(law, direction, small, nodes)
-        if margin > LEAST:
+        if margin > LEAST_GAIN:
             return Proof(law, direction, margin)
         known = np.abs(np.log(table.margins[:, None] / worst)).min(axis=0) < 1e-3
         if known.all():

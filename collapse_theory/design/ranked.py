@@ -14,8 +14,8 @@ from collapse_theory.values import Array, Value
 
 __all__ = ["RankedProof", "find_ranked_proof", "ranked_fit"]
 
-SAME = 1e-9  # gaps nearer than this are one
-LEAST = 1e-7
+SAME_GAP = 1e-9  # gaps nearer than this are one
+LEAST_GAIN = 1e-7
 MOST_REWARDS = 32  # up to which the linear program of a proof is solved
 # Rates of the terms with margins at the wanted gaps, in units of one over the smallest gap.
 SHARPNESS = (2.0, 6.0, 20.0)
@@ -59,10 +59,10 @@ class RankedProof(Value):
         m = np.asarray(m, dtype=np.float64)
         gaps, change = _pairs(self.rewards), _pairs(self.better) - _pairs(self.rewards)
         flat = np.atleast_1d(m).ravel()[:, None]
-        below, at = gaps < flat - SAME, np.abs(gaps - flat) <= SAME
+        below, at = gaps < flat - SAME_GAP, np.abs(gaps - flat) <= SAME_GAP
         rate = (below * change + at * np.minimum(change, 0.0)).mean(axis=1)
         short = np.maximum(flat - gaps, 0.0).mean(axis=1)
-        found = np.where(short > SAME, rate / np.maximum(short, SAME), 0.0).reshape(m.shape)
+        found = np.where(short > SAME_GAP, rate / np.maximum(short, SAME_GAP), 0.0).reshape(m.shape)
         return float(found) if m.ndim == 0 else found
 
     def __repr__(self) -> str:
@@ -99,8 +99,8 @@ def _by_program(rewards: np.ndarray) -> RankedProof | None:
     rows, lost = [], -gaps
     # Unknown: masses on the step vectors, the least gain t, and e_ij <= min(d_ij, 0) a pair.
     for k, level in enumerate(levels):
-        at = np.abs(gaps - level) <= SAME
-        below = gaps < level - SAME
+        at = np.abs(gaps - level) <= SAME_GAP
+        below = gaps < level - SAME_GAP
         if below.any():
             short = float(np.maximum(level - gaps, 0.0).sum())
             rows.append(_row(below, at, changes, lost, short))
@@ -120,15 +120,17 @@ def _by_program(rewards: np.ndarray) -> RankedProof | None:
         bounds=[(0.0, None)] * count + [(None, None)] + [(None, 0.0)] * size,
         method="highs",
     )
-    if found.x is None or found.x[count] < LEAST:
+    if found.x is None or found.x[count] < LEAST_GAIN:
         return None
     masses = np.maximum(found.x[:count], 0.0)
     better = steps.T @ (masses / masses.sum())
     proof = RankedProof(rewards, better, 0.0)
-    tops = np.append(levels[1:], 1.0) - 2.0 * SAME
-    checked = np.concatenate([levels[levels > levels[0] + SAME], tops[tops > levels[0] + SAME]])
+    tops = np.append(levels[1:], 1.0) - 2.0 * SAME_GAP
+    checked = np.concatenate(
+        [levels[levels > levels[0] + SAME_GAP], tops[tops > levels[0] + SAME_GAP]]
+    )
     margin = float(proof.gain(checked).min())
-    return RankedProof(rewards, better, margin) if margin > LEAST else None
+    return RankedProof(rewards, better, margin) if margin > LEAST_GAIN else None
 
 
 def _row(
@@ -141,7 +143,7 @@ def _row(
 
 def _levels(gaps: np.ndarray) -> np.ndarray:
     rising = np.sort(gaps)
-    return rising[np.append(True, np.diff(rising) > SAME)]
+    return rising[np.append(True, np.diff(rising) > SAME_GAP)]
 
 
 def _pairs(rewards: np.ndarray) -> np.ndarray:
@@ -182,7 +184,7 @@ def _weights(wanted: np.ndarray, terms: tuple[Term, ...]) -> list[np.ndarray]:
     force = _forces(slopes, n)
     gains = np.zeros_like(force)
     gains[:, useful] = (force - gaps @ force)[:, useful] / shortfall[useful]
-    open_gaps, gains = gaps > SAME, gains[:, useful]
+    open_gaps, gains = gaps > SAME_GAP, gains[:, useful]
     found = [sparse_mixture(gains[open_gaps])]
     if not open_gaps.all():
         found.append(balance(gains).weights)

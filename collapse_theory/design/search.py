@@ -25,13 +25,22 @@ from collapse_theory.limit import limit
 from collapse_theory.programs import Solution
 from collapse_theory.utilities import Utility
 
-__all__ = ["FEW", "Candidate", "forward", "graded_fit", "nearer", "search", "smooth_fit", "stages"]
+__all__ = [
+    "MOST_LEVELS",
+    "Candidate",
+    "forward",
+    "graded_fit",
+    "nearer",
+    "search",
+    "smooth_fit",
+    "stages",
+]
 
 # A fit this near needs no finer one.
-NEAR = 5e-4
+GOOD_DISTANCE = 5e-4
 # Rates of the terms whose margins are differences of a law's atoms.
 RATES = (60.0, 160.0)
-FEW = 12
+MOST_LEVELS = 12
 ROUNDING = 1e-13  # of distances: what is nearer by less is no better
 # Of hinges smoothed to log-sigmoids: the first rate, and the sharpest that the forward solver
 # resolves in about a second.
@@ -79,7 +88,7 @@ def search(shape: RewardLaw, wanted: RewardLaw, allowed: float, which: slice) ->
     best = None
     for terms in stages(shape)[which]:
         best = nearer(best, smooth_fit(shape, wanted, terms))
-        if best is not None and best.distance <= min(NEAR, allowed / 5):
+        if best is not None and best.distance <= min(GOOD_DISTANCE, allowed / 5):
             break
     return best
 
@@ -91,7 +100,7 @@ def stages(law: RewardLaw) -> tuple[tuple[Term, ...], ...]:
     """
     atoms = law.atoms[:, 0]
     inner = atoms[(atoms > 1e-9) & (atoms < 1.0 - 1e-9)]
-    if not inner.size or inner.size > FEW:
+    if not inner.size or inner.size > MOST_LEVELS:
         return STAGES
     apart = np.unique(np.abs(atoms[:, None] - atoms).round(9))
     apart = apart[(apart > 0.01) & (apart < 1.0 - 1e-9)]
@@ -145,7 +154,7 @@ def graded_fit(law: RewardLaw, tol: float) -> Candidate | None:
 def _graded_mixture(law: RewardLaw) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return margins and weights of hinges under which a discrete law is optimal, if there are."""
     atoms = law.atoms[:, 0]
-    if law.parts or len(atoms) > FEW:
+    if law.parts or len(atoms) > MOST_LEVELS:
         return None, None
     apart = np.abs(atoms[:, None] - atoms).ravel()
     margins = np.unique(np.append(apart[apart > 1e-9], 1.0).round(12))

@@ -10,11 +10,11 @@ from collapse_theory.utilities import Utility
 
 __all__ = ["adjacent_weights", "pair_weights"]
 
-ROUNDS = 200
+MAX_STEPS = 200
 # Optimality conditions met this well, relative to the force, count as met.
-MET = 1e-12
-TIED = 1e-9
-MOST = 400  # completions up to which all pairs get weights of their own
+BALANCED = 1e-12
+TIED_GAP = 1e-9
+MOST_COMPLETIONS = 400  # up to which all pairs get weights of their own
 
 
 def adjacent_weights(u: Utility, rewards: np.ndarray) -> Comparisons:
@@ -47,11 +47,11 @@ def pair_weights(u: Utility, rewards: np.ndarray) -> Comparisons:
     n = len(rewards)
     i, j = np.triu_indices(n, 1)
     slopes = _slopes(u, rewards[i] - rewards[j])
-    if n > MOST:
+    if n > MOST_COMPLETIONS:
         return adjacent_weights(u, rewards)
     k = np.arange(n - 1)[:, None]
     forces = np.where((i <= k) & (k < j), slopes / slopes.mean(), 0.0)
-    tied = -np.diff(rewards) <= TIED
+    tied = -np.diff(rewards) <= TIED_GAP
     level = ~tied
     for _ in range(n):
         weights = _nearest_to_equal(forces[level])
@@ -84,10 +84,10 @@ def _nearest_to_equal(forces: np.ndarray) -> np.ndarray | None:
     # Rows of equal length, so that the equations are of one size.
     y = np.zeros(size)
     merit = np.inf
-    for _ in range(ROUNDS):
+    for _ in range(MAX_STEPS):
         weights, residual = _residual(forces, y)
         now = float(np.abs(residual).max() / np.abs(forces @ weights).max())
-        if now < MET:
+        if now < BALANCED:
             return weights
         active = weights > 0
         hessian = forces[:, active] @ forces[:, active].T
