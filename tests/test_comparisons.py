@@ -562,3 +562,35 @@ def test_kinks_where_labels_hold_the_rewards():
     assert found.relative_gap < 1e-12
     np.testing.assert_allclose(same.rewards, reference.rewards, atol=1e-4)
     assert reference.objective <= same.objective + same.gap
+
+
+@pytest.mark.parametrize(("text", "power"), [("log(x)", 0.0), ("x**0.5", 0.5), ("x**0.85", 0.85)])
+def test_gaps_on_a_graph_far_below_the_rounding_of_rewards(text, power):
+    # 1e4 U'(1 - r) = 1e-3 U'(r) at the middle reward r, down to 2e-47.
+    pairs = ct.Comparisons(3, [0, 1, 0], [1, 2, 2], weights=[1e4, 1e-3, 1])
+    found = ct.solve(text, comparisons=pairs)
+    ratio = 1e-7 ** (1 / (1 - power))
+    assert found.rewards[[0, 2]].tolist() == [1.0, 0.0]
+    assert found.rewards[1] == pytest.approx(ratio / (1 + ratio), rel=1e-8)
+    assert (found.status, found.relative_gap < 1e-12) == ("optimal", True)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("text", ["x**0.85", "x**0.95", "sqrt(x) + x", "-1/x", "log(x + 0.1)"])
+def test_graphs_with_weights_over_eight_orders_are_certified(text, seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 11))
+    i = rng.integers(0, n - 1, 2 * n)
+    j = rng.integers(i + 1, n)
+    pairs = ct.Comparisons(n, i, j, weights=10.0 ** rng.uniform(-4, 4, 2 * n))
+    found = ct.solve(text, comparisons=pairs, method="newton")
+    assert (found.status, found.relative_gap < 1e-9) == ("optimal", True)
+
+
+def test_a_certificate_does_not_believe_gaps_that_are_not_those_of_the_rewards():
+    pairs = ct.Comparisons(3, [0, 1], [1, 2], weights=[1.0, 2.0])
+    program = Program.of(ct.Log(), None, None, pairs)
+    rewards, optimal = np.array([1.0, 0.5, 0.0]), np.array([1 / 3, 2 / 3])
+    honest = certify(program, Answer(rewards=rewards))
+    assert certify(program, Answer(rewards=rewards, apart=optimal)) == honest
+    assert honest.gap > 0.01

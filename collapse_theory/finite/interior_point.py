@@ -20,6 +20,7 @@ import numpy as np
 
 from collapse_theory.finite.active_set import Rows, feasible, on_pieces, polished
 from collapse_theory.finite.budget import Budget, max_step
+from collapse_theory.finite.tree_gaps import in_tree_gaps
 from collapse_theory.numerics.linear import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
@@ -29,6 +30,7 @@ __all__ = ["GraphBarrier", "InteriorPoint", "Local", "Point", "first_rewards", "
 ROUNDS = 120
 ENOUGH = 1e-13  # complementarity, relative to the size of the objective
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
+LARGEST_TREE = 2_000_000  # edges times nodes up to which a last gap is worth its digits
 GOOD = 1e-11  # the relative gap that ends the search
 
 Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
@@ -336,7 +338,26 @@ class InteriorPoint:
             if relative < GOOD or budget.spent:
                 break
         assert best is not None
+        if relative > GOOD and not program.utility.kinks and edges * graph.k <= LARGEST_TREE:
+            best = _kept_apart(program, at, best, least, budget)
         return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
+
+
+def _kept_apart(program: Program, at: Point, best: Answer, least: float, budget: Budget) -> Answer:
+    """Return the better one of the best answer and that with the gaps kept apart."""
+    graph, edges = program.graph, len(program.graph.a)
+    closed = Rows.of(program, at.tight(edges) & np.isfinite(program.utility.slope_at_zero))
+    if program.box:
+        # What is worse than nothing is pushed to the upper end, and no gap without a force opens.
+        top, bottom = (np.bincount(ends, minlength=graph.k) == 0 for ends in (graph.b, graph.a))
+        closed = Rows(closed.edges, closed.low | bottom, closed.high | top)
+    found = in_tree_gaps(program, closed, at.x[: graph.k], budget)
+    if found is None:
+        return best
+    # A step of the active set is left to the polish: multipliers are its own.
+    z = None if best.multipliers is None else np.where(closed.edges, best.multipliers, 0.0)
+    answer = replace(best, rewards=found[0], apart=found[1], slopes=None, multipliers=z)
+    return answer if certify(program, answer).gap < least else best
 
 
 def first_rewards(program: Program) -> np.ndarray:

@@ -45,13 +45,19 @@ class ByPatterns:
             return self.solver(program, budget)
         edges = len(program.graph.a)
         r, z, slopes = np.empty(program.graph.k), np.empty(edges), np.zeros(edges)
+        apart = np.empty(edges)
         found = []
         for pattern in alike:
             one = self.solver(pattern.program, budget.again())
-            r[pattern.nodes] = one.rewards
+            rewards = np.asarray(one.rewards)
+            r[pattern.nodes] = rewards
             z[pattern.edges] = 0.0
             if one.multipliers is not None:
                 z[pattern.edges] = pattern.weight[:, None] * one.multipliers
+            own = one.apart
+            apart[pattern.edges] = (
+                pattern.program.graph.differences(rewards) if own is None else own
+            )
             if one.slopes is not None:
                 slopes[pattern.edges] = one.slopes
             if one.unique is None:
@@ -62,6 +68,7 @@ class ByPatterns:
             rewards=r,
             multipliers=z,
             slopes=slopes,
+            apart=apart if any(one.apart is not None for one in found) else None,
             iterations=budget.used,
             converged=all(one.converged for one in found),
             unique=all(one.unique for one in found),

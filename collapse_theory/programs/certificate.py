@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.numerics.flow import greatest_flow
-from collapse_theory.numerics.linear import graph_solver
+from collapse_theory.numerics.linear import components, graph_solver, least_tree_paths
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import Answer, Program, centred, pair_gaps, straddle
 from collapse_theory.utilities import Utility
@@ -34,6 +34,8 @@ __all__ = ["Certificate", "Dual", "certify", "dual_flow"]
 EPS = float(np.finfo(np.float64).eps)
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
 INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up
+BALANCE = 1e-12  # the relative gap above which a bound of the second order is worth its time
+SHARES = np.geomspace(0.5, 1e-13, 20)
 CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up to rounding
 
 
@@ -231,7 +233,7 @@ def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
 
 def _in_rewards(program: Program, answer: Answer) -> Certificate:
     graph, utility, r = program.graph, program.utility, np.asarray(answer.rewards)
-    gaps = graph.differences(r)
+    gaps, rounded = _edge_gaps(program, answer)
     y = gaps - graph.m
     values, (first, second) = utility.value(y), utility.derivatives(y)
     penalty = program.penalty(r)
@@ -252,10 +254,13 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     if not np.all(np.isfinite(p)) or np.any(gaps < 0):
         return _certificate(objective, math.inf, 0.0, short)
     h = graph.divergence(graph.w * p + z) - program.pull(r)
-    errors = _errors(program, r, p, z, np.where(p == first, second, 0.0))
-    bound = _graph_bound(program, r, p, z, h, errors) + float(graph.w @ lost)
+    errors = _errors(program, r, p, z, np.where(p == first, second * rounded, 0.0))
+    bound = _graph_bound(program, r, gaps, p, z, h, errors) + float(graph.w @ lost)
     if not program.box:
         return _certificate(objective, bound, rounding, short)
+    if bound > BALANCE * short and np.array_equal(p, first):
+        moved = np.abs(second) * rounded
+        bound = min(bound, _balanced_bound(program, r, gaps, (p, moved), z, h, errors))
     # Nothing is above U(widest); where all pairs have it up to rounding, nothing is missing. At a
     # kink U still falls below it.
     steep = np.maximum(np.abs(first), np.abs(utility.slope(y - AT_KINK * gaps)))
@@ -264,40 +269,97 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     return _certificate(objective, bound, rounding, short, short <= 16 * EPS * local)
 
 
+def _edge_gaps(program: Program, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gaps on the edges, and how far rounding may put them.
+
+    Gaps kept apart stand for themselves on the forest of least gaps, whose sums the others are:
+    what they sum up is never larger. They must be those of the rewards up to rounding.
+    """
+    graph, r = program.graph, np.asarray(answer.rewards)
+    gaps, size = graph.differences(r), float(np.abs(r).max())
+    if answer.apart is not None:
+        edges, paths = least_tree_paths(graph.a, graph.b, graph.k, answer.apart)
+        sums = (paths[graph.a] - paths[graph.b]) @ answer.apart[edges]
+        if np.all(np.abs(sums - gaps) <= (4 + graph.k) * EPS * size):
+            return sums, 2 * graph.k * EPS * np.abs(sums)
+    return gaps, np.full_like(gaps, EPS * size)
+
+
 def _errors(
-    program: Program, r: np.ndarray, p: np.ndarray, z: np.ndarray, second: np.ndarray
+    program: Program, r: np.ndarray, p: np.ndarray, z: np.ndarray, moved: np.ndarray
 ) -> np.ndarray:
     """Return how far rounding may put the gradient at each node.
 
-    It is in the sums over a node's pairs, and in U' at gaps that are differences of rounded
-    rewards.
+    It is in the sums over a node's pairs, and in U' at rounded gaps, which `moved` is.
     """
     graph = program.graph
     size = graph.gathered(np.abs(graph.w * p) + z) + np.abs(program.pull(r))
-    bend = graph.gathered(graph.w * np.abs(second)) * float(np.abs(r).max())
     degree = np.bincount(graph.a, minlength=graph.k) + np.bincount(graph.b, minlength=graph.k)
-    return EPS * ((4 + np.sqrt(degree)) * size + bend)
+    return EPS * (4 + np.sqrt(degree)) * size + graph.gathered(graph.w * np.abs(moved))
 
 
 def _graph_bound(
     program: Program,
     r: np.ndarray,
+    gaps: np.ndarray,
     p: np.ndarray,
     z: np.ndarray,
     h: np.ndarray,
     errors: np.ndarray,
 ) -> float:
-    slack = math.fsum(z * program.graph.differences(r))
+    slack = math.fsum(z * gaps)
     if program.box:
-        # max(h, 0) - h r without a difference of large numbers.
-        missing = np.where(h > 0, h * (1 - r), -h * r)
-        return max(math.fsum(missing) + slack, 0.0) + math.fsum(errors)
+        # max(h, 0) - h r without a difference of large numbers, whatever h is within its errors.
+        # Between the ends a reward may be rounded; at one it is exact.
+        unsure = np.where((r == 0) | (r == 1), 0.0, 2 * program.graph.k * EPS)
+        up, down = np.maximum(errors + h, 0.0), np.maximum(errors - h, 0.0)
+        return math.fsum(up * (1 - r + unsure) + down * (r + unsure)) + slack
     if program.kappa > 0:
         return _penalty_bound(h, errors, program.d) + slack
-    found = _dual_bound(program, r, p, z, h, errors)
+    found = _dual_bound(program, r, gaps, p, z, h, errors)
     if program.c > 0 and not program.graph.two_sided.any():
         found = min(found, _sums_bound(program, h, errors) + slack)
     return found
+
+
+def _balanced_bound(
+    program: Program,
+    r: np.ndarray,
+    gaps: np.ndarray,
+    slopes: tuple[np.ndarray, np.ndarray],
+    z: np.ndarray,
+    h: np.ndarray,
+    errors: np.ndarray,
+) -> float:
+    """Return a bound of the second order in the forces that are left between the ends of the box.
+
+    They flow to the ends through the forest of least gaps, whose slopes change by what they carry.
+    U(y) - q y is above its value at g by at most |U'(g) - q| times the way from g to where U' = q,
+    and that way is tried: U' at g (1 -+ share) lies beyond q. On a closed gap the multiplier
+    carries it. `slopes` are U' and how far rounding may put it.
+    """
+    graph, utility, k = program.graph, program.utility, program.graph.k
+    end = (r == 0) | (r == 1)
+    node = np.where(end, 0, np.arange(1, k + 1))
+    a, b = node[graph.a], node[graph.b]
+    part = components(a, b, k + 1)
+    if np.any(part[node] != part[0]):
+        return math.inf
+    edges, paths = least_tree_paths(a, b, k + 1, gaps)
+    carried = np.where(end, 0.0, np.abs(h) + errors) @ np.abs(paths[node])
+    g, m, w = gaps[edges], graph.m[edges], graph.w[edges]
+    p, moved = (x[edges] for x in slopes)
+    less = carried / w + 2 * moved + 8 * EPS * np.abs(p)
+    cost = np.where((g == 0) & (z[edges] >= carried), 0.0, np.inf)
+    for share in SHARES:
+        inside = (utility.slope(g * (1 - share) - m) >= p + less) & (
+            utility.slope(g * (1 + share) - m) <= p - less
+        )
+        cost = np.where(inside & (g > 0), 2 * carried * g * share, cost)
+    met = np.bincount(graph.a[edges], carried, k) + np.bincount(graph.b[edges], carried, k)
+    up, down = np.maximum(errors + met + h, 0.0), np.maximum(errors + met - h, 0.0)
+    lost = np.where(end, up * (1 - r) + down * r, 0.0)
+    return math.fsum(cost) + math.fsum(lost) + math.fsum(z * gaps)
 
 
 def _sums_bound(program: Program, h: np.ndarray, errors: np.ndarray) -> float:
@@ -318,6 +380,7 @@ def _sums_bound(program: Program, h: np.ndarray, errors: np.ndarray) -> float:
 def _dual_bound(
     program: Program,
     r: np.ndarray,
+    gaps: np.ndarray,
     p: np.ndarray,
     z: np.ndarray,
     h: np.ndarray,
@@ -327,8 +390,7 @@ def _dual_bound(
 
     Each step moves the slopes along the edges' curvatures until they balance at every node.
     """
-    graph, c, gaps = program.graph, program.c, program.graph.differences(r)
-    w = graph.w
+    graph, c, w = program.graph, program.c, program.graph.w
     bend = program.slopes(gaps)[1]
     held = z / np.maximum(gaps, 1e-12 * max(float(np.abs(gaps).max()), 1e-300))
     bend = np.where(np.isfinite(bend), bend, 0.0) + np.where(np.isfinite(held), held, 0.0)

@@ -59,6 +59,9 @@ class Answer:
         Of r_a >= r_b, in a graph.
     slopes : numpy.ndarray, shape (edges,), optional
         U' of the pairs; at a kink, a slope between those on its sides.
+    apart : numpy.ndarray, shape (edges,), optional
+        The gaps on a graph's edges, where differences of the rewards have too few digits. Then
+        just those rewards are 0 or 1 that are at an end of the box.
     iterations : int
     converged : bool
         False if the solver was stopped by its budget.
@@ -72,6 +75,7 @@ class Answer:
     rewards: np.ndarray | None = None
     multipliers: np.ndarray | None = None
     slopes: np.ndarray | None = None
+    apart: np.ndarray | None = None
     iterations: int = 0
     converged: bool = True
     unique: bool | None = None

@@ -1,0 +1,157 @@
+"""Gaps on a graph to all their digits: Newton's method in the gaps of a spanning tree.
+
+Where U'(0) is infinite, or weights differ by many orders, gaps are far below the rounding of the
+rewards, whose differences they are. The forest of least gaps has all others as sums without
+cancellation (Kruskal 1956), and in its gaps, each scaled by its own curvature, Newton's system is
+as well conditioned as in the gaps of a full ranking, however stiff some are. The two ends of the
+box are one node, gaps across it sums with 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from collapse_theory.finite.active_set import Rows
+from collapse_theory.finite.budget import Budget
+from collapse_theory.numerics.linear import cholesky, components, least_tree_paths
+from collapse_theory.programs import Program
+
+__all__ = ["in_tree_gaps"]
+
+ROUNDS = 100
+TINY = 1e-290
+OPEN = 1e-12  # of the way to equal gaps: a step closes one by a factor of 100
+JUST_INSIDE = float(np.nextafter(1.0, 0.0))
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Rewards and gaps as sums of unknowns: those of a forest's gaps, then the roots' places.
+
+    Attributes
+    ----------
+    edges : numpy.ndarray of int
+        Those of the forest.
+    nodes, gaps : numpy.ndarray, shapes (k, unknowns) and (edges, unknowns)
+        What each reward, and each gap, sums up.
+    base, rise : numpy.ndarray, shapes (k,) and (edges,)
+        What they are where all unknowns are 0.
+    """
+
+    edges: np.ndarray
+    nodes: np.ndarray
+    gaps: np.ndarray
+    base: np.ndarray
+    rise: np.ndarray
+
+    @classmethod
+    def of(cls, program: Program, closed: Rows, gaps: np.ndarray) -> Self:
+        """Return the forest of the least of these gaps, with the closed ones contracted."""
+        graph, k = program.graph, program.graph.k
+        low, high = np.flatnonzero(closed.low), np.flatnonzero(closed.high)
+        i = np.concatenate([graph.a[closed.edges], low, high])
+        j = np.concatenate([graph.b[closed.edges], np.full(len(low), k), np.full(len(high), k + 1)])
+        label = components(i, j, k + 2)
+        top = (label[:k] == label[k + 1]).astype(float)
+        count = int(label.max()) + 1
+        # The box is node 0, so that it is the root of what hangs on it.
+        label = (np.where(label == label[k + 1], label[k], label)[:k] - label[k]) % count
+        a, b = label[graph.a], label[graph.b]
+        edges, paths = least_tree_paths(a, b, count, gaps)
+        part = components(a, b, count)
+        places = np.equal.outer(part, np.flatnonzero(np.bincount(part) > 0)).astype(float)
+        places[:, part[0]] = 0.0  # the box stays where it is
+        nodes = np.hstack([paths, places])[label]
+        # A path from the box begins at its lower end, or at 1.
+        base = top - paths[label] @ graph.differences(top)[edges]
+        return cls(edges, nodes, nodes[graph.a] - nodes[graph.b], base, graph.differences(base))
+
+    def at(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gaps and the rewards where the unknowns are u."""
+        return self.rise + self.gaps @ u, self.base + self.nodes @ u
+
+    def newton(
+        self, program: Program, gaps: np.ndarray, r: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the gradient in the unknowns, and Newton's step."""
+        graph = program.graph
+        gradient, bend = self.gradient(program, gaps, r)
+        sums = self.nodes[graph.a] + self.nodes[graph.b]
+        hessian = self.gaps.T @ (bend[:, None] * self.gaps)
+        hessian += self.nodes.T @ (2 * program.d[:, None] * self.nodes)
+        hessian += sums.T @ (2 * program.c * graph.w[:, None] * sums)
+        moves = hessian.diagonal() > 0
+        solve = cholesky(hessian[np.ix_(moves, moves)]) if moves.any() else np.zeros_like
+        if solve is None:
+            return None
+        step = np.zeros_like(gradient)
+        step[moves] = solve(gradient[moves])
+        return gradient, step
+
+    def gradient(
+        self, program: Program, gaps: np.ndarray, r: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient in the unknowns, and the edges' curvatures."""
+        moves = np.any(self.gaps != 0, axis=1)
+        first, bend = program.slopes(np.where(moves, gaps, 1.0))
+        gradient = self.gaps.T @ np.where(moves, first, 0.0) - self.nodes.T @ program.pull(r)
+        return gradient, np.where(moves, bend, 0.0)
+
+
+def in_tree_gaps(
+    program: Program, closed: Rows, r: np.ndarray, budget: Budget
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the rewards and the gaps on the edges, with these constraints held.
+
+    Newton's method begins at `r`, with gaps open far enough to have digits. None where it leads
+    nowhere.
+    """
+    spread = program.graph.levels * (1.0 if program.box else float(np.ptp(r)))
+    place = np.where(closed.low, 0.0, np.where(closed.high, 1.0, r + OPEN * (spread - r)))
+    gaps, last = np.where(closed.edges, 0.0, program.graph.differences(place)), np.inf
+    tree = _Tree.of(program, closed, gaps)
+    for _ in budget.rounds(ROUNDS):
+        tree = _Tree.of(program, closed, gaps)
+        t = len(tree.edges)
+        roots = tree.nodes[:, t:]
+        place = place - tree.base - tree.nodes[:, :t] @ gaps[tree.edges]
+        u = np.concatenate([gaps[tree.edges], np.linalg.lstsq(roots, place, rcond=None)[0]])
+        gaps, place = tree.at(u)
+        if np.any(gaps < 0):
+            return None
+        found = tree.newton(program, gaps, place)
+        if found is None or not np.all(np.isfinite(found[1])):
+            return None
+        gradient, step = found
+        u = u + _searched(program, tree, u, step, gradient) * step
+        change = np.abs(tree.gaps @ step)
+        size = float((change[tree.edges] / gaps[tree.edges]).max(initial=0.0))
+        gaps, place = tree.at(u)
+        if gaps[tree.edges].min(initial=1.0) < TINY:
+            return None
+        if size < 1e-14 or (size < 1e-8 and size >= 0.3 * last):
+            break
+        last = size
+    if program.box:
+        inside = np.clip(place, TINY, JUST_INSIDE)
+        place = np.where(np.any(tree.nodes != 0, axis=1), inside, tree.base)
+    return place, gaps
+
+
+def _searched(
+    program: Program, tree: _Tree, u: np.ndarray, step: np.ndarray, gradient: np.ndarray
+) -> float:
+    """Return how much of a step to take: no gap closes, and f no longer falls at its end."""
+    gaps, change = tree.at(u)[0], tree.gaps @ step
+    falling = change < 0
+    most = float((gaps[falling] / -change[falling]).min()) if falling.any() else np.inf
+    alpha, rise = (1.0 if most > 1 else 0.99 * most), max(float(gradient @ step), 0.0)
+    for _ in range(40):
+        ahead = u + alpha * step
+        if not -float(tree.gradient(program, *tree.at(ahead))[0] @ step) > rise:
+            break
+        alpha *= 0.3
+    return alpha
