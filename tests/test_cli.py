@@ -85,7 +85,14 @@ def test_predict_json_has_the_promised_keys() -> None:
     result = run("predict", "log(x + 0.1)", "--json")
     found = json.loads(result.stdout)
     assert list(found) == KEYS
-    assert list(found["limit"]) == ["atoms", "quantiles", "objective", "relative_gap", "method"]
+    assert list(found["limit"]) == [
+        "name",
+        "atoms",
+        "quantiles",
+        "objective",
+        "relative_gap",
+        "method",
+    ]
     assert found["utility"] == "log(x + 0.1)"
     assert found["domain"] == {"type": "Box", "low": 0.0, "high": 1.0}
     assert found["rewards"] == ct.solve("log(x + 0.1)", 8).rewards.tolist()

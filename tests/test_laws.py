@@ -450,6 +450,21 @@ def test_cosines_against_mpmath(rate):
 
 
 @pytest.mark.parametrize(
+    ("law", "name"),
+    [
+        (beta_law(0.5), "Beta(1/2, 1/2) on [0, 1]"),
+        (beta_law((1 - 1 / 3) / 2, 0.35, -1, 2), "Beta(1/3, 0.35) on [-1, 2]"),
+        (uniform_law(), "uniform on [0, 1]"),
+        (uniform_law().best_of(2), "density on [0, 1]; the best of 2"),
+        (discrete_law([0, 1], [0.5, 0.5]), "atoms: 0.5 at 0, 0.5 at 1"),
+    ],
+)
+def test_laws_say_their_name(law, name):
+    assert law.name == name
+    assert repr(law) == f"RewardLaw({name})"
+
+
+@pytest.mark.parametrize(
     ("make", "text"),
     [
         (lambda: BetaDensity(0.0, 1.0), "a must be positive"),
@@ -683,7 +698,7 @@ def test_pdf_adds_the_parts():
 
 
 def test_repr_reads_well():
-    text = "RewardLaw(atoms: 0.184 at 0, 0.184 at 1; density on [0, 1] of mass 0.632)"
+    text = "RewardLaw(atoms: 0.184 at 0, 0.184 at 1; Beta(1.3, 1.3) on [0, 1] of mass 0.632)"
     assert repr(MIXED) == text
     assert repr(empirical_law(np.arange(20))) == "RewardLaw(20 atoms between 0 and 19)"
 
@@ -713,7 +728,7 @@ def test_repr_reads_well():
         (lambda: uniform_law().ppf(1.2), "probabilities must lie in"),
         (lambda: uniform_law().ppf(np.array([0.1, np.nan])), "got nan"),
         (lambda: uniform_law().ppf(-1e-9), "probabilities must lie in"),
-        (lambda: uniform_law().quantiles(0), "n >= 1"),
+        (lambda: uniform_law().quantiles(0), "n must be a whole number, 1"),
         (lambda: uniform_law().mapped(0.0, 0.0), "scale must be positive"),
         (lambda: RewardLaw.from_dict({"type": "RewardLaw", "mass": 1.0}), "unknown fields"),
     ],
@@ -742,6 +757,65 @@ def test_newton_on_a_power_takes_few_steps():
     d = invert_increasing(power, target, 0 * ones, ones, 0.5 * ones)
     assert d == pytest.approx(target**10, rel=1e-13)
     assert len(calls) <= 4, "straight in log d and log B: one step, and the look that it is there"
+
+
+# --- expectations --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("b", [0.3, 1.0, 30.0])
+@pytest.mark.parametrize("a", [0.1, 1.0, 2.5])
+def test_expectations_are_those_of_scipy(a, b):
+    law, other = beta_law(a, b, -1.0, 2.0), stats.beta(a, b, -1.0, 3.0)
+    assert law.entropy() == pytest.approx(other.entropy(), rel=1e-9, abs=1e-12)
+    assert law.std() == pytest.approx(other.std(), rel=1e-14)
+    assert law.median() == pytest.approx(other.median(), rel=1e-12)
+    # (3 U - 1)^k by the binomial theorem, with E U^j = B(a+j, b) / B(a, b).
+    j = np.arange(6)
+    units = special.beta(a + j, b) / special.beta(a, b) * 3.0**j
+    for k in range(6):
+        exact = np.sum(special.binom(k, j) * (-1.0) ** (k - j) * units)
+        assert law.moment(k) == pytest.approx(exact, rel=1e-11, abs=1e-12)
+    log = special.digamma(a) - special.digamma(a + b)
+    assert beta_law(a, b).expect(np.log) == pytest.approx(log, rel=1e-10)
+    for x in (-2.0, -0.9, 0.5, 1.999, 2.0):
+        assert law.sf(x) == pytest.approx(other.sf(x), rel=1e-12)
+
+
+def test_expectations_of_atoms_kinks_and_sums_of_densities():
+    law = LAWS["overlap"]
+    assert law.expect(lambda x: 3.0) == pytest.approx(3.0, rel=1e-14)
+    assert law.moment(1) == pytest.approx(law.mean(), rel=1e-13)
+    # E |X - c| is the distance to the law of c.
+    for each in LAWS.values():
+        away = each.expect(lambda x: np.abs(x - 0.3))
+        assert away == pytest.approx(each.distance([0.3]), abs=1e-8)
+        x = each.ppf(np.linspace(0, 1, 9))
+        assert each.sf(x) + each.cdf(x) == pytest.approx(np.ones(9), abs=1e-14)
+    assert MIXED.sf([-1.0, 0.0, 1.0]).tolist() == pytest.approx([1.0, 1 - ATOM, 0.0], abs=1e-15)
+    assert discrete_law([0, 1, 2], [0.5, 0.25, 0.25]).entropy() == pytest.approx(1.5 * np.log(2))
+    two = RewardLaw((), (BetaDensity(1, 1, 0, 1, 0.5), BetaDensity(1, 1, 0, 2, 0.5)))
+    entropy = -0.75 * np.log(0.75) - 0.25 * np.log(0.25)
+    assert two.entropy() == pytest.approx(entropy, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda law: law.entropy(), "no entropy"),
+        (lambda law: law.moment(0.5), "k must be a whole number"),
+        (lambda law: law.moment(-1), "k must be a whole number"),
+        (lambda law: law.expect(lambda x: 1 / (0 * x)), "finite value"),
+        (lambda law: law.expect(lambda x: np.zeros(3)), "finite value"),
+        (lambda law: law.expect(lambda x: "x"), "array of numbers"),
+        (lambda law: law.sf("x"), "x must be a number"),
+        (lambda law: law.pdf("y"), "x must be a number"),
+        (lambda law: law.quantiles(0), "n must be a whole number"),
+        (lambda law: law.quantiles(2.5), "n must be a whole number"),
+    ],
+)
+def test_questions_that_have_no_answer(ask, words):
+    with pytest.raises(CollapseError, match=words):
+        ask(MIXED)
 
 
 # --- distances -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
-from collapse_theory.cli.wording import certificate_text, law_content, shape_text
+from collapse_theory.cli.wording import certificate_text, law_content
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import RewardLog
 
@@ -177,8 +177,8 @@ def _facts(found: ct.Design) -> dict[str, str]:
         "do": advice,
         "reached": f"{REACHED[found.reachable]}; {found.reason}",
         "distance": f"{found.distance:.3g} (Wasserstein-1, rewards from 0 to 1)",
-        "wanted": shape_text(found.target.law),
-        "law": shape_text(found.law),
+        "wanted": found.target.law.name,
+        "law": found.law.name,
     }
     low, high = found.target.low, found.target.high
     if (low, high) != (0.0, 1.0):

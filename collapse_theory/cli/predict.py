@@ -20,7 +20,6 @@ from collapse_theory.cli.wording import (
     law_facts,
     mean_text,
     program_text,
-    shape_text,
 )
 
 __all__ = ["predict"]
@@ -167,7 +166,7 @@ def _show_limit(law: ct.LimitLaw) -> None:
         for level, reward in zip(SHOWN, law.ppf(SHOWN).tolist(), strict=True)
     ]
     page.print(number_table(("share below", "reward", "density there"), rows, framed=True))
-    facts = {"law": shape_text(law), "mean, s.d.": f"{law.mean():.6g}, {math.sqrt(law.var()):.6g}"}
+    facts = {"law": law.name, "mean, s.d.": f"{law.mean():.6g}, {math.sqrt(law.var()):.6g}"}
     if text := certificate_text(law):
         mean = mean_text(law.utility, law.domain, limit=True)
         facts |= {"objective": f"{law.objective:.6g}, {mean}", "certificate": text}

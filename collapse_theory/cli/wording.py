@@ -18,7 +18,6 @@ __all__ = [
     "law_facts",
     "mean_text",
     "program_text",
-    "shape_text",
     "support",
 ]
 
@@ -55,6 +54,7 @@ def law_content(law: ct.RewardLaw) -> dict[str, Any]:
     """Return a law as JSON holds it, with its support where no box says it."""
     boxed = getattr(law, "domain", ct.Box()).bounded
     return {
+        "name": law.name,
         "atoms": law.atoms,
         "quantiles": {f"{q:.2f}": v for q, v in zip(LEVELS, law.ppf(LEVELS), strict=True)},
         "objective": law.objective,
@@ -78,7 +78,7 @@ def law_facts(law: ct.RewardLaw | None) -> dict[str, str]:
     none = 1e-13 * float(np.abs(law.support).max())
     values = [0.0 if abs(v) <= none else v for v in law.ppf(levels).tolist()]
     quantiles = (f"{q:.0%} {v:.4g}" for q, v in zip(levels, values, strict=True))
-    facts = {"limit law": shape_text(law), "  quantiles": ", ".join(quantiles)}
+    facts = {"limit law": law.name, "  quantiles": ", ".join(quantiles)}
     facts["  method"] = str(law.method)
     if text := certificate_text(law):
         facts["  certificate"] = text
@@ -87,11 +87,6 @@ def law_facts(law: ct.RewardLaw | None) -> dict[str, str]:
     if law.reference:
         facts["  source"] = law.reference
     return facts
-
-
-def shape_text(law: ct.RewardLaw) -> str:
-    """Return the atoms and the supports of the densities, in words."""
-    return repr(law).partition("(")[2].removesuffix(")")
 
 
 def certificate_text(found: Any) -> str | None:

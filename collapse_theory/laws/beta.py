@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Self
 
 import numpy as np
@@ -59,6 +60,11 @@ class BetaDensity(Part):
         super().__post_init__()
         self._set(**{name: positive(getattr(self, name), name) for name in ("a", "b", "mass")})
         self._set_ends()
+
+    @property
+    def name(self) -> str:
+        """The family and its exponents, as fractions where they are simple ones."""
+        return "uniform" if self.a == self.b == 1 else f"Beta({_short(self.a)}, {_short(self.b)})"
 
     @property
     def mean(self) -> float:
@@ -162,3 +168,8 @@ class BetaDensity(Part):
             f"BetaDensity(a={self.a:.6g}, b={self.b:.6g}, low={self.low:.6g}, "
             f"high={self.high:.6g}, mass={self.mass:.6g})"
         )
+
+
+def _short(number: float) -> str:
+    near = Fraction(number).limit_denominator(9)
+    return str(near) if abs(float(near) - number) <= 2.0**-51 * number else f"{number:.6g}"

@@ -170,7 +170,7 @@ def law_of_text(text: str) -> RewardLaw:
     --------
     >>> from collapse_theory.laws import law_of_text
     >>> law_of_text("atoms 0.3 + uniform")
-    RewardLaw(atoms: 0.3 at 0, 0.3 at 1; density on [0, 1] of mass 0.4)
+    RewardLaw(atoms: 0.3 at 0, 0.3 at 1; uniform on [0, 1] of mass 0.4)
     >>> law_of_text("levels 1 1 1")
     RewardLaw(atoms: 0.333 at 0, 0.333 at 0.5, 0.333 at 1)
     """

@@ -337,6 +337,9 @@ class Density(Part):
     def _seam(self) -> float:
         return self.lower.seam
 
+    def _edges(self, upper: bool) -> np.ndarray:
+        return self._sides[upper].edges
+
 
 def _with_knots(edges: np.ndarray, knots: np.ndarray) -> np.ndarray:
     """Return the edges with the knots among them, which take the place of edges next to them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws.distance import wasserstein
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import DistributionFunction, running_sum
-from collapse_theory.numerics.checks import answer, check_map, finite_array
+from collapse_theory.numerics.checks import answer, check_map, finite_array, whole
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class RewardLaw(Value):
     >>> from collapse_theory.laws import BetaDensity, RewardLaw
     >>> law = RewardLaw([[0, 0.25], [1, 0.25]], (BetaDensity(1, 1, mass=0.5),))
     >>> law
-    RewardLaw(atoms: 0.25 at 0, 0.25 at 1; density on [0, 1] of mass 0.5)
+    RewardLaw(atoms: 0.25 at 0, 0.25 at 1; uniform on [0, 1] of mass 0.5)
     >>> law.ppf([0.1, 0.5, 0.9]), law.quantiles(4)
     (array([0. , 0.5, 1. ]), array([1.  , 0.75, 0.25, 0.  ]))
     """
@@ -105,7 +105,7 @@ class RewardLaw(Value):
         -------
         float or array, as `x`
         """
-        return answer(self.distribution.pdf(np.asarray(x, dtype=np.float64)))
+        return answer(self.distribution.pdf(_numbers(x, "x")))
 
     def cdf(self, x: Any) -> Any:
         """Return F(x), the mass at or below `x`: continuous from the right, 1 from the top on.
@@ -118,7 +118,26 @@ class RewardLaw(Value):
         -------
         float or array, as `x`; NaN where `x` is NaN
         """
-        return answer(self.distribution(np.asarray(x, dtype=np.float64)))
+        return answer(self.distribution(_numbers(x, "x")))
+
+    def sf(self, x: Any) -> Any:
+        """Return 1 - F(x), the mass above `x`, which keeps its digits however small it is.
+
+        Parameters
+        ----------
+        x : float or array
+
+        Returns
+        -------
+        float or array, as `x`; NaN where `x` is NaN
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import beta_law
+        >>> round(beta_law(1, 50).sf(0.9) / 1e-50, 9)  # (1 - x)^50
+        1.0
+        """
+        return answer(self.distribution.above(_numbers(x, "x")))
 
     def ppf(self, q: Any) -> Any:
         """Return the smallest x with cdf(x) >= `q`; at q = 0 the lower end of the support.
@@ -143,7 +162,7 @@ class RewardLaw(Value):
         >>> round(beta_law(0.5, 0.5).ppf(1 / 3), 12)
         0.25
         """
-        q = np.asarray(q, dtype=np.float64)
+        q = _numbers(q, "probabilities")
         bad = ~((q >= 0) & (q <= 1))
         if bad.any():
             raise CollapseError(f"probabilities must lie in [0, 1], got {q[bad].flat[0]}")
@@ -180,6 +199,90 @@ class RewardLaw(Value):
         spread = sum(p.mass * (p.variance + (p.mean - mean) ** 2) for p in self.parts)
         return (float((places - mean) ** 2 @ masses) + spread) / self._total
 
+    def std(self) -> float:
+        """Return the standard deviation."""
+        return self.var() ** 0.5
+
+    def median(self) -> float:
+        """Return the median: ppf(1/2), to within rounding."""
+        return answer(self.distribution.rough(np.array(0.5)))
+
+    def moment(self, k: int) -> float:
+        """Return the moment E X**k about 0, for k = 0, 1, 2, ...
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import uniform_law
+        >>> round(uniform_law().moment(4), 12)
+        0.2
+        """
+        k = whole(k, "k", 0)
+        return self.expect(lambda x: x**k)
+
+    def expect(self, function: Callable[[np.ndarray], Any]) -> float:
+        """Return E function(X), by quadrature on panels that are halved until each is resolved.
+
+        Parameters
+        ----------
+        function : callable
+            From an array of rewards to an array of their values; it may have kinks, and grow next
+            to an end of the support as a logarithm does.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, for values that aren't finite numbers, one a reward.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from collapse_theory.laws import beta_law
+        >>> round(beta_law(0.5).expect(np.log), 9)  # -2 log 2
+        -1.386294361
+        """
+
+        def values(x: np.ndarray) -> np.ndarray:
+            with np.errstate(all="ignore"):
+                found = _numbers(function(x), "the values of the function")
+            if found.shape not in (x.shape, ()) or not np.isfinite(found).all():
+                raise CollapseError(
+                    f"the function must give a finite value for each of {x.size} rewards "
+                    f"between {x.min():.6g} and {x.max():.6g}, not {found}"
+                )
+            return np.broadcast_to(found, x.shape)
+
+        places, masses = self.atoms.T
+        atoms = float(masses @ values(places)) if places.size else 0.0
+        return (atoms + sum(part.expect(values) for part in self.parts)) / self._total
+
+    def entropy(self) -> float:
+        """Return the entropy in nats: -∫ f log f of a density f, -sum m log m of atoms.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, for a law of atoms and densities, which has neither.
+
+        Examples
+        --------
+        >>> from collapse_theory.laws import uniform_law
+        >>> round(uniform_law(0, 2).entropy(), 12)  # log 2
+        0.69314718056
+        """
+        from collapse_theory.laws.policy import cut_of
+
+        masses = self.atoms[:, 1]
+        if not self.parts:
+            return float(-(masses @ np.log(masses))) + 0.0
+        if masses.size:
+            raise CollapseError(f"a law of atoms and densities has no entropy: {self.name}")
+
+        def surprise(part: Part, d: np.ndarray, upper: bool) -> np.ndarray:
+            return -np.log(np.maximum(part.density(d, upper), 1e-300))
+
+        gaps = cut_of(self).gaps.values()
+        return sum(gap.integral(partial(surprise, gap)) for gap in gaps)
+
     def quantiles(self, n: int) -> np.ndarray:
         """Return the (n,) quantiles ppf((i - 1/2) / n), best first.
 
@@ -194,9 +297,7 @@ class RewardLaw(Value):
         >>> uniform_law().quantiles(2)
         array([0.75, 0.25])
         """
-        count = operator.index(n)
-        if count < 1:
-            raise CollapseError(f"quantiles needs n >= 1, not {count}")
+        count = whole(n, "n")
         return self.ppf((np.arange(count, 0, -1) - 0.5) / count)
 
     def distance(self, other: Any) -> float:
@@ -281,7 +382,16 @@ class RewardLaw(Value):
         parts = tuple(part.mapped(low, scale) for part in self.parts)
         return RewardLaw(atoms, parts, method=self.method, reference=self.reference)
 
-    def __repr__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The law in words: its atoms, and its densities with their families.
+
+        Examples
+        --------
+        >>> import collapse_theory as ct
+        >>> ct.closed_form("log(x)").name
+        'Beta(1/2, 1/2) on [0, 1]'
+        """
         texts = []
         if 0 < len(self.atoms) <= 6:
             places = ", ".join(f"{mass:.3g} at {place:.4g}" for place, mass in self.atoms.tolist())
@@ -289,8 +399,21 @@ class RewardLaw(Value):
         elif len(self.atoms):
             low, high = self.atoms[0, 0], self.atoms[-1, 0]
             texts.append(f"{len(self.atoms)} atoms between {low:.4g} and {high:.4g}")
-        texts += [f"density on {p.interval} of mass {p.mass:.3g}" for p in self.parts]
-        return f"RewardLaw({'; '.join(texts)})"
+        alone = not texts and len(self.parts) == 1
+        for part in self.parts:
+            mass = "" if alone else f" of mass {part.mass:.3g}"
+            texts.append(f"{part.name} on {part.interval}{mass}")
+        return "; ".join(texts)
+
+    def __repr__(self) -> str:
+        return f"RewardLaw({self.name})"
+
+
+def _numbers(x: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CollapseError(f"{what} must be a number or an array of numbers, not {x!r}") from None
 
 
 def _atoms(atoms: Any) -> np.ndarray:

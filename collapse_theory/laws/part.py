@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.laws.panels import doubling, first_edge, fitted
 from collapse_theory.numerics.checks import answer, finite
 from collapse_theory.values import Value
 
@@ -104,6 +105,11 @@ class Part(Value, ABC):
         return f"{low}, {self.high:.4g}]"
 
     @property
+    def name(self) -> str:
+        """What the density is, where that has a name."""
+        return "density"
+
+    @property
     def _seam(self) -> float:
         """The distance from `low` from which on points are seen from `high`."""
         return 0.5 * (self.high - self.low)
@@ -129,6 +135,44 @@ class Part(Value, ABC):
         x = np.asarray(x, dtype=np.float64)
         within = self._by_end(self.mass_within, x)
         return answer(np.where(self._upper(x), self.mass - within, within))
+
+    def sf(self, x: Any) -> Any:
+        """Return the mass above `x`: exactly `mass` below the support, exactly 0 above."""
+        x = np.asarray(x, dtype=np.float64)
+        within = self._by_end(self.mass_within, x)
+        return answer(np.where(self._upper(x), within, self.mass - within))
+
+    def integral(self, function: _Hook) -> float:
+        """Return ∫ of the density times a function of the distance from an end, by panels.
+
+        Parameters
+        ----------
+        function : callable
+            From distances no further than the seam, and whether they are from `high`, to values.
+            It may grow at the ends as a logarithm does, and have kinks.
+        """
+        total = 0.0
+        for upper in (False, True):
+
+            def side(d: np.ndarray, upper: bool = upper) -> np.ndarray:
+                held = self.density(d, upper)
+                return held * np.where(held > 0.0, function(d, upper), 0.0)
+
+            far = self.high - self.low - self._seam if upper else self._seam
+            p, edges = self.exponents[upper], self._edges(upper)
+            first = first_edge(side, far, p) if p else 0.0
+            inner = edges[(edges > 2.0 * first) & (edges < far)]
+            near = doubling(first, inner.min(initial=far)) if p else np.zeros(1)
+            total += fitted(side, np.unique(np.concatenate([near, inner, [far]])), p).mass
+        return total
+
+    def expect(self, function: Callable[[np.ndarray], np.ndarray]) -> float:
+        """Return ∫ function(x) pdf(x) dx."""
+        return self.integral(lambda d, upper: function(self.high - d if upper else self.low + d))
+
+    def _edges(self, upper: bool) -> np.ndarray:
+        """Return distances from an end between which the density is smooth."""
+        return self.high - self.knots() if upper else self.knots() - self.low
 
     def cdf_integral(self, x: Any) -> Any:
         """Return ∫ cdf(t) dt over t <= `x`: x cdf(x) less ∫ t pdf(t) dt over t <= x.

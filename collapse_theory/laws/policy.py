@@ -23,7 +23,7 @@ from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import running_sum
 from collapse_theory.numerics.checks import answer, check_map, finite, positive
 
-__all__ = ["BestOfLaw", "PolicyLaw", "TiltedLaw"]
+__all__ = ["BestOfLaw", "PolicyLaw", "TiltedLaw", "cut_of"]
 
 # The steepest weight over the whole support; the mass that is too small to be relied on, and that
 # which is left out.
@@ -118,12 +118,15 @@ class PolicyLaw(RewardLaw, ABC):
     @abstractmethod
     def _ratio(self, x: np.ndarray) -> np.ndarray: ...
 
+    @property
     @abstractmethod
-    def _name(self) -> str:
-        """Return what was done to the base law, for `repr`."""
+    def policy(self) -> str:
+        """What was done to the base law, in words."""
 
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}; {self._name()})"
+    @property
+    def name(self) -> str:
+        """The law in words, with what was done to the base law."""
+        return f"{super().name}; {self.policy}"
 
 
 # -- the base law, cut -----------------------------------------------------------------------------
@@ -162,7 +165,8 @@ class _Cut(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _cut(law: RewardLaw) -> _Cut:
+def cut_of(law: RewardLaw) -> _Cut:
+    """Return a law cut at its atoms and at the ends of its densities."""
     points = law.distribution.points
     masses = np.zeros(points.size)
     masses[np.searchsorted(points, law.atoms[:, 0])] = law.atoms[:, 1]
@@ -250,7 +254,7 @@ class BestOfLaw(PolicyLaw):
         return self.k == 1.0
 
     def _weighted(self) -> tuple[np.ndarray, list[Density]]:
-        cut, parts = _cut(self.base), []
+        cut, parts = cut_of(self.base), []
         for i, gap in cut.gaps.items():
             gained = _gained(cut.below[i + 1, 0], cut.above[i + 1, 0], cut.inner[i], self.k)
             if gained > _NOTHING:
@@ -278,17 +282,17 @@ class BestOfLaw(PolicyLaw):
     @cached_property
     def _atoms(self) -> np.ndarray:
         """The masses of the atoms in the law of the best, one a point of the cut."""
-        cut = _cut(self.base)
+        cut = cut_of(self.base)
         return _gained(cut.below[:, 1], cut.above[:, 1], cut.masses, self.k)
 
     def _over_gaps(self, function: Any) -> float:
         """Return the sum of function(F) - function(F before) over the gaps with densities."""
-        cut = _cut(self.base)
+        cut = cut_of(self.base)
         logs, gaps = _log_share(cut.below, cut.above), np.array(list(cut.gaps), dtype=int)
         return float((function(logs[gaps + 1, 0]) - function(logs[gaps, 1])).sum())
 
     def _divergence(self) -> float:
-        k, cut = self.k, _cut(self.base)
+        k, cut = self.k, cut_of(self.base)
         here = (cut.masses > 0) & (self._atoms > 0)
         gained, masses = self._atoms[here], cut.masses[here] / cut.total
         atoms = float((gained * np.log(gained / masses)).sum())
@@ -301,14 +305,14 @@ class BestOfLaw(PolicyLaw):
         return max(0.0, atoms + self._over_gaps(primitive))
 
     def _second_moment(self) -> float:
-        k, cut = self.k, _cut(self.base)
+        k, cut = self.k, cut_of(self.base)
         here = cut.masses > 0
         atoms = float((self._atoms[here] ** 2 / cut.masses[here]).sum() * cut.total)
         power = 2.0 * k - 1.0
         return atoms + self._over_gaps(lambda logs: k**2 / power * np.exp(power * logs))
 
     def _ratio(self, x: np.ndarray) -> np.ndarray:
-        cut = _cut(self.base)
+        cut = cut_of(self.base)
         out = self.k * np.asarray(self.base.cdf(x)) ** (self.k - 1.0)
         i = np.minimum(np.searchsorted(cut.points, x), cut.points.size - 1)
         at_atom = (cut.points[i] == x) & (cut.masses[i] > 0)
@@ -319,7 +323,9 @@ class BestOfLaw(PolicyLaw):
         """Return the law of low + scale X, for scale > 0: the best of k of the mapped base."""
         return type(self)(base=self.base.mapped(low, scale), k=self.k)
 
-    def _name(self) -> str:
+    @property
+    def policy(self) -> str:
+        """What was done to the base law, in words."""
         return f"the best of {self.k:g}"
 
 
@@ -391,7 +397,7 @@ class TiltedLaw(PolicyLaw):
         return self.beta == math.inf
 
     def _weighted(self) -> tuple[np.ndarray, list[Density]]:
-        cut, sample = _cut(self.base), self._sample
+        cut, sample = cut_of(self.base), self._sample
         if sample.gained[sample.masses < _FAINT].sum() > 1e-9:
             raise CollapseError(
                 f"with beta = {self.beta:g} all mass goes where the base law has next to none, "
@@ -403,7 +409,7 @@ class TiltedLaw(PolicyLaw):
 
     @cached_property
     def _sample(self) -> _Sample:
-        return _Sample.of(_cut(self.base), self.beta)
+        return _Sample.of(cut_of(self.base), self.beta)
 
     def _divergence(self) -> float:
         y, masses = self._sample.log_ratios, self._sample.masses
@@ -429,7 +435,9 @@ class TiltedLaw(PolicyLaw):
         low, scale = check_map(low, scale)
         return type(self)(base=self.base.mapped(low, scale), beta=self.beta * scale)
 
-    def _name(self) -> str:
+    @property
+    def policy(self) -> str:
+        """What was done to the base law, in words."""
         return f"tilted by beta = {self.beta:g}"
 
 

@@ -50,6 +50,14 @@ class DistributionFunction:
         done = x > top if side == "left" else x >= top
         return np.where(np.isnan(x), np.nan, np.where(done, 1.0, np.minimum(total, 1.0)))
 
+    def above(self, x: np.ndarray) -> np.ndarray:
+        """Return 1 - F at `x`, as the sum of the masses there: small ones keep their digits."""
+        index = np.searchsorted(self.atoms[:, 0], x, side="right")
+        sums = running_sum(self.atoms[::-1, 1])[::-1]
+        total = sums[index] + sum(part.sf(x) for part in self.parts)
+        low = self.support[0]
+        return np.where(np.isnan(x), np.nan, np.where(x < low, 1.0, np.minimum(total, 1.0)))
+
     def pdf(self, x: np.ndarray) -> np.ndarray:
         """Return the density at `x`; atoms don't show in it."""
         blank = np.where(np.isnan(x), np.nan, 0.0)

@@ -260,7 +260,7 @@ def closed_form(
     >>> ct.closed_form(ct.Log(), 3, ct.Confined(1)).rewards.round(6)
     array([ 0.866025,  0.      , -0.866025])
     >>> ct.closed_form(ct.Log())
-    RewardLaw(density on [0, 1] of mass 1)
+    RewardLaw(Beta(1/2, 1/2) on [0, 1])
     """
     u, domain = as_loss(u), as_domain(domain)
     if n is None:
