@@ -607,6 +607,14 @@ def test_a_prediction_is_no_worse_than_plain_quantiles(text: str) -> None:
         assert errors[0] < errors[1]
 
 
+def test_a_slope_that_grows_like_a_logarithm() -> None:
+    law = limit("x - x*log(x)")  # neither of the second kind nor of the first
+    assert law.status == "optimal"
+    assert law.relative_gap < 2e-2
+    with pytest.raises(CollapseError, match="grid"):
+        law.rewards(8)
+
+
 @pytest.mark.parametrize("text", ["x**0.5", "x**0.7", "log1p(10*sqrt(x))"])
 def test_predictions_of_roots_go_on_improving(text: str) -> None:
     optimum = solve(text, 256).rewards

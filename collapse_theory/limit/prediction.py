@@ -131,7 +131,7 @@ def _field(unit: Utility, density: np.ndarray, n: int) -> np.ndarray:
     end the formula of Gregory takes the place of the rest.
     """
     p = min(unit.exponent, 0.0)
-    h = np.minimum(1.0 / (n * density), 1.0)
+    h = 1.0 / (n * density)
 
     def bent(x: np.ndarray) -> np.ndarray:  # U - x U': what is linear in U drops out
         return np.nan_to_num(unit.value(x) - x * unit.slope(x))

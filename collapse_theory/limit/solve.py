@@ -83,13 +83,15 @@ class LimitLaw(RewardLaw):
         if isinstance(self.utility, PlackettLuce):
             return plackett_luce.predict(self, self.utility, n)
         program = LimitProgram.of(self.utility, domain)
-        if program.divergent or not program.smooth:
+        coarse = self.method == CONIC.name  # too coarse for a prediction
+        law = limit(self.utility, domain) if coarse else self
+        if program.divergent or not program.smooth or law.method == CONIC.name:
             raise CollapseError(
-                f"the limit law of {self.utility} predicts no rewards of n completions (kinks, or "
-                "an energy of -inf); ct.solve(u, n) computes them"
+                f"the limit law of {self.utility} predicts no rewards of n completions (kinks, an "
+                "energy of -inf, or a law on a grid); ct.solve(u, n) computes them"
             )
-        if self.method == CONIC.name:  # too coarse for a prediction
-            return limit(self.utility, domain).rewards(n)
+        if coarse:
+            return law.rewards(n)
 
         def plain(count: int) -> np.ndarray:
             return (self.quantiles(count) - domain.low) / domain.width

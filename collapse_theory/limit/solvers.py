@@ -302,7 +302,7 @@ CLOSED_FORM = Solver(
 # Series aim below the tolerance, as far as rounding lets them come.
 SECOND_KIND = Solver(
     "regular",
-    lambda program: program.utility.exponent >= 1 and program.smooth,
+    lambda program: bool(np.isfinite(program.utility.slope_at_zero)) and program.smooth,
     _series,
     box="regular",
     line="series",

@@ -87,7 +87,7 @@ class Utility(Value):
         """
         high, low = self.value(end), self.value(x)
         gain = np.asarray(high - low)
-        lost = (gain < 1e-13 * (np.abs(high) + np.abs(low))) & (x < end * (1 - 1e-12))
+        lost = (np.abs(gain) < 1e-13 * (np.abs(high) + np.abs(low))) & (x < end * (1 - 1e-12))
         if np.any(lost):
             start, stop = np.broadcast_arrays(x, end)
             start, stop = start[lost], stop[lost]
