@@ -438,3 +438,20 @@ def test_differences_are_utilities_where_they_are_concave():
 def test_past_a_pole_there_is_nothing(source):
     u = utility(source)
     assert np.isnan([u(-0.2), u.d1(-0.2), u.d2(-0.2)]).all()
+
+
+@pytest.mark.parametrize(("made", "remedy"), [
+    (lambda: Exponential(100).shifted(-8), "smaller rate or shift"),
+    (lambda: NegativePower(3).scaled(1e-120), "other units"),
+    (lambda: Squared(1).scaled(1e-200), "underflow"), (lambda: Hinge(1e-310), "at least 1e-300"),
+    (lambda: LogSigmoid(1e200).scaled(1e200), "finite")])  # fmt: skip
+def test_numbers_beyond_float64_are_refused_with_a_remedy(made, remedy):
+    with pytest.raises(InvalidUtility, match=remedy):
+        made()
+
+
+def test_extreme_parameters_have_values():
+    for u in (LogSigmoid(1e200), LabelSmoothing(0.1, 1e200), Exponential(1e200)):
+        assert u.d2([0.0, 0.1]).tolist() == [-np.inf, 0.0]
+    assert ct.limit(LogSigmoid(1e200)).mean() == pytest.approx(0.5)
+    assert ct.solve(Hinge(1e-290), 3).rewards.tolist() == [1, 0.5, 0]

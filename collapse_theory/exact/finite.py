@@ -133,7 +133,7 @@ def hinge(utility: Utility, n: int) -> Answer | None:
     found = only_term(utility, Hinge)
     if found is None:
         return None
-    k = round(1 / found[1].m)
+    k = round(min(1 / found[1].m, 1e15))
     size, extra = divmod(n, k + 1)
     if abs(k * found[1].m - 1) > 1e-14 or size == 0 or (extra % 2 and k % 2):
         return None

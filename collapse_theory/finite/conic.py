@@ -182,6 +182,7 @@ def _stages(program: ListwiseProgram) -> _Written:
     return _Written(start, objective, 1.0 if program.box else None, lambda gaps: gaps / unit)
 
 
+@np.errstate(all="ignore")  # a steep pole
 def _refined(
     program: Program | ListwiseProgram, written: _Written, budget: Budget
 ) -> Answer | None:

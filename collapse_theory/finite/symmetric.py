@@ -128,8 +128,8 @@ def initial_gaps(utility: Utility, n: int, tiny: bool = False) -> np.ndarray:
     that Beta law.
     """
     x = np.array([0.3 / n])
-    first, second = utility.derivatives(x)
-    with np.errstate(all="ignore"):  # flat there: 0/0
+    with np.errstate(all="ignore"):  # flat there, 0/0, or a steep pole
+        first, second = utility.derivatives(x)
         p = utility.exponent if tiny else float((1 + x * second / first)[0])
     a = min(max((1 - p) / 2, 1e-3), 1.0) if np.isfinite(p) else 1.0
     h = n // 2

@@ -382,6 +382,12 @@ def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
         except (SolverFailed, CollapseError) as error:  # also a kink that R turned out to reach
             failed = error
             continue
+        except np.linalg.LinAlgError:
+            failed = SolverFailed(
+                f"the equations of {program.utility} are singular in float64; take a less extreme "
+                "parameter"
+            )
+            continue
         found = min(found or other, other, key=lambda one: (not one.optimal, one.proof.gap))
         if found.optimal or solver is CLOSED_FORM:
             return found

@@ -27,7 +27,16 @@ from collapse_theory.values import Value
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["NOTHING", "ONCE", "Combination", "Family", "Sum", "Term", "Utility", "rounded"]
+__all__ = [
+    "NOTHING",
+    "ONCE",
+    "Combination",
+    "Family",
+    "Sum",
+    "Term",
+    "Utility",
+    "rounded",
+]
 
 
 ONCE, NOTHING = Fraction(1), Fraction(0)  # x itself: scale 1, shift 0
@@ -373,7 +382,7 @@ class Sum(Utility):
         for w, t in self.parts:
             first, second = t.of.derivatives(t.inner(x))
             firsts.append(_times(w * t.scale, first))
-            seconds.append(_times(w * t.scale**2, second))
+            seconds.append(_times(w * t.scale * t.scale, second))
         return reduce(add, firsts), reduce(add, seconds)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
@@ -523,11 +532,19 @@ class Combination:
 def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
     parts = [(rounded(weight), term) for term, weight in weights.items()]
     parts = [part for part in parts if part[0]]
+    if weights and not parts:
+        raise InvalidUtility(
+            "all factors in the utility underflow float64, so that it doesn't depend on the gap; "
+            f"{_REMEDY}"
+        )
     if not parts:
         raise InvalidUtility("the utility is a constant: it doesn't depend on the gap")
     if len(parts) == 1 and parts[0][0] == 1 and offset == 0:
         return parts[0][1].utility
     return Sum(tuple(sorted(parts, key=lambda part: part[1].order)), offset)
+
+
+_REMEDY = "take a smaller factor, scale or shift, or measure rewards in other units"
 
 
 # -- numbers -----------------------------------------------------------------------------
@@ -543,7 +560,9 @@ def rounded(number: Fraction, power: float = 1.0) -> float:
     try:
         return float(number) ** power
     except (OverflowError, ZeroDivisionError):
-        raise InvalidUtility("a constant or factor of the utility overflows float64") from None
+        raise InvalidUtility(
+            f"a constant or factor of the utility overflows float64; {_REMEDY}"
+        ) from None
 
 
 def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:

@@ -226,7 +226,9 @@ class LabelSmoothing(Family):
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         up, down = special.expit(self.beta * x), special.expit(-self.beta * x)
-        return self.beta * ((1 - self.eps) * down - self.eps * up), -(self.beta**2) * up * down
+        return self.beta * ((1 - self.eps) * down - self.eps * up), -(self.beta * up) * (
+            self.beta * down
+        )
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return LogSigmoid(self.beta).gain(x, step, end) - self.eps * self.beta * step
@@ -265,7 +267,10 @@ def exponential(value: float) -> float:
     try:
         return math.exp(value)
     except OverflowError:
-        raise InvalidUtility("a factor exp(...) of the utility overflows float64") from None
+        raise InvalidUtility(
+            f"a factor exp({value:.6g}) of the utility overflows float64; take a smaller rate or "
+            "shift"
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,6 +409,11 @@ class Hinge(Family):
 
     m: float
     below_zero = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.m < 1e-300:
+            raise InvalidUtility(f"m of Hinge must be at least 1e-300, not {self.m}: as good as 0")
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.clip(x, max=self.m)
