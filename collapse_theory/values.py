@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -102,6 +102,8 @@ class Value:
             _REGISTRY[cls.__name__] = cls
 
     def _key(self) -> tuple:
+        if not dataclasses.is_dataclass(self):
+            return (id(self),)  # a class of one's own without fields: what it holds isn't known
         return tuple(_hashable(getattr(self, name)) for name in _names(type(self)))
 
     def __eq__(self, other: object) -> bool:
@@ -113,6 +115,8 @@ class Value:
         return hash((type(self).__name__, self._key()))
 
     def __reduce__(self) -> tuple:
+        if not dataclasses.is_dataclass(self):
+            return cast("tuple", object.__reduce_ex__(self, 2))
         # By the constructor, so that arrays come back read-only and checked.
         state = {name: getattr(self, name) for name in _names(type(self))}
         return type(self)._from_fields, (state,)

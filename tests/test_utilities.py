@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+from dataclasses import dataclass
 
 import cvxpy as cp
 import mpmath as mp
@@ -31,6 +32,7 @@ from collapse_theory.utilities import (
     require_increasing,
     utility,
 )
+from collapse_theory.utilities.base import Family
 from collapse_theory.utilities.expression import jet
 from collapse_theory.utilities.parser import parse
 
@@ -455,3 +457,52 @@ def test_extreme_parameters_have_values():
         assert u.d2([0.0, 0.1]).tolist() == [-np.inf, 0.0]
     assert ct.limit(LogSigmoid(1e200)).mean() == pytest.approx(0.5)
     assert ct.solve(Hinge(1e-290), 3).rewards.tolist() == [1, 0.5, 0]
+
+
+class Bare(Utility):  # no dataclass, no tree
+    def value(self, x, xp=np):
+        return xp.log(x + 0.5)
+
+    def derivatives(self, x):
+        return 1 / (x + 0.5), -1 / (x + 0.5) ** 2
+
+
+class Bowl(Utility):
+    def value(self, x, xp=np):
+        return x**2
+
+    def derivatives(self, x):
+        return 2 * x, 2 + 0 * x
+
+
+@dataclass(frozen=True, eq=False)
+class Atan(Family):
+    k: float
+
+    def value(self, x, xp=np):
+        return xp.arctan(self.k * x)
+
+    def derivatives(self, x):
+        w = 1 / (1 + (self.k * x) ** 2)
+        return self.k * w, -2 * self.k**3 * x * w * w
+
+
+def test_classes_of_ones_own_are_utilities():
+    u = Bare()
+    assert u == u
+    assert u != Bare()
+    assert str(u) == "Bare(x)"
+    for made, text in [(u, "log(x+0.5)"), (u.scaled(2), "log(x+0.25)"),
+                       (2 * u.shifted(0.1) + Log(), "2*log(x+0.6) + log(x)"),
+                       (Atan(3), "atan(3*x)")]:  # fmt: skip
+        assert ct.solve(made, 5).rewards == pytest.approx(ct.solve(text, 5).rewards, abs=1e-9)
+    with pytest.raises(InvalidUtility, match="lacks the method derivatives"):
+        ct.solve(type("Half", (Utility,), {"value": Bare.value})(), 4)
+
+
+@pytest.mark.parametrize("use", [lambda: ct.solve(Bowl(), 4), lambda: ct.limit(Bowl()),
+    lambda: Bowl() + Log(), lambda: 1e-6 * Atan(1e5).shifted(-0.7) + Log().shifted(0.1),
+    lambda: ct.solve(Bowl(), comparisons=ct.Comparisons.full(4))])  # fmt: skip
+def test_convex_classes_of_ones_own_are_refused(use):
+    with pytest.raises(NotConcave):
+        use()

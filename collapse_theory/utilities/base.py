@@ -8,7 +8,6 @@ of them, so that the same sum is the same utility in whatever order it was writt
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -61,17 +60,21 @@ class Utility(Value):
 
     # -- the formula ---------------------------------------------------------------------
 
-    @abstractmethod
     def value(self, x: Any, xp: Any = np) -> Any:
         """Return U(x), written against the array namespace `xp` (NumPy or torch)."""
+        raise InvalidUtility(
+            f"{type(self).__name__} lacks the method value(x, xp), which returns U(x)"
+        )
 
-    @abstractmethod
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         """Return U'(x) and U''(x) for an array of gaps."""
+        raise InvalidUtility(
+            f"{type(self).__name__} lacks the method derivatives(x), which returns U'(x) and U''(x)"
+        )
 
-    @abstractmethod
     def tree(self, inner: Tree = X) -> Tree:
-        """Return the formula of U at `inner`, as a tree."""
+        """Return the formula of U at `inner`, as a tree; without one a call of its name."""
+        return ("call", str(getattr(self, "name", type(self).__name__)), inner)
 
     def slope(self, x: Any) -> Any:
         """Return U'(x) for an array of gaps."""
@@ -136,7 +139,11 @@ class Utility(Value):
 
     cancels = True  # whether `gain` subtracts values, so that their rounding is in it
     below_zero = False  # whether the formula holds for all real gaps, concave, not steep below 0
-    own_functions = False  # whether there are functions of one's own in it, unknown to text
+
+    @property
+    def own_functions(self) -> bool:
+        """Whether there are functions of one's own in it, unknown to text."""
+        return type(self).tree is Utility.tree
 
     @property
     def slope_at_zero(self) -> float:
@@ -162,8 +169,13 @@ class Utility(Value):
 
     @property
     def concave_range(self) -> tuple[float, float]:
-        """The gaps between which U is known to be concave."""
-        return 0.0, 1.0  # those that are looked at when a utility is made
+        """The gaps between which U is known to be concave; looked at unless a class knows it."""
+        return self._looked_at
+
+    @cached_property
+    def _looked_at(self) -> tuple[float, float]:
+        checks.require_concave(self, 1.0, trust=False)
+        return 0.0, 1.0
 
     @property
     def landmarks(self) -> tuple[float, ...]:
@@ -316,9 +328,13 @@ class Family(Utility):
 
     @property
     def concave_range(self) -> tuple[float, float]:
-        return 0.0 if self.exponent < 1 else -np.inf, np.inf
+        if not type(self).__module__.startswith(Family.__module__.rpartition(".")[0]):
+            return super().concave_range  # of one's own
+        return -np.inf if self.below_zero else 0.0, np.inf
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        if self.own_functions:
+            return super().conic(cp, ratio, reference)
         return expression.conic(self.tree(), cp, cp.multiply(reference, ratio))
 
 
@@ -420,7 +436,7 @@ class Sum(Utility):
         return all(t.of.below_zero for _, t in self.parts)
 
     @property
-    def own_functions(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def own_functions(self) -> bool:
         return any(t.of.own_functions for _, t in self.parts)
 
     @cached_property

@@ -86,9 +86,10 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
     InvalidUtility
         With a gap at which U has no value.
     """
-    low, high = utility.concave_range
-    if trust and low <= 0 and width <= high * (1 + 1e-15):
-        return
+    if trust:
+        low, high = utility.concave_range
+        if low <= 0 and width <= high * (1 + 1e-15):
+            return
     x = _with_landmarks(_grid(width), utility.landmarks, width)
     with np.errstate(all="ignore"):
         value = np.asarray(utility.value(x)) + 0 * x

@@ -14,7 +14,6 @@ from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.taylor import Taylor, taylor
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave
-from collapse_theory.utilities.expression import Tree, X
 
 __all__ = ["Custom", "checked"]
 
@@ -32,7 +31,6 @@ class Custom(Utility):
     first: Function
     second: Function
     name: str = "U"
-    own_functions = True
 
     @cached_property
     def _series(self) -> Taylor | None:
@@ -59,9 +57,6 @@ class Custom(Utility):
             return first, second
         return self._series.filled(x, first, 1), self._series.filled(x, second, 2)
 
-    def tree(self, inner: Tree = X) -> Tree:
-        return ("call", self.name, inner)
-
     def __str__(self) -> str:
         return self.name
 
@@ -84,7 +79,7 @@ def checked(value: Function, d1: Function, d2: Function, name: str = "U") -> Cus
     _require_derivative(name, ("value", value), ("d1", d1))
     _require_derivative(name, ("d1", d1), ("d2", d2))
     made = Custom(value, d1, d2, name)
-    require_concave(made, 1.0, trust=False)
+    require_concave(made, 1.0)
     return made
 
 

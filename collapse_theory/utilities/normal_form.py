@@ -89,6 +89,7 @@ def utility(text: str | Utility) -> Utility:
     'log(x + 0.1) + 3*x - 2'
     """
     if isinstance(text, Utility):
+        checks.require_concave(text, 1.0)  # known, but for a class of one's own
         return text
     if isinstance(text, type) and issubclass(text, Utility | PlackettLuce):
         raise InvalidUtility(bracketless(text))
@@ -147,6 +148,10 @@ class Expression(Utility):
     """
 
     formula: Tree
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        return 0.0, 1.0  # looked at by `FormulaSum`
 
     @cached_property
     def _accurate(self) -> Tree:
