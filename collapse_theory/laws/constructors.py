@@ -174,6 +174,8 @@ def law_of_text(text: str) -> RewardLaw:
     >>> law_of_text("levels 1 1 1")
     RewardLaw(atoms: 0.333 at 0, 0.333 at 0.5, 0.333 at 1)
     """
+    if not isinstance(text, str):
+        raise CollapseError(f"a law's text must be a str, not {text!r}; {LAW_TEXT}")
     if len(text) > _LONGEST:
         raise CollapseError(f"the text has {len(text)} characters; at most {_LONGEST} are read")
     given, open_terms = 0.0, []

@@ -141,7 +141,13 @@ class Density(Part):
             inner = high - places[::-1] if upper else places - low
             sides.append(fitted(side, _with_knots(edges, inner), p))
         if mass is not None:
-            factor = mass / ((2.0 if symmetric else 1.0) * sum(side.mass for side in sides))
+            found = (2.0 if symmetric else 1.0) * sum(side.mass for side in sides)
+            if not found > 0.0:
+                raise CollapseError(
+                    f"the mass of the density on [{low:g}, {high:g}] is too near its ends for "
+                    "floats; atoms there are what is left of it"
+                )
+            factor = mass / found
             sides = [side.scaled(1.0, factor) for side in sides]
         return cls(low, high, *sides, bounded_below=bounded_below)
 

@@ -13,7 +13,15 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws.distance import wasserstein
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import DistributionFunction, running_sum
-from collapse_theory.numerics.checks import answer, check_map, finite_array, whole
+from collapse_theory.numerics.checks import (
+    answer,
+    check_map,
+    check_span,
+    finite,
+    finite_array,
+    numbers,
+    whole,
+)
 from collapse_theory.values import Value, frozen_array
 
 if TYPE_CHECKING:
@@ -105,7 +113,7 @@ class RewardLaw(Value):
         -------
         float or array, as `x`
         """
-        return answer(self.distribution.pdf(_numbers(x, "x")))
+        return answer(self.distribution.pdf(numbers(x, "x")))
 
     def cdf(self, x: Any) -> Any:
         """Return F(x), the mass at or below `x`: continuous from the right, 1 from the top on.
@@ -118,7 +126,7 @@ class RewardLaw(Value):
         -------
         float or array, as `x`; NaN where `x` is NaN
         """
-        return answer(self.distribution(_numbers(x, "x")))
+        return answer(self.distribution(numbers(x, "x")))
 
     def sf(self, x: Any) -> Any:
         """Return 1 - F(x), the mass above `x`, which keeps its digits however small it is.
@@ -137,7 +145,7 @@ class RewardLaw(Value):
         >>> round(beta_law(1, 50).sf(0.9) / 1e-50, 9)  # (1 - x)^50
         1.0
         """
-        return answer(self.distribution.above(_numbers(x, "x")))
+        return answer(self.distribution.above(numbers(x, "x")))
 
     def ppf(self, q: Any) -> Any:
         """Return the smallest x with cdf(x) >= `q`; at q = 0 the lower end of the support.
@@ -162,7 +170,7 @@ class RewardLaw(Value):
         >>> round(beta_law(0.5, 0.5).ppf(1 / 3), 12)
         0.25
         """
-        q = _numbers(q, "probabilities")
+        q = numbers(q, "probabilities")
         bad = ~((q >= 0) & (q <= 1))
         if bad.any():
             raise CollapseError(f"probabilities must lie in [0, 1], got {q[bad].flat[0]}")
@@ -184,7 +192,13 @@ class RewardLaw(Value):
         >>> uniform_law().rvs(3, rng=0).round(3)
         array([0.637, 0.27 , 0.041])
         """
-        uniform = np.asarray(np.random.default_rng(rng).random(size))
+        try:
+            uniform = np.asarray(np.random.default_rng(rng).random(size))
+        except (TypeError, ValueError):
+            raise CollapseError(
+                "rvs needs a size of whole numbers, and a Generator, a whole number or None as "
+                f"rng; got size = {size!r}, rng = {rng!r}"
+            ) from None
         return answer(self.distribution.rough(uniform))
 
     def mean(self) -> float:
@@ -216,8 +230,8 @@ class RewardLaw(Value):
         >>> round(uniform_law().moment(4), 12)
         0.2
         """
-        k = whole(k, "k", 0)
-        return self.expect(lambda x: x**k)
+        power = finite(whole(k, "k", 0), "k")
+        return self.expect(lambda x: x**power)
 
     def expect(self, function: Callable[[np.ndarray], Any]) -> float:
         """Return E function(X), by quadrature on panels that are halved until each is resolved.
@@ -240,10 +254,12 @@ class RewardLaw(Value):
         >>> round(beta_law(0.5).expect(np.log), 9)  # -2 log 2
         -1.386294361
         """
+        if not callable(function):
+            raise CollapseError(f"expect needs a function of an array of rewards, not {function!r}")
 
         def values(x: np.ndarray) -> np.ndarray:
             with np.errstate(all="ignore"):
-                found = _numbers(function(x), "the values of the function")
+                found = numbers(function(x), "the values of the function")
             if found.shape not in (x.shape, ()) or not np.isfinite(found).all():
                 raise CollapseError(
                     f"the function must give a finite value for each of {x.size} rewards "
@@ -409,18 +425,12 @@ class RewardLaw(Value):
         return f"RewardLaw({self.name})"
 
 
-def _numbers(x: Any, what: str) -> np.ndarray:
-    try:
-        return np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CollapseError(f"{what} must be a number or an array of numbers, not {x!r}") from None
-
-
 def _atoms(atoms: Any) -> np.ndarray:
     """Return `atoms` as a (k, 2) array: sorted, equal locations merged, zero masses dropped."""
-    if np.ndim(atoms) > 0 and len(atoms) == 0:
+    array = numbers(atoms, "atoms")
+    if array.ndim and not array.size:
         return np.empty((0, 2))
-    array = finite_array(atoms, "atoms", 2)
+    array = finite_array(array, "atoms", 2)
     if array.shape[1] != 2:
         raise CollapseError(f"atoms must be pairs of location and mass, not {array.shape}")
     if (array[:, 1] < 0).any():
@@ -433,4 +443,6 @@ def _atoms(atoms: Any) -> np.ndarray:
         masses = array[np.argsort(array[:, 0], kind="stable"), 1]
     else:
         masses = np.bincount(index, weights=array[:, 1], minlength=places.size)
+    if places.size:
+        check_span(places[0], places[-1])
     return np.column_stack([places, masses])

@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.panels import doubling, first_edge, fitted
-from collapse_theory.numerics.checks import answer, finite
+from collapse_theory.numerics.checks import answer, check_span, finite
 from collapse_theory.values import Value
 
 __all__ = ["Part"]
@@ -228,6 +228,7 @@ class Part(Value, ABC):
         self._set(low=finite(self.low, "low"), high=finite(self.high, "high"))
         if not self.low < self.high:
             raise CollapseError(f"low must be below high, got {self.low} and {self.high}")
+        check_span(self.low, self.high)
 
     def __repr__(self) -> str:
         return (

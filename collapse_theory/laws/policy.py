@@ -245,8 +245,8 @@ class BestOfLaw(PolicyLaw):
 
     def _checked(self) -> dict[str, float]:
         k = finite(self.k, "k")
-        if k < 1:
-            raise CollapseError(f"the best of k draws needs k >= 1, not {k}")
+        if not 1 <= k <= _STEEPEST:
+            raise CollapseError(f"the best of k draws needs k >= 1, up to {_STEEPEST:g}, not {k:g}")
         return {"k": k}
 
     @property
@@ -385,7 +385,7 @@ class TiltedLaw(PolicyLaw):
             return {"beta": math.inf}
         beta = positive(self.beta, "beta")
         low, high = self.base.support.tolist()
-        if (high - low) / _STEEPEST > beta:
+        if beta < max((high - low) / _STEEPEST, _NOTHING):
             raise CollapseError(
                 f"beta = {beta:g} is beneath the range of floats for rewards between {low:g} and "
                 f"{high:g}; as beta falls to 0 all mass goes to the top of the support"

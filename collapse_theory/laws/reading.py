@@ -12,6 +12,7 @@ from collapse_theory.laws.beta import BetaDensity
 from collapse_theory.laws.constructors import LAW_TEXT, empirical_law, law_of_text
 from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
+from collapse_theory.numerics.checks import numbers
 
 __all__ = ["law_of", "spread_law", "uniform_panels"]
 
@@ -54,10 +55,7 @@ def law_of(given: Any) -> RewardLaw:
         return _of_quantiles(given)
     if callable(getattr(given, "ppf", None)) and callable(getattr(given, "support", None)):
         return _of_scipy(given)
-    try:
-        rewards = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise CollapseError(f"{given!r} is no law and no sample of rewards; {LAW_TEXT}") from None
+    rewards = numbers(given, "a law that has no ppf, and a sample of rewards,")
     if rewards.ndim != 1 or not rewards.size:
         raise CollapseError(
             f"a sample must be a list of rewards, got the shape {rewards.shape}; {LAW_TEXT}"

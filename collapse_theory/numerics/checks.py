@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 import math
 import operator
+import reprlib
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["answer", "bracketless", "check_map", "count", "finite", "finite_array", "positive"]
-__all__ += ["whole"]
+__all__ = ["answer", "bracketless", "check_map", "check_span", "count", "finite", "finite_array"]
+__all__ += ["numbers", "positive", "whole"]
+
+# Rewards within these have squares, densities and moments that floats hold.
+LARGEST, SMALLEST = 1e150, 1e-280
 
 
 def finite(value: Any, what: str, error: type[CollapseError] = CollapseError) -> float:
@@ -68,12 +72,18 @@ def bracketless(kind: type) -> str:
     return f"{name} needs brackets: {name}()"
 
 
+def numbers(values: Any, what: str) -> np.ndarray:
+    """Return `values` as a float64 array, NaN and infinities included."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        shown = reprlib.repr(values)
+        raise CollapseError(f"{what} must be an array of numbers, not {shown}") from None
+
+
 def finite_array(values: Any, what: str, ndim: int) -> np.ndarray:
     """Return `values` as a float64 array of `ndim` axes, or say what is wrong with it."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CollapseError(f"{what} must be an array of numbers, not {values!r}") from None
+    array = numbers(values, what)
     if array.ndim != ndim:
         raise CollapseError(f"{what} must have {ndim} axes, not the shape {array.shape}")
     if not np.isfinite(array).all():
@@ -83,7 +93,19 @@ def finite_array(values: Any, what: str, ndim: int) -> np.ndarray:
 
 def check_map(low: Any, scale: Any) -> tuple[float, float]:
     """Return the checked numbers of the map x -> low + scale x."""
-    return finite(low, "low"), positive(scale, "scale")
+    low, scale = finite(low, "low"), positive(scale, "scale")
+    check_span(low, low)
+    check_span(0.0, scale)
+    return low, scale
+
+
+def check_span(low: float, high: float) -> None:
+    """Refuse rewards whose squares, or the inverse of whose range, are beyond floats."""
+    if max(abs(low), abs(high)) > LARGEST or 0 < high - low < SMALLEST:
+        raise CollapseError(
+            f"rewards must lie within +-{LARGEST:g}, at least {SMALLEST:g} apart, not at {low:g} "
+            f"and {high:g}; give them in larger or smaller units"
+        )
 
 
 def answer(x: np.ndarray) -> Any:
