@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 import collapse_theory as ct
 from collapse_theory.errors import InvalidUtility, NoConicForm, NotConcave, NotIncreasing
@@ -506,3 +507,20 @@ def test_classes_of_ones_own_are_utilities():
 def test_convex_classes_of_ones_own_are_refused(use):
     with pytest.raises(NotConcave):
         use()
+
+
+@pytest.mark.parametrize(("function", "text"), [
+    (lambda x: np.log(x + 0.1), "log(x + 0.1)"), (_mean_of_exponentials, "expm1(-x)/x"),
+    (lambda x: -np.maximum(0, 0.5 - x), "min(x, 0.5) - 0.5"),
+    (lambda x: special.log_expit(4 * x), "logsigmoid(4*x)"),
+    (lambda x: np.sqrt(x) - np.square(x) / 8, "sqrt(x) - x**2/8")])  # fmt: skip
+def test_a_function_alone_is_read_as_its_formula(function, text):
+    assert Utility.from_functions(function) == utility(text)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: math.log(x), lambda x: np.where(x < 0.3, x, 0.3), lambda x: 5.0,
+    lambda x: np.log(x) if hasattr(x, "tree") else np.sqrt(x)])  # fmt: skip
+def test_a_function_alone_that_is_no_formula_needs_its_derivatives(function):
+    with pytest.raises(InvalidUtility, match="give d1 and d2 too"):
+        Utility.from_functions(function)

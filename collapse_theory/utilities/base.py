@@ -258,18 +258,20 @@ class Utility(Value):
     @staticmethod
     def from_functions(
         value: Callable[[Any], Any],
-        d1: Callable[[Any], Any],
-        d2: Callable[[Any], Any],
+        d1: Callable[[Any], Any] | None = None,
+        d2: Callable[[Any], Any] | None = None,
         name: str = "U",
     ) -> Utility:
         """Return a utility of one's own functions U, U' and U'' of an array of gaps.
 
-        They are checked against each other at random gaps in (0, 1], and for concavity.
+        They are checked against each other at random gaps in (0, 1], and for concavity. U alone
+        does where it is made of NumPy's functions: its formula is read off it, with all its
+        derivatives.
 
         Raises
         ------
         InvalidUtility
-            Where U' is no derivative of U, or U'' of U'.
+            Where U' is no derivative of U, or U'' of U', or U alone is no formula.
 
         Examples
         --------
