@@ -210,6 +210,20 @@ def test_table_is_readable() -> None:
         assert form.name in result.stdout
 
 
+def test_table_lists_utilities_and_their_laws() -> None:
+    shown = run("table", "--laws").stdout
+    laws = {
+        row["utility"]: row for row in json.loads(run("table", "--laws", "--json").stdout)["laws"]
+    }
+    assert set(laws) == {text for form in ct.exact.LIMIT_FORMS for text in form.examples}
+    assert laws["log(x)"]["law"] == "Beta(1/2, 1/2) on [0, 1]"
+    assert laws["-1/x"]["law"] == "uniform on [0, 1]"
+    assert laws["x"]["law"] == "atoms: 0.5 at 0, 0.5 at 1"
+    for row in laws.values():
+        assert row["utility"] in shown
+    assert "x**g: Beta((1-g)/2, (1-g)/2)." in shown
+
+
 def test_table_takes_the_largest_n_that_a_form_holds_for() -> None:
     sizes = {row.form: row.n for row in finite_rows(9)}
     assert sizes["log"] == 9

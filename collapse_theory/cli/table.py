@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FiniteRow",
+    "LawRow",
     "LimitRow",
     "finite_rows",
+    "law_rows",
     "law_text",
     "limit_rows",
     "preset_contents",
@@ -40,12 +42,17 @@ __all__ = [
 SHOWN = 10  # of more completions, a cell shows the best and the worst
 
 
-@app.command(cls=Command, epilog=examples("table", "table --n 32 --json"))
+@app.command(cls=Command, epilog=examples("table", "table --laws", "table --n 32 --json"))
 def table(
     n: Annotated[int, typer.Option("--n", help="How many completions are ranked.")] = 8,
+    only_laws: Annotated[
+        bool, typer.Option("--laws", help="List utilities and their limit laws in closed form.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the closed forms against the solvers; list what the losses in use make of rewards."""
+    if only_laws:
+        return _print_laws(as_json)
     finite, laws = finite_rows(n), limit_rows()
     if as_json:
         content = {"finite": list(map(asdict, finite)), "limit": list(map(asdict, laws))}
@@ -62,6 +69,18 @@ def table(
     page.print("Wasserstein-1 distance to the computed law, and that law's own certificate.\n")
     page.print("Losses in use: the optimal rewards, best first, and the law as n grows.\n")
     page.print(_preset_lines(n))
+
+
+def _print_laws(as_json: bool) -> None:
+    rows = law_rows()
+    if as_json:
+        print_json({"laws": list(map(asdict, rows))})
+        return
+    page = console()
+    lines = ((row.utility, row.law) for row in rows)
+    page.print(number_table(("utility", "limit law"), lines, words=2))
+    for rule in dict.fromkeys(row.rule for row in rows):
+        page.print(rule)
 
 
 def _grid(rows: Iterable[tuple[str, ...]], title: str, *columns: str) -> Table:
@@ -100,6 +119,28 @@ class LimitRow:
     relative_gap: float | None
     method: str | None
     reference: str
+
+
+@dataclass(frozen=True)
+class LawRow:
+    """A utility and its limit law in closed form, with the general rule and its source."""
+
+    utility: str
+    law: str
+    rule: str
+    reference: str
+
+
+def law_rows() -> list[LawRow]:
+    """Return a row per example of each closed form of a limit law."""
+    rows = []
+    for form in LIMIT_FORMS:
+        rule = (form.formula.__doc__ or form.name).splitlines()[0]
+        for text in form.examples:
+            law = form(ct.utility(text))
+            if law is not None:
+                rows.append(LawRow(text, law.name, rule, form.reference))
+    return rows
 
 
 def finite_rows(n: int) -> list[FiniteRow]:
