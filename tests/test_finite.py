@@ -17,7 +17,7 @@ from problems import (
     strictly_concave_utilities,
     utilities,
 )
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear
 
 import collapse_theory as ct
 from collapse_theory.errors import NoConicForm
@@ -166,8 +166,10 @@ def least_squares(text: str, n: int) -> np.ndarray:
     G, h = np.concatenate(G), np.concatenate(h)
     R = np.linalg.qr(rows)[1]  # |rows @ d| = |R @ d|
     lifted = np.vstack([np.linalg.solve(R.T, G.T), h])
-    multipliers, _ = nnls(lifted, np.append(np.zeros(n - 1), 1.0))
-    residual = lifted @ multipliers - np.append(np.zeros(n - 1), 1.0)
+    # By Stark and Parker's method, which takes constraints that say the same; SciPy 1.18's nnls errs.
+    target = np.append(np.zeros(n - 1), 1.0)
+    multipliers = lsq_linear(lifted, target, (0.0, np.inf), method="bvls", tol=1e-15).x
+    residual = lifted @ multipliers - target
     gaps = np.linalg.solve(R, -residual[:-1] / residual[-1])
     return np.append(gaps[::-1].cumsum()[::-1], 0.0)
 

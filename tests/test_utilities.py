@@ -372,8 +372,7 @@ def test_no_conic_form_names_the_remedy(source):
 
 @pytest.mark.parametrize("source", [*EXPRESSIONS, *(str(u) for u in FAMILIES)])
 def test_torch_values(source):
-    import torch
-
+    torch = pytest.importorskip("torch")
     u = utility(source)
     x = torch.tensor([0.1, 0.45, 0.9], dtype=torch.float64, requires_grad=True)
     found = u.value(x, torch)

@@ -47,8 +47,12 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     at_low, at_high = forces < -small, forces > small
     if program.full:  # its best and its worst are at the ends
         at_high[0] = at_low[-1] = True
-    limits = [r >= 0, r <= 1, r[at_low] == 0, r[at_high] == 1]
-    limits += [gaps[fixed] == low[fixed], gaps[~fixed] >= low[~fixed], gaps[~fixed] <= high[~fixed]]
+    limits = [r >= 0, r <= 1]  # CVXPY before 1.9 takes no limits of nothing
+    limits += [r[at] == end for at, end in ((at_low, 0), (at_high, 1)) if at.any()]
+    if fixed.any():
+        limits.append(gaps[fixed] == low[fixed])
+    if not fixed.all():
+        limits += [gaps[~fixed] >= low[~fixed], gaps[~fixed] <= high[~fixed]]
     root = np.sqrt(graph.w / graph.w.max())
     problem = cp.Problem(cp.Minimize(cp.sum_squares(cp.multiply(root, gaps - graph.m))), limits)
     for tol in SOLVERS:

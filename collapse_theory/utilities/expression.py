@@ -524,7 +524,7 @@ class Cones(Arithmetic):
 
     def pow(self, a: Any, b: Any) -> Any:
         if b.is_constant():
-            return self.xp.power(a, b.value)
+            return self.xp.power(a, float(b.value))
         if a.is_constant() and a.value > 0:
             return self.xp.exp(float(np.log(a.value)) * b)
         raise _no_cone("a power whose base and exponent depend on the gap")
