@@ -6,7 +6,7 @@ import pytest
 
 # Many random inputs, large programs and every figure at every size: seconds each, or a minute in
 # all. What they ask of other packages is asked by quicker tests of the same files.
-SLOW = [
+SLOW = (
     "test_a_large_log_takes_little_memory",
     "test_a_long_sum_is_saved_and_read_back",
     "test_as_a_process_it_refuses_in_one_line",
@@ -41,10 +41,10 @@ SLOW = [
     "test_the_import_is_quick",
     "test_two_thousand_completions",
     "test_verdicts_on_random_mixtures_are_consistent",
-]
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.name.startswith(tuple(SLOW)):
+        if item.name.startswith(SLOW):
             item.add_marker(pytest.mark.slow)

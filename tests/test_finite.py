@@ -166,7 +166,7 @@ def least_squares(text: str, n: int) -> np.ndarray:
     G, h = np.concatenate(G), np.concatenate(h)
     R = np.linalg.qr(rows)[1]  # |rows @ d| = |R @ d|
     lifted = np.vstack([np.linalg.solve(R.T, G.T), h])
-    # By Stark and Parker's method, which takes constraints that say the same; SciPy 1.18's nnls errs.
+    # By Stark and Parker's method: SciPy 1.18's nnls errs where constraints say the same.
     target = np.append(np.zeros(n - 1), 1.0)
     multipliers = lsq_linear(lifted, target, (0.0, np.inf), method="bvls", tol=1e-15).x
     residual = lifted @ multipliers - target
