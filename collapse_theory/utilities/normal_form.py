@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial, reduce
@@ -163,7 +164,8 @@ class Expression(Utility):
 
     def value(self, x: Any, xp: Any = np) -> Any:
         away = reduce(lambda x, series: series.away(x, xp), self._series, x)
-        with np.errstate(all="ignore"):
+        # A compiler of torch knows no errstate.
+        with np.errstate(all="ignore") if xp is np else nullcontext():
             found = expression.value(self._accurate, away, xp)
         for series in self._series:
             found = series.filled(x, found, 0, xp)
