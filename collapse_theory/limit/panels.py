@@ -23,7 +23,7 @@ __all__ = ["walled"]
 
 # Legendre polynomials on a panel, and on a piece of a kernel between two breaks.
 _DEGREE = 10
-_FIT, _MOST_BREAKS = 13, 20_000
+_FIT, _MOST_BREAKS = 13, 2_000
 _SMALLEST_BREAK = 1e-6
 # Points whose rows are made together.
 _ROWS = 24
