@@ -395,7 +395,7 @@ def test_boxes_need_finite_ends_in_order(ends):
         ({"max_iterations": True}, "max_iterations"),
         ({"max_iterations": 0}, "max_iterations"),
         ({"max_iterations": 2.5}, "max_iterations"),
-        ({"domain": (0, 1)}, "Box"),
+        ({"domain": (0, 1, 2)}, "Box"),
     ],
 )
 def test_options_are_checked(options, message):
@@ -485,3 +485,29 @@ def test_the_best_of_all_methods_where_one_is_short_of_its_tolerance(text, n):
         except NoConicForm:
             continue
         assert found.relative_gap <= max(other.relative_gap, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: ct.solve("log(x)", 200_000),
+        lambda: ct.solve("x", 10**12),
+        lambda: ct.solve("log(x)", 10**5, ct.Confined(1.0)),
+        lambda: ct.closed_form("x", 10**6),
+        lambda: ct.solve("min(x, 0.123)", 1500),
+        lambda: ct.solve("log(x)", 300, method="conic"),
+        lambda: ct.Comparisons.full(10**5),
+    ],
+)
+def test_more_work_than_one_waits_for_is_refused_at_once(work):
+    with pytest.raises(ct.CollapseError, match=r"at most .*n = .*(ct.limit|newton)"):
+        work()
+
+
+@pytest.mark.parametrize("text", ["log(x + 0.1)", "1 - exp(-30*x)", "logsigmoid(210*(x - 0.36))"])
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+@pytest.mark.parametrize("n", [7, 12, 33])
+def test_gaps_fill_the_box_wherever_a_method_is_stopped(text, n, most):
+    found = ct.solve(text, n, ct.Box(-1, 2), max_iterations=most)
+    assert found.gaps.sum() == pytest.approx(3.0, abs=1e-13)
+    assert found.gaps.min() >= 0

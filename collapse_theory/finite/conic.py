@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.errors import SolverFailed
+from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.exact.finite import mirrored
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
@@ -36,6 +36,7 @@ SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 5_000}),
 )
 LIMITS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
+MOST = 200  # completions of a full ranking
 GOOD = 1e-8  # the relative gap that ends the search
 FAIR = 1e-6  # the one that is worth no slower solver
 SMALLEST = 1e-3  # of a guessed gap: how far below the guess the second one may be
@@ -60,6 +61,11 @@ class Conic:
         SolverFailed
             Where no installed solver returns a usable answer.
         """
+        if program.full and program.n > MOST:
+            raise CollapseError(
+                f'method="conic" takes at most {MOST} completions (half a minute), got n = '
+                f'{program.n}; use method="newton"'
+            )
         if isinstance(program, ListwiseProgram):
             found = _refined(program, _stages(program), budget)
         else:

@@ -133,7 +133,7 @@ def _with_tied_groups(
         else:
             break
         half, converged = SymmetricRanking(utility, n, tied), False
-    return half.gaps(e), converged
+    return half.gaps(e * (0.5 / e.sum())), converged
 
 
 def _log_newton(

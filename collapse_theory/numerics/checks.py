@@ -13,10 +13,11 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 
 __all__ = ["answer", "bracketless", "check_map", "check_span", "count", "finite", "finite_array"]
-__all__ += ["numbers", "positive", "whole"]
+__all__ += ["numbers", "positive", "ranked", "whole"]
 
 # Rewards within these have squares, densities and moments that floats hold.
 LARGEST, SMALLEST = 1e150, 1e-280
+MOST_RANKED = 5000  # completions: the pairs of more take gigabytes and minutes
 
 
 def finite(value: Any, what: str, error: type[CollapseError] = CollapseError) -> float:
@@ -59,6 +60,18 @@ def count(n: Any) -> int:
         raise CollapseError(f"n must be a whole number of completions, got {n!r}") from None
     if isinstance(n, bool) or value < 2:
         raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
+    return value
+
+
+def ranked(n: Any, most: int = MOST_RANKED) -> int:
+    """Return the number of completions of a ranking all of whose pairs are looked at."""
+    value = count(n)
+    if value > most:
+        raise CollapseError(
+            f"n = {value} completions have {value * (value - 1) // 2} pairs, more than can be "
+            f"looked at one by one (here at most n = {most}); the limit law predicts the rewards "
+            "of so many: ct.limit(u).rewards(n)"
+        )
     return value
 
 

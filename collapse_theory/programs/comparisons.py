@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.numerics.checks import count
+from collapse_theory.numerics.checks import count, ranked
 from collapse_theory.values import Value, frozen_array
 
 __all__ = ["Comparisons", "depths"]
@@ -103,7 +103,7 @@ class Comparisons(Value):
         >>> Comparisons.full(3, margins=0.5).margins
         array([0.5, 1. , 0.5])
         """
-        n = count(n)
+        n = ranked(n)
         i, j = np.triu_indices(n, 1)
         if margins is None or np.ndim(margins) == 0:
             distance = _numbers("margins", 0.0 if margins is None else margins, 1, 0.0)

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError, InvalidUtility, NoOptimum
-from collapse_theory.numerics.checks import count
+from collapse_theory.numerics.checks import count, ranked
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs.comparisons import Comparisons, depths
 from collapse_theory.programs.domain import Box, Domain, as_domain
@@ -42,6 +42,7 @@ __all__ = [
     "unit_utility",
 ]
 
+MOST_KINKED = 1000  # completions: a graph of half a million pairs, and up to two minutes
 WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
 
 
@@ -256,6 +257,8 @@ class Program:
         if pairs is None or pairs.full_order() is not None:
             # The penalty of a full ranking, whose mean is 0, is on squares alone.
             program = Program(loss, domain, n, pairs, domain.penalty(n), 0.0, None)
+            if program.kinked:
+                ranked(n, MOST_KINKED)
         else:
             graph = Graph.of(pairs, domain.unit)
             program = Program(loss, domain, n, pairs, domain.squares, domain.sums, graph)
@@ -367,7 +370,7 @@ def in_gaps(program: Program | ListwiseProgram, answer: Answer) -> Answer:
 
 def _completions(n: int | None, pairs: Comparisons | None) -> int:
     if pairs is None:
-        return count(n)
+        return ranked(n)
     if not isinstance(pairs, Comparisons):
         raise CollapseError(f"comparisons must be a Comparisons, got {pairs!r}")
     if n is not None and count(n) != pairs.n:
