@@ -152,8 +152,9 @@ def by_force(
         gap = free_gain(utility, place, mass, float(push.max()), mean)
     reported = 4.0 * EPS * abs(objective)
     gap += error + 4.0 * EPS * (4.0 * spread + kappa * second) + reported
-    # As large again is what `error` sees of U - U(R) for a large constant in U.
-    return Certificate(objective, gap, spread, float(-mass[mass < 0].sum()), 1.75 * reported)
+    # About as large again is what `error` sees of U - U(R) for a large constant in U.
+    rounding = reported + min(0.75 * reported, error)
+    return Certificate(objective, gap, spread, float(-mass[mass < 0].sum()), rounding)
 
 
 # -- in a box -----------------------------------------------------------------------------------
