@@ -387,6 +387,20 @@ def test_falling_utilities_parse_and_are_refused_where_they_must_increase():
             require_increasing(utility(source), 1.0)
 
 
+@pytest.mark.parametrize("source", [
+    "sqrt((1 - cos(1.72*x))/(x*asinh(0.457*x)))", "-(exp(-x) - 1 + x)/x**2",
+    "log(x+0.1) + 0.1*(sqrt(0.119*x + 1) - 1)/(sqrt(6.45*x + 1) - 1)",
+    "sqrt((sqrt(1 + 0.103*x) - 1)/(log(x + 0.427) + 0.8509712657535126))",
+    "log((1 - cos(0.203*x))/(x*log(1 + 0.2*x)))"])  # fmt: skip
+def test_formulas_of_few_digits_near_0_are_taken(source):
+    try:
+        u = utility(source)
+    except NotConcave as fault:
+        pytest.fail(str(fault))
+    assert np.isfinite(u([0.0, 1e-12, 1e-6])).all()
+    assert u.d2(1e-9) == pytest.approx(u.d2(1e-3), rel=5e-2)
+
+
 REMOVABLE = {  # 0/0 at the gap 0: U'' at 1e-15, 1e-6, 0.01, 0.3, 1 by mpmath with 40 digits
     "-(1 - exp(-x))/x": (-0.333333, -0.333333, -0.330843, -0.266629, -0.160603),
     "x/log1p(x)": (-0.166667, -0.166666, -0.164198, -0.112637, -0.0596364),

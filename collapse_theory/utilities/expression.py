@@ -438,8 +438,8 @@ def removable(tree: Tree, width: float) -> tuple[Taylor, ...]:
         gaps = {
             gap
             for divisor in divisors
-            for gap in roots(divisor, width)
-            if abs(value(divisor, gap)) < 1e-13 * abs(value(divisor, 1.1 * gap))
+            for gap in np.array([0.0, *roots(divisor, width)])
+            if abs(value(divisor, gap)) < 1e-13 * abs(value(divisor, 1.1 * gap or 0.1))
         }
         if np.isnan(value(tree, np.float64(0.0))):
             gaps.add(0.0)
