@@ -827,6 +827,7 @@ def test_expectations_of_atoms_kinks_and_sums_of_densities():
         (lambda law: law_of_text(SAMPLE), "text must be"),
         (lambda law: RewardLaw([[1], [1, 2]]), "array of numbers"),
         (lambda law: law.quantiles(0), "n must be a whole number"),
+        (lambda law: law.quantiles(10**400), "up to 100,000,000"),
         (lambda law: law.quantiles(2.5), "n must be a whole number"),
     ],
 )

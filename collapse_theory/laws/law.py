@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RewardLaw"]
 
-_TOLERANCE = 1e-9
+_TOLERANCE, _MOST = 1e-9, 10**8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -305,7 +305,7 @@ class RewardLaw(Value):
         Raises
         ------
         CollapseError
-            A ValueError, for n < 1.
+            A ValueError, for n < 1 or above 100,000,000.
 
         Examples
         --------
@@ -314,6 +314,8 @@ class RewardLaw(Value):
         array([0.75, 0.25])
         """
         count = whole(n, "n")
+        if count > _MOST:
+            raise CollapseError(f"quantiles are listed for n up to {_MOST:,}; ppf gives any one")
         return self.ppf((np.arange(count, 0, -1) - 0.5) / count)
 
     def distance(self, other: Any) -> float:
