@@ -30,7 +30,7 @@ __all__ = ["GraphBarrier", "InteriorPoint", "Local", "Point", "first_rewards", "
 ROUNDS = 120
 ENOUGH = 1e-13  # complementarity, relative to the size of the objective
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
-LARGEST_TREE = 2_000_000  # edges times nodes up to which a last gap is worth its digits
+LARGEST_TREE = 1e8  # products of a round up to which the last gaps are worth their digits
 GOOD = 1e-11  # the relative gap that ends the search
 
 Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
@@ -338,7 +338,7 @@ class InteriorPoint:
             if relative < GOOD or budget.spent:
                 break
         assert best is not None
-        if relative > GOOD and not program.utility.kinks and edges * graph.k <= LARGEST_TREE:
+        if relative > GOOD and not program.utility.kinks and edges * graph.k**2 <= LARGEST_TREE:
             best = _kept_apart(program, at, best, least, budget)
         return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
 

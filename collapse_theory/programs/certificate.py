@@ -35,6 +35,7 @@ EPS = float(np.finfo(np.float64).eps)
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
 INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up
 BALANCE = 1e-12  # the relative gap above which a bound of the second order is worth its time
+MOST_PATHS = 1000  # nodes up to which the paths of a forest are worth their memory
 SHARES = np.geomspace(0.5, 1e-13, 20)
 CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up to rounding
 
@@ -258,7 +259,7 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     bound = _graph_bound(program, r, gaps, p, z, h, errors) + float(graph.w @ lost)
     if not program.box:
         return _certificate(objective, bound, rounding, short)
-    if bound > BALANCE * short and np.array_equal(p, first):
+    if bound > BALANCE * short and graph.k <= MOST_PATHS and np.array_equal(p, first):
         moved = np.abs(second) * rounded
         bound = min(bound, _balanced_bound(program, r, gaps, (p, moved), z, h, errors))
     # Nothing is above U(widest); where all pairs have it up to rounding, nothing is missing. At a
@@ -277,7 +278,7 @@ def _edge_gaps(program: Program, answer: Answer) -> tuple[np.ndarray, np.ndarray
     """
     graph, r = program.graph, np.asarray(answer.rewards)
     gaps, size = graph.differences(r), float(np.abs(r).max())
-    if answer.apart is not None:
+    if answer.apart is not None and graph.k <= MOST_PATHS:
         edges, paths = least_tree_paths(graph.a, graph.b, graph.k, answer.apart)
         sums = (paths[graph.a] - paths[graph.b]) @ answer.apart[edges]
         if np.all(np.abs(sums - gaps) <= (4 + graph.k) * EPS * size):
