@@ -620,6 +620,10 @@ def test_panels_refuse_beforehand_what_they_cannot_resolve() -> None:
         limit("tanh(8534*sqrt(x))", method="panels")
 
 
+def test_panels_take_the_layer_where_a_slope_overflows() -> None:
+    assert limit("-1/(x + 1e-300)", method="panels").status == "inaccurate"
+
+
 def test_a_slope_that_grows_like_a_logarithm() -> None:
     law = limit("x - x*log(x)")  # neither of the second kind nor of the first
     assert law.status == "optimal"

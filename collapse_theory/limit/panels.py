@@ -16,6 +16,7 @@ import numpy as np
 from collapse_theory.errors import SolverFailed
 from collapse_theory.laws import Density, Panels, RewardLaw
 from collapse_theory.limit.certificate import Certificate, by_potential
+from collapse_theory.limit.second_kind import layer
 from collapse_theory.numerics.quadrature import gauss, log_rule, power_rule
 from collapse_theory.utilities.base import Utility
 
@@ -230,10 +231,7 @@ def _points(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _mesh(utility: Utility, widest: float) -> Mesh:
     breaks, p = _kernel_breaks(utility), utility.exponent
     if p >= 1.0:
-        with np.errstate(all="ignore"):
-            bend = -float(utility.d2(0.0))
-            width = utility.slope_at_zero / bend if bend > 0 else 1.0
-        smallest, power = float(np.clip(width / 64, 1e-9, 1e-2)), 0.0
+        smallest, power = float(np.clip(layer(utility, 1.0) / 64, 1e-9, 1e-2)), 0.0
     else:
         # The share of T that hangs on a panel of width h is h**((1+p)/2): kept well above rounding.
         smallest, power = max(1e-13, 10.0 ** (-13.0 / (1.0 + p))), -0.5 * (1.0 + p)
