@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial, reduce
@@ -163,16 +162,19 @@ class Expression(Utility):
         return expression.removable(self._accurate, MAX_KINK)
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        away = reduce(lambda x, series: series.away(x, xp), self._series, x)
-        # A compiler of torch knows no errstate.
-        with np.errstate(all="ignore") if xp is np else nullcontext():
-            found = expression.value(self._accurate, away, xp)
-        for series in self._series:
-            found = series.filled(x, found, 0, xp)
         if xp is not np:
-            return found
+            return self._plain_value(x, xp)
+        with np.errstate(all="ignore"):
+            found = self._plain_value(x, xp)
         near = np.float64(1e-300)
         return _filled(x, found, lambda: float(expression.value(self._accurate, near)))
+
+    def _plain_value(self, x: Any, xp: Any) -> Any:
+        if not self._series:
+            return expression.value(self._accurate, x, xp)
+        away = reduce(lambda x, series: series.away(x, xp), self._series, x)
+        found = expression.value(self._accurate, away, xp)
+        return reduce(lambda u, series: series.filled(x, u, 0, xp), self._series, found)
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         first, second = self._plain(x)
