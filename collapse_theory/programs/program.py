@@ -257,12 +257,12 @@ class Program:
         if pairs is None or pairs.full_order() is not None:
             # The penalty of a full ranking, whose mean is 0, is on squares alone.
             program = Program(loss, domain, n, pairs, domain.penalty(n), 0.0, None)
-            if program.kinked:
-                ranked(n, MOST_KINKED)
         else:
             graph = Graph.of(pairs, domain.unit)
             program = Program(loss, domain, n, pairs, domain.squares, domain.sums, graph)
         _check_utility(program)
+        if program.full and program.kinked:
+            ranked(n, MOST_KINKED)
         return program
 
     @cached_property
