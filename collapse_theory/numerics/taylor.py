@@ -42,8 +42,10 @@ class Taylor:
         if xp is np and not np.any(near):
             return found
         s, total = xp.where(near, (x - self.centre) / self.radius, 0.0), 0.0
-        series = np.polynomial.polynomial.polyder(self.coefficients, order)
-        for coefficient in (series / self.radius**order)[::-1].tolist():
+        series = list(self.coefficients)
+        for _ in range(order):
+            series = [k * c / self.radius for k, c in enumerate(series)][1:]
+        for coefficient in reversed(series):
             total = total * s + coefficient
         return xp.where(near, total, found)
 
