@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     at_low, at_high = forces < -small, forces > small
     if program.full:  # its best and its worst are at the ends
         at_high[0] = at_low[-1] = True
-    limits = [r >= 0, r <= 1]  # CVXPY before 1.9 takes no limits of nothing
+    limits: list[Any] = [r >= 0, r <= 1]  # CVXPY before 1.9 takes no limits of nothing
     limits += [r[at] == end for at, end in ((at_low, 0), (at_high, 1)) if at.any()]
     if fixed.any():
         limits.append(gaps[fixed] == low[fixed])
