@@ -457,7 +457,9 @@ def test_any_damage_is_counted_or_refused(tmp_path_factory, name, damage) -> Non
     assert log.rewards.size > 0
     assert log.prompts.max() + 1 == np.unique(log.prompts).size
     header = 0 if "jsonl" in name else len(CSV.splitlines()[0]) + 1
-    if "parquet" not in name and first >= header:
+    # Two quotes in a CSV file make one field of all that is between them, lines too.
+    quotes = [piece for _, piece, _ in damage if piece == b'"' and "csv" in name]
+    if "parquet" not in name and first >= header and len(quotes) < 2:
         # A line's damage stays with it: two lines for each place, and those a deletion joins.
         # Only a damaged header is that of all rows.
         assert log.rewards.size >= REWARDS.size - 8 * len(damage)
