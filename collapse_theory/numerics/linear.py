@@ -64,11 +64,17 @@ def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) 
     >>> components(np.array([0, 3]), np.array([1, 1]), 4).tolist()
     [0, 0, 1, 0]
     """
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    edges = coo_array((np.ones(len(i)), (i, j)), shape=(k, k))
+    edges = _adjacency(np.ones(len(i)), i, j, k)
     return connected_components(edges, directed=directed, connection="strong")[1]
+
+
+def _adjacency(values: np.ndarray, i: np.ndarray, j: np.ndarray, k: int) -> Any:
+    """Return a sparse graph, its places in the 32 bits that SciPy 1.15's graph routines take."""
+    from scipy.sparse import coo_array
+
+    return coo_array((values, (i.astype(np.int32), j.astype(np.int32))), shape=(k, k))
 
 
 def spanning_forest(
@@ -79,7 +85,6 @@ def spanning_forest(
     Above a root is the number k, and its edge is -1. Each connected part has one root, its first
     node.
     """
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order
 
     first = np.unique(i * k + j, return_index=True)[1]
@@ -87,7 +92,7 @@ def spanning_forest(
     # One more node joins the trees.
     rows, columns = np.append(i[first], np.full(len(roots), k)), np.append(j[first], roots)
     names = np.append(first, np.full(len(roots), -1)) + 2
-    name = coo_array((names, (rows, columns)), shape=(k + 1, k + 1))
+    name = _adjacency(names, rows, columns, k + 1)
     order, above = breadth_first_order(name, k, directed=False)
     node, parent = order[1:], above[order[1:]]
     edge = np.asarray((name + name.T).tocsr()[node, parent]).ravel() - 2
@@ -112,14 +117,13 @@ def least_tree_paths(
     >>> edges.tolist(), paths.tolist()
     ([0, 1], [[0.0, 0.0], [-1.0, 0.0], [-1.0, -1.0]])
     """
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import minimum_spanning_tree
 
     order = np.flatnonzero(i != j)
     order = order[np.argsort(size[order], kind="stable")]
     low, high = np.minimum(i, j)[order], np.maximum(i, j)[order]
     first = np.unique(low * k + high, return_index=True)[1]
-    rank = coo_array((first + 1.0, (low[first], high[first])), shape=(k, k))
+    rank = _adjacency(first + 1.0, low[first], high[first], k)
     edges = np.sort(order[minimum_spanning_tree(rank).data.astype(int) - 1])
     paths = np.zeros((k, len(edges)))
     node, above, edge = spanning_forest(i[edges], j[edges], k)
