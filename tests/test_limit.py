@@ -444,11 +444,12 @@ singular_terms = st.one_of(
 )
 
 
-def check_law(u: Utility, within: float = 1e-8) -> None:
+def check_law(u: Utility, within: float = 1e-8, short: bool = False) -> None:
+    """Check a law; where it may be `short` of the tolerance it has to say so."""
     law = limit(u)
     assert law.relative_gap is not None
     assert 0 < law.relative_gap < within
-    assert law.status == "optimal" or law.relative_gap > 1e-9
+    assert law.status == "optimal" or (short and law.relative_gap > 1e-9)
     x = np.linspace(0.0, 0.5, 26)[1:-1]
     np.testing.assert_allclose(law.cdf(x), 1 - law.cdf(1 - x), atol=1e-9)
     assert (law.pdf(x) >= -1e-8 * law.pdf(x).max()).all()
@@ -470,7 +471,7 @@ def test_sums_of_regular_families(parts: list[Utility]) -> None:
 def test_sums_with_singular_families(first: Utility, rest: list[Utility]) -> None:
     # 1.7*x**0.9 + 0.7*logsigmoid(18.6*(x - 0.4)) is "inaccurate": 256 terms reach 3e-8, panels a
     # density that is negative next to the ends.
-    check_law(sum(rest, first), within=1e-7)
+    check_law(sum(rest, first), within=1e-7, short=True)
 
 
 # -- the density -----------------------------------------------------------------------------
