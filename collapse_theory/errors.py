@@ -2,19 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "CollapseError",
-    "InvalidUtility",
-    "NoClosedForm",
-    "NoConicForm",
-    "NoOptimum",
-    "NotConcave",
-    "NotIncreasing",
-    "OutOfRange",
-    "ParseError",
-    "SolverFailed",
-]
-
 
 class CollapseError(ValueError):
     """The base of the package's errors about an input; a ``ValueError``."""

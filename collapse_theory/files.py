@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["plain", "replace_file", "write_json"]
-
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` make a draft beside `path`, then rename it: `path` is whole or not there.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["lapack", "polars", "special"]
-
 
 class _Lazy:
     """A module that is imported when something of it is first asked for."""

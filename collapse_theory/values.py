@@ -17,8 +17,6 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["Array", "Value", "frozen_array", "reading", "reads", "registered"]
-
 Reader = TypeVar("Reader", bound=Callable[[dict[str, Any]], Any])
 Array: TypeAlias = np.ndarray  # as a field of a value: read-only float64
 _REGISTRY: dict[str, type[Value]] = {}

@@ -12,8 +12,6 @@ from typer.core import TyperCommand, TyperGroup
 
 import collapse_theory as ct
 
-__all__ = ["Command", "FormulaCommand", "app", "examples"]
-
 
 class Command(TyperCommand):
     """A command whose summary, in the list of commands, isn't cut."""

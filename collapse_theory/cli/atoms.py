@@ -13,8 +13,6 @@ from collapse_theory.cli.output import print_json
 from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
 
-__all__ = ["PARAMETERS", "atoms"]
-
 # What the parameter of each family is called.
 PARAMETERS = {"logsigmoid": "beta", "log": "epsilon", "reciprocal": "epsilon"}
 

@@ -17,8 +17,6 @@ from collapse_theory.cli.wording import certificate_text, law_content
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import RewardLog
 
-__all__ = ["design"]
-
 REACHED = {True: "yes", False: "no, proved", None: "undecided"}
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 LINKED = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from collapse_theory.diagnosis import KindSummary
 
-__all__ = ["diagnose"]
-
 _PATIENCE = 2.0  # seconds without a sign of life
 _HEADINGS = {True: "COLLAPSED", False: "NOT COLLAPSED", None: "NOT DECIDED"}
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)

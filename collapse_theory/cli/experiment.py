@@ -20,8 +20,6 @@ from collapse_theory.errors import CollapseError
 if TYPE_CHECKING:
     from collapse_theory.experiment import Findings, Progress
 
-__all__ = ["experiment"]
-
 PACKAGES = ("torch", "transformers", "safetensors", "polars", "accelerate")
 
 

@@ -12,8 +12,6 @@ import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.output import console, drawn
 
-__all__ = ["figures"]
-
 
 @app.command(
     cls=Command,

@@ -9,8 +9,6 @@ import typer
 import collapse_theory as ct
 from collapse_theory.programs import Domain
 
-__all__ = ["Centered", "Confined", "Free", "High", "Json", "Low", "chosen_domain"]
-
 Low = Annotated[float, typer.Option("--low", help="The lowest reward there can be.")]
 High = Annotated[float, typer.Option("--high", help="The highest reward there can be.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console", "drawn", "facts_grid", "named", "number_table", "print_json"]
-
 
 def named(value: Any, *names: str) -> dict[str, Any]:
     """Return attributes of a value under their own names."""

@@ -22,8 +22,6 @@ from collapse_theory.cli.wording import (
     program_text,
 )
 
-__all__ = ["predict"]
-
 COMPLETIONS = 8
 FOLDED = 20  # of more completions, a table shows so many: the best half and the worst half
 SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)

@@ -26,19 +26,6 @@ from collapse_theory.programs import Answer, as_rewards
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = [
-    "FiniteRow",
-    "LawRow",
-    "LimitRow",
-    "finite_rows",
-    "law_rows",
-    "law_text",
-    "limit_rows",
-    "preset_contents",
-    "rewards_text",
-    "table",
-]
-
 SHOWN = 10  # of more completions, a cell shows the best and the worst
 
 

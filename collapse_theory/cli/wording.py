@@ -11,16 +11,6 @@ import collapse_theory as ct
 from collapse_theory.programs import Domain
 from collapse_theory.utilities import Loss
 
-__all__ = [
-    "certificate_text",
-    "digits",
-    "law_content",
-    "law_facts",
-    "mean_text",
-    "program_text",
-    "support",
-]
-
 LEVELS = np.arange(5, 100, 5) / 100
 
 

@@ -12,8 +12,6 @@ from collapse_theory.data.rows import UNREADABLE
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
-__all__ = ["REASONS", "ROLES", "Columns", "Role", "cleaned", "find_columns"]
-
 _SHOWN = 12  # columns that a message lists
 
 

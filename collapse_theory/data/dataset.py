@@ -17,8 +17,6 @@ from collapse_theory.data.rows import rows
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value
 
-__all__ = ["DatasetReport", "RankingDataset", "unique_names"]
-
 SHOWN = 3  # bad rows that a message names
 logger = logging.getLogger(__name__)
 

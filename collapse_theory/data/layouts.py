@@ -16,8 +16,6 @@ from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
 from collapse_theory.data.rows import Bad, Row, row_or_bad
 from collapse_theory.errors import CollapseError
 
-__all__ = ["LAYOUTS", "Kind", "Layout", "Reader", "Score", "Scored"]
-
 Score = str | Mapping[str, float] | None
 """Which column ranks the completions, or a weighted sum of columns; None for the layout's own."""
 Kind = str | Callable[[Row], str | None]

@@ -12,8 +12,6 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value
 
-__all__ = ["Ranking", "finite_number", "ranks_of_scores"]
-
 
 @dataclass(frozen=True, eq=False)
 class Ranking(Value):

@@ -14,8 +14,6 @@ from collapse_theory.data.scan import row_by_row, scan
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
-__all__ = ["read_log"]
-
 _NAMED = 5  # of many bad rows, the first so many are named
 _MAX_KINDS = 1000
 KIND_CHANGES = "a kind that isn't the one of their prompt's other rows"

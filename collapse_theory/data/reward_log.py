@@ -15,8 +15,6 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.files import plain, replace_file
 from collapse_theory.values import Array, Value
 
-__all__ = ["BadRows", "RewardLog", "RewardLogWriter", "counted"]
-
 
 def counted(number: int, what: str) -> str:
     """Return "1 prompt" or "2 prompts"."""

@@ -23,20 +23,6 @@ from typing import Any
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
-__all__ = [
-    "FORMATS",
-    "UNREADABLE",
-    "Bad",
-    "DataFile",
-    "Format",
-    "Row",
-    "Rows",
-    "csv_header",
-    "data_file",
-    "row_or_bad",
-    "rows",
-]
-
 Row = Mapping[str, Any]
 
 BROKEN_CSV = "more fields than the header"

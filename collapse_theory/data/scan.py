@@ -12,8 +12,6 @@ from collapse_theory.data.columns import REASONS, Columns, cleaned
 from collapse_theory.data.rows import Bad, DataFile, Row, Rows, csv_header
 from collapse_theory.lazy import polars as pl
 
-__all__ = ["row_by_row", "scan"]
-
 _BLOCK = 1 << 20
 _CHUNK = 100_000  # rows that are held as Python objects at a time
 

@@ -31,8 +31,6 @@ from collapse_theory.utilities import Linear, Log, NegativePower, Utility
 from collapse_theory.utilities import utility as utility_of
 from collapse_theory.values import Value
 
-__all__ = ["Design", "design"]
-
 # A law as near as this is taken as it is; farther ones may be provably another.
 PLAIN = 1e-3
 MOST_ATOMS = 60  # up to which the wanted law itself, not its outline, is proved on

@@ -16,8 +16,6 @@ import numpy as np
 
 from collapse_theory.laws import RewardLaw
 
-__all__ = ["HingeTable", "closeness", "hinge_table", "law_nodes"]
-
 # Edges, in shares of a part's mass, between which four Gauss-Legendre nodes are put.
 _COARSE = np.concatenate([[0.0], np.geomspace(1e-9, 0.02, 8), np.linspace(0.02, 0.5, 17)[1:]])
 _FINE = np.concatenate([[0.0], np.geomspace(1e-12, 0.01, 24), np.linspace(0.01, 0.5, 65)[1:]])

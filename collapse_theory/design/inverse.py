@@ -15,8 +15,6 @@ from collapse_theory.utilities import (
     Utility,
 )
 
-__all__ = ["beta_utility", "closed_form_inverse", "exponential_utility", "graded_utility"]
-
 SAME_PARAMETER = 1e-9  # exponents, places and masses nearer than this are one
 
 

@@ -12,8 +12,6 @@ from collapse_theory.laws import RewardLaw
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Array, Value
 
-__all__ = ["Link"]
-
 POINTS = 513
 MOST_JUMPS = 2000  # atoms of the wanted law whose jumps get knots of their own
 

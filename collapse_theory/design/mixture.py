@@ -15,18 +15,6 @@ import numpy as np
 from collapse_theory.design.hinges import HingeTable
 from collapse_theory.utilities import Hinge, Linear, LogSigmoid, Utility
 
-__all__ = [
-    "STAGES",
-    "Mixer",
-    "Term",
-    "hinge_utility",
-    "mixer",
-    "mixture",
-    "smooth_columns",
-    "smoothed_hinges",
-    "term_utility",
-]
-
 # A term is (margin, rate); rate 0 stands for x itself.
 Term = tuple[float, float]
 # Digits kept of a weight: what is lost moves laws by far less than the fit does.

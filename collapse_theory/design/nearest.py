@@ -12,8 +12,6 @@ from collapse_theory.laws import BetaDensity, RewardLaw, discrete_law, spread_la
 from collapse_theory.laws.constructors import beta_law
 from collapse_theory.utilities import Exponential, Linear, NegativePower, Utility
 
-__all__ = ["asymmetry", "nearest", "symmetrised"]
-
 PANELS = 256
 CLOSE_DISTANCE = 1e-3
 MOST_LEVELS = 8  # equal levels, up to so many, are among the candidates

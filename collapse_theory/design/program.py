@@ -11,8 +11,6 @@ import numpy as np
 
 from collapse_theory.errors import SolverFailed
 
-__all__ = ["Balance", "balance", "nonnegative_least_squares", "sparse_mixture"]
-
 # A variable joins while the gradient says that it helps by more than rounding.
 JOINS = 1e-12
 # The weight of the row that stands for sum w = 1, in units of the gains.

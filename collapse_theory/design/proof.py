@@ -13,8 +13,6 @@ from collapse_theory.design.program import balance
 from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.values import Value
 
-__all__ = ["Proof", "by_mirror", "find_proof", "mirror", "proof_grid"]
-
 # Bounds below this are taken for rounding; the gains of a law that is out of reach are far above.
 LEAST_GAIN = 1e-5
 MAX_ROUNDS = 6

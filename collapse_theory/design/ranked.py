@@ -12,8 +12,6 @@ from collapse_theory.design.program import balance, sparse_mixture
 from collapse_theory.design.search import Candidate, forward, nearer
 from collapse_theory.values import Array, Value
 
-__all__ = ["RankedProof", "find_ranked_proof", "ranked_fit"]
-
 SAME_GAP = 1e-9  # gaps nearer than this are one
 LEAST_GAIN = 1e-7
 MOST_REWARDS = 32  # up to which the linear program of a proof is solved

@@ -14,8 +14,6 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.values import Array, Value
 
-__all__ = ["KindAdvice", "Recommendation", "recommend"]
-
 ALL = "all prompts"
 SHARE = 0.01  # scores within this share of the range of an end count as being there
 

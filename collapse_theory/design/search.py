@@ -25,17 +25,6 @@ from collapse_theory.limit import limit
 from collapse_theory.programs import Solution
 from collapse_theory.utilities import Utility
 
-__all__ = [
-    "MOST_LEVELS",
-    "Candidate",
-    "forward",
-    "graded_fit",
-    "nearer",
-    "search",
-    "smooth_fit",
-    "stages",
-]
-
 # A fit this near needs no finer one.
 GOOD_DISTANCE = 5e-4
 # Rates of the terms whose margins are differences of a law's atoms.

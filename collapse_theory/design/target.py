@@ -12,8 +12,6 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, law_of, uniform_panels
 from collapse_theory.values import Array, Value
 
-__all__ = ["Target", "outline", "sampling_error", "target_of"]
-
 # Atoms that an outline keeps as they are, from this mass on, and the panels for the others.
 HEAVY, OUTLINE = 0.004, 256
 # E W1 of a sample is at most ∫ sqrt(F(1-F)/n). Twice that held in 95 to 99.9 of 100 samples of 200

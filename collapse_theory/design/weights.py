@@ -8,8 +8,6 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Comparisons
 from collapse_theory.utilities import Utility
 
-__all__ = ["adjacent_weights", "pair_weights"]
-
 MAX_STEPS = 200
 # Optimality conditions met this well, relative to the force, count as met.
 BALANCED = 1e-12

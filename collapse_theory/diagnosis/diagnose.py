@@ -20,8 +20,6 @@ from collapse_theory.programs import Domain, DomainLike, as_domain
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
-__all__ = ["DEFAULT_UTILITIES", "Diagnosis", "diagnose"]
-
 DEFAULT_UTILITIES = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 """What the paper's experiments trained; a log is compared with these unless others are given."""
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, different, to_levels
 
-__all__ = ["KIND_WEIGHT", "Groups", "Index", "collapse_index", "two_groups"]
-
 KIND_WEIGHT = 10.0
 """How much the variance between kinds counts beside that between prompts of a kind."""
 

@@ -12,17 +12,6 @@ import numpy as np
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value
 
-__all__ = [
-    "MAX_LEVELS",
-    "OrderStatistics",
-    "RewardMap",
-    "different",
-    "level_matrix",
-    "map_of",
-    "rows_by_size",
-    "to_levels",
-]
-
 MAX_LEVELS = 64
 """At most so many levels: more tell nothing more of whether prompts agree."""
 

@@ -22,8 +22,6 @@ from collapse_theory.programs import Box, Domain
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Array, Value
 
-__all__ = ["Prediction", "predictions_of"]
-
 _MAX_SOLVED = 128  # completions from which on the limit law's quantiles are as near as matters
 _MAX_QUANTILES = 1024
 _MAX_SIZES = 24  # of more different numbers of completions, so many are solved for

@@ -11,8 +11,6 @@ from collapse_theory.diagnosis.predictions import Prediction
 from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.values import Array, Value
 
-__all__ = ["QUANTILES", "KindSummary", "pairs_right", "summary_of"]
-
 QUANTILES = np.arange(0, 101, 5) / 100
 BINS = 40
 _ATOM = 0.02  # a value that so large a share of the rewards has is an atom

@@ -7,17 +7,6 @@ from dataclasses import dataclass
 from collapse_theory.data.reward_log import counted
 from collapse_theory.diagnosis.index import KIND_WEIGHT, Groups, Index
 
-__all__ = [
-    "COLLAPSED",
-    "KIND_PROMPTS",
-    "LEAST_PROMPTS",
-    "NOT_COLLAPSED",
-    "OWN_LAWS",
-    "Evidence",
-    "Verdict",
-    "verdict_of",
-]
-
 # Calibrated by benchmarks/calibrate_diagnosis.py; docs/diagnosis.md has the error rates.
 COLLAPSED = 0.88
 """From here on up, with its whole interval, the index says that prompts share their rewards."""

@@ -12,8 +12,6 @@ from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
-__all__ = ["exact_answer", "exact_law"]
-
 
 def exact_answer(program: Program | ListwiseProgram) -> Answer | None:
     """Return the exact optimum of a full ranking where one is known, with its source."""

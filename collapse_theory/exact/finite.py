@@ -10,8 +10,6 @@ from collapse_theory.lazy import special
 from collapse_theory.programs import Answer
 from collapse_theory.utilities import Exponential, Hinge, Linear, Log, Utility
 
-__all__ = ["FINITE_FORMS"]
-
 BOX = "docs/theory.md#n-completions-in-the-box"
 
 

@@ -33,8 +33,6 @@ from collapse_theory.utilities import (
     Utility,
 )
 
-__all__ = ["LIMIT_FORMS", "RTOL", "quadratic_coefficients"]
-
 BOX = "docs/theory.md#laws-in-the-box-0-1"
 
 # A slope at the smaller gap that is no larger than at 1 but for rounding is constant.

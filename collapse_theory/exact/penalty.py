@@ -24,8 +24,6 @@ from collapse_theory.utilities import (
     Utility,
 )
 
-__all__ = ["confined_gaps", "confined_limit_form"]
-
 _FLAT = (
     "the derivative of a uniform law's potential is linear: docs/theory.md#rewards-without-a-box"
 )

@@ -26,8 +26,6 @@ from collapse_theory.numerics.checks import positive
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.utilities import PlackettLuce
 
-__all__ = ["LISTWISE", "PenalisedScores", "listwise_gaps", "listwise_law"]
-
 LISTWISE = "the optimality conditions of the stages: docs/listwise.md"
 RTOL = 4 * float(np.finfo(np.float64).eps)
 FAR = 40.0  # exp(-FAR) is nothing beside 1

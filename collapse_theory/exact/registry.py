@@ -10,8 +10,6 @@ from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer
 from collapse_theory.utilities import Linear, Quadratic, Squared, Utility
 
-__all__ = ["PAPER", "Form", "closed", "only_term", "parabola"]
-
 Kind = TypeVar("Kind", bound=Utility)
 Found = TypeVar("Found", RewardLaw, Answer)
 PAPER = "Song, Cai, Lee, Su (2023), Reward Collapse in Aligning LLMs, arXiv:2305.17608"

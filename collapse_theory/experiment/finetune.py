@@ -29,8 +29,6 @@ from collapse_theory.files import write_json
 from collapse_theory.training import RankingCollator, trainer_loss
 from collapse_theory.training.trainer import evaluate_all
 
-__all__ = ["fine_tune"]
-
 MEASURED = 4  # times, after the start: each costs as much as some steps
 NOTED_TOGETHER = 4  # prompts
 SOUND = "sound.json"  # written when a checkpoint is whole, with the hashes of its files

@@ -18,9 +18,6 @@ from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace, loss_of
 from collapse_theory.training.measures import KindMeasures, Measures, measure, rewards_of
 
-__all__ = ["AT_STOP", "BY_RANK", "HELD_OUT", "RULES", "SCHEMA", "TRAIN", "Findings"]
-__all__ += ["held_out_r2", "length_r2", "measured", "rewards_at"]
-
 TRAIN, HELD_OUT = "train", "held_out"
 SCHEMA = {
     "run": pl.Int32,

@@ -23,8 +23,6 @@ from collapse_theory.figures.experiment import (
 from collapse_theory.figures.saving import save
 from collapse_theory.files import plain
 
-__all__ = ["COLUMNS", "NOTES", "draw_figures", "metrics", "page", "rows", "sentences", "spread"]
-
 # -- the table ---------------------------------------------------------------------------
 
 # Column, measure, prompts, and which of several seeds is shown; None: the least of a prompt-aware

@@ -23,8 +23,6 @@ from collapse_theory.experiment.train import identity, train
 from collapse_theory.experiment.work import Progress, spread
 from collapse_theory.files import replace_file, write_json
 
-__all__ = ["run_experiment"]
-
 PACKAGES = ("numpy", "scipy", "torch", "transformers")
 REWARDS_AT = (0, 10, 50, 200, 500, 1000)
 """Steps at which all rewards are written, where they were measured, beside the last one."""

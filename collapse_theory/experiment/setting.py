@@ -11,9 +11,6 @@ from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
 from collapse_theory.utilities import utility
 from collapse_theory.values import Value
 
-__all__ = ["CONTROLS", "DEFAULT", "LAST_LAYER", "NEUTRAL", "SAME_LENGTHS"]
-__all__ += ["Objective", "Run", "Setting", "runs_of"]
-
 DEFAULT = ("x", "log(x+0.1)", "-1/(x+0.1)", "logsigmoid(4*x)", "open=-1/(x+0.1); closed=x")
 """What the paper's experiments trained, and what it proposes: arXiv:2305.17608, section 3."""
 

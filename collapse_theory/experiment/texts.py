@@ -31,9 +31,6 @@ from collapse_theory.experiment.setting import (
 )
 from collapse_theory.values import Value
 
-__all__ = ["KINDS", "LENGTHS", "MODULES", "OPEN", "Passage", "PromptSet"]
-__all__ += ["corpus", "documented", "passages", "prompt_sets", "ranking", "utilities_for"]
-
 OPEN, CLOSED = KINDS = ("open", "closed")
 LENGTHS: dict[str, tuple[int, ...]] = {
     OPEN: (80, 70, 60, 50, 40, 30, 20, 10),

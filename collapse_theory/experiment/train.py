@@ -20,8 +20,6 @@ from collapse_theory.experiment.setting import Run, Setting
 from collapse_theory.experiment.work import Progress, keep, kept
 from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
 
-__all__ = ["Head", "Trace", "identity", "loss_of", "measured_at", "orders", "rate_at", "train"]
-
 _SEEDING = threading.Lock()  # torch has one generator for all threads
 
 

@@ -17,8 +17,6 @@ from safetensors.numpy import save
 
 from collapse_theory.files import replace_file
 
-__all__ = ["Progress", "keep", "kept", "spread", "threads"]
-
 WORKERS = 2
 
 Item = TypeVar("Item")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["ConvergenceRows", "convergence", "convergence_data"]
-
 EXAMPLES = ("log(x)", "x**0.5", "log(x + 0.1)", "logsigmoid(4*x)", "-x**-0.5")
 SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["DesignFigure", "DesignRow", "design", "design_data"]
-
 # A rubric, within reach, and a hump, which is not.
 EXAMPLES = ("levels 0.3 0.15 0.1 0.15 0.3", "beta(2, 2)")
 CORNER: dict[str, Any] = {"ha": "right", "va": "bottom"}

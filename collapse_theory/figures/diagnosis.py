@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["diagnosis", "diagnosis_data"]
-
 _MAX_KINDS = 4  # of more kinds, those with the most prompts
 _PREDICTION: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": (0, (4, 1.5))}
 _VERDICTS = {True: "Collapsed", False: "Not collapsed", None: "Not decided"}

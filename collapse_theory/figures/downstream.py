@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["Downstream", "downstream", "downstream_data"]
-
 # Prices of a nat from none that matters to nearly none at all, and best-of-k as people use it.
 BETAS = np.geomspace(10.0, 0.001, 65)
 DRAWS = (2, 4, 8, 16, 64)

@@ -15,8 +15,6 @@ from collapse_theory.values import Array, Value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["StoppingCurve", "TrainedKind", "TrainedPanel", "stopping_figure", "trained_figure"]
-
 
 @dataclass(frozen=True, eq=False)
 class TrainedKind(Value):

@@ -18,8 +18,6 @@ from collapse_theory.values import Array, Value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FiniteOptimum", "draw_optimum", "finite_optimum", "finite_optimum_data"]
-
 
 @dataclass(frozen=True, eq=False)
 class FiniteOptimum(Value):

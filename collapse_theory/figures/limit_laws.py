@@ -18,8 +18,6 @@ from collapse_theory.values import Array, Value, frozen_array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["LimitLaws", "limit_laws", "limit_laws_data"]
-
 EXAMPLES = ("x", "log(x + 0.1)", "log(x)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 # Share of the box next to each end in which a singular density is left to run out of the picture.
 ENDS = 0.02

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
-__all__ = ["BLACK", "BLUE", "COLOURS", "DOUBLE", "GREY", "LINES", "MARKERS", "PALE", "SINGLE"]
-__all__ += ["VERMILION", "WIDE", "axes_or_new", "cycled", "figure_or_new", "formula", "handle"]
-__all__ += ["mark", "note", "note_size", "several", "style"]
 
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths in inches of a figure across one column and across two."""

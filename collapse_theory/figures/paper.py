@@ -30,18 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = [
-    "PaperComparison",
-    "PaperCurve",
-    "PaperPanel",
-    "PaperSteps",
-    "paper_comparison",
-    "paper_comparison_data",
-    "paper_curves",
-    "paper_steps",
-    "paper_steps_data",
-]
-
 # Of each published figure the titles of its panels, and what was trained in them on open-ended
 # and on closed-ended prompts.
 LOG, RECIPROCAL, LOGSIGMOID = "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)"

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["PhaseDiagram", "PhasePanel", "phase_diagram", "phase_diagram_data"]
-
 # For each family: the parameters between which to look, those whose laws are shown, and among these
 # the one that the paper's experiments were run with.
 PANELS = (

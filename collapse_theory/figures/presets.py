@@ -18,8 +18,6 @@ from collapse_theory.values import Value
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["SHOWN", "PracticePanels", "practices", "practices_data"]
-
 SHOWN = (
     "pairs, sigmoid rewards",
     "hinge, sigmoid rewards",

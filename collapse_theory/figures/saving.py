@@ -15,8 +15,6 @@ from collapse_theory.files import replace_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "figure_of", "save"]
-
 FORMATS = ("pdf", "png", "svg")
 DPI = 300
 

@@ -12,8 +12,6 @@ from collapse_theory.figures import look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["OPTIMUM", "draw_trained", "kind_mark", "trained_key"]
-
 OPTIMUM: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": "-"}
 """The look of the optimum of what was trained."""
 

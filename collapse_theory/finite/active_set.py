@@ -18,8 +18,6 @@ from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.linear import components, graph_solver, spanning_forest
 from collapse_theory.programs import Answer, Program, certify
 
-__all__ = ["Pieces", "Rows", "feasible", "on_pieces", "polished"]
-
 ROUNDS = 40
 ENOUGH = 1e-13  # the relative gap that ends the rounds
 SAME = 1e-12  # gaps below it, relative to the largest reward, may be rounding

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["Budget", "max_step"]
-
 MAX_ITERATIONS = 500  # of all phases together, unless asked for; a hundred are many
 
 

@@ -26,8 +26,6 @@ from collapse_theory.finite.symmetric import initial_gaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.plackett_luce import score_penalty
 
-__all__ = ["Conic"]
-
 # Tried in turn, with the options that make each as exact as it can be.
 SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("CLARABEL", {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}),

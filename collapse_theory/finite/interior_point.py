@@ -25,8 +25,6 @@ from collapse_theory.numerics.linear import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 
-__all__ = ["GraphBarrier", "InteriorPoint", "Local", "Point", "first_rewards", "interior_point"]
-
 ROUNDS = 120
 ENOUGH = 1e-13  # complementarity, relative to the size of the objective
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact

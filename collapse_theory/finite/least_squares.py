@@ -19,8 +19,6 @@ from collapse_theory.programs import Box, Program
 from collapse_theory.programs.certificate import Dual
 from collapse_theory.utilities import Squared
 
-__all__ = ["least_squares"]
-
 MAX_NODES = 2000  # and ten times as many edges: above, the vertex found stays
 SAME = 1e-9  # slopes and forces, relative to the largest
 NEAR = 1e-6  # of an end, rewards and gaps are there: what differs is the solver's

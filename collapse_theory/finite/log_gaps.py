@@ -32,8 +32,6 @@ from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
-__all__ = ["LogGaps", "first_guess"]
-
 MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
 TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
 # Added to every entry of a Hessian it changes nothing for steps of which the sum is zero, and makes

@@ -37,8 +37,6 @@ from collapse_theory.programs import Comparisons, Free, Solution
 from collapse_theory.programs.program import Graph
 from collapse_theory.utilities import Hinge
 
-__all__ = ["carried", "least_norm", "max_margin", "maximum_closure"]
-
 TOLERANCE = 1e-12  # of the relative gap; the cuts end at an exact answer
 EPS = float(np.finfo(np.float64).eps)
 ROUNDS = 100_000

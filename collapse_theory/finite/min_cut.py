@@ -25,8 +25,6 @@ from collapse_theory.numerics.linear import components
 from collapse_theory.programs import LOOSE, Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.certificate import Dual, dual_flow
 
-__all__ = ["MinCut", "fineness"]
-
 FINEST = 1000  # D at most: beyond, the interior-point method is as good
 MAX_MARGINS = 30  # different ones
 SAME = 1e-12

@@ -18,8 +18,6 @@ from collapse_theory.finite.uniqueness import is_determined
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.program import Graph
 
-__all__ = ["ByPatterns", "patterns"]
-
 DIGITS = 12  # to which the shares of two parts agree that are taken for the same pattern
 
 

@@ -22,8 +22,6 @@ from collapse_theory.finite.budget import Budget
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.plackett_luce import Stages, score_penalty, stages_of
 
-__all__ = ["ScoreNewton"]
-
 ROUNDS = 500
 MIN_KAPPA = 1e-12  # the smallest kappa whose limit law is a start
 SETTLED = 1e-9  # steps this small, relative to the scores, are Newton's own: then until rounding

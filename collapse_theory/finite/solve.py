@@ -33,8 +33,6 @@ from collapse_theory.programs import (
 from collapse_theory.programs.program import WIDEST, in_gaps
 from collapse_theory.utilities import Loss, as_loss, require_concave
 
-__all__ = ["METHODS", "SOLVERS", "Method", "Solver", "solve"]
-
 REFERENCE = 5000  # pairs up to which a conic program takes a second or two
 SMALL = 64  # completions up to which answers to comparisons are remembered: prompts share patterns
 

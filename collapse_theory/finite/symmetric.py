@@ -17,8 +17,6 @@ import numpy as np
 from collapse_theory.lazy import special
 from collapse_theory.utilities import Utility
 
-__all__ = ["SymmetricRanking", "initial_gaps"]
-
 
 @dataclass(frozen=True)
 class SymmetricRanking:

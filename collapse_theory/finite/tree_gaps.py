@@ -19,8 +19,6 @@ from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.linear import cholesky, components, least_tree_paths
 from collapse_theory.programs import Program
 
-__all__ = ["in_tree_gaps"]
-
 ROUNDS = 100
 TINY = 1e-290
 OPEN = 1e-12  # of the way to equal gaps: a step closes one by a factor of 100

@@ -9,8 +9,6 @@ from collapse_theory.finite.interior_point import GraphBarrier, first_rewards, i
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import Program
 
-__all__ = ["is_determined"]
-
 RIGID = 1e-7  # curvature below it, relative to U'/gap, is none
 
 

@@ -13,8 +13,6 @@ from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import check_map, positive
 from collapse_theory.numerics.roots import invert_increasing
 
-__all__ = ["BetaDensity"]
-
 # Below this share of the mass the quantile comes from the package's own solver.
 _TINY = 1e-12
 # A bump narrower than this share of the support is framed by knots, at these deviations from the

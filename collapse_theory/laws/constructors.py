@@ -12,8 +12,6 @@ from collapse_theory.laws.beta import BetaDensity
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.numerics.checks import finite_array
 
-__all__ = ["LAW_TEXT", "beta_law", "discrete_law", "empirical_law", "law_of_text", "uniform_law"]
-
 _LONGEST = 500
 LAW_TEXT = (
     "a wanted law is 'two-valued', 'uniform', 'arcsine', 'beta(0.5, 0.5)', 'atoms 0.3 + uniform' "

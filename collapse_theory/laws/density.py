@@ -15,8 +15,6 @@ from collapse_theory.laws.panels import Panels, doubling, first_edge, fitted
 from collapse_theory.laws.part import Part
 from collapse_theory.numerics.checks import check_map, finite, finite_array, positive
 
-__all__ = ["Density"]
-
 # A density by the distances d > 0 from `low`, or if the flag is set from `high`.
 TwoSided = Callable[[np.ndarray, bool], np.ndarray]
 

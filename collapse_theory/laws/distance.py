@@ -7,8 +7,6 @@ import numpy as np
 from collapse_theory.laws.quantiles import DistributionFunction
 from collapse_theory.numerics.roots import halve
 
-__all__ = ["wasserstein"]
-
 _GRID = 129
 _SHARES = 1.0 / (1.0 + np.exp(-np.linspace(-40.0, 40.0, 81)))  # of a support: e-fold from each end
 # The integral is flat at a zero of F - G: an error of 2^-27 of an interval can't be seen in it.

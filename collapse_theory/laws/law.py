@@ -27,8 +27,6 @@ from collapse_theory.values import Value, frozen_array
 if TYPE_CHECKING:
     from collapse_theory.laws.policy import BestOfLaw, TiltedLaw
 
-__all__ = ["RewardLaw"]
-
 _TOLERANCE, _MOST = 1e-9, 10**8
 
 

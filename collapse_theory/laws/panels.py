@@ -19,8 +19,6 @@ from collapse_theory.numerics.checks import finite, finite_array
 from collapse_theory.numerics.roots import invert_increasing
 from collapse_theory.values import Array, Value
 
-__all__ = ["Panels", "doubling", "first_edge", "fitted"]
-
 Side = Callable[[np.ndarray], np.ndarray]  # a density by the distance from one end
 
 # A singularity as far from a panel as the panel is wide leaves (3 + 8**0.5)**-20 = 5e-16.

@@ -13,8 +13,6 @@ from collapse_theory.laws.panels import doubling, first_edge, fitted
 from collapse_theory.numerics.checks import answer, check_span, finite
 from collapse_theory.values import Value
 
-__all__ = ["Part"]
-
 _Hook = Callable[[np.ndarray, bool], np.ndarray]
 
 

@@ -23,8 +23,6 @@ from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import running_sum
 from collapse_theory.numerics.checks import answer, check_map, finite, positive
 
-__all__ = ["BestOfLaw", "PolicyLaw", "TiltedLaw", "cut_of"]
-
 # The steepest weight over the whole support; the mass that is too small to be relied on, and that
 # which is left out.
 _STEEPEST, _FAINT, _NOTHING = 1e150, 1e-250, 1e-290

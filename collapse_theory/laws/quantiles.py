@@ -10,8 +10,6 @@ import numpy as np
 from collapse_theory.laws.part import Part
 from collapse_theory.numerics.roots import invert_increasing
 
-__all__ = ["DistributionFunction", "running_sum"]
-
 
 def running_sum(masses: np.ndarray) -> np.ndarray:
     """Return 0 and the sums of the first 1, 2, ... masses, each rounded about once.

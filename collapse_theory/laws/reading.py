@@ -14,8 +14,6 @@ from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.numerics.checks import numbers
 
-__all__ = ["law_of", "spread_law", "uniform_panels"]
-
 # Panels that a continuous distribution of SciPy's is read with, of equal mass but in its tails: off
 # by some 1e-5 in W1 where its support is bounded, 1e-4 standard deviations where not.
 PANELS, TAIL_PANELS, TAIL = 512, 160, (1e-9, 0.05)

@@ -12,8 +12,6 @@ from collapse_theory.limit.solve import limit
 from collapse_theory.programs import DomainLike, as_box
 from collapse_theory.utilities import Log, LogSigmoid, NegativePower, Utility, utility
 
-__all__ = ["FAMILIES", "atom_mass", "atom_parameter"]
-
 # Families of one positive parameter whose mass at the ends runs from 0 to 1/2, or back.
 FAMILIES: dict[str, Callable[[float], Utility]] = {
     "logsigmoid": LogSigmoid,

@@ -48,8 +48,6 @@ from collapse_theory.numerics.quadrature import (
 )
 from collapse_theory.utilities import Utility
 
-__all__ = ["EPS", "Certificate", "by_force", "by_potential", "certify", "free_gain"]
-
 EPS = float(np.finfo(np.float64).eps)
 # T is a sum of positive terms, each good to a few units in the last place.
 _ROUNDING = 16.0 * EPS

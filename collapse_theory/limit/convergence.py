@@ -16,8 +16,6 @@ from collapse_theory.programs import DomainLike, as_box
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
-__all__ = ["Convergence", "convergence"]
-
 
 @dataclass(frozen=True, eq=False)
 class Convergence(Value):

@@ -23,8 +23,6 @@ from collapse_theory.numerics.quadrature import jacobi, layered
 from collapse_theory.numerics.series import contract, evaluate
 from collapse_theory.values import Array, Value
 
-__all__ = ["NEAREST", "Grading", "Level", "SeriesLaw"]
-
 MIDDLE = np.array([0.5])
 # Of the length: nearer to an algebraic end the sign of a density is that of rounding.
 NEAREST = 1e-8

@@ -36,8 +36,6 @@ from collapse_theory.numerics.quadrature import (
 from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["ends_of", "level", "potential_rows", "walled"]
-
 _COUNTS = (24, 32, 40, 56, 72, 96, 128, 192, 256)
 # A fit that misses its own points by more is not worth a certificate, while more terms are cheap.
 _COARSE, _COARSE_LONG, _CHEAP = 3e-11, 1e-8, 64

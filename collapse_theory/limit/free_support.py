@@ -27,8 +27,6 @@ from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["first_radius", "free", "held", "level"]
-
 _SECOND = (12, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _FIRST = (8, 16, 24, 40, 56, 72, 96, 128, 192)
 # A law is settled where its series misses by no more than this, or R stays as the series grows.

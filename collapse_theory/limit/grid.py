@@ -22,8 +22,6 @@ from collapse_theory.limit.free_support import held
 from collapse_theory.numerics.quadrature import gauss, power_rule
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["Cells", "Points", "free", "free_cells", "walled_cells", "walled_points"]
-
 # A few hundred cells: the error is of the order of 1/cells.
 CELLS = 240
 FREE_CELLS = (256, 1024)

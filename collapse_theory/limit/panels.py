@@ -20,8 +20,6 @@ from collapse_theory.limit.second_kind import layer
 from collapse_theory.numerics.quadrature import gauss, log_rule, power_rule
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["walled"]
-
 # Legendre polynomials on a panel, and on a piece of a kernel between two breaks.
 _DEGREE = 10
 _FIT, _MOST_BREAKS = 13, 2_000

@@ -36,8 +36,6 @@ from collapse_theory.programs import Box, Domain, Free
 from collapse_theory.programs.plackett_luce import score_penalty
 from collapse_theory.utilities import PlackettLuce
 
-__all__ = ["UNBOUNDED", "box_gap", "held_gap", "predict", "scan", "smooth_scan", "solve"]
-
 UNBOUNDED = "the few picks run off as n grows; this law is the limit of the finite optima"
 SMOOTH = 1e-3  # below this kappa the law is so wide that it changes little over a unit
 WIDEST = 1e-13  # below this kappa, sd / (1/(2 kappa)) is lost in rounding

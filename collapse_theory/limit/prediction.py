@@ -31,8 +31,6 @@ from collapse_theory.numerics.quadrature import Ends, power_rule
 from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["pinned", "predict"]
-
 _TERMS = 48
 _GRID = 1025
 # The response diverges at the ends; its equation is asked for where T is still felt.

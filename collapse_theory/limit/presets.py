@@ -22,8 +22,6 @@ from collapse_theory.utilities import (
 )
 from collapse_theory.values import Value
 
-__all__ = ["PRESETS", "Preset", "preset"]
-
 
 @dataclass(frozen=True, eq=False)
 class Preset(Value):

@@ -24,8 +24,6 @@ from collapse_theory.numerics.quadrature import Nodes, layered_sides
 from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
-__all__ = ["layer", "level", "rule_size", "walled"]
-
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 # A series whose last coefficients, or whose rule of quadrature, miss by more has not settled.
 _SETTLED = 1e-11

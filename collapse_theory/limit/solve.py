@@ -28,8 +28,6 @@ from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Domain, DomainLike, Program, Solution, as_domain
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 
-__all__ = ["LimitLaw", "closed_form", "limit", "predicted_rewards"]
-
 UNIT = Box()
 DIVERGENT = "the energy of every law is -inf; this law is the limit of the finite optima"
 

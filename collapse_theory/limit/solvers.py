@@ -20,18 +20,6 @@ from collapse_theory.limit.coordinate import Grading, SeriesLaw
 from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Utility, require_concave
 
-__all__ = [
-    "CLOSED_FORM",
-    "CONIC",
-    "FIRST_KIND",
-    "METHODS",
-    "SOLVERS",
-    "Answer",
-    "LimitProgram",
-    "Method",
-    "best",
-]
-
 # Concavity is looked at up to this many times the support's expected length.
 WIDER = 3.0
 # The support's expected length is right to a third: a kink is inside from this share on.

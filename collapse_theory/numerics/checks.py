@@ -12,9 +12,6 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 
-__all__ = ["answer", "bracketless", "check_map", "check_span", "count", "finite", "finite_array"]
-__all__ += ["numbers", "positive", "ranked", "whole"]
-
 # Rewards within these have squares, densities and moments that floats hold.
 LARGEST, SMALLEST = 1e150, 1e-280
 MOST_RANKED = 5000  # completions: the pairs of more take gigabytes and minutes

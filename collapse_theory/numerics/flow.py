@@ -8,8 +8,6 @@ import numpy as np
 
 from collapse_theory.numerics.linear import components
 
-__all__ = ["Flow", "greatest_flow"]
-
 UNITS = 2.0**29  # in which the gains are counted, at most: SciPy's flows are 32-bit integers
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Interval"]
-
 
 class Interval:
     """The numbers from `low` to `high`, arrays of one shape."""

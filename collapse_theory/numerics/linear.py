@@ -13,8 +13,6 @@ import numpy as np
 
 from collapse_theory.lazy import lapack
 
-__all__ = ["DENSE", "cholesky", "components", "graph_solver", "least_tree_paths", "spanning_forest"]
-
 # Nodes from which on one factorisation takes longer than the iterations that replace it (measured
 # on random graphs with ten edges a node).
 DENSE = 600

@@ -12,21 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "Ends",
-    "Nodes",
-    "batches",
-    "gauss",
-    "jacobi",
-    "layered",
-    "layered_sides",
-    "log_rule",
-    "next_to",
-    "outer_sides",
-    "power_rule",
-    "singular_sides",
-]
-
 # The most nodes of one Gauss-Legendre rule: finding them costs count**3.
 _PANEL = 64
 

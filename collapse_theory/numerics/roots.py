@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["LOG_WIDEST", "bisect", "bracket", "halve", "invert_increasing"]
-
 # Scales outside exp(+-LOG_WIDEST) = 1e+-30 of what is looked for are taken as "there is none":
 # squares and cubes of them are still in float64.
 LOG_WIDEST = float(np.log(1e30))

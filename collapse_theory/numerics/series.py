@@ -11,8 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["contract", "contract_difference", "evaluate"]
-
 _LONG = 72
 # A panel spans 2 pi of the fastest cosine: its Chebyshev coefficients fall below 1e-16 by 22.
 _TERMS = 22

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Taylor", "taylor"]
-
 _POINTS, _TERMS = 64, 24
 # Within this part of the radius the 24 terms of the series have 16 digits, and U'' 13.
 _INSIDE = 0.25

@@ -29,8 +29,6 @@ from collapse_theory.programs.program import Answer, Program, centred, pair_gaps
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Value
 
-__all__ = ["Certificate", "Dual", "certify", "dual_flow"]
-
 EPS = float(np.finfo(np.float64).eps)
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
 INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up

@@ -14,8 +14,6 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import count, ranked
 from collapse_theory.values import Value, frozen_array
 
-__all__ = ["Comparisons", "depths"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparisons(Value):

@@ -13,8 +13,6 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import bracketless, finite, positive
 from collapse_theory.values import Value
 
-__all__ = ["Box", "Centered", "Confined", "Domain", "DomainLike", "Free", "as_box", "as_domain"]
-
 MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside float64
 
 

@@ -14,8 +14,6 @@ from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Domain
 from collapse_theory.utilities import PlackettLuce
 
-__all__ = ["ListwiseProgram", "Stages", "score_penalty", "stages_of"]
-
 PENALTIES = 1e-100, 1e100  # on scores: within them squares stay in float64
 
 

@@ -31,17 +31,6 @@ from collapse_theory.utilities import (
     require_increasing,
 )
 
-__all__ = [
-    "Answer",
-    "Graph",
-    "Program",
-    "centred",
-    "in_gaps",
-    "pair_gaps",
-    "straddle",
-    "unit_utility",
-]
-
 MOST_KINKED = 1000  # completions: a graph of half a million pairs, and up to two minutes
 WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
 

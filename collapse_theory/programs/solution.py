@@ -15,8 +15,6 @@ from collapse_theory.programs.program import Answer, ListwiseProgram, Program, c
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value
 
-__all__ = ["LOOSE", "TOLERANCE", "Solution", "as_rewards"]
-
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or at kinks.
 TOLERANCE, LOOSE = 1e-9, 1e-6

@@ -14,18 +14,6 @@ from torch import Tensor
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 
-__all__ = [
-    "TEMPLATES",
-    "RankingCollator",
-    "RankingLabels",
-    "as_ranking",
-    "encode",
-    "kind_table",
-    "require_labels",
-    "template_for",
-    "to_grid",
-]
-
 logger = logging.getLogger(__name__)
 
 PADDING = -1

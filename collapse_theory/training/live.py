@@ -17,8 +17,6 @@ from collapse_theory.training.measures import KindMeasures, Measures
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["figure_path", "live_figure"]
-
 History = Sequence[Mapping[str, Any]]
 
 

@@ -22,8 +22,6 @@ from collapse_theory.training.predictions import Predictions, by_rank
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 from collapse_theory.values import Value, reading
 
-__all__ = ["AnyLoss", "PromptAwareRankingLoss", "RankingLoss"]
-
 # Computed with in float32: their own digits don't tell two rewards apart.
 HALF = (torch.float16, torch.bfloat16)
 

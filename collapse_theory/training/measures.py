@@ -18,8 +18,6 @@ from collapse_theory.training.loss import AnyLoss, RankingLoss
 from collapse_theory.training.predictions import patterns
 from collapse_theory.values import Array, Value
 
-__all__ = ["Evaluated", "KindMeasures", "Measures", "evaluated", "measure", "rewards_of"]
-
 # Levels of mean quantile functions where prompts differ in their number of completions: a multiple
 # of the common numbers (4, 8, 16, ...), for which they are exact.
 LEVELS = 128

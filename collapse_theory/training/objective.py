@@ -39,20 +39,6 @@ from collapse_theory.utilities import (
 )
 from collapse_theory.utilities.checks import number_text
 
-__all__ = [
-    "Continued",
-    "Objective",
-    "Stages",
-    "as_batch",
-    "as_ranks",
-    "as_tensor",
-    "compared",
-    "continued",
-    "keeps_formula",
-    "mean_over_prompts",
-    "trained_utility",
-]
-
 # The offset of a utility with an infinite slope at gap 0, as a share of the box's width.
 OFFSET_SHARE = 0.01
 

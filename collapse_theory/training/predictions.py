@@ -20,8 +20,6 @@ from collapse_theory.programs import Box, Comparisons, Domain, Solution
 from collapse_theory.programs.certificate import AT_KINK
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
 
-__all__ = ["Predictions", "by_rank", "keeps_order", "patterns", "tables", "within"]
-
 # What rewards could gain without the order, as a share of what the objective is made of: above the
 # accuracy of solutions, below any gain that a training would show.
 NEGLIGIBLE_GAIN = 1e-4

@@ -33,8 +33,6 @@ from collapse_theory.training.measures import (
     rewards_of,
 )
 
-__all__ = ["CollapseCallback", "TrainerLoss", "evaluate_all", "prompt_losses", "trainer_loss"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -26,18 +26,6 @@ from collapse_theory.values import Value
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = [
-    "NOTHING",
-    "ONCE",
-    "Combination",
-    "Family",
-    "Sum",
-    "Term",
-    "Utility",
-    "rounded",
-]
-
-
 ONCE, NOTHING = Fraction(1), Fraction(0)  # x itself: scale 1, shift 0
 
 

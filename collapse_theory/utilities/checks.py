@@ -16,9 +16,6 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, NotIncreasing
 
-__all__ = ["exponent_at_zero", "number_text", "require_concave", "require_increasing",
-           "slope_at_zero", "strictly_concave", "strictly_concave_formula"]  # fmt: skip
-
 Derivatives = Callable[[Any], tuple[Any, Any]]
 
 # Rounding in U'' of a sum whose parts cancel is of the order of 1e-16 (|U'|/x + |U''|); in one that

@@ -19,8 +19,6 @@ from collapse_theory.utilities.functions import FUNCTIONS
 from collapse_theory.utilities.normal_form import recognised
 from collapse_theory.utilities.parser import MACROS, SEVERAL
 
-__all__ = ["Custom", "checked"]
-
 Function = Callable[[Any], Any]
 
 

@@ -26,10 +26,6 @@ from collapse_theory.numerics.taylor import Taylor, taylor
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.functions import FUNCTIONS
 
-__all__ = ["Tree", "X", "accurate", "add", "call", "conic", "curvature_bound", "depth", "div",
-           "evaluate", "is_num", "jet", "kinks", "minimum", "mul", "negate", "num", "power",
-           "rebuilt", "removable", "roots", "substituted", "text", "value"]  # fmt: skip
-
 Tree = tuple[Any, ...]
 
 X: Tree = ("x",)

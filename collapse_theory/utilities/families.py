@@ -38,10 +38,6 @@ from collapse_theory.utilities.expression import (
 )
 from collapse_theory.utilities.functions import log_sigmoid
 
-__all__ = ["Exponential", "Hinge", "LabelSmoothing", "Linear", "Log", "LogSigmoid",
-           "NegativePower", "Power", "Quadratic", "Sine", "Squared"]  # fmt: skip
-
-
 # -- scale free: U(b x) is a multiple of U(x), up to a constant ----------------------------
 
 

@@ -12,8 +12,6 @@ import numpy as np
 from collapse_theory.lazy import special
 from collapse_theory.numerics.intervals import Interval
 
-__all__ = ["FUNCTIONS", "Function", "log_sigmoid"]
-
 
 @dataclass(frozen=True)
 class Function:

@@ -38,8 +38,6 @@ from collapse_theory.utilities.parser import parse
 from collapse_theory.utilities.plackett_luce import PlackettLuce
 from collapse_theory.values import reads
 
-__all__ = ["Expression", "Loss", "as_loss", "utility"]
-
 # The longest text that `from_dict` reads: a design can be a sum of hundreds of hinges.
 LONGEST_SAVED = 200_000
 

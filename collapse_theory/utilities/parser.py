@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from collapse_theory.errors import InvalidUtility, ParseError
 from collapse_theory.utilities import families
+from collapse_theory.utilities.base import Family
 from collapse_theory.utilities.expression import (
     Tree,
     X,
@@ -36,15 +37,13 @@ from collapse_theory.utilities.expression import (
 )
 from collapse_theory.utilities.functions import FUNCTIONS
 
-__all__ = ["LONGEST", "parse"]
-
 LONGEST = 1000  # characters
 DEEPEST = 50  # levels of the tree: all that walks down a tree may do so by recursion
 _NESTED = 2 * DEEPEST  # levels of the text: a sign in parentheses is two, and one of the tree
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
 ALIASES = {"arctan": "atan", "arcsinh": "asinh", "ln": "log"}
-FAMILIES = {name: getattr(families, name) for name in families.__all__}
+FAMILIES = {f.__name__: f for f in vars(families).values() if f in Family.__subclasses__()}
 MACROS: dict[str, Callable[[Tree], Tree]] = {
     "log2": lambda u: div(call("log", u), num(math.log(2))),
     "log10": lambda u: div(call("log", u), num(math.log(10))),

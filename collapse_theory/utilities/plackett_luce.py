@@ -14,8 +14,6 @@ from collapse_theory.numerics.checks import positive
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.values import Value
 
-__all__ = ["PlackettLuce"]
-
 _TEXT = re.compile(r"\s*plackett[ _-]?luce(?![A-Za-z0-9])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _BRACKET = re.compile(r"\s*(?:\((?P<fields>[^()]*)\))?\s*")
 _FIELD = re.compile(r"\s*(?P<name>top|beta)\s*=\s*(?P<value>[^\s=]+)\s*")
