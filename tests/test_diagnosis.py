@@ -100,7 +100,7 @@ def test_kinds_that_were_left_out_show_as_two_groups() -> None:
     found = ct.diagnose(rows)
     assert found.collapsed is False
     assert "two groups (50% and 50%)" in found.reason
-    assert "--kind-column" in found.advice
+    assert "--kind" in found.advice
 
 
 def different(name: str, rng: np.random.Generator, P: int = 100, n: int = 8) -> np.ndarray:
@@ -491,7 +491,7 @@ def test_json(file: Path) -> None:
     found = json.loads(result.stdout)
     assert set(found) >= KEYS
     assert found["collapsed"] is False
-    assert found["rows"] == {"read": 801, "bad": 1}
+    assert found["rows"] == {"read": 801, "used": 800, "bad": 1}
     assert found["bad"] == [{"reason": "no JSON object on the line", "count": 1, "lines": [801]}]
     assert set(found["kinds"]) == {"open", "closed"}
     closed = found["kinds"]["closed"]["distances"]

@@ -66,7 +66,7 @@ class Reader:
         path.write_bytes(data)
         log = read_log(path, **options)
         # The one law of this file: every row that was read is there, or counted.
-        assert log.read == log.rewards.size + log.bad_count
+        assert log.read == log.rewards.size + log.bad_count + sum(r.count for r in log.left_out)
         assert all(rows.count >= len(rows.lines) > 0 for rows in log.bad)
         return log
 
@@ -209,7 +209,7 @@ def test_columns_left_out(read: Reader) -> None:
     ("header", "options", "message"),
     [
         (("prompt", "kind", "rank", "rewards"), {}, r"'reward' or 'score'.*did you mean 'rewards'"),
-        (("text", "kind", "rank", "reward"), {}, "'prompt' or.*'text', 'kind'.*--prompt-column"),
+        (("text", "kind", "rank", "reward"), {}, "'prompt' or.*'text', 'kind'.*--prompt NAME"),
         (NAMES, {"reward": "rewrd"}, "'rewrd'.*did you mean 'reward'"),
         (NAMES, {"kind": "type"}, r"'type' \(for kind\); there are 'prompt', 'kind'"),
         (("prompt", "kind", "reward", "reward"), {}, "2 columns are called 'reward'"),
@@ -231,9 +231,12 @@ def test_where_and_steps(read: Reader) -> None:
     objects = [json.loads(line) | {"step": s} for s in (100, 200) for line in JSONL.splitlines()]
     data = "\n".join(map(json.dumps, objects)).encode()
     last = read(data, "log.jsonl")
-    assert (last.step, last.read) == (200, REWARDS.size)
+    assert (last.step, last.read, last.rewards.size) == (200, 2 * REWARDS.size, REWARDS.size)
+    assert str(last.left_out[0]) == "120 with another step than 200"
     assert read(data, "log.jsonl", at=100).step == 100
-    assert read(data, "log.jsonl", where={"kind": "open"}).kind_names == ("open",)
+    opened = read(data, "log.jsonl", where={"kind": "open"})
+    assert opened.kind_names == ("open",)
+    assert [rows.count for rows in opened.left_out] == [120, 60]
     assert read(data, "log.jsonl", where=[("step", "100.0")]).step == 100
     assert read(data, "log.jsonl", step=False).read == 2 * REWARDS.size
     with pytest.raises(ct.CollapseError, match="no step 150; there are 100, 200"):
@@ -355,7 +358,7 @@ def test_the_majority_has_the_kind(read: Reader) -> None:
 def test_bytes_that_are_no_utf8_are_told_and_kept(read: Reader) -> None:
     log = read(CSV.replace(b"prompt 3,", b"pr\xf6mpt 3,"))
     same(RewardLog(**{name: getattr(log, name) for name in ("rewards", "prompts", "kinds",
-        "kind_names", "ranks", "read", "bad")}))  # fmt: skip
+        "kind_names", "ranks", "read", "bad", "columns")}))  # fmt: skip
     assert log.notes[0].startswith("4 lines aren't UTF-8 (line 14, 15, 16, 17)")
 
 

@@ -13,8 +13,8 @@ import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
+from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.cli.wording import certificate_text, law_content
-from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import RewardLog
 
 REACHED = {True: "yes", False: "no, proved", None: "undecided"}
@@ -32,7 +32,9 @@ PAIRS = 20  # of more pair weights, a table shows so many
         "design --from scores.csv --json",
     ),
 )
+@with_reading
 def design(
+    reading: Reading,
     target: Annotated[
         str | None,
         typer.Argument(
@@ -63,9 +65,6 @@ def design(
             "prompt, reward or score, and optionally kind: a utility for each kind.",
         ),
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="With --from: the column of prompts.")] = None,
-    reward: Annotated[str | None, typer.Option(help="With --from: the column of scores.")] = None,
-    kind: Annotated[str | None, typer.Option(help="With --from: the column of kinds.")] = None,
     as_json: Json = False,
     plot: Annotated[
         Path | None,
@@ -81,10 +80,12 @@ def design(
     """
     if (target is None) == (source is None):
         raise ct.CollapseError("give a wanted law, or a file of scores with --from FILE")
+    if source is None and reading.given:
+        raise ct.CollapseError("the options of a log's columns, steps and rows go with --from FILE")
     if source is not None:
         if n is not None or by != "utility" or utility is not None:
             raise ct.CollapseError("--n, --by and --utility are for a wanted law, not for --from")
-        log = read_log(source, prompt=prompt, reward=reward, kind=kind)
+        log = reading.log(source)
         _from_scores(log, source, tol, as_json, plot)
         return
     assert target is not None
@@ -209,15 +210,14 @@ def _from_scores(log: RewardLog, path: Path, tol: float, as_json: bool, plot: Pa
             name = "".join(c if c.isalnum() else "-" for c in advice.kind)[:40]
             file = plot.with_stem(f"{plot.stem}-{name}")
             drawn(partial(ct.figures.design, advice.design), [file])
-    bad = sum(rows.count for rows in log.bad)
     if as_json:
-        print_json(_recommendation_content(found, log.read, bad))
+        print_json(_recommendation_content(found, log))
     else:
-        _show_recommendation(found, path, log, bad)
+        _show_recommendation(found, path, log)
 
 
-def _recommendation_content(found: ct.Recommendation, read: int, bad: int) -> dict[str, Any]:
-    """Return a recommendation as JSON holds it, with the rows read and the bad ones."""
+def _recommendation_content(found: ct.Recommendation, log: RewardLog) -> dict[str, Any]:
+    """Return a recommendation as JSON holds it, with what was read."""
     evidence = ("prompts", "scores", "low", "middle", "high", "error")
     return {
         "kinds": {
@@ -231,17 +231,15 @@ def _recommendation_content(found: ct.Recommendation, read: int, bad: int) -> di
             if i < j
         },
         "scale": named(found, "low", "high"),
-        "rows": {"read": read, "bad": bad},
+        **reading_content(log),
     }
 
 
-def _show_recommendation(found: ct.Recommendation, path: Path, log: RewardLog, bad: int) -> None:
+def _show_recommendation(found: ct.Recommendation, path: Path, log: RewardLog) -> None:
     """Print a recommendation for people."""
     page = console()
-    page.print(f"{path}: {log.read} rows read, {bad} bad", soft_wrap=True)
-    for rows in log.bad:
-        lines = ", ".join(map(str, rows.lines[:5])) + (", ..." if rows.count > 5 else "")
-        page.print(f"  {rows.reason}: {rows.count} ({rows.unit}s {lines})", soft_wrap=True)
+    for line in reading_lines(log, str(path)):
+        page.print(line, soft_wrap=True)
     names = ("kind", "prompts", "scores", "low", "mid", "high", "error", "W1", "reached")
     evidence = [
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +17,8 @@ import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, drawn, named, number_table, print_json
-from collapse_theory.data.reading import read_log
-from collapse_theory.data.reward_log import counted
+from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
+from collapse_theory.data.reward_log import RewardLog
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,6 +38,7 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
         "diagnose rewards.parquet --where split=train --step 1000 --json",
     ),
 )
+@with_reading
 def diagnose(
     file: Annotated[
         Path,
@@ -45,38 +46,13 @@ def diagnose(
             metavar="FILE", help="A reward log: CSV, JSON lines or Parquet; .gz is unzipped."
         ),
     ],
+    reading: Reading,
     utility: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TEXT",
             help="A utility to compare the log with; can be repeated. [default: the paper's four]",
         ),
-    ] = None,
-    prompt_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="[default: prompt]")
-    ] = None,
-    reward_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="[default: reward, or score]")
-    ] = None,
-    kind_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="[default: kind, where there is one]")
-    ] = None,
-    rank_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="0 is the best. [default: rank]")
-    ] = None,
-    step_column: Annotated[str | None, typer.Option(metavar="NAME", help="[default: step]")] = None,
-    no_kinds: Annotated[
-        bool, typer.Option("--no-kinds", help="Take all prompts together.")
-    ] = False,
-    step: Annotated[
-        float | None, typer.Option(help="The training step to look at. [default: the last]")
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Only rows with this value; can be repeated."),
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="csv, json, jsonl or parquet. [default: as the file looks]")
     ] = None,
     low: Annotated[
         float | None, typer.Option(help="The reward to call 0, with --high. [default: by median]")
@@ -96,58 +72,35 @@ def diagnose(
     """
     if (low is None) != (high is None):
         raise typer.BadParameter("--low and --high go together")
-    if no_kinds and kind_column is not None:
-        raise typer.BadParameter("--no-kinds and --kind-column exclude each other")
-    with _progress(f"reading {file.name}") as told:
-        log = read_log(
-            file,
-            prompt=prompt_column,
-            reward=reward_column,
-            kind=False if no_kinds else kind_column,
-            rank=rank_column,
-            step=step_column,
-            at=step,
-            where=[_pair(text) for text in where or ()],
-            format=format,
-            progress=told,
-        )
+    with _progress(f"reading {file.name}"):
+        log = reading.log(file)
     scale = None if low is None or high is None else (low, high)
     with _progress("diagnosing"):
         found = ct.diagnose(log, utility=utility, scale=scale, rng=seed)
     if plot is not None:
         drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
-        print_json(_content(found, str(file)))
+        print_json(_content(found, log, str(file)))
     else:
-        _show(found, str(file))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise typer.BadParameter(f"--where takes NAME=VALUE, such as split=train; not {text!r}")
-    return name, value
+        _show(found, log, str(file))
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
-    """Show a bar on stderr, where that is a terminal, once the work has taken two seconds.
-
-    It pulses until the share that is done is told.
-    """
+def _progress(what: str) -> Iterator[None]:
+    """Show a pulsing bar on stderr, where that is a terminal, once two seconds have passed."""
     if not sys.stderr.isatty():
-        yield None
+        yield
         return
     from rich.console import Console
     from rich.progress import Progress
 
     bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=None)
+    bar.add_task(what, total=None)
     start = threading.Timer(_PATIENCE, bar.start)
     start.daemon = True
     start.start()
     try:
-        yield lambda share: bar.update(task, total=1.0, completed=share)
+        yield
     finally:
         start.cancel()
         start.join()
@@ -157,7 +110,7 @@ def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
 # -- as JSON -----------------------------------------------------------------------------
 
 
-def _content(found: ct.Diagnosis, file: str) -> dict[str, Any]:
+def _content(found: ct.Diagnosis, log: RewardLog, file: str) -> dict[str, Any]:
     scale = found.scale
     return {
         "file": file,
@@ -169,11 +122,7 @@ def _content(found: ct.Diagnosis, file: str) -> dict[str, Any]:
         "between_kinds": found.between_kinds,
         "within_prompts": found.within,
         **named(found, "reference", "pairs_right", "prompts", "completions", "step"),
-        "rows": {"read": found.read, "bad": found.bad_count},
-        "bad": [
-            {"reason": rows.reason, "count": rows.count, f"{rows.unit}s": rows.lines}
-            for rows in found.bad
-        ],
+        **reading_content(log),
         "notes": found.notes,
     }
 
@@ -198,11 +147,10 @@ def _kind_content(kind: KindSummary) -> dict[str, Any]:
 # -- for people --------------------------------------------------------------------------
 
 
-def _show(found: ct.Diagnosis, file: str) -> None:
+def _show(found: ct.Diagnosis, log: RewardLog, file: str) -> None:
     page = console()
-    page.print(_head(found, file))
-    for rows in found.bad:
-        page.print(f"  bad: {rows}")
+    for line in reading_lines(log, file):
+        page.print(line)
     page.print(f"\n{_HEADINGS[found.collapsed]}. {found.reason}")
     page.print(found.advice)
     if found.index is not None:
@@ -230,15 +178,6 @@ def _show(found: ct.Diagnosis, file: str) -> None:
         )
     for note in found.notes:
         page.print(f"note: {note}")
-
-
-def _head(found: ct.Diagnosis, file: str) -> str:
-    low, high = found.completions
-    sizes = f"{low}" if low == high else f"{low} to {high}"
-    rows, prompts = counted(found.read, "row"), counted(found.prompts, "prompt")
-    step = "" if found.step is None else f", step {found.step:g}"
-    bad = f"{counted(found.bad_count, 'bad row')} set aside" if found.bad else "no bad rows"
-    return f"{file}: {rows}, {prompts} of {sizes} completions{step}; {bad}"
 
 
 def _laws(found: ct.Diagnosis) -> Table:

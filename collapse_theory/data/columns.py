@@ -131,7 +131,7 @@ def _column_of(
     raise CollapseError(
         f"{source}: no column is called {' or '.join(map(repr, role.usual[:2]))}; there are "
         f"{_listed(there)}. The first line of a CSV file names its columns; say which holds the "
-        f"{role.name} with --{role.name}-column ({role.name}=... in Python)"
+        f"{role.name} with --{role.name} NAME ({role.name}=... in Python)"
         f"{_hint(role.name, there)}"
     )
 
@@ -170,15 +170,15 @@ def _hint(name: str, there: Sequence[str]) -> str:
 
 
 def cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
-    """Return every row's prompt, reward, kind, rank, step and line, and the number of its reason.
+    """Return every row's roles and line, whether it is asked for, and the number of its reason.
 
     The frame has the columns that are needed, `__line__`, and `__problem__`: the number of the
     reason why a line holds no row, 0 where it does.
     """
     schema = frame.collect_schema()
     unreadable = pl.col("__problem__") > 0
-    for name, value in columns.where:
-        frame = frame.filter(_matches(pl.col(name), schema[name], value) | unreadable)
+    matches = [_matches(pl.col(name), schema[name], value) for name, value in columns.where]
+    asked = pl.all_horizontal(pl.lit(True), *matches) | unreadable
     values = [
         role.read(pl.col(column), schema[column])
         if (column := columns.names.get(role.name))
@@ -186,14 +186,15 @@ def cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
         for role in ROLES
     ]
     named = [value.alias(role.name) for role, value in zip(ROLES, values, strict=True)]
-    frame = frame.select(*named, pl.col("__line__").alias("line"), pl.col("__problem__"))
+    others = asked.alias("asked"), pl.col("__line__").alias("line"), pl.col("__problem__")
+    frame = frame.select(*named, *others)
     reason = pl.lit(0, pl.UInt8)
     for role, text, test in reversed(_TESTS):
         if role in columns.names:
             number = pl.lit(REASONS.index(text), pl.UInt8)
             reason = pl.when(test(pl.col(role))).then(number).otherwise(reason)
     reason = pl.when(unreadable).then(pl.col("__problem__")).otherwise(reason)
-    return frame.select(*(role.name for role in ROLES), "line", reason.alias("reason"))
+    return frame.select(*(role.name for role in ROLES), "asked", "line", reason.alias("reason"))
 
 
 def _matches(column: pl.Expr, dtype: pl.DataType, value: str) -> pl.Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ def read_log(
     at: float | None = None,
     where: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     format: str | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> RewardLog:
     """Read a log of rewards: CSV, JSON lines, a JSON list or Parquet; text plain or gzip.
 
@@ -51,8 +50,6 @@ def read_log(
         Only rows whose column has this value, such as {"split": "train"}.
     format : {"csv", "json", "jsonl", "parquet"}, optional
         "json" is one list; told from the file's first bytes and its name unless given.
-    progress : callable, optional
-        Is told the share of a text file that has been read, from 0 to 1.
 
     Returns
     -------
@@ -82,7 +79,7 @@ def read_log(
     with file.damage_named():
         frame, source = scan(file, columns), Rows(file)
         if frame is None:
-            frame = row_by_row(source, columns, progress)
+            frame = row_by_row(source, columns)
         return _log(file, frame, columns, at, tuple(source.notes()))
 
 
@@ -93,13 +90,18 @@ def _log(
     at: float | None,
     notes: tuple[str, ...],
 ) -> RewardLog:
-    kind_names, last = _kinds_and_last_step(file, rows, columns)
+    count, asked, kind_names, last = _facts(file, rows, columns)
+    wanted = " and ".join(f"{name}={value}" for name, value in columns.where)
+    left_out = {f"something else than {wanted}": count - asked}
+    rows = rows.filter("asked")
     if "step" in columns.names:
         at = last if at is None else at
         rows = _one_step(file, rows, at)
     elif at is not None:
         raise CollapseError(f"{file} has no step column, so no step {at:g} can be chosen")
     good, bad = _judged(file, rows, kind_names)
+    judged = good.height + sum(rows.count for rows in bad)
+    left_out[f"another step than {at:g}" if at is not None else ""] = asked - judged
     prompts, kinds = _numbered(good["prompt"].to_numpy()), None
     keep = np.ones(good.height, dtype=bool)
     if kind_names:
@@ -116,33 +118,38 @@ def _log(
         kind_names=kind_names,
         ranks=good["rank"].to_numpy()[keep] if "rank" in columns.names else None,
         step=at,
-        read=int(keep.sum()) + sum(rows.count for rows in bad),
+        read=count,
         bad=tuple(bad),
+        left_out=tuple(BadRows(reason, n) for reason, n in left_out.items() if n),
+        columns=tuple(columns.names.items()),
         notes=notes,
     )
 
 
-def _kinds_and_last_step(
+def _facts(
     file: DataFile, rows: pl.LazyFrame, columns: Columns
-) -> tuple[tuple[str, ...], float | None]:
-    """Return the kinds' names, sorted, and the last step, None where no row has one."""
-    kinds = pl.col("kind").drop_nulls().unique().head(_MAX_KINDS + 1).implode()
-    facts = rows.select(pl.len(), kinds, pl.col("step").max()).collect(engine="streaming")
-    count, names, last = facts.row(0)
-    if not count:
+) -> tuple[int, int, tuple[str, ...], float | None]:
+    """Return how many rows there are, and are asked for; the kinds, sorted; the last step."""
+    asked = pl.col("asked")
+    kinds = pl.col("kind").filter(asked).drop_nulls().unique().head(_MAX_KINDS + 1).implode()
+    last_step = pl.col("step").filter(asked).max()
+    facts = rows.select(pl.len(), asked.sum(), kinds, last_step).collect(engine="streaming")
+    count, used, names, last = facts.row(0)
+    if not used:
         wanted = ", ".join(f"{name}={value}" for name, value in columns.where)
         raise CollapseError(f"{file} has no rows{' with ' + wanted if wanted else ''}")
     if len(names) > _MAX_KINDS:
         raise CollapseError(
             f"{file}: the column {columns.names['kind']!r} has more than {_MAX_KINDS} "
-            "different values; name the right one with --kind-column, or read none with --no-kinds"
+            "different values; name the right one with --kind (kind=...), or read none with "
+            "--no-kinds (kind=False)"
         )
-    return tuple(sorted(names)), last
+    return count, used, tuple(sorted(names)), last
 
 
 def _one_step(file: DataFile, rows: pl.LazyFrame, at: float | None) -> pl.LazyFrame:
     if at is None:
-        raise CollapseError(f"{file}: no row has a step; read none with --no-steps")
+        raise CollapseError(f"{file}: no row has a step; read none with --no-steps (step=False)")
     step = pl.col("step")
     if not rows.select((step == at).any()).collect(engine="streaming").item():
         steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")

@@ -42,8 +42,8 @@ class BadRows(Value):
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.lines) else ""
-        where = ", ".join(map(str, self.lines)) + more
-        return f"{self.count} with {self.reason} ({self.unit} {where})"
+        where = f" ({self.unit} {', '.join(map(str, self.lines))}{more})" if self.lines else ""
+        return f"{self.count:,} with {self.reason}{where}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,9 +63,13 @@ class RewardLog(Value):
     step : float or None
         The training step that the rows are of; None for a log without steps.
     read : int
-        How many rows were read for this log, good and bad.
+        How many rows the source has: good ones, bad ones and those left out.
     bad : tuple of BadRows
         What was set aside, a reason each.
+    left_out : tuple of BadRows
+        What wasn't asked for: rows of other steps, rows that `where` passes over.
+    columns : tuple of (role, name)
+        The column that each role was read from.
     notes : tuple of str
         What else is worth knowing about how the file was read.
 
@@ -83,6 +87,8 @@ class RewardLog(Value):
     step: float | None = None
     read: int = 0
     bad: tuple[BadRows, ...] = ()
+    left_out: tuple[BadRows, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -143,14 +143,6 @@ class Rows:
             except DAMAGED_GZIP as error:
                 self.damage = str(error)
 
-    @property
-    def share(self) -> float:
-        """How much of a text file has been read, from 0 to 1."""
-        if self._opened is None or self._opened.closed:
-            return 1.0
-        packed = getattr(self._opened, "fileobj", self._opened)
-        return packed.tell() / max(self.file.path.stat().st_size, 1)
-
     def notes(self) -> list[str]:
         """Return what is worth knowing of how the file was read."""
         found = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -67,15 +66,11 @@ def _plain_lines(file: DataFile, csv: bool) -> int | None:
     return lines + (last != b"\n")
 
 
-def row_by_row(
-    rows: Rows, columns: Columns, progress: Callable[[float], None] | None = None
-) -> pl.LazyFrame:
+def row_by_row(rows: Rows, columns: Columns) -> pl.LazyFrame:
     """Return all rows as `cleaned` has them: so many at a time that long texts aren't held."""
     source, frames = iter(rows), [_chunk([], columns)]
     while chunk := list(islice(source, _CHUNK)):
         frames.append(_chunk(chunk, columns))
-        if progress:
-            progress(rows.share)
     return pl.concat(frames).lazy()
 
 

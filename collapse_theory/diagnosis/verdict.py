@@ -167,7 +167,7 @@ def _two_groups(index: Index, groups: Groups) -> Verdict:
         False,
         f"Prompts fall into two groups ({groups.smaller:.0%} and {1 - groups.smaller:.0%}), each "
         f"with its own rewards: the split explains {groups.explained:.0%} of how they differ.",
-        "If prompts are of different kinds, give the kind (--kind-column, kinds=): the diagnosis "
+        "If prompts are of different kinds, give the kind (--kind, kinds=): the diagnosis "
         "then looks at each.",
     )
 

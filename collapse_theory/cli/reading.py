@@ -1,0 +1,142 @@
+"""How commands read a log: options that are named alike in all of them, and what was read, told."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from collapse_theory.data.reading import read_log
+from collapse_theory.data.reward_log import BadRows, RewardLog, counted
+
+
+def _column(role: str, what: str) -> Any:
+    """Return the option that names a role's column, by its short name and by its long one."""
+    return typer.Option(f"--{role}", f"--{role}-column", metavar="NAME", help=what)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a log is to be read: the options, each with what it means."""
+
+    prompt: Annotated[
+        str | None, _column("prompt", "The column of prompts. [default: guessed by its name]")
+    ] = None
+    reward: Annotated[
+        str | None, _column("reward", "The column of rewards. [default: guessed by its name]")
+    ] = None
+    kind: Annotated[
+        str | None, _column("kind", "The column of kinds of prompts, where there is one.")
+    ] = None
+    rank: Annotated[
+        str | None, _column("rank", "The column of true ranks, 0 the best, where there is one.")
+    ] = None
+    step_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The column of training steps, where there is one."),
+    ] = None
+    no_kinds: Annotated[bool, typer.Option("--no-kinds", help="Take all prompts together.")] = False
+    no_ranks: Annotated[bool, typer.Option("--no-ranks", help="Read no ranks.")] = False
+    no_steps: Annotated[
+        bool, typer.Option("--no-steps", help="Take the rows of all steps together.")
+    ] = False
+    step: Annotated[
+        float | None, typer.Option(help="The training step to look at. [default: the last]")
+    ] = None
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only rows with this value; can be repeated."),
+    ] = None
+    format: Annotated[
+        str | None, typer.Option(help="csv, json, jsonl or parquet. [default: as the file looks]")
+    ] = None
+
+    def __post_init__(self) -> None:
+        for name, switched_off in (("kind", self.no_kinds), ("rank", self.no_ranks)):
+            if switched_off and getattr(self, name) is not None:
+                raise typer.BadParameter(f"--no-{name}s and --{name} exclude each other")
+        if self.no_steps and (self.step_column is not None or self.step is not None):
+            raise typer.BadParameter("--no-steps excludes --step and --step-column")
+
+    @property
+    def given(self) -> bool:
+        """Whether any option was given."""
+        return self != Reading()
+
+    def log(self, file: Path) -> RewardLog:
+        """Return the log that a file holds."""
+        return read_log(
+            file,
+            prompt=self.prompt,
+            reward=self.reward,
+            kind=False if self.no_kinds else self.kind,
+            rank=False if self.no_ranks else self.rank,
+            step=False if self.no_steps else self.step_column,
+            at=self.step,
+            where=[_pair(text) for text in self.where or ()],
+            format=self.format,
+        )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"--where takes NAME=VALUE, such as split=train; not {text!r}")
+    return name, value
+
+
+def with_reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading` in the place of its parameter `reading`."""
+    options = inspect.signature(Reading, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters
+
+    def parsed(**values: Any) -> None:
+        reading = Reading(**{name: values.pop(name) for name in options})
+        command(**values, reading=reading)
+
+    both = {}
+    for name, parameter in own.items():
+        both |= options if name == "reading" else {name: parameter}
+    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in both.values()]
+    parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
+    # Typer asks for both.
+    parsed.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    parsed.__annotations__ = {name: one.annotation for name, one in both.items()}
+    return parsed
+
+
+# -- what was read -----------------------------------------------------------------------
+
+
+def reading_lines(log: RewardLog, file: str) -> list[str]:
+    """Return what to tell people of what was read, line by line."""
+    used, read = log.rewards.size, log.read
+    rows = f"{used:,} of {read:,} rows used" if used < read else f"{read:,} rows"
+    sizes = sorted(set(np.bincount(log.prompts).tolist()))
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    step = "" if log.step is None else f", step {log.step:g}"
+    lines = [f"{file}: {rows}, {counted(log.count, 'prompt')} of {each} completions{step}"]
+    if log.columns:
+        lines.append("  columns: " + ", ".join(f"{role} = {name}" for role, name in log.columns))
+    lines += [f"  bad: {rows}" for rows in log.bad]
+    lines += [f"  left out: {rows}" for rows in log.left_out]
+    return lines
+
+
+def reading_content(log: RewardLog) -> dict[str, Any]:
+    """Return what was read, as JSON holds it."""
+    return {
+        "rows": {"read": log.read, "used": int(log.rewards.size), "bad": log.bad_count},
+        "columns": dict(log.columns),
+        "bad": [_left(rows) for rows in log.bad],
+        "left_out": [_left(rows) for rows in log.left_out],
+    }
+
+
+def _left(rows: BadRows) -> dict[str, Any]:
+    return {"reason": rows.reason, "count": rows.count, f"{rows.unit}s": rows.lines}
