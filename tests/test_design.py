@@ -594,7 +594,7 @@ def test_the_command_reads_scores(tmp_path):
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
     shown = run("--from", str(path))
     assert shown.exit_code == 0, shown.stderr
-    for part in ("closed", "open", "960 rows, 80 prompts", "U(x) = x", "more than sampling explains"):
+    for part in ("closed", "open", "960 rows", "U(x) = x", "more than sampling explains"):
         assert part in " ".join(shown.stdout.split())
     content = json.loads(run("--from", str(path), "--json").stdout)
     assert set(content["kinds"]) == {"open", "closed"}
