@@ -298,6 +298,31 @@ def test_targets_in_all_their_forms():
     assert target_of(scipy.stats.truncnorm(-1, 1)).law.mean() == pytest.approx(0.5, abs=1e-6)
 
 
+NUMBERS = [1, 0.8, 0.3, 0]
+
+
+def test_a_list_of_numbers_has_one_meaning():
+    sample = ct.design(NUMBERS)
+    for text in ("1,0.8,0.3,0", "sample 1 0.8 0.3 0", " 1  0.8, 0.3 0"):
+        assert ct.design(text) == sample
+        assert json.loads(run(text, "--json").stdout)["utility"] == str(sample.utility)
+    assert (sample.n, sample.target.size, sample.reachable) == (None, 4, True)
+    assert "with n = 4" in sample.reason
+    rewards = ct.design(NUMBERS, n=4)
+    assert rewards == ct.design("rewards 1 0.8 0.3 0") == ct.design("rewards 0, 0.3, 0.8, 1", n=4)
+    assert (rewards.n, rewards.target.error, rewards.reachable) == (4, 0.0, False)
+    assert json.loads(run("rewards 1 0.8 0.3 0", "--json").stdout)["n"] == 4
+    assert ct.design("1, 0.8, 0.3, 0", n=4) == rewards
+
+
+@pytest.mark.parametrize("bad", ["rewards 1", "sample", "rewards 1 x", "1,0.8;0.3"])
+def test_numbers_that_are_none_are_refused_with_both_words(bad):
+    with pytest.raises(ct.CollapseError, match=r"sample 1 2 2 5.*rewards 1 0.8 0.3 0"):
+        ct.design(bad)
+    with pytest.raises(ct.CollapseError, match="3 rewards are wanted, and n = 4"):
+        ct.design("rewards 1 0.5 0", n=4)
+
+
 @pytest.mark.parametrize("text", ["log(x)", "log(x + 0.1)", "x", "logsigmoid(4*x)", "-1/x"])
 def test_a_sample_of_a_plain_law_is_given_a_plain_utility(text):
     # The law itself is within the sampling error, and no mixture is needed to come nearer.
@@ -565,7 +590,7 @@ def test_the_command_prints_a_design(tmp_path):
     assert {"utility", "distance", "reachable", "law", "weights"} <= set(content)
     assert content["reachable"] is False
     assert content["weights"] is None
-    content = json.loads(run("1,0.9,0.8,0", "--by", "weights", "--json").stdout)
+    content = json.loads(run("rewards 1 0.9 0.8 0", "--by", "weights", "--json").stdout)
     assert len(content["weights"]["weights"]) == len(content["weights"]["better"])
     assert "weight" in run("beta(4, 2)", "--n", "8", "--by", "weights").stdout
 

@@ -29,6 +29,7 @@ PAIRS = 20  # of more pair weights, a table shows so many
         'design "atoms 0.3 + uniform"',
         'design "levels 0.3 0.2 0.2 0.3" --plot design.pdf',
         'design "beta(4, 2)" --n 8 --by weights',
+        'design "rewards 1 0.8 0.3 0"',
         "design --from scores.csv --json",
     ),
 )
@@ -40,7 +41,8 @@ def design(
         typer.Argument(
             metavar="TARGET",
             help="The wanted law: two-valued, uniform, arcsine, beta(a, b), 'atoms 0.3 + uniform', "
-            "'levels 0.4 0.2 0.4', a sum of these, or rewards 1,0.8,0.3,0.",
+            "'levels 0.4 0.2 0.4', a sum of these; 1,2,2,5 (a sample), or 'rewards 1 0.8 0.3 0' "
+            "(those of four completions).",
         ),
     ] = None,
     n: Annotated[
@@ -89,26 +91,14 @@ def design(
         _from_scores(log, source, tol, as_json, plot)
         return
     assert target is not None
-    wanted = _target(target)
-    # A list of rewards is taken at its word, not as a sample.
-    size = len(wanted) if n is None and not isinstance(wanted, str) else n
     way: Any = by  # ct.design says which there are
-    found = ct.design(wanted, size, way, tol, utility=utility)
+    found = ct.design(target, n, way, tol, utility=utility)
     if plot is not None:
         drawn(lambda: ct.figures.design(found), [plot])
     if as_json:
         print_json(_content(found))
     else:
         _show(found)
-
-
-def _target(text: str) -> str | np.ndarray:
-    """Return rewards where the text is a list of numbers, else the text."""
-    parts = text.split(",")
-    try:
-        return np.array([float(part) for part in parts]) if len(parts) > 1 else text
-    except ValueError:
-        return text
 
 
 # -- one design --------------------------------------------------------------------------

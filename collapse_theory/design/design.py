@@ -35,6 +35,7 @@ from collapse_theory.values import Value
 PLAIN = 1e-3
 MOST_ATOMS = 60  # up to which the wanted law itself, not its outline, is proved on
 MOST_REWARDS = 128  # up to which the linear programs for n rewards are solved
+FEW = 32  # numbers that may be meant as rewards themselves, not as a sample
 EXACT = 1e-7  # mean distance at which weights of all pairs have reached the wanted rewards
 DEFAULT = "log(x + 0.1)"
 # Tried first for a sample: what people train with, whose slopes are moderate at ordinary gaps.
@@ -115,11 +116,12 @@ def design(
 
     Parameters
     ----------
-    target : str, RewardLaw, scipy.stats distribution, dict of quantiles, or array of rewards
-        The wanted law, mapped affinely onto [0, 1]; see `collapse_theory.design.target_of`.
+    target : str, RewardLaw, scipy.stats distribution, dict of quantiles, or sample of rewards
+        The wanted law, mapped affinely onto [0, 1]; see `collapse_theory.design.target_of`. A list
+        of numbers is a sample; "rewards 1 0.8 0.3 0" are the rewards of four completions.
     n : int, optional
-        For n completions instead of the limit law; `target` may then be the n rewards themselves.
-        Of a law they are the quantiles at (i - 1/2)/n, mapped onto [0, 1].
+        For n completions instead of the limit law. Wanted are the quantiles at (i - 1/2)/n, mapped
+        onto [0, 1]: of n numbers these are the numbers themselves.
     by : {"utility", "weights"}
         "utility" looks for a utility of all pairs. "weights" keeps a given utility and finds the
         weights of pairs, nearest to equal, under which the wanted rewards are the certified
@@ -156,11 +158,12 @@ def design(
     if utility is not None and by == "utility":
         raise CollapseError('a utility is given for by="weights" only; by="utility" finds one')
     size = None if n is None else count(n)
+    wanted = target_of(target, size)
+    size = len(wanted.rewards) if size is None and wanted.rewards is not None else size
     if by == "weights" and size is None:
         raise CollapseError(
             'by="weights" needs the number of completions: design(target, n=8, ...)'
         )
-    wanted = target_of(target, size)
     if size is None:
         return _for_law(wanted, tol)
     if by == "weights":
@@ -311,6 +314,11 @@ def _reached(found: Candidate, target: Target, tol: float, proof: Proof | None =
     if tol < found.distance:
         within = f"the sampling error {target.error:.2g}"
     text = f"the utility's law is within {within} of the wanted one"
+    if 0 < target.size <= FEW:
+        text += (
+            f"; the {target.size} numbers are taken as a sample, with n = {target.size} (or as "
+            "'rewards ...') they are the wanted rewards themselves"
+        )
     if found.utility.kinks:
         text += (
             "; for a smooth utility take logsigmoid(b*(x - m))/b for min(x, m), or a tol of 0.01"

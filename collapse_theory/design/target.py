@@ -17,6 +17,10 @@ HEAVY, OUTLINE = 0.004, 256
 # E W1 of a sample is at most ∫ sqrt(F(1-F)/n). Twice that held in 95 to 99.9 of 100 samples of 200
 # rewards from six laws, two values the least often.
 SPREAD = 2.0
+NUMBERS = (
+    "a list of numbers is a sample, as 'sample 1 2 2 5'; 'rewards 1 0.8 0.3 0' are the rewards of "
+    "so many completions themselves"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +38,9 @@ class Target(Value):
         How far (Wasserstein-1, on [0, 1]) a sample may be from the law it was drawn from; 0 for a
         target that is no sample.
     rewards : numpy.ndarray or None
-        The n wanted rewards on [0, 1], best first, where n of them were given.
+        The n wanted rewards on [0, 1], best first, where they themselves were given.
+    size : int
+        How many numbers a sample had; 0 for a target that is no sample.
     """
 
     law: RewardLaw
@@ -42,6 +48,7 @@ class Target(Value):
     high: float = 1.0
     error: float = 0.0
     rewards: Array | None = None
+    size: int = 0
 
     def unmapped(self, rewards: np.ndarray) -> np.ndarray:
         """Return rewards of [0, 1] on the scale that the wanted law was given on."""
@@ -64,13 +71,17 @@ class Target(Value):
 def target_of(target: Any, n: int | None = None) -> Target:
     """Return a wanted law in any of its forms as one law on [0, 1].
 
+    A list of numbers is a sample, as everywhere in the package, typed or not. Its n quantiles at
+    the midpoints (i - 1/2)/n are what n completions should get: for n numbers those are the numbers
+    themselves, so with `n` their count, or as "rewards 1 0.8 0.3 0", they are taken as exact.
+
     Parameters
     ----------
     target : str, RewardLaw, scipy.stats distribution, mapping or array
         A short text (see `collapse_theory.laws.law_of_text`), a law, a frozen distribution of
-        scipy.stats with bounded support, a dict of quantiles {probability: reward}, or rewards: a
-        sample, or with n of them and `n` given the wanted rewards themselves. What doesn't reach
-        from 0 to 1 is mapped affinely.
+        scipy.stats with bounded support, a dict of quantiles {probability: reward}, or a sample: an
+        array, "1, 2, 2, 5" or "sample 1 2 2 5". "rewards 1 0.8 0.3 0" are the rewards of so many
+        completions. What doesn't reach from 0 to 1 is mapped affinely.
     n : int, optional
         The number of completions.
 
@@ -89,7 +100,15 @@ def target_of(target: Any, n: int | None = None) -> Target:
     """
     if isinstance(target, Target):
         return target
-    law, is_law = law_of(target), hasattr(target, "ppf")
+    if isinstance(target, str) and (listed := _listed(target)) is not None:
+        exact, target = listed
+        if exact and n not in (None, len(target)):
+            raise CollapseError(f"{len(target)} rewards are wanted, and n = {n} completions")
+        n = len(target) if exact else n
+    try:
+        law, is_law = law_of(target), hasattr(target, "ppf")
+    except CollapseError as fault:
+        raise CollapseError(f"{fault}; {NUMBERS}") from None
     if is_law and not np.isfinite(ends := np.asarray(_ends(target))).all():
         raise CollapseError(
             f"the wanted law must have bounded support, got {ends.tolist()}; give a truncated "
@@ -99,10 +118,25 @@ def target_of(target: Any, n: int | None = None) -> Target:
     if is_law or isinstance(target, str | Mapping):
         return found
     best_first = np.sort(np.asarray(target, dtype=np.float64))[::-1]
-    if n != best_first.size:
-        return replace(found, error=sampling_error(found.law, best_first.size))
+    size = best_first.size
+    if n != size:
+        return replace(found, error=sampling_error(found.law, size), size=size)
     unit = np.clip((best_first - found.low) / (found.high - found.low), 0.0, 1.0)
     return replace(found, rewards=unit)
+
+
+def _listed(text: str) -> tuple[bool, list[float]] | None:
+    """Return whether the numbers of a text are the rewards themselves, and them; None for none."""
+    word, _, rest = text.strip().partition(" ")
+    named = word in ("sample", "rewards")
+    parts = (rest if named else text).replace(",", " ").split()
+    try:
+        found = [float(part) for part in parts]
+    except ValueError:
+        found = []
+    if named and len(found) < 2:
+        raise CollapseError(f"{text!r} isn't a list of two numbers or more; {NUMBERS}")
+    return (word == "rewards", found) if len(found) > 1 else None
 
 
 def outline(law: RewardLaw) -> RewardLaw:
