@@ -40,7 +40,7 @@ from collapse_theory.limit.certificate import certify
 from collapse_theory.limit.coordinate import Grading
 from collapse_theory.numerics.quadrature import Ends, Nodes, singular_sides
 from collapse_theory.numerics.series import contract, contract_difference, evaluate
-from collapse_theory.programs import Box
+from collapse_theory.programs import Box, Confined
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -48,6 +48,7 @@ from collapse_theory.utilities import (
     Log,
     LogSigmoid,
     NegativePower,
+    PlackettLuce,
     Power,
     Quadratic,
     Sine,
@@ -637,6 +638,38 @@ def test_a_slope_that_grows_like_a_logarithm() -> None:
 def test_predictions_of_roots_go_on_improving(text: str) -> None:
     optimum = solve(text, 256).rewards
     np.testing.assert_allclose(predicted_rewards(text, 256), optimum, rtol=0, atol=5e-8)
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("log(x + 0.1)", 2e-5),
+        ("x**0.5", 3e-7),
+        ("log(x)", 3e-5),
+        ("-x**-0.7", 2e-3),
+        ("5.277*x + logsigmoid(417.3*x)", 0.03),  # a few rewards inside: no more at 512 than at 32
+        ("1e-9*log(x) + x", 1e-6),  # a law on panels has no series to correct
+    ],
+)
+def test_a_prediction_says_how_far_off_it_may_be(text: str, most: float) -> None:
+    law = limit(text)
+    for n in (32, 200, 512):
+        found = law.prediction(n)
+        assert found.estimated == (n > 128)
+        error = np.abs(found.rewards - solve(text, n).rewards).max()
+        assert error <= found.error + 1e-12
+    assert found.error < most
+
+
+def test_the_error_of_a_prediction_is_in_units_of_the_rewards() -> None:
+    for loss in (Log(), PlackettLuce()):
+        law = limit(loss, Box(-3, 7))
+        optimum = solve(loss, 20, Box(-3, 7)).rewards
+        found = law.prediction(20)
+        assert found.error == np.abs(found.rewards - optimum).max()
+        assert 1e-6 < found.error < 0.1
+    with pytest.raises(CollapseError, match="Box only"):
+        limit("log(x)", Confined(1)).prediction(200)
 
 
 @pytest.mark.parametrize("text", ["-1/x", "min(x, 0.3)", "log(x) + min(x, 0.5)"])

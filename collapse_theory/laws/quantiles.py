@@ -132,15 +132,17 @@ class DistributionFunction:
         x = self.rough(q)
         if not self.parts:
             return x
-        flat, wanted = x.ravel(), q.ravel()
-        ceiling = self.points[self._index(np.sort(wanted))]
-        order = np.argsort(wanted, kind="stable")
-        flat, wanted = flat[order], wanted[order]
+        order = np.argsort(q, axis=None, kind="stable")
+        flat, wanted = x.ravel()[order], q.ravel()[order]
+        ceiling = self.points[self._index(wanted)]
+        open_ = np.arange(flat.size)
         for _ in range(3):
-            raised = np.minimum(self._raised(np.maximum.accumulate(flat), wanted), ceiling)
-            if (raised == flat).all():
+            before, flat = flat, np.maximum.accumulate(flat)
+            raised = self._raised(flat[open_], wanted[open_])
+            flat[open_] = np.minimum(raised, ceiling[open_])
+            open_ = np.flatnonzero(flat != before)
+            if not open_.size:
                 break
-            flat = raised
         out = np.empty_like(flat)
         out[order] = np.maximum.accumulate(flat)
         return out.reshape(q.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
 from collapse_theory.limit.convergence import Convergence, convergence
+from collapse_theory.limit.prediction import Prediction
 from collapse_theory.limit.solve import LimitLaw, closed_form, limit, predicted_rewards
 from collapse_theory.limit.solvers import METHODS, Method
 
@@ -13,6 +14,7 @@ __all__ = [
     "Convergence",
     "LimitLaw",
     "Method",
+    "Prediction",
     "atom_mass",
     "atom_parameter",
     "closed_form",
