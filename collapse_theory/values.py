@@ -30,6 +30,11 @@ def frozen_array(values: Any) -> np.ndarray:
     return array
 
 
+def shown_by_repr(self: Any, printer: Any, cycle: bool) -> None:
+    """Write the repr where IPython and Hypothesis would write the fields: as `_repr_pretty_`."""
+    printer.text(repr(self))
+
+
 def registered(name: Any) -> type[Value]:
     """Return the class of values that `to_dict` wrote as `name`."""
     kind = _REGISTRY.get(name) if isinstance(name, str) else None

@@ -15,10 +15,8 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-import collapse_theory as ct
 from collapse_theory.programs import Answer, Certificate, Program, certify
 
 # On CI the same examples each time; at a desk new ones.
@@ -389,52 +387,3 @@ def pair_program(hinges: Hinges, n: int) -> PairProgram:
     E = np.zeros((1, count))
     E[0, : n - 1] = 1.0
     return PairProgram(c, np.array(A), np.array(b), E, n)
-
-
-# -- random utilities --------------------------------------------------------------------
-
-
-def _decades(low: float, high: float) -> st.SearchStrategy[float]:
-    """Return numbers spread evenly over the decades from `low` to `high`."""
-    return st.floats(np.log10(low), np.log10(high)).map(lambda e: float(10.0**e))
-
-
-FAMILIES: tuple[st.SearchStrategy[ct.Utility], ...] = (
-    st.just(ct.Linear()),
-    st.just(ct.Log()),
-    st.floats(0.02, 0.9).map(ct.Power),
-    _decades(0.01, 4).map(ct.NegativePower),
-    _decades(0.01, 1000).map(ct.LogSigmoid),
-    _decades(0.01, 1000).map(ct.Exponential),
-    _decades(1e-3, 0.5).map(ct.Quadratic),
-    _decades(0.01, 1.57).map(ct.Sine),
-    _decades(1e-6, 100).map(lambda e: ct.Log().shifted(e)),
-    st.tuples(st.floats(0.1, 0.9), _decades(1e-6, 100)).map(lambda t: ct.Power(t[0]).shifted(t[1])),
-    st.tuples(_decades(0.1, 3), _decades(0.01, 100)).map(
-        lambda t: ct.NegativePower(t[0]).shifted(t[1])
-    ),
-    st.tuples(_decades(1, 50), st.floats(0.01, 0.5)).map(
-        lambda t: ct.LogSigmoid(t[0]).shifted(-t[1])
-    ),
-)
-
-
-def _sum(parts: list[tuple[float, ct.Utility]]) -> ct.Utility:
-    first, *rest = (w * u for w, u in parts)
-    return sum(rest, start=first)
-
-
-def utilities(weights: tuple[float, float] = (1e-3, 1e3)) -> st.SearchStrategy[ct.Utility]:
-    """Return sums of one to three families with random parameters and weights."""
-    part = st.tuples(_decades(*weights), st.one_of(*FAMILIES))
-    return st.lists(part, min_size=1, max_size=3).map(_sum)
-
-
-def strictly_concave_utilities() -> st.SearchStrategy[ct.Utility]:
-    """Return `utilities` but the linear ones."""
-    return utilities().filter(lambda u: u.strictly_concave)
-
-
-def counts(most: int = 60) -> st.SearchStrategy[int]:
-    """Return numbers of completions."""
-    return st.integers(2, most)

@@ -34,6 +34,7 @@ from collapse_theory.laws import (
     empirical_law,
     uniform_law,
 )
+from collapse_theory.testing import laws
 from collapse_theory.values import Value
 
 mpl.use("Agg")
@@ -522,26 +523,6 @@ def test_a_policy_over_many_completions():
 
 
 # -- properties over random laws ------------------------------------------------------------------
-
-
-@st.composite
-def laws(draw) -> RewardLaw:
-    """Atoms and beta densities anywhere within a few units of 0."""
-    shapes = st.floats(0.05, 6.0)
-    places = st.integers(-16, 16).map(lambda i: i / 8)
-    atoms = draw(st.lists(st.tuples(places, st.floats(0.01, 1.0)), max_size=4))
-    parts = draw(
-        st.lists(
-            st.tuples(shapes, shapes, places, st.floats(0.05, 3.0), st.floats(0.05, 1.0)),
-            max_size=2,
-            min_size=0 if atoms else 1,
-        )
-    )
-    total = sum(m for _, m in atoms) + sum(p[-1] for p in parts)
-    return RewardLaw(
-        [(x, m / total) for x, m in atoms],
-        tuple(BetaDensity(a, b, low, low + w, m / total) for a, b, low, w, m in parts),
-    )
 
 
 @cases(30)

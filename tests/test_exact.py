@@ -13,13 +13,13 @@ from problems import (
     cases,
     exponential_rewards,
     jacobi_end_gap,
-    utilities,
 )
 from scipy.special import roots_jacobi
 
 import collapse_theory as ct
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
 from collapse_theory.laws import RewardLaw
+from collapse_theory.testing import utilities
 
 FINITE = [(form, text) for form in FINITE_FORMS for text in form.examples]
 LIMITS = [(form, text) for form in LIMIT_FORMS for text in form.examples]

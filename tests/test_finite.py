@@ -12,10 +12,7 @@ from problems import (
     PROBLEMS,
     Problem,
     cases,
-    counts,
     pair_program,
-    strictly_concave_utilities,
-    utilities,
 )
 from scipy.optimize import lsq_linear
 
@@ -23,6 +20,11 @@ import collapse_theory as ct
 from collapse_theory.errors import NoConicForm
 from collapse_theory.exact import FINITE_FORMS
 from collapse_theory.finite import METHODS
+from collapse_theory.testing import FAMILIES, numbers, utilities
+
+SMOOTH = utilities(kinked=False)
+STRICT = utilities(strictly_concave=True, kinked=False)
+COUNTS = st.integers(2, 60)
 
 TEXTS = [
     "log(x)",
@@ -243,7 +245,7 @@ def test_hinges_make_even_groups_where_they_can(k):
 
 
 @cases(150)
-@given(utilities(), counts())
+@given(SMOOTH, COUNTS)
 def test_optima_are_symmetric_monotone_and_certified(utility, n):
     found = ct.solve(utility, n)
     rewards = found.rewards
@@ -269,8 +271,8 @@ def test_optima_are_symmetric_monotone_and_certified(utility, n):
 
 @cases(80)
 @given(
-    strictly_concave_utilities(),
-    counts(),
+    STRICT,
+    COUNTS,
     st.floats(-6, 6).map(lambda e: 10.0**e),
     st.floats(-100, 100),
 )
@@ -285,13 +287,9 @@ def test_a_factor_and_a_constant_change_nothing(utility, n, factor, constant):
 
 @cases(60)
 @given(
-    st.one_of(
-        st.just(ct.Log()),
-        st.floats(0.05, 0.95).map(ct.Power),
-        st.floats(0.05, 4).map(ct.NegativePower),
-    ),
-    st.floats(-4, 4).map(lambda e: 10.0**e),
-    counts(),
+    st.one_of(FAMILIES[ct.Log], FAMILIES[ct.Power], FAMILIES[ct.NegativePower]),
+    numbers(1e-4, 1e4),
+    COUNTS,
 )
 def test_powers_and_log_have_no_scale(utility, b, n):
     plain, scaled = ct.solve(utility, n), ct.solve(utility.scaled(b), n)
@@ -299,7 +297,7 @@ def test_powers_and_log_have_no_scale(utility, b, n):
 
 
 @cases(80)
-@given(strictly_concave_utilities(), counts(30), st.floats(-50, 50), st.floats(-3, -0.01))
+@given(STRICT, st.integers(2, 30), st.floats(-50, 50), st.floats(-3, -0.01))
 def test_a_box_is_the_unit_box_of_the_scaled_utility(utility, n, low, log_width):
     box = ct.Box(low, low + 10.0**log_width)
     inside, unit = ct.solve(utility, n, box), ct.solve(utility.scaled(box.width), n)

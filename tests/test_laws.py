@@ -35,6 +35,7 @@ from collapse_theory.laws import (
 )
 from collapse_theory.laws.quantiles import running_sum
 from collapse_theory.numerics.roots import invert_increasing
+from collapse_theory.testing import laws
 from collapse_theory.values import Value
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -532,26 +533,6 @@ PROBABILITY = st.floats(0.0, 1.0)
 SAMPLES = st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=1, max_size=12)
 
 
-@st.composite
-def random_laws(draw):
-    """Atoms and beta densities, in any proportion."""
-    atoms = draw(st.lists(st.tuples(st.floats(-2, 2), st.floats(0.01, 1)), max_size=4))
-    count = draw(st.integers(0 if atoms else 1, 2))
-    shapes = [
-        (
-            draw(st.floats(0.05, 4)),
-            draw(st.floats(0.05, 4)),
-            draw(st.floats(-2, 1)),
-            draw(st.floats(0.1, 2)),
-            draw(st.floats(0.01, 1)),
-        )
-        for _ in range(count)
-    ]
-    total = sum(m for _, m in atoms) + sum(shape[-1] for shape in shapes)
-    parts = tuple(BetaDensity(a, b, low, low + w, m / total) for a, b, low, w, m in shapes)
-    return RewardLaw([(x, m / total) for x, m in atoms], parts)
-
-
 def test_ppf_is_a_generalised_inverse(law):
     edges = law.cdf(law.support)
     q = np.concatenate([np.linspace(0, 1, 401), [1e-300, 1e-12, 1 - 1e-12], law.distribution.after])
@@ -565,7 +546,7 @@ def test_ppf_is_a_generalised_inverse(law):
     assert law.ppf(q[::-1]).tolist() == x[::-1].tolist()
 
 
-@given(law=random_laws(), q=st.lists(PROBABILITY, min_size=1, max_size=20))
+@given(law=laws(), q=st.lists(PROBABILITY, min_size=1, max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_ppf_properties(law, q):
     q = np.sort(q)
@@ -960,7 +941,7 @@ def test_distance_of_two_forms_of_one_law():
     assert uniform_law().distance(RewardLaw(parts=(cosines(1.0, [], []),))) < 5e-15
 
 
-@given(first=random_laws(), second=random_laws(), third=random_laws())
+@given(first=laws(), second=laws(), third=laws())
 @settings(max_examples=25, deadline=None)
 def test_distance_is_a_metric(first, second, third):
     ab, bc, ac = first.distance(second), second.distance(third), first.distance(third)
@@ -971,14 +952,14 @@ def test_distance_is_a_metric(first, second, third):
     assert ab >= abs(first.mean() - second.mean()) - 1e-12
 
 
-@given(first=random_laws(), second=random_laws(), scale=st.floats(0.01, 100), low=st.floats(-9, 9))
+@given(first=laws(), second=laws(), scale=st.floats(0.01, 100), low=st.floats(-9, 9))
 @settings(max_examples=25, deadline=None)
 def test_distance_scales_under_maps(first, second, scale, low):
     moved = first.mapped(low, scale).distance(second.mapped(low, scale))
     assert moved == pytest.approx(scale * first.distance(second), abs=1e-11 * scale + 1e-13)
 
 
-@given(law=random_laws(), low=st.floats(-3, 3), scale=st.floats(0.1, 10))
+@given(law=laws(), low=st.floats(-3, 3), scale=st.floats(0.1, 10))
 @settings(max_examples=25, deadline=None)
 def test_maps_compose(law, low, scale):
     back = law.mapped(low, scale).mapped(-low / scale, 1 / scale)

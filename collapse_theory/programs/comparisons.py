@@ -12,7 +12,9 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import count, ranked
-from collapse_theory.values import Value, frozen_array
+from collapse_theory.values import Value, frozen_array, shown_by_repr
+
+SHOWN = 30  # pairs, up to which a repr lists them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +139,7 @@ class Comparisons(Value):
         --------
         >>> from collapse_theory.programs import Comparisons
         >>> Comparisons.union([Comparisons.full(3), Comparisons(2, [1], [0])])
-        Comparisons(n=5, 4 pairs)
+        Comparisons(n=5, better=[0, 0, 1, 4], worse=[1, 2, 2, 3])
         """
         listed = list(parts) if isinstance(parts, Iterable) else []
         if not listed or not all(isinstance(part, Comparisons) for part in listed):
@@ -177,7 +179,7 @@ class Comparisons(Value):
         --------
         >>> from collapse_theory.programs import Comparisons
         >>> Comparisons.ranking([[0], [1, 2], [3]])
-        Comparisons(n=4, 5 pairs, equal ((1, 2),))
+        Comparisons(n=4, better=[0, 0, 0, 1, 2], worse=[1, 2, 3, 3, 3], equal=((1, 2),))
         """
         if ties not in ("equal", "free"):
             raise CollapseError(f"ties must be 'equal' or 'free', got {ties!r}")
@@ -225,7 +227,19 @@ class Comparisons(Value):
             leader[list(group)] = group[0]
         return np.unique(leader, return_inverse=True)[1].ravel()
 
+    _repr_pretty_ = shown_by_repr
+
     def __repr__(self) -> str:
+        """Return what makes it again, but for more than SHOWN pairs."""
+        if len(self.better) > SHOWN:
+            return str(self)
+        fields = {"n": self.n, "better": self.better.tolist(), "worse": self.worse.tolist()}
+        fields |= {"weights": self.weights.tolist()} if np.any(self.weights != 1) else {}
+        fields |= {"equal": self.equal} if self.equal else {}
+        fields |= {"margins": self.margins.tolist()} if np.any(self.margins) else {}
+        return f"Comparisons({', '.join(f'{name}={value}' for name, value in fields.items())})"
+
+    def __str__(self) -> str:
         parts = [f"n={self.n}", f"{len(self.better)} pairs"]
         if np.ptp(self.weights) > 0:
             parts.append(f"weights {self.weights.min():g} to {self.weights.max():g}")

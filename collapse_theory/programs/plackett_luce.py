@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,11 +13,19 @@ from collapse_theory.numerics.checks import count
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Domain
 from collapse_theory.utilities import PlackettLuce
+from collapse_theory.values import shown_by_repr
 
 PENALTIES = 1e-100, 1e100  # on scores: within them squares stay in float64
 
 
-@dataclass(frozen=True)
+def program_text(self: Any) -> str:
+    """Return the call of `Program.of` that makes a program again."""
+    pairs = self.comparisons
+    given = [self.loss, self.n, self.domain, *([] if pairs is None else [pairs])]
+    return f"Program.of({', '.join(map(repr, given))})"
+
+
+@dataclass(frozen=True, repr=False)
 class ListwiseProgram:
     """The program of a Plackett-Luce loss, in the gaps of a full ranking.
 
@@ -57,6 +65,9 @@ class ListwiseProgram:
             )
         score_penalty(loss, program.kappa)
         return program
+
+    __repr__ = program_text
+    _repr_pretty_ = shown_by_repr
 
     @property
     def box(self) -> bool:

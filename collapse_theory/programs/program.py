@@ -22,7 +22,7 @@ from collapse_theory.numerics.checks import count, ranked
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs.comparisons import Comparisons, depths
 from collapse_theory.programs.domain import Box, Domain, as_domain
-from collapse_theory.programs.plackett_luce import ListwiseProgram
+from collapse_theory.programs.plackett_luce import ListwiseProgram, program_text
 from collapse_theory.utilities import (
     Loss,
     PlackettLuce,
@@ -30,6 +30,7 @@ from collapse_theory.utilities import (
     require_concave,
     require_increasing,
 )
+from collapse_theory.values import shown_by_repr
 
 MOST_KINKED = 1000  # completions: a graph of half a million pairs, and up to two minutes
 WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
@@ -201,7 +202,7 @@ class Graph:
 # -- the programs --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """The program of a utility of gaps: what is maximised over what.
 
@@ -253,6 +254,9 @@ class Program:
         if program.full and program.kinked:
             ranked(n, MOST_KINKED)
         return program
+
+    __repr__ = program_text
+    _repr_pretty_ = shown_by_repr
 
     @cached_property
     def utility(self) -> Utility:

@@ -43,7 +43,7 @@ def by_rank(pair_weights: Any) -> Comparisons | None:
     Examples
     --------
     >>> by_rank(np.eye(4, k=1))
-    Comparisons(n=4, 3 pairs)
+    Comparisons(n=4, better=[0, 1, 2], worse=[1, 2, 3])
     """
     if pair_weights is None:
         return None
@@ -93,7 +93,7 @@ def within(pairs: Comparisons | None, ranks: tuple[int, ...]) -> Comparisons | N
     """Return the comparisons of completions with these ranks; None where no pair counts.
 
     >>> within(None, (0, 1, 1))
-    Comparisons(n=3, 2 pairs)
+    Comparisons(n=3, better=[0, 0], worse=[1, 2])
     """
     rank = np.asarray(ranks, dtype=np.int64)
     better, worse = np.nonzero(rank[:, None] < rank[None, :])

@@ -21,7 +21,7 @@ from collapse_theory.errors import InvalidUtility, NoConicForm
 from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
-from collapse_theory.values import Value
+from collapse_theory.values import Value, shown_by_repr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -286,6 +286,8 @@ class Utility(Value):
     def __str__(self) -> str:
         """Return the utility as text that `collapse_theory.utility` reads back."""
         return expression.text(self.tree())
+
+    _repr_pretty_ = shown_by_repr
 
     def __repr__(self) -> str:
         return f"utility({str(self)!r})"
