@@ -130,7 +130,7 @@ class Value:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value as a dict that JSON can hold (NaN and infinities as text)."""
-        content = {name: _encode(getattr(self, name)) for name in _names(type(self))}
+        content = {name: encoded(getattr(self, name)) for name in _names(type(self))}
         return {"type": type(self).__name__, **content}
 
     @classmethod
@@ -172,14 +172,15 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _encode(value: Any) -> Any:
+def encoded(value: Any) -> Any:
+    """Return a value, or a part of one, as JSON can hold it."""
     if isinstance(value, Value):
         return value.to_dict()
     if isinstance(value, np.ndarray):
-        data = [_encode(v) for v in value.ravel().tolist()]
+        data = [encoded(v) for v in value.ravel().tolist()]
         return {"type": "array", "shape": list(value.shape), "data": data}
     if isinstance(value, tuple):
-        return {"type": "tuple", "items": [_encode(v) for v in value]}
+        return {"type": "tuple", "items": [encoded(v) for v in value]}
     if isinstance(value, float) and not math.isfinite(value):
         return {"type": "float", "text": repr(value)}
     if value is None or isinstance(value, bool | int | float | str):

@@ -26,6 +26,7 @@ KEYS = [
     "objective",
     "gap",
     "relative_gap",
+    "rewards_error",
     "method",
     "status",
     "unique",

@@ -118,7 +118,9 @@ def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict
         "n": found.n if solved else None,
         "domain": found.domain.to_dict(),
         "rewards": found.rewards if solved else None,
-        **named(found, "objective", "gap", "relative_gap", "method", "status"),
+        **named(found, "objective", "gap", "relative_gap"),
+        "rewards_error": found.rewards_error if solved else None,
+        **named(found, "method", "status"),
         "unique": found.unique if solved else None,
         "limit": law and law_content(law),
     }
@@ -131,12 +133,20 @@ def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
     facts = {
         "objective": f"{solution.objective:.6g}, {mean_text(solution.utility, solution.domain)}",
         "certificate": f"{solution.status}, relative gap {solution.relative_gap:.1e}",
+        "rewards": _error_text(solution),
         "method": solution.method,
         "unique": "yes" if solution.unique else "no, one optimum of several",
     }
     if solution.reference:
         facts["source"] = solution.reference
     page.print(facts_grid(facts | law_facts(law)))
+
+
+def _error_text(solution: ct.Solution) -> str:
+    if solution.rewards_error == math.inf:
+        return "no bound of their error: U is nearly flat, or has several optima"
+    text = f"within {solution.rewards_error:.1e} of the optimal ones"
+    return f"{text}: ill conditioned" if solution.ill_conditioned else text
 
 
 def _rows(solution: ct.Solution) -> list[tuple[str, str, str]]:

@@ -511,7 +511,7 @@ class Dual:
     on: np.ndarray
 
 
-def _sides(utility: Utility, kink: float) -> tuple[float, float]:
+def sides(utility: Utility, kink: float) -> tuple[float, float]:
     """Return the slopes just below and just above a kink."""
     below, above = utility.slope(kink * (1 + 1e-12 * np.array([-1.0, 1.0])))
     return float(below), float(min(above, below))
@@ -526,29 +526,32 @@ def _at_kinks(
         return p, lost
     for kink in utility.kinks:
         close = np.abs(y - kink) < AT_KINK
-        below, above = _sides(utility, kink)
+        below, above = sides(utility, kink)
         p[close] = np.clip(slopes[close], above, below)
         line = utility.value(np.float64(kink)) + p[close] * (y[close] - kink)
         lost[close] = np.maximum(line - utility.value(y[close]), 0.0)
     return p, lost
 
 
-def dual_flow(program: Program, r: np.ndarray, near: float = CLOSED) -> Dual:
+def dual_flow(
+    program: Program, r: np.ndarray, near: float = CLOSED, gaps: np.ndarray | None = None
+) -> Dual:
     """Return the slopes at kinks and the multipliers of closed gaps that leave the least force.
 
     What the slopes above the kinks leave at a node flows on: from b to a on an edge at a kink, up
     to the jump of its slope, on a closed edge without limit, and at the ends of the box to where
     forces may remain. The greatest such flow is the dual solution where r is optimal. Gaps and
-    distances from the ends up to `near`, relative to the largest reward, count as closed.
+    distances from the ends up to `near`, relative to the largest reward, count as closed. `gaps`
+    are those on the edges where differences of r have too few digits.
     """
     graph, utility, k = program.graph, program.utility, program.graph.k
-    gaps = graph.differences(r)
+    gaps = graph.differences(r) if gaps is None else gaps
     y = gaps - graph.m
     low = np.array(utility.slope(y), dtype=np.float64)
     jump = np.zeros_like(low)
     for kink in utility.kinks:
         close = np.abs(y - kink) < AT_KINK
-        below, above = _sides(utility, kink)
+        below, above = sides(utility, kink)
         low[close], jump[close] = above, below - above
     closed = gaps <= near * float(np.abs(r).max())
     top = np.flatnonzero(r >= 1 - near) if program.box else np.empty(0, dtype=int)

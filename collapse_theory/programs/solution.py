@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, cmp_to_key
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from collapse_theory.errors import NoOptimum
 from collapse_theory.laws import RewardLaw, empirical_law
-from collapse_theory.programs.certificate import certify
+from collapse_theory.numerics.linear import components, least_tree_paths
+from collapse_theory.programs.certificate import MOST_PATHS, certify
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Domain
 from collapse_theory.programs.program import Answer, ListwiseProgram, Program, centred
+from collapse_theory.programs.reward_error import rewards_error
 from collapse_theory.utilities import Loss
-from collapse_theory.values import Array, Value
+from collapse_theory.values import Array, Value, encoded
 
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or at kinks.
 TOLERANCE, LOOSE = 1e-9, 1e-6
+NEAR = 1e-6  # relative to a reward: differences this small have few digits
+WELL_KNOWN = 1e-6  # of the largest reward: an error above it can be seen in a figure of rewards
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +62,16 @@ class Solution(Value):
     undetermined : tuple of int
         Completions whose reward is a convention: in no pair, or in a part of the comparisons that
         nothing ties to the largest part (Free).
+
+    Examples
+    --------
+    An objective that is optimal to its last digit doesn't say that the rewards are: log-sigmoid
+    with a steep margin is flat.
+
+    >>> import collapse_theory as ct
+    >>> steep = ct.solve("logsigmoid(210*(x - 0.5))", 4)
+    >>> steep.status, steep.ill_conditioned, ct.solve("log(x + 0.1)", 4).rewards_error < 1e-14
+    ('optimal', True, True)
     """
 
     rewards: Array
@@ -114,6 +131,40 @@ class Solution(Value):
         """The empirical law of the rewards: mass 1/n at each."""
         return empirical_law(self.rewards)
 
+    @cached_property
+    def rewards_error(self) -> float:
+        """A bound of |reward - optimal reward|, for each completion that is in a pair.
+
+        It follows from U's curvature at the gaps, and its kinks (docs/theory.md
+        #the-error-of-the-rewards), is computed when it is asked for, in the time of a few steps of
+        Newton's method, and holds for rounding too. inf where nothing can be said: where the
+        optimum isn't the only one, where U is flat at the gaps that decide, beyond 1500
+        completions.
+        """
+        try:
+            program = Program.of(self.utility, self.n, self.domain, self.comparisons)
+        except NoOptimum:
+            # Of least norm (max_margin): its objective -mean r**2 is strongly concave.
+            return float(np.sqrt(self.n * self.gap))
+        return rewards_error(program, self.rewards, self.gaps)
+
+    @property
+    def ill_conditioned(self) -> bool:
+        """Whether rewards as good as these, up to rounding, may differ from them visibly.
+
+        That is by more than a millionth of the largest reward, as far as `rewards_error` tells.
+        """
+        return not self.rewards_error <= WELL_KNOWN * float(np.abs(self.rewards).max())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the solution as a dict that JSON can hold, `rewards_error` included."""
+        return super().to_dict() | {"rewards_error": encoded(self.rewards_error)}
+
+    @classmethod
+    def _decoded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        # The error follows from the rest.
+        return super()._decoded({k: v for k, v in data.items() if k != "rewards_error"})
+
     def __repr__(self) -> str:
         with np.printoptions(precision=4, suppress=True, threshold=12, edgeitems=3):
             rewards = str(self.rewards).replace("\n", "")
@@ -146,7 +197,27 @@ def _placed(
     middle = 0.5 if domain.bounded else 0.0
     rewards = domain.placed(np.where(graph.node_of >= 0, r[graph.node_of], middle))
     missing = () if program.kappa > 0 else tuple(np.flatnonzero(alone).tolist())
-    return rewards, -np.diff(np.sort(rewards)[::-1]), missing
+    if answer.apart is None or graph.k < program.n or graph.k > MOST_PATHS:
+        return rewards, -np.diff(np.sort(rewards)[::-1]), missing
+    return rewards, domain.unit * _sorted_gaps(program, r, answer.apart), missing
+
+
+def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Return the gaps between the sorted rewards, by the edges' gaps where these have more digits.
+
+    Near each other, rewards differ by the gaps on a path of least ones; the box is one node.
+    """
+    graph, k = program.graph, program.graph.k
+    node = np.where(((r == 0) | (r == 1)) & program.box, 0, np.arange(1, k + 1))
+    edges, paths = least_tree_paths(node[graph.a], node[graph.b], k + 1, apart)
+    part = components(node[graph.a], node[graph.b], k + 1)[node]
+
+    def rise(i: int, j: int) -> float:
+        far = abs(r[i] - r[j]) > NEAR * abs(r[i]) or part[i] != part[j]
+        return float(r[i] - r[j] if far else (paths[node[i]] - paths[node[j]]) @ apart[edges])
+
+    order = sorted(range(k), key=cmp_to_key(lambda i, j: np.sign(rise(j, i))))
+    return np.array([max(rise(i, j), 0.0) for i, j in pairwise(order)])
 
 
 def as_rewards(gaps: np.ndarray) -> np.ndarray:

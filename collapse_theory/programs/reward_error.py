@@ -1,0 +1,468 @@
+"""How far the rewards of an answer can be from the optimal ones, from the program and the answer.
+
+With v the way from the rewards r to optimal ones, H the mean of -f'' along it and h the forces that
+multipliers z >= 0 of the closed gaps leave, concavity and the optimality of both ends give
+
+    sum_e w_e |U''| (v_a - v_b)**2 + penalties + sum_e z_e |v_a - v_b| <= h.v     (z of closed gaps)
+
+Where v is short enough, |v_a - v_b| <= reach_e on every edge, U'' is bounded on the gaps within
+reach and z_e |v_a - v_b| >= z_e / reach_e (v_a - v_b)**2: a quadratic form Q bounds the left side,
+and Cauchy's inequality in Q bounds v. If that keeps every |v_a - v_b| below its reach, no longer v
+is possible either, as the left side grows along the way (docs/theory.md#the-error-of-the-rewards).
+
+Unknown are the gaps between neighbours in the order of the rewards, in which Q keeps its digits
+however small some gaps are: its entries are sums of positive terms over the pairs that straddle
+both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.numerics.linear import cholesky
+from collapse_theory.programs.certificate import AT_KINK, EPS, dual_flow, sides
+from collapse_theory.programs.domain import Box
+from collapse_theory.programs.plackett_luce import ListwiseProgram
+from collapse_theory.programs.program import Program
+from collapse_theory.utilities import Utility
+
+MOST = 1500  # rewards: beyond, the dense systems take seconds
+MOST_PAIRS = 20_000  # pairs of a program with kinks: beyond, its flows take seconds
+ROUNDS = 30  # in which the reach may be widened; two or three are usual
+STIFFEST = 1e-8  # of the bound: how near 0 it keeps the gaps that multipliers close
+NARROW = 1e-3  # relative to a gap: within it U'' is told by samples, up to a factor of 2
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Pairs of a chain of rewards, best first, as the bound sees them.
+
+    Attributes
+    ----------
+    above, below : numpy.ndarray of int
+        The places of both in the chain; in the box its ends are the first and the last place.
+    bend : callable
+        What -w U'' isn't below where gaps change by up to `reach`.
+    sharp : numpy.ndarray
+        What the objective loses for each unit that the gap changes, whichever way it can: the
+        multiplier of a closed gap, the distance of a slope at a kink from the slopes beside it.
+    unsure : numpy.ndarray
+        How far rounding may put w U'.
+    """
+
+    above: np.ndarray
+    below: np.ndarray
+    bend: Callable[[np.ndarray], np.ndarray]
+    sharp: np.ndarray
+    unsure: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A program at its answer, in the gaps between neighbours of a chain of `size` rewards.
+
+    Attributes
+    ----------
+    box : bool
+        Whether both ends stay where they are.
+    edges : _Edges
+    forces : numpy.ndarray, shape (size,)
+        What is left of the gradient at each place.
+    squares : numpy.ndarray, shape (size, size) or (size,)
+        The quadratic form of the penalties on the rewards, or its diagonal.
+    loose : numpy.ndarray, shape (size,)
+        How far rounding may put a force, for what isn't in `unsure`.
+    slack : float
+        By how much the answer is off the kinks whose slopes it has.
+    moved : float
+        How far the rewards were moved, to close gaps that are rounding.
+    """
+
+    size: int
+    box: bool
+    edges: _Edges
+    forces: np.ndarray
+    squares: np.ndarray
+    loose: np.ndarray
+    slack: float = 0.0
+    moved: float = 0.0
+
+    def bound(self) -> float:
+        """Return the largest distance of a reward from its optimal value."""
+        edges = self.edges
+        reach = np.where(edges.sharp > 0, 1e-30, 0.0)
+        for _ in range(ROUNDS):
+            found = self._within(reach)
+            if found is None:
+                return math.inf
+            length, spread, across = found
+            if np.all(length * across <= reach):
+                return length * float(spread.max()) + self.moved
+            # Of what is sharp alone, changes are length sqrt(reach / sharp); a reach that is too
+            # short makes Q stiff.
+            alone = np.where(edges.sharp > 0, length / edges.sharp + STIFFEST, np.inf)
+            reach = 2 * length * np.minimum(alone, across) + 1e-300
+        return math.inf
+
+    def _within(self, reach: np.ndarray) -> tuple[float, np.ndarray, np.ndarray] | None:
+        """Return how long v can be in Q if no gap is off by more than `reach`.
+
+        With it how far a v of length 1 goes in each reward, and in the gap of each edge.
+        """
+        edges = self.edges
+        weight = edges.bend(reach)
+        stiff = np.where(edges.sharp > 0, edges.sharp / np.where(reach > 0, reach, 1.0), 0.0)
+        both = weight + stiff
+        form = self._form(both)
+        if form is None:
+            return None
+        inverse = form(np.eye(self.size))
+        spread = np.sqrt(self._variances(inverse))
+        across = spread[edges.above] + spread[edges.below]
+        with np.errstate(divide="ignore"):
+            across = np.minimum(across, 1 / np.sqrt(both))
+        # Independent pairs by Cauchy's inequality where that is less than their sum.
+        alone = weight * len(weight) * across**2 > 1
+        push = math.sqrt(float(np.sum(edges.unsure[alone] ** 2 / weight[alone])))
+        push += float(edges.unsure[~alone] @ across[~alone]) + float(self.loose @ spread)
+        push += math.sqrt(max(self._energy(inverse), 0.0))
+        # Q(v) <= push sqrt(Q(v)) + slack.
+        length = 1.01 * (push + math.sqrt(push**2 + 4 * self.slack)) / 2
+        return (length, spread, across) if length < math.inf else None
+
+    def _form(self, weight: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return the solver of Q in the gaps, and in the place of the last where no box holds it.
+
+        A shift of the diagonal covers what rounding does to the factors.
+        """
+        size = self.size
+        table = np.zeros((size, size))
+        np.add.at(table, (self.edges.above, self.edges.below), weight)
+        # Pairs (i, j) with i <= k and j > l, for gaps k <= l.
+        beyond = table[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0)
+        upper = np.triu(beyond[:-1, 1:])
+        form = np.zeros((size, size))
+        form[:-1, :-1] = upper + np.triu(upper, 1).T
+        form += _by_gaps(np.diag(self.squares) if self.squares.ndim == 1 else self.squares)
+        diagonal = form.diagonal()[:-1]
+        if self.box:
+            # Gaps sum to 1: what is added there for the sum changes nothing.
+            form[:-1, :-1] += float(diagonal.min())
+            form[-1, -1] = 1.0
+        if not np.all(diagonal > 0) or not form[-1, -1] > 0:
+            return None
+        return cholesky(form - np.diag(8 * size * EPS * form.diagonal()))
+
+    def _variances(self, inverse: np.ndarray) -> np.ndarray:
+        """Return the entries of the inverse of Q in the rewards, rounded up."""
+        if self.box:
+            inverse = inverse.copy()
+            inverse[-1, -1] = 0.0
+            ones = inverse[:-1].sum(axis=0)
+            inverse[:-1, :-1] -= np.outer(ones[:-1], ones[:-1]) / ones.sum()
+        found = inverse[::-1].cumsum(axis=0)[::-1][:, ::-1].cumsum(axis=1)[:, ::-1].diagonal()
+        return np.maximum(found, 0.0) + 8 * EPS * self.size * float(np.abs(found).max())
+
+    def _energy(self, inverse: np.ndarray) -> float:
+        """Return the forces' norm in the inverse of Q, squared."""
+        along = self.forces.cumsum()
+        if self.box:
+            along[-1] = 0.0
+            ones = inverse[:-1, :-1].sum(axis=0)
+            along[:-1] -= float(ones @ along[:-1] / ones.sum())
+        return float(along @ inverse @ along)
+
+
+def _by_gaps(squares: np.ndarray) -> np.ndarray:
+    """Return a form in rewards as one in the gaps and the last place: r_i = last + gaps from i."""
+    return squares.cumsum(axis=0).cumsum(axis=1)
+
+
+# -- what programs give --------------------------------------------------------------------
+
+
+def rewards_error(
+    program: Program | ListwiseProgram, rewards: np.ndarray, gaps: np.ndarray
+) -> float:
+    """Return a bound of |reward - optimal reward| for all completions in a pair; inf without one.
+
+    Parameters
+    ----------
+    program : Program or ListwiseProgram
+    rewards, gaps : numpy.ndarray, shapes (n,) and (n-1,)
+        As a solution has them: in the completions' order, and between the sorted rewards.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.programs import Program
+    >>> from collapse_theory.programs.reward_error import rewards_error
+    >>> program = Program.of(ct.Quadratic(0.5), 4)
+    >>> rewards = np.array([1.0, 0.75, 0.25, 0.0])
+    >>> bool(rewards_error(program, rewards, -np.diff(rewards)) < 1e-14)  # these are optimal
+    True
+    """
+    width = program.domain.unit
+    size = float(np.abs(rewards).max())
+    if program.n == 2 and program.box:
+        return 0.0 if gaps[0] == width else math.inf
+    if program.n > MOST:
+        return math.inf
+    with np.errstate(all="ignore"):
+        if isinstance(program, ListwiseProgram):
+            chain = _of_stages(program, gaps / width)
+        elif program.full and not program.kinked:
+            chain = _of_ranking(program, gaps / width)
+        else:
+            chain = _of_graph(program, rewards, gaps / width)
+        found = math.inf if chain is None else chain.bound()
+    # Sums of gaps are rounded, and so is their map to the box.
+    return width * found + (2 + program.n / 4) * EPS * size
+
+
+def _curvature(
+    utility: Utility, y: np.ndarray, reach: np.ndarray, least: np.ndarray | float
+) -> np.ndarray:
+    """Return what -U'' isn't below between y - reach, or `least`, and y + reach."""
+    low, high = np.maximum(y - reach, least), y + reach
+    samples = [-utility.curvature(low + t * (high - low)) for t in (0.0, 0.5, 1.0)]
+    seen = np.min(np.nan_to_num(samples, nan=0.0, posinf=1e300), axis=0) / 2
+    if utility.own_functions:
+        return np.maximum(seen, 0.0)
+    proved = -utility.curvature_bound(low, high)
+    proved = np.where(np.isfinite(proved), proved, 0.0)
+    narrow = high - low <= 2 * NARROW * np.abs(y)
+    return np.maximum(np.where(narrow, np.maximum(proved, seen), proved), 0.0)
+
+
+def _noise(utility: Utility, y: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+    """Return how far rounding may put U' at gaps that are rounded by `rounded`.
+
+    What U' itself has is seen at neighbouring floats, where it should change by U'' times the step.
+    """
+    first, second = utility.derivatives(y)
+    seen = np.zeros_like(y)
+    for units in (-2.0, -1.0, 1.0, 2.0):
+        near = y * (1 + units * EPS)
+        seen = np.maximum(seen, np.abs(utility.slope(near) - first - second * (near - y)))
+    found = 2 * np.nan_to_num(seen) + 4 * EPS * np.abs(first)
+    return found + np.abs(second) * (rounded + EPS * np.abs(y))
+
+
+def _left(table: np.ndarray, *more: np.ndarray) -> np.ndarray:
+    """Return the forces at the places of a ranking, summed exactly: U' by pairs, then `more`."""
+    signed = table - table.T
+    rows = np.column_stack([signed, *more]).tolist()
+    return np.array([math.fsum(row) for row in rows])
+
+
+def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
+    """Return the chain of a smooth full ranking."""
+    utility, n = program.utility, program.n
+    i, j = np.triu_indices(n, 1)
+    from_top = np.concatenate([[0.0], gaps.cumsum()])
+    x = _spans(gaps)[i, j]
+    units = EPS * ((j - i) / 2 + (abs(1 - from_top[-1]) / EPS if program.box else 0.0))
+    table = np.zeros((n, n))
+    table[i, j] = utility.slope(x) / len(x)
+    if not np.all(np.isfinite(table)):
+        return None
+    unsure = _noise(utility, x, units * x) / len(x)
+    closed = np.zeros(n - 1)
+    if program.box:
+        closed, push = _wall(_straddled(table), gaps)
+        forces = _left(table, push, np.append(closed, 0.0), -np.append(0.0, closed))
+        squares, loose = np.zeros(n), np.zeros(n)
+    else:
+        rewards = from_top.mean() - from_top
+        pull = 2 * program.kappa / n * rewards
+        forces = _left(table, -pull)
+        loose = (2 + n / 4) * EPS * np.abs(pull).max() * np.ones(n)
+        squares = np.full(n, 2 * program.kappa / n)
+        if program.floating:
+            squares = np.full((n, n), float(np.abs(table).max()))
+    sharp = np.zeros(len(x))
+    sharp[(j - i) == 1] = closed
+
+    def bend(reach: np.ndarray) -> np.ndarray:
+        return _curvature(utility, x, reach, 0.0) / len(x)
+
+    edges = _Edges(i, j, bend, sharp, unsure)
+    return _Chain(n, program.box, edges, forces, squares, loose)
+
+
+def _spans(gaps: np.ndarray) -> np.ndarray:
+    """Return r_i - r_j above the diagonal as sums of gaps."""
+    n = len(gaps) + 1
+    rows = np.broadcast_to(np.append(0.0, gaps), (n, n))
+    return np.where(np.tri(n, dtype=bool), 0.0, rows).cumsum(axis=1)
+
+
+def _straddled(table: np.ndarray) -> np.ndarray:
+    return np.diagonal(table[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0), 1)
+
+
+def _wall(force: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the multipliers of closed gaps in the box, and what its ends push at the rewards."""
+    level = float(force[np.argmax(gaps)])
+    closed = np.where(gaps == 0, np.maximum(level - force, 0.0), 0.0)
+    push = np.zeros(len(gaps) + 1)
+    push[0], push[-1] = -level, level
+    return closed, push
+
+
+def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
+    """Return the chain of a listwise loss: with the picks' probabilities p_k at stage k, -f'' is
+    the mean over stages of the p_ki p_kj, each pair's weight.
+
+    Where no score difference changes by more than t, they change by factors within exp(+-2t).
+    """
+    n, counted, beta = program.n, program.counted, program.utility.beta
+    i, j = np.triu_indices(n, 1)
+    scores = -beta * np.concatenate([[0.0], gaps.cumsum()])
+    picks = np.where(np.arange(n) >= np.arange(counted)[:, None], scores, -np.inf)
+    picks = np.exp(picks - scores[:counted, None])
+    picks /= picks.sum(axis=1, keepdims=True)
+    weight = beta**2 / counted * (picks.T @ picks)[i, j]
+    force = beta / counted * program.stages(gaps).force
+    sharp = np.zeros(len(i))
+    units = (8 + 2 * n) * EPS + 2 * EPS * beta * float(gaps.sum())
+    if program.box:
+        closed, push = _wall(force, gaps)
+        sharp[(j - i) == 1] = closed
+        closed = np.concatenate([[0.0], closed, [0.0]])
+        ends = np.concatenate([[0.0], force, [0.0]])
+        forces = np.diff(ends + closed) + push
+        squares = np.zeros(n)
+    else:
+        places = np.concatenate([[0.0], gaps.cumsum()])
+        pull = 2 * program.kappa / n * (places.mean() - places)
+        ends = np.concatenate([[0.0], force, [0.0]])
+        forces, squares = np.diff(ends) - pull, np.full(n, 2 * program.kappa / n)
+    loose = 2 * units * (np.append(force, 0.0) + np.append(0.0, force))
+
+    def bend(reach: np.ndarray) -> np.ndarray:
+        return weight * math.exp(-min(2 * beta * float(reach.max()), 700.0))
+
+    edges = _Edges(i, j, bend, sharp, np.zeros(len(i)))
+    return _Chain(n, program.box, edges, forces, squares, loose)
+
+
+def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray) -> _Chain | None:
+    """Return the chain of a comparison graph, or of a ranking with kinks.
+
+    In the box its upper and lower end are two more nodes, k and k + 1.
+    """
+    graph, utility, w, k = program.graph, program.utility, program.graph.w, program.graph.k
+    if program.kinked and len(w) > MOST_PAIRS:
+        return None
+    order, r, steps, moved = _places(program, rewards, gaps)
+    at = np.argsort(order)
+    if np.any(at[graph.a] >= at[graph.b]):
+        return None  # a gap below 0
+    x = _spans(steps)[at[graph.a], at[graph.b]]
+    y, dual = x - graph.m, dual_flow(program, r, 0.0, x)
+    if not np.all(np.isfinite(dual.slopes)):
+        return None
+    # From b to a, as the flow goes: pairs, then nodes on the box and its ends.
+    a, b = np.where(dual.head == k, k, dual.head), np.where(dual.tail == k, k + 1, dual.tail)
+    none = np.zeros(len(a) - len(w))
+    rounded = EPS * ((2 + k / 2) * x + np.abs(graph.m))
+    unsure, sharp, slack = w * _noise(utility, y, rounded), dual.multipliers.copy(), 0.0
+    for kink in utility.kinks:
+        near = np.abs(y - kink) < AT_KINK
+        below, above = sides(utility, kink)
+        firm = w * np.maximum(np.minimum(dual.slopes - above, below - dual.slopes), 0.0)
+        sharp = np.where(near, firm + sharp, sharp)
+        unsure = np.where(near, 4 * EPS * w * abs(below), unsure)  # the slope is a chosen one
+        slack += 2 * float((w * (below - above) * np.abs(y - kink))[near].sum())
+    flow = np.append(w * dual.slopes + dual.multipliers, dual.on[len(w) :])
+    pull, node = program.pull(r), np.arange(k)
+    forces = _summed(k + 2, [(a, flow), (b, -flow), (node, -pull)])
+    degree = np.bincount(graph.a, minlength=k) + np.bincount(graph.b, minlength=k)
+    loose = (8 + degree) * EPS * (np.abs(pull) + np.abs(program.pull(np.abs(r))))
+    squares = _squares(program)
+    if program.box:
+        forces[k:] = 0.0  # the ends stay
+        squares, loose = np.pad(squares, (0, 2)), np.pad(loose, (0, 2))
+
+    def bend(reach: np.ndarray) -> np.ndarray:
+        return np.append(w * _curvature(utility, y, reach[: len(w)], -graph.m), none)
+
+    edges = _Edges(
+        at[a],
+        at[b],
+        bend,
+        np.append(sharp, dual.on[len(w) :]),
+        np.append(unsure, none) + 2 * EPS * np.abs(flow),
+    )
+    squares = squares[np.ix_(order, order)]
+    size = len(order)
+    return _Chain(size, program.box, edges, forces[order], squares, loose[order], slack, moved)
+
+
+def _places(
+    program: Program, rewards: np.ndarray, gaps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return the order of the nodes, their rewards, the gaps, and what these were moved in all.
+
+    Gaps that may be rounding are closed, where U lets gaps close; the largest takes them up.
+    """
+    graph, k = program.graph, program.graph.k
+    rewards = np.sort(rewards)[::-1] if program.full else rewards
+    # Those of the same reward in an order that no pair contradicts.
+    depth = np.append(graph.longest_paths[0], 0)[graph.node_of]
+    node = graph.node_of[np.lexsort((depth, -rewards))]
+    inside = np.flatnonzero(node >= 0)
+    places = np.sort(inside[np.unique(node[inside], return_index=True)[1]])
+    order = node[places]
+    steps = np.add.reduceat(gaps, places[:-1]) if k > 1 else gaps[:0]
+    steps[-1] = gaps[places[-2] : places[-1]].sum()
+    r = np.empty(k)
+    r[graph.node_of[graph.node_of >= 0]] = rewards[graph.node_of >= 0]
+    closes = np.full(k - 1, math.isfinite(program.utility.slope_at_zero))
+    if isinstance(program.domain, Box):
+        r = (r - program.domain.low) / program.domain.unit
+        order = np.concatenate([[k], order, [k + 1]])
+        steps = np.concatenate([[1 - r[order[1]]], steps, [r[order[-2]]]])
+        closes = np.concatenate([[True], closes, [True]])
+    small = closes & (steps <= 16 * EPS * float(np.abs(r).max()))
+    moved = float(steps[small].sum())
+    steps[small] = 0.0
+    steps[np.argmax(steps)] += moved
+    if program.box:
+        r = np.where(r <= 16 * EPS, 0.0, np.where(r >= 1 - 16 * EPS, 1.0, r))
+    return order, r, steps, moved
+
+
+def _squares(program: Program) -> np.ndarray:
+    """Return the quadratic form of the penalties; under none, one that is 0 on centred rewards."""
+    graph = program.graph
+    form = np.diag(2 * program.d)
+    if program.c > 0:
+        sums = 2 * program.c * graph.w
+        for i, j in (
+            (graph.a, graph.a),
+            (graph.a, graph.b),
+            (graph.b, graph.a),
+            (graph.b, graph.b),
+        ):
+            np.add.at(form, (i, j), sums)
+    if program.floating:
+        same = np.equal.outer(graph.part, graph.part)
+        form += same * np.outer(graph.sizes, graph.sizes) * float(graph.w.max())
+    return form
+
+
+def _summed(k: int, terms: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return at each node the exact sum, rounded once, of the terms (node, value)."""
+    node = np.concatenate([at for at, _ in terms])
+    value = np.concatenate([values for _, values in terms])
+    order = np.argsort(node, kind="stable")
+    ends = np.searchsorted(node[order], np.arange(1, k))
+    return np.array([math.fsum(part) for part in np.split(value[order], ends)])
