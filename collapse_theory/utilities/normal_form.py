@@ -18,7 +18,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.numerics.checks import bracketless
 from collapse_theory.numerics.taylor import Taylor
-from collapse_theory.utilities import checks, expression
+from collapse_theory.utilities import checks, expression, places
 from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility, rounded
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
@@ -152,12 +152,8 @@ class Expression(Utility):
         return 0.0, 1.0  # looked at by `FormulaSum`
 
     @cached_property
-    def _accurate(self) -> Tree:
-        return expression.accurate(self.formula)
-
-    @cached_property
     def _series(self) -> tuple[Taylor, ...]:
-        return expression.removable(self._accurate, MAX_KINK)
+        return places.removable(self._accurate, MAX_KINK)
 
     def value(self, x: Any, xp: Any = np) -> Any:
         if xp is not np:
@@ -188,8 +184,8 @@ class Expression(Utility):
 
     def curvature_bound(self, low: Any, high: Any) -> Any:
         bound = super().curvature_bound(low, high)
-        for series in self._series:  # smooth there, where bounds of 0/0 are infinite
-            bound = np.where(series.near(low) & series.near(high), -np.inf, bound)
+        for series in self._series:
+            bound = series.curvature_bound(low, high, bound)
         return bound
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
@@ -217,11 +213,11 @@ class Expression(Utility):
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return expression.kinks(self.formula, MAX_KINK)
+        return places.kinks(self.formula, MAX_KINK)
 
     @cached_property
     def landmarks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(sorted({*expression.roots(self.formula, 1.0), *self.kinks}))
+        return tuple(sorted({*places.roots(self.formula, 1.0), *self.kinks}))
 
     @cached_property
     def strictly_concave(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -255,7 +251,7 @@ class FormulaSum(Combination):
         try:
             if formula.weights:
                 (term,) = formula.weights
-                checks.require_concave(term.of, 1.0, trust=False)
+                term.of.concavity  # noqa: B018 - found, or NotConcave
         except NotConcave:
             # Convex alone: it takes the families' help to be concave, so they become one.
             merged = True
@@ -264,7 +260,7 @@ class FormulaSum(Combination):
         rest = {t: w for t, w in weights.items() if t not in odd}
         made = (Combination(rest, self.constant) + formula).utility()
         if merged:
-            checks.require_concave(made, 1.0, trust=False)
+            checks.concavity(made, 1.0)
         return made
 
 

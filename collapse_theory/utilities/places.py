@@ -1,0 +1,110 @@
+"""Gaps at which a formula needs care: kinks, zeros of its sums, and where it is 0/0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.numerics.taylor import Taylor, taylor
+from collapse_theory.utilities.expression import (
+    Arithmetic,
+    Tree,
+    accurate,
+    children,
+    evaluate,
+    value,
+)
+from collapse_theory.utilities.functions import FUNCTIONS
+
+
+# -- kinks and landmarks -----------------------------------------------------------------
+
+
+def kinks(tree: Tree, width: float) -> tuple[float, ...]:
+    """Return the gaps in (0, width] at which the least branch of a min changes."""
+    found: set[float] = set()
+    for least in _subtrees(tree, "min"):
+        branches = [accurate(b) for b in least[1:]]
+
+        def active(x: np.ndarray, branches: list[Tree] = branches) -> np.ndarray:
+            return np.argmin(np.stack([value(b, x) + 0 * x for b in branches]), axis=0)
+
+        found.update(_changes(active, width))
+    return tuple(sorted(found))
+
+
+def roots(tree: Tree, width: float) -> tuple[float, ...]:
+    """Return the gaps at which a sum in the tree changes sign: where narrow bumps sit.
+
+    exp(-(k (x-c))**2), atan(k (x-c)), 1/(1 + (k (x-c))**2) all bend within 1/k of c.
+    """
+    found: set[float] = set()
+    for part in dict.fromkeys(_subtrees(tree, "add")):
+        found.update(_changes(lambda x, part=part: (value(part, x) + 0 * x < 0).astype(int), width))
+    return tuple(sorted(found))
+
+
+def _subtrees(tree: Tree, kind: str) -> list[Tree]:
+    own = [tree] if tree[0] == kind else []
+    return own + [t for child in children(tree) for t in _subtrees(child, kind)]
+
+
+def _changes(choice: Callable[[np.ndarray], np.ndarray], width: float) -> list[float]:
+    """Return the gaps at which the integer `choice` changes, by bisection between grid points."""
+    grid = _grid(width)
+    with np.errstate(all="ignore"):
+        chosen = choice(grid)
+        at = np.flatnonzero(chosen[1:] != chosen[:-1])[:1000]
+        low, high, before = grid[at], grid[at + 1], chosen[at]
+        while at.size:
+            middle = low + (high - low) / 2
+            if not ((low < middle) & (middle < high)).any():
+                break
+            same = choice(middle) == before
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return high.tolist()
+
+
+@lru_cache(maxsize=8)
+def _grid(width: float) -> np.ndarray:
+    steps = np.concatenate([np.geomspace(1e-15, 1.0, 600), np.linspace(0, 1, 4002)[1:]])
+    wider = width * np.geomspace(1 / width, 1.0, 2000) if width > 1 else steps[:0]
+    return np.unique(np.concatenate([min(width, 1.0) * steps, wider]))
+
+
+# -- 0/0 -----------------------------------------------------------------------------------
+
+
+class _Analytic(Arithmetic):
+    """Values at complex numbers, for formulas that are analytic; NaN for a min."""
+
+    def min(self, *parts: Any) -> Any:
+        return np.nan * parts[0]
+
+    def call(self, name: str, u: Any) -> Any:
+        row = FUNCTIONS[name]
+        return (row.analytic or row.value)(u)
+
+
+_ANALYTIC = _Analytic()
+
+
+def removable(tree: Tree, width: float) -> tuple[Taylor, ...]:
+    """Return the series of the formula around each gap in [0, width] at which it is 0/0."""
+    divisors = [t[2] for t in _subtrees(tree, "div")]
+    with np.errstate(all="ignore"):
+        gaps = {
+            gap
+            for divisor in divisors
+            for gap in np.array([0.0, *roots(divisor, width)])
+            if abs(value(divisor, gap)) < 1e-13 * abs(value(divisor, 1.1 * gap or 0.1))
+        }
+        if np.isnan(value(tree, np.float64(0.0))):
+            gaps.add(0.0)
+    made = (taylor(lambda z: evaluate(tree, z, _ANALYTIC) + 0 * z, gap) for gap in sorted(gaps))
+    return tuple(series for series in made if series)
+
+
