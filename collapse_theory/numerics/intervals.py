@@ -67,7 +67,7 @@ class Interval:
         return self**-1.0 * other
 
     def __pow__(self, p: float) -> Interval:
-        if p > 0:
+        if p >= 0:
             return self.image(lambda u: u**p, [0.0])
         high = np.where((self.high == 0) & (self.low < 0), -0.0, self.high)  # from below
         found = self.hull([self.low**p, high**p])

@@ -59,14 +59,18 @@ class Taylor:
         near = self.near(low) & self.near(high)
         if not np.any(near):
             return found
-        low, high = ((np.where(near, x, self.centre) - self.centre) / self.radius for x in (low, high))
+        low, high = (
+            (np.where(near, x, self.centre) - self.centre) / self.radius for x in (low, high)
+        )
         bound = self._sum(Interval(low, high), 2).high + _ROUNDED / self.radius**2 * max(
             map(abs, self.coefficients)
         )
         return np.where(near, bound, found)
 
 
-def taylor(function: Callable[[Any], Any], centre: float) -> Taylor | None:
+def taylor(
+    function: Callable[[Any], Any], centre: float, marks: np.ndarray | None = None
+) -> Taylor | None:
     """Return the series of an analytic function, or None where it isn't analytic around there.
 
     Parameters
@@ -75,10 +79,17 @@ def taylor(function: Callable[[Any], Any], centre: float) -> Taylor | None:
         Takes arrays of complex numbers and of floats.
     centre
         The gap at or next to which it may be 0/0.
+    marks
+        Further gaps at which the series must agree with the function, where it is near.
     """
     angles = 2.0 * np.pi * (np.arange(_POINTS) + 0.5) / _POINTS
     for radius in 0.5 ** np.arange(0.0, 40.0):
         steps = 0.4 * 0.5 ** np.arange(8.0)
+        if marks is not None:  # but at the centre itself
+            there = np.abs(marks - centre) / radius
+            steps = np.append(
+                steps, ((marks - centre) / radius)[(there > 1e-4) & (there < _INSIDE)]
+            )
         checked = centre + radius * steps
         with np.errstate(all="ignore"):
             values = function(centre + radius * np.exp(1j * angles))
@@ -91,9 +102,14 @@ def taylor(function: Callable[[Any], Any], centre: float) -> Taylor | None:
         # Negative powers are a pole, imaginary parts a branch, late terms a singularity nearby.
         if max(np.abs(found[_TERMS:]).max(), np.abs(found.imag).max()) > 3e-13 * size:
             continue
+        # An essential singularity, as in exp(-1/x**2), may look flat from afar; nearer, nothing is
+        # larger than on the outer circle unless there is one.
+        nearer = centre + radius * 0.5 ** np.arange(1.0, 11.0)[:, None] * np.exp(1j * angles)
+        with np.errstate(all="ignore"):
+            if not np.all(np.abs(function(nearer)) <= 2 * size):
+                continue
         made = Taylor(float(centre), float(radius), tuple(found.real[:_TERMS].tolist()))
         # Nearer the centre 0/0 has fewer digits, a third as many where it is x**3/x**3.
-        series = np.polynomial.polynomial.polyval((checked - centre) / radius, found.real[:_TERMS])
-        off = np.abs(series - real)
-        return made if np.all(off <= (1e-12 + 1e-14 / steps**3) * size) else None
+        off = np.abs(np.polynomial.polynomial.polyval(steps, found.real[:_TERMS]) - real)
+        return made if np.all(off <= (1e-12 + 1e-14 / np.abs(steps) ** 3) * size) else None
     return None

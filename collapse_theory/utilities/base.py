@@ -489,7 +489,9 @@ class Sum(Utility):
         if low > 0 or high < 1:
             return checks.concavity(self, 1.0)  # a shifted part, on gaps that it isn't known on
         found = {t.of.concavity for _, t in self.parts}
-        return next(how for how in (checks.SAMPLED, checks.BOUNDED, checks.COMPOSED) if how in found)
+        return next(
+            how for how in (checks.SAMPLED, checks.BOUNDED, checks.COMPOSED) if how in found
+        )
 
     @property
     def concave_range(self) -> tuple[float, float]:

@@ -26,12 +26,13 @@ ROUNDING, UNSEEN = 1e-11, 1e-14
 SMALLEST = 1e-60
 
 
-COMPOSED, BOUNDED, SAMPLED = "proved by composition", "proved by interval bounds", "sampled"
+# How concavity is known, the weakest first.
+HOW = SAMPLED, BOUNDED, COMPOSED = "sampled", "proved by interval bounds", "proved by composition"
 
 # The cells that a proof begins with, in units of the largest gap; and gaps one a decade.
 _CELLS = np.concatenate([np.geomspace(SMALLEST, 0.1, 60), np.linspace(0.1, 1.0, 10)[1:]])
 _DECADES = np.geomspace(SMALLEST, 1.0, 61)
-# Halvings that leave a cell of rounding's width; of them, and of cells, up to which one proves.
+# Halvings that leave a cell of rounding's width; and of them, and of cells, up to which one proves.
 _SPLITS, _PROVING, _MOST_CELLS = 40, 20, 3000
 _OVERLAP = 1e-12
 
@@ -101,7 +102,8 @@ def concavity(utility: Curve, width: float) -> str:
     points wherever it comes close to zero.
     """
     composed = bool(utility.curvature_bound(np.zeros(1), np.array([width]))[0] <= 0)
-    worst, proved = (None, True) if composed else _searched(utility, width)
+    cells = None if composed else _unproved(utility, width)
+    proved = cells is None
     # Where U is concave, it has values between any two gaps where it has.
     x = width * _DECADES if proved else _grid(width)
     x = x if proved else _with_landmarks(x, utility.landmarks, width)
@@ -117,17 +119,17 @@ def concavity(utility: Curve, width: float) -> str:
             f"the utility {utility} has no value at the gap {where:.6g}: it must be finite on (0, "
             f"{number_text(width)}]; a utility without values below 0 can't take a margin"
         )
-    if not proved:
-        seen = _refined(utility, x, _excess(x, value, first, second))
-        worst = worst if seen is None else seen
-    if worst is not None:
-        raise NotConcave(
-            f"the utility {utility} is not concave: U''({worst:.6g}) = "
-            f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
-            f"a ranking utility must be concave on (0, {number_text(width)}]{_hint(first)}"
-        )
-    if not proved:
-        _require_falling_slope(utility, x, value, first)
+    if cells is not None:
+        worst = _refined(utility, x, _excess(x, value, first, second))
+        if worst is None:
+            _require_falling_slope(utility, x, value, first)
+            worst = _searched(utility, *cells)
+        if worst is not None:
+            raise NotConcave(
+                f"the utility {utility} is not concave: U''({worst:.6g}) = "
+                f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
+                f"a ranking utility must be concave on (0, {number_text(width)}]{_hint(first)}"
+            )
     if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
         raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
     return COMPOSED if composed else BOUNDED if proved else SAMPLED
@@ -194,37 +196,58 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     return None
 
 
-def _searched(utility: Curve, width: float) -> tuple[float | None, bool]:
-    """Return a gap where U'' > 0, if one is found, and whether bounds of U'' prove that none is.
+Cells = tuple[np.ndarray, np.ndarray]
 
-    Cells on which U'' isn't bounded by 0 are split, those first that could hold the most
-    convexity, seen in U: a bump at the zero of an inner function is found so.
+
+def _unproved(utility: Curve, width: float) -> Cells | None:
+    """Return cells that hold all gaps at which U may be convex; None where bounds prove it isn't.
+
+    Cells on which U'' isn't bounded by 0 are split.
     """
-    low, high, proved = width * _CELLS[:-1], width * _CELLS[1:], True
-    for splits in range(_SPLITS):
-        middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
+    low, high = width * _CELLS[:-1], width * _CELLS[1:]
+    for _ in range(_PROVING):
         # Each cell reaches into the next ones, so that a pole between two is inside of both.
         past = np.minimum(high * (1 + _OVERLAP), width)
         bound = utility.curvature_bound(low * (1 - _OVERLAP), past)
+        open_ = ~(bound <= 0)
+        if not open_.any():
+            return None
+        low, high = low[open_], high[open_]
+        middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
+        if len(low) > _MOST_CELLS or _convex(utility, middle).any():
+            break
+        low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
+    return low, high
+
+
+def _convex(utility: Curve, x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return _excess(x, utility.value(x), *utility.derivatives(x)) > 0
+
+
+def _searched(utility: Curve, low: np.ndarray, high: np.ndarray) -> float | None:
+    """Return a gap where U'' > 0, if one is found on these cells.
+
+    Those that could hold the most convexity, seen in U, are split first: a bump at the zero of an
+    inner function is found so.
+    """
+    for _ in range(_SPLITS):
+        middle = low + (high - low) / 2
+        if (convex := _convex(utility, middle)).any():
+            return float(middle[np.argmax(convex)])
+        bound = utility.curvature_bound(low, high)
+        rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
         with np.errstate(all="ignore"):
-            value = utility.value(middle)
-            convex = _excess(middle, value, *utility.derivatives(middle)) > 0
-            rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
-        if convex.any():
-            return float(middle[np.argmax(convex)]), False
-        open_ = np.flatnonzero(~(bound <= 0))
-        proved = proved and len(open_) <= _MOST_CELLS and splits <= _PROVING
-        if not proved:  # then where it could be seen in U
-            seen = (rise > UNSEEN * np.abs(value)) & (high - low > 1e-13 * high)
-            open_ = open_[seen[open_]]
-            open_ = open_[np.argsort(-rise[open_])][:256]
+            seen = (rise > UNSEEN * np.abs(utility.value(middle))) & (high - low > 1e-13 * high)
+        open_ = np.flatnonzero(seen)
+        open_ = open_[np.argsort(-rise[open_])][:256]
         if not open_.size:
-            return None, proved
+            return None
         low, high = (
             np.concatenate(ends)
             for ends in ((low[open_], middle[open_]), (middle[open_], high[open_]))
         )
-    return None, False
+    return None
 
 
 def _require_falling_slope(

@@ -19,7 +19,6 @@ from collapse_theory.utilities.expression import (
 )
 from collapse_theory.utilities.functions import FUNCTIONS
 
-
 # -- kinks and landmarks -----------------------------------------------------------------
 
 
@@ -37,12 +36,12 @@ def kinks(tree: Tree, width: float) -> tuple[float, ...]:
 
 
 def roots(tree: Tree, width: float) -> tuple[float, ...]:
-    """Return the gaps at which a sum in the tree changes sign: where narrow bumps sit.
+    """Return the gaps at which a part of the tree changes sign: where narrow bumps sit.
 
     exp(-(k (x-c))**2), atan(k (x-c)), 1/(1 + (k (x-c))**2) all bend within 1/k of c.
     """
     found: set[float] = set()
-    for part in dict.fromkeys(_subtrees(tree, "add")):
+    for part in dict.fromkeys(_subtrees(tree, "add") + _subtrees(tree, "call")):
         found.update(_changes(lambda x, part=part: (value(part, x) + 0 * x < 0).astype(int), width))
     return tuple(sorted(found))
 
@@ -94,17 +93,22 @@ _ANALYTIC = _Analytic()
 
 def removable(tree: Tree, width: float) -> tuple[Taylor, ...]:
     """Return the series of the formula around each gap in [0, width] at which it is 0/0."""
-    divisors = [t[2] for t in _subtrees(tree, "div")]
+    divisions = _subtrees(tree, "div")
     with np.errstate(all="ignore"):
         gaps = {
             gap
-            for divisor in divisors
-            for gap in np.array([0.0, *roots(divisor, width)])
-            if abs(value(divisor, gap)) < 1e-13 * abs(value(divisor, 1.1 * gap or 0.1))
+            for _, above, below in divisions
+            for gap in np.array([0.0, *roots(below, width)])
+            if _vanishes(below, gap)
+            and (_vanishes(above, gap) or not np.isfinite(value(tree, gap)))
         }
         if np.isnan(value(tree, np.float64(0.0))):
             gaps.add(0.0)
-    made = (taylor(lambda z: evaluate(tree, z, _ANALYTIC) + 0 * z, gap) for gap in sorted(gaps))
+    # A bump so narrow that no circle sees it lies at a zero of a part.
+    marks = np.array(roots(tree, width)) if gaps else np.empty(0)
+    made = (taylor(lambda z: evaluate(tree, z, _ANALYTIC) + 0 * z, gap, marks) for gap in gaps)
     return tuple(series for series in made if series)
 
 
+def _vanishes(tree: Tree, gap: float) -> bool:
+    return bool(abs(value(tree, gap)) < 1e-13 * abs(value(tree, 1.1 * gap or 0.1)))
