@@ -108,6 +108,14 @@ def pretty(objects: list, together: bool) -> bytes:
     return "\n".join(json.dumps(one, indent=2) for one in some).encode()
 
 
+def with_commas(rows: list[list[str]]) -> list[list[str]]:
+    return [[*row[:3], row[3].replace(".", ",")] for row in rows]
+
+
+def two_lists() -> bytes:
+    return pretty(OBJECTS[:9], True) + pretty(OBJECTS[9:], True)
+
+
 OBJECTS = [json.loads(text) for text in JSONL.splitlines()]
 COLUMNS = {name: [one[name] for one in OBJECTS] for name in NAMES}
 
@@ -127,11 +135,11 @@ WHOLE = {
     "utf-32": ("log.csv", CSV.decode().encode("utf-32")),
     "carriage returns": ("log.csv", CSV.replace(b"\n", b"\r")),
     "a quoted header": ("log.csv", CSV.replace(b"prompt,kind", b'"prompt","kind"', 1)),
-    "comments": ("log.csv", b"# a run of 2026\n#\n\n" + CSV.replace(b"\nprompt 9", b"\n#x\nprompt 9")),
+    "comments": ("log.csv", b"# a run\n#\n\n" + CSV.replace(b"\nprompt 9", b"\n#x\nprompt 9")),
     "Excel's sep=": ("log.csv", b"sep=;\n" + csv_of(ROWS, mark=";")),
     "names of rows, as pandas": ("log.csv", numbered(b"")),
     "names of rows, as R": ("log.csv", numbered(b"")[1:]),
-    "decimal commas": ("log.csv", csv_of([[*r[:3], r[3].replace(".", ",")] for r in ROWS], mark=";")),
+    "decimal commas": ("log.csv", csv_of(with_commas(ROWS), mark=";")),
     "bom": ("log.csv", b"\xef\xbb\xbf" + CSV),
     "bom and crlf": ("log.csv", b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")),
     "blank lines": ("log.csv", CSV.replace(b"\n", b"\n\n")),
@@ -153,7 +161,7 @@ WHOLE = {
     "jsonl, more keys": ("log.jsonl", JSONL.replace(b'"kind"', b'"more": [1, {"a": 2}], "kind"')),
     "a pretty-printed JSON list": ("log.json", pretty(OBJECTS, True)),
     "pretty-printed objects": ("log.json", pretty(OBJECTS, False)),
-    "JSON lists, one after another": ("log.json", pretty(OBJECTS[:9], True) + pretty(OBJECTS[9:], True)),
+    "JSON lists, one after another": ("log.json", two_lists()),
     "JSON columns": ("log.json", json.dumps(COLUMNS).encode()),
     "JSON columns, as pandas": (
         "log.json",
