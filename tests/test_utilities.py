@@ -549,7 +549,8 @@ def test_a_function_alone_that_is_no_formula_needs_its_derivatives(function):
      "log(1 + tanh(5*x))", "x/(x + 0.3) + asinh(3*x)", "min(atan(x), log1p(x))", "sqrt(log1p(x))",
      "-exp(x**1.5)", "cos(x) + x", "log(x + sqrt(x))"]),
     ("proved by interval bounds", ["x*exp(-x)", "-x*log(x)", "sqrt(x)*exp(-x)", "x/log1p(x)",
-     "-log1p(x)/x", "-(1 - exp(-x))/x", "log(x/(1 - exp(-x)))", "-exp(x) - 0.1*x*log(x)"]),
+     "-log1p(x)/x", "-(1 - exp(-x))/x", "log(x/(1 - exp(-x)))", "-exp(x) - 0.1*x*log(x)",
+     "-x*log(x) - x/(1 - exp(-x))", "log(sin(x)/x) + sqrt(x)", "x/(1 + sqrt(x)) - log1p(x)/x"]),
     ("sampled", ["log(exp(2*x))", "expm1(log(x))", "logsigmoid(x - 0.25) + 3*cos(sqrt(x/3))"]),
 ])  # fmt: skip
 def test_a_utility_says_how_its_concavity_is_known(how, sources):

@@ -18,7 +18,7 @@ from collapse_theory.numerics.intervals import Interval
 _POINTS, _TERMS = 64, 24
 # Within this part of the radius the 24 terms of the series have 16 digits, and U'' 13.
 _INSIDE = 0.25
-# What rounding of the coefficients, and the terms left out, can be in U'' there, relatively.
+# What rounding of the coefficients, and the terms left out, can be there, relatively, even in U''.
 _ROUNDED = 1e-13
 
 
@@ -54,18 +54,19 @@ class Taylor:
             total = total * s + coefficient
         return total
 
-    def curvature_bound(self, low: np.ndarray, high: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Return `found`, what U'' doesn't exceed on cells, with the series near the centre."""
-        near = self.near(low) & self.near(high)
+    def bounds(self, x: Interval, found: Any, order: int = 0) -> Interval:
+        """Return `found`, between which bounds the derivative is on cells, with the series near."""
+        near = self.near(x.low) & self.near(x.high)
         if not np.any(near):
             return found
-        low, high = (
-            (np.where(near, x, self.centre) - self.centre) / self.radius for x in (low, high)
+        s = (
+            (np.where(near, end, self.centre) - self.centre) / self.radius
+            for end in (x.low, x.high)
         )
-        bound = self._sum(Interval(low, high), 2).high + _ROUNDED / self.radius**2 * max(
-            map(abs, self.coefficients)
-        )
-        return np.where(near, bound, found)
+        known, found = self._sum(Interval(*s), order), Interval.of(found)
+        rounding = _ROUNDED / self.radius**order * max(map(abs, self.coefficients))
+        low, high = known.low - rounding, known.high + rounding
+        return Interval(np.where(near, low, found.low), np.where(near, high, found.high))
 
 
 def taylor(
@@ -83,7 +84,7 @@ def taylor(
         Further gaps at which the series must agree with the function, where it is near.
     """
     angles = 2.0 * np.pi * (np.arange(_POINTS) + 0.5) / _POINTS
-    for radius in 0.5 ** np.arange(0.0, 40.0):
+    for radius in 0.5 ** np.arange(-3.0, 40.0):
         steps = 0.4 * 0.5 ** np.arange(8.0)
         if marks is not None:  # but at the centre itself
             there = np.abs(marks - centre) / radius
@@ -95,7 +96,8 @@ def taylor(
             values = function(centre + radius * np.exp(1j * angles))
             real = function(checked)
         size = np.abs(values).max()
-        if not np.isfinite(size):
+        # Where it is much larger on the circle than inside, the series has fewer digits.
+        if not (np.isfinite(size) and size <= 30 * np.abs(real).max()):
             continue
         k = np.fft.fftfreq(_POINTS, 1.0 / _POINTS)
         found = np.fft.fft(values) / _POINTS * np.exp(-1j * np.pi * k / _POINTS)
@@ -108,8 +110,9 @@ def taylor(
         with np.errstate(all="ignore"):
             if not np.all(np.abs(function(nearer)) <= 2 * size):
                 continue
-        made = Taylor(float(centre), float(radius), tuple(found.real[:_TERMS].tolist()))
+        series = np.where(np.abs(found.real) > 1e-16 * size, found.real, 0.0)[:_TERMS]
+        made = Taylor(float(centre), float(radius), tuple(series.tolist()))
         # Nearer the centre 0/0 has fewer digits, a third as many where it is x**3/x**3.
-        off = np.abs(np.polynomial.polynomial.polyval(steps, found.real[:_TERMS]) - real)
+        off = np.abs(np.polynomial.polynomial.polyval(steps, series) - real)
         return made if np.all(off <= (1e-12 + 1e-14 / np.abs(steps) ** 3) * size) else None
     return None

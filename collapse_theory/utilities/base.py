@@ -19,7 +19,7 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NoConicForm
 from collapse_theory.numerics.checks import finite, positive
-from collapse_theory.utilities import bounds, checks, expression
+from collapse_theory.utilities import bounds, checks, expression, places
 from collapse_theory.utilities.expression import Tree, X, mul, num
 from collapse_theory.values import Value, shown_by_repr
 
@@ -80,7 +80,7 @@ class Utility(Value):
 
     @cached_property
     def _accurate(self) -> Tree:
-        return expression.accurate(self.tree())
+        return places.regular(expression.accurate(self.tree()), places.MAX_KINK)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         """Return U(end) - U(x), end = x + step, for arrays of gaps and steps of at least 0.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.numerics.intervals import Interval
+from collapse_theory.numerics.taylor import Taylor
 from collapse_theory.utilities.expression import Jet, Jets, Tree, evaluate, plus, times
 from collapse_theory.utilities.functions import FUNCTIONS
 
@@ -40,6 +41,11 @@ class _Bounds(Jets):
 
     def call(self, name: str, u: Jet) -> Jet:
         return self._chain(*FUNCTIONS[name].bounds(Interval.of(u[0])), u)
+
+    def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
+        found = evaluate(tree, (x[0], 1.0, None), self)
+        known = (series.bounds(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found))
+        return self._chain(*known, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
         square = None if u[1] is None else u[1] ** 2.0  # of one sign whatever that of u'

@@ -110,8 +110,8 @@ def concavity(utility: Curve, width: float) -> str:
     with np.errstate(all="ignore"):
         value = np.asarray(utility.value(x)) + 0 * x
         first, second = utility.derivatives(x)
-    # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15.
-    pole = np.isneginf(value) & (x < 1e-3)
+    # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15, -exp(1/x) below .0014.
+    pole = np.isneginf(value) & (x < 1e-2)
     bad = ~np.isfinite(value) & ~pole | np.isnan(first) & ~pole & (x > 1e-100)
     if bad.any():
         where = x[np.argmax(bad)]

@@ -4,7 +4,8 @@ A tree is one of ("x",), ("num", v), ("add", t, ...), ("mul", t, ...), ("div", p
 ("pow", base, exponent), ("call", name, t), ("min", t, ...); -t is -1 times t. The functions `num`
 to `minimum` are the only makers of trees. They fold constants in float arithmetic and keep a normal
 form in which ``parse(text(tree)) == tree``: a sum holds no sums, a product no products and at most
-one number, the first factor, a fraction neither stands inside a product nor inside a fraction.
+one number, the first factor, a fraction neither stands inside a product nor inside a fraction. In
+trees that are evaluated and never printed ("series", taylor, t) stands for t where it is 0/0.
 
 `evaluate` walks a tree once; what its operations mean is the matter of an `Arithmetic`: values on
 NumPy or torch, exact derivatives (`Jets`), CVXPY expressions (`Cones`).
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import NoConicForm, ParseError
+from collapse_theory.numerics.taylor import Taylor
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.functions import FUNCTIONS
 
@@ -235,6 +237,8 @@ def evaluate(tree: Tree, x: Any, within: Arithmetic) -> Any:
         return within.num(tree[1])
     if kind == "call":
         return within.call(tree[1], evaluate(tree[2], x, within))
+    if kind == "series":
+        return within.series(tree[1], tree[2], x)
     return getattr(within, kind)(*[evaluate(t, x, within) for t in tree[1:]])
 
 
@@ -272,6 +276,11 @@ class Arithmetic:
 
     def call(self, name: str, u: Any, /) -> Any:
         return FUNCTIONS[name].value(u, self.xp)
+
+    def series(self, series: Taylor, tree: Tree, x: Any) -> Any:
+        """Return the tree at x, near the centre of its series by that."""
+        found = evaluate(tree, series.away(x, self.xp), self)
+        return series.filled(x, found, 0, self.xp)
 
 
 # A jet: value, first and second derivative; None is a derivative that is zero everywhere, so
@@ -335,6 +344,11 @@ class Jets(Arithmetic):
         row = FUNCTIONS[name]
         f = row.value(u[0])
         return self._chain(f, *row.slopes(u[0], f), u)
+
+    def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
+        found = evaluate(tree, (x[0], 1.0, None), self)
+        known = (series.filled(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found))
+        return self._chain(*known, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
         bend = times(times(second, u[1]), u[1])

@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.numerics.taylor import Taylor, taylor
+from collapse_theory.numerics.taylor import taylor
 from collapse_theory.utilities.expression import (
     Arithmetic,
     Tree,
     accurate,
     children,
     evaluate,
+    is_num,
+    rebuilt,
     value,
 )
 from collapse_theory.utilities.functions import FUNCTIONS
+
+# Kinks are looked for at gaps up to here: beyond any box, and any confined support in use.
+MAX_KINK = 1000.0
 
 # -- kinks and landmarks -----------------------------------------------------------------
 
@@ -47,6 +52,8 @@ def roots(tree: Tree, width: float) -> tuple[float, ...]:
 
 
 def _subtrees(tree: Tree, kind: str) -> list[Tree]:
+    if tree[0] == "series":
+        return _subtrees(tree[2], kind)
     own = [tree] if tree[0] == kind else []
     return own + [t for child in children(tree) for t in _subtrees(child, kind)]
 
@@ -91,23 +98,35 @@ class _Analytic(Arithmetic):
 _ANALYTIC = _Analytic()
 
 
-def removable(tree: Tree, width: float) -> tuple[Taylor, ...]:
-    """Return the series of the formula around each gap in [0, width] at which it is 0/0."""
-    divisions = _subtrees(tree, "div")
+def regular(tree: Tree, width: float) -> Tree:
+    """Return the tree with series for those of its parts that are 0/0 at a gap in [0, width].
+
+    Quotients of two parts that vanish, and what is inf - inf or 0 * inf at the gap 0.
+    """
+    if not _subtrees(tree, "div") and tree[0] != "add":
+        return tree
+    made = rebuilt(tree, lambda part: regular(part, width))
     with np.errstate(all="ignore"):
-        gaps = {
-            gap
-            for _, above, below in divisions
-            for gap in np.array([0.0, *roots(below, width)])
-            if _vanishes(below, gap)
-            and (_vanishes(above, gap) or not np.isfinite(value(tree, gap)))
-        }
-        if np.isnan(value(tree, np.float64(0.0))):
-            gaps.add(0.0)
-    # A bump so narrow that no circle sees it lies at a zero of a part.
-    marks = np.array(roots(tree, width)) if gaps else np.empty(0)
-    made = (taylor(lambda z: evaluate(tree, z, _ANALYTIC) + 0 * z, gap, marks) for gap in gaps)
-    return tuple(series for series in made if series)
+        gaps = _lost(made, width)
+        # A bump so narrow that no circle sees it lies at a zero of a part.
+        marks = np.array(roots(tree, width)) if gaps else np.empty(0)
+    for gap in gaps:
+        whole = made
+        found = taylor(lambda z, whole=whole: evaluate(whole, z, _ANALYTIC) + 0 * z, gap, marks)
+        made = ("series", found, made) if found else made
+    return made
+
+
+def _lost(tree: Tree, width: float) -> list[float]:
+    """Return the gaps at which the tree, but none of its parts, has no value or no digits."""
+    if tree[0] == "div" and not is_num(tree[1]) and not is_num(tree[2]):
+        zeros = np.array([0.0, *roots(tree[2], width)])
+        return [gap for gap in zeros if _vanishes(tree[1], gap) and _vanishes(tree[2], gap)]
+    zero = np.float64(0.0)
+    singular = tree[0] == "add" or (tree[0] == "mul" and bool(_subtrees(tree, "div")))
+    if singular and np.isnan(value(tree, zero)):
+        return [] if any(np.isnan(value(part, zero)) for part in children(tree)) else [0.0]
+    return []
 
 
 def _vanishes(tree: Tree, gap: float) -> bool:
