@@ -584,3 +584,14 @@ def test_a_certificate_does_not_believe_gaps_that_are_not_those_of_the_rewards()
     honest = certify(program, Answer(rewards=rewards))
     assert certify(program, Answer(rewards=rewards, apart=optimal)) == honest
     assert honest.gap > 0.01
+
+
+@pytest.mark.parametrize("text", ["sqrt(x)", "x**0.85"])
+def test_hundreds_of_completions_with_tiny_gaps_are_certified(text):
+    rng = np.random.default_rng(3)
+    i, j = np.sort(rng.integers(0, 400, (2, 1600)), axis=0)
+    keep = i < j
+    weights = 10.0 ** rng.uniform(-4, 4, keep.sum())
+    found = ct.solve(text, comparisons=ct.Comparisons(400, i[keep], j[keep], weights=weights))
+    assert found.gaps.min() < 1e-16
+    assert found.relative_gap < 1e-10

@@ -28,7 +28,7 @@ from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 ROUNDS = 120
 ENOUGH = 1e-13  # complementarity, relative to the size of the objective
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
-LARGEST_TREE = 1e8  # products of a round up to which the last gaps are worth their digits
+LARGEST_TREE = 1e10  # edges times nodes squared up to which gaps are kept apart: ten seconds or so
 GOOD = 1e-11  # the relative gap that ends the search
 
 Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]

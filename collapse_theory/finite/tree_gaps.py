@@ -10,7 +10,7 @@ box are one node, gaps across it sums with 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -33,21 +33,23 @@ class _Tree:
     ----------
     edges : numpy.ndarray of int
         Those of the forest.
-    nodes, gaps : numpy.ndarray, shapes (k, unknowns) and (edges, unknowns)
+    nodes, gaps : sparse arrays, shapes (k, unknowns) and (edges, unknowns)
         What each reward, and each gap, sums up.
     base, rise : numpy.ndarray, shapes (k,) and (edges,)
         What they are where all unknowns are 0.
     """
 
     edges: np.ndarray
-    nodes: np.ndarray
-    gaps: np.ndarray
+    nodes: Any
+    gaps: Any
     base: np.ndarray
     rise: np.ndarray
 
     @classmethod
     def of(cls, program: Program, closed: Rows, gaps: np.ndarray) -> Self:
         """Return the forest of the least of these gaps, with the closed ones contracted."""
+        from scipy.sparse import csr_array, hstack
+
         graph, k = program.graph, program.graph.k
         low, high = np.flatnonzero(closed.low), np.flatnonzero(closed.high)
         i = np.concatenate([graph.a[closed.edges], low, high])
@@ -62,7 +64,8 @@ class _Tree:
         part = components(a, b, count)
         places = np.equal.outer(part, np.flatnonzero(np.bincount(part) > 0)).astype(float)
         places[:, part[0]] = 0.0  # the box stays where it is
-        nodes = np.hstack([paths, places])[label]
+        both: Any = hstack([paths, csr_array(places)], format="csr")
+        nodes = both[label]
         # A path from the box begins at its lower end, or at 1.
         base = top - paths[label] @ graph.differences(top)[edges]
         return cls(edges, nodes, nodes[graph.a] - nodes[graph.b], base, graph.differences(base))
@@ -78,9 +81,9 @@ class _Tree:
         graph = program.graph
         gradient, bend = self.gradient(program, gaps, r)
         sums = self.nodes[graph.a] + self.nodes[graph.b]
-        hessian = self.gaps.T @ (bend[:, None] * self.gaps)
-        hessian += self.nodes.T @ (2 * program.d[:, None] * self.nodes)
-        hessian += sums.T @ (2 * program.c * graph.w[:, None] * sums)
+        terms = (self.gaps, bend), (self.nodes, 2 * program.d), (sums, 2 * program.c * graph.w)
+        parts = [rows.T @ (rows * weight[:, None]) for rows, weight in terms if np.any(weight)]
+        hessian = np.sum([part.toarray() for part in parts], axis=0)
         moves = hessian.diagonal() > 0
         solve = cholesky(hessian[np.ix_(moves, moves)]) if moves.any() else np.zeros_like
         if solve is None:
@@ -93,7 +96,7 @@ class _Tree:
         self, program: Program, gaps: np.ndarray, r: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the gradient in the unknowns, and the edges' curvatures."""
-        moves = np.any(self.gaps != 0, axis=1)
+        moves = abs(self.gaps).sum(axis=1) > 0
         first, bend = program.slopes(np.where(moves, gaps, 1.0))
         gradient = self.gaps.T @ np.where(moves, first, 0.0) - self.nodes.T @ program.pull(r)
         return gradient, np.where(moves, bend, 0.0)
@@ -114,7 +117,7 @@ def in_tree_gaps(
     for _ in budget.rounds(ROUNDS):
         tree = _Tree.of(program, closed, gaps)
         t = len(tree.edges)
-        roots = tree.nodes[:, t:]
+        roots = tree.nodes[:, t:].toarray()
         place = place - tree.base - tree.nodes[:, :t] @ gaps[tree.edges]
         u = np.concatenate([gaps[tree.edges], np.linalg.lstsq(roots, place, rcond=None)[0]])
         gaps, place = tree.at(u)
@@ -124,9 +127,9 @@ def in_tree_gaps(
         if found is None or not np.all(np.isfinite(found[1])):
             return None
         gradient, step = found
-        u = u + _searched(program, tree, u, step, gradient) * step
-        change = np.abs(tree.gaps @ step)
-        size = float((change[tree.edges] / gaps[tree.edges]).max(initial=0.0))
+        change = np.abs(step[:t] / u[:t])
+        size = float(change.max(initial=0.0))
+        u = _searched(program, tree, u, step, gradient)
         gaps, place = tree.at(u)
         if gaps[tree.edges].min(initial=1.0) < TINY:
             return None
@@ -135,21 +138,43 @@ def in_tree_gaps(
         last = size
     if program.box:
         inside = np.clip(place, TINY, JUST_INSIDE)
-        place = np.where(np.any(tree.nodes != 0, axis=1), inside, tree.base)
+        place = np.where(abs(tree.nodes).sum(axis=1) > 0, inside, tree.base)
     return place, gaps
 
 
 def _searched(
     program: Program, tree: _Tree, u: np.ndarray, step: np.ndarray, gradient: np.ndarray
-) -> float:
-    """Return how much of a step to take: no gap closes, and f no longer falls at its end."""
-    gaps, change = tree.at(u)[0], tree.gaps @ step
+) -> np.ndarray:
+    """Return the unknowns after a step, shortened until no gap closes and f no longer falls there.
+
+    Forest gaps e move in their logarithms: with U' ~ e**-k near a gap, Newton's step for a power
+    changes log e by -log(1 - k de/e) / k, however far below 0 the plain one ends. That is taken
+    where the logarithms leave other gaps, which are signed sums, little room.
+    """
+    t, gaps = len(tree.edges), tree.at(u)[0]
+    first, second = program.utility.derivatives(u[:t] - program.graph.m[tree.edges])
+    k = np.clip(np.nan_to_num(-second * u[:t] / first), 1e-6, 1e6)
+    rate = step[:t] / u[:t]
+    logs = np.where(rate < 0, -np.log1p(-k * np.minimum(rate, 0)) / k, np.log1p(np.abs(rate)))
+
+    def curved(alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        ahead = np.append(u[:t] * np.exp(alpha * logs), u[t:] + alpha * step[t:])
+        return ahead, np.append(ahead[:t] * logs, step[t:])
+
+    def plain(alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        return u + alpha * step, step
+
+    change = tree.gaps @ step
     falling = change < 0
     most = float((gaps[falling] / -change[falling]).min()) if falling.any() else np.inf
-    alpha, rise = (1.0 if most > 1 else 0.99 * most), max(float(gradient @ step), 0.0)
-    for _ in range(40):
-        ahead = u + alpha * step
-        if not -float(tree.gradient(program, *tree.at(ahead))[0] @ step) > rise:
-            break
-        alpha *= 0.3
-    return alpha
+    ahead = u
+    for path, first_try, tries in ((curved, 1.0, 8), (plain, 1.0 if most > 1 else 0.99 * most, 40)):
+        rise = max(float(gradient @ path(0.0)[1]), 0.0)
+        for alpha in first_try * 0.4 ** np.arange(tries):
+            ahead, along = path(float(alpha))
+            now, place = tree.at(ahead)
+            if np.all((now > 0) | (gaps == 0)) and not rise < -float(
+                tree.gradient(program, now, place)[0] @ along
+            ):
+                return ahead
+    return ahead

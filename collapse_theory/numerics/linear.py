@@ -99,11 +99,12 @@ def spanning_forest(
 
 def least_tree_paths(
     i: np.ndarray, j: np.ndarray, k: int, size: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Any]:
     """Return the edges of the forest of least `size`, and the paths in it from the roots.
 
-    Row v of the paths has the signs of the forest's edges between v and its root: +1 where v is the
-    end i. No edge on the path between the ends of an edge is larger than that edge (Kruskal 1956).
+    Row v of the paths, a sparse array, has the signs of the forest's edges between v and its root:
+    +1 where v is the end i. No edge on the path between the ends of an edge is larger than that
+    edge (Kruskal 1956).
 
     Examples
     --------
@@ -112,9 +113,10 @@ def least_tree_paths(
     >>> edges, paths = least_tree_paths(
     ...     np.array([0, 1, 0]), np.array([1, 2, 2]), 3, np.array([0.25, 0.5, 0.75])
     ... )
-    >>> edges.tolist(), paths.tolist()
+    >>> edges.tolist(), paths.toarray().tolist()
     ([0, 1], [[0.0, 0.0], [-1.0, 0.0], [-1.0, -1.0]])
     """
+    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import minimum_spanning_tree
 
     order = np.flatnonzero(i != j)
@@ -123,13 +125,17 @@ def least_tree_paths(
     first = np.unique(low * k + high, return_index=True)[1]
     rank = _adjacency(first + 1.0, low[first], high[first], k)
     edges = np.sort(order[minimum_spanning_tree(rank).data.astype(int) - 1])
-    paths = np.zeros((k, len(edges)))
+    ways, none = [np.zeros(0, dtype=np.int64)] * (k + 1), np.zeros(0)
+    signs = [none] * (k + 1)
     node, above, edge = spanning_forest(i[edges], j[edges], k)
-    for at, parent, way in zip(*(x.tolist() for x in (node, above, edge)), strict=True):
+    sign = np.where(i[edges[edge]] == node, 1.0, -1.0) if len(edges) else none
+    for at, parent, way, one in zip(*(x.tolist() for x in (node, above, edge, sign)), strict=False):
         if way >= 0:
-            paths[at] = paths[parent]
-            paths[at, way] = 1.0 if i[edges[way]] == at else -1.0
-    return edges, paths
+            ways[at], signs[at] = np.append(ways[parent], way), np.append(signs[parent], one)
+    ends = np.cumsum([0, *map(len, ways[:k])])
+    return edges, csr_array(
+        (np.concatenate(signs), np.concatenate(ways), ends), shape=(k, len(edges))
+    )
 
 
 def graph_solver(

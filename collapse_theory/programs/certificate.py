@@ -33,7 +33,7 @@ EPS = float(np.finfo(np.float64).eps)
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
 INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up
 BALANCE = 1e-12  # the relative gap above which a bound of the second order is worth its time
-MOST_PATHS = 1000  # nodes up to which the paths of a forest are worth their memory
+MOST_PATHS = 2000  # nodes up to which the paths of a forest are worth their memory
 SHARES = np.geomspace(0.5, 1e-13, 20)
 CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up to rounding
 
@@ -345,7 +345,7 @@ def _balanced_bound(
     if np.any(part[node] != part[0]):
         return math.inf
     edges, paths = least_tree_paths(a, b, k + 1, gaps)
-    carried = np.where(end, 0.0, np.abs(h) + errors) @ np.abs(paths[node])
+    carried = np.where(end, 0.0, np.abs(h) + errors) @ abs(paths[node])
     g, m, w = gaps[edges], graph.m[edges], graph.w[edges]
     p, moved = (x[edges] for x in slopes)
     less = carried / w + 2 * moved + 8 * EPS * np.abs(p)

@@ -23,17 +23,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.numerics.linear import cholesky
-from collapse_theory.programs.certificate import AT_KINK, EPS, dual_flow, sides
+from collapse_theory.numerics.linear import cholesky, components
+from collapse_theory.programs.certificate import AT_KINK, EPS, Dual, dual_flow, sides
 from collapse_theory.programs.domain import Box
 from collapse_theory.programs.plackett_luce import ListwiseProgram
-from collapse_theory.programs.program import Program
+from collapse_theory.programs.program import Program, pair_gaps, straddle
 from collapse_theory.utilities import Utility
 
 MOST = 1500  # rewards: beyond, the dense systems take seconds
 MOST_PAIRS = 20_000  # pairs of a program with kinks: beyond, its flows take seconds
 ROUNDS = 30  # in which the reach may be widened; two or three are usual
-STIFFEST = 1e-8  # of the bound: how near 0 it keeps the gaps that multipliers close
+RIGID = np.geomspace(1.0, 1e-6, 7)  # shares of the least weight that hold at kinks
+# Of the largest reward: the least reach of what multipliers close, tried in turn. A short one makes
+# Q stiff, a long one leaves gaps far below it without a hold.
+NARROWEST = (1e-12, 1e-60)
 NARROW = 1e-3  # relative to a gap: within it U'' is told by samples, up to a factor of 2
 
 
@@ -67,6 +70,8 @@ class _Chain:
 
     Attributes
     ----------
+    extent : float
+        How far apart the first and the last reward are.
     box : bool
         Whether both ends stay where they are.
     edges : _Edges
@@ -80,9 +85,12 @@ class _Chain:
         By how much the answer is off the kinks whose slopes it has.
     moved : float
         How far the rewards were moved, to close gaps that are rounding.
+    rigid : float
+        A bound that needs no curvature, where all gaps stay at kinks.
     """
 
     size: int
+    extent: float
     box: bool
     edges: _Edges
     forces: np.ndarray
@@ -90,22 +98,26 @@ class _Chain:
     loose: np.ndarray
     slack: float = 0.0
     moved: float = 0.0
+    rigid: float = math.inf
 
     def bound(self) -> float:
         """Return the largest distance of a reward from its optimal value."""
-        edges = self.edges
-        reach = np.where(edges.sharp > 0, 1e-30, 0.0)
+        return next((found for found in map(self._bound, NARROWEST) if found < math.inf), math.inf)
+
+    def _bound(self, narrowest: float) -> float:
+        sharp = self.edges.sharp
+        least = np.where(sharp > 0, narrowest * self.extent, 0.0)
+        reach = least
         for _ in range(ROUNDS):
             found = self._within(reach)
             if found is None:
-                return math.inf
+                break
             length, spread, across = found
             if np.all(length * across <= reach):
                 return length * float(spread.max()) + self.moved
-            # Of what is sharp alone, changes are length sqrt(reach / sharp); a reach that is too
-            # short makes Q stiff.
-            alone = np.where(edges.sharp > 0, length / edges.sharp + STIFFEST, np.inf)
-            reach = 2 * length * np.minimum(alone, across) + 1e-300
+            # Of what is sharp alone, changes are length sqrt(reach / sharp).
+            alone = np.where(sharp > 0, length / sharp, np.inf)
+            reach = np.maximum(2 * length * np.minimum(alone, across), least) + 1e-300
         return math.inf
 
     def _within(self, reach: np.ndarray) -> tuple[float, np.ndarray, np.ndarray] | None:
@@ -151,9 +163,9 @@ class _Chain:
         diagonal = form.diagonal()[:-1]
         if self.box:
             # Gaps sum to 1: what is added there for the sum changes nothing.
-            form[:-1, :-1] += float(diagonal.min())
+            form[:-1, :-1] += float(diagonal[diagonal > 0].min(initial=np.inf))
             form[-1, -1] = 1.0
-        if not np.all(diagonal > 0) or not form[-1, -1] > 0:
+        if not np.all(form.diagonal() > 0):
             return None
         return cholesky(form - np.diag(8 * size * EPS * form.diagonal()))
 
@@ -220,7 +232,7 @@ def rewards_error(
             chain = _of_ranking(program, gaps / width)
         else:
             chain = _of_graph(program, rewards, gaps / width)
-        found = math.inf if chain is None else chain.bound()
+        found = math.inf if chain is None else min(chain.bound(), chain.rigid)
     # Sums of gaps are rounded, and so is their map to the box.
     return width * found + (2 + program.n / 4) * EPS * size
 
@@ -266,7 +278,7 @@ def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
     utility, n = program.utility, program.n
     i, j = np.triu_indices(n, 1)
     from_top = np.concatenate([[0.0], gaps.cumsum()])
-    x = _spans(gaps)[i, j]
+    x = pair_gaps(gaps)[i, j]
     units = EPS * ((j - i) / 2 + (abs(1 - from_top[-1]) / EPS if program.box else 0.0))
     table = np.zeros((n, n))
     table[i, j] = utility.slope(x) / len(x)
@@ -275,7 +287,7 @@ def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
     unsure = _noise(utility, x, units * x) / len(x)
     closed = np.zeros(n - 1)
     if program.box:
-        closed, push = _wall(_straddled(table), gaps)
+        closed, push = _wall(straddle(table), gaps)
         forces = _left(table, push, np.append(closed, 0.0), -np.append(0.0, closed))
         squares, loose = np.zeros(n), np.zeros(n)
     else:
@@ -293,18 +305,7 @@ def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
         return _curvature(utility, x, reach, 0.0) / len(x)
 
     edges = _Edges(i, j, bend, sharp, unsure)
-    return _Chain(n, program.box, edges, forces, squares, loose)
-
-
-def _spans(gaps: np.ndarray) -> np.ndarray:
-    """Return r_i - r_j above the diagonal as sums of gaps."""
-    n = len(gaps) + 1
-    rows = np.broadcast_to(np.append(0.0, gaps), (n, n))
-    return np.where(np.tri(n, dtype=bool), 0.0, rows).cumsum(axis=1)
-
-
-def _straddled(table: np.ndarray) -> np.ndarray:
-    return np.diagonal(table[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0), 1)
+    return _Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
 
 
 def _wall(force: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -350,7 +351,7 @@ def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
         return weight * math.exp(-min(2 * beta * float(reach.max()), 700.0))
 
     edges = _Edges(i, j, bend, sharp, np.zeros(len(i)))
-    return _Chain(n, program.box, edges, forces, squares, loose)
+    return _Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
 
 
 def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray) -> _Chain | None:
@@ -365,7 +366,7 @@ def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray) -> _Chain
     at = np.argsort(order)
     if np.any(at[graph.a] >= at[graph.b]):
         return None  # a gap below 0
-    x = _spans(steps)[at[graph.a], at[graph.b]]
+    x = pair_gaps(steps)[at[graph.a], at[graph.b]]
     y, dual = x - graph.m, dual_flow(program, r, 0.0, x)
     if not np.all(np.isfinite(dual.slopes)):
         return None
@@ -401,9 +402,34 @@ def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray) -> _Chain
         np.append(sharp, dual.on[len(w) :]),
         np.append(unsure, none) + 2 * EPS * np.abs(flow),
     )
-    squares = squares[np.ix_(order, order)]
-    size = len(order)
-    return _Chain(size, program.box, edges, forces[order], squares, loose[order], slack, moved)
+    return _Chain(
+        len(order),
+        float(steps.sum()),
+        program.box,
+        edges,
+        forces[order],
+        squares[np.ix_(order, order)],
+        loose[order],
+        slack,
+        moved,
+        _rigid(program, dual, slack, float(np.abs(forces).sum() + unsure.sum())) + moved,
+    )
+
+
+def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
+    """Return how far rewards can move for a loss of `slack`, forces `left`, by the kinks alone.
+
+    Whatever set of nodes moves, it loses what the dual flow can still change on the arcs across
+    its border, per unit; of these there is one of at least `share` if such arcs connect all.
+    """
+    k, unit = program.graph.k, float(program.graph.w.min())
+    for share in RIGID * unit if program.box and program.kinked else ():
+        onward, back = dual.capacity - dual.on > share, dual.on > share
+        i = np.append(dual.tail[onward], dual.head[back])
+        j = np.append(dual.head[onward], dual.tail[back])
+        if not components(i, j, k + 1, directed=True).any():
+            return slack / (share - left) if share > left else math.inf
+    return math.inf
 
 
 def _places(

@@ -210,6 +210,7 @@ def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarr
     graph, k = program.graph, program.graph.k
     node = np.where(((r == 0) | (r == 1)) & program.box, 0, np.arange(1, k + 1))
     edges, paths = least_tree_paths(node[graph.a], node[graph.b], k + 1, apart)
+    paths = paths.toarray()
     part = components(node[graph.a], node[graph.b], k + 1)[node]
 
     def rise(i: int, j: int) -> float:
