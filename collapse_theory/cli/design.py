@@ -16,6 +16,7 @@ from collapse_theory.cli.output import console, drawn, facts_grid, named, number
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.cli.wording import certificate_text, law_content
 from collapse_theory.data.reward_log import RewardLog
+from collapse_theory.design.slope import MAX_SLOPE
 
 REACHED = {True: "yes", False: "no, proved", None: "undecided"}
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -51,6 +52,13 @@ def design(
     by: Annotated[
         str, typer.Option(help="utility, or weights: of pairs, which reach any rewards.")
     ] = "utility",
+    max_slope: Annotated[
+        float,
+        typer.Option(
+            help="How steep the utility may be: U'(0) over its mean slope beyond the gap .08. "
+            "Steeper ones train badly; inf for any."
+        ),
+    ] = MAX_SLOPE,
     utility: Annotated[
         str | None,
         typer.Option(help="With --by weights: the utility to keep. [default: log(x + 0.1)]"),
@@ -77,8 +85,8 @@ def design(
 ) -> None:
     """Design a utility whose collapsed rewards have a wanted law.
 
-    JSON has the keys utility, distance, reachable, law, weights, and further ones; with --from
-    there is one such object a kind under "kinds".
+    JSON has the keys utility, distance, slope, reachable, law, weights, and further ones; with
+    --from there is one such object a kind under "kinds".
     """
     if (target is None) == (source is None):
         raise ct.CollapseError("give a wanted law, or a file of scores with --from FILE")
@@ -88,11 +96,11 @@ def design(
         if n is not None or by != "utility" or utility is not None:
             raise ct.CollapseError("--n, --by and --utility are for a wanted law, not for --from")
         log = reading.log(source)
-        _from_scores(log, source, tol, as_json, plot)
+        _from_scores(log, source, tol, max_slope, as_json, plot)
         return
     assert target is not None
     way: Any = by  # ct.design says which there are
-    found = ct.design(target, n, way, tol, utility=utility)
+    found = ct.design(target, n, way, tol, max_slope=max_slope, utility=utility)
     if plot is not None:
         drawn(lambda: ct.figures.design(found), [plot])
     if as_json:
@@ -107,9 +115,12 @@ def design(
 def _content(found: ct.Design) -> dict[str, Any]:
     """Return a design as JSON holds it."""
     pairs, proof, link, target = found.comparisons, found.proof, found.link, found.target
+    steeper = found.steeper
     return {
         "utility": str(found.utility),
-        **named(found, "n", "distance", "reachable"),
+        **named(found, "n", "distance", "slope", "max_slope", "reachable"),
+        "steeper": steeper
+        and {"utility": str(steeper.utility), **named(steeper, "distance", "slope")},
         "tolerance": max(found.tol, target.error),
         "reason": found.reason,
         "law": law_content(found.law),
@@ -162,10 +173,17 @@ def _facts(found: ct.Design) -> dict[str, str]:
             f"train with U(x) = {found.link.utility}, and report its rewards through the link "
             "below; without one, train with the utility above"
         )
+    reached = REACHED[found.reachable]
+    if found.reachable and not found.within:
+        reached = "by a steeper utility alone"
+    trains = (
+        "2000 steps of Adam come near its optimum" if found.slope <= MAX_SLOPE else "hard to train"
+    )
     facts = {
         "do": advice,
-        "reached": f"{REACHED[found.reachable]}; {found.reason}",
+        "reached": f"{reached}; {found.reason}",
         "distance": f"{found.distance:.3g} (Wasserstein-1, rewards from 0 to 1)",
+        "slope": f"{found.slope:.3g} at gap 0, over the mean slope; {trains}",
         "wanted": found.target.law.name,
         "law": found.law.name,
     }
@@ -187,14 +205,16 @@ def _facts(found: ct.Design) -> dict[str, str]:
 # -- a file of scores --------------------------------------------------------------------
 
 
-def _from_scores(log: RewardLog, path: Path, tol: float, as_json: bool, plot: Path | None) -> None:
+def _from_scores(
+    log: RewardLog, path: Path, tol: float, max_slope: float, as_json: bool, plot: Path | None
+) -> None:
     kinds = None
     if log.kinds is not None and log.kind_names:
         # Kinds are numbers of their names, one a score or one a prompt.
         codes = np.asarray(log.kinds, dtype=np.int64)
         per_score = codes if codes.shape == log.rewards.shape else codes[log.prompts]
         kinds = np.array(log.kind_names)[per_score]
-    found = ct.recommend(log.rewards, log.prompts, kinds, tol=tol)
+    found = ct.recommend(log.rewards, log.prompts, kinds, tol=tol, max_slope=max_slope)
     if plot is not None:
         for advice in found.advice:
             name = "".join(c if c.isalnum() else "-" for c in advice.kind)[:40]

@@ -7,39 +7,43 @@ from typing import Any, Literal
 
 import numpy as np
 
-from collapse_theory.design.inverse import closed_form_inverse
+from collapse_theory.design.families import recognised
 from collapse_theory.design.link import Link
-from collapse_theory.design.nearest import asymmetry, nearest
-from collapse_theory.design.proof import Proof, by_mirror, find_proof
-from collapse_theory.design.ranked import RankedProof, find_ranked_proof, ranked_fit
-from collapse_theory.design.search import (
-    MOST_LEVELS,
-    Candidate,
-    forward,
-    graded_fit,
-    nearer,
-    search,
-)
-from collapse_theory.design.target import Target, outline, target_of
+from collapse_theory.design.proof import Proof
+from collapse_theory.design.ranked import RankedProof, WantedRewards
+from collapse_theory.design.search import PLAIN_DISTANCE, Candidate, Search, WantedLaw, nearer
+from collapse_theory.design.slope import MAX_SLOPE, slope
+from collapse_theory.design.target import Target, target_of
 from collapse_theory.design.weights import adjacent_weights, pair_weights
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.numerics.checks import count, positive
 from collapse_theory.programs import Comparisons, Solution
-from collapse_theory.utilities import Linear, Log, NegativePower, Utility
+from collapse_theory.utilities import Utility
 from collapse_theory.utilities import utility as utility_of
 from collapse_theory.values import Value
 
-# A law as near as this is taken as it is; farther ones may be provably another.
-PLAIN = 1e-3
-MOST_ATOMS = 60  # up to which the wanted law itself, not its outline, is proved on
-MOST_REWARDS = 128  # up to which the linear programs for n rewards are solved
+MOST_REWARDS = 128  # up to which utilities are designed for n rewards
 FEW = 32  # numbers that may be meant as rewards themselves, not as a sample
 EXACT = 1e-7  # mean distance at which weights of all pairs have reached the wanted rewards
 DEFAULT = "log(x + 0.1)"
-# Tried first for a sample: what people train with, whose slopes are moderate at ordinary gaps.
-PLAIN_UTILITIES = ("x", "log(x)", DEFAULT, "sqrt(x)", "logsigmoid(4*x)", "-1/(x + 0.1)", "-1/x")
+
+
+@dataclass(frozen=True, eq=False)
+class Steeper(Value):
+    """A utility beyond the bound on the slope that comes nearer: what the bound costs.
+
+    Attributes
+    ----------
+    utility : Utility
+    distance, slope : float
+        As in `Design`.
+    """
+
+    utility: Utility
+    distance: float
+    slope: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,9 +60,16 @@ class Design(Value):
         its n optimal rewards.
     distance : float
         Wasserstein-1 distance of `law` to the wanted law, computed from the two.
+    slope : float
+        How steep the utility is: U'(0), as it is trained, over its mean slope between the gaps .08
+        and 1. Up to `max_slope` of 50 Adam on free logits comes within .02 of the optimum in 2000
+        steps: see docs/design.md, "How well it trains".
+    max_slope : float
+    steeper : Steeper or None
+        A utility beyond `max_slope` that comes nearer, and how near, where one was found.
     reachable : bool or None
-        True: within `tol`, or for a sample within its sampling error. False: proved out of reach,
-        and farther than that. None: neither.
+        True: `utility`, or `steeper`, is within `tol`, or for a sample within its sampling error.
+        False: proved out of reach, and farther than that. None: neither.
     proof : Proof, RankedProof or None
         That no concave utility has exactly the wanted law; may come with True, where a law within
         the tolerance is reached.
@@ -79,6 +90,9 @@ class Design(Value):
     utility: Utility
     law: RewardLaw
     distance: float
+    slope: float
+    max_slope: float
+    steeper: Steeper | None
     reachable: bool | None
     proof: Proof | RankedProof | None
     comparisons: Comparisons | None
@@ -89,13 +103,21 @@ class Design(Value):
     reason: str
     solution: Solution | None = None
 
+    @property
+    def within(self) -> bool:
+        """Whether `utility` itself is within `tol`, or a sample's error."""
+        return self.distance <= (self.tol if self.n else max(self.tol, self.target.error))
+
     def __repr__(self) -> str:
         reach = {True: "reached", False: "out of reach, proved", None: "undecided"}[self.reachable]
+        if self.reachable and not self.within:
+            reach = "reached by a steeper one"
         size = "" if self.n is None else f", n={self.n}"
         extra = "" if self.link is None else ", with a link"
         weights = "" if self.comparisons is None else ", with pair weights"
         return (
-            f"Design({self.utility}{size}: {reach}, distance {self.distance:.2g}{extra}{weights})"
+            f"Design({self.utility}{size}: {reach}, distance {self.distance:.2g}, "
+            f"slope {self.slope:.2g}{extra}{weights})"
         )
 
 
@@ -105,6 +127,7 @@ def design(
     by: Literal["utility", "weights"] = "utility",
     tol: float = 0.005,
     *,
+    max_slope: float = MAX_SLOPE,
     utility: Utility | str | None = None,
 ) -> Design:
     """Return a utility under which collapsed rewards have a wanted law.
@@ -128,18 +151,23 @@ def design(
         optimum; that reaches everything, and needs `n`.
     tol : float
         The Wasserstein-1 distance, on [0, 1], up to which the wanted law counts as reached.
+    max_slope : float
+        The slope up to which utilities are taken, see `Design.slope`; steeper ones train badly.
+        inf for any: then "uniform" gets -1/x, whose slope is 910.
     utility : Utility or str, optional
         For by="weights": strictly concave; log(x + 0.1) unless given.
 
     Returns
     -------
     Design
-        With `.utility`, `.law`, `.distance`, `.reachable`, `.proof`, `.link`, `.comparisons`.
+        With `.utility`, `.law`, `.distance`, `.slope`, `.reachable`, `.steeper`, `.proof`, `.link`,
+        `.comparisons`.
 
     Raises
     ------
     CollapseError
-        A ValueError: a target that can't be read, an unknown `by`, n < 2.
+        A ValueError: a target that can't be read, an unknown `by`, n < 2, a `max_slope` that x, of
+        slope 1, is beyond.
 
     Examples
     --------
@@ -147,112 +175,79 @@ def design(
     >>> found = ct.design("atoms 0.3 + beta(0.5)")
     >>> found.reachable, found.distance < 1e-3, ct.utility(str(found.utility)) == found.utility
     (True, True, True)
-    >>> ct.design("uniform").utility
-    NegativePower(g=1.0)
+    >>> found = ct.design("uniform")
+    >>> found.slope <= 50, found.distance < 0.03, found.steeper.utility
+    (True, True, NegativePower(g=1.0))
     >>> ct.design("beta(2)").reachable
     False
     """
     if by not in ("utility", "weights"):
         raise CollapseError(f"by must be 'utility' or 'weights', got {by!r}")
     tol = positive(tol, "tol")
+    if not max_slope > 1.0:
+        raise CollapseError(f"max_slope must be above 1, the slope of x; got {max_slope!r}")
     if utility is not None and by == "utility":
         raise CollapseError('a utility is given for by="weights" only; by="utility" finds one')
     size = None if n is None else count(n)
     wanted = target_of(target, size)
     size = len(wanted.rewards) if size is None and wanted.rewards is not None else size
-    if by == "weights" and size is None:
-        raise CollapseError(
-            'by="weights" needs the number of completions: design(target, n=8, ...)'
-        )
-    if size is None:
-        return _for_law(wanted, tol)
     if by == "weights":
+        if size is None:
+            raise CollapseError(
+                'by="weights" needs the number of completions: design(target, n=8, ...)'
+            )
         return _by_weights(wanted, size, tol, utility)
-    return _for_rewards(wanted, size, tol)
-
-
-def _for_law(target: Target, tol: float) -> Design:
-    """Return the design for the limit of many completions."""
-    law, allowed = target.law, max(tol, target.error)
-    known = closed_form_inverse(law)
-    if known is not None:
-        utility, name = known
-        found = forward(utility, law)
-        assert found is not None
-        reason = f"recognised as {name}, which this utility has in closed form"
-        return _made(found, target, tol, reason)
-    if target.error:
-        # A sample says no more than its law up to the error: the plainest utility within is enough.
-        plain = [forward(utility_of(text), law) for text in PLAIN_UTILITIES]
-        found = min((c for c in plain if c is not None), key=lambda c: c.distance)
-        if found.distance <= allowed:
-            return _made(found, target, tol, _reached(found, target, tol))
-    graded = graded_fit(law, allowed) if not law.parts and len(law.atoms) <= MOST_LEVELS else None
-    # What is skewed by more than is allowed needs no search.
-    skewed = asymmetry(law) > allowed
-    shape = outline(law)
-    found = graded if graded or skewed else search(shape, law, allowed, slice(0, 2))
-    near = allowed if graded or target.error else min(PLAIN, allowed)
-    if found is not None and found.distance <= near:
-        return _made(found, target, tol, _reached(found, target, tol))
-    found = nearer(found, forward(NegativePower(1.0), law))
-    proof = find_proof(law) if len(law.atoms) <= MOST_ATOMS else by_mirror(law)
-    if proof is None and not skewed and (found is None or found.distance > PLAIN):
-        # Sharper terms, which ask more of the forward solver.
-        found = nearer(found, search(shape, law, allowed, slice(2, None)))
-    if found is None or found.distance > allowed:
-        found = nearer(found, nearest(shape, law))
-    if found is None:
-        raise SolverFailed("no candidate utility could be solved for this law")
-    if found.distance <= allowed:
-        return _made(found, target, tol, _reached(found, target, tol, proof), proof)
-    # An atom can't be spread by a function: the link needs a law without atoms, as log x has.
-    base = forward(Log(), law) if len(found.law.atoms) else found
-    assert base is not None
-    link = Link.of_laws(base.utility, base.law, target)
-    return _made(found, target, tol, _missed(target, allowed, proof), proof, link)
-
-
-def _for_rewards(target: Target, n: int, tol: float) -> Design:
-    """Return the design for n rewards, by a utility of all pairs."""
-    if n > MOST_REWARDS:
+    if size is None:
+        return _by_utility(WantedLaw(wanted, max(tol, wanted.error)), tol, float(max_slope))
+    if size > MOST_REWARDS:
         raise CollapseError(
-            f"a utility for n = {n} rewards is designed up to n = {MOST_REWARDS} only; leave n out "
-            'for the limit law, or take by="weights"'
+            f"a utility for n = {size} rewards is designed up to n = {MOST_REWARDS} only; leave n "
+            'out for the limit law, or take by="weights"'
         )
-    wanted = target.levels(n)
-    found = ranked_fit(wanted, min(tol / 25, 2e-4))
-    known = closed_form_inverse(target.law)
-    more = [] if known is None else [known[0]]
-    for utility in (*more, Linear(), NegativePower(1.0)):
-        if found is None or found.distance > tol / 5:
-            found = nearer(found, forward(utility, wanted))
+    rewards = WantedRewards(wanted, wanted.levels(size), max(tol, wanted.error))
+    return _by_utility(rewards, tol, float(max_slope))
+
+
+def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, most: float) -> Design:
+    """Return the design by a utility of all pairs, of a slope up to `most`."""
+    search = Search(wanted, most).run(wanted.quick(most), wanted.near)
+    exact = recognised(wanted.target.law)
+    proof = None
+    if search.distance > max(wanted.near, tol / 5) and exact is None:
+        proof = wanted.proof()
+    search.run(wanted.thorough(most, search, proof is not None), wanted.near)
+    found = search.best
     if found is None:
-        raise SolverFailed("no candidate utility could be solved for these rewards")
-    proof = find_ranked_proof(wanted) if found.distance > tol / 5 else None
-    if found.distance <= tol:
-        reason = (
-            f"the optimal rewards are within the tolerance {tol:g} of the wanted ones on average"
-        )
-        if proof is not None:
-            reason += "; exactly the wanted ones are out of reach (see the proof)"
-        return _made(found, target, tol, reason, proof)
-    reason = "no strictly concave utility has these optimal rewards (see the proof)"
-    if proof is None:
-        reason = (
-            "no utility was found whose rewards are near enough, and no proof that there is none"
-        )
-    reason += (
-        ". The utility's rewards are the nearest found; the link reports the wanted ones, "
-        "and pair weights (by='weights') make them the optimum"
+        raise SolverFailed("no candidate utility could be solved for what is wanted")
+    steeper = None
+    if np.isfinite(most) and search.distance > wanted.near:
+        steeper = _steeper(wanted, found, proof is None and exact is None)
+    reached = min(found.distance, steeper.distance if steeper else np.inf) <= wanted.allowed
+    link = wanted.link(found, most) if found.distance > wanted.allowed else None
+    return _made(
+        found,
+        wanted.target,
+        tol,
+        _reason(wanted, found, proof, steeper),
+        reachable=True if reached else (False if proof is not None else None),
+        max_slope=most,
+        steeper=steeper,
+        proof=proof,
+        link=link,
     )
-    # The link needs rewards that all differ, as those of log x do.
-    tied = (found.solution.gaps < 1e-6).any() if found.solution else True
-    base = forward(Log(), wanted) if tied else found
-    assert base is not None
-    assert base.solution is not None
-    link = Link.of_rewards(base.utility, base.solution.rewards, wanted, target)
-    return _made(found, target, tol, reason, proof, link)
+
+
+def _steeper(
+    wanted: WantedLaw | WantedRewards, found: Candidate, everything: bool
+) -> Steeper | None:
+    """Return what comes nearer without a bound on the slope, if that is worth its name."""
+    free = Search(wanted, np.inf).run([wanted.known(np.inf)], wanted.near)
+    if everything and free.distance > wanted.allowed:
+        free.run(wanted.quick(np.inf), wanted.near)
+    best = free.best
+    if best is None or not best.distance < found.distance - PLAIN_DISTANCE:
+        return None
+    return Steeper(best.utility, best.distance, slope(best.utility))
 
 
 def _by_weights(target: Target, n: int, tol: float, given: Utility | str | None) -> Design:
@@ -279,7 +274,8 @@ def _by_weights(target: Target, n: int, tol: float, given: Utility | str | None)
         f"weights of {kind}, under which the wanted rewards are the certified optimum "
         f"(relative gap {found.solution.relative_gap:.1e})"
     )
-    return _made(found, target, tol, reason)
+    reachable = True if found.distance <= tol else None
+    return _made(found, target, tol, reason, reachable=reachable)
 
 
 def _made(
@@ -287,16 +283,21 @@ def _made(
     target: Target,
     tol: float,
     reason: str,
+    *,
+    reachable: bool | None,
+    max_slope: float = np.inf,
+    steeper: Steeper | None = None,
     proof: Proof | RankedProof | None = None,
     link: Link | None = None,
 ) -> Design:
     solution = found.solution
-    allowed = tol if solution else max(tol, target.error)
-    reachable = True if found.distance <= allowed else (False if proof is not None else None)
     return Design(
         utility=found.utility,
         law=found.law,
         distance=found.distance,
+        slope=slope(found.utility),
+        max_slope=max_slope,
+        steeper=steeper,
         reachable=reachable,
         proof=proof,
         comparisons=solution.comparisons if solution else None,
@@ -309,11 +310,41 @@ def _made(
     )
 
 
-def _reached(found: Candidate, target: Target, tol: float, proof: Proof | None = None) -> str:
-    within = f"the tolerance {tol:g}"
-    if tol < found.distance:
-        within = f"the sampling error {target.error:.2g}"
-    text = f"the utility's law is within {within} of the wanted one"
+def _reason(
+    wanted: WantedLaw | WantedRewards,
+    found: Candidate,
+    proof: Proof | RankedProof | None,
+    steeper: Steeper | None,
+) -> str:
+    """Return a sentence or two on what `reachable` rests on."""
+    what = "law" if isinstance(wanted, WantedLaw) else "rewards"
+    if found.distance <= wanted.allowed:
+        text = _reached(wanted, found, proof, what)
+    else:
+        text = _missed(wanted, proof, steeper, what)
+    if steeper is not None:
+        text += (
+            f". {steeper.utility}, of the slope {steeper.slope:.3g}, beyond max_slope, comes "
+            f"within {steeper.distance:.3g} where this comes within {found.distance:.3g}"
+        )
+    return text
+
+
+def _reached(
+    wanted: WantedLaw | WantedRewards,
+    found: Candidate,
+    proof: Proof | RankedProof | None,
+    what: str,
+) -> str:
+    target = wanted.target
+    exact = recognised(target.law)
+    if exact is not None and exact[0] == found.utility and isinstance(wanted, WantedLaw):
+        return f"recognised as {exact[1]}, which this utility has in closed form"
+    tol = f"the tolerance {wanted.allowed:g}"
+    within = f"the sampling error {target.error:.2g}" if target.error == wanted.allowed else tol
+    text = (
+        f"the utility's {what} {'is' if what == 'law' else 'are'} within {within} of what is wanted"
+    )
     if 0 < target.size <= FEW:
         text += (
             f"; the {target.size} numbers are taken as a sample, with n = {target.size} (or as "
@@ -324,20 +355,28 @@ def _reached(found: Candidate, target: Target, tol: float, proof: Proof | None =
             "; for a smooth utility take logsigmoid(b*(x - m))/b for min(x, m), or a tol of 0.01"
         )
     if proof is not None and not target.error:
-        text += "; exactly the wanted law is out of reach (see the proof)"
+        text += f"; exactly the wanted {what} is out of reach (see the proof)"
     return text
 
 
-def _missed(target: Target, allowed: float, proof: Proof | None) -> str:
-    least = asymmetry(target.law)
-    text = "no concave utility has the wanted law (see the proof)"
-    if proof is None:
-        text = "no utility was found whose law is near enough, and no proof that there is none"
-    elif proof.kind == "mirror" or least > allowed:
-        text += (
-            f": it is not symmetric, and no strictly concave utility comes nearer than {least:.3g}"
-        )
+def _missed(
+    wanted: WantedLaw | WantedRewards,
+    proof: Proof | RankedProof | None,
+    steeper: Steeper | None,
+    what: str,
+) -> str:
+    if proof is not None:
+        text = f"no concave utility has the wanted {what} (see the proof)"
+        if isinstance(wanted, WantedLaw) and wanted.skewed:
+            text += (
+                ": it is not symmetric, and no strictly concave utility comes nearer than "
+                f"{wanted.asymmetry:.3g}"
+            )
+    elif steeper is not None and steeper.distance <= wanted.allowed:
+        text = f"only a steeper utility than max_slope has the wanted {what}"
+    else:
+        text = f"no utility whose {what} is near enough was found, and no proof that there is none"
     return (
-        f"{text}. The utility's law is the nearest found; the link reports the wanted rewards, "
-        "and so do pair weights (by='weights')"
+        f"{text}. The utility's {what} is the nearest found; the link reports the wanted rewards, "
+        "and pair weights (by='weights') make them the optimum"
     )

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from collapse_theory.design.hinges import HingeTable
+from collapse_theory.design.slope import cone
 from collapse_theory.utilities import Hinge, Linear, LogSigmoid, Utility
 
 # A term is (margin, rate); rate 0 stands for x itself.
@@ -91,10 +92,16 @@ def mixer(terms: tuple[Term, ...]) -> Mixer:
     return Mixer(terms, margins, np.array(columns).T)
 
 
-def smooth_columns(table: HingeTable, mix: Mixer) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gains (p, k) of the terms, scaled by their shortfalls, and these (k,)."""
-    shortfall = table.mean @ mix.weights
-    return (table.mean - table.at) @ mix.weights / shortfall, shortfall
+@lru_cache(maxsize=32)
+def edges(terms: tuple[Term, ...], most: float) -> np.ndarray:
+    """Return the mixtures of terms, (terms, columns), that make all of a slope up to `most`."""
+    return cone([term_utility(term) for term in terms], most)
+
+
+def smooth_columns(table: HingeTable, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gains (p, k) of mixtures of hinges, scaled by their shortfalls, and these (k,)."""
+    shortfall = table.mean @ weights
+    return (table.mean - table.at) @ weights / shortfall, shortfall
 
 
 def mixture(terms: tuple[Term, ...], weights: np.ndarray) -> Utility:

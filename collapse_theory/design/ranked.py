@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.mixture import STAGES, Term, mixture, term_utility
+from collapse_theory.design.families import PLAIN, fitted, recognised, without_atoms
+from collapse_theory.design.link import Link
+from collapse_theory.design.mixture import STAGES, Term, edges, mixture, term_utility
 from collapse_theory.design.program import balance, sparse_mixture
-from collapse_theory.design.search import Candidate, forward, nearer
+from collapse_theory.design.search import Candidate, Search
+from collapse_theory.design.target import Target
+from collapse_theory.errors import CollapseError, SolverFailed
+from collapse_theory.finite import solve
+from collapse_theory.utilities import Linear, NegativePower, Utility
 from collapse_theory.values import Array, Value
 
 SAME_GAP = 1e-9  # gaps nearer than this are one
@@ -149,50 +156,84 @@ def _pairs(rewards: np.ndarray) -> np.ndarray:
     return rewards[i] - rewards[j]
 
 
-def ranked_fit(wanted: np.ndarray, near: float) -> Candidate | None:
-    """Return the nearest of the mixtures tried; the first that is nearer than `near`."""
-    best = None
-    gaps = np.unique((wanted[:, None] - wanted)[np.triu_indices(len(wanted), 1)].round(9))
-    gaps = gaps[gaps > 1e-6]
-    step = float(np.diff(np.append(0.0, gaps)).clip(2e-3).min())
-    margins = gaps[gaps < 1.0 - 1e-9]
-    if len(margins) > MOST_MARGINS:
-        margins = margins[np.linspace(0, len(margins) - 1, MOST_MARGINS).astype(int)]
-    dictionaries = [STAGES[0], STAGES[1]]
-    for sharp in SHARPNESS:
-        rate = min(sharp / step, SHARPEST)
-        dictionaries.append((*STAGES[1], *((m, rate) for m in margins.tolist())))
-    for terms in dictionaries:
-        for weights in _weights(wanted, terms):
-            best = nearer(best, forward(mixture(terms, weights), wanted))
-            if best is not None and best.distance <= near:
-                return best
-    return best
+@dataclass(frozen=True)
+class WantedRewards:
+    """Rewards of n completions that are wanted; nearness is the mean distance to them."""
 
+    target: Target
+    rewards: np.ndarray
+    allowed: float
 
-def _weights(wanted: np.ndarray, terms: tuple[Term, ...]) -> list[np.ndarray]:
-    """Return weights that balance the forces over the wanted gaps, by least squares and by t."""
-    n, gaps = len(wanted), -np.diff(wanted)
-    i, j = np.triu_indices(n, 1)
-    x = wanted[i] - wanted[j]
-    utilities = [term_utility(term) for term in terms]
-    slopes = np.array([np.broadcast_to(u.d1(x), x.shape) for u in utilities]).T
-    shortfall = np.array([float(np.mean(u.shortfall(x, 1.0))) for u in utilities])
-    useful = shortfall > 1e-12
-    force = _forces(slopes, n)
-    gains = np.zeros_like(force)
-    gains[:, useful] = (force - gaps @ force)[:, useful] / shortfall[useful]
-    open_gaps, gains = gaps > SAME_GAP, gains[:, useful]
-    found = [sparse_mixture(gains[open_gaps])]
-    if not open_gaps.all():
-        found.append(balance(gains).weights)
-    whole = []
-    for weights in found:
-        if weights.any():
-            full = np.zeros(len(terms))
-            full[useful] = weights / shortfall[useful]
-            whole.append(full)
-    return whole
+    @property
+    def near(self) -> float:
+        return self.allowed if self.target.error else min(self.allowed / 25, 2e-4)
+
+    def forward(self, utility: Utility) -> Candidate | None:
+        try:
+            solution = solve(utility, len(self.rewards))
+        except (CollapseError, SolverFailed):
+            return None
+        distance = float(np.abs(solution.rewards - self.rewards).mean())
+        return Candidate(utility, solution.law, distance, solution)
+
+    def known(self, most: float) -> list[Utility]:
+        exact = recognised(self.target.law)
+        families = fitted(self.rewards[::-1], most, False) if len(self.rewards) > 3 else []
+        return [*([exact[0]] if exact else []), *families, Linear(), NegativePower(1.0)]
+
+    def quick(self, most: float) -> Iterator[Iterable[Utility]]:
+        if self.target.error:
+            yield PLAIN
+        for terms in self.dictionaries():
+            yield self.fits(terms, most)
+        yield self.known(most)
+
+    def thorough(self, most: float, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
+        """Yield nothing: for n rewards the quick ones are all."""
+        yield from ()
+
+    def dictionaries(self) -> Iterator[tuple[Term, ...]]:
+        """Yield the terms to try, plain ones first, then with margins at the wanted gaps."""
+        yield from STAGES[:2]
+        gaps = np.unique(_pairs(self.rewards).round(9))
+        gaps = gaps[gaps > 1e-6]
+        step = float(np.diff(np.append(0.0, gaps)).clip(2e-3).min())
+        margins = gaps[gaps < 1.0 - 1e-9]
+        if len(margins) > MOST_MARGINS:
+            margins = margins[np.linspace(0, len(margins) - 1, MOST_MARGINS).astype(int)]
+        for sharp in SHARPNESS:
+            rate = min(sharp / step, SHARPEST)
+            yield (*STAGES[1], *((m, rate) for m in margins.tolist()))
+
+    def fits(self, terms: tuple[Term, ...], most: float) -> Iterator[Utility]:
+        """Yield mixtures that balance the forces over the wanted gaps, in squares and at most."""
+        n, gaps = len(self.rewards), -np.diff(self.rewards)
+        x, made = _pairs(self.rewards), edges(terms, most)
+        utilities = [term_utility(term) for term in terms]
+        slopes = np.array([np.broadcast_to(u.d1(x), x.shape) for u in utilities]).T
+        shortfall = np.array([float(np.mean(u.shortfall(x, 1.0))) for u in utilities]) @ made
+        useful = shortfall > 1e-12
+        force = _forces(slopes, n) @ made
+        gains = (force - gaps @ force)[:, useful] / shortfall[useful]
+        open_gaps = gaps > SAME_GAP
+        found = [sparse_mixture(gains[open_gaps])]
+        if not open_gaps.all():
+            found.append(balance(gains).weights)
+        for weights in found:
+            if weights.any():
+                yield mixture(terms, made[:, useful] @ (weights / shortfall[useful]))
+
+    def proof(self) -> RankedProof | None:
+        return find_ranked_proof(self.rewards)
+
+    def link(self, found: Candidate, most: float) -> Link:
+        # The link needs rewards that all differ, as those of log x do.
+        if found.solution is None or (found.solution.gaps < 1e-6).any():
+            base = self.forward(without_atoms(most))
+            assert base is not None
+            found = base
+        assert found.solution is not None
+        return Link.of_rewards(found.utility, found.solution.rewards, self.rewards, self.target)
 
 
 def _forces(slopes: np.ndarray, n: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.design.design import Design, design
+from collapse_theory.design.slope import MAX_SLOPE
 from collapse_theory.design.target import SPREAD, Target
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
@@ -88,7 +89,12 @@ class Recommendation(Value):
 
 
 def recommend(
-    scores: Any, prompts: Any = None, kinds: Any = None, *, tol: float = 0.005
+    scores: Any,
+    prompts: Any = None,
+    kinds: Any = None,
+    *,
+    tol: float = 0.005,
+    max_slope: float = MAX_SLOPE,
 ) -> Recommendation:
     """Return a utility for each kind of prompt, from scores of real completions.
 
@@ -103,7 +109,7 @@ def recommend(
         The prompt of each score, where `scores` is an array.
     kinds : mapping {prompt: kind} or array, optional
         The kind of each prompt, or of each score where `scores` is an array; one kind unless given.
-    tol : float
+    tol, max_slope : float
         As in `collapse_theory.design`.
 
     Returns
@@ -132,7 +138,7 @@ def recommend(
     labels = sorted(set(kind_of))
     codes = np.array([labels.index(kind) for kind in kind_of])
     advice = tuple(
-        _advice(label, unit, owner, codes[owner] == k, (low, high), tol)
+        _advice(label, unit, owner, codes[owner] == k, (low, high), tol, max_slope)
         for k, label in enumerate(labels)
     )
     laws = [_wanted(unit[codes[owner] == k], owner[codes[owner] == k]) for k in range(len(labels))]
@@ -153,6 +159,7 @@ def _advice(
     chosen: np.ndarray,
     ends: tuple[float, float],
     tol: float,
+    max_slope: float,
 ) -> KindAdvice:
     own, who = unit[chosen], owner[chosen]
     law = _wanted(own, who)
@@ -179,7 +186,7 @@ def _advice(
         middle=1.0 - near_low - near_high,
         high=near_high,
         error=error,
-        design=design(target, tol=tol),
+        design=design(target, tol=tol, max_slope=max_slope),
     )
 
 

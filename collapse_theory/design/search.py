@@ -1,15 +1,21 @@
-"""The choice among utilities: smooth mixtures first, and the law of each by the forward solver."""
+"""The choice among utilities: those to try, plain ones first, and what the solvers make of each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
+from collapse_theory.design.families import PLAIN, fitted, recognised, without_atoms
 from collapse_theory.design.hinges import hinge_table
+from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import (
     STAGES,
     Term,
+    edges,
     hinge_utility,
     mixer,
     mixture,
@@ -17,23 +23,26 @@ from collapse_theory.design.mixture import (
     smoothed_hinges,
 )
 from collapse_theory.design.program import balance, sparse_mixture
-from collapse_theory.design.proof import proof_grid
+from collapse_theory.design.proof import Proof, by_mirror, find_proof, proof_grid
+from collapse_theory.design.slope import cone, slope
+from collapse_theory.design.target import Target, outline
 from collapse_theory.errors import CollapseError, SolverFailed
-from collapse_theory.finite import solve
-from collapse_theory.laws import RewardLaw
+from collapse_theory.laws import RewardLaw, discrete_law, spread_law, uniform_panels
 from collapse_theory.limit import limit
 from collapse_theory.programs import Solution
-from collapse_theory.utilities import Utility
+from collapse_theory.utilities import Hinge, Linear, NegativePower, Utility
 
-# A fit this near needs no finer one.
-GOOD_DISTANCE = 5e-4
-# Rates of the terms whose margins are differences of a law's atoms.
-RATES = (60.0, 160.0)
-MOST_LEVELS = 12
+# A law as near as this is taken as it is; farther ones may be provably another.
+PLAIN_DISTANCE = 1e-3
 ROUNDING = 1e-13  # of distances: what is nearer by less is no better
-# Of hinges smoothed to log-sigmoids: the first rate, and the sharpest that the forward solver
-# resolves in about a second.
-FIRST_RATE, SHARPEST = 100.0, 210.0
+SAMPLES = 4096  # of a quantile function, for fits and for symmetry
+MOST_LEVELS = 12  # of graded laws, whose differences are margins
+MOST_ATOMS = 60  # up to which the wanted law itself, not its outline, is proved on
+# Rates of the log-sigmoids in place of hinges. The forward solver's time grows with the square of
+# the rate: .2 s at 100, a second at 200. A level is spread over some 2.2 widths of 1/rate.
+RATES, SPREAD = (60.0, 100.0), 2.2
+PANELS = 256  # of laws between two others
+BETWEEN = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -56,30 +65,158 @@ def nearer(first: Candidate | None, second: Candidate | None) -> Candidate | Non
     return second if second.distance < first.distance - ROUNDING else first
 
 
-def forward(utility: Utility, wanted: RewardLaw | np.ndarray) -> Candidate | None:
-    """Return a utility with its law or its optimal rewards, computed anew; None without any.
+class Wanted(Protocol):
+    """What is wanted of a utility: a law, or n rewards."""
 
-    The distance to a wanted law is Wasserstein-1, that to wanted rewards the mean over them.
-    """
-    try:
-        if isinstance(wanted, RewardLaw):
+    @property
+    def near(self) -> float:
+        """How near is near enough to look no further."""
+        ...
+
+    def forward(self, utility: Utility) -> Candidate | None:
+        """Return a utility with what it makes, computed anew; None where it can't be solved."""
+        ...
+
+    def known(self, most: float) -> list[Utility]:
+        """Return utilities with closed forms, the exact one among them."""
+        ...
+
+    def quick(self, most: float) -> Iterator[Iterable[Utility]]:
+        """Yield groups of utilities to try, of a slope up to `most`."""
+        ...
+
+
+class Search:
+    """Tries utilities, group by group, and keeps the nearest of those that aren't too steep."""
+
+    def __init__(self, wanted: Wanted, most: float) -> None:
+        self.wanted, self.most = wanted, most
+        self.best: Candidate | None = None
+        self.tried: set[Utility] = set()
+
+    def run(self, groups: Iterable[Iterable[Utility]], near: float) -> Search:
+        """Try the groups until the nearest of one is within `near`, none if it already is."""
+        for group in () if self.distance <= near else groups:
+            for utility in group:
+                if utility in self.tried or slope(utility) > self.most:
+                    continue
+                self.tried.add(utility)
+                self.best = nearer(self.best, self.wanted.forward(utility))
+            if self.distance <= near:
+                break
+        return self
+
+    @property
+    def distance(self) -> float:
+        """How far the nearest so far is."""
+        return np.inf if self.best is None else self.best.distance
+
+
+@dataclass(frozen=True)
+class WantedLaw:
+    """A law that is wanted; nearness is the Wasserstein-1 distance to it."""
+
+    target: Target
+    allowed: float
+
+    @property
+    def law(self) -> RewardLaw:
+        return self.target.law
+
+    @property
+    def graded(self) -> bool:
+        """Whether it has levels, few enough for margins at their differences."""
+        return not self.law.parts and len(self.law.atoms) <= MOST_LEVELS
+
+    @property
+    def near(self) -> float:
+        # A sample says no more than its law up to its error: the plainest within is enough.
+        if self.target.error or self.graded:
+            return self.allowed
+        return min(PLAIN_DISTANCE / 2, self.allowed / 5)
+
+    @cached_property
+    def shape(self) -> RewardLaw:
+        """The law or its outline, which is quicker to work on."""
+        return outline(self.law)
+
+    @cached_property
+    def quantiles(self) -> np.ndarray:
+        return self.law.ppf((np.arange(SAMPLES) + 0.5) / SAMPLES)
+
+    @cached_property
+    def asymmetry(self) -> float:
+        """A lower bound of the distance to any symmetric law: (1/2) ∫ |Q(u) + Q(1-u) - 1| du.
+
+        For a symmetric Q', |Q(u) - Q'(u)| + |Q(1-u) - 1 + Q'(u)| >= |Q(u) + Q(1-u) - 1|. Every law
+        of a strictly concave utility is symmetric.
+        """
+        return 0.5 * float(np.abs(self.quantiles + self.quantiles[::-1] - 1.0).mean())
+
+    @property
+    def skewed(self) -> bool:
+        """Whether it is by more than is allowed, and needs no search."""
+        return self.asymmetry > self.allowed
+
+    def forward(self, utility: Utility) -> Candidate | None:
+        try:
             law = limit(utility)
-            return Candidate(utility, law, law.distance(wanted))
-        solution = solve(utility, len(wanted))
-    except (CollapseError, SolverFailed):
-        return None
-    distance = float(np.abs(solution.rewards - wanted).mean())
-    return Candidate(utility, solution.law, distance, solution)
+        except (CollapseError, SolverFailed):
+            return None
+        return Candidate(utility, law, law.distance(self.law))
+
+    def known(self, most: float) -> list[Utility]:
+        exact = recognised(self.law)
+        families = fitted(self.quantiles.reshape(-1, 8).mean(axis=1), most, self.graded)
+        return [*([exact[0]] if exact else []), *families, Linear(), NegativePower(1.0)]
+
+    def quick(self, most: float) -> Iterator[Iterable[Utility]]:
+        exact = recognised(self.law)
+        if exact:
+            yield [exact[0]]
+        if self.target.error:
+            yield PLAIN
+            yield self.known(most)
+        if self.graded and not self.skewed:
+            yield from graded(evened(self.law), self.allowed, most)
+        if not self.skewed and (self.target.error or not self.graded):
+            for terms in stages(self.shape)[:2]:
+                yield smooth_fit(self.shape, terms, most)
+
+    def thorough(self, most: float, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
+        """Yield groups where the quick ones aren't near, cut short once they are."""
+        dictionaries = stages(self.shape)
+        if not proved and not self.skewed and search.distance > PLAIN_DISTANCE:
+            # Sharper terms, which ask more of the forward solver.
+            for terms in dictionaries[0 if self.graded else 2 :]:
+                yield smooth_fit(self.shape, terms, most)
+        if search.distance <= self.allowed:
+            return
+        yield self.known(most)
+        if search.distance <= 1.02 * self.asymmetry + PLAIN_DISTANCE:
+            return  # no symmetric law is nearer
+        even = symmetrised(self.shape)
+        for terms in dictionaries[:2]:
+            yield smooth_fit(even, terms, most)
+        if search.best is not None:
+            anchor = search.best.law
+            for share in BETWEEN:
+                between = blend(even, RewardLaw(anchor.atoms, anchor.parts), share)
+                yield smooth_fit(between, STAGES[1], most)
+
+    def proof(self) -> Proof | None:
+        return find_proof(self.law) if len(self.law.atoms) <= MOST_ATOMS else by_mirror(self.law)
+
+    def link(self, found: Candidate, most: float) -> Link:
+        # An atom can't be spread by a function: the link needs a law without atoms, as log x has.
+        if len(found.law.atoms):
+            base = self.forward(without_atoms(most))
+            assert base is not None
+            found = base
+        return Link.of_laws(found.utility, found.law, self.target)
 
 
-def search(shape: RewardLaw, wanted: RewardLaw, allowed: float, which: slice) -> Candidate | None:
-    """Return the nearest of the smooth fits of some stages, or the first that is near enough."""
-    best = None
-    for terms in stages(shape)[which]:
-        best = nearer(best, smooth_fit(shape, wanted, terms))
-        if best is not None and best.distance <= min(GOOD_DISTANCE, allowed / 5):
-            break
-    return best
+# -- utilities for a law -----------------------------------------------------------------
 
 
 def stages(law: RewardLaw) -> tuple[tuple[Term, ...], ...]:
@@ -97,62 +234,84 @@ def stages(law: RewardLaw) -> tuple[tuple[Term, ...], ...]:
     return tuple((*base, *((m, rate) for m in apart.tolist())) for rate in RATES)
 
 
-def smooth_fit(law: RewardLaw, wanted: RewardLaw, terms: tuple[Term, ...]) -> Candidate | None:
-    r"""Return the mixture of terms under which `law` is nearest to optimal.
+def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], most: float) -> Iterator[Utility]:
+    r"""Yield the mixture of terms, not too steep, under which a law is nearest to optimal.
 
     The weights w >= 0 with sum 1 make the potential as level as they can over the support:
 
         minimise  sum_x (sum_j w_j gains[x, j])^2,
 
-    by `sparse_mixture`. The law that counts is the forward solver's; `wanted` is what its distance
-    is measured to.
+    by `sparse_mixture`, over the edges of the cone of mixtures within the bound.
     """
     mix = mixer(terms)
     places = proof_grid(law) if law.parts else law.atoms[:, 0]
-    gains, shortfall = smooth_columns(hinge_table(law, places, mix.margins), mix)
+    made = edges(terms, most)
+    gains, shortfall = smooth_columns(hinge_table(law, places, mix.margins), mix.weights @ made)
     weights = sparse_mixture(gains)
-    if not weights.any():
-        return None
-    return forward(mixture(terms, weights / shortfall), wanted)
+    if weights.any():
+        yield mixture(terms, made @ (weights / shortfall))
 
 
-def graded_fit(law: RewardLaw, tol: float) -> Candidate | None:
-    """Return a utility for graded levels: hinges found by the program, smoothed where that will do.
+def graded(law: RewardLaw, allowed: float, most: float) -> Iterator[list[Utility]]:
+    """Yield utilities for graded levels: hinges by the program, smoothed first where that will do.
 
-    The linear program over hinges at the differences of the levels is exact. Smoothing over a width
-    1/b spreads each level over about as much, so the distance is a multiple of 1/b: the rate that
-    the tolerance asks for is found from a first one. Where it would be too sharp the hinges stay.
+    The linear program over hinges at the differences of the levels is exact. Smoothed over a width
+    1/b they spread each inner level over some 2.2/b; the rate follows from what is allowed. Where
+    it would be too sharp the hinges stay.
     """
-    margins, weights = _graded_mixture(law)
-    if margins is None or weights is None:
-        return None
-    rate = FIRST_RATE
-    for _ in range(2):
-        found = forward(smoothed_hinges(margins, weights, rate), law)
-        if found is not None and found.distance <= tol:
-            return found
-        if found is None or rate > FIRST_RATE:
-            break
-        rate = float(f"{1.2 * rate * found.distance / tol:.3g}")
-        if rate > SHARPEST:
-            break
-    found = forward(hinge_utility(margins, weights), law)
-    return found if found is not None and found.distance <= tol else None
-
-
-def _graded_mixture(law: RewardLaw) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return margins and weights of hinges under which a discrete law is optimal, if there are."""
-    atoms = law.atoms[:, 0]
-    if law.parts or len(atoms) > MOST_LEVELS:
-        return None, None
+    atoms, masses = law.atoms.T
     apart = np.abs(atoms[:, None] - atoms).ravel()
     margins = np.unique(np.append(apart[apart > 1e-9], 1.0).round(12))
     # The potential of atoms is largest, if anywhere above them, a hinge's length away.
     reached = (atoms[:, None, None] + margins[:, None] * np.array([-1.0, 1.0])).ravel()
     places = np.unique(np.concatenate([atoms, reached[(reached >= 0) & (reached <= 1)]]))
-    table = hinge_table(law, places, margins)
-    found = balance(table.gains)
-    kept = found.weights > 1e-9
+    made = cone([Linear() if m >= 1.0 else Hinge(m) for m in margins.tolist()], most)
+    gains, shortfall = smooth_columns(hinge_table(law, places, margins), made)
+    found = balance(gains)
     if found.excess > 1e-7:
-        return None, None
-    return margins[kept], (found.weights / table.mean)[kept]
+        return
+    weights = made @ (np.where(found.weights > 1e-9, found.weights, 0.0) / shortfall)
+    needed = SPREAD * float(masses[1:-1].sum()) / allowed
+    for rate in RATES:
+        if rate >= needed:
+            yield [smoothed_hinges(margins, weights, rate)]
+            break
+    yield [hinge_utility(margins, weights)]
+
+
+def evened(law: RewardLaw) -> RewardLaw:
+    """Return a law of levels with the masses of opposite ones made equal, if they lie opposite."""
+    places, masses = law.atoms.T
+    if np.abs(places + places[::-1] - 1.0).max() > 1e-9:
+        return law
+    return discrete_law(0.5 * (places + 1.0 - places[::-1]), 0.5 * (masses + masses[::-1]))
+
+
+def symmetrised(law: RewardLaw) -> RewardLaw:
+    """Return the law of quantiles (Q(u) + 1 - Q(1-u))/2: of the symmetric laws, one of the nearest.
+
+    Its distance is `WantedLaw.asymmetry`.
+    """
+    share = np.linspace(0.0, 1.0, PANELS + 1)
+    low, high = law.ppf(np.clip(share, 1e-12, 1.0)), law.ppf(np.clip(1.0 - share, 1e-12, 1.0))
+    places = 0.5 * (low + 1.0 - high)
+    if np.abs(places - low).max() < 1e-9:
+        return law
+    places = np.maximum.accumulate(0.5 * (places + 1.0 - places[::-1]))
+    return spread_law(places, np.full(PANELS, 1.0 / PANELS), narrow=1e-9)
+
+
+def blend(first: RewardLaw, second: RewardLaw, share: float) -> RewardLaw:
+    """Return the mixture (1 - share) first + share second, densities in panels of equal mass."""
+    atoms = np.vstack([first.atoms * [1.0, 1.0 - share], second.atoms * [1.0, share]])
+    u = np.linspace(0.0, 1.0, PANELS + 1)
+    u = np.unique(np.concatenate([u, u[1] * np.geomspace(1e-4, 0.5, 8)]))
+    parts = []
+    for law, weight in ((first, 1.0 - share), (second, share)):
+        for part in law.parts:
+            places = part.ppf(u * part.mass)
+            kept = np.append(True, np.diff(places) > 1e-12)
+            shares = u[kept]
+            shares[-1] = 1.0
+            parts.append(uniform_panels(places[kept], weight * part.mass * np.diff(shares)))
+    return RewardLaw(atoms, tuple(parts))

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from collapse_theory.design.slope import OFFSET_SHARE
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import finite
 from collapse_theory.programs import Comparisons, Domain
@@ -38,9 +39,6 @@ from collapse_theory.utilities import (
     require_increasing,
 )
 from collapse_theory.utilities.checks import number_text
-
-# The offset of a utility with an infinite slope at gap 0, as a share of the box's width.
-OFFSET_SHARE = 0.01
 
 # Shares of the largest gap from which the tangent is taken: 0, unless the formula is 0*inf there.
 # Beyond 1e-8 the tangent would be another utility's in single precision.
