@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from collapse_theory.data import Ranking
 from collapse_theory.experiment.encode import Table
 from collapse_theory.experiment.setting import Objective, Run, Setting
+from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace, train
 from collapse_theory.experiment.work import Progress
 
@@ -34,7 +36,8 @@ def table() -> Table:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(12, 5, 10)).astype(np.float32)
     features[:, :, 0] -= np.arange(5)
-    return Table(features, np.tile(np.arange(5), (12, 1)), ("open", "closed") * 6, train=8)
+    made = [Ranking(f"{i}", tuple("abcde"), kind=("open", "closed")[i % 2]) for i in range(12)]
+    return Table(PromptSet(tuple(made[:8]), tuple(made[8:])), features)
 
 
 class Killed(Progress):

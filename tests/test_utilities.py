@@ -16,6 +16,7 @@ from scipy import special
 
 import collapse_theory as ct
 from collapse_theory.errors import InvalidUtility, NoConicForm, NotConcave, NotIncreasing
+from collapse_theory.numerics.intervals import Interval
 from collapse_theory.utilities import (
     Exponential,
     Expression,
@@ -34,6 +35,7 @@ from collapse_theory.utilities import (
     utility,
 )
 from collapse_theory.utilities.base import Family
+from collapse_theory.utilities.bounds import curvature_bound
 from collapse_theory.utilities.expression import jet
 from collapse_theory.utilities.parser import parse
 
@@ -537,3 +539,64 @@ def test_a_function_alone_is_read_as_its_formula(function, text):
 def test_a_function_alone_that_is_no_formula_needs_its_derivatives(function):
     with pytest.raises(InvalidUtility, match="give d1 and d2 too"):
         Utility.from_functions(function)
+
+
+# -- how concavity is known ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how", "sources"), [
+    ("proved by composition", ["log(x + 0.1)", "x + 2*sqrt(x)", "logsigmoid(x - 0.2)", "tanh(5*x)",
+     "log(1 + tanh(5*x))", "x/(x + 0.3) + asinh(3*x)", "min(atan(x), log1p(x))", "sqrt(log1p(x))",
+     "-exp(x**1.5)", "cos(x) + x", "log(x + sqrt(x))"]),
+    ("proved by interval bounds", ["x*exp(-x)", "-x*log(x)", "sqrt(x)*exp(-x)", "x/log1p(x)",
+     "-log1p(x)/x", "-(1 - exp(-x))/x", "log(x/(1 - exp(-x)))", "-exp(x) - 0.1*x*log(x)",
+     "-x*log(x) - x/(1 - exp(-x))", "log(sin(x)/x) + sqrt(x)", "x/(1 + sqrt(x)) - log1p(x)/x"]),
+    ("sampled", ["log(exp(2*x))", "expm1(log(x))", "logsigmoid(x - 0.25) + 3*cos(sqrt(x/3))"]),
+])  # fmt: skip
+def test_a_utility_says_how_its_concavity_is_known(how, sources):
+    assert {utility(source).concavity for source in sources} == {how}
+
+
+@pytest.mark.parametrize("source", [
+    "log(x) + 0.000252/(1 + (419708664.78*(exp(x) - 1.6340426842))**2)",  # no series hides a bump
+    "1 - exp(-3*x) + 2.56e-07/(1 + (367451435.7*(x - 0.78914))**2)",
+    "log(1 + tanh(5*x)) + 4.26e-05*exp(-(223.2*(1/x - 140.4))**2)",
+    "-(1 - exp(-x))/x + 1e-4/(1 + (1e7*(x - 0.1))**2)",
+    "-(1 - exp(-x))/x + 1e-4/(1 + (1e6*cos(20*x))**2)",
+    "-1/(x + 0.1) + 1e-15*min((x + 0.1)/(x - 0.25), sqrt(x/3))",  # a pole between two cells
+    "log(x) + 1e-6*max(x, 0.7123)", "sqrt(x) - 1e-5*min(exp(x), 1.5)",
+    "log(x) + 1e-3*tanh(max(0, x - 0.9))",
+])  # fmt: skip
+def test_narrow_bumps_are_not_proved_away(source):
+    with pytest.raises(NotConcave):
+        utility(source)
+
+
+@pytest.mark.parametrize("source", ["tanh(3*x)*exp(-x)", "x/log1p(x)", "sin(9*x)/(x + 0.1)",
+                                    "min(cos(4*x), x**0.3)", "2**-x*erf(x - 0.4)"])  # fmt: skip
+def test_bounds_hold_what_is_inside(source):
+    rng, tree = np.random.default_rng(4), parse(source)
+    low = rng.uniform(0.01, 0.9, 300)
+    high = low + rng.uniform(0, 0.1, 300) ** 2
+    inside = low + (high - low) * np.linspace(0, 1, 9)[:, None]
+    second = jet(tree, inside)[2]
+    assert np.all(second.max(axis=0) <= curvature_bound(tree, low, high) + 1e-9)
+
+
+@pytest.mark.parametrize(("one", "other", "product"), [
+    ((0, 1), (-np.inf, -2), (-np.inf, 0)),
+    ((-1, 2), (5, np.inf), (-np.inf, np.inf)),
+    ((0, 0), (1, np.inf), (np.nan, np.nan)),  # 0 by underflow
+    ((np.nan, np.nan), (0, 0), (np.nan, np.nan)),
+])  # fmt: skip
+def test_products_of_bounds_at_0_and_inf(one, other, product):
+    with np.errstate(invalid="ignore"):
+        found = Interval(*np.array(one, dtype=float)) * Interval(*np.array(other, dtype=float))
+    np.testing.assert_equal((float(found.low), float(found.high)), product)
+
+
+def test_a_pole_inside_has_no_bounds():
+    with np.errstate(divide="ignore"):
+        found = Interval(np.array([-1.0, 0.0, -2.0]), np.array([1.0, 2.0, 0.0])) ** -1.0
+    np.testing.assert_equal(found.low, [np.nan, 0.5, -np.inf])
+    np.testing.assert_equal(found.high, [np.nan, np.inf, -0.5])

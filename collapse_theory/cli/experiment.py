@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 # Its names come at first use: PyTorch is loaded when an experiment begins, not for --help.
 from collapse_theory import experiment as room
 from collapse_theory.cli.app import Command, app, examples
+from collapse_theory.cli.options import Json
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.errors import CollapseError
 
@@ -30,12 +31,18 @@ PACKAGES = ("torch", "transformers", "safetensors", "polars", "accelerate")
         "experiment --out quick --small",
         'experiment --out mine --data rankings.jsonl --utilities "log(x+0.1)"',
         'experiment --out two --utilities "open=-1/(x+0.1); closed=x"',
+        "experiment --report results",
     ),
 )
 def experiment(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder to write into; made where missing.")
-    ],
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder to write into; made where missing."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Make the report of a finished experiment again."),
+    ] = None,
     utilities: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,12 +83,12 @@ def experiment(
     force: Annotated[
         bool, typer.Option("--force", help="Replace results of another setting in DIR.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train reward models on real text and compare what comes out with the exact prediction.
 
     An interrupted run goes on when the same command is given again. Needs the extra
-    "collapse-theory[training]".
+    "collapse-theory[training]". JSON is the content of metrics.json.
     """
     for package in PACKAGES:
         if find_spec(package) is None:
@@ -89,31 +96,34 @@ def experiment(
                 f"the experiment needs the package {package!r}, which is not installed; "
                 'pip install "collapse-theory[training]"'
             )
-    trained = tuple(utilities or ()) or None
-    if data and not trained:
-        trained = room.utilities_for(str(data))
-    chosen: dict[str, Any] = {
-        "utilities": trained,
-        "data": str(data) if data else None,
-        "encoder": encoder,
-        "controls": None if controls else False,
-        "train": None if prompts is None else prompts - prompts // 3,
-        "held_out": None if prompts is None else prompts // 3,
-        "steps": steps,
-        "seed": seed,
-        "seeds": seeds,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if full:
-        setting = room.Setting.whole_encoder(small=small, **given)
-    else:
-        setting = room.Setting.small(**given) if small else room.Setting(**given)
+    folder = report or out
+    if folder is None or (report and out):
+        raise typer.BadParameter("give a folder: --out DIR to train, --report DIR to tell again")
     with _shown() as progress:
-        found = room.run_experiment(setting, out, cache=cache, force=force, progress=progress)
+        if report:
+            found = room.report_again(report, progress=progress)
+        else:
+            trained = tuple(utilities or ()) or (room.utilities_for(str(data)) if data else None)
+            chosen = {
+                "utilities": trained,
+                "data": str(data) if data else None,
+                "encoder": encoder,
+                "controls": None if controls else False,
+                "train": None if prompts is None else prompts - prompts // 3,
+                "held_out": None if prompts is None else prompts // 3,
+                "steps": steps,
+                "seed": seed,
+                "seeds": seeds,
+            }
+            given = {name: value for name, value in chosen.items() if value is not None}
+            setting = room.Setting.usual(small=small, full=full, **given)
+            found = room.run_experiment(
+                setting, folder, cache=cache, force=force, progress=progress
+            )
     if as_json:
         print_json(room.metrics(found))
     else:
-        _show(found, out)
+        _show(found, folder)
 
 
 @contextmanager
@@ -149,7 +159,7 @@ def _shown() -> Iterator[Progress]:
         yield Shown()
 
 
-def _show(findings: Findings, out: Path) -> None:
+def _show(findings: Findings, folder: Path) -> None:
     page = console()
     names = [name.replace(" ", "\n") for name in room.COLUMNS]
     # Eighty columns are enough for a utility and eight numbers.
@@ -161,4 +171,4 @@ def _show(findings: Findings, out: Path) -> None:
     page.print(room.NOTES)
     for text in room.sentences(findings):
         page.print(f"- {text}")
-    page.print(f"{out / 'summary.html'} has the figures, {out / 'metrics.json'} every number.")
+    page.print(f"{folder / 'summary.html'} has the figures, {folder / 'metrics.json'} the numbers.")

@@ -116,7 +116,8 @@ def with_reading(command: Callable[..., None]) -> Callable[..., None]:
 def reading_lines(log: RewardLog, file: str) -> list[str]:
     """Return what to tell people of what was read, line by line."""
     used, read = log.rewards.size, log.read
-    rows = f"{used:,} of {read:,} rows used" if used < read else f"{read:,} rows"
+    what = "rewards" if log.lists else "rows"
+    rows = f"{used:,} of {read:,} {what} used" if used < read else f"{read:,} {what}"
     sizes = sorted(set(np.bincount(log.prompts).tolist()))
     each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     step = "" if log.step is None else f", step {log.step:g}"

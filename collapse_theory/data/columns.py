@@ -1,157 +1,275 @@
-"""Which column of a reward log is which, and what makes a value of it bad."""
+"""Which column of a reward log is which: told by the user, or guessed from common names and shapes.
+
+A name may lead into an object: "scores.overall", or "answers.score" for a list of objects.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import methodcaller
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from collapse_theory.data.rows import UNREADABLE
+from collapse_theory.data.text import Row
 from collapse_theory.errors import CollapseError
-from collapse_theory.lazy import polars as pl
 
 _SHOWN = 12  # columns that a message lists
+Wanted = Mapping[str, str | bool | None]
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a column of a reward log is for, and what makes a row bad."""
+    """What a column of a reward log is for, and what such a column is called, best first."""
 
     name: str
-    usual: tuple[str, ...]  # what such a column is called; the first that is there is taken
-    read: Callable[[pl.Expr, pl.DataType], pl.Expr]  # what is kept of a value; null: none
-    faults: tuple[tuple[str, Callable[[pl.Expr], pl.Expr]], ...]  # reasons, and tests of a value
+    usual: tuple[str, ...]
     needed: bool = False
 
 
-def _key(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The hash of a text: two of a million different ones agree with probability 3e-8."""
-    text = column.cast(pl.String)
-    return pl.when(text.str.strip_chars() != "").then(text.hash(0))
-
-
-def _name(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    text = column.cast(pl.String).str.strip_chars()
-    return pl.when(text != "").then(text)
-
-
-def _number(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    if dtype.is_numeric() or dtype == pl.Boolean:
-        return column.cast(pl.Float64)
-    if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
-        return column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-    return pl.lit(None, pl.Float64)  # dates, lists: every row is named as no number
-
-
-def _no_rank(value: pl.Expr) -> pl.Expr:
-    return value.is_null() | ~value.is_finite() | (value != value.floor()) | (value < 0)
-
-
-_missing = methodcaller("is_null")
-_PROMPTS = ("prompt", "prompt_id", "instruction", "question", "query")
-_REWARD_FAULTS = (
-    ("no number as reward", _missing),
-    ("a reward that is NaN or infinite", lambda value: ~value.is_finite()),
-)
-
 ROLES = (
-    Role("prompt", _PROMPTS, _key, (("no prompt", _missing),), needed=True),
-    Role("reward", ("reward", "score", "rating"), _number, _REWARD_FAULTS, needed=True),
-    Role("kind", ("kind",), _name, (("no kind", _missing),)),
-    Role("rank", ("rank",), _number, (("no whole number as rank", _no_rank),)),
-    Role("step", ("step",), _number, (("no number as step", _missing),)),
-)
-"""The columns of a log; another is one row."""
+    Role(
+        "prompt",
+        (
+            "prompt", "prompt_id", "instruction", "question", "question_id", "query", "query_id",
+            "qid", "problem", "problem_id", "task_id", "input", "messages", "conversation",
+            "context",
+        ),
+        needed=True,
+    ),
+    Role(
+        "reward",
+        (
+            "reward", "score", "rating", "rewards", "scores", "ratings", "reward_score",
+            "reward_model_score", "rm_score", "fine-grained_score", "overall_score", "preference",
+            "helpfulness", "label", "value",
+        ),
+        needed=True,
+    ),
+    Role("kind", ("kind", "category", "prompt_type")),
+    Role("rank", ("rank", "ranks")),
+    Role("step", ("step", "global_step", "training_step", "train_step")),
+    Role("model", ("model", "model_id", "model_name", "generator", "completion_id", "response_id")),
+)  # fmt: skip
+"""The columns of a log; another is one row, and how it is read one in `frames.READERS`."""
 
-_TESTS = tuple((role.name, reason, test) for role in ROLES for reason, test in role.faults)
-REASONS = ("", *UNREADABLE, *(reason for _, reason, _ in _TESTS))
-"""Why a row is bad, by number: of several reasons the first; 0 is a good row."""
-
-
-# -- the columns of a file ----------------------------------------------------------------------
+COLUMN_NAMES = frozenset(name for role in ROLES for name in role.usual)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The column of each role that is there, and the values that columns must have."""
+    """The column of each role that is there, and the values that columns must have.
 
-    names: Mapping[str, str]
+    Attributes
+    ----------
+    names : mapping of str
+        The column by role, possibly in an object; the reward's may be two, chosen and rejected.
+    lists : bool
+        Whether a row holds the rewards of a prompt, not one.
+    where : tuple of (column, value)
+    guessed : frozenset of str
+        The roles that nobody named.
+    """
+
+    names: Mapping[str, str | tuple[str, str]]
+    lists: bool = False
     where: tuple[tuple[str, str], ...] = ()
+    guessed: frozenset[str] = field(default_factory=frozenset)
 
-    def needed(self) -> list[str]:
-        """Return each column that is read, once."""
-        return list(dict.fromkeys([*self.names.values(), *(name for name, _ in self.where)]))
+    def paths(self) -> Iterator[str]:
+        """Yield each column's name."""
+        for name in (*self.names.values(), *(name for name, _ in self.where)):
+            yield from (name,) if isinstance(name, str) else name
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The roles that are read; a chosen and a rejected completion have ranks."""
+        both = not isinstance(self.names["reward"], str)
+        return frozenset(self.names) | (frozenset({"rank"}) if both else frozenset())
+
+    def without(self, role: str) -> Columns:
+        """Return the columns but one."""
+        return replace(self, names={r: name for r, name in self.names.items() if r != role})
+
+    def described(self) -> tuple[tuple[str, str], ...]:
+        """Return each role with its column, as text."""
+        both = {r: n if isinstance(n, str) else " and ".join(n) for r, n in self.names.items()}
+        return tuple(both.items())
 
 
 def find_columns(
     there: Sequence[str],
+    sample: Sequence[Row],
     source: str,
-    wanted: Mapping[str, str | bool | None] | None = None,
+    wanted: Wanted | None = None,
     where: Sequence[tuple[str, str]] = (),
 ) -> Columns:
     """Return the columns to read among those that are `there`.
 
-    `wanted` is the column by role (None for the usual one, False for none), `where` what columns
-    must have as their values, `source` the file, for messages.
+    `sample` are the first rows, `wanted` is the column by role (None for the usual one, False for
+    none), `where` what columns must have as their values, `source` the file, for messages.
 
     Raises
     ------
     CollapseError
         A ValueError, for a column that isn't there or is there twice; it lists what there is.
     """
-    found = {
-        role.name: name
-        for role in ROLES
-        if (name := _column_of(role, (wanted or {}).get(role.name), there, source)) is not None
-    }
-    for name in found.values():
-        if list(found.values()).count(name) > 1:
+    wanted = wanted or {}
+    look = _Look(there, sample, source)
+    found: dict[str, str | tuple[str, str]] = {}
+    for role in ROLES:
+        name = wanted.get(role.name)
+        if isinstance(name, str):
+            found[role.name] = look.named(name, role.name)
+        elif name is not False and (guess := look.guessed(role)) is not None:
+            found[role.name] = guess
+    if "reward" not in found:
+        raise CollapseError(look.missing(ROLES["prompt" in found]))
+    found, lists = _of_one_shape(look, found)
+    if "prompt" not in found and not lists:
+        raise CollapseError(look.missing(ROLES[0]))
+    conditions = tuple((look.named(name, "--where"), value) for name, value in where)
+    guessed = frozenset(role for role in found if not isinstance(wanted.get(role), str))
+    columns = Columns(found, lists, conditions, guessed)
+    flat = list(replace(columns, where=()).paths())
+    for name in flat:
+        if flat.count(name) > 1:
             raise CollapseError(
-                f"{source}: the column {name!r} can't be two things at once; give each of prompt, "
-                "reward, kind, rank and step a column of its own"
+                f"{source}: the column {name!r} can't be two things at once; give each of "
+                f"{', '.join(role.name for role in ROLES)} a column of its own"
             )
-    conditions = tuple((_named(name, "--where", there, source), value) for name, value in where)
-    return Columns(found, conditions)
+    reward = found["reward"]
+    if isinstance(reward, str) and _is_number(reward):
+        raise CollapseError(
+            f"{source}: its first line, {', '.join(there)}, holds a number where a name should be; "
+            "put a line of names, such as prompt,reward, before it"
+        )
+    return columns
 
 
-def _column_of(
-    role: Role, wanted: str | bool | None, there: Sequence[str], source: str
-) -> str | None:
-    if isinstance(wanted, str):
-        return _named(wanted, role.name, there, source)
-    if wanted is False:
+def _of_one_shape(
+    look: _Look, found: dict[str, str | tuple[str, str]]
+) -> tuple[dict[str, str | tuple[str, str]], bool]:
+    """Return the columns with those of lists where rewards are lists, and whether they are."""
+    reward = found["reward"]
+    lists = not isinstance(reward, str) or look.is_list(reward)
+    if isinstance(reward, str) and lists and (inner := look.inner_reward(reward)) is not None:
+        found = found | {"reward": inner}
+        beside = f"{reward}.rank"
+        if "rank" not in found and look.values(beside):
+            found["rank"] = beside
+    rank = found.get("rank")
+    if isinstance(rank, str) and look.is_list(rank) != lists:
+        del found["rank"]  # of something else
+    model = found.get("model")
+    if lists and isinstance(model, str) and not look.is_list(model):
+        del found["model"]
+    return found, lists
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(text)
+        return True
+    return False
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A look at the columns of a source: their names, and the first values of each."""
+
+    there: Sequence[str]
+    sample: Sequence[Row]
+    source: str
+
+    def values(self, path: str) -> list[Any]:
+        """Return the first values that are there, those in texts of JSON as they are."""
+        found = (picked(row, path) for row in self.sample)
+        return [value for value in map(opened, found) if value not in (None, "")]
+
+    def is_list(self, path: str) -> bool:
+        """Whether the column holds lists, or objects of several numbers."""
+        values = self.values(path)
+        return bool(values) and isinstance(values[0], list | tuple | Mapping)
+
+    def inner_reward(self, path: str) -> str | None:
+        """Return the way to the rewards within a list of objects, None where they are plain."""
+        first = self.values(path)[0]
+        keys: list[Any] = []
+        if isinstance(first, Mapping) and not all(map(_like_number, first.values())):
+            keys = list(first)
+        elif isinstance(first, list | tuple) and first and isinstance(first[0], Mapping):
+            keys = list(first[0])
+        inside = next((name for name in ROLES[1].usual if name in keys), None)
+        return f"{path}.{inside}" if inside else None
+
+    def guessed(self, role: Role) -> str | tuple[str, str] | None:
+        """Return the column that a role is read from, by its name, else by its shape."""
+        for usual in role.usual:
+            if (name := self.match(usual)) is not None:
+                return name
+        if role.name != "reward":
+            return None
+        return self._chosen_and_rejected() or self._nested() or self._pairs()
+
+    def _chosen_and_rejected(self) -> tuple[str, str] | None:
+        for name in self.there:
+            other = name.replace("chosen", "rejected")
+            if other != name and other in self.there:
+                both = [*self.values(name)[:5], *self.values(other)[:5]]
+                if both and all(map(_like_number, both)):
+                    return name, other
         return None
-    for candidate in role.usual:
-        if (match := _match(candidate, there, source)) is not None:
+
+    def _nested(self) -> str | None:
+        """Return the way into a column of objects, or of lists of them, that hold a reward."""
+        for name in self.there:
+            first = next(iter(self.values(name)), None)
+            if isinstance(first, Mapping | list | tuple) and (way := self.inner_reward(name)):
+                return way
+        return None
+
+    def _pairs(self) -> str | None:
+        """Return the column of lists of a completion and its score."""
+        for name in self.there:
+            first = next(iter(self.values(name)), None)
+            if isinstance(first, list | tuple) and first and all(map(is_pair, first)):
+                return name
+        return None
+
+    def named(self, name: str, role: str) -> str:
+        """Return the column of this name, or the way into it."""
+        if (match := self.match(name)) is not None:
             return match
-    if not role.needed:
-        return None
-    raise CollapseError(
-        f"{source}: no column is called {' or '.join(map(repr, role.usual[:2]))}; there are "
-        f"{_listed(there)}. The first line of a CSV file names its columns; say which holds the "
-        f"{role.name} with --{role.name} NAME ({role.name}=... in Python)"
-        f"{_hint(role.name, there)}"
-    )
+        head, dot, rest = name.partition(".")
+        if dot and (match := self.match(head)) is not None and self.values(f"{match}.{rest}"):
+            return f"{match}.{rest}"
+        raise CollapseError(
+            f"{self.source}: no column is called {name!r} (for {role}); there are "
+            f"{_listed(self.there)}{_hint(name, self.there)}"
+        )
 
+    def match(self, name: str) -> str | None:
+        """Return the column of this name: exactly, else but for case and spaces around it."""
+        matches = [c for c in self.there if c == name]
+        folded = name.strip().casefold()
+        matches = matches or [c for c in self.there if c.strip().casefold() == folded]
+        if len(matches) > 1:
+            raise CollapseError(
+                f"{self.source}: {len(matches)} columns are called {name!r}; rename them"
+            )
+        return matches[0] if matches else None
 
-def _named(name: str, role: str, there: Sequence[str], source: str) -> str:
-    if (match := _match(name, there, source)) is not None:
-        return match
-    raise CollapseError(
-        f"{source}: no column is called {name!r} (for {role}); there are {_listed(there)}"
-        f"{_hint(name, there)}"
-    )
-
-
-def _match(name: str, there: Sequence[str], source: str) -> str | None:
-    """Return the column of this name: exactly, else but for case and spaces around it."""
-    matches = [c for c in there if c == name]
-    matches = matches or [c for c in there if c.strip().casefold() == name.strip().casefold()]
-    if len(matches) > 1:
-        raise CollapseError(f"{source}: {len(matches)} columns are called {name!r}; rename them")
-    return matches[0] if matches else None
+    def missing(self, role: Role) -> str:
+        """Return what to say where no column is that of a needed role."""
+        usual = " or ".join(map(repr, role.usual[:2]))
+        return (
+            f"{self.source}: no column is called {usual}, or alike; there are "
+            f"{_listed(self.there)}. The first line of a CSV file names its columns; say which "
+            f"holds the {role.name} with --{role.name} NAME ({role.name}=... in Python)"
+            f"{_hint(role.name, self.there)}"
+        )
 
 
 def _listed(there: Sequence[str]) -> str:
@@ -166,39 +284,48 @@ def _hint(name: str, there: Sequence[str]) -> str:
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
-# -- the rows of a frame ------------------------------------------------------------------------
+# -- values in objects --------------------------------------------------------------------------
 
 
-def cleaned(frame: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
-    """Return every row's roles and line, whether it is asked for, and the number of its reason.
+def picked(row: Any, path: str) -> Any:
+    """Return the value at a path into an object; of a list of objects, one of each.
 
-    The frame has the columns that are needed, `__line__`, and `__problem__`: the number of the
-    reason why a line holds no row, 0 where it does.
+    Examples
+    --------
+    >>> picked({"answers": [{"score": 1}, {"score": 2}]}, "answers.score")
+    [1, 2]
     """
-    schema = frame.collect_schema()
-    unreadable = pl.col("__problem__") > 0
-    matches = [_matches(pl.col(name), schema[name], value) for name, value in columns.where]
-    asked = pl.all_horizontal(pl.lit(True), *matches) | unreadable
-    values = [
-        role.read(pl.col(column), schema[column])
-        if (column := columns.names.get(role.name))
-        else role.read(pl.lit(None, pl.String), pl.String())
-        for role in ROLES
-    ]
-    named = [value.alias(role.name) for role, value in zip(ROLES, values, strict=True)]
-    others = asked.alias("asked"), pl.col("__line__").alias("line"), pl.col("__problem__")
-    frame = frame.select(*named, *others)
-    reason = pl.lit(0, pl.UInt8)
-    for role, text, test in reversed(_TESTS):
-        if role in columns.names:
-            number = pl.lit(REASONS.index(text), pl.UInt8)
-            reason = pl.when(test(pl.col(role))).then(number).otherwise(reason)
-    reason = pl.when(unreadable).then(pl.col("__problem__")).otherwise(reason)
-    return frame.select(*(role.name for role in ROLES), "asked", "line", reason.alias("reason"))
+    row = opened(row)
+    if isinstance(row, list | tuple):
+        return [picked(one, path) for one in row]
+    if not isinstance(row, Mapping):
+        return None
+    if path in row:
+        return row[path]
+    head, dot, rest = path.partition(".")
+    return picked(row.get(head), rest) if dot else None
 
 
-def _matches(column: pl.Expr, dtype: pl.DataType, value: str) -> pl.Expr:
-    same = column.cast(pl.String).str.strip_chars() == value.strip()
-    with contextlib.suppress(ValueError):
-        same = same | (_number(column, dtype) == float(value))
-    return same.fill_null(False)
+def opened(value: Any) -> Any:
+    """Return the list or object that a text of JSON holds; other values as they are."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    to_list = getattr(value, "tolist", None)
+    return to_list() if to_list is not None else value
+
+
+def is_pair(value: Any) -> bool:
+    """Whether this is a completion and its score."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and _like_number(value[1])
+    )
+
+
+def _like_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return _is_number(value)
+    return value is None or isinstance(value, int | float)

@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 
 from collapse_theory.data.layouts import Kind, Reader, Score
 from collapse_theory.data.ranking import Ranking
-from collapse_theory.data.rows import rows
+from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value
 
@@ -118,8 +119,7 @@ class RankingDataset(Value):
         OSError
             Where the file can't be read.
         """
-        where = f"{os.fspath(path)}: "
-        return cls._read(rows(path), Reader(layout, kind, kinds, score), where)
+        return cls._read(path, Reader(layout, kind, kinds, score), f"{os.fspath(path)}: ")
 
     @classmethod
     def from_records(
@@ -135,11 +135,12 @@ class RankingDataset(Value):
 
         Parameters are those of `from_file`; the first record is line 1.
         """
-        return cls._read(enumerate(records, start=1), Reader(layout, kind, kinds, score))
+        return cls._read(records, Reader(layout, kind, kinds, score))
 
     @classmethod
-    def _read(cls, source: Iterable[tuple[int, Any]], reader: Reader, where: str = "") -> Self:
-        rankings = reader.rankings(source, where)
+    def _read(cls, source: Any, reader: Reader, where: str = "") -> Self:
+        rows = chain.from_iterable(part.rows() for part in parts_of(source))
+        rankings = reader.rankings(rows, where)
         report = DatasetReport(reader.read, len(rankings), tuple(sorted(reader.bad)))
         if not rankings:
             raise CollapseError(f"{where}no ranking is left: {report}")

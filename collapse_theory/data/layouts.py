@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
-from collapse_theory.data.rows import Bad, Row, row_or_bad
+from collapse_theory.data.text import Bad, Row, row_or_bad
 from collapse_theory.errors import CollapseError
 
 Score = str | Mapping[str, float] | None

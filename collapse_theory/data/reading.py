@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from collapse_theory.data.columns import REASONS, Columns, find_columns
-from collapse_theory.data.reward_log import BadRows, RewardLog
-from collapse_theory.data.rows import DataFile, Rows, data_file
-from collapse_theory.data.scan import row_by_row, scan
+from collapse_theory.data.columns import Columns, find_columns
+from collapse_theory.data.frames import REASONS, frame_of
+from collapse_theory.data.remarks import remarks
+from collapse_theory.data.reward_log import BadRows, RewardLog, is_array
+from collapse_theory.data.source import Part, parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
@@ -20,7 +22,7 @@ KIND_CHANGES = "a kind that isn't the one of their prompt's other rows"
 
 
 def read_log(
-    path: str | Path,
+    source: Any,
     *,
     prompt: str | None = None,
     reward: str | None = None,
@@ -31,16 +33,22 @@ def read_log(
     where: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     format: str | None = None,
 ) -> RewardLog:
-    """Read a log of rewards: CSV, JSON lines, a JSON list or Parquet; text plain or gzip.
+    """Read a log of rewards from a file, a folder, a data frame, or what else holds rows.
 
-    A row is one completion's reward. Rows that are no good are set aside, counted and named by
-    their lines in `RewardLog.bad`; none is dropped in silence.
+    Files are CSV, JSON lines, JSON, Parquet and Arrow, plain or packed (gzip, bz2, xz, zst). A row
+    is one completion's reward, or a prompt with a list of rewards, with pairs of a completion and
+    its score, or with the scores of a chosen and a rejected completion. Rows that are no good are
+    set aside, counted and named by their lines in `RewardLog.bad`; none is dropped in silence.
 
     Parameters
     ----------
-    path : str or Path
+    source : path, glob, folder, "-", data frame, data set, list of dicts, mapping, array, lists
+        A data frame is one of Polars, pandas or Arrow; a mapping holds columns, or each prompt's
+        rewards; an array or ragged lists have a prompt a row, and NaN is missing. "-" is the
+        standard input; several paths make one log.
     prompt, reward : str, optional
-        The columns' names; "prompt" and "reward" (or "score") unless given.
+        The columns' names, "scores.overall" within objects; guessed from common names (prompt,
+        question_id, instruction, ...; reward, score, rating, ...) unless given.
     kind, rank, step : str or bool, optional
         Names of columns that needn't be there: the prompt's kind, the completion's rank (0 the
         best), the training step. By default those called so; False reads none.
@@ -48,150 +56,214 @@ def read_log(
         The step to read; the last one unless given.
     where : mapping or sequence of pairs, optional
         Only rows whose column has this value, such as {"split": "train"}.
-    format : {"csv", "json", "jsonl", "parquet"}, optional
-        "json" is one list; told from the file's first bytes and its name unless given.
+    format : {"arrow", "arrow stream", "csv", "json", "jsonl", "parquet"}, optional
+        "json" is any JSON but an object a line; told from the file's first bytes and its name
+        unless given.
 
     Returns
     -------
     RewardLog
+        Its `columns` say what was read as what, its `notes` what is odd.
 
     Raises
     ------
     CollapseError
-        A ValueError, for a file that is empty, no log, or without a single good row.
+        A ValueError, for a source that is empty, no log, or without a single good row.
     OSError
-        Where the file can't be read.
+        Where a file can't be read.
 
     Examples
     --------
     >>> import tempfile, pathlib
     >>> from collapse_theory.diagnosis import read_log
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
-    >>> _ = file.write_text("prompt,reward\\na,0.9\\na,nan\\na,0.1\\n")
+    >>> _ = file.write_text("question_id,score\\na,0.9\\na,nan\\na,0.1\\n")
     >>> log = read_log(file)
     >>> log.rewards, str(log.bad[0])
     (array([0.9, 0.1]), '1 with a reward that is NaN or infinite (line 3)')
+    >>> log.columns
+    (('prompt', 'question_id'), ('reward', 'score'))
+    >>> read_log([{"prompt": "2 + 2?", "rewards": [0.9, 0.1]}]).rewards
+    array([0.9, 0.1])
     """
-    file = data_file(path, format)
+    if is_array(source):
+        return RewardLog.of(source)
+    parts = parts_of(source, format)
     pairs = tuple(where.items()) if isinstance(where, Mapping) else tuple(where)
     wanted = {"prompt": prompt, "reward": reward, "kind": kind, "rank": rank, "step": step}
-    columns = find_columns(file.names(), str(file), wanted, pairs)
-    with file.damage_named():
-        frame, source = scan(file, columns), Rows(file)
-        if frame is None:
-            frame = row_by_row(source, columns)
-        return _log(file, frame, columns, at, tuple(source.notes()))
+    first = next((part for part in parts if part.names), parts[0])
+    columns = find_columns(first.names, first.sample, first.name, wanted, pairs)
+    return _Reading(parts, columns, at).log()
 
 
-def _log(
-    file: DataFile,
-    rows: pl.LazyFrame,
-    columns: Columns,
-    at: float | None,
-    notes: tuple[str, ...],
-) -> RewardLog:
-    count, asked, kind_names, last = _facts(file, rows, columns)
-    wanted = " and ".join(f"{name}={value}" for name, value in columns.where)
-    left_out = {f"something else than {wanted}": count - asked}
-    rows = rows.filter("asked")
-    if "step" in columns.names:
-        at = last if at is None else at
-        rows = _one_step(file, rows, at)
-    elif at is not None:
-        raise CollapseError(f"{file} has no step column, so no step {at:g} can be chosen")
-    good, bad = _judged(file, rows, kind_names)
-    judged = good.height + sum(rows.count for rows in bad)
-    left_out[f"another step than {at:g}" if at is not None else ""] = asked - judged
-    prompts, kinds = _numbered(good["prompt"].to_numpy()), None
-    keep = np.ones(good.height, dtype=bool)
-    if kind_names:
-        kinds = good["kind"].to_numpy()
-        keep = _of_their_kind(prompts, kinds, len(kind_names))
-        kinds = kinds[keep]
-    if not keep.all():
-        bad.append(_bad_rows(file, KIND_CHANGES, good["line"].to_numpy()[~keep]))
-        prompts = _numbered(prompts[keep])
-    return RewardLog(
-        rewards=good["reward"].to_numpy()[keep],
-        prompts=prompts,
-        kinds=kinds,
-        kind_names=kind_names,
-        ranks=good["rank"].to_numpy()[keep] if "rank" in columns.names else None,
-        step=at,
-        read=count,
-        bad=tuple(bad),
-        left_out=tuple(BadRows(reason, n) for reason, n in left_out.items() if n),
-        columns=tuple(columns.names.items()),
-        notes=notes,
-    )
+def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = None) -> RewardLog:
+    """Return the log that a source holds, or that rewards and their prompts make.
 
-
-def _facts(
-    file: DataFile, rows: pl.LazyFrame, columns: Columns
-) -> tuple[int, int, tuple[str, ...], float | None]:
-    """Return how many rows there are, and are asked for; the kinds, sorted; the last step."""
-    asked = pl.col("asked")
-    kinds = pl.col("kind").filter(asked).drop_nulls().unique().head(_MAX_KINDS + 1).implode()
-    last_step = pl.col("step").filter(asked).max()
-    facts = rows.select(pl.len(), asked.sum(), kinds, last_step).collect(engine="streaming")
-    count, used, names, last = facts.row(0)
-    if not used:
-        wanted = ", ".join(f"{name}={value}" for name, value in columns.where)
-        raise CollapseError(f"{file} has no rows{' with ' + wanted if wanted else ''}")
-    if len(names) > _MAX_KINDS:
+    Raises
+    ------
+    CollapseError
+        As `read_log` and `RewardLog.of` do; for a log or a frame that is given prompts besides.
+    """
+    if isinstance(source, RewardLog):
+        if prompts is kinds is ranks is None:
+            return source
+        raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
+    if prompts is kinds is ranks is None:
+        return read_log(source)
+    if isinstance(source, str | Mapping) or hasattr(source, "columns"):
         raise CollapseError(
-            f"{file}: the column {columns.names['kind']!r} has more than {_MAX_KINDS} "
-            "different values; name the right one with --kind (kind=...), or read none with "
-            "--no-kinds (kind=False)"
+            "a file, a mapping or a data frame has its own prompts, kinds and ranks; name their "
+            "columns: read_log(source, prompt=..., reward=...)"
         )
-    return count, used, tuple(sorted(names)), last
+    return RewardLog.of(source, prompts, kinds, ranks)
 
 
-def _one_step(file: DataFile, rows: pl.LazyFrame, at: float | None) -> pl.LazyFrame:
-    if at is None:
-        raise CollapseError(f"{file}: no row has a step; read none with --no-steps (step=False)")
-    step = pl.col("step")
-    if not rows.select((step == at).any()).collect(engine="streaming").item():
-        steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")
-        there = steps["step"].to_list()
-        texts = [f"{s:g}" for s in (there if len(there) <= 8 else [*there[:4], *there[-4:]])]
-        raise CollapseError(f"{file} has no step {at:g}; there are {', '.join(texts)}")
-    # A row whose step can't be read is of no step: it is named, whichever step is chosen.
-    return rows.filter((step == at) | step.is_null())
+@dataclass
+class _Reading:
+    """One reading of a log: its parts as one frame, and what becomes of the rows."""
 
+    parts: Sequence[Part]
+    columns: Columns
+    at: float | None
+    bad: list[BadRows] = field(default_factory=list)
+    left_out: list[BadRows] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-def _judged(
-    file: DataFile, rows: pl.LazyFrame, kind_names: tuple[str, ...]
-) -> tuple[pl.DataFrame, list[BadRows]]:
-    """Return the good rows as numbers, some 30 bytes each however long the prompts, and the bad."""
-    kind = pl.lit(0, pl.UInt32)
-    if kind_names:
-        kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()
-    frame = rows.select(
-        "prompt",
-        "reward",
-        kind.cast(pl.UInt16).fill_null(0).alias("kind"),
-        "rank",
-        "reason",
-        pl.col("line").cast(pl.UInt32),
-    ).collect(engine="streaming")
-    reasons, lines = frame["reason"].to_numpy(), frame["line"].to_numpy()
-    bad = [
-        _bad_rows(file, reason, lines[reasons == number])
-        for number, reason in enumerate(REASONS)
-        if number and (reasons == number).any()
-    ]
-    good = frame.filter(pl.col("reason") == 0)
-    if good.is_empty():
-        raise CollapseError(
-            f"{file} has no good row among {frame.height}: " + "; ".join(map(str, bad))
+    @property
+    def name(self) -> str:
+        first = self.parts[0].name
+        return first if len(self.parts) == 1 else f"{first} and {len(self.parts) - 1} more"
+
+    def log(self) -> RewardLog:
+        """Return the log."""
+        frames = [frame_of(part, self.columns, at) for at, part in enumerate(self.parts)]
+        rows = pl.concat(frames)
+        read, asked, kind_names, last = self._facts(rows)
+        if asked < read:
+            passed = " and ".join(f"{name}={value}" for name, value in self.columns.where)
+            self.left_out.append(BadRows(f"something else than {passed}", read - asked))
+        rows = self._one_step(rows.filter("asked"), last)
+        frame = self._collected(rows, kind_names)
+        if (others := asked - frame.height) > 0:
+            self.left_out.append(BadRows(f"another step than {self.at:g}", others))
+        for part in self.parts:
+            self.notes += part.notes()
+        return self._made(self._good(frame), kind_names, read)
+
+    def _facts(self, rows: pl.LazyFrame) -> tuple[int, int, tuple[str, ...], float | None]:
+        """Return how many rows there are, and are asked for; the kinds, sorted; the last step."""
+        asked = pl.col("asked")
+        kinds = pl.col("kind").filter(asked).drop_nulls().unique().head(_MAX_KINDS + 1).implode()
+        last_step = pl.col("step").filter(asked).max()
+        facts = rows.select(pl.len(), asked.sum(), kinds, last_step).collect(engine="streaming")
+        count, used, names, last = facts.row(0)
+        if not used:
+            wanted = ", ".join(f"{name}={value}" for name, value in self.columns.where)
+            raise CollapseError(f"{self.name} has no rows{' with ' + wanted if wanted else ''}")
+        if len(names) > _MAX_KINDS:
+            raise CollapseError(
+                f"{self.name}: the column {self.columns.names['kind']!r} has more than "
+                f"{_MAX_KINDS} different values; name the right one with --kind (kind=...), or "
+                "read none with --no-kinds (kind=False)"
+            )
+        return count, used, tuple(sorted(names)), last
+
+    def _one_step(self, rows: pl.LazyFrame, last: float | None) -> pl.LazyFrame:
+        """Return the rows of the step that is asked for, the last unless one is."""
+        step, name = pl.col("step"), self.columns.names.get("step")
+        if name is None:
+            if self.at is not None:
+                raise CollapseError(
+                    f"{self.name} has no step column, so no step {self.at:g} can be chosen"
+                )
+            return rows
+        if last is None:
+            if "step" not in self.columns.guessed:
+                raise CollapseError(
+                    f"{self.name}: no row of {name!r} has a step; read none with --no-steps "
+                    "(step=False)"
+                )
+            self.notes.append(f"the column {name!r} holds no numbers, and so isn't read as steps")
+            self.columns = self.columns.without("step")
+            reason = pl.col("reason")
+            return rows.with_columns(
+                pl.when(reason == REASONS.index("no number as step")).then(0).otherwise(reason)
+            )
+        self.at = last if self.at is None else self.at
+        if not rows.select((step == self.at).any()).collect(engine="streaming").item():
+            steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")
+            there = steps["step"].to_list()
+            texts = [f"{s:g}" for s in (there if len(there) <= 8 else [*there[:4], *there[-4:]])]
+            raise CollapseError(
+                f"{self.name} has no step {self.at:g}; there are {', '.join(texts)}"
+            )
+        # A row whose step can't be read is of no step: it is named, whichever step is chosen.
+        return rows.filter((step == self.at) | step.is_null())
+
+    def _collected(self, rows: pl.LazyFrame, kind_names: tuple[str, ...]) -> pl.DataFrame:
+        """Return the rows as numbers, some 50 bytes each however long the prompts."""
+        kind = pl.lit(0, pl.UInt16)
+        if kind_names:
+            kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()
+            kind = kind.cast(pl.UInt16).fill_null(0)
+        there = [name for name in ("rank", "model") if name in self.columns.read]
+        names = ("prompt", "loose", "reward", "odd", "reason", "part", "record", *there)
+        return rows.select(*names, kind.alias("kind")).collect(engine="streaming")
+
+    def _good(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the good rows, and set the others aside by their reasons."""
+        reasons = frame["reason"].to_numpy()
+        for number, reason in enumerate(REASONS):
+            if number and (reasons == number).any():
+                self._set_aside(reason, frame.filter(pl.col("reason") == number))
+        good = frame.filter(pl.col("reason") == 0)
+        if good.is_empty():
+            raise CollapseError(
+                f"{self.name} has no good row among {frame.height}: "
+                + "; ".join(map(str, self.bad))
+            )
+        return good
+
+    def _set_aside(self, reason: str, rows: pl.DataFrame) -> None:
+        first = rows.select("part", "record").sort("part", "record").head(_NAMED)
+        lines: list[int | str] = []
+        for (at,), some in first.group_by("part", maintain_order=True):
+            part = self.parts[int(str(at))]
+            places = part.places(some["record"].to_list())
+            lines += places if len(self.parts) == 1 else [f"{part.name}:{n}" for n in places]
+        self.bad.append(BadRows(reason, rows.height, tuple(lines), self.parts[0].unit))
+
+    def _made(self, good: pl.DataFrame, kind_names: tuple[str, ...], read: int) -> RewardLog:
+        kinds, prompts = None, _numbered(good["prompt"].to_numpy())
+        if kind_names:
+            same = _of_their_kind(prompts, good["kind"].to_numpy(), len(kind_names))
+            if not same.all():
+                self._set_aside(KIND_CHANGES, good.filter(~same))
+                good = good.filter(same)
+                prompts = _numbered(prompts[same])
+            kinds = good["kind"].to_numpy()
+        unused = [name for name in self.parts[0].names if name not in set(self.columns.paths())]
+        found = remarks(good.with_columns(number=prompts), self.columns, unused)
+        self.notes += found.notes
+        self.columns = found.columns
+        return RewardLog(
+            rewards=good["reward"].to_numpy(),
+            prompts=prompts,
+            kinds=kinds,
+            kind_names=kind_names,
+            ranks=_ranks(good) if "rank" in self.columns.read else None,
+            step=self.at,
+            read=read,
+            bad=tuple(self.bad),
+            left_out=tuple(self.left_out),
+            columns=self.columns.described(),
+            lists=self.columns.lists,
+            notes=tuple(self.notes),
         )
-    return good, bad
 
 
-def _bad_rows(file: DataFile, reason: str, lines: np.ndarray) -> BadRows:
-    first = np.sort(np.partition(lines, _NAMED)[:_NAMED] if lines.size > _NAMED else lines)
-    return BadRows(reason, int(lines.size), tuple(first.tolist()), file.format.unit)
+def _ranks(good: pl.DataFrame) -> np.ndarray:
+    return good["rank"].fill_null(np.nan).to_numpy()
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:

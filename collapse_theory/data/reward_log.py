@@ -29,15 +29,15 @@ class BadRows(Value):
     ----------
     reason : str
     count : int
-    lines : tuple of int
+    lines : tuple of int or str
         Where the first few of them begin: lines of a text file from 1 (the header is line 1), rows
-        of a Parquet file from 1.
+        of another source from 1; "file:line" where there are several files.
     unit : {"line", "row"}
     """
 
     reason: str
     count: int
-    lines: tuple[int, ...] = ()
+    lines: tuple[int | str, ...] = ()
     unit: str = "line"
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class RewardLog(Value):
         Numbers into `kind_names`; None for a log without kinds.
     kind_names : tuple of str
     ranks : (rows,) array, or None
-        0 is the best; None for a log without ranks.
+        0 is the best, NaN isn't known; None for a log without ranks.
     step : float or None
         The training step that the rows are of; None for a log without steps.
     read : int
@@ -70,6 +70,8 @@ class RewardLog(Value):
         What wasn't asked for: rows of other steps, rows that `where` passes over.
     columns : tuple of (role, name)
         The column that each role was read from.
+    lists : bool
+        Whether a row of the source held a prompt's rewards, not one; rewards are counted then.
     notes : tuple of str
         What else is worth knowing about how the file was read.
 
@@ -89,6 +91,7 @@ class RewardLog(Value):
     bad: tuple[BadRows, ...] = ()
     left_out: tuple[BadRows, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+    lists: bool = False
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -103,7 +106,10 @@ class RewardLog(Value):
 
     @classmethod
     def of(cls, rewards: Any, prompts: Any = None, kinds: Any = None, ranks: Any = None) -> Self:
-        """Return the log of rewards in memory: (rows,) with prompts, or (P, n), a prompt a row.
+        """Return the log of rewards in memory: (rows,) with prompts, or a prompt a row.
+
+        A table, (P, n), or ragged lists have a prompt a row; NaN is a reward that is missing there.
+        Tensors are taken from any device, of any type of numbers, with a gradient or without.
 
         Raises
         ------
@@ -111,27 +117,37 @@ class RewardLog(Value):
             A ValueError, for rewards that aren't finite numbers, lengths that differ, ranks that
             aren't whole, or a prompt of two kinds; it names the first row at fault, from 0.
         """
-        values = _numbers(rewards, "rewards")
-        if values.ndim not in (1, 2) or not values.size:
-            empty = ", which holds no rewards" if values.ndim == 2 else ""
-            raise CollapseError(
-                "rewards must be a list with one a completion, or a table with a prompt a row; "
-                f"this has the shape {values.shape}{empty}"
-            )
-        count, each = len(values), values.size // len(values)
+        values, sizes = _flat(rewards)
         if prompts is None:
-            if values.ndim == 1:
+            if sizes is None:
                 raise CollapseError(
                     "which prompt is each reward of? give prompts, as many as rewards"
                 )
-            prompts = np.arange(count)
-        _, codes = _codes(prompts, count, "prompts")
-        names, kind = ((), None) if kinds is None else _codes(kinds, count, "kinds")
+            prompts = np.arange(sizes.size)
+        each = np.ones(values.size, int) if sizes is None else sizes
+        codes = np.repeat(_codes(prompts, each.size, "prompts")[1], each)
+        names, kind = ((), None) if kinds is None else _codes(kinds, each.size, "kinds")
+        rank = None if ranks is None else _ranks(ranks, each, sizes is None)
+        if kind is not None:
+            kind = np.repeat(kind, each)
+        missing = np.isnan(values) if sizes is not None else np.zeros(values.size, bool)
+        _require_finite(values[~missing], "rewards")
+        left = (BadRows("no reward (NaN)", int(missing.sum())),) if missing.any() else ()
+        there = ~missing
+        codes = np.unique(codes[there], return_inverse=True)[1]
+        kind = None if kind is None else kind[there]
         if kind is not None:
             _check_kinds(codes, kind, names)
-            kind = np.repeat(kind, each)
-        rank = None if ranks is None else _ranks(ranks, values.shape).ravel()
-        return cls(values.ravel(), np.repeat(codes, each), kind, names, rank, read=values.size)
+        return cls(
+            values[there],
+            codes,
+            kind,
+            names,
+            None if rank is None else rank[there],
+            read=values.size,
+            left_out=left,
+            lists=sizes is not None,
+        )
 
     @property
     def count(self) -> int:
@@ -162,18 +178,60 @@ def _frozen_codes(values: Any) -> np.ndarray | None:
     return array
 
 
-def _numbers(values: Any, what: str) -> np.ndarray:
+def as_array(values: Any) -> np.ndarray:
+    """Return numbers as an array of floats; those of a tensor from wherever it is."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().double()
+    elif isinstance(values, list | tuple) and any(hasattr(one, "detach") for one in values):
+        values = [as_array(one) for one in values]
+    return np.asarray(values, dtype=np.float64)
+
+
+def is_array(values: Any) -> bool:
+    """Whether this is an array, a tensor, or a list of numbers or of lists of them."""
+    if isinstance(values, list | tuple):
+        return all(
+            isinstance(one, int | float | np.ndarray | list | tuple) or hasattr(one, "detach")
+            for one in values
+        )
+    shaped = hasattr(values, "__array__") and not hasattr(values, "columns")
+    return shaped and getattr(getattr(values, "dtype", None), "names", None) is None
+
+
+def _flat(rewards: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all rewards, and how many each row has; None for a list of one a completion."""
     try:
-        array = np.asarray(values, dtype=np.float64)
+        if isinstance(rewards, list | tuple) and any(map(_sized, rewards)):
+            rows = [as_array(row) for row in rewards]
+            sizes = np.array([row.size for row in rows])
+            values = np.concatenate([row.ravel() for row in rows])
+            depth = max((row.ndim for row in rows), default=1)
+        else:
+            values = as_array(rewards)
+            sizes = np.full(len(values), values.shape[1]) if values.ndim == 2 else None
+            depth = max(values.ndim - 1, 1)
     except (TypeError, ValueError) as error:
-        raise CollapseError(f"{what} must be numbers: {error}") from None
-    bad = np.flatnonzero(~np.isfinite(array.ravel()))
+        raise CollapseError(f"rewards must be numbers: {error}") from None
+    if depth > 1 or values.ndim == 0 or not values.size:
+        empty = ", which holds no rewards" if not values.size else ""
+        raise CollapseError(
+            "rewards must be a list with one a completion, or a table with a prompt a row; "
+            f"this has the shape {values.shape}{empty}"
+        )
+    return values.ravel(), sizes
+
+
+def _sized(value: Any) -> bool:
+    return np.ndim(value.detach().cpu() if hasattr(value, "detach") else value) > 0
+
+
+def _require_finite(array: np.ndarray, what: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise CollapseError(
-            f"{bad.size} {what} aren't finite, the first at {bad[0]}: {array.ravel()[bad[0]]}; "
-            "leave such rows out (collapse_theory.diagnosis.read_log does, and counts them)"
+            f"{bad.size} {what} aren't finite, the first at {bad[0]}: {array[bad[0]]}; leave such "
+            "rows out (ct.read_log does, and counts them)"
         )
-    return array
 
 
 def _codes(values: Any, count: int, what: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -201,11 +259,16 @@ def _check_kinds(prompts: np.ndarray, kinds: np.ndarray, names: tuple[str, ...])
         )
 
 
-def _ranks(values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    ranks = _numbers(values, "ranks")
-    if ranks.shape != shape:
-        raise CollapseError(f"ranks must have the shape {shape} of the rewards, not {ranks.shape}")
-    if (ranks < 0).any() or (ranks != np.floor(ranks)).any():
+def _ranks(values: Any, sizes: np.ndarray, flat: bool) -> np.ndarray:
+    ranks, each = _flat(values)
+    same = each is None if flat else each is not None and np.array_equal(each, sizes)
+    if not same or ranks.size != sizes.sum():
+        raise CollapseError(
+            f"ranks must have the shape of the rewards: {sizes.size} rows of {ranks.size} ranks"
+        )
+    known = ranks[~np.isnan(ranks)]
+    _require_finite(known, "ranks")
+    if (known < 0).any() or (known != np.floor(known)).any():
         raise CollapseError("ranks must be whole numbers from 0, the best")
     return ranks
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.data.reading import log_of
 from collapse_theory.data.reward_log import BadRows, RewardLog, counted
 from collapse_theory.diagnosis.index import Groups, Index, collapse_index, two_groups
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
@@ -164,12 +165,7 @@ def diagnose(
     >>> found.collapsed, found.kinds[0].predictions[0].utility
     (True, 'log(x + 0.1)')
     """
-    if not isinstance(rewards, RewardLog):
-        log = RewardLog.of(rewards, prompts, kinds, ranks)
-    elif prompts is kinds is ranks is None:
-        log = rewards
-    else:
-        raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
+    log = log_of(rewards, prompts, kinds, ranks)
     utilities = _utilities(utility)
     stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
     if not stats.count:

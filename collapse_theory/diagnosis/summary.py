@@ -182,7 +182,7 @@ def _pairs_counted(rewards: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
         rewards = np.take_along_axis(rewards, some, axis=1)
         ranks = np.take_along_axis(ranks, some, axis=1)
     first, second = np.triu_indices(ranks.shape[1], 1)
-    better = np.sign(ranks[:, second] - ranks[:, first])
+    better = np.nan_to_num(np.sign(ranks[:, second] - ranks[:, first]))  # NaN: a rank isn't known
     agreed = better * np.sign(rewards[:, first] - rewards[:, second])
     counted = int(np.count_nonzero(better))
     return 0.5 * (counted + float(agreed.sum())), counted

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collapse_theory.experiment.measure import Findings
     from collapse_theory.experiment.report import COLUMNS, NOTES, metrics, rows, sentences
-    from collapse_theory.experiment.run import run_experiment
+    from collapse_theory.experiment.run import report_again, run_experiment
     from collapse_theory.experiment.setting import Objective, Run, Setting
     from collapse_theory.experiment.texts import utilities_for
     from collapse_theory.experiment.work import Progress
 
 __all__ = ["COLUMNS", "NOTES", "Findings", "Objective", "Progress", "Run", "Setting"]
-__all__ += ["metrics", "rows", "run_experiment", "sentences", "utilities_for"]
+__all__ += ["metrics", "report_again", "rows", "run_experiment", "sentences", "utilities_for"]
 
 _MODULES = {
     "measure": ("Findings",),
     "report": ("COLUMNS", "NOTES", "metrics", "rows", "sentences"),
-    "run": ("run_experiment",),
+    "run": ("report_again", "run_experiment"),
     "setting": ("Objective", "Run", "Setting"),
     "texts": ("utilities_for",),
     "work": ("Progress",),

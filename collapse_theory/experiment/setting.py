@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from collapse_theory.errors import CollapseError, ParseError
-from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
+from collapse_theory.numerics.checks import whole
+from collapse_theory.training.loss import AnyLoss, PromptAwareRankingLoss, RankingLoss
 from collapse_theory.utilities import utility
 from collapse_theory.values import Value
 
@@ -22,17 +23,12 @@ class Objective(Value):
     Parameters
     ----------
     text : str
-        "log(x+0.1)", or "open=-1/(x+0.1); closed=x".
-
-    Raises
-    ------
-    ParseError
-        A ValueError, for a text that is no objective.
+        "log(x+0.1)", or "open=-1/(x+0.1); closed=x"; anything else is a ParseError.
 
     Examples
     --------
     >>> Objective("open=-1/(x+0.1); closed=x").utilities
-    (('open', '-1/(x + 0.1)'), ('closed', 'x'))
+    {'open': '-1/(x + 0.1)', 'closed': 'x'}
     >>> Objective("log(x + 0.1)").aware
     False
     """
@@ -41,61 +37,70 @@ class Objective(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pairs = _kind_and_utility(self.text)
-        kinds = [kind for kind, _ in pairs]
-        one = len(pairs) == 1 and "=" not in self.text
-        if not (one or (pairs and all(kinds) and len(set(kinds)) == len(kinds))):
+        pairs = self._pairs()
+        named = {kind for kind, _ in pairs if kind or not self.aware}
+        if not pairs or len(named) < len(pairs):  # none, one twice, or one without its kind
             raise ParseError(f"{self.text!r}: give one utility, or kind=utility; kind=utility")
         made = [(f"{kind}=" if kind else "") + str(utility(text)) for kind, text in pairs]
         self._set(text="; ".join(made))
 
     @property
-    def utilities(self) -> tuple[tuple[str, str], ...]:
-        """Kind and utility; the kind is "" where one utility serves all prompts."""
-        return tuple(_kind_and_utility(self.text))
+    def utilities(self) -> dict[str, str]:
+        """The utility of each kind; of the kind "" where one serves all prompts."""
+        return dict(self._pairs())
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        parts = (part.rpartition("=") for part in self.text.split(";") if part.strip())
+        return [(kind.strip(), value.strip()) for kind, _, value in parts]
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that have a utility of their own; none where one serves all."""
-        return tuple(kind for kind, _ in self.utilities if kind)
+        return tuple(self.utilities) if self.aware else ()
 
     @property
     def aware(self) -> bool:
         """Whether the utility depends on the kind of prompt."""
-        return bool(self.kinds)
+        return "=" in self.text
 
-    def loss(self) -> RankingLoss | PromptAwareRankingLoss:
+    def loss(self) -> AnyLoss:
         """Return the loss in the box [0, 1], scaled to slope 1 at gap 0."""
-        return (
-            PromptAwareRankingLoss(dict(self.utilities)) if self.aware else RankingLoss(self.text)
-        )
+        return PromptAwareRankingLoss(self.utilities) if self.aware else RankingLoss(self.text)
 
     def __str__(self) -> str:
         return self.text
 
 
-def _kind_and_utility(text: str) -> list[tuple[str, str]]:
-    parts = (part.rpartition("=") for part in text.split(";") if part.strip())
-    return [(kind.strip(), value.strip()) for kind, _, value in parts]
+# Of the whole numbers of a setting.
+_LEAST = {"seed": 0, "warmup": 0, "seeds": 1, "steps": 1, "batch": 1, "width": 1}
+_LEAST |= {"checkpoint_every": 1, "train": 2, "held_out": 2, "max_length": 8}
 
-
-# The least value of each whole number.
-_LEAST = {2: ("train", "held_out"), 8: ("max_length",), 0: ("seed", "warmup")}
-_LEAST[1] = ("seeds", "steps", "batch", "width", "checkpoint_every")
+# What differs from the defaults, by whether all weights are trained and whether it is to be quick.
+_FULL: dict[str, Any] = {"full": True, "utilities": ("log(x+0.1)",), "seeds": 1, "rate": 1e-4}
+_FULL |= {"train": 48, "held_out": 24, "batch": 4}
+_USUAL: dict[tuple[bool, bool], dict[str, Any]] = {
+    (False, False): {},
+    (False, True): {"utilities": ("log(x+0.1)", DEFAULT[-1]), "controls": False, "seeds": 1}
+    | {"train": 24, "held_out": 12, "batch": 12, "steps": 250},
+    (True, False): _FULL | {"steps": 240, "warmup": 20, "checkpoint_every": 40},
+    (True, True): _FULL
+    | {"train": 8, "held_out": 4, "steps": 8, "warmup": 2, "checkpoint_every": 4},
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Setting(Value):
     """Everything that the outcome depends on, apart from the texts themselves.
 
+    A CollapseError says of a number that it is out of range, of a text that it is no objective.
+
     Parameters
     ----------
     utilities : tuple of str
         What is trained, as `Objective` reads it.
-    seed : int
-        Of the prompts' shuffle and split, and of the first run.
-    seeds : int
-        Runs of each objective, with the seeds seed, seed + 1, ...
+    seed, seeds : int
+        The seed of the prompts' shuffle and split, and of each objective's first run; the others
+        have the seeds that follow.
     steps, batch : int
         Steps, and prompts a step.
     train, held_out : int
@@ -108,17 +113,11 @@ class Setting(Value):
         Steps, where the whole encoder is trained; a head's run is kept when it is done.
     controls : bool
         Whether to run the controls too: last layer alone, same lengths, neutral prompts.
-    encoder : str
-        A model's name or folder; "" for the packaged all-MiniLM-L6-v2.
-    data : str
-        A file of rankings; "" for the documentation of Python, NumPy and SciPy.
+    encoder, data : str
+        A model's name or folder, "" for the packaged all-MiniLM-L6-v2; a file of rankings, "" for
+        the documentation of Python, NumPy and SciPy.
     full : bool
         Whether to fine-tune the whole encoder in place of a head on frozen features.
-
-    Raises
-    ------
-    CollapseError
-        For a number out of range or a text that is no objective.
 
     Examples
     --------
@@ -145,10 +144,8 @@ class Setting(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for least, name in ((least, name) for least, names in _LEAST.items() for name in names):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise CollapseError(f"{name} must be a whole number from {least} on, got {value!r}")
+        for name, least in _LEAST.items():
+            whole(getattr(self, name), name, least)
         if not 0 < self.rate < 1:
             raise CollapseError(f"rate must lie between 0 and 1, got {self.rate!r}")
         texts = (self.utilities,) if isinstance(self.utilities, str) else self.utilities
@@ -158,22 +155,18 @@ class Setting(Value):
         self._set(utilities=made)
 
     @classmethod
-    def small(cls, **changes: Any) -> Self:
-        """Return a setting that runs in well under a minute: fewer prompts, steps and runs."""
-        chosen: dict[str, Any] = {"utilities": ("log(x+0.1)", DEFAULT[-1]), "controls": False}
-        chosen |= {"seeds": 1, "steps": 250, "train": 24, "held_out": 12, "batch": 12}
-        chosen |= {"checkpoint_every": 100}
-        return cls(**(chosen | changes))
+    def usual(cls, *, small: bool = False, full: bool = False, **changes: Any) -> Self:
+        """Return the usual setting with changes: of heads, or of the whole encoder.
 
-    @classmethod
-    def whole_encoder(cls, *, small: bool = False, **changes: Any) -> Self:
-        """Return a setting for fine-tuning all weights: a step costs seconds on a CPU."""
-        chosen: dict[str, Any] = {"utilities": ("log(x+0.1)",), "seeds": 1, "full": True}
-        chosen |= {"train": 48, "held_out": 24, "batch": 4, "rate": 1e-4}
-        chosen |= {"steps": 240, "warmup": 20, "checkpoint_every": 40}
-        if small:
-            chosen |= {"train": 8, "held_out": 4, "steps": 8, "warmup": 2, "checkpoint_every": 4}
-        return cls(**(chosen | changes))
+        A small one of heads runs in well under a minute; a step of the whole encoder costs seconds
+        on a CPU.
+
+        Examples
+        --------
+        >>> Setting.usual(small=True, steps=100).utilities
+        ('log(x + 0.1)', 'open=-1/(x + 0.1); closed=x')
+        """
+        return cls(**(_USUAL[full, small] | changes))
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -230,23 +223,15 @@ def runs_of(setting: Setting) -> tuple[Run, ...]:
 
     Examples
     --------
-    >>> for run in runs_of(Setting(utilities=("log(x)", "a=x; b=log(x)"), seeds=1)):
-    ...     print(run)
-    log(x), seed 0
-    a=x; b=log(x), seed 0
-    log(x), last layer, seed 0
-    a=x; b=log(x), last layer, seed 0
-    log(x), same lengths, seed 0
-    a=x; b=log(x), same lengths, seed 0
-    a=x; b=log(x), neutral prompts, seed 0
+    >>> chosen = Setting(utilities=("log(x)", "a=x; b=log(x)"), seeds=1)
+    >>> print(*runs_of(chosen)[1:5], sep="; ")
+    a=x; b=log(x), seed 0; log(x), last layer, seed 0; a=x; b=log(x), last layer, seed 0; ...
     """
     objectives, seed = setting.objectives, setting.seed
     wanted = [(one, seed + more, "") for one in objectives for more in range(setting.seeds)]
     if setting.controls and not setting.data and not setting.full:
         aware = [one for one in objectives if one.aware][:1]
-        fixed = sorted(
-            (one for one in objectives if not one.aware), key=lambda one: str(one) == "x"
-        )
+        fixed = sorted((one for one in objectives if not one.aware), key=lambda o: str(o) == "x")
         for control in CONTROLS:
             compared = aware if control == NEUTRAL else [*fixed[:1], *aware]
             wanted += [(one, seed, control) for one in compared]

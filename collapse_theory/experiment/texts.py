@@ -7,13 +7,13 @@ better (arXiv:2305.17608, section 3).
 from __future__ import annotations
 
 import ast
-import functools
-import importlib.util
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,32 +51,7 @@ OPENING = 12  # words by which a text counts as the same as another
 
 # Files with plenty of prose, which Python 3.11 and later, NumPy 2 and SciPy 1.14 all have. One that
 # another version lacks is passed over.
-_STANDARD = """
-argparse ast asyncio.events asyncio.locks asyncio.streams asyncio.tasks base64 bdb cmd code
-collections concurrent.futures._base configparser copy dataclasses datetime difflib dis doctest
-email.header email.message email.policy email.utils fileinput fractions ftplib functools graphlib
-gzip heapq hmac html.parser http.client http.cookiejar http.server imaplib importlib.abc inspect
-ipaddress json.encoder locale logging logging.config logging.handlers mimetypes optparse pdb
-pickletools pkgutil platform plistlib poplib profile pstats pyclbr pydoc random sched selectors
-shelve shutil smtplib socket socketserver ssl statistics string subprocess sysconfig tarfile
-tempfile textwrap threading timeit tokenize trace traceback types typing unittest.case unittest.mock
-urllib.parse urllib.request uuid warnings wave wsgiref.handlers xml.etree.ElementTree xmlrpc.client
-xmlrpc.server zipfile
-"""
-_NUMPY = """
-numpy._core.fromnumeric numpy._core.numeric numpy.fft._pocketfft numpy.lib._arraysetops_impl
-numpy.lib._function_base_impl numpy.lib._nanfunctions_impl numpy.lib._npyio_impl
-numpy.lib._shape_base_impl numpy.lib._twodim_base_impl numpy.linalg._linalg numpy.ma.core
-numpy.polynomial.chebyshev numpy.polynomial.polynomial
-"""
-_SCIPY = """
-scipy.cluster.hierarchy scipy.integrate._quadpack_py scipy.interpolate._bsplines scipy.linalg._basic
-scipy.linalg._decomp scipy.ndimage._filters scipy.ndimage._morphology scipy.optimize._minimize
-scipy.optimize._root scipy.signal._filter_design scipy.signal._signaltools
-scipy.sparse.linalg._isolve.iterative scipy.spatial.distance scipy.special._basic
-scipy.stats._stats_py
-"""
-MODULES = tuple(f"{_STANDARD} {_NUMPY} {_SCIPY}".split())
+MODULES = tuple((Path(__file__).parent / "data" / "modules.txt").read_text("utf-8").split())
 """The modules whose docstrings are read, in this order; Python's own topics come before them."""
 
 
@@ -87,7 +62,7 @@ class Passage(NamedTuple):
     text: str
 
 
-@functools.cache
+@cache
 def corpus() -> tuple[Passage, ...]:
     """Return every passage of the documentation that is installed here.
 
@@ -101,16 +76,14 @@ def corpus() -> tuple[Passage, ...]:
 def passages(documents: Iterable[tuple[str, str]], words: int = WORDS) -> tuple[Passage, ...]:
     """Return the passages of (name, text) documents: of so many words, and no two alike.
 
-    Examples
-    --------
     >>> passages([("a", ">>> 1 + 1\\nOne and two."), ("b", "One"), ("c", "one AND two. Three")], 3)
     (Passage(name='a', text='One and two.'),)
     """
-    found: dict[tuple[str, ...], Passage] = {}
+    found: dict[str, Passage] = {}
     for name, text in documents:
         kept = _words(text)[:words]
         if len(kept) == words:
-            opening = tuple(word.lower() for word in kept[:OPENING])
+            opening = " ".join(kept[:OPENING]).lower()
             found.setdefault(opening, Passage(name, " ".join(kept)))
     return tuple(found.values())
 
@@ -137,18 +110,16 @@ def _documents() -> Iterator[tuple[str, str]]:
 
 def _parsed(module: str) -> ast.Module | None:
     """Return a module's syntax tree, nothing run; None where there is no source of it here."""
-    # Only the top package's place is looked up: for a submodule find_spec imports its parents.
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    places = [Path(spec.origin)] if spec and spec.has_location and spec.origin else []
-    if rest:
-        bases = [Path(at, *rest) for at in (spec and spec.submodule_search_locations) or ()]
-        places = [p for at in bases for p in (at.with_suffix(".py"), at / "__init__.py")]
-    path = next((path for path in places if path.is_file()), None)
+    spec, parts = None, module.split(".")
+    for at in range(len(parts)):  # importlib.util.find_spec would import a submodule's parents
+        places = None if spec is None else spec.submodule_search_locations
+        spec = PathFinder.find_spec(".".join(parts[: at + 1]), places)
+        if spec is None or spec.origin is None:
+            return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on the file's own escapes, no business of ours
-            return None if path is None else ast.parse(path.read_bytes())
+            return ast.parse(Path(spec.origin).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return None
 
@@ -188,30 +159,42 @@ class PromptSet(Value):
         self._set(train=tuple(map(_best_first, self.train)))
         self._set(held_out=tuple(map(_best_first, self.held_out)))
 
-    @property
+    @cached_property
     def rankings(self) -> tuple[Ranking, ...]:
         """All of them, those to train on first."""
         return self.train + self.held_out
 
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each."""
+        return tuple(str(one.kind) for one in self.rankings)
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """The ranks of each, shape (N, K), 0 the best; -1 where it has fewer completions."""
+        ranks = np.full((len(self.rankings), max(map(len, self.rankings))), -1)
+        for row, one in zip(ranks, self.rankings, strict=True):
+            row[: len(one)] = one.ranks
+        return ranks
+
     @property
-    def counts(self) -> tuple[tuple[str, int, int], ...]:
-        """Kind, prompts to train on and prompts held out."""
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many prompts of each kind are trained on ("train") and held out ("held_out")."""
         train, held = (Counter(str(r.kind) for r in part) for part in (self.train, self.held_out))
-        return tuple((kind, train[kind], held[kind]) for kind in sorted(train | held))
+        kinds = sorted(train | held)
+        return {kind: {"train": train[kind], "held_out": held[kind]} for kind in kinds}
 
 
 def _best_first(one: Ranking) -> Ranking:
     # Sorted by rank, tied completions in the order in which they came.
-    pairs = sorted(zip(one.ranks, one.completions, strict=True), key=lambda pair: pair[0])
-    completions, ranks = tuple(text for _, text in pairs), tuple(rank for rank, _ in pairs)
+    ranks, places = zip(*sorted(zip(one.ranks, range(len(one)), strict=True)), strict=True)
+    completions = tuple(one.completions[place] for place in places)
     return Ranking(one.prompt, completions, ranks, one.kind or UNKNOWN, one.turns)
 
 
 def ranking(passage: Passage, kind: str, control: str = "") -> Ranking:
     """Return a passage as a prompt of this kind with its eight completions, best first.
 
-    Examples
-    --------
     >>> made = ranking(Passage("str.upper", "word " * 80), "closed")
     >>> made.prompt, [len(text.split()) for text in made.completions]
     ('What does str.upper do? Give the exact answer.', [74, 68, 62, 56, 34, 28, 22, 16])
@@ -229,14 +212,6 @@ def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "
 
     The passages are shuffled with the setting's seed, and the kind alternates after that: it is
     independent of the text. All controls are about the same passages with the same kinds.
-
-    Examples
-    --------
-    >>> texts = tuple(Passage(f"no. {i}", f"{i} " * 80) for i in range(9))
-    >>> made = documented(texts, Setting(train=4, held_out=2))
-    >>> [one.kind for one in made.rankings], made.train[0].prompt
-    (['open', 'closed', 'open', 'closed', 'open', 'closed'],
-     'Write freely about no. 4, in whatever way you like.')
     """
     count = setting.train + setting.held_out
     if len(passages) < count:
@@ -262,9 +237,8 @@ def prompt_sets(setting: Setting, runs: Sequence[Run]) -> dict[str, PromptSet]:
                 f"{str(objective)!r} has no utility for the kind {kind!r}; the prompts are of "
                 f"the kinds {' and '.join(KINDS)}, or those of your own --data"
             )
-    passages = corpus()
     controls = sorted({"", *(run.control for run in runs)})
-    return {control: documented(passages, setting, control) for control in controls}
+    return {control: documented(corpus(), setting, control) for control in controls}
 
 
 def _from_file(setting: Setting) -> PromptSet:

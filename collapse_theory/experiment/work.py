@@ -1,4 +1,4 @@
-"""What long work needs: progress to tell, threads, files that are whole, results that are kept."""
+"""What long work needs: progress to tell, threads, results that are kept by their content."""
 
 from __future__ import annotations
 
@@ -36,9 +36,6 @@ class Progress:
         """Something that the user should know: a damaged file, a bad row."""
 
 
-# -- threads -----------------------------------------------------------------------------
-
-
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch compute with so many threads: sums in another order have other last bits."""
@@ -50,48 +47,21 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def spread(
-    work: Callable[[Item, Progress], Result], items: Sequence[Item], told: Progress
-) -> list[Result]:
-    """Return work(item, progress) of every item, in their order, two of them side by side.
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return work(item) of every item, in their order, two of them at a time.
 
     Each computes with one thread of torch's: two threads within one small matrix product wait for
-    each other more than they compute. After an exception, and Ctrl-C is one, no more work is begun,
-    and what is under way ends at the next step that it tells `progress` of.
+    each other more than they compute. After an exception, and Ctrl-C is one, what is under way is
+    done to its end, and kept; no more is begun.
 
     Examples
     --------
-    >>> spread(lambda item, progress: item**2, [1, 2, 3], Progress())
+    >>> side_by_side(lambda item: item**2, [1, 2, 3])
     [1, 4, 9]
     """
-    shared, workers = _Stoppable(told), min(WORKERS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    with threads(1), pool:
-        try:
-            return list(pool.map(lambda item: work(item, shared), items))
-        except BaseException:
-            shared.over = True
-            raise
-
-
-class _Over(Exception):
-    """Another piece of work has failed."""
-
-
-class _Stoppable(Progress):
-    def __init__(self, told: Progress) -> None:
-        self.told, self.over = told, False
-
-    def advance(self, parts: int = 1) -> None:
-        if self.over:
-            raise _Over
-        self.told.advance(parts)
-
-    def say(self, text: str) -> None:
-        self.told.say(text)
-
-
-# -- what is kept -------------------------------------------------------------------------------
+    workers = min(WORKERS, os.cpu_count() or 1)
+    with threads(1), ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as p:
+        return list(p.map(work, items))
 
 
 def keep(path: Path, made_from: str, arrays: dict[str, np.ndarray]) -> None:

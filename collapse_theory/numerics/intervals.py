@@ -1,7 +1,7 @@
 """Interval arithmetic on arrays: between which bounds a formula stays on each of many cells.
 
-The bounds are not rounded outwards: they are for finding where to look, not for proofs to the last
-digit. Without a bound (0 times inf, a division by 0) they are -inf and inf.
+The ends are computed in float64, not rounded outwards: bounds hold up to rounding. NaN is no bound:
+a division by 0 inside, or a function outside its domain, and all that is made of it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import numpy as np
 
 
 class Interval:
-    """The numbers from `low` to `high`, arrays of one shape."""
+    """The numbers from `low` to `high`, arrays of one shape; inf is the limit of numbers."""
 
     __array_ufunc__ = None  # NumPy's scalars leave their operators to those below
+    __slots__ = ("high", "low")
 
     def __init__(self, low: Any, high: Any) -> None:
-        lost = np.isnan(low) | np.isnan(high)
-        self.low = np.where(lost, -np.inf, low)
-        self.high = np.where(lost, np.inf, high)
+        self.low, self.high = low, high
 
     @classmethod
     def hull(cls, values: Iterable[Any]) -> Interval:
@@ -46,18 +45,33 @@ class Interval:
         return Interval(self.low + other.low, self.high + other.high)
 
     def __mul__(self, other: Any) -> Interval:
-        other = self.of(other)
-        return self.hull(a * b for a in (self.low, self.high) for b in (other.low, other.high))
+        if not isinstance(other, Interval):
+            ends = (other * self.low, other * self.high)
+            return Interval(*(ends if other >= 0 else ends[::-1]))
+        ends = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
+        found = self.hull(a * b for a, b in ends)
+        if not np.any(np.isnan(found.low)):
+            return found
+        # Where an end is 0 and the other inf, products of numbers near them are near 0 or beyond
+        # all bounds, of which another pair of ends tells; unless one is 0 throughout, by underflow.
+        lost = np.isnan(self.low) | np.isnan(self.high) | np.isnan(other.low) | np.isnan(other.high)
+        for one, many in ((self, other), (other, self)):
+            lost = lost | ((one.low == 0) & (one.high == 0) & np.isinf(many.low - many.high))
+        found = self.hull(np.where((a == 0) | (b == 0), 0.0, a * b) for a, b in ends)
+        return Interval(np.where(lost, np.nan, found.low), np.where(lost, np.nan, found.high))
 
     def __truediv__(self, other: Any) -> Interval:
         return self * self.of(other) ** -1.0
 
     def __rtruediv__(self, other: Any) -> Interval:
-        return self.of(other) / self
+        return self**-1.0 * other
 
     def __pow__(self, p: float) -> Interval:
-        found = self.image(lambda u: u**p, [0.0])
-        pole = (self.low <= 0) & (self.high >= 0) & (p < 0)
-        return Interval(np.where(pole, np.nan, found.low), found.high)
+        if p >= 0:
+            return self.image(lambda u: u**p, [0.0])
+        high = np.where((self.high == 0) & (self.low < 0), -0.0, self.high)  # from below
+        found = self.hull([self.low**p, high**p])
+        pole = (self.low < 0) & (self.high > 0)
+        return Interval(np.where(pole, np.nan, found.low), np.where(pole, np.nan, found.high))
 
     __radd__, __rmul__ = __add__, __mul__

@@ -13,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.numerics.intervals import Interval
+
 _POINTS, _TERMS = 64, 24
 # Within this part of the radius the 24 terms of the series have 16 digits, and U'' 13.
 _INSIDE = 0.25
+# What rounding of the coefficients, and the terms left out, can be there, relatively, even in U''.
+_ROUNDED = 1e-13
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,35 @@ class Taylor:
         near = self.near(x)
         if xp is np and not np.any(near):
             return found
-        s, total = xp.where(near, (x - self.centre) / self.radius, 0.0), 0.0
-        series = list(self.coefficients)
+        s = xp.where(near, (x - self.centre) / self.radius, 0.0)
+        return xp.where(near, self._sum(s, order), found)
+
+    def _sum(self, s: Any, order: int) -> Any:
+        series, total = list(self.coefficients), 0.0
         for _ in range(order):
             series = [k * c / self.radius for k, c in enumerate(series)][1:]
         for coefficient in reversed(series):
             total = total * s + coefficient
-        return xp.where(near, total, found)
+        return total
+
+    def bounds(self, x: Interval, found: Any, order: int = 0) -> Interval:
+        """Return `found`, between which bounds the derivative is on cells, with the series near."""
+        near = self.near(x.low) & self.near(x.high)
+        if not np.any(near):
+            return found
+        s = (
+            (np.where(near, end, self.centre) - self.centre) / self.radius
+            for end in (x.low, x.high)
+        )
+        known, found = self._sum(Interval(*s), order), Interval.of(found)
+        rounding = _ROUNDED / self.radius**order * max(map(abs, self.coefficients))
+        low, high = known.low - rounding, known.high + rounding
+        return Interval(np.where(near, low, found.low), np.where(near, high, found.high))
 
 
-def taylor(function: Callable[[Any], Any], centre: float) -> Taylor | None:
+def taylor(
+    function: Callable[[Any], Any], centre: float, marks: np.ndarray | None = None
+) -> Taylor | None:
     """Return the series of an analytic function, or None where it isn't analytic around there.
 
     Parameters
@@ -57,25 +80,39 @@ def taylor(function: Callable[[Any], Any], centre: float) -> Taylor | None:
         Takes arrays of complex numbers and of floats.
     centre
         The gap at or next to which it may be 0/0.
+    marks
+        Further gaps at which the series must agree with the function, where it is near.
     """
     angles = 2.0 * np.pi * (np.arange(_POINTS) + 0.5) / _POINTS
-    for radius in 0.5 ** np.arange(0.0, 40.0):
+    for radius in 0.5 ** np.arange(-3.0, 40.0):
         steps = 0.4 * 0.5 ** np.arange(8.0)
+        if marks is not None:  # but at the centre itself
+            there = np.abs(marks - centre) / radius
+            steps = np.append(
+                steps, ((marks - centre) / radius)[(there > 1e-4) & (there < _INSIDE)]
+            )
         checked = centre + radius * steps
         with np.errstate(all="ignore"):
             values = function(centre + radius * np.exp(1j * angles))
             real = function(checked)
         size = np.abs(values).max()
-        if not np.isfinite(size):
+        # Where it is much larger on the circle than inside, the series has fewer digits.
+        if not (np.isfinite(size) and size <= 30 * np.abs(real).max()):
             continue
         k = np.fft.fftfreq(_POINTS, 1.0 / _POINTS)
         found = np.fft.fft(values) / _POINTS * np.exp(-1j * np.pi * k / _POINTS)
         # Negative powers are a pole, imaginary parts a branch, late terms a singularity nearby.
         if max(np.abs(found[_TERMS:]).max(), np.abs(found.imag).max()) > 3e-13 * size:
             continue
-        made = Taylor(float(centre), float(radius), tuple(found.real[:_TERMS].tolist()))
+        # An essential singularity, as in exp(-1/x**2), may look flat from afar; nearer, nothing is
+        # larger than on the outer circle unless there is one.
+        nearer = centre + radius * 0.5 ** np.arange(1.0, 11.0)[:, None] * np.exp(1j * angles)
+        with np.errstate(all="ignore"):
+            if not np.all(np.abs(function(nearer)) <= 2 * size):
+                continue
+        series = np.where(np.abs(found.real) > 1e-16 * size, found.real, 0.0)[:_TERMS]
+        made = Taylor(float(centre), float(radius), tuple(series.tolist()))
         # Nearer the centre 0/0 has fewer digits, a third as many where it is x**3/x**3.
-        series = np.polynomial.polynomial.polyval((checked - centre) / radius, found.real[:_TERMS])
-        off = np.abs(series - real)
-        return made if np.all(off <= (1e-12 + 1e-14 / steps**3) * size) else None
+        off = np.abs(np.polynomial.polynomial.polyval(steps, series) - real)
+        return made if np.all(off <= (1e-12 + 1e-14 / np.abs(steps) ** 3) * size) else None
     return None

@@ -26,6 +26,17 @@ ROUNDING, UNSEEN = 1e-11, 1e-14
 SMALLEST = 1e-60
 
 
+# How concavity is known, the weakest first.
+HOW = SAMPLED, BOUNDED, COMPOSED = "sampled", "proved by interval bounds", "proved by composition"
+
+# The cells that a proof begins with, in units of the largest gap; and gaps one a decade.
+_CELLS = np.concatenate([np.geomspace(SMALLEST, 0.1, 60), np.linspace(0.1, 1.0, 10)[1:]])
+_DECADES = np.geomspace(SMALLEST, 1.0, 61)
+# Halvings that leave a cell of rounding's width; and of them, and of cells, up to which one proves.
+_SPLITS, _PROVING, _MOST_CELLS = 40, 20, 3000
+_OVERLAP = 1e-12
+
+
 class Curve(Protocol):
     """What is asked of a utility here; its text names it in the errors."""
 
@@ -69,12 +80,8 @@ def _with_landmarks(grid: np.ndarray, landmarks: tuple[float, ...], width: float
     return np.unique(np.concatenate([grid, around[(around > 0) & (around <= width)]]))
 
 
-def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None:
+def require_concave(utility: Curve, width: float) -> None:
     """Raise unless U is finite and concave at the gaps in (0, width].
-
-    Families know where they are concave; for others U'' is looked at on a grid, and between
-    grid points wherever it comes close to zero. `trust` takes the utility's word for its
-    `concave_range`.
 
     Raises
     ------
@@ -83,16 +90,28 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
     InvalidUtility
         With a gap at which U has no value.
     """
-    if trust:
-        low, high = utility.concave_range
-        if low <= 0 and width <= high * (1 + 1e-15):
-            return
-    x = _with_landmarks(_grid(width), utility.landmarks, width)
+    low, high = utility.concave_range
+    if low > 0 or width > high * (1 + 1e-15):
+        concavity(utility, width)
+
+
+def concavity(utility: Curve, width: float) -> str:
+    """Return how it is known that U is concave at the gaps in (0, width], or raise.
+
+    Bounds of U'' prove it, on one cell or many; else U'' is looked at on a grid, and between grid
+    points wherever it comes close to zero.
+    """
+    composed = bool(utility.curvature_bound(np.zeros(1), np.array([width]))[0] <= 0)
+    cells = None if composed else _unproved(utility, width)
+    proved = cells is None
+    # Where U is concave, it has values between any two gaps where it has.
+    x = width * _DECADES if proved else _grid(width)
+    x = x if proved else _with_landmarks(x, utility.landmarks, width)
     with np.errstate(all="ignore"):
         value = np.asarray(utility.value(x)) + 0 * x
         first, second = utility.derivatives(x)
-    # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15.
-    pole = np.isneginf(value) & (x < 1e-3)
+    # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15, -exp(1/x) below .0014.
+    pole = np.isneginf(value) & (x < 1e-2)
     bad = ~np.isfinite(value) & ~pole | np.isnan(first) & ~pole & (x > 1e-100)
     if bad.any():
         where = x[np.argmax(bad)]
@@ -100,18 +119,20 @@ def require_concave(utility: Curve, width: float, *, trust: bool = True) -> None
             f"the utility {utility} has no value at the gap {where:.6g}: it must be finite on (0, "
             f"{number_text(width)}]; a utility without values below 0 can't take a margin"
         )
-    excess = _excess(x, value, first, second)
-    worst = _refined(utility, x, excess)
-    worst = _searched(utility, width) if worst is None else worst
-    if worst is not None:
-        raise NotConcave(
-            f"the utility {utility} is not concave: U''({worst:.6g}) = "
-            f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
-            f"a ranking utility must be concave on (0, {number_text(width)}]{_hint(first)}"
-        )
-    _require_falling_slope(utility, x, value, first)
+    if cells is not None:
+        worst = _refined(utility, x, _excess(x, value, first, second))
+        if worst is None:
+            _require_falling_slope(utility, x, value, first)
+            worst = _searched(utility, *cells)
+        if worst is not None:
+            raise NotConcave(
+                f"the utility {utility} is not concave: U''({worst:.6g}) = "
+                f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
+                f"a ranking utility must be concave on (0, {number_text(width)}]{_hint(first)}"
+            )
     if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
         raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
+    return COMPOSED if composed else BOUNDED if proved else SAMPLED
 
 
 def _hint(first: np.ndarray) -> str:
@@ -175,29 +196,56 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     return None
 
 
-def _searched(utility: Curve, width: float) -> float | None:
-    """Return a gap where U'' > 0 in a bump between grid points, found by bounds of U'' on cells.
+Cells = tuple[np.ndarray, np.ndarray]
 
-    The cells that could hold the most convexity, seen in U, are split first; none is left where
-    the bounds prove that U is concave. A bump at the zero of an inner function is found so.
+
+def _unproved(utility: Curve, width: float) -> Cells | None:
+    """Return cells that hold all gaps at which U may be convex; None where bounds prove it isn't.
+
+    Cells on which U'' isn't bounded by 0 are split.
     """
-    edges = width * np.concatenate([np.geomspace(1e-9, 0.1, 160), np.linspace(0.1, 1, 181)[1:]])
-    low, high = edges[:-1], edges[1:]
-    for _ in range(40):
+    low, high = width * _CELLS[:-1], width * _CELLS[1:]
+    for _ in range(_PROVING):
+        # Each cell reaches into the next ones, so that a pole between two is inside of both.
+        past = np.minimum(high * (1 + _OVERLAP), width)
+        bound = utility.curvature_bound(low * (1 - _OVERLAP), past)
+        open_ = ~(bound <= 0)
+        if not open_.any():
+            return None
+        low, high = low[open_], high[open_]
+        middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
+        if len(low) > _MOST_CELLS or _convex(utility, middle).any():
+            break
+        low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
+    return low, high
+
+
+def _convex(utility: Curve, x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return _excess(x, utility.value(x), *utility.derivatives(x)) > 0
+
+
+def _searched(utility: Curve, low: np.ndarray, high: np.ndarray) -> float | None:
+    """Return a gap where U'' > 0, if one is found on these cells.
+
+    Those that could hold the most convexity, seen in U, are split first: a bump at the zero of an
+    inner function is found so.
+    """
+    for _ in range(_SPLITS):
         middle = low + (high - low) / 2
-        with np.errstate(all="ignore"):
-            value = utility.value(middle)
-            convex = _excess(middle, value, *utility.derivatives(middle)) > 0
-            rise = utility.curvature_bound(low, high) * (high - low) ** 2
-        if convex.any():
+        if (convex := _convex(utility, middle)).any():
             return float(middle[np.argmax(convex)])
-        open_ = np.flatnonzero((rise > UNSEEN * np.abs(value)) & (high - low > 1e-13 * high))
+        bound = utility.curvature_bound(low, high)
+        rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
+        with np.errstate(all="ignore"):
+            seen = (rise > UNSEEN * np.abs(utility.value(middle))) & (high - low > 1e-13 * high)
+        open_ = np.flatnonzero(seen)
+        open_ = open_[np.argsort(-rise[open_])][:256]
         if not open_.size:
             return None
-        first = open_[np.argsort(-rise[open_])][:256]
         low, high = (
             np.concatenate(ends)
-            for ends in ((low[first], middle[first]), (middle[first], high[first]))
+            for ends in ((low[open_], middle[open_]), (middle[open_], high[open_]))
         )
     return None
 

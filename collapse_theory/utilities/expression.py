@@ -4,7 +4,8 @@ A tree is one of ("x",), ("num", v), ("add", t, ...), ("mul", t, ...), ("div", p
 ("pow", base, exponent), ("call", name, t), ("min", t, ...); -t is -1 times t. The functions `num`
 to `minimum` are the only makers of trees. They fold constants in float arithmetic and keep a normal
 form in which ``parse(text(tree)) == tree``: a sum holds no sums, a product no products and at most
-one number, the first factor, a fraction neither stands inside a product nor inside a fraction.
+one number, the first factor, a fraction neither stands inside a product nor inside a fraction. In
+trees that are evaluated and never printed ("series", taylor, t) stands for t where it is 0/0.
 
 `evaluate` walks a tree once; what its operations mean is the matter of an `Arithmetic`: values on
 NumPy or torch, exact derivatives (`Jets`), CVXPY expressions (`Cones`).
@@ -15,14 +16,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import NoConicForm, ParseError
-from collapse_theory.numerics.intervals import Interval
-from collapse_theory.numerics.taylor import Taylor, taylor
+from collapse_theory.numerics.taylor import Taylor
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.functions import FUNCTIONS
 
@@ -237,6 +237,8 @@ def evaluate(tree: Tree, x: Any, within: Arithmetic) -> Any:
         return within.num(tree[1])
     if kind == "call":
         return within.call(tree[1], evaluate(tree[2], x, within))
+    if kind == "series":
+        return within.series(tree[1], tree[2], x)
     return getattr(within, kind)(*[evaluate(t, x, within) for t in tree[1:]])
 
 
@@ -275,17 +277,22 @@ class Arithmetic:
     def call(self, name: str, u: Any, /) -> Any:
         return FUNCTIONS[name].value(u, self.xp)
 
+    def series(self, series: Taylor, tree: Tree, x: Any) -> Any:
+        """Return the tree at x, near the centre of its series by that."""
+        found = evaluate(tree, series.away(x, self.xp), self)
+        return series.filled(x, found, 0, self.xp)
+
 
 # A jet: value, first and second derivative; None is a derivative that is zero everywhere, so
 # that 0 * inf at a pole doesn't become NaN.
 Jet = tuple[Any, Any, Any]
 
 
-def _plus(a: Any, b: Any) -> Any:
+def plus(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else a + b
 
 
-def _times(a: Any, b: Any) -> Any:
+def times(a: Any, b: Any) -> Any:
     return None if a is None or b is None else a * b
 
 
@@ -296,23 +303,23 @@ class Jets(Arithmetic):
         return value, None, None
 
     def add(self, *parts: Jet) -> Jet:
-        return reduce(lambda f, g: (f[0] + g[0], _plus(f[1], g[1]), _plus(f[2], g[2])), parts)
+        return reduce(lambda f, g: (f[0] + g[0], plus(f[1], g[1]), plus(f[2], g[2])), parts)
 
     def mul(self, *parts: Jet) -> Jet:
         return reduce(self._product, parts)
 
     def _product(self, f: Jet, g: Jet) -> Jet:
-        first = _plus(_times(f[1], g[0]), _times(f[0], g[1]))
-        cross = _times(2.0, _times(f[1], g[1]))
-        return f[0] * g[0], first, _plus(_plus(_times(f[2], g[0]), cross), _times(f[0], g[2]))
+        first = plus(times(f[1], g[0]), times(f[0], g[1]))
+        cross = times(2.0, times(f[1], g[1]))
+        return f[0] * g[0], first, plus(plus(times(f[2], g[0]), cross), times(f[0], g[2]))
 
     def div(self, f: Jet, g: Jet) -> Jet:
         # From (f/g) g = f, differentiated: no squares of g that could underflow.
         inverse = np.float64(1.0) / g[0]
         ratio = f[0] / g[0]
-        first = _times(_plus(f[1], _times(-ratio, g[1])), inverse)
-        rest = _plus(_times(_times(-2.0, first), g[1]), _times(-ratio, g[2]))
-        return ratio, first, _times(_plus(f[2], rest), inverse)
+        first = times(plus(f[1], times(-ratio, g[1])), inverse)
+        rest = plus(times(times(-2.0, first), g[1]), times(-ratio, g[2]))
+        return ratio, first, times(plus(f[2], rest), inverse)
 
     def pow(self, base: Jet, exponent: Jet) -> Jet:
         if exponent[1] is not None:
@@ -338,47 +345,14 @@ class Jets(Arithmetic):
         f = row.value(u[0])
         return self._chain(f, *row.slopes(u[0], f), u)
 
+    def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
+        found = evaluate(tree, (x[0], 1.0, None), self)
+        known = (series.filled(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found))
+        return self._chain(*known, x)
+
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
-        bend = _times(_times(second, u[1]), u[1])
-        return value, _times(first, u[1]), _plus(bend, _times(first, u[2]))
-
-
-class _Analytic(Arithmetic):
-    """Values at complex numbers, for formulas that are analytic; NaN for a min."""
-
-    def min(self, *parts: Any) -> Any:
-        return np.nan * parts[0]
-
-    def call(self, name: str, u: Any) -> Any:
-        row = FUNCTIONS[name]
-        return (row.analytic or row.value)(u)
-
-
-class _Bounds(Jets):
-    """Bounds of value and derivatives on cells of gaps."""
-
-    def num(self, value: float) -> Jet:
-        return Interval.of(value), None, None
-
-    def pow(self, base: Jet, exponent: Jet) -> Jet:
-        fixed = exponent[1] is None and exponent[2] is None
-        return super().pow(base, (float(exponent[0].low), None, None) if fixed else exponent)
-
-    def min(self, *parts: Jet) -> Jet:
-        """Return what holds all branches that may be the least."""
-        least = reduce(np.minimum, (part[0].high for part in parts))
-
-        def hull(k: int) -> Interval:
-            found = [Interval.of(0.0 if part[k] is None else part[k]) for part in parts]
-            may = [part[0].low <= least for part in parts]
-            low = [np.where(m, f.low, np.inf) for m, f in zip(may, found, strict=True)]
-            high = [np.where(m, f.high, -np.inf) for m, f in zip(may, found, strict=True)]
-            return Interval(reduce(np.minimum, low), reduce(np.maximum, high))
-
-        return hull(0), hull(1), hull(2)
-
-    def call(self, name: str, u: Jet) -> Jet:
-        return self._chain(*FUNCTIONS[name].bounds(u[0]), u)
+        bend = times(times(second, u[1]), u[1])
+        return value, times(first, u[1]), plus(bend, times(first, u[2]))
 
 
 def accurate(tree: Tree) -> Tree:
@@ -403,7 +377,7 @@ def accurate(tree: Tree) -> Tree:
     return made
 
 
-_NUMPY, _JETS, _ANALYTIC, _BOUNDS = Arithmetic(), Jets(), _Analytic(), _Bounds()
+_NUMPY, _JETS = Arithmetic(), Jets()
 
 
 def value(tree: Tree, x: Any, xp: Any = np) -> Any:
@@ -418,84 +392,6 @@ def jet(tree: Tree, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = evaluate(tree, (gaps, 1.0, None), _JETS)
     zeroth, first, second = (np.zeros_like(gaps) + (0.0 if d is None else d) for d in found)
     return zeroth[()], first[()], second[()]
-
-
-def curvature_bound(tree: Tree, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return what U'' doesn't exceed on each of the cells from `low` to `high`."""
-    with np.errstate(all="ignore"):
-        second = evaluate(tree, (Interval(low, high), 1.0, None), _BOUNDS)[2]
-    return np.zeros_like(low) + (0.0 if second is None else Interval.of(second).high)
-
-
-def removable(tree: Tree, width: float) -> tuple[Taylor, ...]:
-    """Return the series of the formula around each gap in [0, width] at which it is 0/0."""
-    divisors = [t[2] for t in _subtrees(tree, "div")]
-    with np.errstate(all="ignore"):
-        gaps = {
-            gap
-            for divisor in divisors
-            for gap in np.array([0.0, *roots(divisor, width)])
-            if abs(value(divisor, gap)) < 1e-13 * abs(value(divisor, 1.1 * gap or 0.1))
-        }
-        if np.isnan(value(tree, np.float64(0.0))):
-            gaps.add(0.0)
-    made = (taylor(lambda z: evaluate(tree, z, _ANALYTIC) + 0 * z, gap) for gap in sorted(gaps))
-    return tuple(series for series in made if series)
-
-
-# -- kinks and landmarks -----------------------------------------------------------------
-
-
-def kinks(tree: Tree, width: float) -> tuple[float, ...]:
-    """Return the gaps in (0, width] at which the least branch of a min changes."""
-    found: set[float] = set()
-    for least in _subtrees(tree, "min"):
-        branches = [accurate(b) for b in least[1:]]
-
-        def active(x: np.ndarray, branches: list[Tree] = branches) -> np.ndarray:
-            return np.argmin(np.stack([value(b, x) + 0 * x for b in branches]), axis=0)
-
-        found.update(_changes(active, width))
-    return tuple(sorted(found))
-
-
-def roots(tree: Tree, width: float) -> tuple[float, ...]:
-    """Return the gaps at which a sum in the tree changes sign: where narrow bumps sit.
-
-    exp(-(k (x-c))**2), atan(k (x-c)), 1/(1 + (k (x-c))**2) all bend within 1/k of c.
-    """
-    found: set[float] = set()
-    for part in dict.fromkeys(_subtrees(tree, "add")):
-        found.update(_changes(lambda x, part=part: (value(part, x) + 0 * x < 0).astype(int), width))
-    return tuple(sorted(found))
-
-
-def _subtrees(tree: Tree, kind: str) -> list[Tree]:
-    own = [tree] if tree[0] == kind else []
-    return own + [t for child in children(tree) for t in _subtrees(child, kind)]
-
-
-def _changes(choice: Callable[[np.ndarray], np.ndarray], width: float) -> list[float]:
-    """Return the gaps at which the integer `choice` changes, by bisection between grid points."""
-    grid = _grid(width)
-    with np.errstate(all="ignore"):
-        chosen = choice(grid)
-        at = np.flatnonzero(chosen[1:] != chosen[:-1])[:1000]
-        low, high, before = grid[at], grid[at + 1], chosen[at]
-        while at.size:
-            middle = low + (high - low) / 2
-            if not ((low < middle) & (middle < high)).any():
-                break
-            same = choice(middle) == before
-            low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return high.tolist()
-
-
-@lru_cache(maxsize=8)
-def _grid(width: float) -> np.ndarray:
-    steps = np.concatenate([np.geomspace(1e-15, 1.0, 600), np.linspace(0, 1, 4002)[1:]])
-    wider = width * np.geomspace(1 / width, 1.0, 2000) if width > 1 else steps[:0]
-    return np.unique(np.concatenate([min(width, 1.0) * steps, wider]))
 
 
 # -- the conic form ----------------------------------------------------------------------

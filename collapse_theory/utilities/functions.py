@@ -26,8 +26,9 @@ class Function:
         (cp, z) -> f(z) as a CVXPY expression; None where CVXPY has no cone for it.
     formula : callable, optional
         (u, xp) -> f(u) for a namespace `xp`; unless given, the function of that name in `xp`.
-    turn : float
-        f, f' and f'' are monotone between -turn, 0 and turn; NaN where they are periodic.
+    turn : float, optional
+        f, f' and f'' are monotone between -turn, 0 and turn, unless given everywhere; NaN where
+        they are periodic.
     analytic : callable, optional
         f for complex numbers, where `formula` or NumPy has no, or no accurate, values.
     """
@@ -36,7 +37,7 @@ class Function:
     slopes: Callable[[Any, Any], tuple[Any, Any]]
     cone: Callable[[Any, Any], Any] | None = None
     formula: Callable[[Any, Any], Any] | None = None
-    turn: float = 0.0
+    turn: float | None = None
     analytic: Callable[[Any], Any] | None = None
 
     def value(self, u: Any, xp: Any = np) -> Any:
@@ -45,15 +46,18 @@ class Function:
 
     def bounds(self, u: Interval) -> tuple[Interval, Interval, Interval]:
         """Return between which bounds f, f' and f'' are for u in an interval."""
-        turns: list[Any] = [-self.turn, 0.0, self.turn]
-        if math.isnan(self.turn):
+        turns: list[Any] = [] if self.turn is None else [-self.turn, 0.0, self.turn]
+        if self.turn is not None and math.isnan(self.turn):
             quarter = np.pi / 2
             turns = [(np.ceil(u.low / quarter) + k) * quarter for k in range(4)]
-        return (
-            u.image(self.value, turns),
-            u.image(lambda v: self.slopes(v, self.value(v))[0], turns),
-            u.image(lambda v: self.slopes(v, self.value(v))[1], turns),
-        )
+        ends = [u.low, u.high, *(np.clip(turn, u.low, u.high) for turn in turns)]
+        values = [self.value(end) for end in ends]
+        slopes = (self.slopes(end, f) for end, f in zip(ends, values, strict=True))
+        value, first, second = map(Interval.hull, (values, *zip(*slopes, strict=True)))
+        if np.any(lost := np.isnan(value.low)):  # outside its domain, where 1/u has values
+            nothing = np.where(lost, np.nan, 0.0)
+            first, second = first + nothing, second + nothing
+        return value, first, second
 
 
 def log_sigmoid(u: Any, xp: Any = np) -> Any:
@@ -141,6 +145,7 @@ FUNCTIONS: dict[str, Function] = {
             _log_sigmoid_slopes,
             lambda cp, z: -cp.logistic(-z),
             log_sigmoid,
+            0.0,
             analytic=lambda u: -special.log1p(np.exp(-u)),
         ),
     )

@@ -10,15 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, partial, reduce
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.numerics.checks import bracketless
-from collapse_theory.numerics.taylor import Taylor
-from collapse_theory.utilities import checks, expression
+from collapse_theory.utilities import checks, expression, places
 from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility, rounded
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
@@ -40,9 +39,6 @@ from collapse_theory.values import reads
 
 # The longest text that `from_dict` reads: a design can be a sum of hundreds of hinges.
 LONGEST_SAVED = 200_000
-
-# Kinks are looked for at gaps up to here: beyond any box, and any confined support in use.
-MAX_KINK = 1000.0
 
 Loss = Utility | PlackettLuce
 
@@ -151,28 +147,13 @@ class Expression(Utility):
     def concave_range(self) -> tuple[float, float]:
         return 0.0, 1.0  # looked at by `FormulaSum`
 
-    @cached_property
-    def _accurate(self) -> Tree:
-        return expression.accurate(self.formula)
-
-    @cached_property
-    def _series(self) -> tuple[Taylor, ...]:
-        return expression.removable(self._accurate, MAX_KINK)
-
     def value(self, x: Any, xp: Any = np) -> Any:
         if xp is not np:
-            return self._plain_value(x, xp)
+            return expression.value(self._accurate, x, xp)
         with np.errstate(all="ignore"):
-            found = self._plain_value(x, xp)
+            found = expression.value(self._accurate, x)
         near = np.float64(1e-300)
         return _filled(x, found, lambda: float(expression.value(self._accurate, near)))
-
-    def _plain_value(self, x: Any, xp: Any) -> Any:
-        if not self._series:
-            return expression.value(self._accurate, x, xp)
-        away = reduce(lambda x, series: series.away(x, xp), self._series, x)
-        found = expression.value(self._accurate, away, xp)
-        return reduce(lambda u, series: series.filled(x, u, 0, xp), self._series, found)
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         first, second = self._plain(x)
@@ -181,16 +162,7 @@ class Expression(Utility):
 
     def _plain(self, x: Any) -> tuple[Any, Any]:
         """Return U' and U'' as they come from the tree, where 0*inf at the gap 0 may be NaN."""
-        _, first, second = expression.jet(self._accurate, x)
-        for series in self._series:
-            first, second = series.filled(x, first, 1), series.filled(x, second, 2)
-        return first, second
-
-    def curvature_bound(self, low: Any, high: Any) -> Any:
-        bound = super().curvature_bound(low, high)
-        for series in self._series:  # smooth there, where bounds of 0/0 are infinite
-            bound = np.where(series.near(low) & series.near(high), -np.inf, bound)
-        return bound
+        return expression.jet(self._accurate, x)[1:]
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return expression.conic(self.formula, cp, cp.multiply(reference, ratio))
@@ -217,11 +189,11 @@ class Expression(Utility):
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return expression.kinks(self.formula, MAX_KINK)
+        return places.kinks(self.formula, places.MAX_KINK)
 
     @cached_property
     def landmarks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(sorted({*expression.roots(self.formula, 1.0), *self.kinks}))
+        return tuple(sorted({*places.roots(self.formula, 1.0), *self.kinks}))
 
     @cached_property
     def strictly_concave(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -255,7 +227,7 @@ class FormulaSum(Combination):
         try:
             if formula.weights:
                 (term,) = formula.weights
-                checks.require_concave(term.of, 1.0, trust=False)
+                term.of.concavity  # noqa: B018 - found, or NotConcave
         except NotConcave:
             # Convex alone: it takes the families' help to be concave, so they become one.
             merged = True
@@ -264,7 +236,7 @@ class FormulaSum(Combination):
         rest = {t: w for t, w in weights.items() if t not in odd}
         made = (Combination(rest, self.constant) + formula).utility()
         if merged:
-            checks.require_concave(made, 1.0, trust=False)
+            checks.concavity(made, 1.0)
         return made
 
 

@@ -1,0 +1,133 @@
+"""Gaps at which a formula needs care: kinks, zeros of its sums, and where it is 0/0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.numerics.taylor import taylor
+from collapse_theory.utilities.expression import (
+    Arithmetic,
+    Tree,
+    accurate,
+    children,
+    evaluate,
+    is_num,
+    rebuilt,
+    value,
+)
+from collapse_theory.utilities.functions import FUNCTIONS
+
+# Kinks are looked for at gaps up to here: beyond any box, and any confined support in use.
+MAX_KINK = 1000.0
+
+# -- kinks and landmarks -----------------------------------------------------------------
+
+
+def kinks(tree: Tree, width: float) -> tuple[float, ...]:
+    """Return the gaps in (0, width] at which the least branch of a min changes."""
+    found: set[float] = set()
+    for least in _subtrees(tree, "min"):
+        branches = [accurate(b) for b in least[1:]]
+
+        def active(x: np.ndarray, branches: list[Tree] = branches) -> np.ndarray:
+            return np.argmin(np.stack([value(b, x) + 0 * x for b in branches]), axis=0)
+
+        found.update(_changes(active, width))
+    return tuple(sorted(found))
+
+
+def roots(tree: Tree, width: float) -> tuple[float, ...]:
+    """Return the gaps at which a part of the tree changes sign: where narrow bumps sit.
+
+    exp(-(k (x-c))**2), atan(k (x-c)), 1/(1 + (k (x-c))**2) all bend within 1/k of c.
+    """
+    found: set[float] = set()
+    for part in dict.fromkeys(_subtrees(tree, "add") + _subtrees(tree, "call")):
+        found.update(_changes(lambda x, part=part: (value(part, x) + 0 * x < 0).astype(int), width))
+    return tuple(sorted(found))
+
+
+def _subtrees(tree: Tree, kind: str) -> list[Tree]:
+    if tree[0] == "series":
+        return _subtrees(tree[2], kind)
+    own = [tree] if tree[0] == kind else []
+    return own + [t for child in children(tree) for t in _subtrees(child, kind)]
+
+
+def _changes(choice: Callable[[np.ndarray], np.ndarray], width: float) -> list[float]:
+    """Return the gaps at which the integer `choice` changes, by bisection between grid points."""
+    grid = _grid(width)
+    with np.errstate(all="ignore"):
+        chosen = choice(grid)
+        at = np.flatnonzero(chosen[1:] != chosen[:-1])[:1000]
+        low, high, before = grid[at], grid[at + 1], chosen[at]
+        while at.size:
+            middle = low + (high - low) / 2
+            if not ((low < middle) & (middle < high)).any():
+                break
+            same = choice(middle) == before
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return high.tolist()
+
+
+@lru_cache(maxsize=8)
+def _grid(width: float) -> np.ndarray:
+    steps = np.concatenate([np.geomspace(1e-15, 1.0, 600), np.linspace(0, 1, 4002)[1:]])
+    wider = width * np.geomspace(1 / width, 1.0, 2000) if width > 1 else steps[:0]
+    return np.unique(np.concatenate([min(width, 1.0) * steps, wider]))
+
+
+# -- 0/0 -----------------------------------------------------------------------------------
+
+
+class _Analytic(Arithmetic):
+    """Values at complex numbers, for formulas that are analytic; NaN for a min."""
+
+    def min(self, *parts: Any) -> Any:
+        return np.nan * parts[0]
+
+    def call(self, name: str, u: Any) -> Any:
+        row = FUNCTIONS[name]
+        return (row.analytic or row.value)(u)
+
+
+_ANALYTIC = _Analytic()
+
+
+def regular(tree: Tree, width: float) -> Tree:
+    """Return the tree with series for those of its parts that are 0/0 at a gap in [0, width].
+
+    Quotients of two parts that vanish, and what is inf - inf or 0 * inf at the gap 0.
+    """
+    if not _subtrees(tree, "div") and tree[0] != "add":
+        return tree
+    made = rebuilt(tree, lambda part: regular(part, width))
+    with np.errstate(all="ignore"):
+        gaps = _lost(made, width)
+        # A bump so narrow that no circle sees it lies at a zero of a part.
+        marks = np.array(roots(tree, width)) if gaps else np.empty(0)
+    for gap in gaps:
+        whole = made
+        found = taylor(lambda z, whole=whole: evaluate(whole, z, _ANALYTIC) + 0 * z, gap, marks)
+        made = ("series", found, made) if found else made
+    return made
+
+
+def _lost(tree: Tree, width: float) -> list[float]:
+    """Return the gaps at which the tree, but none of its parts, has no value or no digits."""
+    if tree[0] == "div" and not is_num(tree[1]) and not is_num(tree[2]):
+        zeros = np.array([0.0, *roots(tree[2], width)])
+        return [gap for gap in zeros if _vanishes(tree[1], gap) and _vanishes(tree[2], gap)]
+    zero = np.float64(0.0)
+    singular = tree[0] == "add" or (tree[0] == "mul" and bool(_subtrees(tree, "div")))
+    if singular and np.isnan(value(tree, zero)):
+        return [] if any(np.isnan(value(part, zero)) for part in children(tree)) else [0.0]
+    return []
+
+
+def _vanishes(tree: Tree, gap: float) -> bool:
+    return bool(abs(value(tree, gap)) < 1e-13 * abs(value(tree, 1.1 * gap or 0.1)))
