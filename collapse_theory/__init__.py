@@ -52,6 +52,7 @@ from collapse_theory.utilities import (
     Sine,
     Squared,
     Utility,
+    register,
     utility,
 )
 
@@ -108,6 +109,7 @@ __all__ = [
     "max_margin",
     "predicted_rewards",
     "recommend",
+    "register",
     "solve",
     "utility",
 ]

@@ -68,7 +68,8 @@ def reads(name: str) -> Callable[[Reader], Reader]:
 
 
 @cache
-def _names(kind: Any) -> list[str]:
+def names(kind: Any) -> list[str]:
+    """Return the fields that a class of values is made from."""
     return [f.name for f in dataclasses.fields(kind) if f.init]
 
 
@@ -107,7 +108,7 @@ class Value:
     def _key(self) -> tuple:
         if not dataclasses.is_dataclass(self):
             return (id(self),)  # a class of one's own without fields: what it holds isn't known
-        return tuple(_hashable(getattr(self, name)) for name in _names(type(self)))
+        return tuple(_hashable(getattr(self, name)) for name in names(type(self)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Value) or type(other) is not type(self):
@@ -121,7 +122,7 @@ class Value:
         if not dataclasses.is_dataclass(self):
             return cast("tuple", object.__reduce_ex__(self, 2))
         # By the constructor, so that arrays come back read-only and checked.
-        state = {name: getattr(self, name) for name in _names(type(self))}
+        state = {name: getattr(self, name) for name in names(type(self))}
         return type(self)._from_fields, (state,)
 
     @classmethod
@@ -130,7 +131,7 @@ class Value:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value as a dict that JSON can hold (NaN and infinities as text)."""
-        content = {name: encoded(getattr(self, name)) for name in _names(type(self))}
+        content = {name: encoded(getattr(self, name)) for name in names(type(self))}
         return {"type": type(self).__name__, **content}
 
     @classmethod
@@ -151,14 +152,14 @@ class Value:
     @classmethod
     def _decoded(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Return the fields that a dict holds, none of them missing or unknown."""
-        names = _names(cls)
+        known = names(cls)
         for name in _needed(cls):
             if name not in data:
                 raise KeyError(name)
-        extra = set(data) - set(names) - {"type"}
+        extra = set(data) - set(known) - {"type"}
         if extra:
             raise CollapseError(f"unknown fields {sorted(map(str, extra))} for a {cls.__name__}")
-        return {name: _decode(data[name]) for name in names if name in data}
+        return {name: _decode(data[name]) for name in known if name in data}
 
 
 def _hashable(value: Any) -> Any:

@@ -507,13 +507,35 @@ def test_classes_of_ones_own_are_utilities():
     u = Bare()
     assert u == u
     assert u != Bare()
-    assert str(u) == "Bare(x)"
+    assert str(u) == "log(x + 0.5)"  # its formula, read off its value
+    assert ct.Utility.from_dict(u.to_dict())(0.3) == u(0.3)
     for made, text in [(u, "log(x+0.5)"), (u.scaled(2), "log(x+0.25)"),
                        (2 * u.shifted(0.1) + Log(), "2*log(x+0.6) + log(x)"),
                        (Atan(3), "atan(3*x)")]:  # fmt: skip
         assert ct.solve(made, 5).rewards == pytest.approx(ct.solve(text, 5).rewards, abs=1e-9)
-    with pytest.raises(InvalidUtility, match="lacks the method derivatives"):
-        ct.solve(type("Half", (Utility,), {"value": Bare.value})(), 4)
+    # Of the value alone, what follows from it: derivatives, bounds, kinks, cones, tensors.
+    alone = type("Alone", (Utility,), {"value": lambda self, x, xp=np: xp.log(x + 0.5) + 0.1 * x})()
+    text = utility("log(x + 0.5) + 0.1*x")
+    assert alone.concavity == "proved by composition"
+    assert ct.solve(alone, 5).rewards == pytest.approx(ct.solve(text, 5).rewards, abs=1e-12)
+    assert ct.solve(alone, 5, method="conic").relative_gap < 1e-7
+    assert ct.limit(alone).relative_gap < 1e-10
+    assert (alone + Log()).shifted(0.1).d2(0.5) == pytest.approx(
+        (text + Log()).shifted(0.1).d2(0.5)
+    )
+
+
+class Bent(Utility):  # no formula: the derivatives can't be found
+    def value(self, x, xp=np):
+        return xp.where(x < 0.3, x, 0.3)
+
+
+@pytest.mark.parametrize(
+    "use", [lambda: ct.solve(Bent(), 4), lambda: Bent() + Log(), lambda: Bent().d1(0.1)]
+)
+def test_a_value_without_a_formula_needs_derivatives(use):
+    with pytest.raises(InvalidUtility, match="needs the method derivatives"):
+        use()
 
 
 @pytest.mark.parametrize("use", [lambda: ct.solve(Bowl(), 4), lambda: ct.limit(Bowl()),
@@ -539,6 +561,60 @@ def test_a_function_alone_is_read_as_its_formula(function, text):
 def test_a_function_alone_that_is_no_formula_needs_its_derivatives(function):
     with pytest.raises(InvalidUtility, match="give d1 and d2 too"):
         Utility.from_functions(function)
+
+
+@ct.register
+class Elo(Utility):
+    scale: float = 2.0
+
+    def value(self, x, xp=np):
+        return -xp.log1p(xp.exp(-self.scale * x))
+
+
+@ct.register
+@dataclass(frozen=True, eq=False)
+class Capped(Utility):  # no formula
+    cap: float
+
+    def value(self, x, xp=np):
+        return xp.where(x < self.cap, x - x * x / (2 * self.cap), self.cap / 2)
+
+    def derivatives(self, x):
+        return np.where(x < self.cap, 1 - x / self.cap, 0.0), np.where(
+            x < self.cap, -1 / self.cap, 0.0
+        )
+
+
+@pytest.mark.parametrize("text", [
+    "Elo(2)", "Elo(0.5)(x + 0.1)", "2*Elo(3)(4*x) + log(x)", "log(x + 0.1) + Elo(1)",
+    "log(3 + Elo(2))", "Elo(1)(x**0.5)", "Capped(2) - 3", "Capped(0.3)(0.5*x + 0.1) + x**0.5",
+    "LogSigmoid(2)(x - 0.1)"])  # fmt: skip
+def test_a_registered_class_is_read_and_written(text):
+    u = utility(text)
+    assert utility(str(u)) == u
+    assert Utility.from_dict(json.loads(json.dumps(u.to_dict()))) == u
+    assert pickle.loads(pickle.dumps(u)) == u
+    x = np.array([0.2, 0.7])
+    assert (u(x + 1e-6) - u(x - 1e-6)) / 2e-6 == pytest.approx(u.d1(x), rel=1e-7)
+    assert (u.d1(x + 1e-6) - u.d1(x - 1e-6)) / 2e-6 == pytest.approx(u.d2(x), rel=1e-6, abs=1e-9)
+
+
+def test_registered_classes_are_their_own_terms():
+    assert utility("Elo(2)") == Elo(2) == utility("Elo(scale=2)") == utility("Elo()")
+    assert utility("Elo(2)(x + 0.1) + Elo(2)(0.1 + x)") == 2 * Elo(2).shifted(0.1)
+    assert str(Elo(2).scaled(3) + Linear()) == "Elo(2)(3*x) + x"
+    assert utility("Elo(4)").concavity == "proved by interval bounds"
+    assert utility("Capped(2)").concavity == "sampled"
+    found = ct.solve("Elo(4)", 8).rewards
+    assert found == pytest.approx(ct.solve("logsigmoid(4*x)", 8).rewards, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "kind", [type("Log", (Utility,), {}), type("sqrt", (Utility,), {}), int, Elo(2)]
+)
+def test_what_cannot_be_registered_is_refused(kind):
+    with pytest.raises(InvalidUtility):
+        ct.register(kind)
 
 
 # -- how concavity is known ----------------------------------------------------------------

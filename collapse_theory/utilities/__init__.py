@@ -17,6 +17,7 @@ from collapse_theory.utilities.families import (
     Squared,
 )
 from collapse_theory.utilities.normal_form import Expression, Loss, as_loss, utility
+from collapse_theory.utilities.parser import register
 from collapse_theory.utilities.plackett_luce import PlackettLuce
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Squared",
     "Utility",
     "as_loss",
+    "register",
     "require_concave",
     "require_increasing",
     "utility",

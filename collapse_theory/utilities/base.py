@@ -5,6 +5,9 @@ of one's own or a formula. `Combination` forms such sums in exact arithmetic and
 of them, so that the same sum is the same utility in whatever order it was written.
 """
 
+# What one class looks at once, another knows:
+# pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 import math
@@ -17,11 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from collapse_theory.errors import InvalidUtility, NoConicForm
+from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import bounds, checks, expression, places
 from collapse_theory.utilities.expression import Tree, X, mul, num
-from collapse_theory.values import Value, shown_by_repr
+from collapse_theory.utilities.language import NoFormula, traced
+from collapse_theory.values import Value, names, shown_by_repr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -55,14 +59,57 @@ class Utility(Value):
         )
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        """Return U'(x) and U''(x) for an array of gaps."""
-        raise InvalidUtility(
-            f"{type(self).__name__} lacks the method derivatives(x), which returns U'(x) and U''(x)"
-        )
+        """Return U'(x) and U''(x) for an array of gaps; unless written, those of the formula."""
+        first, second = self._plain(x)
+        first = filled(x, first, lambda: self.slope_at_zero)
+        return first, filled(x, second, lambda: float(self._plain(1e-100)[1]))
+
+    def _plain(self, x: Any) -> tuple[Any, Any]:
+        """Return U' and U'' as they come from the tree, where 0*inf at the gap 0 may be NaN."""
+        if self.regular is None:
+            raise InvalidUtility(
+                f"{type(self).__name__} needs the method derivatives(x), which returns U'(x) and "
+                f"U''(x): {self._no_formula}"
+            )
+        return expression.jet(self.regular, x)[1:]
+
+    # -- the formula as a tree: read off `value`, unless a class writes `tree` ---------------
+
+    named: ClassVar[bool] = False  # whether its name is a word of the language (`register`)
+
+    @property
+    def called(self) -> str:
+        """Its name and parameters, as text."""
+        if not self.named:
+            return str(getattr(self, "name", type(self).__name__))
+        numbers = (checks.number_text(getattr(self, name)) for name in names(type(self)))
+        return f"{type(self).__name__}({', '.join(numbers)})"
+
+    @cached_property
+    def formula(self) -> Tree | None:
+        """The formula of U in x, None where U isn't made of the functions of the language."""
+        if type(self).tree is not Utility.tree:
+            return self.tree()
+        try:
+            return traced(self.value)
+        except NoFormula as fault:
+            self._set(_no_formula=str(fault))
+            return None
+
+    _no_formula: ClassVar[str] = ""  # why there is none
+
+    @cached_property
+    def regular(self) -> Tree | None:
+        """The formula as it is evaluated, with series where it is 0/0."""
+        if self.formula is None:
+            return None
+        return places.regular(expression.accurate(self.formula), places.MAX_KINK)
 
     def tree(self, inner: Tree = X) -> Tree:
         """Return the formula of U at `inner`, as a tree; without one a call of its name."""
-        return ("call", str(getattr(self, "name", type(self).__name__)), inner)
+        if self.named or self.formula is None:
+            return expression.own(self, inner)
+        return expression.substituted(self.formula, inner)
 
     def slope(self, x: Any) -> Any:
         """Return U'(x) for an array of gaps."""
@@ -74,13 +121,9 @@ class Utility(Value):
 
     def curvature_bound(self, low: Any, high: Any) -> Any:
         """Return what U'' doesn't exceed on each cell [low, high]; NaN where nothing is known."""
-        if self.own_functions:
+        if self.regular is None:
             return np.full_like(low, np.nan)
-        return bounds.curvature_bound(self._accurate, low, high)
-
-    @cached_property
-    def _accurate(self) -> Tree:
-        return places.regular(expression.accurate(self.tree()), places.MAX_KINK)
+        return bounds.curvature_bound(self.regular, low, high)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         """Return U(end) - U(x), end = x + step, for arrays of gaps and steps of at least 0.
@@ -106,7 +149,7 @@ class Utility(Value):
         `ratio` is a CVXPY expression near 1 and `reference` the gaps near which it is wanted,
         so that each cone is well scaled.
         """
-        raise NoConicForm(f'{self} has no conic form; use method="newton"')
+        return expression.conic(self.tree(), cp, cp.multiply(reference, ratio))
 
     # -- evaluation ----------------------------------------------------------------------
 
@@ -135,29 +178,32 @@ class Utility(Value):
     @property
     def own_functions(self) -> bool:
         """Whether there are functions of one's own in it, unknown to text."""
-        return type(self).tree is Utility.tree
+        return type(self).tree is Utility.tree and not self.named and self.formula is None
 
-    @property
+    # Looked at once: each takes many evaluations.
+
+    @cached_property
     def slope_at_zero(self) -> float:
         """U'(0), which may be inf."""
-        with np.errstate(all="ignore"):
-            return float(self.slope(np.float64(0.0)))
+        return checks.slope_at_zero(self.derivatives if self.regular is None else self._plain)
 
-    @property
+    @cached_property
     def exponent(self) -> float:
         """The p of U'(x) ~ x**(p-1) near 0: 1 where U'(0) is finite, 0 for log x."""
         finite = math.isfinite(self.slope_at_zero)
         return 1.0 if finite else checks.exponent_at_zero(self.derivatives)
 
-    @property
+    @cached_property
     def kinks(self) -> tuple[float, ...]:
         """The gaps at which U' jumps."""
-        return ()
+        return () if self.formula is None else places.kinks(self.formula, places.MAX_KINK)
 
-    @property
+    @cached_property
     def strictly_concave(self) -> bool:
         """Whether U is strictly concave on all of (0, 1]."""
-        return checks.strictly_concave(self.derivatives)
+        if self.formula is None:
+            return checks.strictly_concave(self.derivatives)
+        return checks.strictly_concave_formula(self.derivatives, self.kinks)
 
     @cached_property
     def concavity(self) -> str:
@@ -180,10 +226,11 @@ class Utility(Value):
         """The gaps between which U is known to be concave; looked at unless a class knows it."""
         return (0.0, 1.0) if self.concavity else (0.0, 0.0)
 
-    @property
+    @cached_property
     def landmarks(self) -> tuple[float, ...]:
         """Gaps near which the checks look closely: kinks, and where narrow bumps may sit."""
-        return self.kinks
+        roots = () if self.formula is None else places.roots(self.formula, 1.0)
+        return tuple(sorted({*roots, *self.kinks}))
 
     # -- algebra -------------------------------------------------------------------------
 
@@ -326,8 +373,17 @@ class Family(Utility):
             self._set(**{name: positive(getattr(self, name), what, InvalidUtility)})
 
     @property
+    def slope_at_zero(self) -> float:
+        with np.errstate(all="ignore"):
+            return float(self.slope(np.float64(0.0)))
+
+    @property
     def exponent(self) -> float:
         return 1.0
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return ()
 
     @property
     def strictly_concave(self) -> bool:
@@ -342,11 +398,6 @@ class Family(Utility):
     @property
     def known(self) -> bool:
         return type(self).__module__.startswith(Family.__module__.rpartition(".")[0])
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        if self.own_functions:
-            return super().conic(cp, ratio, reference)
-        return expression.conic(self.tree(), cp, cp.multiply(reference, ratio))
 
 
 # -- sums --------------------------------------------------------------------------------
@@ -431,7 +482,7 @@ class Sum(Utility):
         return total
 
     @cached_property
-    def terms(self) -> tuple[tuple[float, Utility], ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def terms(self) -> tuple[tuple[float, Utility], ...]:
         return tuple((weight, term.utility) for weight, term in self.parts)
 
     @property
@@ -439,11 +490,11 @@ class Sum(Utility):
         return self.offset
 
     @property
-    def cancels(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def cancels(self) -> bool:
         return any(t.of.cancels for _, t in self.parts)
 
     @property
-    def below_zero(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def below_zero(self) -> bool:
         return all(t.of.below_zero for _, t in self.parts)
 
     @property
@@ -451,7 +502,7 @@ class Sum(Utility):
         return any(t.of.own_functions for _, t in self.parts)
 
     @cached_property
-    def slope_at_zero(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def slope_at_zero(self) -> float:
         slopes = (t.of.slope_at_zero if t.plain else t.utility.d1(0.0) for _, t in self.parts)
         return float(sum(w * slope for (w, _), slope in zip(self.parts, slopes, strict=True)))
 
@@ -461,7 +512,7 @@ class Sum(Utility):
         return min(1.0 if t.shift else t.of.exponent for _, t in self.parts)
 
     @cached_property
-    def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def kinks(self) -> tuple[float, ...]:
         return tuple(sorted({t.outer(k) for _, t in self.parts for k in t.of.kinks if k > t.shift}))
 
     @property
@@ -484,7 +535,7 @@ class Sum(Utility):
         return all(t.of.known for _, t in self.parts)
 
     @cached_property
-    def concavity(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def concavity(self) -> str:
         low, high = self.concave_range
         if low > 0 or high < 1:
             return checks.concavity(self, 1.0)  # a shifted part, on gaps that it isn't known on
@@ -604,6 +655,12 @@ def rounded(number: Fraction, power: float = 1.0) -> float:
         raise InvalidUtility(
             f"a constant or factor of the utility overflows float64; {_REMEDY}"
         ) from None
+
+
+def filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
+    """Return `found` with its limit where 0*inf at the gap 0 made it NaN, as in x*log(x)."""
+    lost = np.isnan(found) & (np.asarray(x) == 0)
+    return np.where(lost, limit(), found)[()] if np.any(lost) else found
 
 
 def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:

@@ -42,10 +42,18 @@ class _Bounds(Jets):
     def call(self, name: str, u: Jet) -> Jet:
         return self._chain(*FUNCTIONS[name].bounds(Interval.of(u[0])), u)
 
+    def own(self, utility: Any, u: Jet) -> Jet:
+        if utility.regular is not None:
+            return evaluate(utility.regular, u, self)
+        unknown = Interval.of(np.nan * Interval.of(u[0]).low)
+        return unknown, unknown, unknown
+
     def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
         found = evaluate(tree, (x[0], 1.0, None), self)
-        known = (series.bounds(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found))
-        return self._chain(*known, x)
+        zeroth, first, second = (
+            series.bounds(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found)
+        )
+        return self._chain(zeroth, first, second, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
         square = None if u[1] is None else u[1] ** 2.0  # of one sign whatever that of u'

@@ -4,8 +4,9 @@ A tree is one of ("x",), ("num", v), ("add", t, ...), ("mul", t, ...), ("div", p
 ("pow", base, exponent), ("call", name, t), ("min", t, ...); -t is -1 times t. The functions `num`
 to `minimum` are the only makers of trees. They fold constants in float arithmetic and keep a normal
 form in which ``parse(text(tree)) == tree``: a sum holds no sums, a product no products and at most
-one number, the first factor, a fraction neither stands inside a product nor inside a fraction. In
-trees that are evaluated and never printed ("series", taylor, t) stands for t where it is 0/0.
+one number, the first factor, a fraction neither stands inside a product nor inside a fraction.
+("own", u, t) is a utility of one's own at t. In trees that are evaluated and never printed
+("series", taylor, t) stands for t where it is 0/0.
 
 `evaluate` walks a tree once; what its operations mean is the matter of an `Arithmetic`: values on
 NumPy or torch, exact derivatives (`Jets`), CVXPY expressions (`Cones`).
@@ -134,6 +135,11 @@ def call(name: str, argument: Tree) -> Tree:
     return _folded(lambda: FUNCTIONS[name].value(argument[1], math), shown)
 
 
+def own(utility: Any, argument: Tree) -> Tree:
+    """Return a utility of one's own at an argument."""
+    return ("own", utility, argument)
+
+
 def _folded(constant: Callable[[], float], shown: str) -> Tree:
     try:
         return num(constant())
@@ -161,6 +167,7 @@ _MAKERS: dict[str, Callable[..., Tree]] = {
     "pow": power,
     "min": minimum,
 }
+_CALLS: dict[str, Callable[..., Tree]] = {"call": call, "own": own}
 
 
 def rebuilt(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
@@ -168,7 +175,9 @@ def rebuilt(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
     parts = [change(t) for t in children(tree)]
     if not parts:
         return tree
-    return call(tree[1], parts[0]) if tree[0] == "call" else _MAKERS[tree[0]](*parts)
+    if tree[0] in _CALLS:
+        return _CALLS[tree[0]](tree[1], parts[0])
+    return _MAKERS[tree[0]](*parts)
 
 
 def substituted(tree: Tree, inner: Tree) -> Tree:
@@ -180,7 +189,7 @@ def children(tree: Tree) -> tuple[Tree, ...]:
     """Return the parts of a tree that are trees."""
     if tree[0] in ("x", "num"):
         return ()
-    return tree[2:] if tree[0] == "call" else tree[1:]
+    return tree[2:] if tree[0] in _CALLS else tree[1:]
 
 
 def depth(tree: Tree) -> int:
@@ -208,6 +217,9 @@ def text(tree: Tree) -> str:
         return f"{_within(tree[1], 'add')}/{_within(tree[2], 'add', 'mul', 'div')}"
     if kind == "pow":
         return _power_text(tree[1], tree[2])
+    if kind == "own":
+        named = tree[1].named and tree[2] == X
+        return tree[1].called if named else f"{tree[1].called}({text(tree[2])})"
     inside = ", ".join(text(t) for t in children(tree))
     return f"{tree[1] if kind == 'call' else 'min'}({inside})"
 
@@ -239,6 +251,8 @@ def evaluate(tree: Tree, x: Any, within: Arithmetic) -> Any:
         return within.call(tree[1], evaluate(tree[2], x, within))
     if kind == "series":
         return within.series(tree[1], tree[2], x)
+    if kind == "own":
+        return within.own(tree[1], evaluate(tree[2], x, within))
     return getattr(within, kind)(*[evaluate(t, x, within) for t in tree[1:]])
 
 
@@ -276,6 +290,9 @@ class Arithmetic:
 
     def call(self, name: str, u: Any, /) -> Any:
         return FUNCTIONS[name].value(u, self.xp)
+
+    def own(self, utility: Any, u: Any) -> Any:
+        return utility.value(u, self.xp)
 
     def series(self, series: Taylor, tree: Tree, x: Any) -> Any:
         """Return the tree at x, near the centre of its series by that."""
@@ -345,10 +362,16 @@ class Jets(Arithmetic):
         f = row.value(u[0])
         return self._chain(f, *row.slopes(u[0], f), u)
 
+    def own(self, utility: Any, u: Jet) -> Jet:
+        first, second = utility.derivatives(u[0])
+        return self._chain(utility.value(u[0]), first, second, u)
+
     def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
         found = evaluate(tree, (x[0], 1.0, None), self)
-        known = (series.filled(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found))
-        return self._chain(*known, x)
+        zeroth, first, second = (
+            series.filled(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found)
+        )
+        return self._chain(zeroth, first, second, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
         bend = times(times(second, u[1]), u[1])
@@ -429,6 +452,11 @@ class Cones(Arithmetic):
         if cone is None:
             raise _no_cone(name)
         return cone(self.xp, u)
+
+    def own(self, utility: Any, u: Any) -> Any:
+        if utility.formula is None:
+            raise _no_cone(str(utility))
+        return evaluate(utility.formula, u, self)
 
 
 def conic(tree: Tree, cp: Any, gap: Any) -> Any:

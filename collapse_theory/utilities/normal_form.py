@@ -17,8 +17,16 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.numerics.checks import bracketless
-from collapse_theory.utilities import checks, expression, places
-from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility, rounded
+from collapse_theory.utilities import checks, expression
+from collapse_theory.utilities.base import (
+    NOTHING,
+    ONCE,
+    Combination,
+    Term,
+    Utility,
+    filled,
+    rounded,
+)
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
     Exponential,
@@ -141,31 +149,19 @@ class Expression(Utility):
     `value`, `slope` and `curvature` are exact: the derivatives are propagated through the tree.
     """
 
-    formula: Tree
+    formula: Tree  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def concave_range(self) -> tuple[float, float]:
         return 0.0, 1.0  # looked at by `FormulaSum`
 
     def value(self, x: Any, xp: Any = np) -> Any:
+        tree = self.regular or self.formula
         if xp is not np:
-            return expression.value(self._accurate, x, xp)
+            return expression.value(tree, x, xp)
         with np.errstate(all="ignore"):
-            found = expression.value(self._accurate, x)
-        near = np.float64(1e-300)
-        return _filled(x, found, lambda: float(expression.value(self._accurate, near)))
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        first, second = self._plain(x)
-        first = _filled(x, first, lambda: self.slope_at_zero)
-        return first, _filled(x, second, lambda: float(self._plain(1e-100)[1]))
-
-    def _plain(self, x: Any) -> tuple[Any, Any]:
-        """Return U' and U'' as they come from the tree, where 0*inf at the gap 0 may be NaN."""
-        return expression.jet(self._accurate, x)[1:]
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return expression.conic(self.formula, cp, cp.multiply(reference, ratio))
+            found = expression.value(tree, x)
+        return filled(x, found, lambda: float(expression.value(tree, np.float64(1e-300))))
 
     def tree(self, inner: Tree = X) -> Tree:
         return self.formula if inner == X else expression.substituted(self.formula, inner)
@@ -177,36 +173,8 @@ class Expression(Utility):
     def __str__(self) -> str:
         return self._text
 
-    # Looked at once: each takes many evaluations of the tree.
-
-    @cached_property
-    def slope_at_zero(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return checks.slope_at_zero(self._plain)
-
-    @cached_property
-    def exponent(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().exponent
-
-    @cached_property
-    def kinks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return places.kinks(self.formula, places.MAX_KINK)
-
-    @cached_property
-    def landmarks(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(sorted({*places.roots(self.formula, 1.0), *self.kinks}))
-
-    @cached_property
-    def strictly_concave(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return checks.strictly_concave_formula(self.derivatives, self.kinks)
-
     def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         return recognised(expression.substituted(self.formula, _line_tree(scale, shift)))
-
-
-def _filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
-    """Return `found` with its limit where 0*inf at the gap 0 made it NaN, as in x*log(x)."""
-    lost = np.isnan(found) & (np.asarray(x) == 0)
-    return np.where(lost, limit(), found)[()] if np.any(lost) else found
 
 
 # -- sums with formulas in them ------------------------------------------------------------
@@ -425,6 +393,12 @@ class _Forms(expression.Arithmetic):
 
     def min(self, *parts: Form) -> Form:
         return Form(expression.minimum, parts, read=lambda: _envelope([p.line for p in parts]))
+
+    def own(self, utility: Utility, u: Form) -> Form:
+        def read() -> Combination | None:
+            return utility.at(*u.line) if u.line and u.line[0] > 0 else None
+
+        return Form(partial(expression.own, utility), (u,), read=read)
 
     def call(self, name: str, u: Form) -> Form:
         power = self.pow(u, self.num(0.5)).power if name == "sqrt" else None

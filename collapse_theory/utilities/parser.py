@@ -4,7 +4,7 @@
     product  = factor { ("*" | "/") factor }
     factor   = ("+" | "-") factor  |  atom [ "**" factor ]
     atom     = number | "x" | "pi" | "e" | name "(" sum { "," sum } ")" | "(" sum ")"
-             | family "(" [ [ name "=" ] sum { "," [ name "=" ] sum } ] ")"
+             | family "(" [ [ name "=" ] sum { "," [ name "=" ] sum } ] ")" [ "(" sum ")" ]
 
 These are Python's rules, so that -x**2 is -(x**2) and 2**-x**2 is 2**(-(x**2)).
 """
@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from collapse_theory.errors import InvalidUtility, ParseError
 from collapse_theory.utilities import families
-from collapse_theory.utilities.base import Family
+from collapse_theory.utilities.base import Family, Utility
 from collapse_theory.utilities.expression import (
     Tree,
     X,
@@ -29,31 +28,21 @@ from collapse_theory.utilities.expression import (
     depth,
     div,
     is_num,
-    minimum,
     mul,
     negate,
     num,
     power,
 )
 from collapse_theory.utilities.functions import FUNCTIONS
+from collapse_theory.utilities.language import ALIASES, CONSTANTS, MACROS, SEVERAL
+from collapse_theory.values import names
 
 LONGEST = 1000  # characters
 DEEPEST = 50  # levels of the tree: all that walks down a tree may do so by recursion
 _NESTED = 2 * DEEPEST  # levels of the text: a sign in parentheses is two, and one of the tree
 
-CONSTANTS = {"pi": math.pi, "e": math.e}
-ALIASES = {"arctan": "atan", "arcsinh": "asinh", "ln": "log"}
-FAMILIES = {f.__name__: f for f in vars(families).values() if f in Family.__subclasses__()}
-MACROS: dict[str, Callable[[Tree], Tree]] = {
-    "log2": lambda u: div(call("log", u), num(math.log(2))),
-    "log10": lambda u: div(call("log", u), num(math.log(10))),
-    "softplus": lambda u: negate(call("logsigmoid", negate(u))),
-    "relu": lambda u: negate(minimum(num(0), negate(u))),
-    "abs": lambda u: negate(minimum(u, negate(u))),
-}
-SEVERAL: dict[str, Callable[..., Tree]] = {
-    "min": minimum,
-    "max": lambda *parts: negate(minimum(*map(negate, parts))),
+FAMILIES: dict[str, type[Utility]] = {
+    f.__name__: f for f in vars(families).values() if f in Family.__subclasses__()
 }
 ALLOWED = (
     "allowed are the gap x, numbers, pi, e, + - * / **, parentheses, min(..., ...), max(..., ...), "
@@ -68,7 +57,58 @@ _TOKEN = re.compile(
 )
 _OLD_OCTAL = re.compile(r"0[0-9]*[1-9][0-9]*")  # 007, which Python refuses too
 _NAMES = {"x", *CONSTANTS, *ALIASES, *FUNCTIONS, *MACROS, *SEVERAL, *FAMILIES}
-_FIELDS = {field.name for family in FAMILIES.values() for field in fields(family)}
+_FIELDS = {name for family in FAMILIES.values() for name in names(family)}
+Kind = TypeVar("Kind", bound=type[Utility])
+
+
+def register(kind: Kind) -> Kind:
+    """Make the name of a class of utilities a word of the language; a decorator.
+
+    ``Name(2)`` is then read wherever a utility's text is, alone, in sums and at an argument, as in
+    ``Name(2)(x + 0.1)``, and a utility of that class says and saves itself so. The class becomes a
+    frozen dataclass; its fields are its parameters, numbers.
+
+    Parameters
+    ----------
+    kind : type
+        A subclass of `Utility` with `value` at least.
+
+    Raises
+    ------
+    InvalidUtility
+        Where it is no such class, or its name has a meaning already.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> @ct.register
+    ... class Root(ct.Utility):
+    ...     shift: float
+    ...     def value(self, x, xp=np):
+    ...         return xp.sqrt(x + self.shift)
+    >>> str(ct.utility("Root(0.1) + 2*Root(1)(3*x)"))
+    '2*Root(1)(3*x) + Root(0.1)'
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Utility)):
+        raise InvalidUtility(
+            f"a class of utilities, a subclass of ct.Utility, was needed: {kind!r}"
+        )
+    name, known = kind.__name__, FAMILIES.get(kind.__name__)
+    again = known and (known.__module__, known.__qualname__) == (kind.__module__, kind.__qualname__)
+    if not again and name in _NAMES | _FIELDS:
+        raise InvalidUtility(f"the name {name} has a meaning in utilities already; take another")
+    made = kind
+    if "__dataclass_params__" not in vars(kind):
+        made = dataclass(frozen=True, eq=False, repr=False)(kind)
+    elif not vars(kind)["__dataclass_params__"].frozen:
+        raise InvalidUtility(
+            f"{name} must be a frozen dataclass: @dataclass(frozen=True, eq=False)"
+        )
+    made.named = True
+    FAMILIES[name] = made
+    _NAMES.add(name)
+    _FIELDS.update(names(made))
+    return made
 
 
 def parse(source: str, longest: int = LONGEST) -> Tree:
@@ -246,9 +286,14 @@ class _Reader:
             if not self.taken(",") and self.token.text != ")":
                 raise _unexpected(self.token)
         try:
-            return FAMILIES[token.text](*given, **named).tree()
+            made = FAMILIES[token.text](*given, **named)
         except (TypeError, InvalidUtility) as fault:
-            takes = ", ".join(field.name for field in fields(FAMILIES[token.text])) or "nothing"
+            takes = ", ".join(names(FAMILIES[token.text])) or "nothing"
             why = f" ({fault})" if isinstance(fault, InvalidUtility) else ""
             found = f"{token.text} with other than its parameters (it takes {takes}){why}"
             raise _unexpected(token, found) from None
+        if not self.taken("("):
+            return made.tree()
+        inner = self.sum(level + 1)
+        self.expect(")")
+        return made.tree(inner)

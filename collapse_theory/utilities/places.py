@@ -17,6 +17,7 @@ from collapse_theory.utilities.expression import (
     evaluate,
     is_num,
     rebuilt,
+    substituted,
     value,
 )
 from collapse_theory.utilities.functions import FUNCTIONS
@@ -54,6 +55,8 @@ def roots(tree: Tree, width: float) -> tuple[float, ...]:
 def _subtrees(tree: Tree, kind: str) -> list[Tree]:
     if tree[0] == "series":
         return _subtrees(tree[2], kind)
+    if tree[0] == "own" and kind != "div":
+        return _subtrees(substituted(tree[1].formula, tree[2]), kind) if tree[1].formula else []
     own = [tree] if tree[0] == kind else []
     return own + [t for child in children(tree) for t in _subtrees(child, kind)]
 
@@ -93,6 +96,9 @@ class _Analytic(Arithmetic):
     def call(self, name: str, u: Any) -> Any:
         row = FUNCTIONS[name]
         return (row.analytic or row.value)(u)
+
+    def own(self, utility: Any, u: Any) -> Any:
+        return u * np.nan if utility.formula is None else evaluate(utility.formula, u, self)
 
 
 _ANALYTIC = _Analytic()

@@ -1,0 +1,107 @@
+"""What names mean beside the functions of the table, in texts and among NumPy's functions.
+
+A function that is made of NumPy's and SciPy's writes down its own formula: it is called with `x`
+itself, which answers each of them with a tree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.utilities import expression
+from collapse_theory.utilities.expression import (
+    Tree,
+    X,
+    add,
+    call,
+    div,
+    minimum,
+    mul,
+    negate,
+    num,
+    power,
+)
+from collapse_theory.utilities.functions import FUNCTIONS
+
+CONSTANTS = {"pi": math.pi, "e": math.e}
+ALIASES = {"arctan": "atan", "arcsinh": "asinh", "ln": "log"}
+MACROS: dict[str, Callable[[Tree], Tree]] = {
+    "log2": lambda u: div(call("log", u), num(math.log(2))),
+    "log10": lambda u: div(call("log", u), num(math.log(10))),
+    "softplus": lambda u: negate(call("logsigmoid", negate(u))),
+    "relu": lambda u: negate(minimum(num(0), negate(u))),
+    "abs": lambda u: negate(minimum(u, negate(u))),
+}
+SEVERAL: dict[str, Callable[..., Tree]] = {
+    "min": minimum,
+    "max": lambda *parts: negate(minimum(*map(negate, parts))),
+}
+
+
+class NoFormula(ValueError):
+    """A function isn't made of the functions of the language."""
+
+
+class _Traced(np.lib.mixins.NDArrayOperatorsMixin):
+    """A formula that writes itself down as NumPy's functions are called on it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        make = _UFUNCS.get(ufunc.__name__)
+        if make is None or method != "__call__" or options:
+            raise TypeError(f"np.{ufunc.__name__} is no function of the language")
+        return _Traced(make(*(t.tree if isinstance(t, _Traced) else num(float(t)) for t in inputs)))
+
+
+_UFUNCS: dict[str, Callable[..., Tree]] = {
+    **{name: partial(call, name) for name in FUNCTIONS},
+    **MACROS,
+    "arctan": partial(call, "atan"),
+    "arcsinh": partial(call, "asinh"),
+    "expit": partial(call, "sigmoid"),
+    "log_expit": partial(call, "logsigmoid"),
+    "absolute": MACROS["abs"],
+    "minimum": SEVERAL["min"],
+    "maximum": SEVERAL["max"],
+    "add": add,
+    "subtract": lambda a, b: add(a, negate(b)),
+    "multiply": mul,
+    "divide": div,
+    "power": power,
+    "float_power": power,
+    "square": lambda u: power(u, num(2.0)),
+    "reciprocal": lambda u: div(num(1.0), u),
+    "negative": negate,
+    "positive": lambda u: u,
+}
+
+
+def traced(value: Callable[[Any], Any]) -> Tree:
+    """Return the formula that the function `value` computes.
+
+    Raises
+    ------
+    NoFormula
+        Where `value` does something else than NumPy's and SciPy's functions of the language.
+    """
+    try:
+        tree = value(_Traced(X)).tree
+    except Exception as fault:
+        raise NoFormula(
+            f"its value isn't made of the functions that formulas know ({type(fault).__name__}: "
+            f"{fault})"
+        ) from fault
+    gaps = np.linspace(0.05, 1.0, 20)
+    with np.errstate(all="ignore"):
+        found = np.asarray(value(gaps), dtype=float)
+        read = expression.value(expression.accurate(tree), gaps) + 0 * gaps
+    if found.shape != gaps.shape or not np.allclose(read, found, rtol=1e-9, atol=1e-12):
+        raise NoFormula("its value is no single formula")
+    return tree
