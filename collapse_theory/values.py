@@ -6,12 +6,13 @@ other values. A field annotated ``Array`` becomes a read-only float64 array when
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -120,7 +121,7 @@ class Value:
 
     def __reduce__(self) -> tuple:
         if not dataclasses.is_dataclass(self):
-            return cast("tuple", object.__reduce_ex__(self, 2))
+            return copyreg.__newobj__, (type(self),), vars(self)  # pyright: ignore
         # By the constructor, so that arrays come back read-only and checked.
         state = {name: getattr(self, name) for name in names(type(self))}
         return type(self)._from_fields, (state,)

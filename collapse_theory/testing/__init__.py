@@ -5,6 +5,11 @@ It needs Hypothesis and mpmath: ``pip install "collapse-theory[testing]"``.
 
 from __future__ import annotations
 
+from collapse_theory.testing.aspects import check_utility
+from collapse_theory.testing.closed_form import check_closed_form
+from collapse_theory.testing.loss import check_loss
+from collapse_theory.testing.search import Report
+from collapse_theory.testing.solver import check_solver
 from collapse_theory.testing.strategies import (
     FAMILIES,
     Saturating,
@@ -20,7 +25,12 @@ from collapse_theory.testing.strategies import (
 
 __all__ = [
     "FAMILIES",
+    "Report",
     "Saturating",
+    "check_closed_form",
+    "check_loss",
+    "check_solver",
+    "check_utility",
     "comparisons",
     "domains",
     "law",

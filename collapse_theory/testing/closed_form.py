@@ -1,0 +1,266 @@
+"""A closed form of one's own against the certified solvers, for n completions and for the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NoReturn
+
+import numpy as np
+from hypothesis import reject
+from hypothesis import strategies as st
+
+from collapse_theory.errors import CollapseError, SolverFailed
+from collapse_theory.laws import RewardLaw, law_of
+from collapse_theory.limit import LimitLaw, limit
+from collapse_theory.programs import LOOSE, Domain, DomainLike, Program
+from collapse_theory.testing.answers import (
+    case_text,
+    certificate_text,
+    contrast,
+    difference,
+    read,
+    reference,
+)
+from collapse_theory.testing.levels import Quantiles, level
+from collapse_theory.testing.search import (
+    Finding,
+    Report,
+    answered,
+    arguments,
+    domains_of,
+    losses_of,
+    name_of,
+    numbers_of,
+    searched,
+)
+from collapse_theory.utilities import Loss, Utility
+
+REWARDS = ("rewards", "gaps")
+LAWS = ("law", "ppf", "pdf", "atoms")
+# Errors up to which an answer is right unless a tolerance is given: of rewards as a share of their
+# spread; of laws W1 as a share of the support, of densities as a share of the density.
+TOLERANCE, LAW_TOLERANCE = 1e-8, 1e-6
+EXAMPLES = 100
+
+
+def check_closed_form(
+    function: Callable[..., Any],
+    utilities: Any = None,
+    ns: Any = None,
+    domain: DomainLike | st.SearchStrategy[Domain] | None = None,
+    *,
+    gives: str | None = None,
+    tol: float | None = None,
+    examples: int = EXAMPLES,
+) -> Report:
+    """Check a closed form of one's own against the solvers, in random cases.
+
+    Parameters
+    ----------
+    function : callable
+        From (utility, n) to the rewards (n,), best first, or to the gaps (n-1,) between them; or
+        from (utility,) to the limit law: a `RewardLaw`, a frozen distribution of scipy.stats, a
+        text, a function of shares (ppf) or rewards (pdf), or atoms (k, 2) of place and mass. Where
+        it doesn't apply it returns None or raises `NoClosedForm`.
+    utilities : Utility, str, class, strategy or a list of such, optional
+        What it is for: ``"-1/x"``, ``ct.Power`` for all its members, ``utilities(...)``. Any that
+        rises in [0, 1] unless given; for laws any without a kink.
+    ns : int, list of int or strategy, optional
+        Numbers of completions; 2 to 30 unless given.
+    domain : Box, Confined, Centered, Free or strategy, optional
+        The box [0, 1] unless given. It isn't an argument of the function.
+    gives : {"rewards", "gaps", "law", "ppf", "pdf", "atoms"}, optional
+        What the function gives; needed where it gives another function.
+    tol : float, optional
+        The error up to which an answer is right: of rewards 1e-8 of their spread, of a law a W1 of
+        1e-6 of its width (of a pdf 1e-6 of it), unless given.
+    examples : int
+        How many cases are checked at most.
+
+    Returns
+    -------
+    Report
+        With the largest error, and the largest relative gap to which the function's own answers
+        are certified: of a law by its potential and energy.
+
+    Raises
+    ------
+    AssertionError
+        For the smallest case found in which the answer is wrong: with the utility, n, what was
+        expected and what was given. Where several rewards are optimal, any of them is right.
+    CollapseError
+        For arguments that leave nothing to check.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.testing import check_closed_form
+    >>> def evenly(u, n):
+    ...     return np.linspace(1, 0, n)
+    >>> check_closed_form(evenly, [ct.Log(), ct.LogSigmoid], ns=[2, 3]).cases > 10
+    True
+    >>> check_closed_form(evenly, ct.Log())
+    Traceback (most recent call last):
+    ...
+    AssertionError: evenly is wrong for Log(), 4: expected rewards [1, 0.7236, 0.2764, 0], got \
+[1, 0.6667, 0.3333, 0]: reward 2 is off by 5.7e-02; ...
+    """
+    if gives is not None and gives not in REWARDS + LAWS:
+        raise CollapseError(f"gives must be one of {', '.join(REWARDS + LAWS)}, not {gives!r}")
+    if tol is not None and not tol > 0:
+        raise CollapseError(f"tol must be positive, got {tol!r}")
+    name = name_of(function)
+    law = gives in LAWS or (gives is None and arguments(function, 1, 2) == 1)
+    # At kinks our laws are on a grid, which takes seconds and tells little.
+    strategies = [losses_of(utilities, kinked=False if law else None), domains_of(domain)]
+    if law and ns is not None:
+        raise CollapseError(f"{name} takes no n, so that ns={ns!r} has no use: leave it out")
+    check = partial(_law, name, function, gives, tol or LAW_TOLERANCE)
+    if not law:
+        check = partial(_rewards, name, function, gives, tol or TOLERANCE)
+        strategies.append(numbers_of(ns))
+    return searched(name, examples, lambda case: check(*case), st.tuples(*strategies))
+
+
+def _refusal(name: str, where: str, text: str) -> NoReturn:
+    raise AssertionError(f"{name} is wrong for {where}: {text}")
+
+
+# -- rewards of n completions ----------------------------------------------------------------
+
+
+def _rewards(
+    name: str,
+    function: Callable[..., Any],
+    gives: str | None,
+    tol: float,
+    loss: Loss,
+    domain: Domain,
+    n: int,
+) -> Finding:
+    ours = reference(loss, n, domain)
+    if ours is None:
+        reject()
+    where = case_text(loss, n, domain)
+    wrong = partial(_refusal, name, where)
+    given = answered(name, where, function, loss, n)
+    got = read(Program.of(loss, n, domain), given, wrong, gives)
+    found = difference(got, ours, tol)
+    if not found.right:
+        wrong(f"{contrast(ours.rewards, got.rewards, found.at)}; {certificate_text(got)}")
+    gap = got.certificate.relative_gap if ours.relative_gap < LOOSE else np.nan
+    return Finding(found.error if ours.unique else 0.0, f"{name}({where})", gap)
+
+
+# -- limit laws ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=300)
+def _limit(loss: Loss, domain: Domain) -> LimitLaw | None:
+    try:
+        return limit(loss, domain)
+    except (CollapseError, SolverFailed):
+        return None
+
+
+def _law(
+    name: str,
+    function: Callable[..., Any],
+    gives: str | None,
+    tol: float,
+    loss: Loss,
+    domain: Domain,
+) -> Finding:
+    ours = _limit(loss, domain)
+    if ours is None:
+        reject()
+    where = case_text(loss, None, domain)
+    wrong = partial(_refusal, name, where)
+    given = answered(name, where, function, loss)
+    # The distance of two laws is of the order of the root of what they differ by in the objective.
+    divergent = ours.objective == -np.inf
+    blur = 0.0 if divergent else float(np.sqrt(max(ours.relative_gap or 0.0, 0.0)))
+    kind = gives or _kind(name, given)
+    if kind in ("pdf", "atoms"):
+        compare = _density if kind == "pdf" else _atoms
+        return Finding(compare(given, ours, max(tol, blur), wrong), f"{name}({where})")
+    width = max(float(np.ptp(ours.support)), 1e-300)
+    mine, law = Quantiles.of(ours), _quantiles(given, kind, wrong)
+    law = law.joined(mine)
+    error = law.distance(mine) / width
+    found = level(loss, domain, law) if isinstance(loss, Utility) and not divergent else None
+    gap = found.relative_gap if found else np.nan
+    # A law of ours that is on a grid, or one of several, tells less than the other's potential.
+    sharp = blur < 10 * tol and not (isinstance(loss, Utility) and not loss.strictly_concave)
+    if error > max(tol, blur) and (sharp or not gap <= max(tol, ours.relative_gap or 0.0)):
+        energy = f"energy {ours.objective:.8g}, got {found.energy:.8g}; " if found else ""
+        wrong(
+            f"expected {ours.name}, got {_law_text(law)}: W1 is {error * width:.1e}; expected "
+            f"{energy}its own potential is level to a relative gap of {gap:.1e}"
+        )
+    return Finding(error, f"{name}({where})", gap)
+
+
+def _kind(name: str, given: Any) -> str:
+    """Return what a function gave, where it is no other function."""
+    if isinstance(given, RewardLaw | str | Mapping) or callable(getattr(given, "ppf", None)):
+        return "law"
+    if not callable(given) and np.ndim(given) == 2:
+        return "atoms"
+    if callable(given):
+        raise CollapseError(f'{name} gives a function: say gives="ppf" or gives="pdf"')
+    raise CollapseError(
+        f"{name} takes a utility alone, so it must give a law: a RewardLaw, a distribution of "
+        f"scipy.stats, atoms (k, 2), or with gives= a ppf or a pdf; not {given!r}"
+    )
+
+
+def _quantiles(given: Any, kind: str, wrong: Callable[[str], NoReturn]) -> Quantiles:
+    """Return the quantile function of a law in any form."""
+    known = isinstance(given, RewardLaw | str | Mapping)
+    if kind == "ppf" or not (known or getattr(given, "dist", None) is None):
+        ppf: Any = given if callable(given) else given.ppf
+        shares = np.array([0.25, 0.75])
+        try:
+            if np.shape(ppf(shares)) == (2,):
+                return Quantiles(lambda t: np.asarray(ppf(t), dtype=np.float64), ())
+        except (TypeError, ValueError):
+            pass
+        wrong(f"expected a ppf that takes an array of shares, got {ppf!r}, which doesn't")
+    try:
+        return Quantiles.of(law_of(given))
+    except CollapseError as fault:
+        wrong(f"expected a law, got {given!r}: {fault}")
+
+
+def _law_text(law: Quantiles) -> str:
+    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    places = ", ".join(f"{place:.6g}" for place in law.ppf(np.array(shares)))
+    return f"a law with the 5, 25, 50, 75 and 95 % quantiles {places}"
+
+
+def _density(
+    pdf: Callable[[Any], Any], ours: LimitLaw, tol: float, wrong: Callable[[str], NoReturn]
+) -> float:
+    """Compare the continuous part at points between the atoms."""
+    low, high = ours.support
+    x = low + (high - low) * (0.5 - 0.5 * np.cos(np.pi * (np.arange(21) + 0.5) / 21))
+    expected, got = np.asarray(ours.pdf(x)), np.asarray(pdf(x), dtype=np.float64) + 0.0 * x
+    off = np.abs(got - expected) / np.maximum(np.abs(expected), 1e-6 / (high - low))
+    at = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
+    if not off[at] <= tol:
+        wrong(
+            f"expected the density {expected[at]:.8g} at the reward {x[at]:.6g}, got {got[at]:.8g}"
+        )
+    return float(off[at])
+
+
+def _atoms(given: Any, ours: LimitLaw, tol: float, wrong: Callable[[str], NoReturn]) -> float:
+    """Compare places and masses of the atoms."""
+    got = np.array(given, dtype=np.float64).reshape(-1, 2)
+    got = got[np.argsort(got[:, 0])]
+    if got.shape != ours.atoms.shape or not np.abs(got - ours.atoms).max(initial=0.0) <= tol:
+        wrong(f"expected the atoms (place, mass) {ours.atoms.tolist()}, got {got.tolist()}")
+    return float(np.abs(got - ours.atoms).max(initial=0.0))

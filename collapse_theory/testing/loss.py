@@ -1,0 +1,300 @@
+"""A torch loss of one's own against the optimum of the utility that it claims to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from collapse_theory.errors import CollapseError
+from collapse_theory.programs import Box, Domain, DomainLike, as_domain
+from collapse_theory.testing.answers import case_text, contrast, reference
+from collapse_theory.testing.search import (
+    Finding,
+    Report,
+    answered,
+    name_of,
+    numbers_of,
+    searched,
+)
+from collapse_theory.testing.strategies import hundredths
+from collapse_theory.utilities import Loss, PlackettLuce, as_loss
+
+# Of the digits of the loss: in float64, and in what it computes in otherwise.
+ROOM, SINGLE = 1e-9, 1e-4
+# After the descent: the share of its gain that the objective may lack, and how far the rewards
+# may be off, as a share of their spread.
+SHORT, FAR = 1e-2, 0.1
+STEPS = 200
+EXAMPLES = 50
+
+
+def check_loss(
+    module: Callable[..., Any],
+    utility: Loss | str | None = None,
+    domain: DomainLike | None = None,
+    ns: Any = (2, 3, 5, 8),
+    *,
+    examples: int = EXAMPLES,
+) -> Report:
+    """Check a torch loss of one's own against the utility that it claims to train.
+
+    For rankings whose rewards are in order, the loss must be minus the mean of U over the pairs,
+    less the penalty of the domain, up to a positive factor and a constant for each n; so must its
+    gradient; where a worse completion is above, it must be finite and pull the better one up; a
+    batch must be the mean or the sum of its rows; and a short descent must lead to the rewards
+    that `ct.solve` predicts.
+
+    Parameters
+    ----------
+    module : callable
+        From logits (prompts, n), best first, to a scalar; with an argument `ranks`, 0 the best, it
+        is asked in other orders, too.
+    utility : Utility, PlackettLuce or str, optional
+        What it claims; a module's attribute `trained` or `utility` unless given.
+    domain : Box, Confined, Centered or Free, optional
+        In a box the rewards are low + width sigmoid(logits), elsewhere the logits; a module's
+        attribute `domain`, or else the box [0, 1], unless given.
+    ns : int, list of int or strategy
+        Numbers of completions.
+    examples : int
+        How many rankings are looked at.
+
+    Returns
+    -------
+    Report
+        With the largest error of the loss, as a share of the spread of its values.
+
+    Raises
+    ------
+    AssertionError
+        With the utility, n, the logits, what was expected and what was found.
+    CollapseError
+        Where nothing says what the loss claims, or torch isn't installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.testing import check_loss
+    >>> def bradley_terry(logits):
+    ...     gaps = logits[:, :, None] - logits[:, None, :]
+    ...     i, j = torch.triu_indices(logits.shape[1], logits.shape[1], 1)
+    ...     return -torch.nn.functional.logsigmoid(gaps[:, i, j]).mean()
+    >>> check_loss(bradley_terry, "logsigmoid(x)", ct.Confined(0.1), ns=4, examples=5)
+    Traceback (most recent call last):
+    ...
+    AssertionError: bradley_terry is wrong for LogSigmoid(beta=1.0), 4, Confined(kappa=0.1): ...
+    """
+    claimed = utility
+    for name in ("trained", "utility"):
+        claimed = getattr(module, name, None) if claimed is None else claimed
+    if claimed is None:
+        raise CollapseError(
+            f'nothing says what {name_of(module)} trains: give utility="log(x + 0.1)" or such'
+        )
+    place = as_domain(getattr(module, "domain", None) if domain is None else domain)
+    claim = Claim(module, as_loss(claimed), place)
+    steps = st.lists(hundredths(0.05, 2), min_size=32, max_size=32)
+    cases = st.tuples(numbers_of(ns), hundredths(-2, 2), steps, st.randoms(use_true_random=False))
+    seen: set[int] = set()
+
+    def check(case: tuple[int, float, list[float], Any]) -> Finding:
+        n, top, gaps, random = case
+        logits = top - np.append(0.0, np.cumsum(gaps[: n - 1]))
+        error = claim.looked_at(logits + sum(gaps[: n - 1]) / 2, random)
+        if n not in seen:
+            claim.descends(n)
+            seen.add(n)
+        return Finding(error, f"{claim.name}({logits.tolist()})")
+
+    return searched(claim.name, examples, check, cases)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A loss, and what it claims to train."""
+
+    module: Callable[..., Any]
+    loss: Loss
+    domain: Domain
+
+    @cached_property
+    def name(self) -> str:
+        """What messages call it."""
+        return name_of(self.module)
+
+    @cached_property
+    def torch(self) -> Any:
+        """The package, or an error that says what to install."""
+        try:
+            import torch
+        except ImportError as fault:
+            raise CollapseError(
+                'check_loss needs torch: pip install "collapse-theory[training]"'
+            ) from fault
+        return torch
+
+    @cached_property
+    def ranked(self) -> bool:
+        """Whether the loss takes ranks."""
+        from inspect import signature
+
+        try:
+            return "ranks" in signature(getattr(self.module, "forward", self.module)).parameters
+        except (TypeError, ValueError):
+            return False
+
+    def wrong(self, n: int, text: str) -> NoReturn:
+        """Say what is wrong."""
+        where = case_text(self.loss, n, self.domain)
+        raise AssertionError(f"{self.name} is wrong for {where}: {text}")
+
+    def rewards(self, logits: Any, xp: Any) -> Any:
+        """Return the rewards of logits."""
+        if not isinstance(self.domain, Box):
+            return logits
+        share = 1 / (1 + xp.exp(-logits))
+        return self.domain.low + self.domain.width * share
+
+    def objective(self, logits: Any) -> Any:
+        """Return the mean objective of ordered logits (prompts, n), by the definition."""
+        r, domain = self.rewards(logits, self.torch), self.domain
+        n = logits.shape[1]
+        i, j = self.torch.triu_indices(n, n, 1)
+        if isinstance(self.loss, PlackettLuce):
+            value = self.loss.value(r, self.torch)
+        else:
+            value = self.loss.value(r[:, i] - r[:, j], self.torch).mean(1)
+        value = value - domain.squares * (r**2).mean(1)
+        return (value - domain.sums * ((r[:, i] + r[:, j]) ** 2).mean(1)).mean()
+
+    def of(
+        self, function: Callable[..., Any], logits: np.ndarray, *ranks: Any
+    ) -> tuple[float, np.ndarray, float]:
+        """Return value and gradient at logits (n,) or (prompts, n), and the room of its digits."""
+        torch = self.torch
+        at = torch.tensor(np.atleast_2d(logits), dtype=torch.float64, requires_grad=True)
+        where = f"the logits {np.asarray(logits).tolist()}"
+        value = answered(self.name, where, function, at, *ranks)
+        n = at.shape[1]
+        if not torch.is_tensor(value) or value.ndim != 0:
+            shape = tuple(value.shape) if torch.is_tensor(value) else type(value).__name__
+            self.wrong(n, f"expected a scalar tensor, got {shape}")
+        if not value.requires_grad:
+            self.wrong(n, f"expected a gradient at {where}, got none")
+        (gradient,) = torch.autograd.grad(value, at, allow_unused=True)
+        gradient = torch.zeros_like(at) if gradient is None else gradient
+        room = ROOM if value.dtype == torch.float64 else SINGLE
+        return value.item(), gradient.numpy().reshape(np.shape(logits)), room
+
+    @cached_property
+    def scales(self) -> dict[int, tuple[float, float]]:
+        """The factor and the constant of the loss for each n, filled as they are found."""
+        return {}
+
+    def scale(self, n: int) -> tuple[float, float]:
+        """Return a > 0 and b with loss = b - a objective, as they are at one ranking."""
+        if n not in self.scales:
+            logits = np.linspace(1.0, -1.0, n) + 0.1 * np.cos(np.arange(n))
+            value, slope, _ = self.of(self.module, logits)
+            objective, wanted, _ = self.of(self.objective, logits)
+            factor = -float(slope @ wanted) / max(float(wanted @ wanted), 1e-300)
+            if not factor > 0:
+                self.wrong(
+                    n,
+                    f"at the logits {_few(logits)} expected a gradient along {_few(-wanted)}, got "
+                    f"{_few(slope)}: it trains away from the optimum",
+                )
+            self.scales[n] = factor, value + factor * objective
+        return self.scales[n]
+
+    def looked_at(self, logits: np.ndarray, random: Any) -> float:
+        """Return the error at ordered logits; all that is asked of one ranking."""
+        n = len(logits)
+        factor, constant = self.scale(n)
+        value, slope, room = self.of(self.module, logits)
+        objective, gradient, _ = self.of(self.objective, logits)
+        expected, wanted = constant - factor * objective, -factor * gradient
+        size = float(np.abs(wanted).max()) + room * abs(expected)
+        error = abs(value - expected) / max(abs(expected), size)
+        if not error <= 10 * room:
+            self.wrong(
+                n,
+                f"at the logits {_few(logits)} expected the loss {expected:.8g} (that of the "
+                f"utility, by the factor {factor:.6g} that it has elsewhere), got {value:.8g}",
+            )
+        off = np.abs(slope - wanted)
+        if not off.max() <= 10 * room * size:
+            self.wrong(
+                n,
+                f"at the logits {_few(logits)} the gradient: "
+                f"{contrast(wanted, slope, int(np.argmax(off)), 'entry')}",
+            )
+        self._in_other_orders(logits, value, room, random)
+        return error
+
+    def _in_other_orders(self, logits: np.ndarray, value: float, room: float, random: Any) -> None:
+        n, size = len(logits), abs(value) + 1e-3
+        if self.ranked:
+            order = random.sample(range(n), n)
+            found = self.of(self.module, logits[order], self.torch.tensor([order]))[0]
+            if not abs(found - value) <= 10 * room * size:
+                self.wrong(
+                    n, f"for the ranks {order} expected the loss {value:.8g}, got {found:.8g}"
+                )
+        turned, slope, _ = self.of(self.module, logits[::-1].copy())
+        if not (np.isfinite(turned) and np.isfinite(slope).all()):
+            self.wrong(
+                n, f"with the worst on top expected a finite loss and gradient, got {turned}"
+            )
+        if not slope[0] < slope[-1]:
+            self.wrong(
+                n,
+                f"with the worst on top, logits {_few(logits[::-1])}, expected a push on the best "
+                f"up and on the worst down, got the gradient {_few(slope)}",
+            )
+        other = 0.5 * logits
+        both = self.of(self.module, np.array([logits, other]))[0]
+        alone = value + self.of(self.module, other)[0]
+        if not min(abs(both - alone), abs(both - alone / 2)) <= 20 * room * size:
+            self.wrong(
+                n,
+                f"of two prompts expected the mean {alone / 2:.8g} or the sum {alone:.8g} of their "
+                f"losses, got {both:.8g}",
+            )
+
+    def descends(self, n: int) -> None:
+        """Descend for a while, and compare with the optimum."""
+        best = reference(self.loss, n, self.domain)
+        if best is None:
+            return
+        start = np.linspace(0.5, -0.5, n)
+
+        def step(logits: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope, _ = self.of(self.module, logits)
+            return value, slope
+
+        logits = minimize(step, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
+        before, after = (self.of(self.objective, at)[0] for at in (start, logits))
+        got, expected = self.rewards(logits, np), np.array(best.rewards)
+        if not self.domain.bounded:
+            got, expected = got - got.mean(), expected - expected.mean()
+        short = best.objective - after
+        off, spread = np.abs(got - expected), max(float(np.ptp(expected)), 1e-300)
+        far = best.unique and off.max() > FAR * spread
+        if not short <= SHORT * (best.objective - before) + best.gap + 1e-9 * abs(after) or far:
+            self.wrong(
+                n,
+                f"a descent of {STEPS} steps leads elsewhere: "
+                f"{contrast(expected, got, int(np.argmax(off)))}",
+            )
+
+
+def _few(values: np.ndarray) -> str:
+    return np.array2string(np.asarray(values), precision=4, threshold=8, separator=", ")

@@ -1,0 +1,78 @@
+"""Formulas in mpmath: an evaluation that shares no arithmetic with the package's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import mpmath as mp
+
+from collapse_theory.utilities import Utility
+from collapse_theory.utilities.expression import Tree
+from collapse_theory.utilities.parser import parse
+
+FUNCTIONS = {
+    "log": mp.log, "log1p": lambda z: mp.log(1 + z), "sqrt": mp.sqrt, "exp": mp.exp,
+    "expm1": mp.expm1, "atan": mp.atan, "asinh": mp.asinh, "tanh": mp.tanh, "erf": mp.erf,
+    "sin": mp.sin, "cos": mp.cos,
+    "sigmoid": lambda z: 1 / (1 + mp.exp(-z)), "logsigmoid": lambda z: -mp.log(1 + mp.exp(-z)),
+}  # fmt: skip
+
+# U' and U'' are differences with the step 1e-150 x in 1000 digits: right to 150 and more.
+DIGITS, STEP = 1000, -150
+
+
+def value(tree: Tree, x: Any) -> Any:
+    """Return a tree's value at `x` in the working precision of mpmath."""
+    kind = tree[0]
+    if kind == "x":
+        return x
+    if kind == "num":
+        return mp.mpf(tree[1])
+    if kind == "call":
+        return FUNCTIONS[tree[1]](value(tree[2], x))
+    parts = [value(part, x) for part in tree[1:]]
+    if kind == "add":
+        return mp.fsum(parts)
+    if kind == "mul":
+        return mp.fprod(parts)
+    if kind == "min":
+        return min(parts)
+    return parts[0] / parts[1] if kind == "div" else parts[0] ** parts[1]
+
+
+@dataclass(frozen=True)
+class Jet:
+    """U, U' and U'' at a gap, with the size of the terms whose rounding they carry."""
+
+    values: tuple[float, float, float]
+    scales: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Precise:
+    """A utility's own text in mpmath."""
+
+    utility: Utility
+
+    @cached_property
+    def tree(self) -> Tree:
+        return parse(str(self.utility), longest=100_000)
+
+    def jet(self, x: float) -> Jet:
+        """Return U, U' and U'' at x, rounded to floats."""
+        with mp.workdps(DIGITS):
+            y = mp.mpf(x)
+            h = y * mp.mpf(10) ** STEP
+            low, mid, high = (value(self.tree, at) for at in (y - h, y, y + h))
+            first, second = (high - low) / (2 * h), (high - 2 * mid + low) / h**2
+            size, bend = abs(mid) + abs(y * first), abs(second) + abs(first) / y
+            # log(x + 1) is rounded at 1: the value to 1e-16 absolutely, the slope to 1e-16 U/x.
+            scales = (float(size) + 1e-3, float(abs(first) + abs(mid) / y), float(bend))
+            return Jet((float(mid), float(first), float(second)), scales)
+
+    def gain(self, x: float) -> float:
+        """Return U(1) - U(x)."""
+        with mp.workdps(60):
+            return float(value(self.tree, mp.mpf(1)) - value(self.tree, mp.mpf(x)))
