@@ -102,13 +102,15 @@ def find_columns(
     there: Sequence[str],
     sample: Sequence[Row],
     source: str,
+    advice: str = "S",
     wanted: Wanted | None = None,
     where: Sequence[tuple[str, str]] = (),
 ) -> Columns:
     """Return the columns to read among those that are `there`.
 
     `sample` are the first rows, `wanted` is the column by role (None for the usual one, False for
-    none), `where` what columns must have as their values, `source` the file, for messages.
+    none), `where` what columns must have as their values, `source` the file and `advice` the begin
+    of what to do, for messages.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def find_columns(
         A ValueError, for a column that isn't there or is there twice; it lists what there is.
     """
     wanted = wanted or {}
-    look = _Look(there, sample, source)
+    look = _Look(there, sample, source, advice)
     found: dict[str, str | tuple[str, str]] = {}
     for role in ROLES:
         name = wanted.get(role.name)
@@ -182,6 +184,7 @@ class _Look:
     there: Sequence[str]
     sample: Sequence[Row]
     source: str
+    advice: str
 
     def values(self, path: str) -> list[Any]:
         """Return the first values that are there, those in texts of JSON as they are."""
@@ -266,8 +269,8 @@ class _Look:
         usual = " or ".join(map(repr, role.usual[:2]))
         return (
             f"{self.source}: no column is called {usual}, or alike; there are "
-            f"{_listed(self.there)}. The first line of a CSV file names its columns; say which "
-            f"holds the {role.name} with --{role.name} NAME ({role.name}=... in Python)"
+            f"{_listed(self.there)}. {self.advice}ay which holds the {role.name} with "
+            f"--{role.name} NAME ({role.name}=... in Python)"
             f"{_hint(role.name, self.there)}"
         )
 

@@ -92,7 +92,7 @@ def read_log(
     pairs = tuple(where.items()) if isinstance(where, Mapping) else tuple(where)
     wanted = {"prompt": prompt, "reward": reward, "kind": kind, "rank": rank, "step": step}
     first = next((part for part in parts if part.names), parts[0])
-    columns = find_columns(first.names, first.sample, first.name, wanted, pairs)
+    columns = find_columns(first.names, first.sample, first.name, first.advice, wanted, pairs)
     return _Reading(parts, columns, at).log()
 
 

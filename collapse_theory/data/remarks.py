@@ -12,7 +12,8 @@ from collapse_theory.data.frames import ODD
 from collapse_theory.lazy import polars as pl
 
 _DIFFERENT = 3  # fewer different rewards of a prompt may each come twice by chance
-_BEGIN_AT_BEST = 0.5  # of the prompts have a rank 0, or a rank 1, if ranks count completions
+_GRADES = 0.1  # of so few values to a row, rewards are grades
+_FIT = 0.75  # of the prompts have ranks that fit, but for what bad rows took away
 _SHOWN = 8
 
 
@@ -46,21 +47,23 @@ def _ranks(rows: pl.DataFrame, found: Remarks) -> None:
     """Drop ranks that nobody named and that count no completions, such as those of processes."""
     if "rank" not in found.columns.guessed:
         return
+    rank = pl.col("rank")
     each = rows.group_by("number").agg(
-        pl.col("rank").min().alias("least"), pl.col("rank").n_unique().alias("different"), pl.len()
+        rank.min().alias("least"), rank.max().alias("most"), rank.n_unique().alias("all"), pl.len()
     )
     several = each.filter(pl.col("len") > 1)
-    least, different = several["least"].to_numpy(), several["different"].to_numpy()
-    begin = max(np.mean(least == best) for best in (0, 1)) if least.size else 1.0
-    differ = least.size == 0 or bool((different > 1).any())
-    if begin > _BEGIN_AT_BEST and differ:
+    least, most, different, size = (several[name].to_numpy() for name in several.columns[1:])
+    # Of n completions ranks are 0 to n - 1, or 1 to n.
+    fit = max(
+        np.mean((least == best) & (most < size + best)) if size.size else 1 for best in (0, 1)
+    )
+    differ = not size.size or bool((different > 1).any())
+    if fit > _FIT and differ:
         return
     name = found.columns.names["rank"]
-    why = (
-        f"{1 - begin:.0%} of the prompts have no best one"
-        if differ
-        else "they are equal in each prompt"
-    )
+    why = f"in {1 - fit:.0%} of the prompts they don't run from the best to the worst"
+    if not differ:
+        why = "they are equal in each prompt"
     found.columns = found.columns.without("rank")
     found.notes = [note for note in found.notes if "have no rank" not in note]
     found.notes.append(
@@ -70,8 +73,10 @@ def _ranks(rows: pl.DataFrame, found: Remarks) -> None:
 
 
 def _near(rows: pl.DataFrame, found: Remarks) -> None:
-    prompts = rows.group_by("number").agg(pl.col("loose").first())
-    alike = prompts.height - prompts["loose"].n_unique() if (rows["loose"] != 0).any() else 0
+    number, loose = rows["number"].to_numpy(), rows["loose"].to_numpy()
+    # Prompts are numbered in the order of their first rows.
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
+    alike = first.size - np.unique(loose[first]).size if loose.any() else 0
     if alike:
         found.notes.append(
             f"{alike:,} prompts differ from others by blanks alone; they are taken as prompts of "
@@ -83,21 +88,35 @@ def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None
     """Name what comes several times in a prompt: rows, ranks, models."""
     ids = [role for role in ("rank", "model") if role in found.columns.read]
     others = ", ".join(unused[:_SHOWN]) + (", ..." if len(unused) > _SHOWN else "")
-    choose = f"; columns that aren't used: {others}; --where picks a part" if unused else ""
-    for keys, least, text in (
-        (
-            ["reward", *ids],
-            _DIFFERENT,
-            "each row is there twice or more: was the log written twice?",
-        ),
-        *(
-            ([role], 2, f"each {role} comes twice or more: are these several runs?{choose}")
-            for role in ids
-        ),
-    ):
-        each = rows.group_by("number", *keys).len().group_by("number")
-        prompts = each.agg(pl.len().alias("different"), pl.col("len").min())
-        twice = prompts.filter((pl.col("len") > 1) & (pl.col("different") >= least)).height
-        if twice:
-            found.notes.append(f"in {twice:,} of {prompts.height:,} prompts {text}")
+    choose = f" Columns that aren't used: {others}; --where picks a part" if unused else ""
+    written = "each row is there twice or more: was the log written twice?"
+    looks = [(["reward", *ids], _DIFFERENT, written)]
+    runs = f"comes twice or more: are these several runs, or ties?{choose}"
+    looks += [([role], 2, f"each {role} {runs}") for role in ids]
+    for keys, least, text in looks:
+        some = rows.filter(_not_once(rows.select("number", *keys)))
+        different = some.unique(["number", *keys]).group_by("number").len()
+        twice = different.filter(pl.col("len") >= least).height
+        if not twice:
+            continue
+        count = int(rows["number"].to_numpy().max()) + 1
+        # Of few grades each may well come twice in some prompts.
+        grades = rows["reward"].n_unique() < _GRADES * rows.height
+        if twice > (count // 2 if grades else 0):
+            found.notes.append(f"in {twice:,} of {count:,} prompts {text}")
             return
+
+
+def _not_once(rows: pl.DataFrame) -> np.ndarray:
+    """Return which rows are of prompts that have no row once; much sooner than by grouping."""
+    key = np.zeros(rows.height, np.uint64)
+    for column in (column.fill_null(0).to_numpy() for column in rows):
+        wide = column.astype(np.float64) if column.dtype.kind == "f" else column.astype(np.uint64)
+        # Multiplication by an odd constant (the golden ratio, as Knuth has it) loses no digit.
+        key = (key ^ (key >> np.uint64(32)) ^ wide.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    order = np.argsort(key)
+    same = np.concatenate([[False], np.diff(key[order]) == 0, [False]])
+    number = rows["number"].to_numpy()
+    once = np.zeros(int(number.max()) + 1, bool)
+    once[number[order[~(same[1:] | same[:-1])]]] = True
+    return ~once[number]

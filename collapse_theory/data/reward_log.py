@@ -184,6 +184,8 @@ def as_array(values: Any) -> np.ndarray:
         values = values.detach().cpu().double()
     elif isinstance(values, list | tuple) and any(hasattr(one, "detach") for one in values):
         values = [as_array(one) for one in values]
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.filled(values.astype(np.float64), np.nan)
     return np.asarray(values, dtype=np.float64)
 
 

@@ -27,6 +27,7 @@ from collapse_theory.data.text import (
     JsonLines,
     Lines,
     Row,
+    Svmlight,
     json_values,
     row_or_bad,
 )
@@ -48,10 +49,16 @@ class Part:
         What messages call it.
     unit : {"line", "row"}
         What `rows` counts, from 1.
+    advice : str
+        Begins the sentence that tells to say which column is which.
+    remark : str
+        What is worth knowing of it, whatever is read.
     """
 
     name: str
     unit: str = "row"
+    advice: str = "S"
+    remark: str = ""
 
     @property
     def decimal_commas(self) -> bool:
@@ -82,7 +89,7 @@ class Part:
 
     def notes(self) -> list[str]:
         """Return what is worth knowing of how the part was read."""
-        return []
+        return [self.remark] if self.remark else []
 
 
 @dataclass(kw_only=True)
@@ -91,11 +98,12 @@ class TextPart(Part):
 
     unit: str = "line"
     file: PlainFile
-    csv: bool
+    reader: Callable[[Lines], Csv | JsonLines | Svmlight]
 
-    @cached_property
-    def text(self) -> Csv | JsonLines:
-        return (Csv if self.csv else JsonLines)(Lines(self.file))
+    def __post_init__(self) -> None:
+        self.text = self.reader(Lines(self.file))
+        if isinstance(self.text, Csv):
+            self.advice = "The first line of a CSV file names its columns; s"
 
     @cached_property
     def names(self) -> list[str]:
@@ -120,6 +128,8 @@ class TextPart(Part):
                 options |= {"row_index_offset": 2, "separator": self.text.mark}
                 options |= {"infer_schema": False, "new_columns": names, "glob": False}
                 frame, records = pl.scan_csv(self.file.path, **options), records - 1
+            elif isinstance(self.text, Svmlight):
+                return None
             else:
                 if (records := _json_line_count(self.file)) is None:
                     return None
@@ -139,7 +149,7 @@ class TextPart(Part):
         return [lines[record] for record in records]
 
     def notes(self) -> list[str]:
-        return self.text.lines.notes()
+        return [*super().notes(), *self.text.lines.notes()]
 
 
 def _json_line_count(file: PlainFile) -> int | None:
@@ -276,13 +286,19 @@ FORMATS = (
         "jsonl",
         (".jsonl", ".ndjson", ".json"),
         (b"{",),
-        lambda file: TextPart(name=file.name, file=file, csv=False),
+        lambda file: TextPart(name=file.name, file=file, reader=JsonLines),
+    ),
+    Format(
+        "svmlight",
+        (),
+        (),
+        lambda file: TextPart(name=file.name, file=file, reader=Svmlight),
     ),
     Format(
         "csv",
         (".csv", ".tsv", ".txt"),
         (),
-        lambda file: TextPart(name=file.name, file=file, csv=True),
+        lambda file: TextPart(name=file.name, file=file, reader=Csv),
     ),
 )
 """The formats that are read; a file that tells none is CSV. Another is one entry."""
@@ -297,6 +313,17 @@ _OTHERS = {
     b"\x89PNG": "a picture",
 }
 _SVMLIGHT = re.compile(rb"-?[\d.]+ (qid:\d+ )?(\d+:\S+ ?)+\s")
+
+
+def _file_parts(paths: Sequence[Path], format: str | None) -> list[Part]:
+    """Return the parts that files make; of several, empty ones are told."""
+    parts: list[Part] = []
+    for path in paths:
+        if len(paths) > 1 and path.is_file() and not path.stat().st_size:
+            parts.append(RecordsPart(name=str(path), records=[], remark=f"{path} is empty"))
+        else:
+            parts.append(_file_part(path, format))
+    return parts
 
 
 def _file_part(path: Path, format: str | None = None) -> Part:
@@ -321,6 +348,8 @@ def _format_of(file: PlainFile, head: bytes, suffixes: Sequence[str]) -> Format:
     for one in FORMATS:
         if text.startswith(one.starts):
             return one
+    if _SVMLIGHT.match(head):
+        return known["svmlight"]
     by_ending = {ending: one for one in FORMATS for ending in one.endings}
     named = [by_ending[end.lower()] for end in suffixes if end.lower() in by_ending]
     return named[-1] if named else known["csv"]
@@ -349,12 +378,6 @@ def _require_readable(found: Format, file: PlainFile, head: bytes) -> None:
         raise CollapseError(f"{file.name} is a Parquet or Arrow file, not {found.name}")
     if found.name in ("csv", "json", "jsonl") and head.count(b"\0") > 8 + len(head) // 8:
         raise CollapseError(f"{file.name} isn't UTF-8 text (or no text at all); save it as UTF-8")
-    if found.name == "csv" and _SVMLIGHT.match(head):
-        raise CollapseError(
-            f"{file.name} holds labels and features (svmlight), no table of rewards; give its "
-            "labels as rewards= and its queries as prompts= to ct.diagnose, such as by "
-            "sklearn.datasets.load_svmlight_file(file, query_id=True)"
-        )
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
@@ -416,13 +439,16 @@ def parts_of(source: Any, format: str | None = None) -> list[Part]:
     OSError
         Where a file can't be read.
     """
-    if isinstance(source, str | os.PathLike):
-        return [_file_part(path, format) for path in files_of(source)]
-    if _is_list(source) and source and all(isinstance(one, str | os.PathLike) for one in source):
-        return [_file_part(path, format) for one in source for path in files_of(one)]
-    if (frame := _frame(source)) is not None:
-        return [FramePart(name="the frame", lazy=frame)]
+    several = source if _is_list(source) and source else [source]
+    if all(isinstance(one, str | os.PathLike) for one in several):
+        return _file_parts([path for one in several for path in files_of(one)], format)
+    frames = [frame for one in several if (frame := _frame(one)) is not None]
+    if frames and len(frames) == len(several):
+        return [FramePart(name="the frame", lazy=one, advice=_TABLE) for one in frames]
     return [RecordsPart(name="the data", records=records_of(source))]
+
+
+_TABLE = "If a row holds a prompt's rewards and nothing else, give its numbers (.to_numpy()); s"
 
 
 def _is_list(value: Any) -> bool:
@@ -478,15 +504,18 @@ def records_of(source: Any) -> Iterable[Any]:
     if isinstance(source, Iterable) and not isinstance(source, str | bytes):
         return source
     raise CollapseError(
-        f"a {type(source).__name__} holds no log; give a file, a data frame, a list of dicts, or "
-        "rewards with a prompt a row"
+        f"an object of the type {type(source).__name__} holds no log; give a file, a data frame, "
+        "a list of dicts, or rewards with a prompt a row"
     )
 
 
 def _records_of_mapping(source: Mapping[Any, Any]) -> Iterable[Any]:
     values = list(source.values())
     if values and all(hasattr(value, "column_names") for value in values):
-        raise CollapseError(f"this holds the data sets {', '.join(map(str, source))}; give one")
+        names = list(map(str, source))
+        raise CollapseError(
+            f"this holds the data sets {', '.join(names)}; give one of them, data[{names[0]!r}]"
+        )
     inner = [
         value for value in values if _is_list(value) and value and isinstance(value[0], Mapping)
     ]

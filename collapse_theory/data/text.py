@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,14 +181,14 @@ class Csv:
 
     def __init__(self, lines: Lines) -> None:
         self.lines = lines
-        self.comments = 0
+        self.comments = self.first = 0  # and the line on which the names begin
         self.names, self.mark, self.head = self._header()
 
     def _header(self) -> tuple[list[str], str, int]:
         """Return the names, the mark between them, and their line."""
         lines, said = self.lines.texts(), ""
         for number, text in lines:
-            head = number
+            head = self.first = number
             if text[:4].lower() == "sep=" and len(text.strip()) == 5:
                 said = text[4]
             elif text.startswith("#") and text[1:2] not in _DELIMITERS:
@@ -196,9 +197,14 @@ class Csv:
                 break
         else:
             return [], ",", 0
+        record = [text]
+        if text.count('"') % 2:  # a name runs over lines
+            ahead, closed = _up_to_quote(lines)
+            record += [line for _, line in ahead] if closed else []
+            head += len(record) - 1
         mark = said or max(_DELIMITERS, key=lambda mark: (text.count(mark), mark == ","))
         # A header that the csv module refuses (a stray \r, an open quote) is split at the marks.
-        names = [name.strip() for name in _fields([text], mark) or text.split(mark)]
+        names = [name.strip() for name in _fields(record, mark) or text.split(mark)]
         some = [_fields([row], mark) for _, row in islice(lines, _ROWS_ASKED) if row.strip()]
         if len(some) > 1 and all(row and len(row) == len(names) + 1 and row[-1] for row in some):
             names = ["", *names]  # R's names of rows have no name themselves
@@ -237,10 +243,10 @@ class Csv:
     def regular(self) -> int | None:
         """Return how many records there are where Polars reads the file as `__iter__` does.
 
-        That is: names on the first line, all of it UTF-8; quotes open a field and close it, or are
-        doubled within; no line is blank, and carriage returns end lines alone. Else None.
+        That is: names from the first line on, all of it UTF-8; quotes open a field and close it, or
+        are doubled within; no line is blank, and carriage returns end lines alone. Else None.
         """
-        if self.head != 1 or self.lines.file.damage is not None:
+        if self.first != 1 or self.lines.file.damage is not None:
             return None
         decoder, tail = codecs.getincrementaldecoder("utf-8")(), b" \n"
         count, inside = 0, False
@@ -308,3 +314,36 @@ def _fields(lines: list[str], mark: str) -> list[str] | None:
     finally:
         csv.field_size_limit(before)
     return found[0] if len(found) == 1 else None
+
+
+# -- labels and features ------------------------------------------------------------------------
+
+
+@dataclass
+class Svmlight:
+    """A text of a label, a query and features a line (svmlight, LETOR), or LightGBM's two files.
+
+    LightGBM has no queries in the lines: a file of the same name and .query holds their sizes.
+    """
+
+    lines: Lines
+
+    def __iter__(self) -> Iterator[tuple[int, Row | Bad]]:
+        sizes, query, left = self._sizes(), -1, 0
+        for number, text in self.lines.texts():
+            label, _, rest = text.strip().partition(" ")
+            if not label or label.startswith("#"):
+                continue
+            if rest.startswith("qid:"):
+                yield number, {"qid": rest[4:].partition(" ")[0], "label": label}
+                continue
+            while not left:
+                query, left = query + 1, next(sizes, -1)
+            left -= 1
+            yield number, {"qid": str(query) if left >= 0 else None, "label": label}
+        yield from self.lines.cut()
+
+    def _sizes(self) -> Iterator[int]:
+        beside = Path(f"{self.lines.file.name}.query")
+        if beside.is_file():
+            yield from map(int, beside.read_text().split())
