@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -57,3 +58,45 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, in UTF-8 and with the same line ends on every system."""
     text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
     replace_file(path, lambda draft: draft.write_bytes(text.encode()))
+
+
+# -- arrays that are kept ----------------------------------------------------------------
+
+
+def keep(path: Path, made_from: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays, with a hash of their content and with what they were made from."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = save(arrays, {"made_from": made_from, "sha256": _hash(arrays)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda draft: draft.write_bytes(content))
+
+
+def kept(path: Path, made_from: str, say: Callable[[str], None]) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a file; None where there is none that is whole and made from this.
+
+    `say` is told about a file that is there and of no use.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            noted = file.metadata() or {}
+        whole = noted.get("sha256") == _hash(arrays)
+    except (SafetensorError, OSError, ValueError):
+        whole, noted, arrays = False, {}, {}
+    if whole and noted.get("made_from") == made_from:
+        return arrays
+    say(f"{path} is {'of other work' if whole else 'damaged'}; it is made again")
+    return None
+
+
+def _hash(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

@@ -1,9 +1,33 @@
-"""SciPy and Polars at first use: importing them takes longer than importing all the rest."""
+"""What comes at first use: SciPy, Polars, and the names of rooms that need heavy packages."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+
+def names_at_use(
+    package: str, modules: dict[str, tuple[str, ...]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package whose names come from these modules."""
+    homes = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        try:
+            return getattr(importlib.import_module(homes[name]), name)
+        except ModuleNotFoundError as fault:
+            if fault.name is None or fault.name.startswith("collapse_theory"):
+                raise
+            raise ModuleNotFoundError(
+                f"{name} needs the package {fault.name!r}, which is not installed; "
+                'pip install "collapse-theory[training]"',
+                name=fault.name,
+            ) from fault
+
+    return get, lambda: sorted(homes)
 
 
 class _Lazy:

@@ -226,7 +226,7 @@ def test_table_lists_utilities_and_their_laws() -> None:
 
 
 def test_table_takes_the_largest_n_that_a_form_holds_for() -> None:
-    sizes = {row.form: row.n for row in finite_rows(9)}
+    sizes = {row["form"]: row["n"] for row in finite_rows(9)}
     assert sizes["log"] == 9
     assert sizes["two or three completions"] == 3
 
@@ -235,11 +235,12 @@ def test_every_closed_form_has_an_example_that_it_holds_for() -> None:
     for form in ct.exact.LIMIT_FORMS:
         assert form.examples
         assert all(form(ct.utility(text)) is not None for text in form.examples)
-    assert {row.form for row in finite_rows(8)} == {form.name for form in ct.exact.FINITE_FORMS}
+    assert {row["form"] for row in finite_rows(8)} == {form.name for form in ct.exact.FINITE_FORMS}
     for row in limit_rows():
         # Every law of finite energy is checked; -1/x has none.
-        assert (row.distance is None) == (row.utility == "-1/x")
-        assert row.distance is None or row.distance < (1e-4 if row.method == "conic" else 1e-12)
+        distance, method = row["distance"], row["method"]
+        assert (distance is None) == (row["utility"] == "-1/x")
+        assert distance is None or distance < (1e-4 if method == "conic" else 1e-12)
 
 
 def test_table_refuses_a_bad_n() -> None:

@@ -62,7 +62,7 @@ from collapse_theory.experiment.train import (  # noqa: E402
     orders,
     warmed_cosine,
 )
-from collapse_theory.experiment.work import keep, kept  # noqa: E402
+from collapse_theory.files import keep, kept  # noqa: E402
 
 AWARE = "open=-1/(x+0.1); closed=x"
 TESTS = Path(__file__).parent
@@ -123,6 +123,7 @@ def test_completions_are_the_papers_truncations():
         assert [len(c.split()) for c in made.completions] == list(lengths)
         assert made.ranks == tuple(range(8))
         assert all(text.startswith(c) for c in made.completions)
+    assert made.prompt == "What does it do? Give the exact answer."
     assert sorted(LENGTHS["open"]) == list(range(10, 90, 10))
     assert sorted(LENGTHS["closed"]) == [16, 22, 28, 34, 56, 62, 68, 74]
     with pytest.raises(ct.CollapseError, match="79 words"):
@@ -162,7 +163,6 @@ def test_settings_are_values_with_bounds():
     setting = Setting(utilities=("x", "1*x", AWARE))
     assert setting.utilities == ("x", "open=-1/(x + 0.1); closed=x")
     assert Setting.from_dict(json.loads(json.dumps(setting.to_dict()))) == setting
-    assert setting.differences(Setting(utilities=setting.utilities, seed=4)) == ("seed: 4, now 0",)
     for bad in ({"steps": 0}, {"steps": 1.5}, {"train": True}, {"rate": 0.0}, {"utilities": ()}):
         with pytest.raises(ct.CollapseError):
             Setting(**bad)

@@ -154,8 +154,8 @@ def test_the_table_of_two_completions() -> None:
     rows = {row["practice"]: row for row in preset_contents(2)}
     assert rows["pairs, centring"]["none"].startswith("none: r_1 + r_2 = 0 costs nothing")
     assert rows["pairs, centring"]["rewards"] is None
-    assert {row.form for row in finite_rows(2)} >= {"log", "linear"}
-    assert "hinge" not in {row.form for row in finite_rows(2)}
+    assert {row["form"] for row in finite_rows(2)} >= {"log", "linear"}
+    assert "hinge" not in {row["form"] for row in finite_rows(2)}
 
 
 def test_cells_are_short() -> None:

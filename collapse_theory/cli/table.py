@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.cli.wording import program_text, support
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
 from collapse_theory.exact.registry import Form
-from collapse_theory.finite import METHODS
-from collapse_theory.limit import METHODS as LIMIT_METHODS
-from collapse_theory.limit.presets import PRESETS, Preset
+from collapse_theory.limit import METHODS
+from collapse_theory.limit.presets import PRESETS
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Answer, as_rewards
 
@@ -39,116 +37,76 @@ def table(
 ) -> None:
     """Check the closed forms against the solvers; list what the losses in use make of rewards."""
     if only_laws:
-        return _print_laws(as_json)
-    finite, laws = finite_rows(n), limit_rows()
+        content = {"laws": law_rows()}
+    else:
+        content = {"finite": finite_rows(n), "limit": limit_rows(), "practices": preset_contents(n)}
     if as_json:
-        content = {"finite": list(map(asdict, finite)), "limit": list(map(asdict, laws))}
-        print_json(content | {"practices": preset_contents(n)})
+        print_json(content)
         return
     page = console()
-    rows = [(r.form, r.utility, str(r.n), _text(r.newton), _text(r.conic)) for r in finite]
-    page.print(_grid(rows, f"{n} completions", "n", "newton", "conic"))
+    if only_laws:
+        lines = ((row["utility"], row["law"]) for row in content["laws"])
+        page.print(number_table(("utility", "limit law"), lines, words=2))
+        for rule in dict.fromkeys(row["rule"] for row in content["laws"]):
+            page.print(rule)
+        return
+    page.print(_grid(content["finite"], f"{n} completions", "n", "newton", "conic"))
     page.print("Largest difference in rewards; - where the method doesn't apply.\n")
-    rows = [
-        (r.form, r.utility, _text(r.distance), _text(r.relative_gap), r.method or "-") for r in laws
-    ]
-    page.print(_grid(rows, "limit laws", "distance", "rel. gap", "method"))
+    page.print(_grid(content["limit"], "limit laws", "distance", "relative_gap", "method"))
     page.print("Wasserstein-1 distance to the computed law, and that law's own certificate.\n")
     page.print("Losses in use: the optimal rewards, best first, and the law as n grows.\n")
     page.print(_preset_lines(n))
 
 
-def _print_laws(as_json: bool) -> None:
-    rows = law_rows()
-    if as_json:
-        print_json({"laws": list(map(asdict, rows))})
-        return
-    page = console()
-    lines = ((row.utility, row.law) for row in rows)
-    page.print(number_table(("utility", "limit law"), lines, words=2))
-    for rule in dict.fromkeys(row.rule for row in rows):
-        page.print(rule)
+def _grid(rows: list[dict[str, Any]], title: str, *columns: str) -> Table:
+    def text(value: Any) -> str:
+        return f"{value:.1e}" if isinstance(value, float) else str("-" if value is None else value)
 
-
-def _grid(rows: Iterable[tuple[str, ...]], title: str, *columns: str) -> Table:
-    names = ("closed form", "utility", *columns)
-    grid = number_table(names, rows, words=len(names), title=title)
+    names = (
+        "closed form",
+        "utility",
+        *(name.replace("relative_gap", "rel. gap") for name in columns),
+    )
+    cells = [[text(row[name]) for name in ("form", "utility", *columns)] for row in rows]
+    grid = number_table(
+        [name.replace("relative_", "rel. ") for name in names], cells, words=9, title=title
+    )
     grid.columns[0].no_wrap = True
     return grid
-
-
-def _text(error: float | None) -> str:
-    return "-" if error is None else f"{error:.1e}"
 
 
 # -- closed forms against solvers --------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FiniteRow:
-    """A closed form of n rewards: the largest difference to each solver, None if it has none."""
-
-    form: str
-    utility: str
-    n: int
-    newton: float | None
-    conic: float | None
-    reference: str
-
-
-@dataclass(frozen=True)
-class LimitRow:
-    """A closed form of a limit law: the Wasserstein-1 distance to the numerical law, if any."""
-
-    form: str
-    utility: str
-    distance: float | None
-    relative_gap: float | None
-    method: str | None
-    reference: str
+def law_rows() -> list[dict[str, Any]]:
+    """Return utilities with their limit laws in closed form, the general rule and its source."""
+    return [
+        {
+            "utility": text,
+            "law": law.name,
+            "rule": (form.formula.__doc__ or form.name).splitlines()[0],
+            "reference": form.reference,
+        }
+        for form in LIMIT_FORMS
+        for text in form.examples
+        if (law := form(ct.utility(text))) is not None
+    ]
 
 
-@dataclass(frozen=True)
-class LawRow:
-    """A utility and its limit law in closed form, with the general rule and its source."""
+def finite_rows(n: int) -> list[dict[str, Any]]:
+    """Return closed forms at the largest n up to this that each holds for.
 
-    utility: str
-    law: str
-    rule: str
-    reference: str
-
-
-def law_rows() -> list[LawRow]:
-    """Return a row per example of each closed form of a limit law."""
-    rows = []
-    for form in LIMIT_FORMS:
-        rule = (form.formula.__doc__ or form.name).splitlines()[0]
-        for text in form.examples:
-            law = form(ct.utility(text))
-            if law is not None:
-                rows.append(LawRow(text, law.name, rule, form.reference))
-    return rows
-
-
-def finite_rows(n: int) -> list[FiniteRow]:
-    """Return a row per example of each closed form, at the largest n up to this that it holds for.
-
-    Parameters
-    ----------
-    n : int
-        The number of completions, at least 2.
+    With the largest difference to the rewards of each solver; None where it has none.
     """
     rows = []
     for form in FINITE_FORMS:
         for text in form.examples:
             found = _largest(form, text, count(n))
-            if found is None:
-                continue  # min(x, 1/3) has its levels from n = 4 on
-            size, exact = found
-            errors = {name: _error(text, size, exact, name) for name in METHODS}
-            rows.append(
-                FiniteRow(form.name, text, size, errors["newton"], errors["conic"], form.reference)
-            )
+            if found is not None:  # min(x, 1/3) has its levels from n = 4 on
+                size, exact = found
+                errors = {name: _error(text, size, exact, name) for name in ("newton", "conic")}
+                start = {"form": form.name, "utility": text, "n": size}
+                rows.append(start | errors | {"reference": form.reference})
     return rows
 
 
@@ -167,28 +125,32 @@ def _error(text: str, n: int, exact: np.ndarray, method: Any) -> float | None:
         return None  # newton needs a strictly concave utility, conic a conic form
 
 
-def limit_rows() -> list[LimitRow]:
-    """Return a row per example of each closed form of a limit law."""
+def limit_rows() -> list[dict[str, Any]]:
+    """Return limit laws in closed form, with the Wasserstein-1 distance to the numerical one."""
     rows = []
     for form in LIMIT_FORMS:
         for text in form.examples:
             exact, law = form(ct.utility(text)), _numerical(ct.utility(text))
-            distance = law.distance(exact) if law and exact else None
-            gap, method = (law.relative_gap, law.method) if law else (None, None)
-            rows.append(LimitRow(form.name, text, distance, gap, method, form.reference))
+            rows.append(
+                {
+                    "form": form.name,
+                    "utility": text,
+                    "distance": law.distance(exact) if law and exact else None,
+                    "relative_gap": law and law.relative_gap,
+                    "method": law and law.method,
+                    "reference": form.reference,
+                }
+            )
     return rows
 
 
 def _numerical(u: ct.Utility) -> ct.RewardLaw | None:
     smooth = u.strictly_concave and not u.kinks
     method: Any
-    for method in LIMIT_METHODS if smooth else ("conic",):
-        if method == "exact":
-            continue
-        try:
-            return ct.limit(u, method=method)
-        except (ct.CollapseError, ct.SolverFailed):
-            continue  # each method takes one kind of utility
+    for method in METHODS if smooth else ("conic",):
+        if method != "exact":
+            with suppress(ct.CollapseError, ct.SolverFailed):  # each takes one kind of utility
+                return ct.limit(u, method=method)
     return None
 
 
@@ -196,28 +158,23 @@ def _numerical(u: ct.Utility) -> ct.RewardLaw | None:
 
 
 def preset_contents(n: int) -> list[dict[str, Any]]:
-    """Return each loss in use as JSON holds it; rewards and limit are null where there is none.
-
-    Parameters
-    ----------
-    n : int
-        The number of completions.
-    """
-    return [_preset_content(one, n) for one in PRESETS]
-
-
-def _preset_content(one: Preset, n: int) -> dict[str, Any]:
-    solution, law = one.solve(n), one.law()
-    return {
-        "practice": one.name,
-        "loss": str(one.loss),
-        "domain": one.domain.to_dict(),
-        "n": n,
-        "rewards": solution and solution.rewards,
-        "relative_gap": solution and solution.relative_gap,
-        "limit": law and {"atoms": law.atoms, "support": support(law), "mean": law.mean()},
-        "none": one.none(n) or None,
-    }
+    """Return each loss in use as JSON holds it; rewards and limit are null where there is none."""
+    rows = []
+    for one in PRESETS:
+        solution, law = one.solve(n), one.law()
+        rows.append(
+            {
+                "practice": one.name,
+                "loss": str(one.loss),
+                "domain": one.domain.to_dict(),
+                "n": n,
+                "rewards": solution and solution.rewards,
+                "relative_gap": solution and solution.relative_gap,
+                "limit": law and {"atoms": law.atoms, "support": support(law), "mean": law.mean()},
+                "none": one.none(n) or None,
+            }
+        )
+    return rows
 
 
 def _preset_lines(n: int) -> Table:

