@@ -542,8 +542,13 @@ def test_recommendations():
     found = ct.recommend(scores, kinds=kinds)
     assert found.kinds == ("closed", "open")
     assert found["closed"].utility == ct.Linear()
+    assert found["closed"].n == found["open"].n == 12
     assert found["open"].reachable is True
-    assert found["open"].law.distance(target_of("uniform").law) < 0.03
+    # The scores of a typical prompt, on their own scale: 12 of (0, 10) reach from .77 to 9.23.
+    assert found["open"].target.low == pytest.approx(10 / 13, abs=0.4)
+    assert found["open"].target.high == pytest.approx(120 / 13, abs=0.4)
+    spaced = np.linspace(1, 0, 12)
+    assert np.abs(found["open"].target.levels(12) - spaced).max() < 0.05
     assert found.differ("closed", "open")
     assert (found.low, found.high) == (0, 10)
     flat = [(name, s) for name, values in scores.items() for s in values]
@@ -556,12 +561,76 @@ def test_recommendations():
         found["other"]
 
 
+def logged(make, prompts=200, size=8):
+    rng = np.random.default_rng(11)
+    return {k: np.asarray(make(rng, size), dtype=float) for k in range(prompts)}
+
+
+NOTHING = {
+    "all 0 or all 1": lambda rng, n: np.full(n, rng.integers(0, 2)),
+    "one level each": lambda rng, n: np.full(n, rng.random()),
+    "rounding of float32": lambda rng, n: rng.random() * (1 + 1e-8 * rng.standard_normal(n)),
+    "a constant": lambda rng, n: np.full(n, 3.0),
+    "one completion": lambda rng, n: rng.random(1),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING)
+def test_no_design_where_no_completion_beats_another(case):
+    found = ct.recommend(logged(NOTHING[case]))
+    (advice,) = found.advice
+    assert advice.design is found["all prompts"] is None
+    assert advice.reason.startswith("no completion is better than another")
+    assert advice.flat == (0 if case == "one completion" else 200)
+    assert (
+        Value.from_dict(json.loads(json.dumps(found.to_dict()))).advice[0].reason == advice.reason
+    )
+
+
+def collapsed(text):
+    return lambda rng, n: ct.solve(text, n).rewards * rng.uniform(0.5, 3) + rng.normal(0, 4)
+
+
+WITHIN = {
+    "two values of any share": (lambda rng, n: rng.random(n) < rng.random(), "x"),
+    "log(x + 0.1)": (collapsed("log(x + 0.1)"), "log(x + 0.1)"),
+    "logsigmoid(4*x)": (collapsed("logsigmoid(4*x)"), "logsigmoid(4*x)"),
+}
+
+
+@pytest.mark.parametrize("case", WITHIN)
+def test_the_law_within_a_prompt_counts_not_its_level_or_scale(case):
+    make, utility = WITHIN[case]
+    (advice,) = ct.recommend(logged(make)).advice
+    assert advice.design.utility == ct.utility(utility)
+    assert advice.design.reachable is True
+    assert advice.design.n == 8
+
+
+def test_levels_of_prompts_do_not_widen_what_is_wanted():
+    noise = logged(lambda rng, n: 0.01 * rng.standard_normal(n))
+    levels = np.random.default_rng(1).random(200)
+    first = ct.recommend(noise).advice[0]
+    second = ct.recommend({k: noise[k] + levels[k] for k in noise}).advice[0]
+    assert first.between < 0.2 < 0.99 < second.between
+    assert second.design.utility == first.design.utility
+    assert second.design.target.law.distance(first.design.target.law) < 1e-9
+    # What the link reports is on the scale of a typical prompt.
+    assert second.design.target.high - second.design.target.low < 0.05
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 40, 90])
+def test_recommendations_for_any_number_of_completions(size):
+    (advice,) = ct.recommend(logged(lambda rng, n: rng.random(n), 60, size)).advice
+    assert advice.design.n == (size if size <= 64 else None)
+    assert (size == 2) == ("two are 1 and 0" in advice.reason)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ({},),
         ([1.0, 2.0],),
-        ({"a": [1, 1]},),
         ({"a": []},),
         ({"a": [0, float("nan")]},),
         ({"a": ["good", "bad"]},),
@@ -627,3 +696,10 @@ def test_the_command_reads_scores(tmp_path):
     assert set(content["kinds"]) == {"open", "closed"}
     assert content["rows"] == {"read": 960, "used": 960, "bad": 0}
     assert content["kinds"]["open"]["reachable"] is True
+    assert content["kinds"]["open"]["evidence"]["flat"] == 0
+    path = tmp_path / "flat.csv"
+    path.write_text("prompt,score\n" + "a,1\n" * 3 + "b,0\n" * 3)
+    assert "No completion is better than another" in run("--from", str(path)).stdout
+    flat = json.loads(run("--from", str(path), "--json").stdout)["kinds"]["all prompts"]
+    assert flat["utility"] is None
+    assert "no completion is better" in flat["advice"]

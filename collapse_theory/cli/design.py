@@ -216,7 +216,7 @@ def _from_scores(
         kinds = np.array(log.kind_names)[per_score]
     found = ct.recommend(log.rewards, log.prompts, kinds, tol=tol, max_slope=max_slope)
     if plot is not None:
-        for advice in found.advice:
+        for advice in (advice for advice in found.advice if advice.design):
             name = "".join(c if c.isalnum() else "-" for c in advice.kind)[:40]
             file = plot.with_stem(f"{plot.stem}-{name}")
             drawn(partial(ct.figures.design, advice.design), [file])
@@ -228,10 +228,12 @@ def _from_scores(
 
 def _recommendation_content(found: ct.Recommendation, log: RewardLog) -> dict[str, Any]:
     """Return a recommendation as JSON holds it, with what was read."""
-    evidence = ("prompts", "scores", "low", "middle", "high", "error")
+    evidence = ("prompts", "scores", "flat", "between", "low", "middle", "high", "error")
+    none = {"utility": None, "reachable": None, "distance": None}
     return {
         "kinds": {
-            advice.kind: _content(advice.design) | {"evidence": named(advice, *evidence)}
+            advice.kind: (_content(advice.design) if advice.design else none)
+            | {"advice": advice.reason, "evidence": named(advice, *evidence)}
             for advice in found.advice
         },
         "between_kinds": {
@@ -250,33 +252,42 @@ def _show_recommendation(found: ct.Recommendation, path: Path, log: RewardLog) -
     page = console()
     for line in reading_lines(log, str(path)):
         page.print(line, soft_wrap=True)
-    names = ("kind", "prompts", "scores", "low", "mid", "high", "error", "W1", "reached")
-    evidence = [
-        (
-            advice.kind,
-            str(advice.prompts),
-            str(advice.scores),
-            *(f"{share:.0%}" for share in (advice.low, advice.middle, advice.high)),
-            f"{advice.error:.3f}",
-            f"{advice.design.distance:.3f}",
-            {True: "yes", False: "no", None: "?"}[advice.design.reachable],
+    names = ("kind", "prompts", "flat", "levels", "low", "mid", "high", "error", "W1", "reached")
+    rows = []
+    for advice in found.advice:
+        shares = (advice.between, advice.low, advice.middle, advice.high)
+        made = advice.design
+        rows.append(
+            (
+                advice.kind,
+                str(advice.prompts),
+                str(advice.flat),
+                *("-" if np.isnan(share) else f"{share:.0%}" for share in shares),
+                f"{advice.error:.3f}" if made else "-",
+                f"{made.distance:.3f}" if made else "-",
+                REACHED[made.reachable].split(",")[0] if made else "-",
+            )
         )
-        for advice in found.advice
-    ]
-    page.print(number_table(names, evidence, words=1))
+    page.print(number_table(names, rows, words=1))
     page.print(
-        "low, high: share of scores within 1% of the range's ends. W1: distance of the utility's "
-        "law to the scores'; error: what sampling prompts explains of it, in 95 of 100 cases."
+        "flat: prompts without a spread. levels: the share of the variance between prompts, which "
+        "no comparison within one shows. low, high: scores within 1% of their prompt's ends. W1: "
+        "distance of the utility's rewards to the scores within a prompt; error: what sampling "
+        "prompts explains of it, in 95 of 100 cases."
     )
     for i, first in enumerate(found.kinds):
         for j, second in enumerate(found.kinds[i + 1 :], start=i + 1):
+            if (apart := found.differ(first, second)) is None:
+                continue
             verdict = (
                 "more than sampling explains: train them with utilities (or links) of their own"
-                if found.differ(first, second)
+                if apart
                 else "no more than sampling explains: one utility will do for both"
             )
             page.print(f"{first} and {second} differ by {found.between[i, j]:.3g}, {verdict}")
     for advice in found.advice:
         page.print()
         page.rule(f"{advice.kind}", align="left")
-        _show(advice.design)
+        page.print(f"{advice.reason[0].upper()}{advice.reason[1:]}.", soft_wrap=True)
+        if advice.design:
+            _show(advice.design)

@@ -106,7 +106,7 @@ class Design(Value):
     @property
     def within(self) -> bool:
         """Whether `utility` itself is within `tol`, or a sample's error."""
-        return self.distance <= (self.tol if self.n else max(self.tol, self.target.error))
+        return self.distance <= max(self.tol, self.target.error)
 
     def __repr__(self) -> str:
         reach = {True: "reached", False: "out of reach, proved", None: "undecided"}[self.reachable]
@@ -345,7 +345,7 @@ def _reached(
     text = (
         f"the utility's {what} {'is' if what == 'law' else 'are'} within {within} of what is wanted"
     )
-    if 0 < target.size <= FEW:
+    if what == "law" and 0 < target.size <= FEW:
         text += (
             f"; the {target.size} numbers are taken as a sample, with n = {target.size} (or as "
             "'rewards ...') they are the wanted rewards themselves"
@@ -354,7 +354,7 @@ def _reached(
         text += (
             "; for a smooth utility take logsigmoid(b*(x - m))/b for min(x, m), or a tol of 0.01"
         )
-    if proof is not None and not target.error:
+    if proof is not None and not target.size:
         text += f"; exactly the wanted {what} is out of reach (see the proof)"
     return text
 

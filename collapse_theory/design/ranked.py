@@ -166,7 +166,7 @@ class WantedRewards:
 
     @property
     def near(self) -> float:
-        return self.allowed if self.target.error else min(self.allowed / 25, 2e-4)
+        return self.allowed if self.target.size else min(self.allowed / 25, 2e-4)
 
     def forward(self, utility: Utility) -> Candidate | None:
         try:
@@ -182,8 +182,9 @@ class WantedRewards:
         return [*([exact[0]] if exact else []), *families, Linear(), NegativePower(1.0)]
 
     def quick(self, most: float) -> Iterator[Iterable[Utility]]:
-        if self.target.error:
+        if self.target.size:
             yield PLAIN
+            yield self.known(most)
         for terms in self.dictionaries():
             yield self.fits(terms, most)
         yield self.known(most)

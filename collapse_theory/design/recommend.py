@@ -16,36 +16,50 @@ from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.values import Array, Value
 
 ALL = "all prompts"
-SHARE = 0.01  # scores within this share of the range of an end count as being there
+END = 0.01  # scores within this share of the prompt's range of an end count as being there
+# As in a diagnosis: models compute in float32 or coarser, and a few of its steps are rounding.
+ROUNDING = 8 * 2.0**-23
+MOST_RANKED = 64  # completions a prompt up to which the design is for so many, else for many
 
 
 @dataclass(frozen=True, eq=False)
 class KindAdvice(Value):
-    """One kind of prompt: what its scores look like, and the design for them.
+    """One kind of prompt: what its scores look like within a prompt, and the design for them.
 
     Attributes
     ----------
     kind : str
     prompts, scores : int
         How many there are.
+    flat : int
+        How many of the prompts have no spread: none of their completions is better than another.
+        These, and prompts of a single completion, count for nothing below.
+    between : float
+        The share of the scores' variance that lies between prompts, in their levels. A pairwise
+        loss doesn't see it, and no utility makes it; NaN where all scores are equal.
     low, middle, high : float
-        Shares of the scores within 1% of the range of the lowest score, of the highest, and the
+        Shares of the scores within 1% of their own prompt's lowest score, of its highest, and the
         rest.
     error : float
-        How far (Wasserstein-1) the law of the scores may be from the one behind them, with prompts
-        as the independent units.
-    design : Design
-        For the law of the scores, every prompt counting the same.
+        How far (Wasserstein-1) the law of the scores within a prompt may be from the one behind
+        them, with prompts as the independent units.
+    design : Design or None
+        For the law within a prompt; of as many completions as the typical prompt has, up to 64.
+    reason : str
+        What the design is for, or why there is none.
     """
 
     kind: str
     prompts: int
     scores: int
+    flat: int
+    between: float
     low: float
     middle: float
     high: float
     error: float
-    design: Design
+    design: Design | None
+    reason: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,10 +69,10 @@ class Recommendation(Value):
     Attributes
     ----------
     low, high : float
-        The ends of the scores' range over all kinds, mapped onto 0 and 1.
+        The ends of the scores' range over all kinds.
     advice : tuple of KindAdvice
     between : numpy.ndarray, shape (kinds, kinds)
-        Wasserstein-1 distances between the kinds' wanted laws.
+        Wasserstein-1 distances between the kinds' laws within a prompt; NaN where one has none.
     """
 
     low: float
@@ -71,16 +85,21 @@ class Recommendation(Value):
         """The kinds, in alphabetical order."""
         return tuple(advice.kind for advice in self.advice)
 
-    def __getitem__(self, kind: str) -> Design:
-        """Return the design for a kind."""
+    def __getitem__(self, kind: str) -> Design | None:
+        """Return the design for a kind; None where no completion beats another."""
         for advice in self.advice:
             if advice.kind == kind:
                 return advice.design
         raise KeyError(f"no kind is called {kind!r}; there are {', '.join(self.kinds)}")
 
-    def differ(self, first: str, second: str) -> bool:
-        """Whether two kinds' laws are farther apart than their sampling errors explain."""
+    def differ(self, first: str, second: str) -> bool | None:
+        """Whether two kinds' laws are farther apart than their sampling errors explain.
+
+        None where one of them has no spread within prompts.
+        """
         i, j = (self.kinds.index(kind) for kind in (first, second))
+        if np.isnan(self.between[i, j]):
+            return None
         return bool(self.between[i, j] > self.advice[i].error + self.advice[j].error)
 
     def __repr__(self) -> str:
@@ -98,8 +117,10 @@ def recommend(
 ) -> Recommendation:
     """Return a utility for each kind of prompt, from scores of real completions.
 
-    The wanted law of a kind is the law of its scores, every prompt counting the same, on the common
-    scale of all scores. Its sampling error takes prompts as the independent units.
+    The wanted law of a kind is that of the scores *within* a prompt: each prompt's own, from its
+    lowest score at 0 to its highest at 1, every prompt counting the same. How high a prompt scores
+    as a whole is nothing that a comparison of its completions shows, nor that a utility shapes.
+    Wanted are its quantiles for as many completions as the typical prompt has.
 
     Parameters
     ----------
@@ -115,105 +136,143 @@ def recommend(
     Returns
     -------
     Recommendation
+        With `design=None`, and the reason, for a kind in which no completion beats another.
 
     Raises
     ------
     CollapseError
-        A ValueError: scores that are no finite numbers or all equal, a prompt without a kind or
-        with two.
+        A ValueError: scores that are no finite numbers, a prompt without a kind or with two.
 
     Examples
     --------
     >>> import collapse_theory as ct
-    >>> scores = {"a": [0, 1, 0, 1], "b": [1, 0, 1, 0], "c": [0, 0.5, 0.5, 1], "d": [0, 0.5, 1]}
+    >>> scores = {"a": [0, 1, 0, 1], "b": [5, 9, 5, 9], "c": [0, 0.5, 0.5, 1], "d": [2, 3, 4]}
     >>> found = ct.recommend(scores, kinds={"a": "closed", "b": "closed", "c": "open", "d": "open"})
     >>> found["closed"].utility
     Linear()
+    >>> ct.recommend({"a": [1, 1, 1], "b": [0, 0, 0]}).advice[0].reason
+    'no completion is better than another in any of the 2 prompts'
     """
     values, owner, kind_of = _arrays(scores, prompts, kinds)
-    low, high = float(values.min()), float(values.max())
-    if not low < high:
-        raise CollapseError(f"all scores are {low:.6g}; nothing tells the completions apart")
-    unit = (values - low) / (high - low)
     labels = sorted(set(kind_of))
-    codes = np.array([labels.index(kind) for kind in kind_of])
-    advice = tuple(
-        _advice(label, unit, owner, codes[owner] == k, (low, high), tol, max_slope)
-        for k, label in enumerate(labels)
-    )
-    laws = [_wanted(unit[codes[owner] == k], owner[codes[owner] == k]) for k in range(len(labels))]
-    between = [[first.distance(second) for second in laws] for first in laws]
-    return Recommendation(low, high, advice, np.array(between))
+    codes = np.array([labels.index(kind) for kind in kind_of])[owner]
+    advice, laws = [], []
+    for k, label in enumerate(labels):
+        within = Within.of(values[codes == k], owner[codes == k])
+        laws.append(within.law)
+        advice.append(_advice(label, within, tol, max_slope))
+    between = np.array([[_apart(first, second) for second in laws] for first in laws])
+    return Recommendation(float(values.min()), float(values.max()), tuple(advice), between)
 
 
-def _wanted(unit: np.ndarray, owner: np.ndarray) -> RewardLaw:
-    """Return the law of the scores with weights 1 over the number of their prompt's scores."""
-    _, index, counts = np.unique(owner, return_inverse=True, return_counts=True)
-    return empirical_law(unit, 1.0 / counts[index])
+@dataclass(frozen=True)
+class Within:
+    """The scores of prompts of one kind, each prompt's from 0 to 1.
 
-
-def _advice(
-    label: str,
-    unit: np.ndarray,
-    owner: np.ndarray,
-    chosen: np.ndarray,
-    ends: tuple[float, float],
-    tol: float,
-    max_slope: float,
-) -> KindAdvice:
-    own, who = unit[chosen], owner[chosen]
-    law = _wanted(own, who)
-    if len(law.atoms) < 2:
-        raise CollapseError(
-            f"all scores of the kind {label!r} are equal; no ranking comes from them"
-        )
-    error = _clustered_error(own, who, law)
-    # On the kind's own range: a utility's law always reaches from end to end of its box.
-    bottom, top = (float(end) for end in law.support)
-    width = top - bottom
-    mapped = law if (bottom, top) == (0.0, 1.0) else law.mapped(-bottom / width, 1.0 / width)
-    scale = ends[1] - ends[0]
-    target = Target(
-        _clipped(mapped), ends[0] + scale * bottom, ends[0] + scale * top, error / width
-    )
-    near_low = float(law.cdf(bottom + SHARE * width))
-    near_high = 1.0 - float(law.distribution(np.array(top - SHARE * width), side="left"))
-    return KindAdvice(
-        kind=label,
-        prompts=len(np.unique(who)),
-        scores=len(own),
-        low=near_low,
-        middle=1.0 - near_low - near_high,
-        high=near_high,
-        error=error,
-        design=design(target, tol=tol, max_slope=max_slope),
-    )
-
-
-def _clipped(law: RewardLaw) -> RewardLaw:
-    atoms = law.atoms.copy()
-    atoms[[0, -1], 0] = 0.0, 1.0
-    return RewardLaw(atoms)
-
-
-def _clustered_error(unit: np.ndarray, owner: np.ndarray, law: RewardLaw) -> float:
-    """Return the sampling error with prompts as the units: their own F_p(x) vary around F(x).
-
-    2 ∫ sqrt(sum_p (F_p(x) - F(x))^2 / (P (P - 1))) dx over P prompts, on 512 points; for a
-    single prompt its scores are the units.
+    Attributes
+    ----------
+    unit : (k,) array
+        The scores of the prompts with a spread, mapped; `owner` (k,) numbers their prompts.
+    ends : (prompts, 2) array
+        The lowest and the highest score of each of these prompts.
+    prompts, scores, flat : int
+        How many there are in all, and how many prompts have no spread.
+    between : float
+        The share of the variance between prompts.
     """
-    _, index, counts = np.unique(owner, return_inverse=True, return_counts=True)
-    size = len(counts)
-    x = (np.arange(512) + 0.5) / 512
-    column = np.searchsorted(x, unit)
-    steps = np.zeros((size, 513))
-    np.add.at(steps, (index, column), 1.0 / counts[index])
-    below = np.cumsum(steps, axis=1)[:, :-1]
-    if size == 1:
-        spread = below[0] * (1.0 - below[0]) / counts[0]
-    else:
-        spread = ((below - below.mean(axis=0)) ** 2).sum(axis=0) / (size * (size - 1))
-    return SPREAD * float(np.sqrt(spread).mean())
+
+    unit: np.ndarray
+    owner: np.ndarray
+    ends: np.ndarray
+    prompts: int
+    scores: int
+    flat: int
+    between: float
+
+    @classmethod
+    def of(cls, values: np.ndarray, owner: np.ndarray) -> Within:
+        _, index, counts = np.unique(owner, return_inverse=True, return_counts=True)
+        order = np.argsort(index, kind="stable")
+        starts = np.cumsum(counts) - counts
+        low, high = (of.reduceat(values[order], starts) for of in (np.minimum, np.maximum))
+        # What is apart by rounding alone, at the size that scores have, is no spread.
+        size = np.maximum(np.abs(low), np.abs(high))
+        spread = high - low > ROUNDING * np.maximum(size, np.median(size))
+        flat = int((~spread & (counts > 1)).sum())
+        means = np.bincount(index, values) / counts
+        total = float(values.var())
+        between = float((means[index] - values.mean()).var()) / total if total else np.nan
+        kept = spread[index]
+        own, ends = index[kept], np.column_stack([low, high])
+        unit = (values[kept] - low[own]) / (high - low)[own]
+        renumbered = (np.cumsum(spread) - 1)[own]
+        return cls(unit, renumbered, ends[spread], len(counts), len(values), flat, between)
+
+    @property
+    def law(self) -> RewardLaw | None:
+        """Their law, with weights 1 over the number of their prompt's scores."""
+        if not self.unit.size:
+            return None
+        return empirical_law(self.unit, 1.0 / np.bincount(self.owner)[self.owner])
+
+    @property
+    def typical(self) -> int:
+        """The median number of completions."""
+        return int(np.median(np.bincount(self.owner)))
+
+    def error(self) -> float:
+        """Return the sampling error with prompts as the units: their own F_p(x) vary around F(x).
+
+        2 ∫ sqrt(sum_p (F_p(x) - F(x))^2 / (P (P - 1))) dx over P prompts, on 512 points; for a
+        single prompt its scores are the units.
+        """
+        counts = np.bincount(self.owner)
+        size = len(counts)
+        x = (np.arange(512) + 0.5) / 512
+        steps = np.zeros((size, 513))
+        np.add.at(steps, (self.owner, np.searchsorted(x, self.unit)), 1.0 / counts[self.owner])
+        below = np.cumsum(steps, axis=1)[:, :-1]
+        if size == 1:
+            spread = below[0] * (1.0 - below[0]) / counts[0]
+        else:
+            spread = ((below - below.mean(axis=0)) ** 2).sum(axis=0) / (size * (size - 1))
+        return SPREAD * float(np.sqrt(spread).mean())
+
+
+def _apart(first: RewardLaw | None, second: RewardLaw | None) -> float:
+    return np.nan if first is None or second is None else first.distance(second)
+
+
+def _advice(kind: str, within: Within, tol: float, max_slope: float) -> KindAdvice:
+    law = within.law
+    shares: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    found, error = None, np.nan
+    reason = f"no completion is better than another in any of the {within.prompts} prompts"
+    if law is not None:
+        low, high = float(law.cdf(END)), 1.0 - float(law.distribution(np.array(1.0 - END), "left"))
+        shares, error, n = (low, 1.0 - low - high, high), within.error(), within.typical
+        # What rewards 0 and 1 stand for, on the scores' own scale: a typical prompt's ends.
+        bottom, top = (float(end) for end in within.ends.mean(axis=0))
+        target = Target(law, bottom, top, error, size=within.unit.size)
+        found = design(target, n if n <= MOST_RANKED else None, tol=tol, max_slope=max_slope)
+        reason = f"for the law of the scores within a prompt, of {n} completions"
+        if n == 2:
+            reason += ": two are 1 and 0 under every utility; their order is all they show"
+        if within.flat:
+            reason += f"; {within.flat} of {within.prompts} prompts have no spread, and don't count"
+    return KindAdvice(
+        kind,
+        within.prompts,
+        within.scores,
+        within.flat,
+        within.between,
+        shares[0],
+        shares[1],
+        shares[2],
+        error,
+        found,
+        reason,
+    )
 
 
 def _arrays(scores: Any, prompts: Any, kinds: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:

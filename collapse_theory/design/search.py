@@ -131,7 +131,7 @@ class WantedLaw:
     @property
     def near(self) -> float:
         # A sample says no more than its law up to its error: the plainest within is enough.
-        if self.target.error or self.graded:
+        if self.target.size or self.graded:
             return self.allowed
         return min(PLAIN_DISTANCE / 2, self.allowed / 5)
 
@@ -174,20 +174,20 @@ class WantedLaw:
         exact = recognised(self.law)
         if exact:
             yield [exact[0]]
-        if self.target.error:
+        if self.target.size:
             yield PLAIN
             yield self.known(most)
         if self.graded and not self.skewed:
             yield from graded(evened(self.law), self.allowed, most)
-        if not self.skewed and (self.target.error or not self.graded):
+        if not self.skewed and (self.target.size or not self.graded):
             for terms in stages(self.shape)[:2]:
                 yield smooth_fit(self.shape, terms, most)
 
     def thorough(self, most: float, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
         """Yield groups where the quick ones aren't near, cut short once they are."""
-        dictionaries = stages(self.shape)
+        # Sharper terms ask more of the forward solver, with many levels a second each.
+        dictionaries = stages(self.shape)[: 1 if self.graded else None]
         if not proved and not self.skewed and search.distance > PLAIN_DISTANCE:
-            # Sharper terms, which ask more of the forward solver.
             for terms in dictionaries[0 if self.graded else 2 :]:
                 yield smooth_fit(self.shape, terms, most)
         if search.distance <= self.allowed:
