@@ -16,7 +16,7 @@ import numpy as np
 from collapse_theory.finite.active_set import Rows, on_pieces
 from collapse_theory.finite.budget import Budget
 from collapse_theory.programs import Box, Program
-from collapse_theory.programs.certificate import Dual
+from collapse_theory.programs.dual import Dual
 from collapse_theory.utilities import Squared
 
 MAX_NODES = 2000  # and ten times as many edges: above, the vertex found stays

@@ -23,7 +23,7 @@ from collapse_theory.finite.least_squares import least_squares
 from collapse_theory.numerics.flow import Flow, greatest_flow
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import LOOSE, Answer, ListwiseProgram, Program, certify
-from collapse_theory.programs.certificate import Dual, dual_flow
+from collapse_theory.programs.dual import Dual, dual_flow
 
 FINEST = 1000  # D at most: beyond, the interior-point method is as good
 MAX_MARGINS = 30  # different ones

@@ -32,6 +32,7 @@ from collapse_theory.utilities import (
 )
 from collapse_theory.values import shown_by_repr
 
+EPS = float(np.finfo(np.float64).eps)
 MOST_KINKED = 1000  # completions: a graph of half a million pairs, and up to two minutes
 WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
 

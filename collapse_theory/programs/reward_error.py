@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.numerics.linear import cholesky, components
-from collapse_theory.programs.certificate import AT_KINK, EPS, Dual, dual_flow, sides
 from collapse_theory.programs.domain import Box
+from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
 from collapse_theory.programs.plackett_luce import ListwiseProgram
-from collapse_theory.programs.program import Program, pair_gaps, straddle
+from collapse_theory.programs.program import EPS, Program, pair_gaps, straddle
 from collapse_theory.utilities import Utility
 
 MOST = 1500  # rewards: beyond, the dense systems take seconds

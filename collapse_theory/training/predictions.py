@@ -17,7 +17,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.finite import solve
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, Domain, Solution
-from collapse_theory.programs.certificate import AT_KINK
+from collapse_theory.programs.dual import AT_KINK
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
 
 # What rewards could gain without the order, as a share of what the objective is made of: above the

@@ -1,0 +1,98 @@
+"""The dual solution of given rewards: slopes at kinks, multipliers of closed gaps, as one flow.
+
+At a kink any slope between U'(m+) and U'(m-) is a supergradient and may stand for U'. Which slopes
+and multipliers leave the least force at the nodes is a greatest flow (docs/theory.md
+#the-certificate).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.numerics.flow import greatest_flow
+from collapse_theory.programs.program import Program
+from collapse_theory.utilities import Utility
+
+AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
+CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up to rounding
+
+
+@dataclass(frozen=True)
+class Dual:
+    """The flow that balances the forces at rewards as far as they can be balanced.
+
+    Attributes
+    ----------
+    slopes, multipliers : numpy.ndarray, shape (edges,)
+        U' of the pairs, at kinks chosen, and z >= 0 of the closed gaps.
+    tail, head, capacity, on : numpy.ndarray, shape (arcs,)
+        The network: an arc from b to a on each edge, then those to and from the box, which is the
+        node after the last; and what flows on it.
+    """
+
+    slopes: np.ndarray
+    multipliers: np.ndarray
+    tail: np.ndarray
+    head: np.ndarray
+    capacity: np.ndarray
+    on: np.ndarray
+
+
+def sides(utility: Utility, kink: float) -> tuple[float, float]:
+    """Return the slopes just below and just above a kink."""
+    below, above = utility.slope(kink * (1 + 1e-12 * np.array([-1.0, 1.0])))
+    return float(below), float(min(above, below))
+
+
+def at_kinks(
+    utility: Utility, y: np.ndarray, first: np.ndarray, slopes: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return U', at kinks the given slopes where they are supergradients, and what those cost."""
+    p, lost = first.copy(), np.zeros_like(first)
+    if slopes is None:
+        return p, lost
+    for kink in utility.kinks:
+        close = np.abs(y - kink) < AT_KINK
+        below, above = sides(utility, kink)
+        p[close] = np.clip(slopes[close], above, below)
+        line = utility.value(np.float64(kink)) + p[close] * (y[close] - kink)
+        lost[close] = np.maximum(line - utility.value(y[close]), 0.0)
+    return p, lost
+
+
+def dual_flow(
+    program: Program, r: np.ndarray, near: float = CLOSED, gaps: np.ndarray | None = None
+) -> Dual:
+    """Return the slopes at kinks and the multipliers of closed gaps that leave the least force.
+
+    What the slopes above the kinks leave at a node flows on: from b to a on an edge at a kink, up
+    to the jump of its slope, on a closed edge without limit, and at the ends of the box to where
+    forces may remain. The greatest such flow is the dual solution where r is optimal. Gaps and
+    distances from the ends up to `near`, relative to the largest reward, count as closed. `gaps`
+    are those on the edges where differences of r have too few digits.
+    """
+    graph, utility, k = program.graph, program.utility, program.graph.k
+    gaps = graph.differences(r) if gaps is None else gaps
+    y = gaps - graph.m
+    low = np.array(utility.slope(y), dtype=np.float64)
+    jump = np.zeros_like(low)
+    for kink in utility.kinks:
+        close = np.abs(y - kink) < AT_KINK
+        below, above = sides(utility, kink)
+        low[close], jump[close] = above, below - above
+    closed = gaps <= near * float(np.abs(r).max())
+    top = np.flatnonzero(r >= 1 - near) if program.box else np.empty(0, dtype=int)
+    bottom = np.flatnonzero(r <= near) if program.box else np.empty(0, dtype=int)
+    tail = np.concatenate([graph.b, top, np.full(len(bottom), k)])
+    head = np.concatenate([graph.a, np.full(len(top), k), bottom])
+    at_box = np.full(len(top) + len(bottom), np.inf)
+    capacity = np.concatenate([np.where(closed, np.inf, graph.w * jump), at_box])
+    net = graph.divergence(graph.w * low) - program.pull(r)
+    on = np.zeros(len(tail))
+    if np.all(np.isfinite(net)):
+        on = greatest_flow(k + 1, tail, head, capacity, np.append(net, 0.0), passes=2).on
+    carried = on[: len(low)]
+    slopes = low + np.where(closed, 0.0, carried) / graph.w
+    return Dual(slopes, np.where(closed, carried, 0.0), tail, head, capacity, on)
