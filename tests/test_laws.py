@@ -1006,3 +1006,18 @@ def test_import_is_light():
         "sys.exit(str(bad) if bad else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_middle_of_a_symmetric_law_is_exact() -> None:
+    parts = (Density.fit(lambda d, _: 1.0 + d**2, 0.1, 0.7, symmetric=True, mass=0.6),)
+    for law in (
+        beta_law(0.5, low=-1.0, high=2.0),
+        RewardLaw([[0.1, 0.2], [0.7, 0.2]], parts),
+        law_of_text("atoms 0.3 + uniform"),
+    ):
+        low, high = law.support.tolist()
+        middle = 0.5 * (low + high)
+        assert law.median() == law.ppf(0.5) == law.quantiles(5)[2] == middle
+        assert law.cdf(middle) == 0.5
+    assert beta_law(0.5, 0.6).median() < 0.5
+    assert law_of_text("two-valued").median() == 0.0  # the least of all medians

@@ -602,6 +602,31 @@ def test_a_prediction_is_no_worse_than_plain_quantiles(text: str) -> None:
         assert errors[0] < errors[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "within"),
+    [
+        ("erf(1e5*x)", 1e-8),
+        ("erf(1e9*x)", 1e-4),
+        ("tanh(9e9*x)", 1e-3),
+        ("atan(1e9*x)", 1e-5),
+        ("log(x + 1e-15)", 1e-8),
+        ("-1/(x + 1e-9)", 1e-7),
+        ("tanh(1000*sqrt(x))", 1e-8),
+    ],
+)
+def test_layers_however_narrow(text: str, within: float) -> None:
+    law = limit(text)
+    assert law.relative_gap is not None
+    assert law.relative_gap < within
+    # The law of log x; uniform ones for kernels that are level but next to 0.
+    assert law.cdf(0.25) == pytest.approx(1 / 3 if "log" in text else 1 / 4, abs=5e-3)
+
+
+def test_layers_that_rewards_cannot_resolve_are_refused() -> None:
+    with pytest.raises(CollapseError, match="tells no rewards apart"):
+        limit("log(x + 1e-300)", Box(0, 2))
+
+
 def test_panels_refuse_beforehand_what_they_cannot_resolve() -> None:
     with pytest.raises(SolverFailed, match="more structure"):
         limit("tanh(8534*sqrt(x))", method="panels")

@@ -43,6 +43,8 @@ class DistributionFunction:
         """Return F at `x`, or with side="left" the limit F(x-)."""
         index = np.searchsorted(self.atoms[:, 0], x, side="left" if side == "left" else "right")
         total = self._sums[index] + sum(part.cdf(x) for part in self.parts)
+        if self._centre is not None:
+            total = np.where(x == self._centre, 0.5, total)
         top = self.support[1]
         # NumPy sorts NaN to the end, so it needs its own line.
         done = x > top if side == "left" else x >= top
@@ -85,6 +87,19 @@ class DistributionFunction:
         ends = [end for part in self.parts for end in part.support]
         ends += self.atoms[:, 0][[0, -1]].tolist() if len(self.atoms) else []
         return min(ends), max(ends)
+
+    @cached_property
+    def _centre(self) -> float | None:
+        """The middle of a law that is its own mirror image and has its median there, else None."""
+        (low, high), (places, masses) = self.support, self.atoms.T
+        middle = 0.5 * (low + high)
+        near = np.spacing(max(abs(low), abs(high)))
+        apart = [part.low + part.high - (low + high) for part in self.parts]
+        apart = np.append(places + places[::-1] - (low + high), apart)
+        same = np.array_equal(masses, masses[::-1]) and middle not in places
+        even = same and all(part.mirrored() == part for part in self.parts)
+        covered = any(part.low < middle < part.high for part in self.parts)
+        return middle if even and covered and (np.abs(apart) <= 2.0 * near).all() else None
 
     @property
     def knots(self) -> np.ndarray:
@@ -156,6 +171,8 @@ class DistributionFunction:
             # All of the mass is reached at the top, whatever rounding says just before it.
             between = (j1 > 0) & (q1 <= self.before[j1]) & (q1 < 1.0)
             x[between] = self._between(q1[between], j1[between])
+            if self._centre is not None:
+                x[between & (q1 == 0.5)] = self._centre
         return x.reshape(q.shape)
 
     def _index(self, q: np.ndarray) -> np.ndarray:

@@ -72,6 +72,7 @@ class Certificate(NamedTuple):
     negative : mass of the negative part of the density, which no law has
     rounding : the part of the gap that is the last places of the objective: where that is all but
         a constant in U, they are no fault of the law
+    floor : the part of the gap that is rounding in all, which no law is without
     """
 
     objective: float
@@ -79,6 +80,7 @@ class Certificate(NamedTuple):
     spread: float
     negative: float = 0.0
     rounding: float = 0.0
+    floor: float = 0.0
 
     @property
     def relative_gap(self) -> float:
@@ -92,6 +94,11 @@ class Certificate(NamedTuple):
     def meets(self, tolerance: float) -> bool:
         """Return whether the law is a law, and optimal within a share of the spread."""
         return self.relative_gap <= tolerance and self.negative < _NEGATIVE
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether rounding is most of the gap, so that no other law has half of it."""
+        return self.gap < 2.0 * self.floor and self.negative < _NEGATIVE
 
 
 def certify(utility: Utility, law: SeriesLaw, kappa: float | None) -> Certificate:
@@ -121,10 +128,10 @@ def by_potential(
         size += part
         plain += part if term.cancels else 0.0
     objective = top - shortfall
-    gap = 2.0 * max(shortfall - lowest, 0.0) + 2.0 * error
-    gap += units * _ROUNDING * (shortfall + plain)
     reported = 2.0 * EPS * (size + abs(objective))
-    return Certificate(objective, gap + reported, shortfall, negative, reported)
+    floor = units * _ROUNDING * (shortfall + plain) + reported
+    gap = 2.0 * max(shortfall - lowest, 0.0) + 2.0 * error + floor
+    return Certificate(objective, gap, shortfall, negative, reported, floor)
 
 
 def by_force(

@@ -24,6 +24,7 @@ from collapse_theory.utilities.base import Utility
 _DEGREE = 10
 _FIT, _MOST_BREAKS = 13, 2_000
 _SMALLEST_BREAK = 1e-6
+_SMALLEST = 1e-16  # of the first panel, where U'(0) is finite
 # Points whose rows are made together.
 _ROWS = 24
 # Widest panels tried in turn: bumps inside the box ask for narrow ones.
@@ -229,7 +230,7 @@ def _points(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _mesh(utility: Utility, widest: float) -> Mesh:
     breaks, p = _kernel_breaks(utility), utility.exponent
     if p >= 1.0:
-        smallest, power = float(np.clip(layer(utility, 1.0) / 64, 1e-9, 1e-2)), 0.0
+        smallest, power = float(np.clip(layer(utility, 1.0) / 64, _SMALLEST, 1e-2)), 0.0
     else:
         # The share of T that hangs on a panel of width h is h**((1+p)/2): kept well above rounding.
         smallest, power = max(1e-13, 10.0 ** (-13.0 / (1.0 + p))), -0.5 * (1.0 + p)
@@ -245,11 +246,12 @@ def _mesh(utility: Utility, widest: float) -> Mesh:
 def _kernel_breaks(utility: Utility) -> np.ndarray:
     """Return gaps between which U is a polynomial of degree 12 to 1e-11.
 
-    They double from 1e-6 to 1 and are halved where U has more structure.
+    They double from 1e-6, or from within the layer, to 1 and are halved where U has more structure.
     """
     angle = (np.arange(_FIT) + 0.5) * (np.pi / _FIT)
     fit = np.cos(np.outer(np.arange(_FIT - 2, _FIT), angle)) * (2.0 / _FIT)
-    count = int(np.ceil(-np.log2(_SMALLEST_BREAK)))
+    finest = layer(utility, 1.0) / 16 if utility.exponent >= 1.0 else 1.0
+    count = int(np.ceil(-np.log2(min(finest, _SMALLEST_BREAK))))
     open_, done = [(2.0**-k, 2.0 ** (1 - k)) for k in range(1, count + 1)], [2.0**-count]
     while open_:
         if len(open_) + len(done) > _MOST_BREAKS:

@@ -25,19 +25,31 @@ from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+# Layers of a coordinate whose ends float64 tells apart.
+_FINEST = 1e-14
 # A series whose last coefficients, or whose rule of quadrature, miss by more has not settled.
 _SETTLED = 1e-11
+# Where this was reached and more terms make it worse, they bring rounding alone.
+_SETTLING = 1e-3
 # Where U' falls this far, the differences rho(x) - rho(y) are formed without cancellation, which
 # takes several times as long: up to so many terms.
-_STEEP, _STEEP_TERMS = 1e-4, 128
+_STEEP, _STEEP_TERMS = 1e-4, 256
 
 
 def walled(utility: Utility) -> Iterator[SeriesLaw]:
     """Yield laws on [0, 1] with V'' = 0, of more and more terms, once they have settled."""
+    best, worse = None, 0
     for count in _COUNTS:
         found = level(utility, count)
-        if found.misfit < _SETTLED or count == _COUNTS[-1]:
+        if best is None or not best.misfit <= found.misfit:  # NaN is no better
+            best, worse = found, 0
+        else:
+            worse += 1
+        if found.misfit < _SETTLED:
             yield found.law
+        elif (worse > 1 and best.misfit < _SETTLING) or count == _COUNTS[-1]:
+            yield best.law
+            return
 
 
 def level(utility: Utility, count: int, radius: float | None = None) -> Level:
@@ -51,7 +63,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     an equation for differences of rho, and the rule is checked by it.
     """
     length = 1.0 if radius is None else 2.0 * radius
-    grading = Grading(layer(utility, length))
+    grading = Grading(max(layer(utility, length), _FINEST))
     x = grading.points(count)
     nodes = Nodes.joined(*layered_sides(x, grading.scale, rule_size(count)))
     kernel = -length * utility.curvature(length * nodes.gap) * nodes.weight
@@ -117,4 +129,4 @@ def layer(utility: Utility, length: float) -> float:
             fallen = np.flatnonzero(weight * (term.slope(gaps) + 0.0 * gaps) < 0.5 * slope)
             widths += [slope / bend / length] if bend > 0 else []
             widths += [gaps[fallen[0]] / length] if fallen.size else []
-    return float(np.clip(min(widths), 1e-14, 1.0))
+    return min(widths)

@@ -22,6 +22,8 @@ from collapse_theory.utilities import Utility, require_concave
 
 # Concavity is looked at up to this many times the support's expected length.
 WIDER = 3.0
+# Layers thinner than this share of a box hold no two rewards that float64 tells apart.
+NARROWEST = 1e-16
 # The support's expected length is right to a third: a kink is inside from this share on.
 INSIDE = 0.7
 
@@ -84,6 +86,13 @@ class LimitProgram:
         require_concave(self.utility, max(1.0, 2.0 * WIDER * radius))
         return radius
 
+    @cached_property
+    def layer(self) -> float:
+        """The width of the layers next to the ends, over the support's length; 1 without any."""
+        if not np.isfinite(self.utility.slope_at_zero):
+            return 1.0
+        return second_kind.layer(self.utility, 2.0 * self.start)
+
     def kinked(self, length: float) -> bool:
         """Whether U' jumps at a gap below `length`."""
         return any(0 < kink < length for kink in self.utility.kinks)
@@ -142,6 +151,8 @@ class Solver:
         After so many laws that aren't twice as good as the best one it stops as well.
     reach : float
         The relative gap below which it can't come: a better law makes it needless.
+    finest : float
+        The narrowest layer that it resolves.
     """
 
     name: str
@@ -154,6 +165,12 @@ class Solver:
     aim: float | None = None
     patience: int = 2
     reach: float = 0.0
+    finest: float = 0.0
+
+    def may_improve(self, program: LimitProgram, proof: Certificate) -> bool:
+        """Return whether it may find a better law than one with this certificate."""
+        coarse = program.layer < self.finest or proof.relative_gap < self.reach
+        return not (coarse or proof.exhausted)
 
     def asked(self, program: LimitProgram) -> str:
         """Return the name that it is asked for by."""
@@ -180,7 +197,7 @@ class Solver:
             worse = 0 if found is None or other[1].gap < 0.5 * found[1].gap else worse + 1
             found = other if found is None or other[1].gap < found[1].gap else found
             enough = found[1].meets(self.aim or tol or self.tolerance)
-            if enough or worse == self.patience:
+            if enough or found[1].exhausted or worse == self.patience:
                 break
         assert found is not None
         shape, proof = found
@@ -326,6 +343,7 @@ CONIC = Solver(
     kind="utilities whose energy isn't -inf for every law",
     tolerance=2e-2,
     reach=1e-5,
+    finest=1e-4,
 )
 CELLS = Solver(
     "cells",
@@ -360,10 +378,15 @@ def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
         if not fitting:
             raise ways[0].refusal(program)
         return fitting[0](program, tol)
+    if program.closed_form is None and program.layer < NARROWEST:
+        raise CollapseError(
+            f"{program.utility} bends within {NARROWEST:.0e} of 0, where float64 tells no rewards "
+            "apart: leave that out, as in log(x) for log(x + 1e-300), or let it bend later"
+        )
     found: Answer | None = None
     failed: Exception | None = None
     for solver in ways:
-        if not solver.fits(program) or (found and found.proof.relative_gap < solver.reach):
+        if not solver.fits(program) or (found and not solver.may_improve(program, found.proof)):
             continue
         try:
             other = solver(program, tol)

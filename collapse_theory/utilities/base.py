@@ -137,6 +137,7 @@ class Utility(Value):
         lost = (np.abs(gain) < 1e-13 * (np.abs(high) + np.abs(low))) & (x < end * (1 - 1e-12))
         if np.any(lost):
             start, stop = np.broadcast_arrays(x, end)
+            lost[lost] = self.slope(start[lost]) > 0  # elsewhere the whole ladder is level
             start, stop = start[lost], stop[lost]
             ladder = start + (stop - start) * 2.0 ** -np.arange(40.0)[:, None]  # from the end down
             rises = -np.diff(np.vstack([ladder, start]), axis=0)
