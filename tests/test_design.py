@@ -517,6 +517,34 @@ def test_links_keep_tensors(dtype):
         assert link(places[0, 1]).shape == ()
 
 
+def test_designs_are_trained_and_reported_as_they_say():
+    torch = pytest.importorskip("torch")
+    from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
+
+    hump = ct.design(scipy.stats.beta(4, 2, loc=1, scale=4))
+    loss = RankingLoss(hump, domain=(0, 10))
+    assert loss.utility == hump.train_with == ct.Log()
+    logits = torch.linspace(-6, 6, 5)
+    assert torch.equal(loss.report(logits), hump.link(torch.sigmoid(logits) * 10 / 10))
+    assert (loss.report(logits).min() >= 1, loss.report(logits).max() <= 5) == (True, True)
+    again = RankingLoss.from_dict(json.loads(json.dumps(loss.to_dict())))
+    assert again == loss
+    assert torch.equal(again.report(logits), loss.report(logits))
+    assert RankingLoss(hump.link) == RankingLoss(hump)
+    assert RankingLoss(hump) != RankingLoss("log(x)")
+    plain = RankingLoss("log(x)")
+    assert torch.equal(plain.report(logits), plain.rewards(logits))
+    weighted = RankingLoss(ct.design("beta(4, 2)", n=5, by="weights"))
+    assert np.abs(weighted.predict(5).rewards - target_of("beta(4, 2)").levels(5)).max() < 1e-6
+    mixed = PromptAwareRankingLoss({"hump": hump, "two": ct.design("two-valued")})
+    shown = mixed.report(torch.stack([logits, logits]), ["hump", "two"])
+    assert torch.equal(shown[0], hump.link(torch.sigmoid(logits)))
+    assert torch.equal(shown[1], torch.sigmoid(logits))
+    assert PromptAwareRankingLoss.from_dict(json.loads(json.dumps(mixed.to_dict()))) == mixed
+    with pytest.raises(ct.CollapseError, match="rewards of a Box"):
+        RankingLoss(hump, domain=ct.Confined(0.1))
+
+
 def test_designed_utilities_train_in_torch():
     torch = pytest.importorskip("torch")
     u = designed("levels 0.4 0.2 0.4").utility

@@ -104,6 +104,11 @@ class Design(Value):
     solution: Solution | None = None
 
     @property
+    def train_with(self) -> Utility:
+        """The utility to train with: the link's where there is a link, else `utility`."""
+        return self.utility if self.link is None else self.link.utility
+
+    @property
     def within(self) -> bool:
         """Whether `utility` itself is within `tol`, or a sample's error."""
         return self.distance <= max(self.tol, self.target.error)

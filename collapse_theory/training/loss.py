@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from collapse_theory.design import Design, Link
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
 from collapse_theory.training.objective import (
@@ -59,9 +60,10 @@ class RankingLoss(Settings):
 
     Parameters
     ----------
-    utility : Utility, PlackettLuce or str
+    utility : Utility, PlackettLuce, str, Design or Link
         What a pair's gap is worth; or the listwise loss, of which the mean over picks takes the
-        place of the mean over pairs, and whose slope is that of a pair, beta/2.
+        place of the mean over pairs, and whose slope is that of a pair, beta/2. A design is trained
+        as it says, with its pair weights, and its link maps what `report` returns.
     domain : Box, Confined, Centered or Free
         In a box the rewards are low + width sigmoid(logits), elsewhere the logits themselves.
     pair_weights : array_like of shape (K, K) or Comparisons, optional
@@ -78,6 +80,7 @@ class RankingLoss(Settings):
     ----------
     utility, domain, pair_weights, offset, normalize
         As given (`pair_weights` as Comparisons).
+    link : Link or None
     trained : Utility or PlackettLuce
         The utility with its offset.
     slope : float
@@ -112,7 +115,7 @@ class RankingLoss(Settings):
 
     def __init__(
         self,
-        utility: Loss | str,
+        utility: Loss | str | Design | Link,
         domain: DomainLike | None = None,
         *,
         pair_weights: Any = None,
@@ -120,10 +123,20 @@ class RankingLoss(Settings):
         normalize: bool = True,
     ) -> None:
         super().__init__()
+        self.link: Link | None = None
+        if isinstance(utility, Design):
+            pair_weights = utility.comparisons if pair_weights is None else pair_weights
+            self.link, utility = utility.link, utility.train_with
+        elif isinstance(utility, Link):
+            self.link, utility = utility, utility.utility
         if isinstance(pair_weights, Tensor):
             pair_weights = pair_weights.detach().cpu()
         self.utility: Loss = as_loss(utility)
         self.domain = as_domain(domain)
+        if self.link is not None and not isinstance(self.domain, Box):
+            raise CollapseError(
+                f"a link maps the rewards of a Box, and the domain is {self.domain}"
+            )
         self.pair_weights: Comparisons | None = by_rank(pair_weights)
         self.normalize = bool(normalize)
         if isinstance(self.utility, PlackettLuce):
@@ -189,6 +202,23 @@ class RankingLoss(Settings):
         if isinstance(self.domain, Box):
             return self.domain.low + self.domain.width * torch.sigmoid(logits)
         return logits
+
+    def report(self, logits: Tensor) -> Tensor:
+        """Return the rewards to report: `rewards`, mapped by the link of a design that has one.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import collapse_theory as ct
+        >>> from collapse_theory.training import RankingLoss
+        >>> loss = RankingLoss(ct.design("beta(4, 2)"))
+        >>> str(loss.utility), loss.report(torch.tensor([-5.0, 0.0, 5.0]))
+        ('log(x)', tensor([0.3466, 0.6862, 0.9218]))
+        """
+        rewards = self.rewards(logits)
+        if self.link is None or not isinstance(self.domain, Box):
+            return rewards
+        return self.link((rewards - self.domain.low) / self.domain.width)
 
     def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
         """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
@@ -256,7 +286,8 @@ class RankingLoss(Settings):
     # -- values --------------------------------------------------------------------------
 
     def _settings(self) -> tuple[Any, ...]:
-        return self.utility, self.domain, self.pair_weights, self.offset, self.normalize
+        own = self.utility, self.domain, self.pair_weights, self.offset, self.normalize
+        return *own, self.link
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dict that JSON can hold."""
@@ -268,6 +299,7 @@ class RankingLoss(Settings):
             "pair_weights": None if pairs is None else pairs.to_dict(),
             "offset": self.offset,
             "normalize": self.normalize,
+            "link": None if self.link is None else self.link.to_dict(),
         }
 
     @classmethod
@@ -277,8 +309,9 @@ class RankingLoss(Settings):
             _require_type(cls, data)
             made: dict[str, Any] = {
                 name: None if data[name] is None else Value.from_dict(data[name])
-                for name in ("utility", "domain", "pair_weights")
+                for name in ("utility", "domain", "pair_weights", "link")
             }
+            made["utility"] = made.pop("link") or made["utility"]
             return cls(**made, offset=data["offset"], normalize=data["normalize"])
 
     def __repr__(self) -> str:
@@ -286,6 +319,8 @@ class RankingLoss(Settings):
         parts = [f"{str(self.utility)!r}", f"domain={self.domain}"]
         if self.pair_weights is not None:
             parts.append(f"pair_weights={self.pair_weights}")
+        if self.link is not None:
+            parts.append(f"link={self.link}")
         if self.offset:
             parts.append(f"offset={self.offset:g}, trained={str(self.trained)!r}")
         parts.append(f"normalize={self.normalize}, slope={self.slope:g}")
@@ -300,8 +335,8 @@ class PromptAwareRankingLoss(Settings):
 
     Parameters
     ----------
-    utilities : mapping of str to Utility, PlackettLuce or str
-        The utility (or listwise loss) of each kind.
+    utilities : mapping of str to Utility, PlackettLuce, str, Design or Link
+        The utility (or listwise loss, or design) of each kind.
     domain, pair_weights, offset, normalize
         As in `RankingLoss`, for all kinds; or a mapping with an entry for each kind.
 
@@ -323,7 +358,7 @@ class PromptAwareRankingLoss(Settings):
 
     def __init__(
         self,
-        utilities: Mapping[str, Loss | str],
+        utilities: Mapping[str, Loss | str | Design | Link],
         domain: DomainLike | Mapping[str, DomainLike] | None = None,
         *,
         pair_weights: Any = None,
@@ -404,13 +439,26 @@ class PromptAwareRankingLoss(Settings):
 
         The kinds aren't needed where all have the same domain.
         """
-        made = self.of_kind(0).rewards(logits)
         if len({self.of_kind(kind).domain for kind in self.kinds}) == 1:
-            return made
+            return self.of_kind(0).rewards(logits)
+        return self._by_kind("rewards", logits, kinds)
+
+    def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards to report, each row by the link of its kind where that has one.
+
+        The kinds aren't needed where none has a link and all have the same domain.
+        """
+        if all(self.of_kind(kind).link is None for kind in self.kinds):
+            return self.rewards(logits, kinds)
+        return self._by_kind("report", logits, kinds)
+
+    def _by_kind(self, method: str, logits: Tensor, kinds: Any) -> Tensor:
         batch = logits[None, :] if logits.ndim == 1 else logits
         index = self._indices(kinds, batch)
+        made = getattr(self.of_kind(0), method)(batch)
         for k in range(1, len(self.kinds)):
-            made = torch.where((index == k)[:, None], self.of_kind(k).rewards(batch), made)
+            own = getattr(self.of_kind(k), method)(batch)
+            made = torch.where((index == k)[:, None], own, made)
         return made.view(logits.shape)
 
     def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
@@ -502,7 +550,7 @@ class PromptAwareRankingLoss(Settings):
             losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
         options = ("domain", "pair_weights", "offset", "normalize")
         chosen = {name: {k: getattr(u, name) for k, u in losses.items()} for name in options}
-        return cls({kind: loss.utility for kind, loss in losses.items()}, **chosen)
+        return cls({kind: loss.link or loss.utility for kind, loss in losses.items()}, **chosen)
 
     def __repr__(self) -> str:
         lines = [f"  {kind!r}: {self[kind]!r}," for kind in self.kinds]

@@ -1,0 +1,117 @@
+"""How well `Design.slope` tells which utilities train: real descents of random utilities.
+
+    python benchmarks/calibrate_design.py [utilities] [seed]
+
+Each utility is trained as `RankingLoss` trains it: Adam at the rate .02 on free logits, 2000 steps,
+three prompts each of 4, 8 and 16 completions. What is compared with the slope is the mean distance
+of the rewards from the loss's own prediction. Prints the tables of docs/design.md, "How well it
+trains".
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+import collapse_theory as ct
+from collapse_theory.design.mixture import STAGES, mixture
+from collapse_theory.design.slope import MAX_SLOPE, slope
+from collapse_theory.training import RankingLoss
+
+SIZES, PROMPTS, STEPS, RATE = (4, 8, 16), 3, 2000, 0.02
+EDGES = (0, 10, 30, 50, 75, 100, 250, 1000, np.inf)
+NEAR = 0.02
+
+
+def draw(rng: np.random.Generator) -> ct.Utility:
+    """Return a utility of one of thirteen kinds, from gentle to far too steep."""
+
+    def log(low: float, high: float) -> float:
+        return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.4g}")
+
+    def margins() -> str:
+        rate = log(30, 210)
+        places = rng.uniform(0.1, 0.8, rng.integers(1, 4))
+        return "".join(f"{log(0.05, 1)}*logsigmoid({rate}*(x - {m:.3f})) + " for m in places)
+
+    def stage() -> str:
+        terms = STAGES[rng.integers(0, 3)]
+        weights = np.zeros(len(terms))
+        some = rng.choice(len(terms), rng.integers(2, 6), replace=False)
+        weights[some] = rng.exponential(size=some.size)
+        return str(mixture(terms, weights))
+
+    kinds = (
+        lambda: f"1 - exp(-{log(0.5, 120)}*x)",
+        lambda: f"logsigmoid({log(0.5, 200)}*x)",
+        lambda: f"log(x + {log(3e-4, 1)})",
+        lambda: f"-1/(x + {log(5e-3, 1)})",
+        lambda: f"x**{rng.uniform(0.03, 0.95):.3f}",
+        lambda: f"-x**-{rng.uniform(0.03, 1):.3f}",
+        lambda: f"-(x + {log(0.01, 0.3)})**-{rng.uniform(0.5, 4):.3f}",
+        lambda: f"logsigmoid({log(5, 400)}*x) + {log(0.01, 3)}*x",
+        lambda: f"1 - exp(-{log(0.5, 10)}*x) + {log(0.1, 3)}*(1 - exp(-{log(10, 300)}*x))",
+        lambda: (
+            f"{log(0.1, 2)}*logsigmoid({log(2, 80)}*x) + {log(0.02, 1)}*log(x + {log(5e-3, 0.2)})"
+        ),
+        lambda: f"{margins()}{log(0.02, 2)}*x",
+        stage,
+        stage,
+    )
+    return ct.utility(kinds[rng.integers(len(kinds))]())
+
+
+def descended(loss: RankingLoss) -> list[float]:
+    """Return how far the rewards end from the loss's prediction, for each number of completions."""
+    rows, most = PROMPTS * len(SIZES), max(SIZES)
+    sizes = np.repeat(SIZES, PROMPTS)
+    ranks = torch.arange(most).expand(rows, most).clone()
+    ranks[torch.arange(most)[None, :] >= torch.from_numpy(sizes)[:, None]] = -1
+    logits = 0.1 * torch.randn(rows, most, generator=torch.Generator().manual_seed(0))
+    logits = logits.double().requires_grad_()
+    adam = torch.optim.Adam([logits], lr=RATE)
+    for _ in range(STEPS):
+        adam.zero_grad()
+        (rows * loss(logits, ranks)).backward()  # each prompt a batch of its own
+        adam.step()
+    rewards = loss.rewards(logits).detach().numpy()
+    return [float(np.abs(rewards[sizes == n, :n] - loss.predict(n).rewards).mean()) for n in SIZES]
+
+
+def rank(first: np.ndarray, second: np.ndarray) -> float:
+    found: Any = spearmanr(first, second)
+    return float(found.statistic)
+
+
+def main(count: int = 200, seed: int = 1) -> None:
+    rng = np.random.default_rng(seed)
+    slopes, errors = np.empty(count), np.empty((count, len(SIZES)))
+    for k in range(count):
+        u = draw(rng)
+        slopes[k], errors[k] = slope(u), descended(RankingLoss(u))
+        print(f"{slopes[k]:9.3g}  {errors[k].round(4)}  {u}", flush=True)
+    print(f"\n| slope | utilities | {' | '.join(f'n = {n}: median, largest' for n in SIZES)} |")
+    print("|---|---|" + "---|" * len(SIZES))
+    for low, high in pairwise(EDGES):
+        here = errors[(slopes > low) & (slopes <= high)]
+        if len(here):
+            cells = (f"{np.median(e):.3f}, {e.max():.3f}" for e in here.T)
+            print(f"| {low:g} to {high:g} | {len(here)} | {' | '.join(cells)} |")
+    for n, e in zip(SIZES, errors.T, strict=True):
+        within, missed = slopes <= MAX_SLOPE, e > NEAR
+        steep = slopes > 10
+        print(
+            f"n = {n}: rank correlation {rank(slopes, e):.2f}, of slopes above 10 "
+            f"{rank(slopes[steep], e[steep]):.2f}; of {within.sum()} up to "
+            f"{MAX_SLOPE:g}, {(within & missed).sum()} end farther than {NEAR}; of "
+            f"{(~within).sum()} beyond, {(~within & ~missed).sum()} come nearer"
+        )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:3]))
