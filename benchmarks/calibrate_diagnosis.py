@@ -1,62 +1,32 @@
-"""How often the verdict of `ct.diagnose` is wrong: simulated logs whose truth is known.
+"""How often `ct.diagnose` is right: simulated logs whose truth is known, and its intervals.
 
-    OMP_NUM_THREADS=1 python benchmarks/calibrate_diagnosis.py --logs 8 --seed 0
+    OMP_NUM_THREADS=1 nice python benchmarks/calibrate_diagnosis.py --logs 8 --seed 0
 
-Prints the tables of docs/diagnosis.md. A log has P prompts of n completions (or, ragged, of 2 to
-2n). Noise is Gaussian, independent for each reward, in units of the box.
-
-Collapsed: the optimum of a random utility for all prompts, with noise; the same with two kinds that
-are only names; the same with a shift of each prompt, of half the noise.
-
-Not collapsed: each prompt has its own level, or its own spread, or its own Beta law, or draws of
-one law; logits with normal levels; rewards piled up at 0 and 1 (a judge's scores); two kinds, each
-with its own utility, with the kinds given or left out; a random utility for each prompt.
+Prints the tables of docs/diagnosis.md: for each sort of log, in percent, how often the outcome is
+the right one, is left open (None), or is another; and how often the interval of W / R holds the
+ratio of the population. Noise is in units of the box.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 import collapse_theory as ct
 
-PROMPTS = (20, 50, 200, 2000)
-COMPLETIONS = (2, 4, 8, 16, 64)
-NOISES = (0.0, 0.01, 0.03, 0.05, 0.1, 0.2)
+PROMPTS = (10, 20, 50, 200, 2000)
+COMPLETIONS = (2, 4, 8, 16)
+UTILITIES = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)", "log(x)", "x**0.5")
 
-
-@dataclass
-class Log:
-    """Rows of rewards, each prompt's number and its kind."""
-
-    rewards: list[np.ndarray]
-    kinds: np.ndarray | None = None
-
-    def diagnose(self, seed: int) -> ct.Diagnosis:
-        prompts = np.repeat(np.arange(len(self.rewards)), [len(r) for r in self.rewards])
-        kinds = None if self.kinds is None else self.kinds[prompts]
-        return ct.diagnose(np.concatenate(self.rewards), prompts, kinds, (), rng=seed)
-
-
-def random_utility(rng: np.random.Generator) -> str:
-    """Return a utility as people train with: of a random family and steepness."""
-    scale = float(np.round(np.exp(rng.uniform(np.log(0.02), np.log(1.0))), 3))
-    families = (
-        "x",
-        f"log(x + {scale})",
-        f"-1/(x + {scale})",
-        f"logsigmoid({round(1 / scale, 2)}*x)",
-        f"1 - exp(-{round(1 / scale, 2)}*x)",
-        f"x - {round(scale / 2, 3)}*x**2",
-        "log(x)",
-        f"x**{round(0.1 + 0.8 * scale, 2)}",
-    )
-    return families[rng.integers(len(families))]
+Rng = np.random.Generator
+Table = np.ndarray
 
 
 @cache
@@ -64,189 +34,256 @@ def optimum(text: str, n: int) -> np.ndarray:
     return ct.solve(text, n).rewards
 
 
-def sizes(P: int, n: int, ragged: bool, rng: np.random.Generator) -> list[int]:
-    return rng.integers(2, 2 * n + 1, P).tolist() if ragged else [n] * P
+def one(n: int, rng: Rng) -> np.ndarray:
+    """Return the optimum of a random utility."""
+    return optimum(UTILITIES[rng.integers(len(UTILITIES))], n)
 
 
-def noisy(rows: list[np.ndarray], noise: float, rng: np.random.Generator) -> list[np.ndarray]:
-    return [row + noise * rng.standard_normal(row.size) for row in rows]
+def normal(P: int, n: int, rng: Rng) -> Table:
+    return rng.standard_normal((P, n))
 
 
-# -- the logs ----------------------------------------------------------------------------------
+def rows(table: Table, keep: Table | None = None) -> dict[str, Any]:
+    """Return a table as rows, without those that aren't kept."""
+    prompts = np.repeat(np.arange(len(table)), table.shape[1])
+    keep = np.ones(table.size, bool) if keep is None else keep.ravel()
+    return {"rewards": table.ravel()[keep], "prompts": prompts[keep]}
 
 
-def collapsed(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    text = random_utility(rng)
-    return Log(noisy([optimum(text, n) for n in ns], noise, rng))
+def missing(share: float, ranked: bool) -> Callable[[int, int, Rng], dict[str, Any]]:
+    def make(P: int, n: int, rng: Rng) -> dict[str, Any]:
+        table = one(n, rng) + 0.03 * normal(P, n, rng)
+        keep = rng.random((P, n)) >= share
+        found = rows(table, keep)
+        if ranked:
+            found["ranks"] = np.tile(np.arange(n), P)[keep.ravel()]
+        return found
+
+    return make
 
 
-def collapsed_kinds(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    return Log(collapsed(ns, noise, rng).rewards, rng.permutation(len(ns)) % 2)
+def kinds_of_sizes(ratio: Callable[[int], int]) -> Callable[[int, int, Rng], dict[str, Any]]:
+    """Return logs whose second kind has another number of completions."""
+
+    def make(P: int, n: int, rng: Rng) -> dict[str, Any]:
+        text = UTILITIES[rng.integers(len(UTILITIES))]
+        sizes = [n if p % 2 else ratio(n) for p in range(P)]
+        rewards = [optimum(text, m) + 0.03 * rng.standard_normal(m) for m in sizes]
+        prompts = np.repeat(np.arange(P), sizes)
+        return {"rewards": np.concatenate(rewards), "prompts": prompts, "kinds": prompts % 2}
+
+    return make
 
 
-def collapsed_shifts(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    rows = collapsed(ns, noise, rng).rewards
-    return Log([row + 0.5 * noise * rng.standard_normal() for row in rows])
+def ragged(draw: Callable[[int, Rng], np.ndarray]) -> Callable[[int, int, Rng], dict[str, Any]]:
+    def make(P: int, n: int, rng: Rng) -> dict[str, Any]:
+        sizes = rng.integers(2, 2 * n + 1, P).tolist()
+        rewards = [draw(m, rng) for m in sizes]
+        return {"rewards": np.concatenate(rewards), "prompts": np.repeat(np.arange(P), sizes)}
+
+    return make
 
 
-def levels(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    text = random_utility(rng)
-    return Log(noisy([optimum(text, n) + rng.uniform(-0.5, 0.5) for n in ns], noise, rng))
+def ragged_optimum(P: int, n: int, rng: Rng) -> dict[str, Any]:
+    text = UTILITIES[rng.integers(len(UTILITIES))]
+    draw = ragged(lambda m, rng: optimum(text, m) + 0.03 * rng.standard_normal(m))
+    return draw(P, n, rng)
 
 
-def spreads(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    text = random_utility(rng)
-    rows = [0.5 + (optimum(text, n) - 0.5) * rng.uniform(0.1, 1) for n in ns]
-    return Log(noisy(rows, noise, rng))
+def kinds(pair: tuple[str, str], noise: float, told: bool):
+    def make(P: int, n: int, rng: Rng) -> dict[str, Any]:
+        kind = rng.permutation(P) % 2
+        table = np.stack([optimum(pair[k], n) for k in kind]) + noise * normal(P, n, rng)
+        return {"rewards": table} | ({"kinds": kind} if told else {})
+
+    return make
 
 
-def own_betas(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    ends = rng.uniform(0.3, 4, (len(ns), 2))
-    return Log(noisy([rng.beta(*ab, n) for ab, n in zip(ends, ns, strict=True)], noise, rng))
+def wild(share: float, n_times: float) -> Callable[[int, int, Rng], Table]:
+    def make(P: int, n: int, rng: Rng) -> Table:
+        hit = rng.random((P, n)) < share
+        return one(n, rng) + 0.02 * normal(P, n, rng) + hit * n_times * normal(P, n, rng)
+
+    return make
 
 
-def draws_of_one_law(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    law = optimum(random_utility(rng), 256)
-    return Log(noisy([rng.choice(law, n) for n in ns], noise, rng))
+def standardised(table: Table) -> Table:
+    rest = table - table.mean(axis=1, keepdims=True)
+    return rest / (rest.std(axis=1, keepdims=True) + 1e-6)
 
 
-def logits(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    share = rng.uniform(0.3, 3)
-    return Log([share * rng.standard_normal() + rng.standard_normal(n) for n in ns])
+def ends(table: Table) -> Table:
+    low, high = table.min(axis=1, keepdims=True), table.max(axis=1, keepdims=True)
+    return (table - low) / (high - low)
 
 
-def judge(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    rows = [rng.standard_normal(n) * 6 + 3 * rng.standard_normal() - 4 for n in ns]
-    return Log([np.round(1 / (1 + np.exp(-row)), 6) for row in rows])
+@dataclass(frozen=True)
+class Sort:
+    """A sort of log: its maker, the outcomes that are right, and from which sizes on."""
+
+    name: str
+    right: tuple[str | None, ...]
+    make: Callable[[int, int, Rng], Any]
+    least: int = 2
+    options: dict[str, Any] = field(default_factory=dict)
 
 
-def own_kinds(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    kinds = rng.permutation(len(ns)) % 2
-    texts = ("x", "-1/(x + 0.1)")
-    rows = [optimum(texts[kind], n) for kind, n in zip(kinds, ns, strict=True)]
-    return Log(noisy(rows, noise, rng), kinds)
+LOGIT = {"domain": ct.Confined(0.02)}
+C, L, O, S = ("collapsed",), ("one law",), ("own laws",), ("no spread",)
 
 
-def near_kinds(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    kinds = rng.permutation(len(ns)) % 2
-    texts = ("log(x + 0.1)", "-1/(x + 0.1)")
-    rows = [optimum(texts[kind], n) for kind, n in zip(kinds, ns, strict=True)]
-    return Log(noisy(rows, noise, rng), kinds)
+def logits(n: int, rng: Rng) -> np.ndarray:
+    return ct.solve("logsigmoid(x)", n, ct.Confined(0.02)).rewards
 
 
-def kinds_left_out(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    return Log(own_kinds(ns, noise, rng).rewards)
-
-
-def own_utilities(ns: list[int], noise: float, rng: np.random.Generator) -> Log:
-    texts = [random_utility(rng) for _ in range(12)]
-    return Log(noisy([optimum(texts[rng.integers(12)], n) for n in ns], noise, rng))
-
-
-Make = Callable[[list[int], float, np.random.Generator], Log]
-COLLAPSED: tuple[Make, ...] = (collapsed, collapsed_kinds, collapsed_shifts)
-DIFFERENT: tuple[Make, ...] = (
-    levels,
-    spreads,
-    own_betas,
-    draws_of_one_law,
-    logits,
-    judge,
-    own_kinds,
-    near_kinds,
-    kinds_left_out,
-    own_utilities,
+SORTS = (
+    Sort("one vector", C, lambda P, n, g: np.tile(one(n, g), (P, 1))),
+    Sort("noise .03", C, lambda P, n, g: one(n, g) + 0.03 * normal(P, n, g)),
+    Sort("noise .1", C, lambda P, n, g: one(n, g) + 0.1 * normal(P, n, g)),
+    Sort(
+        "noise of each prompt's own",
+        C,
+        lambda P, n, g: one(n, g) + 0.03 * np.exp(g.normal(0, 1, (P, 1))) * normal(P, n, g),
+    ),
+    Sort("rounded to quarters", C, lambda P, n, g: np.round(4 * (one(n, g) + 0.03 * normal(P, n, g))) / 4),
+    Sort("2% wild", C, wild(0.02, 3.0)),
+    Sort("5% wild", C, wild(0.05, 3.0)),
+    Sort("Cauchy noise .03", C, lambda P, n, g: one(n, g) + 0.03 * g.standard_cauchy((P, n))),
+    Sort("10% missing", C, missing(0.1, False), 4),
+    Sort("30% missing", C, missing(0.3, False), 4),
+    Sort("30% missing, ranks", C, missing(0.3, True), 4),
+    Sort("2 to 2n completions", C, ragged_optimum, 4),
+    Sort(
+        "kinds that are names",
+        C,
+        lambda P, n, g: {"rewards": one(n, g) + 0.05 * normal(P, n, g), "kinds": g.permutation(P) % 2},
+    ),
+    Sort("kinds of n/2 and n", C, kinds_of_sizes(lambda n: n // 2), 4),
+    Sort("kinds of n and n + 1", C, kinds_of_sizes(lambda n: n + 1), 4),
+    Sort(
+        "levels, pairwise loss",
+        C,
+        lambda P, n, g: logits(n, g) + g.standard_normal((P, 1)) * g.choice([0.4, 2, 10]) + 0.1 * normal(P, n, g),
+        2,
+        LOGIT,
+    ),
+    Sort("normal draws", L, normal),
+    Sort("uniform draws", L, lambda P, n, g: g.random((P, n))),
+    Sort("exponential draws", L, lambda P, n, g: g.exponential(size=(P, n))),
+    Sort("draws of t(2)", L, lambda P, n, g: g.standard_t(2, (P, n))),
+    Sort("draws of five grades", L, lambda P, n, g: g.integers(1, 6, (P, n)).astype(float)),
+    Sort("a judge's draws", L, lambda P, n, g: np.round(g.beta(0.1, 0.3, (P, n)), 4)),
+    Sort("draws of an optimum", L, lambda P, n, g: g.choice(one(256, g), (P, n))),
+    Sort("2 to 2n draws", L, ragged(lambda m, g: g.standard_normal(m)), 4),
+    Sort("draws, 30% missing", L, lambda P, n, g: rows(normal(P, n, g), g.random((P, n)) >= 0.3), 4),
+    Sort("draws, kinds that are names", L, lambda P, n, g: {"rewards": normal(P, n, g), "kinds": g.permutation(P) % 2}),
+    Sort(
+        "levels and draws, pairwise loss",
+        L,
+        lambda P, n, g: 2 * g.standard_normal((P, 1)) + normal(P, n, g),
+        4,
+        LOGIT,
+    ),
+    Sort("levels 1 s.d.", O, lambda P, n, g: g.standard_normal((P, 1)) + normal(P, n, g)),
+    Sort("levels 10 s.d.", O, lambda P, n, g: 10 * g.standard_normal((P, 1)) + normal(P, n, g)),
+    Sort("levels on an optimum", O, lambda P, n, g: one(n, g) + g.uniform(-1, 1, (P, 1))),
+    Sort("spreads", O, lambda P, n, g: np.exp(g.standard_normal((P, 1))) * normal(P, n, g)),
+    Sort("spreads, pairwise loss", O, lambda P, n, g: np.exp(g.standard_normal((P, 1))) * normal(P, n, g), 4, LOGIT),
+    Sort("Beta laws", O, lambda P, n, g: g.beta(g.uniform(0.3, 4, (P, 1)), g.uniform(0.3, 4, (P, 1)), (P, n))),
+    Sort("a judge's levels", O, lambda P, n, g: np.round(1 / (1 + np.exp(-6 * normal(P, n, g) - 6 * g.standard_normal((P, 1)) + 4)), 6)),
+    Sort("kinds of their own", O, kinds(("x", "-1/(x + 0.1)"), 0.03, True), 4),
+    Sort("near kinds", O, kinds(("log(x + 0.1)", "-1/(x + 0.1)"), 0.03, True), 8),
+    Sort("kinds left out", O, kinds(("x", "-1/(x + 0.1)"), 0.03, False), 8),
+    Sort("a constant and noise of 1e-12", S, lambda P, n, g: 0.2055 + 1e-12 * normal(P, n, g)),
+    Sort("a float32 step", S, lambda P, n, g: (np.float32(g.normal()) * (1 + 1.2e-7 * g.integers(-1, 2, (P, n)))).astype(np.float32)),
+    Sort("saturated sigmoid", S, lambda P, n, g: 1 / (1 + np.exp(-20 - normal(P, n, g)))),
+    Sort("mean 0, s.d. 1", (None,), lambda P, n, g: standardised(normal(P, n, g))),
+    Sort("ends 0 and 1", (None,), lambda P, n, g: ends(normal(P, n, g))),
+    Sort("one vector, mean 0, s.d. 1", (None,), lambda P, n, g: standardised(one(n, g) + 0.02 * normal(P, n, g))),
 )
-# Two or three completions have one optimum whatever the utility: no truth to be found there.
-SAME_AT_TWO = (own_kinds, near_kinds, kinds_left_out, own_utilities)
 
 
-@dataclass
-class Rates:
-    """Shares of the verdicts true, none and false among so many logs."""
-
-    true: float
-    none: float
-    false: float
-
-    @classmethod
-    def of(cls, verdicts: list[bool | None]) -> Rates:
-        count = max(len(verdicts), 1)
-        return cls(*(sum(v is kind for v in verdicts) / count for kind in (True, None, False)))
-
-    def __str__(self) -> str:
-        return " / ".join(f"{100 * share:.0f}" for share in (self.true, self.none, self.false))
-
-
-def verdicts(
-    make: Make, P: int, n: int, noise: float, logs: int, seed: int, ragged: bool = False
-) -> Iterator[bool | None]:
-    key = [seed, P, n, round(1000 * noise), ragged, *make.__name__.encode()]
-    rng = np.random.default_rng(key)
+def outcomes(sort: Sort, P: int, n: int, logs: int, seed: int) -> list[str | None]:
+    rng = np.random.default_rng([seed, P, n, zlib.crc32(sort.name.encode())])
+    found = []
     for i in range(logs):
-        yield make(sizes(P, n, ragged, rng), noise, rng).diagnose(i).collapsed
+        made = sort.make(P, n, rng)
+        arguments = made if isinstance(made, dict) else {"rewards": made}
+        found.append(ct.diagnose(**arguments, utility=(), rng=i, **sort.options).outcome)
+    return found
 
 
 def few(logs: int, P: int, n: int) -> int:
     """Fewer logs where they are large: each has less noise of its own."""
-    return max(math.ceil(logs * min(1.0, 4000 / (P * n))), min(logs, 8))
+    return max(math.ceil(logs * min(1.0, 4000 / (P * n))), min(logs, 4))
 
 
-def table(title: str, makes: tuple[Make, ...], noises: tuple[float, ...], logs: int, seed: int):
-    print(f"\n{title}: verdict true / none / false in percent\n")
-    print("| log | noise | " + " | ".join(f"P = {P}" for P in PROMPTS) + " | ragged |")
-    print("|---" * (3 + len(PROMPTS)) + "|")
-    for make in makes:
-        for noise in noises:
-            if make in (logits, judge) and noise != noises[0]:
-                continue
-            least = 4 if make in SAME_AT_TWO else 2
-            several = [n for n in COMPLETIONS if n >= least]
-            cells = []
-            for P in PROMPTS:
-                found = [
-                    v for n in several for v in verdicts(make, P, n, noise, few(logs, P, n), seed)
-                ]
-                cells.append(str(Rates.of(found)))
+def cell(found: list[str | None], right: tuple[str | None, ...]) -> str:
+    hits = sum(outcome in right for outcome in found)
+    wrong = sum(outcome not in (*right, None) for outcome in found)
+    shares = (100 * part / len(found) for part in (hits, len(found) - hits - wrong, wrong))
+    return " / ".join(f"{share:.0f}" for share in shares)
+
+
+def verdicts(logs: int, seed: int, only: list[str] | None) -> None:
+    print("\nOutcome right / left open / wrong, in percent\n")
+    print("| log | right | " + " | ".join(f"P = {P}" for P in PROMPTS) + " |")
+    print("|---" * (2 + len(PROMPTS)) + "|")
+    for sort in SORTS:
+        if only and not any(text in sort.name for text in only):
+            continue
+        cells = []
+        for P in PROMPTS:
             found = [
-                v
-                for P in PROMPTS[:3]
-                for n in (8, 16)
-                for v in verdicts(make, P, n, noise, few(logs, P, n), seed, ragged=True)
+                outcome
+                for n in COMPLETIONS
+                if n >= sort.least
+                for outcome in outcomes(sort, P, n, few(logs, P, n), seed)
             ]
-            cells.append(str(Rates.of(found)))
-            name = make.__name__.replace("_", " ")
-            print(f"| {name} | {noise:g} | " + " | ".join(cells) + " |", flush=True)
+            cells.append(cell(found, sort.right))
+        print(f"| {sort.name} | {sort.right[0]} | " + " | ".join(cells) + " |", flush=True)
 
 
-def by_completions(makes: tuple[Make, ...], logs: int, seed: int) -> None:
-    """Print the verdicts on collapsed and on different logs for each number of completions."""
-    print("\nAt noise 0.05, P = 100, by the number of completions\n")
-    print("| log | " + " | ".join(f"n = {n}" for n in COMPLETIONS) + " |")
-    print("|---" * (1 + len(COMPLETIONS)) + "|")
-    for make in makes:
-        cells = [
-            "-"
-            if make in SAME_AT_TWO and n < 4
-            else str(Rates.of(list(verdicts(make, 100, n, 0.05, few(logs, 100, n), seed))))
-            for n in COMPLETIONS
-        ]
-        print(f"| {make.__name__.replace('_', ' ')} | " + " | ".join(cells) + " |", flush=True)
+# -- intervals -----------------------------------------------------------------------------------
+
+COVERED: dict[str, Callable[[int, Rng], Table]] = {
+    "noise .05": lambda P, g: optimum("log(x + 0.1)", 8) + 0.05 * normal(P, 8, g),
+    "noise and shifts": lambda P, g: optimum("log(x + 0.1)", 8) + 0.08 * g.standard_normal((P, 1)) + 0.05 * normal(P, 8, g),
+    "normal draws": lambda P, g: normal(P, 8, g),
+    "exponential draws": lambda P, g: g.exponential(size=(P, 4)),
+    "levels": lambda P, g: g.standard_normal((P, 1)) + normal(P, 4, g),
+    "Beta laws": lambda P, g: g.beta(g.uniform(0.3, 4, (P, 1)), g.uniform(0.3, 4, (P, 1)), (P, 8)),
+}
+
+
+def coverage(logs: int, seed: int) -> None:
+    print("\nHow often the 95% interval of W / R holds the ratio of 40,000 prompts, in percent\n")
+    sizes = (10, 20, 50, 200)
+    print("| log | view | " + " | ".join(f"P = {P}" for P in sizes) + " |")
+    print("|---" * (2 + len(sizes)) + "|")
+    for name, make in COVERED.items():
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        views = ct.diagnose(make(40_000, rng), utility=()).views
+        truths = {view.name: view.ratio.value for view in views}
+        inside = {view: np.zeros(len(sizes)) for view in truths}
+        for at, P in enumerate(sizes):
+            for i in range(logs):
+                for view in ct.diagnose(make(P, rng), utility=(), rng=i).views:
+                    ratio = view.ratio
+                    inside[view.name][at] += ratio.low <= truths[view.name] <= ratio.high
+        for view, hits in inside.items():
+            print(f"| {name} | {view} | " + " | ".join(f"{100 * h / logs:.0f}" for h in hits) + " |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--logs", type=int, default=8, help="simulated logs a cell and size")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="names of logs, such as near_kinds")
+    parser.add_argument("--only", nargs="*", help="parts of names of logs, such as missing")
     options = parser.parse_args()
-    some, others = (
-        tuple(make for make in makes if not options.only or make.__name__ in options.only)
-        for makes in (COLLAPSED, DIFFERENT)
-    )
-    table("Collapsed", some, NOISES, options.logs, options.seed)
-    table("Not collapsed", others, (0.0, 0.05), options.logs, options.seed)
-    by_completions((*some, *others), options.logs, options.seed)
+    verdicts(options.logs, options.seed, options.only)
+    if not options.only:
+        coverage(25 * options.logs, options.seed)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import BadRows, RewardLog
 from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, Diagnosis, diagnose
+from collapse_theory.diagnosis.inside import Spread
+from collapse_theory.diagnosis.intervals import Measure
+from collapse_theory.diagnosis.likeness import Shares, View
 from collapse_theory.diagnosis.order_statistics import RewardMap
 from collapse_theory.diagnosis.predictions import Prediction
+from collapse_theory.diagnosis.remarks import Note
 from collapse_theory.diagnosis.summary import KindSummary
 
 __all__ = [
@@ -14,9 +18,14 @@ __all__ = [
     "BadRows",
     "Diagnosis",
     "KindSummary",
+    "Measure",
+    "Note",
     "Prediction",
     "RewardLog",
     "RewardMap",
+    "Shares",
+    "Spread",
+    "View",
     "diagnose",
     "read_log",
 ]

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.data.reading import log_of
 from collapse_theory.data.reward_log import BadRows, RewardLog, counted
-from collapse_theory.diagnosis.index import Groups, Index, collapse_index, two_groups
+from collapse_theory.diagnosis.inside import (
+    Spread,
+    flat_prompts,
+    normalised,
+    pairs_right,
+    spread_of,
+    wild_rewards,
+)
+from collapse_theory.diagnosis.intervals import Measure
+from collapse_theory.diagnosis.kinds import Apart, groups_of, kinds_apart
+from collapse_theory.diagnosis.likeness import TAKEN, Shares, View, shares_of, view_of
+from collapse_theory.diagnosis.missing import as_subsets, by_rank
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
+from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
 from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.summary import KindSummary, pairs_right, summary_of
-from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, verdict_of
+from collapse_theory.diagnosis.remarks import Note, notes_of
+from collapse_theory.diagnosis.summary import KindSummary, summary_of
+from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, judged, verdict_of
 from collapse_theory.errors import CollapseError
-from collapse_theory.programs import Domain, DomainLike, as_domain
+from collapse_theory.programs import Box, Domain, DomainLike, as_domain
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
 DEFAULT_UTILITIES = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 """What the paper's experiments trained; a log is compared with these unless others are given."""
 
-_SATURATED = 0.6  # a two-valued law has a half at each end
+_MOST_PROMPTS = 40_000  # that are compared; of more, so many at random
+_ENOUGH = 10  # prompts without wild rewards: then the others are left out of the comparison
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,58 +46,82 @@ class Diagnosis(Value):
 
     Attributes
     ----------
-    collapsed : bool or None
-        With kinds: whether all kinds' prompts share one law. Without: whether all prompts share
-        one vector of order statistics. None where the log doesn't decide it.
+    outcome : {"collapsed", "one law", "own laws", "no spread"} or None
+        One vector of order statistics for all prompts; one law from which all prompts draw; laws
+        of their own; no spread inside prompts. None where the log doesn't decide it.
     reason, advice : str
-    index : float or None
-        max(0, 1 - (within + 10 between) / reference), in [0, 1]; 1 where all prompts have the same
-        rewards, 0 where they are no more alike than rewards drawn at random from the log.
-    interval : (2,) array
-        The index's 95% bootstrap interval over prompts; empty without an index.
-    within, kind_variance, reference : float or None
-        What the index is made of, on the scale from 0 to 1: the mean variance of order statistics
-        between prompts of a kind, the variance between the kinds' means, and the variance between
-        prompts made of rewards drawn at random.
-    between_kinds : float or None
+    notes : tuple of Note
+        Whatever else bears on it, each with a `code`.
+    view : {"as they are", "centred"}
+        The view that counts: that of the loss. `views` holds it and the others.
+    views : tuple of View
+        How alike prompts are: rewards as they are, less their prompt's mean, and that divided by
+        its standard deviation.
+    shares : Shares or None
+        What the variance of the rewards is made of: rank, level, scale, shape.
+    spread : Spread
+        The rewards of one prompt beside each other.
+    between_kinds : Measure or None
         The largest Wasserstein-1 distance between two kinds' mean order statistics, on the scale
-        from 0 to 1.
+        from 0 to 1; `kinds_p` is the p of kinds that differ, by dealing out their names anew.
     scale : RewardMap or None
         The one map to that scale; None where all rewards are equal.
     kinds : tuple of KindSummary
-        A log without kinds has one, called "all".
+        In the view that counts. A log without kinds has one, called "all".
     prompts, rows : int
-        What was judged.
+        What was read of use: prompts of two or more completions.
+    compared : int
+        The prompts that the views compare.
     completions : tuple of int
         The least and the greatest number of completions of a prompt.
-    pairs_right : float or None
+    pairs_right : Measure or None
         The share of pairs that the rewards order as the ranks do.
     read : int
         Rows read, good and bad.
     bad : tuple of BadRows
-    notes : tuple of str
     step : float or None
     """
 
-    collapsed: bool | None
+    outcome: str | None
     reason: str
     advice: str
-    index: float | None
-    interval: Array
-    within: float | None
-    kind_variance: float | None
-    reference: float | None
-    between_kinds: float | None
+    notes: tuple[Note, ...]
+    view: str
+    views: tuple[View, ...]
+    shares: Shares | None
+    spread: Spread
+    between_kinds: Measure | None
+    kinds_p: float | None
     scale: RewardMap | None
     kinds: tuple[KindSummary, ...]
     prompts: int
     rows: int
+    compared: int
     completions: tuple[int, ...]
-    pairs_right: float | None = None
+    pairs_right: Measure | None = None
     read: int = 0
     bad: tuple[BadRows, ...] = ()
-    notes: tuple[str, ...] = ()
     step: float | None = None
+
+    @property
+    def collapsed(self) -> bool | None:
+        """True for "collapsed", False for "one law" and "own laws", else None."""
+        return {"collapsed": True, "one law": False, "own laws": False}.get(self.outcome or "")
+
+    @property
+    def counts(self) -> View | None:
+        """The view that counts, None where no two prompts can be compared."""
+        return next((view for view in self.views if view.name == self.view), None)
+
+    @property
+    def index(self) -> float | None:
+        """1 - W / R of the view that counts, at least 0."""
+        return self.counts and self.counts.index.value
+
+    @property
+    def interval(self) -> Array:
+        """The index's 95% interval over prompts; empty without an index."""
+        return np.array([self.counts.index.low, self.counts.index.high] if self.counts else [])
 
     @property
     def bad_count(self) -> int:
@@ -98,11 +135,9 @@ class Diagnosis(Value):
         raise KeyError(f"no kind {name!r}; there are {', '.join(k.name for k in self.kinds)}")
 
     def __repr__(self) -> str:
-        index = "no index"
-        if self.index is not None:
-            index = f"index {self.index:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
+        index = f"index {self.counts.index}" if self.counts else "no index"
         return (
-            f"Diagnosis(collapsed={self.collapsed}: {index}, {self.prompts} prompts of "
+            f"Diagnosis({self.outcome}: {index}, {self.prompts} prompts of "
             f"{'-'.join(map(str, dict.fromkeys(self.completions)))} completions; {self.reason})"
         )
 
@@ -120,10 +155,9 @@ def diagnose(
 ) -> Diagnosis:
     """Tell from a log of rewards whether the model has collapsed.
 
-    index = max(0, 1 - (W + 10 K) / R) on the scale from 0 to 1, with W the variance of order
-    statistics between prompts of a kind, K the variance between kinds' means and R the variance
-    between prompts whose completions are drawn at random from the pooled log. docs/diagnosis.md
-    has the formulas, the verdict's rule and its measured error rates.
+    index = max(0, 1 - W / R), with W the variance of order statistics between prompts of a kind
+    and R what it is for prompts whose completions are drawn at random from the pooled log.
+    docs/diagnosis.md has the formulas, the verdict's rule and its measured error rates.
 
     Parameters
     ----------
@@ -138,11 +172,12 @@ def diagnose(
     ranks : array like `rewards`, optional
         Each completion's true rank, 0 the best.
     domain : Box, Confined, Centered or Free, optional
-        Where the utilities' rewards lie; Box() unless given.
+        Where the utilities' rewards lie; Box() unless given. Outside a box a pairwise loss never
+        sees a prompt's level: then it is the centred rewards that count.
     scale : (low, high), optional
         The rewards to call 0 and 1; by default the median prompt's worst and best.
     rng : numpy.random.Generator or int, optional
-        For the bootstrap; a seed.
+        For what is drawn; a seed.
 
     Returns
     -------
@@ -162,8 +197,8 @@ def diagnose(
     >>> optimum = ct.solve("log(x + 0.1)", 8).rewards
     >>> rewards = optimum + 0.02 * rng.standard_normal((50, 8))
     >>> found = ct.diagnose(rewards)
-    >>> found.collapsed, found.kinds[0].predictions[0].utility
-    (True, 'log(x + 0.1)')
+    >>> found.outcome, found.kinds[0].predictions[0].utility
+    ('collapsed', 'log(x + 0.1)')
     """
     log = log_of(rewards, prompts, kinds, ranks)
     utilities = _utilities(utility)
@@ -173,8 +208,9 @@ def diagnose(
             f"none of the {log.count} prompts has two completions: is the prompt column the right "
             "one? Collapse is about the rewards of several completions of one prompt"
         )
-    mapped = RewardMap(*scale) if scale is not None else map_of(stats)
-    return _diagnosis(log, stats, mapped, utilities, as_domain(domain), np.random.default_rng(rng))
+    held = as_domain(domain)
+    given = RewardMap(*scale) if scale is not None else None
+    return _Look(log, stats, utilities, held, given, np.random.default_rng(rng)).diagnosis()
 
 
 def _utilities(given: Any) -> list[Utility]:
@@ -184,78 +220,147 @@ def _utilities(given: Any) -> list[Utility]:
     return list(dict.fromkeys(utility(u) for u in several))
 
 
-def _diagnosis(
-    log: RewardLog,
-    stats: OrderStatistics,
-    scale: RewardMap | None,
-    utilities: list[Utility],
-    domain: Domain,
-    rng: np.random.Generator,
-) -> Diagnosis:
-    names = log.kind_names if log.kinds is not None else ("all",)
-    counts = {kind: n for kind, n in enumerate(np.bincount(stats.kinds).tolist()) if n}
-    judged = [kind for kind, n in counts.items() if n >= KIND_PROMPTS]
-    index, groups = _measured(stats.only(judged), scale, rng)
-    # Where all rewards are equal any scale will do: it only has a place to stand.
-    drawn = scale or RewardMap(float(stats.rewards[0]), float(stats.rewards[0]) + 1.0)
-    summaries = {}
-    for kind in counts:
-        near = predictions_of(utilities, stats, kind, drawn, domain) if scale else ()
-        summaries[kind] = summary_of(names[kind], kind, stats, drawn, near)
-    kinds = tuple(summaries.values())
-    # The Wasserstein-1 distance between two laws that have these curves as quantiles.
-    curves = combinations([summaries[kind].curve for kind in judged], 2)
-    apart = max((float(np.abs(a - b).mean()) / drawn.width for a, b in curves), default=None)
-    sizes = int(stats.sizes.min()), int(stats.sizes.max())
-    verdict = verdict_of(
-        Evidence(
-            index=index,
-            groups=groups,
-            prompts=sum(counts[kind] for kind in judged) or stats.count,
-            kinds=tuple(names[kind] for kind in judged),
-            between=apart,
-            sizes=sizes,
-            constant=scale is None,
-            nearest=_nearest(kinds) if sizes[1] > 3 else None,
+@dataclass
+class _Look:
+    """One look at a log: what is compared, measured and said."""
+
+    log: RewardLog
+    stats: OrderStatistics
+    utilities: list[Utility]
+    domain: Domain
+    given: RewardMap | None
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self.name = "as they are" if isinstance(self.domain, Box) else "centred"
+        self.names = self.log.kind_names if self.log.kinds is not None else ("all",)
+        self.counts = {k: n for k, n in enumerate(np.bincount(self.stats.kinds).tolist()) if n}
+        self.judged = [kind for kind, n in self.counts.items() if n >= KIND_PROMPTS]
+
+    def diagnosis(self) -> Diagnosis:
+        """Return the diagnosis."""
+        stats, log = self.stats, self.log
+        flat = flat_prompts(stats)[0]
+        spread = spread_of(stats, self.rng)
+        how = normalised(stats, flat)
+        compared, wild = self._compared()
+        shown = stats if self.name == "as they are" else stats.centred()
+        scale = self.given or map_of(shown)
+        views = self._views(compared) if scale is not None else ()
+        counts = next((view for view in views if view.name == self.name), None)
+        take, several = TAKEN[self.name], len(set(compared.kinds.tolist())) > 1
+        apart = kinds_apart(compared, take, self.rng) if views and several else None
+        kinds = self._kinds(shown, scale)
+        width = scale.width if scale else 1.0
+        sizes = int(stats.sizes.min()), int(stats.sizes.max())
+        right = None
+        if log.ranks is not None:
+            right = pairs_right(log.rewards, log.prompts, log.ranks, self.rng)
+        on_scale = tuple(_on_scale(view, width) for view in views)
+        verdict = verdict_of(
+            Evidence(
+                view=next((v for v in on_scale if v.name == self.name), None),
+                others=on_scale,
+                spread=spread,
+                total=stats.count,
+                prompts=compared.count,
+                kinds=tuple(self.names[kind] for kind in sorted(set(compared.kinds.tolist()))),
+                apart=apart,
+                groups=groups_of(compared, take) if counts and not several else None,
+                width=width,
+                sizes=sizes,
+                normalised=how,
+                wild=wild[0],
+                nearest=_nearest(kinds) if sizes[1] > 3 else None,
+            )
         )
-    )
-    small = {names[kind]: n for kind, n in counts.items() if kind not in judged}
-    return Diagnosis(
-        collapsed=verdict.collapsed,
-        reason=verdict.reason,
-        advice=verdict.advice,
-        index=index and index.value,
-        interval=np.array([index.low, index.high] if index else []),
-        within=index and index.within,
-        kind_variance=index and index.kinds,
-        reference=index and index.reference,
-        between_kinds=apart,
-        scale=scale,
-        kinds=kinds,
-        prompts=stats.count,
-        rows=int(stats.rewards.size),
-        completions=sizes,
-        pairs_right=(
-            None if log.ranks is None else pairs_right(log.rewards, log.prompts, log.ranks)
-        ),
-        read=log.read,
-        bad=log.bad,
-        notes=(*log.notes, *_notes(stats.single, small, index), *_saturated(kinds)),
-        step=log.step,
-    )
+        small = {self.names[k]: n for k, n in self.counts.items() if k not in self.judged}
+        return Diagnosis(
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            advice=verdict.advice,
+            notes=notes_of(log, stats, spread, how, wild, small, kinds, right, verdict.outcome),
+            view=self.name,
+            views=on_scale,
+            shares=shares_of(compared, self.rng) if views else None,
+            spread=spread,
+            between_kinds=apart and _divided(apart.distance, width),
+            kinds_p=apart and apart.p,
+            scale=scale,
+            kinds=kinds,
+            prompts=stats.count,
+            rows=int(stats.rewards.size),
+            compared=compared.count,
+            completions=sizes,
+            pairs_right=right,
+            read=log.read,
+            bad=log.bad,
+            step=log.step,
+        )
+
+    def _compared(self) -> tuple[OrderStatistics, tuple[int, int]]:
+        """Return the prompts to compare; and how many have wild rewards, and how many those are.
+
+        Those of kinds large enough; without prompts of wild rewards, unless they are the most; at
+        most 40,000. The permutation tests take those with wild rewards, too: left out, prompts
+        would no longer be draws of one law.
+        """
+        keep = np.isin(self.stats.kinds, self.judged)
+        wild = wild_rewards(self.stats)
+        tame = keep & (wild == 0)
+        if tame.sum() >= max(_ENOUGH, 0.5 * keep.sum()):
+            keep = tame
+        if keep.sum() > _MOST_PROMPTS:
+            some = self.rng.permutation(np.flatnonzero(keep))[:_MOST_PROMPTS]
+            keep = np.zeros_like(keep)
+            keep[some] = True
+        return self.stats.kept(keep), (int((wild > 0).sum()), int(wild.sum()))
+
+    def _views(self, compared: OrderStatistics) -> tuple[View, ...]:
+        """Return the three views, each with its own outcome."""
+        found = []
+        ragged = compared.count > 1 and compared.sizes.min() < compared.sizes.max()
+        for name, take in TAKEN.items():
+            view = view_of(name, compared, self.rng)
+            if view is None or (name == "scaled" and compared.sizes.max() < 3):
+                continue
+            view = judged(view)
+            if ragged and name != "scaled" and view.outcome is None:
+                view = self._with_missing(view, compared, take)
+            if name != "scaled" and view.outcome != "collapsed":
+                test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
+                view = judged(replace(view, p=test(self.stats, self.rng)))
+            found.append(view)
+        return tuple(found)
+
+    def _with_missing(self, view: View, compared: OrderStatistics, take: Any) -> View:
+        """Return the view that allows for missing completions, where that shows a collapse."""
+        level = view.name == "as they are"
+        for own in (by_rank(self.log, compared, level), as_subsets(compared, take, self.rng)):
+            if own is not None:
+                other = view_of(view.name, compared, self.rng, own)
+                if other is not None and (other := judged(other)).outcome == "collapsed":
+                    return other
+        return view
+
+    def _kinds(self, shown: OrderStatistics, scale: RewardMap | None) -> tuple[KindSummary, ...]:
+        # Where all rewards are equal any scale will do: it only has a place to stand.
+        drawn = scale or RewardMap(float(shown.rewards[0]), float(shown.rewards[0]) + 1.0)
+        found = []
+        for kind in self.counts:
+            near = predictions_of(self.utilities, shown, kind, drawn, self.domain) if scale else ()
+            found.append(summary_of(self.names[kind], kind, shown, drawn, near))
+        return tuple(found)
 
 
-def _measured(
-    judged: OrderStatistics, scale: RewardMap | None, rng: np.random.Generator
-) -> tuple[Index | None, Groups]:
-    if scale is None or judged.count < 2:
-        return None, Groups(0.0, 0.0)
-    mapped = replace(judged, rewards=np.asarray(scale(judged.rewards)))
-    index = collapse_index(mapped, rng)
-    if mapped.sizes.min() < mapped.sizes.max():
-        # Optima of odd and even numbers of completions would make two groups by themselves.
-        return index, Groups(0.0, 0.0)
-    return index, two_groups(np.clip(mapped.at_levels, -1.0, 2.0))
+def _on_scale(view: View, width: float) -> View:
+    if view.name == "scaled":
+        return view
+    return replace(view, within=view.within / width**2, reference=view.reference / width**2)
+
+
+def _divided(measure: Measure, width: float) -> Measure:
+    return Measure(measure.value / width, measure.low / width, measure.high / width)
 
 
 def _nearest(kinds: Sequence[KindSummary]) -> str | None:
@@ -263,33 +368,3 @@ def _nearest(kinds: Sequence[KindSummary]) -> str | None:
     best = [kind.predictions[0] for kind in kinds if kind.predictions]
     alike = len({near.utility for near in best}) == 1 and all(near.error <= 0.05 for near in best)
     return best[0].utility if alike else None
-
-
-def _notes(single: int, small: dict[str, int], index: Index | None) -> list[str]:
-    """Return what is worth knowing of prompts of one completion, small kinds, and wild rewards."""
-    notes = []
-    if single:
-        notes.append(f"{counted(single, 'prompt')} of one completion left out: it ranks nothing")
-    if small:
-        listed = ", ".join(f"{name} ({counted(n, 'prompt')})" for name, n in small.items())
-        notes.append(f"too few prompts to judge: {listed}")
-    if index is not None and index.clipped:
-        notes.append(
-            f"{counted(index.clipped, 'reward')} further out than one width of the scale; "
-            "in the index such rewards count as at that distance"
-        )
-    return notes
-
-
-def _saturated(kinds: Sequence[KindSummary]) -> list[str]:
-    """Return a note for each kind whose rewards are nearly all at one end."""
-    notes = []
-    for kind in kinds:
-        share, end = max((kind.at_low, "lowest"), (kind.at_high, "highest"))
-        if share > _SATURATED:
-            notes.append(
-                f"{share:.0%} of the rewards of {kind.name!r} are within 0.01 of the {end} on the "
-                "scale, and hardly rank anything there; if they are probabilities, their log-odds "
-                "spread them out, else a map of ranks (collapse-theory design) does"
-            )
-    return notes

@@ -47,6 +47,8 @@ class OrderStatistics:
         Where each prompt begins.
     kinds : (P,) array of int
         The number of each prompt's kind; all 0 without kinds.
+    names : (P,) array of int
+        The prompt's number in the log.
     single : int
         How many prompts had one completion.
     """
@@ -54,6 +56,7 @@ class OrderStatistics:
     rewards: np.ndarray
     starts: np.ndarray
     kinds: np.ndarray
+    names: np.ndarray
     single: int
 
     @classmethod
@@ -77,10 +80,10 @@ class OrderStatistics:
         # Rounding must not decide the order: sums differ in their last bits, ends don't.
         ends = values[starts], values[starts + sizes - 1], values[starts + sizes // 2]
         rank = np.lexsort((*ends, sizes, kind_of))
-        starts, sizes = starts[rank], sizes[rank]
+        starts, sizes, many = starts[rank], sizes[rank], many[rank]
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         order = np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], sizes)
-        return cls(values[order], bounds, kind_of[rank], single)
+        return cls(values[order], bounds, kind_of[rank], many, single)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -100,24 +103,34 @@ class OrderStatistics:
     @cached_property
     def at_levels(self) -> np.ndarray:
         """The (P, levels) array of the order statistics at the common levels."""
-        found = np.empty((self.count, self.levels))
-        for here, rows in rows_by_size(self.starts[:-1], self.sizes):
-            found[here] = to_levels(self.rewards[rows], self.levels)
+        return self.at(np.arange(self.count), self.levels)
+
+    def at(self, here: np.ndarray, levels: int) -> np.ndarray:
+        """Return some prompts' order statistics at so many levels, at most 64."""
+        levels = min(levels, MAX_LEVELS)
+        found = np.empty((here.size, levels))
+        for some, rows in rows_by_size(self.starts[:-1][here], self.sizes[here]):
+            found[some] = to_levels(self.rewards[rows], levels)
         return found
+
+    def centred(self) -> OrderStatistics:
+        """Return those of rewards less their prompt's mean."""
+        means = np.add.reduceat(self.rewards, self.starts[:-1]) / self.sizes
+        rest = self.rewards - np.repeat(means, self.sizes)
+        return OrderStatistics(rest, self.starts, self.kinds, self.names, self.single)
 
     def rows_of(self, kind: int) -> np.ndarray:
         """Return the rewards of a kind's prompts."""
         return self.rewards[np.repeat(self.kinds == kind, self.sizes)]
 
-    def only(self, kinds: list[int]) -> OrderStatistics:
-        """Return those of these kinds' prompts."""
-        keep = np.isin(self.kinds, kinds)
+    def kept(self, keep: np.ndarray) -> OrderStatistics:
+        """Return those of some prompts, given by a (P,) mask."""
         if keep.all():
             return self
         sizes = self.sizes
         starts = np.concatenate([[0], np.cumsum(sizes[keep])])
         rewards = self.rewards[np.repeat(keep, sizes)]
-        return OrderStatistics(rewards, starts, self.kinds[keep], self.single)
+        return OrderStatistics(rewards, starts, self.kinds[keep], self.names[keep], self.single)
 
 
 def level_matrix(size: int, levels: int) -> np.ndarray:

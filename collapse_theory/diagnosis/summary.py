@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, rows_by_size
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap
 from collapse_theory.diagnosis.predictions import Prediction
 from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.values import Array, Value
@@ -15,8 +15,6 @@ QUANTILES = np.arange(0, 101, 5) / 100
 BINS = 40
 _ATOM = 0.02  # a value that so large a share of the rewards has is an atom
 _MAX_ATOMS = 20  # that are told; the heaviest
-_MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
-_PAIRS_HELD = 4_000_000  # at a time: 100 MB
 _SATURATED = 0.01  # so near to an end of the scale rewards hardly rank
 
 
@@ -42,7 +40,7 @@ class KindSummary(Value):
     within : float
         Variance of order statistics between this kind's prompts, on the scale from 0 to 1.
     at_low, at_high : float
-        The shares of rewards within 0.01 of the scale's ends.
+        The shares of rewards within 0.01 of the scale's ends, not beyond them.
     tied : float
         The share of neighbouring rewards of a prompt that are equal.
     predictions : tuple of Prediction
@@ -95,8 +93,10 @@ def summary_of(
     edges = np.linspace(rewards[0], max(rewards[-1], np.nextafter(rewards[0], np.inf)), BINS + 1)
     places = np.concatenate([np.searchsorted(rewards, edges[:-1]), [rewards.size]])
     near = _SATURATED * scale.width
-    below = np.searchsorted(rewards, scale.low + near, side="right")
-    above = rewards.size - np.searchsorted(rewards, scale.high - near)
+    below, above = (
+        np.searchsorted(rewards, end + near, side="right") - np.searchsorted(rewards, end - near)
+        for end in (scale.low, scale.high)
+    )
     return KindSummary(
         name=name,
         prompts=int(here.sum()),
@@ -141,48 +141,3 @@ def _tied(prompts: OrderStatistics, here: np.ndarray) -> float:
     inside[prompts.starts[1:-1] - 1] = False  # neighbours of two prompts
     inside &= np.repeat(here, prompts.sizes)[1:]
     return float(equal[inside].mean()) if inside.any() else 0.0
-
-
-def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> float:
-    """Return the share of a prompt's pairs of different ranks in which the better has more reward.
-
-    Equal rewards count half. NaN where there is no such pair.
-
-    Parameters
-    ----------
-    rewards, prompts, ranks : (rows,) arrays
-        Rank 0 is the best.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> pairs_right(np.array([1.0, 0.4, 0.4]), np.array([0, 0, 0]), np.array([0, 1, 2]))
-    0.8333333333333334
-    """
-    order = np.argsort(prompts, kind="stable")
-    rewards, ranks = rewards[order], ranks[order]
-    sizes = np.bincount(prompts)
-    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    right = pairs = 0.0
-    for _, rows in rows_by_size(starts, sizes):
-        step = max(_PAIRS_HELD // min(rows.shape[1], _MAX_COMPARED) ** 2, 1)
-        for first in range(0, len(rows), step):
-            here = rows[first : first + step]
-            good, counted = _pairs_counted(rewards[here], ranks[here])
-            right, pairs = right + good, pairs + counted
-    return right / pairs if pairs else float("nan")
-
-
-def _pairs_counted(rewards: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
-    """Return how many pairs of the rows are right, and how many there are."""
-    size = ranks.shape[1]
-    if size > _MAX_COMPARED:
-        by_rank = np.argsort(ranks, axis=1, kind="stable")
-        some = by_rank[:, np.linspace(0, size - 1, _MAX_COMPARED).astype(int)]
-        rewards = np.take_along_axis(rewards, some, axis=1)
-        ranks = np.take_along_axis(ranks, some, axis=1)
-    first, second = np.triu_indices(ranks.shape[1], 1)
-    better = np.nan_to_num(np.sign(ranks[:, second] - ranks[:, first]))  # NaN: a rank isn't known
-    agreed = better * np.sign(rewards[:, first] - rewards[:, second])
-    counted = int(np.count_nonzero(better))
-    return 0.5 * (counted + float(agreed.sum())), counted

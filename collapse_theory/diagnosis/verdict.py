@@ -1,113 +1,198 @@
-"""From the index to a verdict, with its reason in a sentence and what to do about it."""
+"""From what was measured to an outcome, with its reason in a sentence and what to do about it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collapse_theory.data.reward_log import counted
-from collapse_theory.diagnosis.index import KIND_WEIGHT, Groups, Index
+from collapse_theory.diagnosis.inside import Spread
+from collapse_theory.diagnosis.kinds import Apart, Groups
+from collapse_theory.diagnosis.likeness import View
 
 # Calibrated by benchmarks/calibrate_diagnosis.py; docs/diagnosis.md has the error rates.
-COLLAPSED = 0.88
-"""From here on up, with its whole interval, the index says that prompts share their rewards."""
-NOT_COLLAPSED = 0.65
-"""From here on down, with its whole interval, it says that they don't."""
-OWN_LAWS = 0.25
-"""From here on up, with its whole interval, 10 kinds / reference says that kinds differ."""
-EXPLAINED = 0.5
-"""So much of how prompts differ must the kind explain where kinds differ but little."""
+COLLAPSED = 0.12
+"""Up to here, with its whole interval, W / R says that prompts share their rewards."""
+ONE_LAW = 0.75, 1.5
+"""Between these, with its whole interval, it says that they differ as draws of one law do."""
+CHANCE = 0.02
+"""A permutation test with a smaller p says that prompts, or kinds, differ."""
+DOUBT = 0.05
+"""With a larger p it doesn't."""
+NO_SPREAD = 0.95
+"""From so large a share of prompts without a spread on, the log has none."""
 LEAST_PROMPTS = 10
 KIND_PROMPTS = 5
 """A kind with fewer prompts is summarised and not judged."""
 
-_MATERIAL = 0.01  # a hundredth of the scale: what is closer is one law, whatever the noise
-_NEAR = 0.02  # kinds that are further apart, and not by chance, aren't said to be one law
+_MATERIAL, _NEAR = 0.01, 0.02  # of the scale: closer kinds share a law, whatever the noise; kinds
+# further apart, and not by chance, aren't said to share one
+_OWN, _EXPLAINED = 0.025, 0.5  # of R, of K + W: so large a variance K makes laws of their own
 # Two groups: a split explains so much (of Gaussian variation 2/pi at most), each has so large a
-# share, and the index leaves room for a difference. Calibrated as those above.
-_GROUPED, _GROUP, _ALIKE = 0.85, 0.1, 0.97
+# share, they differ at more than one level, and W / R leaves room for a difference.
+_GROUPED, _GROUP, _LEVELS, _ALIKE = 0.85, 0.1, 1.5, 0.03
+
+Outcome = str | None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`collapsed` (None: not decided), the reason, and advice."""
+    """The outcome (None: not decided), the reason, and advice."""
 
-    collapsed: bool | None
+    outcome: Outcome
     reason: str
     advice: str
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict is made of; `index` is None where nothing can be compared."""
+    """What a verdict is made of; `view` is None where nothing can be compared.
 
-    index: Index | None
-    groups: Groups
+    `prompts` of the `total` are compared.
+    """
+
+    view: View | None
+    others: tuple[View, ...]
+    spread: Spread
+    total: int
     prompts: int
     kinds: tuple[str, ...]
-    between: float | None
+    apart: Apart | None
+    groups: Groups | None
+    width: float
     sizes: tuple[int, int]
-    constant: bool
+    normalised: str | None
+    wild: int
     nearest: str | None
+
+
+def judged(view: View) -> View:
+    """Return a view with the outcome that it has by itself."""
+    low, high = view.ratio.low, view.ratio.high
+    outcome: Outcome = None
+    if high <= COLLAPSED:
+        outcome = "collapsed"
+    elif view.p is not None and view.p <= CHANCE and low > COLLAPSED:
+        outcome = "own laws"
+    elif view.p is not None and view.p > DOUBT and low >= ONE_LAW[0] and high <= ONE_LAW[1]:
+        outcome = "one law"
+    return replace(view, outcome=outcome)
 
 
 def verdict_of(evidence: Evidence) -> Verdict:
     """Return the verdict on a log."""
-    if evidence.constant:
+    if evidence.spread.flat.value >= NO_SPREAD:
+        return _no_spread(evidence)
+    if evidence.view is None or evidence.prompts < LEAST_PROMPTS:
         return Verdict(
             None,
-            "All rewards are equal: the model ranks nothing, and nothing can be compared.",
-            "Check that the log holds the model's own rewards; a model that gives one reward to "
-            "all has not trained.",
-        )
-    if evidence.index is None or evidence.prompts < LEAST_PROMPTS:
-        return Verdict(
-            None,
-            f"Only {counted(evidence.prompts, 'prompt')} with two or more completions to judge by; "
-            f"at least {LEAST_PROMPTS} are needed, and of each kind {KIND_PROMPTS}.",
+            f"Only {counted(evidence.prompts, 'prompt')} with two or more completions that others "
+            f"can be compared with; at least {LEAST_PROMPTS} are needed, and of each kind "
+            f"{KIND_PROMPTS}.",
             "Log the rewards of more prompts, some hundred for a narrow interval.",
         )
-    index = evidence.index
-    if len(evidence.kinds) < 2 and _grouped(index, evidence.groups):
-        return _two_groups(index, evidence.groups)
-    if _kinds_differ(index, evidence.between):
-        return _no(index, evidence)
-    if index.low >= COLLAPSED:
-        if evidence.between is not None and index.explained_low > 0 and evidence.between > _NEAR:
-            return _near(evidence.between)
-        return _yes(index, evidence)
-    if index.high <= NOT_COLLAPSED:
-        return _no(index, evidence)
-    return _unsure(index)
+    view = evidence.view
+    if evidence.normalised is not None and not _identical(evidence):
+        return _normalised(evidence.normalised)
+    if len(evidence.kinds) < 2 and _grouped(view, evidence.groups):
+        return _two_groups(evidence.groups)
+    if len(evidence.kinds) > 1 and evidence.apart is not None and _kinds_differ(evidence):
+        return _own_kinds(evidence, evidence.apart)
+    if view.outcome == "collapsed":
+        return _collapsed(evidence)
+    if view.outcome == "own laws":
+        return _own_laws(evidence)
+    if view.outcome == "one law":
+        return _one_law(view)
+    return _unsure(evidence)
 
 
-def _kinds_differ(index: Index, between: float | None) -> bool:
+def _identical(evidence: Evidence) -> bool:
+    """Whether all prompts agree to the last digits, which normalising leaves to no noisy log."""
+    view = evidence.view
+    return view is not None and evidence.sizes[1] > 3 and view.ratio.high < 1e-9
+
+
+def _kinds_differ(evidence: Evidence) -> bool:
     """Tell whether kinds have laws of their own: far apart, or by little and more than noise."""
-    if between is None:
+    apart, view = evidence.apart, evidence.view
+    if apart is None or view is None or apart.p > CHANCE:
         return False
-    small = index.explained_low >= EXPLAINED and between >= _MATERIAL
-    return index.kinds_low >= OWN_LAWS or small
+    variance = apart.variance / evidence.width**2
+    far = apart.distance.value >= _MATERIAL * evidence.width
+    explained = variance >= _EXPLAINED * (variance + view.within)
+    return far and (variance >= _OWN * view.reference or explained)
 
 
-def _grouped(index: Index, groups: Groups) -> bool:
-    return index.value <= _ALIKE and groups.explained >= _GROUPED and groups.smaller >= _GROUP
-
-
-def _spread(index: Index) -> str:
-    return f"{index.within**0.5:.2g}"
-
-
-def _chance(index: Index) -> str:
-    return f"{index.reference**0.5:.2g}"
-
-
-def _yes(index: Index, evidence: Evidence) -> Verdict:
-    who = "All kinds share one law" if len(evidence.kinds) > 1 else "All prompts share one vector"
-    reason = (
-        f"{who}: the reward of each rank varies by {_spread(index)} over prompts, where rewards "
-        f"drawn at random from this log would vary by {_chance(index)}"
+def _grouped(view: View, groups: Groups | None) -> bool:
+    return (
+        groups is not None
+        and view.ratio.value >= _ALIKE
+        and groups.explained >= _GROUPED
+        and groups.smaller >= _GROUP
+        and groups.levels >= _LEVELS
     )
-    if evidence.between is not None:
-        reason += f", and the kinds' mean rewards are {evidence.between:.2g} apart"
+
+
+def _rewards(view: View) -> str:
+    return {"as they are": "rewards", "centred": "rewards less their prompt's mean"}.get(
+        view.name, "rewards less their prompt's mean, by its standard deviation"
+    )
+
+
+def _varies(view: View) -> str:
+    return f"varies by {view.within**0.5:.2g} over prompts"
+
+
+def _no_spread(evidence: Evidence) -> Verdict:
+    spread = evidence.spread
+    equal = "have equal rewards for all their completions"
+    if spread.gap.value > 0:
+        precision = "float32" if spread.precision == "float64" else spread.precision
+        equal = (
+            f"have rewards no further apart than {precision} can tell at their size "
+            f"({spread.resolution:.1g} at {spread.level:.3g})"
+        )
+    return Verdict(
+        "no spread",
+        f"{round(spread.flat.value * evidence.total)} of {evidence.total} prompts {equal}: inside a prompt the model ranks nothing.",
+        "Check that the log holds the model's own rewards, that its head is trained and loaded, "
+        "and, where a sigmoid saturates, log the logits. Without a spread there is no advantage, "
+        "and no pair to train on.",
+    )
+
+
+def _normalised(how: str) -> Verdict:
+    return Verdict(
+        None,
+        f"Each prompt's rewards were normalised ({how}), as advantages are: that takes away the "
+        "level and the scale in which prompts could differ.",
+        "Log the rewards before they are normalised. Of these, the scaled line says how alike the "
+        "shapes are.",
+    )
+
+
+def _collapsed(evidence: Evidence) -> Verdict:
+    view = evidence.view
+    assert view is not None
+    several = len(evidence.kinds) > 1
+    if several and evidence.apart is None:
+        return Verdict(
+            None,
+            "Within each kind all prompts share one vector of rewards, but no two kinds have "
+            "prompts of the same number of completions, so that kinds can't be compared: optima "
+            "of different numbers differ by themselves.",
+            "Log prompts of each kind with the same number of completions.",
+        )
+    apart = evidence.apart if several else None
+    if apart is not None and apart.p <= DOUBT and apart.distance.value > _NEAR * evidence.width:
+        return _near(apart, evidence.width)
+    who = "All kinds share one law" if several else "All prompts share one vector"
+    reason = (
+        f"{who}: in {_rewards(view)}, the reward of each rank {_varies(view)}, where those of "
+        f"prompts drawn at random from this log would vary by {view.reference**0.5:.2g}"
+    )
+    if apart is not None:
+        reason += f", and the kinds' mean rewards are {apart.distance.value / evidence.width:.2g} apart"
     reason += "."
     if evidence.sizes[1] <= 3:
         reason += (
@@ -121,81 +206,103 @@ def _yes(index: Index, evidence: Evidence) -> Verdict:
     )
     if evidence.nearest is not None:
         advice = f"The rewards look like those of {evidence.nearest}. {advice}"
-    return Verdict(True, reason, advice)
+    return Verdict("collapsed", reason, advice)
 
 
-def _no(index: Index, evidence: Evidence) -> Verdict:
-    alike = 1 - index.within / index.reference
-    if len(evidence.kinds) > 1 and alike > NOT_COLLAPSED:
-        return _own_laws(index, evidence, alike)
-    kinds = len(evidence.kinds) > 1
-    ratio = index.within / index.reference
-    against = "more than" if ratio > 1.1 else "about" if ratio > 0.9 else "against"
+def _own_laws(evidence: Evidence) -> Verdict:
+    view = evidence.view
+    assert view is not None
+    beyond = "in spread or shape" if view.name == "centred" else "in level, spread or shape"
     reason = (
-        f"Prompts{' of one kind' if kinds else ''} differ: the reward of each rank varies by "
-        f"{_spread(index)} over them, {against} the {_chance(index)} of rewards drawn at random "
-        "from this log"
+        f"Prompts differ {beyond} by more than draws of one law do (p = {view.p:.2g}): the reward "
+        f"of each rank {_varies(view)}, W/R = {view.ratio}."
     )
-    if kinds and KIND_WEIGHT * index.kinds > 0.1 * index.reference:
-        reason += f"; and the kinds' mean rewards are {evidence.between:.2g} apart"
+    advice = "Rewards hold something of the prompt beside the rank: no collapse here."
+    other = next((v for v in evidence.others if v.name == "centred"), None)
+    if view.name == "as they are" and other is not None and other.outcome == "collapsed":
+        advice = (
+            "But for their level all prompts share one vector (centred line). A pairwise loss "
+            "without a box never sees the level: if that was the loss (--confined, --centered or "
+            "--free; domain=), this is a collapse."
+        )
+    return Verdict("own laws", reason, advice)
+
+
+def _one_law(view: View) -> Verdict:
     return Verdict(
-        False,
-        f"{reason}.",
-        "No sign of collapse here: rewards tell prompts apart. If these aren't the prompts that "
-        "the model was trained on, diagnose those too: collapse shows there first.",
+        "one law",
+        f"Prompts differ as draws of one law do (p = {view.p:.2g}, W/R = {view.ratio}): these "
+        f"{_rewards(view)} hold nothing of the prompt, and no fixed vector either.",
+        "That is no collapse, and no good news: noise looks so. Check that rewards and prompts "
+        "belong together, and whether pairs are ranked right.",
     )
 
 
-def _own_laws(index: Index, evidence: Evidence, alike: float) -> Verdict:
-    fixed = alike >= COLLAPSED
+def _own_kinds(evidence: Evidence, apart: Apart) -> Verdict:
+    view = evidence.view
+    assert view is not None
+    fixed = view.ratio.high <= COLLAPSED
     reason = (
         f"The kinds differ, each with its own {'fixed ' if fixed else ''}law: their mean rewards "
-        f"are {evidence.between:.2g} apart, while the reward of each rank varies by "
-        f"{_spread(index)} over the prompts of a kind."
+        f"are {apart.distance.value / evidence.width:.2g} apart (p = {apart.p:.2g}), while the "
+        f"reward of each rank varies by {view.within**0.5:.2g} over the prompts of a kind."
     )
     advice = (
         "That is what prompt-aware training aims at. Within a kind rewards tell the rank alone; if "
         "that isn't enough, split the kinds further."
     )
     if not fixed:
-        advice = "Within a kind prompts are alike, yet not the same: diagnose a later step too."
-    return Verdict(False, reason, advice)
+        advice = "Within a kind, too, prompts differ: diagnose each kind by itself (--where)."
+    return Verdict("own laws", reason, advice)
 
 
-def _two_groups(index: Index, groups: Groups) -> Verdict:
+def _two_groups(groups: Groups | None) -> Verdict:
+    assert groups is not None
     return Verdict(
-        False,
+        "own laws",
         f"Prompts fall into two groups ({groups.smaller:.0%} and {1 - groups.smaller:.0%}), each "
         f"with its own rewards: the split explains {groups.explained:.0%} of how they differ.",
-        "If prompts are of different kinds, give the kind (--kind, kinds=): the diagnosis "
-        "then looks at each.",
+        "If prompts are of different kinds, give the kind (--kind, kinds=): the diagnosis then "
+        "looks at each.",
     )
 
 
-def _near(between: float) -> Verdict:
+def _near(apart: Apart, width: float) -> Verdict:
     return Verdict(
         None,
         "Within each kind all prompts share one vector, and the kinds' mean rewards are "
-        f"{between:.2g} apart: too much for chance, too little beside the noise for laws of their "
-        "own.",
+        f"{apart.distance.value / width:.2g} apart: too much for chance (p = {apart.p:.2g}), too "
+        "little beside the noise for laws of their own.",
         "Compare both kinds with what their utilities predict. Trained with one utility, the kinds "
         "come together as training goes on; with two, they stay apart: diagnose a later step.",
     )
 
 
-def _unsure(index: Index) -> Verdict:
-    wide = index.high - index.low > 0.5 * (COLLAPSED - NOT_COLLAPSED)
-    if wide:
+def _unsure(evidence: Evidence) -> Verdict:
+    view = evidence.view
+    assert view is not None
+    low, high = view.ratio.low, view.ratio.high
+    between = f"W/R = {view.ratio}"
+    if low > COLLAPSED and high < ONE_LAW[0]:
         reason = (
-            f"Too few prompts: the index lies between {index.low:.2f} and {index.high:.2f}, too "
-            "wide to tell."
+            f"In between ({between}): prompts are more alike than draws of one law, yet the "
+            f"reward of each rank {_varies(view)}, more than after a complete collapse."
         )
-        return Verdict(None, reason, "Log the rewards of more prompts.")
-    return Verdict(
-        None,
-        f"In between: the reward of each rank varies by {_spread(index)} over prompts, less than "
-        f"the {_chance(index)} of rewards drawn at random from this log, yet more than after a "
-        "complete collapse.",
-        "Diagnose a later step: if the index rises, the collapse is under way. Prompts that were "
-        "not trained on collapse less.",
-    )
+        advice = (
+            "One vector with much noise looks so, and a collapse under way: diagnose a later step. "
+            "Prompts that were not trained on collapse less."
+        )
+    elif evidence.prompts < 100:
+        reason = f"Too few prompts: {between} is too wide to tell."
+        advice = "Log the rewards of more prompts."
+    else:
+        reason = f"Not decided: {between}" + (f", p = {view.p:.2g}." if view.p is not None else ".")
+        advice = "The other lines of the table and the notes say what stands in the way."
+    if evidence.wild:
+        reason += f" {counted(evidence.wild, 'prompt')} with wild rewards may be why."
+    elif evidence.sizes[0] < evidence.sizes[1]:
+        reason += (
+            f" Prompts have {evidence.sizes[0]} to {evidence.sizes[1]} completions: missing ones "
+            "make prompts of one vector differ."
+        )
+    return Verdict(None, reason, advice)

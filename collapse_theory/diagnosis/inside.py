@@ -1,0 +1,225 @@
+"""Inside prompts: is there a spread, how large is it, and do rewards follow the ranks?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.diagnosis.intervals import Measure, ratio_of_means, share_of
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, rows_by_size
+from collapse_theory.values import Value
+
+_FLOAT32_STEPS = 8  # a network's sums in float32 differ by some last places for no reason
+_HALF_STEPS = 2  # half precision's grid holds short decimals too: neighbours alone are rounding
+_HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that they lack
+_NORMALISED = 0.98  # so many of the prompts with a spread must be normalised
+_NEAR = 2e-3  # of 1: advantages are divided by s.d. + 1e-4, or 1e-6, or by n - 1
+_WILD = 5.0  # typical deviations from the prompt's median; 1 in 1400 draws of a normal law
+_MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
+_PAIRS_HELD = 4_000_000  # at a time: 100 MB
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Spread(Value):
+    """The rewards of one prompt beside each other, in the log's own units.
+
+    Parameters
+    ----------
+    flat : Measure
+        The share of prompts without a spread: all their rewards are equal, or as near as floats
+        tell apart. They give no advantage, and no gradient of a pairwise loss knows them apart.
+    gap : Measure
+        The median over prompts of (best - worst) / (n - 1), the typical gap of neighbours.
+    level : float
+        The median size of a reward.
+    resolution : float
+        What the floats of the log tell apart at that level.
+    precision : str
+        The coarsest of bfloat16, float16 and float32 that holds every reward; float64 otherwise.
+    tied : Measure
+        The share of neighbouring rewards of a prompt that are equal.
+    """
+
+    flat: Measure
+    gap: Measure
+    level: float
+    resolution: float
+    precision: str
+    tied: Measure
+
+
+def flat_prompts(stats: OrderStatistics) -> tuple[np.ndarray, str, float]:
+    """Return which prompts have no spread, the log's precision, and its steps that don't count.
+
+    A prompt has none where its best and worst reward are no further apart than a few steps of
+    float32 at their size: models compute in float32 or coarser, whatever a log is written in.
+    Where all rewards are on the grid of a coarser float, two steps of that.
+    """
+    name, lost = _precision(stats.rewards)
+    best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
+    steps = _HALF_STEPS * 2.0**lost if lost else _FLOAT32_STEPS
+    size = np.minimum(np.maximum(np.abs(best), np.abs(worst)), np.finfo(np.float32).max)
+    return best - worst <= steps * _float32_step(size), name, steps
+
+
+def _float32_step(size: np.ndarray) -> np.ndarray:
+    """Return the distance of float32 numbers just below a size; 0 at 0, where they are dense."""
+    _, exponent = np.frexp(size)
+    return np.where(size > 0, np.ldexp(1.0, np.maximum(exponent - 24, -149)), 0.0)
+
+
+def _precision(rewards: np.ndarray) -> tuple[str, int]:
+    with np.errstate(over="ignore"):
+        single = rewards.astype(np.float32)
+    if not np.array_equal(single.astype(np.float64), rewards):
+        # As decimals of a float32 are written: the nearest float64 to seven or more digits.
+        return "float64", 0
+    bits = single.view(np.uint32)
+    for name, lost in _HALVES:
+        whole = not np.array_equal(rewards, np.round(rewards))
+        if whole and not (bits & np.uint32((1 << lost) - 1)).any():
+            return name, lost
+    return "float32", 0
+
+
+def spread_of(stats: OrderStatistics, rng: np.random.Generator) -> Spread:
+    """Return what is told of the rewards of one prompt beside each other."""
+    flat, name, steps = flat_prompts(stats)
+    sizes = stats.sizes
+    best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
+    level = float(np.median(np.abs(stats.rewards)))
+    equal = np.concatenate([[0], np.cumsum(stats.rewards[1:] == stats.rewards[:-1])])
+    tied = equal[stats.starts[1:] - 1] - equal[stats.starts[:-1]]
+    return Spread(
+        flat=share_of(int(flat.sum()), stats.count),
+        gap=_median((best - worst) / (sizes - 1)),
+        level=level,
+        resolution=float(steps * _float32_step(np.array(level))),
+        precision=name,
+        tied=_at_most_one(ratio_of_means(tied.astype(float), sizes - 1.0, rng), stats.count),
+    )
+
+
+def _median(values: np.ndarray) -> Measure:
+    """Return the median with the interval of order statistics that a sign test gives."""
+    ordered = np.sort(values)
+    half = 0.5 * values.size - 0.98 * math.sqrt(values.size) - 0.5
+    low = max(math.floor(half), 0)
+    return Measure(float(np.median(values)), float(ordered[low]), float(ordered[-1 - low]))
+
+
+def _at_most_one(share: Measure, count: int) -> Measure:
+    """Return a share of rows; what no prompt shows may be had by 3 in P (the rule of three)."""
+    high = min(share.high, 1.0) if share.value else 1 - 0.025 ** (1 / count)
+    return Measure(share.value, min(share.low, 1.0), high)
+
+
+def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
+    """Return how each prompt's rewards were normalised: "mean 0 and s.d. 1", "ends 0 and 1".
+
+    None where they weren't. One reward at each end: a judge's zeros and ones come several to a
+    prompt, and two values alone are grades.
+    """
+    some = stats.kept(~flat)
+    if some.count < 5:
+        return None
+    sizes, starts = some.sizes, some.starts[:-1]
+    mean = np.add.reduceat(some.rewards, starts) / sizes
+    square = np.add.reduceat(some.rewards**2, starts) / sizes - mean**2
+    free = sizes / (sizes - 1)
+    unit = (np.abs(square - 1) < _NEAR) | (np.abs(square * free - 1) < _NEAR)
+    if np.mean((np.abs(mean) < _NEAR) & unit) >= _NORMALISED:
+        return "mean 0 and s.d. 1"
+    ends = (some.rewards[starts] == 1) & (some.rewards[some.starts[1:] - 1] == 0)
+    inner = (some.rewards > 0) & (some.rewards < 1)
+    inside = np.add.reduceat(inner.astype(float), starts)
+    single = (inside == sizes - 2) | (sizes == 2)
+    grades = np.unique(some.rewards).size <= 11
+    if np.mean(ends) >= _NORMALISED and np.mean(single) > 0.5 and not (grades and sizes.max() > 2):
+        return "ends 0 and 1"
+    return None
+
+
+def wild_rewards(stats: OrderStatistics) -> np.ndarray:
+    """Return how many rewards of each prompt are wild: far from the other rewards of their prompt.
+
+    Further from the prompt's median than five times the typical such distance, that of the prompt
+    or that of the log, whichever is larger. Prompts of three or fewer show none.
+    """
+    away = np.empty_like(stats.rewards)
+    own = np.zeros(stats.count)
+    for here, rows in rows_by_size(stats.starts[:-1], stats.sizes):
+        block = stats.rewards[rows]
+        away[rows] = np.abs(block - np.median(block, axis=1, keepdims=True))
+        own[here] = np.median(away[rows], axis=1)
+    typical = np.maximum(own, np.median(away))
+    typical[stats.sizes < 4] = np.inf
+    if not np.median(away) > 0:
+        return np.zeros(stats.count, dtype=int)
+    far = away > _WILD * np.repeat(typical, stats.sizes)
+    return np.add.reduceat(far.astype(int), stats.starts[:-1])
+
+
+# -- ranks ---------------------------------------------------------------------------------------
+
+
+def pairs_right(
+    rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray, rng: np.random.Generator
+) -> Measure | None:
+    """Return the share of a prompt's pairs of different ranks in which the better has more reward.
+
+    Equal rewards count half. None where there is no such pair.
+
+    Parameters
+    ----------
+    rewards, prompts, ranks : (rows,) arrays
+        Rank 0 is the best.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> found = pairs_right(np.array([1, 0.4, 0.4]), np.zeros(3, int), np.array([0, 1, 2]), rng)
+    >>> round(found.value, 9)
+    0.833333333
+    """
+    order = np.argsort(prompts, kind="stable")
+    rewards, ranks = rewards[order], ranks[order]
+    sizes = np.bincount(prompts)
+    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    found = []
+    for _, rows in rows_by_size(starts, sizes):
+        step = max(_PAIRS_HELD // min(rows.shape[1], _MAX_COMPARED) ** 2, 1)
+        for first in range(0, len(rows), step):
+            here = rows[first : first + step]
+            found.append(_pairs_counted(rewards[here], ranks[here]))
+    right, pairs = np.concatenate(found, axis=1) if found else np.zeros((2, 1))
+    right, pairs = right[pairs > 0], pairs[pairs > 0]
+    if not pairs.size:
+        return None
+    if pairs.size == 1:
+        return Measure(float(right[0] / pairs[0]), 0.0, 1.0)
+    below = ratio_of_means(pairs - right, pairs, rng)
+    above = ratio_of_means(right, pairs, rng)
+    # The logarithm of the smaller of the two shares is the better behaved.
+    if above.value <= 0.5:
+        return _at_most_one(above, pairs.size)
+    below = _at_most_one(below, pairs.size)
+    return Measure(above.value, 1 - below.high, 1 - below.low)
+
+
+def _pairs_counted(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Return how many pairs of each row are right, and how many there are."""
+    size = ranks.shape[1]
+    if size > _MAX_COMPARED:
+        by_rank = np.argsort(ranks, axis=1, kind="stable")
+        some = by_rank[:, np.linspace(0, size - 1, _MAX_COMPARED).astype(int)]
+        rewards = np.take_along_axis(rewards, some, axis=1)
+        ranks = np.take_along_axis(ranks, some, axis=1)
+    first, second = np.triu_indices(ranks.shape[1], 1)
+    better = np.nan_to_num(np.sign(ranks[:, second] - ranks[:, first]))  # NaN: a rank isn't known
+    agreed = better * np.sign(rewards[:, first] - rewards[:, second])
+    counted = np.count_nonzero(better, axis=1)
+    return np.stack([0.5 * (counted + agreed.sum(axis=1)), counted.astype(float)])

@@ -1,0 +1,169 @@
+"""Do kinds of prompts differ, named ones or groups that nobody named?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.diagnosis.intervals import Measure
+from collapse_theory.diagnosis.likeness import cells_of, held
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, different
+
+_DEALS = 499  # of the kinds' names, over the prompts of one size
+_MOST = 2000  # prompts of one size that are dealt to; more tell no more
+_NORMAL = 1.959963984540054  # the normal law's 97.5% quantile
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far the kinds' mean curves are apart, in the units of the rewards.
+
+    Attributes
+    ----------
+    distance : Measure
+        The largest mean distance of two kinds' curves, over the sizes that both have.
+    variance : float
+        The variance between the kinds' curves, each kind counted alike, freed of what chance adds.
+    p : float
+        The share of deals of the kinds' names with as large a variance: exact.
+    """
+
+    distance: Measure
+    variance: float
+    p: float
+
+
+def kinds_apart(
+    stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
+) -> Apart | None:
+    """Return how far kinds are apart; None where no two kinds share a number of completions."""
+    by_size: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for cell in cells_of(stats, exact=True):
+        block = held(take(cell.block)[None])[0]
+        by_size.setdefault(cell.size, []).append((cell.kind, block))
+    shared = [cells for cells in by_size.values() if len(cells) > 1]
+    if not shared:
+        return None
+    variance = weight = 0.0
+    dealt = np.zeros(_DEALS + 1)
+    for cells in shared:
+        count = sum(len(block) for _, block in cells)
+        variance += count * _between(cells)
+        weight += count
+        dealt += count * _dealt(cells, rng)
+    p = float(np.count_nonzero(dealt >= dealt[0] * (1 - 1e-9)) / (_DEALS + 1))
+    return Apart(_furthest(shared), max(variance / weight, 0.0), p)
+
+
+def _between(cells: list[tuple[int, np.ndarray]]) -> float:
+    means = np.stack([block.mean(axis=0) for _, block in cells])
+    own = [float(block.var(axis=0, ddof=1).mean()) / len(block) for _, block in cells]
+    apart = float(((means - means.mean(axis=0)) ** 2).mean())
+    return apart - (1 - 1 / len(cells)) * float(np.mean(own))
+
+
+def _dealt(cells: list[tuple[int, np.ndarray]], rng: np.random.Generator) -> np.ndarray:
+    """Return the variance between the kinds' curves, first as they are, then for each deal."""
+    cells = [(kind, block[rng.permutation(len(block))[:_MOST]]) for kind, block in cells]
+    rows = np.concatenate([block for _, block in cells])
+    names = np.repeat(np.arange(len(cells)), [len(block) for _, block in cells])
+    deals = np.tile(names, (_DEALS + 1, 1))
+    deals[1:] = rng.permuted(deals[1:], axis=1)
+    counts = np.bincount(names)
+    means = np.stack([(deals == k).astype(float) @ rows / counts[k] for k in range(len(cells))])
+    return ((means - means.mean(axis=0)) ** 2).mean(axis=(0, 2))
+
+
+def _furthest(shared: list[list[tuple[int, np.ndarray]]]) -> Measure:
+    """Return the largest Wasserstein-1 distance of two kinds' mean curves, with its interval.
+
+    Where the curves lie above one another it is a difference of two means of one number a prompt,
+    the sum over the levels with those signs; its interval is that of this difference.
+    """
+    kinds = sorted({kind for cells in shared for kind, _ in cells})
+    best = Measure(0.0, 0.0, 0.0)
+    for at, one in enumerate(kinds):
+        for other in kinds[at + 1 :]:
+            total = square = weight = 0.0
+            for cells in shared:
+                blocks = dict(cells)
+                if one in blocks and other in blocks:
+                    a, b = blocks[one], blocks[other]
+                    signs = np.sign(a.mean(axis=0) - b.mean(axis=0)) / a.shape[1]
+                    x, y = a @ signs, b @ signs
+                    count = len(a) + len(b)
+                    error = x.var(ddof=1) / len(a) + y.var(ddof=1) / len(b)
+                    total += count * float(x.mean() - y.mean())
+                    square += count**2 * float(error)
+                    weight += count
+            if weight and total / weight >= best.value:
+                value, half = total / weight, _NORMAL * math.sqrt(square) / weight
+                best = Measure(value, max(value - half, 0.0), value + half)
+    return best
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The best split of prompts in two along their first principal component.
+
+    Attributes
+    ----------
+    explained : float
+        The share of all variance between prompts that the split explains: near 1 for two groups,
+        each with its own vector; 2/pi at most for Gaussian variation.
+    smaller : float
+        The share of prompts in the smaller group.
+    levels : float
+        How many levels the groups differ at: of d their differences, (sum d^2)^2 / sum d^4. One
+        alone is a reward between two grades that is rounded now to this, now to that.
+    """
+
+    explained: float
+    smaller: float
+    levels: float
+
+
+def two_groups(block: np.ndarray) -> Groups:
+    """Return how well a split in two explains that prompts differ.
+
+    Parameters
+    ----------
+    block : (P, levels) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = two_groups(np.repeat([[1.0, 0.6, 0.3, 0.0], [1.0, 1.0, 0.0, 0.0]], 3, axis=0))
+    >>> round(found.explained, 9), found.smaller, round(found.levels, 1)
+    (1.0, 0.5, 1.9)
+    """
+    centred = block - block.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    total = values.sum()
+    if not total > 1e-20 * max(1.0, float((block**2).sum())):
+        return Groups(0.0, 0.0, 0.0)
+    scores = np.sort(centred @ vectors[:, -1])
+    count = scores.size
+    sizes = np.arange(1, count)
+    sums = np.cumsum(scores)[:-1]
+    # Between two groups of a centred sample: s^2 / k + s^2 / (P - k).
+    between = sums**2 * (1.0 / sizes + 1.0 / (count - sizes))
+    best = int(np.argmax(between))
+    small = min(best + 1, count - best - 1) / count
+    levels = 1.0 / float((vectors[:, -1] ** 4).sum())
+    return Groups(float(min(between[best] / total, 1.0)), float(small), levels)
+
+
+def groups_of(
+    stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray]
+) -> Groups | None:
+    """Return the best split of prompts of one size; None for other logs, and for few prompts.
+
+    Optima of odd and of even numbers of completions are two groups by themselves.
+    """
+    if len(different(stats.sizes)) > 1 or stats.count < 20:
+        return None
+    return two_groups(held(take(stats.at_levels)[None])[0])

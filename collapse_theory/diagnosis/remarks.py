@@ -1,0 +1,147 @@
+"""What else bears on a diagnosis: notes, each with a code that programs can look for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from collapse_theory.data.reward_log import RewardLog, counted
+from collapse_theory.diagnosis.inside import Spread
+from collapse_theory.diagnosis.intervals import Measure
+from collapse_theory.diagnosis.order_statistics import OrderStatistics
+from collapse_theory.diagnosis.summary import KindSummary
+from collapse_theory.values import Value
+
+_SATURATED = 0.6  # a two-valued law has a half at each end
+_COMMON = 0.05  # of wild rewards: more than that is a heavy tail
+
+
+@dataclass(frozen=True, eq=False)
+class Note(Value):
+    """What is worth knowing besides the outcome.
+
+    Parameters
+    ----------
+    code : str
+        "normalised", "saturated", "sign", "flat", "wild", "missing", "small kinds",
+        "single", "split", "rows left out", "duplicates" or "reading".
+    text : str
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __contains__(self, text: str) -> bool:
+        return text in self.text
+
+
+def notes_of(
+    log: RewardLog,
+    stats: OrderStatistics,
+    spread: Spread,
+    normalised: str | None,
+    wild: tuple[int, int],
+    small: dict[str, int],
+    kinds: Sequence[KindSummary],
+    right: Measure | None,
+    outcome: str | None,
+) -> tuple[Note, ...]:
+    """Return the notes of a log."""
+    notes = [*(_of_reading(log)), *_of_prompts(stats, spread, small, outcome)]
+    if normalised:
+        notes.append(
+            Note(
+                "normalised",
+                f"each prompt's rewards were normalised ({normalised}): levels and scales of "
+                "prompts can't be seen in them",
+            )
+        )
+    if wild[1]:
+        prompts, rewards = wild
+        share = rewards / stats.rewards.size
+        tail = "; so many make a heavy tail" if share > _COMMON else ""
+        notes.append(
+            Note(
+                "wild",
+                f"{counted(rewards, 'reward')} ({share:.2g} of all) of {counted(prompts, 'prompt')} "
+                "further from the prompt's median than five times the typical distance"
+                + (tail or "; those prompts aren't compared" * (prompts <= stats.count / 2)),
+            )
+        )
+    if right is not None:
+        notes += _of_ranks(right)
+    return (*notes, *_saturated(kinds))
+
+
+def _of_reading(log: RewardLog) -> list[Note]:
+    notes = [note if isinstance(note, Note) else Note("reading", note) for note in log.notes]
+    return notes
+
+
+def _of_prompts(
+    stats: OrderStatistics, spread: Spread, small: dict[str, int], outcome: str | None
+) -> list[Note]:
+    notes = []
+    if stats.single:
+        notes.append(
+            Note(
+                "single",
+                f"{counted(stats.single, 'prompt')} of one completion left out: it ranks nothing",
+            )
+        )
+    if small:
+        listed = ", ".join(f"{name} ({counted(n, 'prompt')})" for name, n in small.items())
+        notes.append(Note("small kinds", f"too few prompts to judge: {listed}"))
+    least, most = int(stats.sizes.min()), int(stats.sizes.max())
+    if least < most:
+        notes.append(
+            Note(
+                "missing",
+                f"prompts have {least} to {most} completions; those of one number are compared "
+                "with each other, and if some are missing at random, that is allowed for",
+            )
+        )
+    if spread.flat.value >= 0.1 and outcome != "no spread":
+        notes.append(
+            Note(
+                "flat",
+                f"{spread.flat.value:.0%} of the prompts have no spread inside: they give no "
+                "advantage and no pair to train on",
+            )
+        )
+    return notes
+
+
+def _of_ranks(right: Measure) -> list[Note]:
+    if right.high < 0.5:
+        text = f"only {right.percent()} of the pairs are ranked right: is the sign flipped, or is "
+        return [Note("sign", f"{text}rank 0 not the best?")]
+    if right.low <= 0.5:
+        return [
+            Note(
+                "sign",
+                f"{right.percent()} of the pairs are ranked right: no better than chance, as far "
+                "as this log tells",
+            )
+        ]
+    return []
+
+
+def _saturated(kinds: Sequence[KindSummary]) -> list[Note]:
+    """Return a note for each kind whose rewards are nearly all at one end."""
+    notes = []
+    for kind in kinds:
+        share, end = max((kind.at_low, "lowest"), (kind.at_high, "highest"))
+        if share > _SATURATED:
+            notes.append(
+                Note(
+                    "saturated",
+                    f"{share:.0%} of the rewards of {kind.name!r} are within 0.01 of the {end} on "
+                    "the scale, and hardly rank anything there; if they are probabilities, their "
+                    "log-odds spread them out, else a map of ranks (collapse-theory design) does",
+                )
+            )
+    return notes
