@@ -128,78 +128,100 @@ class Sort:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def noisy(noise: float) -> Callable[[int, int, Rng], Table]:
+    return lambda P, n, g: one(n, g) + noise * normal(P, n, g)
+
+
+def each(P: int, g: Rng, spread: float = 1.0) -> Table:
+    """Return a normal number for each prompt."""
+    return spread * g.standard_normal((P, 1))
+
+
+def names(make: Callable[[int, int, Rng], Table]) -> Callable[[int, int, Rng], dict[str, Any]]:
+    """Return a log with two kinds that are only names."""
+    return lambda P, n, g: {"rewards": make(P, n, g), "kinds": g.permutation(P) % 2}
+
+
+def own_noise(P: int, n: int, g: Rng) -> Table:
+    return one(n, g) + 0.03 * np.exp(each(P, g)) * normal(P, n, g)
+
+
+def levelled_logits(P: int, n: int, g: Rng) -> Table:
+    optimum = ct.solve("logsigmoid(x)", n, ct.Confined(0.02)).rewards
+    return optimum + each(P, g, g.choice([0.4, 2, 10])) + 0.1 * normal(P, n, g)
+
+
+def spreads(P: int, n: int, g: Rng) -> Table:
+    return np.exp(each(P, g)) * normal(P, n, g)
+
+
+def level_and_draws(P: int, n: int, g: Rng) -> Table:
+    return each(P, g, 2) + normal(P, n, g)
+
+
+def betas(P: int, n: int, g: Rng) -> Table:
+    return g.beta(g.uniform(0.3, 4, (P, 1)), g.uniform(0.3, 4, (P, 1)), (P, n))
+
+
+def judge(P: int, n: int, g: Rng) -> Table:
+    return np.round(1 / (1 + np.exp(4 - each(P, g, 6) - 6 * normal(P, n, g))), 6)
+
+
+def float32_steps(P: int, n: int, g: Rng) -> Table:
+    steps = 1 + 1.2e-7 * g.integers(-1, 2, (P, n))
+    return (np.float32(g.normal()) * steps).astype(np.float32)
+
+
 LOGIT = {"domain": ct.Confined(0.02)}
-C, L, O, S = ("collapsed",), ("one law",), ("own laws",), ("no spread",)
-
-
-def logits(n: int, rng: Rng) -> np.ndarray:
-    return ct.solve("logsigmoid(x)", n, ct.Confined(0.02)).rewards
-
+COLLAPSED, LAW, OWN, FLAT = ("collapsed",), ("one law",), ("own laws",), ("no spread",)
+APART, NEAR = ("x", "-1/(x + 0.1)"), ("log(x + 0.1)", "-1/(x + 0.1)")
 
 SORTS = (
-    Sort("one vector", C, lambda P, n, g: np.tile(one(n, g), (P, 1))),
-    Sort("noise .03", C, lambda P, n, g: one(n, g) + 0.03 * normal(P, n, g)),
-    Sort("noise .1", C, lambda P, n, g: one(n, g) + 0.1 * normal(P, n, g)),
+    Sort("one vector", COLLAPSED, lambda P, n, g: np.tile(one(n, g), (P, 1)), 4),
+    Sort("noise .03", COLLAPSED, noisy(0.03)),
+    Sort("noise .1", COLLAPSED, noisy(0.1)),
+    Sort("noise of each prompt's own", COLLAPSED, own_noise),
+    Sort("to quarters", COLLAPSED, lambda P, n, g: np.round(4 * noisy(0.03)(P, n, g)) / 4),
+    Sort("2% wild", COLLAPSED, wild(0.02, 3.0)),
+    Sort("5% wild", COLLAPSED, wild(0.05, 3.0)),
+    Sort("Cauchy .03", COLLAPSED, lambda P, n, g: one(n, g) + 0.03 * g.standard_cauchy((P, n))),
+    Sort("10% missing", COLLAPSED, missing(0.1, False), 4),
+    Sort("30% missing", COLLAPSED, missing(0.3, False), 4),
+    Sort("30% missing, ranks", COLLAPSED, missing(0.3, True), 4),
+    Sort("2 to 2n completions", COLLAPSED, ragged_optimum, 4),
+    Sort("kinds that are names", COLLAPSED, names(noisy(0.05))),
+    Sort("kinds of n/2 and n", COLLAPSED, kinds_of_sizes(lambda n: n // 2), 4),
+    Sort("kinds of n and n + 1", COLLAPSED, kinds_of_sizes(lambda n: n + 1), 4),
+    Sort("levels, pairwise loss", COLLAPSED, levelled_logits, 2, LOGIT),
+    Sort("normal draws", LAW, normal),
+    Sort("uniform draws", LAW, lambda P, n, g: g.random((P, n))),
+    Sort("exponential draws", LAW, lambda P, n, g: g.exponential(size=(P, n))),
+    Sort("draws of t(2)", LAW, lambda P, n, g: g.standard_t(2, (P, n))),
+    Sort("draws of five grades", LAW, lambda P, n, g: g.integers(1, 6, (P, n)).astype(float)),
+    Sort("a judge's draws", LAW, lambda P, n, g: np.round(g.beta(0.1, 0.3, (P, n)), 4)),
+    Sort("draws of an optimum", LAW, lambda P, n, g: g.choice(one(256, g), (P, n))),
+    Sort("2 to 2n draws", LAW, ragged(lambda m, g: g.standard_normal(m)), 4),
+    Sort("draws, 30% gone", LAW, lambda P, n, g: rows(normal(P, n, g), g.random((P, n)) > 0.3), 4),
+    Sort("draws, kinds that are names", LAW, names(normal)),
     Sort(
-        "noise of each prompt's own",
-        C,
-        lambda P, n, g: one(n, g) + 0.03 * np.exp(g.normal(0, 1, (P, 1))) * normal(P, n, g),
+        "draws + levels, pairwise", LAW, lambda P, n, g: each(P, g, 2) + normal(P, n, g), 4, LOGIT
     ),
-    Sort("rounded to quarters", C, lambda P, n, g: np.round(4 * (one(n, g) + 0.03 * normal(P, n, g))) / 4),
-    Sort("2% wild", C, wild(0.02, 3.0)),
-    Sort("5% wild", C, wild(0.05, 3.0)),
-    Sort("Cauchy noise .03", C, lambda P, n, g: one(n, g) + 0.03 * g.standard_cauchy((P, n))),
-    Sort("10% missing", C, missing(0.1, False), 4),
-    Sort("30% missing", C, missing(0.3, False), 4),
-    Sort("30% missing, ranks", C, missing(0.3, True), 4),
-    Sort("2 to 2n completions", C, ragged_optimum, 4),
-    Sort(
-        "kinds that are names",
-        C,
-        lambda P, n, g: {"rewards": one(n, g) + 0.05 * normal(P, n, g), "kinds": g.permutation(P) % 2},
-    ),
-    Sort("kinds of n/2 and n", C, kinds_of_sizes(lambda n: n // 2), 4),
-    Sort("kinds of n and n + 1", C, kinds_of_sizes(lambda n: n + 1), 4),
-    Sort(
-        "levels, pairwise loss",
-        C,
-        lambda P, n, g: logits(n, g) + g.standard_normal((P, 1)) * g.choice([0.4, 2, 10]) + 0.1 * normal(P, n, g),
-        2,
-        LOGIT,
-    ),
-    Sort("normal draws", L, normal),
-    Sort("uniform draws", L, lambda P, n, g: g.random((P, n))),
-    Sort("exponential draws", L, lambda P, n, g: g.exponential(size=(P, n))),
-    Sort("draws of t(2)", L, lambda P, n, g: g.standard_t(2, (P, n))),
-    Sort("draws of five grades", L, lambda P, n, g: g.integers(1, 6, (P, n)).astype(float)),
-    Sort("a judge's draws", L, lambda P, n, g: np.round(g.beta(0.1, 0.3, (P, n)), 4)),
-    Sort("draws of an optimum", L, lambda P, n, g: g.choice(one(256, g), (P, n))),
-    Sort("2 to 2n draws", L, ragged(lambda m, g: g.standard_normal(m)), 4),
-    Sort("draws, 30% missing", L, lambda P, n, g: rows(normal(P, n, g), g.random((P, n)) >= 0.3), 4),
-    Sort("draws, kinds that are names", L, lambda P, n, g: {"rewards": normal(P, n, g), "kinds": g.permutation(P) % 2}),
-    Sort(
-        "levels and draws, pairwise loss",
-        L,
-        lambda P, n, g: 2 * g.standard_normal((P, 1)) + normal(P, n, g),
-        4,
-        LOGIT,
-    ),
-    Sort("levels 1 s.d.", O, lambda P, n, g: g.standard_normal((P, 1)) + normal(P, n, g)),
-    Sort("levels 10 s.d.", O, lambda P, n, g: 10 * g.standard_normal((P, 1)) + normal(P, n, g)),
-    Sort("levels on an optimum", O, lambda P, n, g: one(n, g) + g.uniform(-1, 1, (P, 1))),
-    Sort("spreads", O, lambda P, n, g: np.exp(g.standard_normal((P, 1))) * normal(P, n, g)),
-    Sort("spreads, pairwise loss", O, lambda P, n, g: np.exp(g.standard_normal((P, 1))) * normal(P, n, g), 4, LOGIT),
-    Sort("Beta laws", O, lambda P, n, g: g.beta(g.uniform(0.3, 4, (P, 1)), g.uniform(0.3, 4, (P, 1)), (P, n))),
-    Sort("a judge's levels", O, lambda P, n, g: np.round(1 / (1 + np.exp(-6 * normal(P, n, g) - 6 * g.standard_normal((P, 1)) + 4)), 6)),
-    Sort("kinds of their own", O, kinds(("x", "-1/(x + 0.1)"), 0.03, True), 4),
-    Sort("near kinds", O, kinds(("log(x + 0.1)", "-1/(x + 0.1)"), 0.03, True), 8),
-    Sort("kinds left out", O, kinds(("x", "-1/(x + 0.1)"), 0.03, False), 8),
-    Sort("a constant and noise of 1e-12", S, lambda P, n, g: 0.2055 + 1e-12 * normal(P, n, g)),
-    Sort("a float32 step", S, lambda P, n, g: (np.float32(g.normal()) * (1 + 1.2e-7 * g.integers(-1, 2, (P, n)))).astype(np.float32)),
-    Sort("saturated sigmoid", S, lambda P, n, g: 1 / (1 + np.exp(-20 - normal(P, n, g)))),
+    Sort("levels 1 s.d.", OWN, lambda P, n, g: each(P, g) + normal(P, n, g)),
+    Sort("levels 10 s.d.", OWN, lambda P, n, g: each(P, g, 10) + normal(P, n, g)),
+    Sort("levels on an optimum", OWN, lambda P, n, g: one(n, g) + each(P, g, 0.6)),
+    Sort("spreads", OWN, spreads),
+    Sort("spreads, pairwise loss", OWN, spreads, 4, LOGIT),
+    Sort("Beta laws", OWN, betas),
+    Sort("a judge's levels", OWN, judge),
+    Sort("kinds of their own", OWN, kinds(APART, 0.03, True), 4),
+    Sort("near kinds", OWN, kinds(NEAR, 0.03, True), 8),
+    Sort("kinds left out", OWN, kinds(APART, 0.03, False), 8),
+    Sort("constant + 1e-12 noise", FLAT, lambda P, n, g: 0.2055 + 1e-12 * normal(P, n, g)),
+    Sort("a float32 step", FLAT, float32_steps),
+    Sort("saturated", FLAT, lambda P, n, g: 1 / (1 + np.exp(-20 - normal(P, n, g)))),
     Sort("mean 0, s.d. 1", (None,), lambda P, n, g: standardised(normal(P, n, g))),
     Sort("ends 0 and 1", (None,), lambda P, n, g: ends(normal(P, n, g))),
-    Sort("one vector, mean 0, s.d. 1", (None,), lambda P, n, g: standardised(one(n, g) + 0.02 * normal(P, n, g))),
+    Sort("one vector, s.d. 1", (None,), lambda P, n, g: standardised(noisy(0.02)(P, n, g))),
 )
 
 
@@ -246,13 +268,18 @@ def verdicts(logs: int, seed: int, only: list[str] | None) -> None:
 
 # -- intervals -----------------------------------------------------------------------------------
 
+
+def shifted(P: int, g: Rng) -> Table:
+    return optimum("log(x + 0.1)", 8) + each(P, g, 0.08) + 0.05 * normal(P, 8, g)
+
+
 COVERED: dict[str, Callable[[int, Rng], Table]] = {
     "noise .05": lambda P, g: optimum("log(x + 0.1)", 8) + 0.05 * normal(P, 8, g),
-    "noise and shifts": lambda P, g: optimum("log(x + 0.1)", 8) + 0.08 * g.standard_normal((P, 1)) + 0.05 * normal(P, 8, g),
+    "noise and shifts": shifted,
     "normal draws": lambda P, g: normal(P, 8, g),
     "exponential draws": lambda P, g: g.exponential(size=(P, 4)),
-    "levels": lambda P, g: g.standard_normal((P, 1)) + normal(P, 4, g),
-    "Beta laws": lambda P, g: g.beta(g.uniform(0.3, 4, (P, 1)), g.uniform(0.3, 4, (P, 1)), (P, 8)),
+    "levels": lambda P, g: each(P, g) + normal(P, 4, g),
+    "Beta laws": lambda P, g: betas(P, 8, g),
 }
 
 
@@ -272,7 +299,10 @@ def coverage(logs: int, seed: int) -> None:
                     ratio = view.ratio
                     inside[view.name][at] += ratio.low <= truths[view.name] <= ratio.high
         for view, hits in inside.items():
-            print(f"| {name} | {view} | " + " | ".join(f"{100 * h / logs:.0f}" for h in hits) + " |", flush=True)
+            print(
+                f"| {name} | {view} | " + " | ".join(f"{100 * h / logs:.0f}" for h in hits) + " |",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ from typer.testing import CliRunner, Result
 import collapse_theory as ct
 from collapse_theory.cli import app
 from collapse_theory.diagnosis import RewardLog, RewardMap
-from collapse_theory.diagnosis.index import collapse_index, two_groups
-from collapse_theory.diagnosis.order_statistics import OrderStatistics, level_matrix
-from collapse_theory.diagnosis.summary import pairs_right
+from collapse_theory.diagnosis.inside import pairs_right
+from collapse_theory.diagnosis.kinds import two_groups
+from collapse_theory.diagnosis.order_statistics import level_matrix
 from tests.problems import cases
 
 TEXTS = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)", "log(x)", "x**0.5")
@@ -103,6 +103,10 @@ def test_kinds_that_were_left_out_show_as_two_groups() -> None:
     assert "--kind" in found.advice
 
 
+def codes(found: ct.Diagnosis) -> dict[str, str]:
+    return {note.code: note.text for note in found.notes}
+
+
 def different(name: str, rng: np.random.Generator, P: int = 100, n: int = 8) -> np.ndarray:
     """Return the rewards of prompts that differ."""
     if name == "levels":
@@ -166,7 +170,8 @@ def test_few_prompts_are_not_judged(P: int) -> None:
 def test_equal_rewards_are_not_judged() -> None:
     found = ct.diagnose(np.full((50, 4), 0.25))
     assert (found.collapsed, found.index, found.scale) == (None, None, None)
-    assert "All rewards are equal" in found.reason
+    assert found.outcome == "no spread"
+    assert "50 of 50 prompts have equal rewards" in found.reason
     np.testing.assert_array_equal(found.kinds[0].atoms, [[0.25, 1.0]])
 
 
@@ -181,7 +186,7 @@ def test_a_wild_reward_doesnt_decide() -> None:
     rewards[3, 2] = 1e12
     found = ct.diagnose(rewards)
     assert found.collapsed is True
-    assert "1 reward further out" in found.notes[-1]
+    assert "1 reward of 1 prompt" in codes(found)["wild"]
 
 
 def test_small_kinds_are_shown_and_not_judged() -> None:
@@ -191,7 +196,166 @@ def test_small_kinds_are_shown_and_not_judged() -> None:
     found = ct.diagnose(rows, kinds=kinds)
     assert found.collapsed is True
     assert found["odd"].prompts == 3
-    assert "odd (3 prompts)" in " ".join(found.notes)
+    assert "odd (3 prompts)" in codes(found)["small kinds"]
+
+
+# -- real logs: what isn't noise around one vector, and isn't levels either --------------------
+
+
+def outcome(rewards, **options) -> str | None:
+    return ct.diagnose(rewards, utility=(), **options).outcome
+
+
+@pytest.mark.parametrize("ratio", [1, 3, 10, 30])
+def test_normal_levels_are_laws_of_their_own_and_no_two_groups(ratio: float) -> None:
+    rng = np.random.default_rng(0)
+    rewards = ratio * rng.standard_normal((200, 1)) + rng.standard_normal((200, 8)) / 2.8
+    found = ct.diagnose(rewards, utility=())
+    assert (found.outcome, found.collapsed) == ("own laws", False)
+    assert "two groups" not in found.reason
+    # Without the levels they are draws of one law, and that is what counts outside a box.
+    assert outcome(rewards, domain=ct.Free()) == "one law"
+
+
+@pytest.mark.parametrize(
+    "law", ["standard_normal", "random", "standard_exponential", "standard_cauchy"]
+)
+def test_draws_of_one_law_say_nothing_of_the_prompt(law: str) -> None:
+    rewards = getattr(np.random.default_rng(5), law)(size=(300, 8))
+    assert outcome(rewards) == "one law"
+
+
+CONSTANT = {
+    "noise of 1e-12": lambda rng: 0.2055 + 1e-12 * rng.standard_normal((60, 8)),
+    "a step of float32": lambda rng: (0.2055 * (1 + 1e-7 * rng.integers(-1, 2, (60, 8)))).astype(
+        np.float32
+    ),
+    "neighbours in bfloat16": lambda rng: 1.1328125 + 2.0**-7 * rng.integers(0, 2, (60, 8)),
+    "a saturated sigmoid": lambda rng: 1 / (1 + np.exp(-20 - rng.standard_normal((60, 8)))),
+    "one that differs": lambda rng: np.where(np.arange(480).reshape(60, 8) == 7, 1.0, 0.2),
+    "prompts of zeros or ones": lambda rng: np.repeat(rng.integers(0, 2, (60, 1)), 8, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_what_floats_cant_tell_apart_is_no_spread(name: str) -> None:
+    found = ct.diagnose(CONSTANT[name](np.random.default_rng(0)), utility=())
+    assert (found.outcome, found.collapsed) == ("no spread", None)
+    assert "inside a prompt the model ranks nothing" in found.reason
+
+
+def test_grades_and_small_rewards_have_a_spread() -> None:
+    rng = np.random.default_rng(0)
+    assert outcome(rng.integers(1, 6, (200, 8)).astype(float)) == "one law"
+    assert outcome(0.2055 + 1e-6 * rng.standard_normal((200, 8))) == "one law"
+    assert outcome(rng.integers(1400, 1500, (200, 8)).astype(float)) == "one law"
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.4, 2.0, 10.0])
+def test_a_pairwise_loss_without_a_box_never_sees_levels(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    domain = ct.Confined(0.02)
+    rewards = ct.solve("logsigmoid(x)", 8, domain).rewards + offset * rng.standard_normal((100, 1))
+    rewards = rewards + 0.05 * rng.standard_normal((100, 8))
+    found = ct.diagnose(rewards, utility="logsigmoid(x)", domain=domain)
+    assert (found.outcome, found.view) == ("collapsed", "centred")
+    assert found.index > 0.99
+    assert found.kinds[0].predictions[0].error < 0.02
+    as_they_are = ct.diagnose(rewards, utility=())
+    assert as_they_are.outcome == (
+        "own laws" if offset > 1 else "collapsed" if not offset else None
+    )
+    if offset > 1:
+        assert "A pairwise loss without a box never sees the level" in as_they_are.advice
+    assert found.shares.level.value == pytest.approx(
+        offset**2 / (offset**2 + np.var(rewards - rewards.mean(axis=1, keepdims=True))), abs=0.12
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+@pytest.mark.parametrize("way", ["mean 0 and s.d. 1", "ends 0 and 1"])
+@pytest.mark.parametrize("name", ["collapsed", "logits"])
+def test_normalised_rewards_are_told(n: int, way: str, name: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = collapsed("log(x)", n=n) if name == "collapsed" else different("logits", rng, n=n)
+    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+    normal = (rows - low) / (high - low)
+    if way == "mean 0 and s.d. 1":
+        normal = rows - rows.mean(axis=1, keepdims=True)
+        normal /= normal.std(axis=1, keepdims=True) + 1e-4
+    found = ct.diagnose(normal, utility=())
+    assert found.outcome is None
+    assert way in codes(found)["normalised"]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05])
+@pytest.mark.parametrize("P", [200, 2000])
+def test_wild_rewards_dont_decide(share: float, P: int) -> None:
+    rng = np.random.default_rng(0)
+    rewards = collapsed(P=P, noise=0.02)
+    rewards += (rng.random(rewards.shape) < share) * 3 * rng.standard_normal(rewards.shape)
+    found = ct.diagnose(rewards, utility=())
+    assert found.outcome == "collapsed"
+    assert "wild" in codes(found)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_missing_completions_are_allowed_for(share: float) -> None:
+    rng = np.random.default_rng(1)
+    rewards = collapsed(P=300, noise=0.02)
+    keep = rng.random(rewards.shape) > share
+    rows = {
+        "rewards": rewards[keep],
+        "prompts": np.repeat(np.arange(300), 8)[keep.ravel()],
+    }
+    ranks = np.tile(np.arange(8), 300)[keep.ravel()]
+    assert outcome(np.where(keep, rewards, np.nan)) == "collapsed"
+    assert outcome(**rows, ranks=ranks) == "collapsed"
+    assert "missing" in codes(ct.diagnose(**rows, utility=()))
+    # What isn't one vector doesn't become one by what is missing.
+    law = rng.standard_normal((300, 8))
+    assert outcome(np.where(keep, law, np.nan)) == "one law"
+    assert outcome(np.where(keep, law + rng.standard_normal((300, 1)), np.nan)) == "own laws"
+
+
+@pytest.mark.parametrize("sizes", [(2, 8), (4, 8), (8, 9), (16, 17)])
+@pytest.mark.parametrize("text", ["x", "log(x + 0.1)"])
+def test_kinds_of_other_sizes_cant_be_compared(sizes: tuple[int, int], text: str) -> None:
+    rng = np.random.default_rng(0)
+    each = [sizes[p % 2] for p in range(100)]
+    rewards = np.concatenate([optimum(text, n) + 0.02 * rng.standard_normal(n) for n in each])
+    prompts = np.repeat(np.arange(100), each)
+    found = ct.diagnose(rewards, prompts, prompts % 2, utility=())
+    assert (found.outcome, found.between_kinds) == (None, None)
+    assert "kinds can't be compared" in found.reason
+
+
+def test_ends_are_ends_and_not_what_lies_beyond() -> None:
+    rng = np.random.default_rng(0)
+    rewards = np.concatenate([rng.normal(0, 1, (300, 4)), rng.normal(6, 1, (60, 4))])
+    found = ct.diagnose(rewards, kinds=["chat"] * 300 + ["code"] * 60, utility=())
+    assert found["code"].at_high == 0
+    assert "saturated" not in codes(found)
+
+
+@pytest.mark.parametrize(("sign", "told"), [(1, None), (-1, "flipped"), (0, "chance")])
+def test_the_sign_is_told(sign: int, told: str | None) -> None:
+    rng = np.random.default_rng(0)
+    rewards = sign * optimum("log(x + 0.1)") + 0.2 * rng.standard_normal((60, 8))
+    found = ct.diagnose(rewards, ranks=np.tile(np.arange(8), (60, 1)), utility=())
+    assert (told is None) == ("sign" not in codes(found))
+    assert told is None or told in codes(found)["sign"]
+
+
+def test_shares_of_the_variance_are_those_that_were_put_in() -> None:
+    rng = np.random.default_rng(0)
+    curve = optimum("log(x + 0.1)") - 0.5
+    rows = curve * rng.normal(1, 0.3, (4000, 1)) + 0.2 * rng.standard_normal((4000, 1))
+    shares = ct.diagnose(rows, utility=()).shares
+    parts = np.array([curve.var(), 0.04, 0.09 * curve.var(), 0.0])
+    found = [shares.rank, shares.level, shares.scale, shares.shape]
+    np.testing.assert_allclose([m.value for m in found], parts / parts.sum(), atol=0.02)
+    assert sum(m.value for m in found) == pytest.approx(1)
 
 
 # -- different numbers of completions ----------------------------------------------------------
@@ -222,7 +386,9 @@ def test_prompts_of_one_completion_are_left_out_and_counted() -> None:
     prompts = np.append(np.repeat(np.arange(100), 8), [100, 101])
     found = ct.diagnose(rewards, prompts)
     assert found.prompts == 100
-    assert found.notes == ("2 prompts of one completion left out: it ranks nothing",)
+    assert [note.text for note in found.notes] == [
+        "2 prompts of one completion left out: it ranks nothing"
+    ]
     with pytest.raises(ct.CollapseError, match="two completions"):
         ct.diagnose(rewards, np.arange(802))
 
@@ -317,17 +483,6 @@ def test_the_interval_contains_the_index_of_the_population() -> None:
     assert inside >= 50
 
 
-def test_many_prompts_are_drawn_in_groups_to_the_same_interval(monkeypatch) -> None:
-    import collapse_theory.diagnosis.index as module
-
-    prompts = OrderStatistics.of(collapsed(P=1500).ravel(), np.repeat(np.arange(1500), 8))
-    one = collapse_index(prompts, np.random.default_rng(0))
-    monkeypatch.setattr(module, "_BLOCKS", 200)
-    other = collapse_index(prompts, np.random.default_rng(0))
-    assert other.within == pytest.approx(one.within)
-    assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.3)
-
-
 # -- distances ---------------------------------------------------------------------------------
 
 
@@ -403,7 +558,11 @@ def test_pairs_right_is_the_share_counted_one_by_one(n: int, seed: int) -> None:
         if prompts[i] == prompts[j] and ranks[i] < ranks[j]
     ]
     expected = np.mean(scores) if scores else np.nan
-    np.testing.assert_allclose(pairs_right(rewards, prompts, ranks), expected)
+    share = pairs_right(rewards, prompts, ranks, rng)
+    assert (share is None) == np.isnan(expected)
+    if share is not None:
+        np.testing.assert_allclose(share.value, expected)
+        assert 0 <= share.low <= share.value <= share.high <= 1
 
 
 def test_two_groups_of_one_group() -> None:
@@ -424,7 +583,7 @@ def test_a_diagnosis_is_a_value() -> None:
     assert again == found == pickle.loads(pickle.dumps(found))
     assert hash(again) == hash(found)
     assert found.pairs_right > 0.8
-    assert repr(found).startswith("Diagnosis(collapsed=False: index")
+    assert repr(found).startswith("Diagnosis(own laws: index")
     assert not found["open"].curve.flags.writeable
     with pytest.raises(KeyError, match="closed, open"):
         found["neither"]
@@ -515,8 +674,13 @@ def test_what_people_see(file: Path, tmp_path: Path) -> None:
     plot = tmp_path / "page.png"
     result = run(str(file), "--plot", str(plot))
     assert result.exit_code == 0, result.stderr
-    parts = ("NOT COLLAPSED", "each with its own fixed law", "1 with no JSON object", "(line 801)")
-    for part in (*parts, "index 0.", "scale: (reward", "pairs ranked right", "*0.0"):
+    parts = (
+        "LAWS OF THEIR OWN",
+        "each with its own fixed law",
+        "1 with no JSON object",
+        "(line 801)",
+    )
+    for part in (*parts, "as they are*", "scale (reward", "pairs right", "*0.0"):
         assert part in " ".join(result.stdout.split())
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert plot.read_bytes().startswith(b"\x89PNG")
@@ -528,7 +692,7 @@ def test_null_is_said_and_is_no_error(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert json.loads(result.stdout)["collapsed"] is None
     (tmp_path / "flat.csv").write_text("prompt,reward\na,1\na,1\n")
-    assert "NOT DECIDED. All rewards are equal" in run(str(tmp_path / "flat.csv")).stdout
+    assert "NO SPREAD. 1 of 1 prompts have equal rewards" in run(str(tmp_path / "flat.csv")).stdout
 
 
 @pytest.mark.parametrize(

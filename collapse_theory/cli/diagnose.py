@@ -15,18 +15,32 @@ import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Json
-from collapse_theory.cli.output import console, drawn, named, number_table, print_json
+from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain
+from collapse_theory.cli.output import (
+    console,
+    drawn,
+    facts_grid,
+    named,
+    number_table,
+    print_json,
+)
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.data.reward_log import RewardLog
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from collapse_theory.diagnosis import KindSummary
+    from collapse_theory.diagnosis import KindSummary, Measure, Prediction, View
 
 _PATIENCE = 2.0  # seconds without a sign of life
-_HEADINGS = {True: "COLLAPSED", False: "NOT COLLAPSED", None: "NOT DECIDED"}
+_HEADINGS = {
+    "collapsed": "COLLAPSED",
+    "one law": "NOT COLLAPSED, ONE LAW",
+    "own laws": "NOT COLLAPSED, LAWS OF THEIR OWN",
+    "no spread": "NO SPREAD",
+    None: "NOT DECIDED",
+}
+_NEAR = 0.1  # of the scale: a utility further off isn't called the nearest
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -58,7 +72,10 @@ def diagnose(
         float | None, typer.Option(help="The reward to call 0, with --high. [default: by median]")
     ] = None,
     high: Annotated[float | None, typer.Option(help="The reward to call 1.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="For the bootstrap.")] = 0,
+    confined: Confined = None,
+    centered: Centered = None,
+    free: Free = False,
+    seed: Annotated[int, typer.Option(min=0, help="For what is drawn at random.")] = 0,
     as_json: Json = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the diagnosis into this file (pdf, png or svg).")
@@ -66,17 +83,19 @@ def diagnose(
 ) -> None:
     """Tell from a log of rewards whether a reward model has collapsed.
 
-    A row of the log is one completion's reward. JSON has the keys collapsed (true, false or null),
-    reason, index, interval, kinds, between_kinds, rows and more; the exit status is 0 whatever the
-    verdict.
+    A row of the log is one completion's reward. JSON has the keys outcome (collapsed, one law, own
+    laws, no spread or null), collapsed (true, false or null), reason, notes, index, interval,
+    views, kinds, rows and more; the exit status is 0 whatever the outcome. A pairwise loss without
+    a box (--confined, --centered, --free) never sees a prompt's level: then centred rewards count.
     """
     if (low is None) != (high is None):
         raise typer.BadParameter("--low and --high go together")
     with _progress(f"reading {file.name}"):
         log = reading.log(file)
     scale = None if low is None or high is None else (low, high)
+    domain = chosen_domain(None, None, confined, centered, free)
     with _progress("diagnosing"):
-        found = ct.diagnose(log, utility=utility, scale=scale, rng=seed)
+        found = ct.diagnose(log, utility=utility, domain=domain, scale=scale, rng=seed)
     if plot is not None:
         drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
@@ -114,16 +133,52 @@ def _content(found: ct.Diagnosis, log: RewardLog, file: str) -> dict[str, Any]:
     scale = found.scale
     return {
         "file": file,
-        **named(found, "collapsed", "reason", "advice", "index"),
+        **named(found, "outcome", "collapsed", "reason", "advice", "index"),
         "interval": found.interval if found.index is not None else None,
+        "notes": [named(note, "code", "text") for note in found.notes],
+        "view": found.view,
+        "views": {view.name: _view_content(view) for view in found.views},
+        "shares": found.shares and _measures(found.shares, "rank", "level", "scale", "shape"),
+        "inside": _measures(found.spread, "flat", "gap", "tied")
+        | named(found.spread, "level", "resolution", "precision"),
         "scale": scale
         and {"low": scale.low, "high": scale.high, "map": str(scale), "rule": scale.rule},
         "kinds": {kind.name: _kind_content(kind) for kind in found.kinds},
-        "between_kinds": found.between_kinds,
+        "between_kinds_interval": found.kinds_apart and _interval(found.kinds_apart),
+        "between_kinds_p": found.kinds_p,
         "within_prompts": found.within,
-        **named(found, "reference", "pairs_right", "prompts", "completions", "step"),
+        "pairs_right_interval": found.ranked_right and _interval(found.ranked_right),
+        **named(
+            found,
+            "between_kinds",
+            "reference",
+            "pairs_right",
+            "prompts",
+            "compared",
+            "completions",
+            "step",
+        ),
         **reading_content(log),
-        "notes": found.notes,
+    }
+
+
+def _interval(measure: Measure) -> list[float]:
+    return [measure.low, measure.high]
+
+
+def _measures(value: Any, *names: str) -> dict[str, Any]:
+    """Return measures by name, each with its interval."""
+    found = {name: getattr(value, name) for name in names}
+    return {
+        name: {"value": measure.value, "interval": _interval(measure)}
+        for name, measure in found.items()
+    }
+
+
+def _view_content(view: View) -> dict[str, Any]:
+    return {
+        **_measures(view, "ratio", "index"),
+        **named(view, "within", "reference", "p", "outcome"),
     }
 
 
@@ -151,33 +206,84 @@ def _show(found: ct.Diagnosis, log: RewardLog, file: str) -> None:
     page = console()
     for line in reading_lines(log, file):
         page.print(line)
-    page.print(f"\n{_HEADINGS[found.collapsed]}. {found.reason}")
+    page.print(f"\n{_HEADINGS[found.outcome]}. {found.reason}")
     page.print(found.advice)
-    if found.index is not None:
+    if found.views:
+        page.print(_views(found))
         page.print(
-            f"\nindex {found.index:.3f}, 95% interval {found.interval[0]:.3f} to "
-            f"{found.interval[1]:.3f}; 1: every prompt has the same rewards, 0: prompts are no "
-            "more alike than rewards drawn at random from this log"
+            "W/R: variance of a rank's reward over prompts, in that of prompts drawn at random "
+            "from this log: 0 after a collapse, 1 for draws of one law; [95% interval]. index: "
+            "1 - W/R, at least 0. p: the chance that prompts of one law differ so in level, "
+            f"spread and shape. *: what counts{_why(found)}."
         )
-    if found.scale is not None:
-        page.print(f"scale: {found.scale}, which takes {found.scale.rule}")
-    if found.pairs_right is not None:
-        page.print(f"pairs ranked right: {found.pairs_right:.1%}")
+    page.print(facts_grid(_facts(found)))
     page.print(_laws(found))
     page.print(
-        "Quantiles of the rewards; ends: within 0.01 of the lowest and the highest on the scale; "
-        "tied: neighbours in a prompt that are equal; spread: standard deviation over prompts of "
-        "the reward of a rank, on the scale."
+        f"Quantiles of the rewards{'' if found.view == 'as they are' else ', centred'}; ends: "
+        "within 0.01 of the lowest and the highest on the scale; tied: neighbours in a prompt that "
+        "are equal; spread: standard deviation over prompts of the reward of a rank, on the scale."
     )
     if any(kind.predictions for kind in found.kinds):
         names = ("utility", *(kind.name for kind in found.kinds))
         page.print(number_table(names, _distances(found), words=1))
         page.print(
             "On the scale: mean error of the reward of a rank [Wasserstein-1 between the laws]; "
-            "*: the nearest."
+            + _star(found)
         )
     for note in found.notes:
         page.print(f"note: {note}")
+
+
+def _differ(found: ct.Diagnosis, near: Prediction) -> bool:
+    """Whether a nearest utility can be told: utilities differ there, and it is near."""
+    return found.completions[1] > 3 and near.error <= _NEAR
+
+
+def _star(found: ct.Diagnosis) -> str:
+    if found.completions[1] <= 3:
+        return "with two or three completions all utilities agree."
+    if any(kind.predictions[0].error <= _NEAR for kind in found.kinds if kind.predictions):
+        return "*: the nearest."
+    return f"none is within {_NEAR}."
+
+
+def _why(found: ct.Diagnosis) -> str:
+    if found.view == "as they are":
+        return ", as for a loss in a box"
+    return ": a pairwise loss without a box never sees a prompt's level"
+
+
+def _views(found: ct.Diagnosis) -> Table:
+    rows = [
+        (
+            f"{view.name}{'*' if view.name == found.view else ''}",
+            str(view.ratio),
+            str(view.index),
+            "" if view.p is None else f"{view.p:.2g}",
+            view.outcome or "not decided",
+        )
+        for view in found.views
+    ]
+    return number_table(("rewards", "W/R", "index", "p", "by itself"), rows, words=1, padding=0)
+
+
+def _facts(found: ct.Diagnosis) -> dict[str, str]:
+    facts = {}
+    if found.shares is not None:
+        parts = ("rank", "level", "scale", "shape")
+        texts = (f"{part} {getattr(found.shares, part).percent()}" for part in parts)
+        facts["variance"] = ", ".join(texts)
+    if found.kinds_apart is not None:
+        facts["kinds apart"] = f"{found.kinds_apart}, p = {found.kinds_p:.2g}"
+    spread = found.spread
+    facts["no spread"] = f"{spread.flat.percent()} of the prompts"
+    facts["typical gap"] = f"{spread.gap}, at the level {spread.level:.3g}"
+    facts["tied"] = f"{spread.tied.percent()} of a prompt's neighbours"
+    if found.ranked_right is not None:
+        facts["pairs right"] = found.ranked_right.percent()
+    if found.scale is not None:
+        facts["scale"] = f"{found.scale}, which takes {found.scale.rule}"
+    return facts
 
 
 def _laws(found: ct.Diagnosis) -> Table:
@@ -208,6 +314,6 @@ def _distances(found: ct.Diagnosis) -> Iterator[tuple[str, ...]]:
         cells = []
         for kind in found.kinds:
             near = next(p for p in kind.predictions if p.utility == one.utility)
-            best = "*" if near is kind.predictions[0] else ""
+            best = "*" if near is kind.predictions[0] and _differ(found, near) else ""
             cells.append(f"{best}{near.error:.3f} [{near.distance:.3f}]")
         yield (one.utility, *cells)

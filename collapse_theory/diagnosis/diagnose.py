@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.data.reading import log_of
-from collapse_theory.data.reward_log import BadRows, RewardLog, counted
+from collapse_theory.data.reward_log import BadRows, RewardLog
 from collapse_theory.diagnosis.inside import (
     Spread,
     flat_prompts,
@@ -19,7 +19,7 @@ from collapse_theory.diagnosis.inside import (
     wild_rewards,
 )
 from collapse_theory.diagnosis.intervals import Measure
-from collapse_theory.diagnosis.kinds import Apart, groups_of, kinds_apart
+from collapse_theory.diagnosis.kinds import groups_of, kinds_apart
 from collapse_theory.diagnosis.likeness import TAKEN, Shares, View, shares_of, view_of
 from collapse_theory.diagnosis.missing import as_subsets, by_rank
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
@@ -61,9 +61,10 @@ class Diagnosis(Value):
         What the variance of the rewards is made of: rank, level, scale, shape.
     spread : Spread
         The rewards of one prompt beside each other.
-    between_kinds : Measure or None
+    kinds_apart : Measure or None
         The largest Wasserstein-1 distance between two kinds' mean order statistics, on the scale
-        from 0 to 1; `kinds_p` is the p of kinds that differ, by dealing out their names anew.
+        from 0 to 1, over the numbers of completions that both have; `kinds_p` is the p of kinds
+        that differ, by dealing out their names anew.
     scale : RewardMap or None
         The one map to that scale; None where all rewards are equal.
     kinds : tuple of KindSummary
@@ -74,7 +75,7 @@ class Diagnosis(Value):
         The prompts that the views compare.
     completions : tuple of int
         The least and the greatest number of completions of a prompt.
-    pairs_right : Measure or None
+    ranked_right : Measure or None
         The share of pairs that the rewards order as the ranks do.
     read : int
         Rows read, good and bad.
@@ -90,7 +91,7 @@ class Diagnosis(Value):
     views: tuple[View, ...]
     shares: Shares | None
     spread: Spread
-    between_kinds: Measure | None
+    kinds_apart: Measure | None
     kinds_p: float | None
     scale: RewardMap | None
     kinds: tuple[KindSummary, ...]
@@ -98,7 +99,7 @@ class Diagnosis(Value):
     rows: int
     compared: int
     completions: tuple[int, ...]
-    pairs_right: Measure | None = None
+    ranked_right: Measure | None = None
     read: int = 0
     bad: tuple[BadRows, ...] = ()
     step: float | None = None
@@ -122,6 +123,26 @@ class Diagnosis(Value):
     def interval(self) -> Array:
         """The index's 95% interval over prompts; empty without an index."""
         return np.array([self.counts.index.low, self.counts.index.high] if self.counts else [])
+
+    @property
+    def within(self) -> float | None:
+        """W of the view that counts, on the scale from 0 to 1."""
+        return self.counts and self.counts.within
+
+    @property
+    def reference(self) -> float | None:
+        """R of the view that counts, on the scale from 0 to 1."""
+        return self.counts and self.counts.reference
+
+    @property
+    def between_kinds(self) -> float | None:
+        """How far the kinds' mean curves are apart, without its interval."""
+        return self.kinds_apart and self.kinds_apart.value
+
+    @property
+    def pairs_right(self) -> float | None:
+        """The share of pairs ranked right, without its interval."""
+        return self.ranked_right and self.ranked_right.value
 
     @property
     def bad_count(self) -> int:
@@ -284,7 +305,7 @@ class _Look:
             views=on_scale,
             shares=shares_of(compared, self.rng) if views else None,
             spread=spread,
-            between_kinds=apart and _divided(apart.distance, width),
+            kinds_apart=apart and _divided(apart.distance, width),
             kinds_p=apart and apart.p,
             scale=scale,
             kinds=kinds,
@@ -292,7 +313,7 @@ class _Look:
             rows=int(stats.rewards.size),
             compared=compared.count,
             completions=sizes,
-            pairs_right=right,
+            ranked_right=right,
             read=log.read,
             bad=log.bad,
             step=log.step,
@@ -318,8 +339,10 @@ class _Look:
 
     def _views(self, compared: OrderStatistics) -> tuple[View, ...]:
         """Return the three views, each with its own outcome."""
-        found = []
-        ragged = compared.count > 1 and compared.sizes.min() < compared.sizes.max()
+        found: list[View] = []
+        if compared.count < 2:
+            return ()
+        ragged = compared.sizes.min() < compared.sizes.max()
         for name, take in TAKEN.items():
             view = view_of(name, compared, self.rng)
             if view is None or (name == "scaled" and compared.sizes.max() < 3):

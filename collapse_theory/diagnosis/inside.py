@@ -14,9 +14,10 @@ from collapse_theory.values import Value
 _FLOAT32_STEPS = 8  # a network's sums in float32 differ by some last places for no reason
 _HALF_STEPS = 2  # half precision's grid holds short decimals too: neighbours alone are rounding
 _HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that they lack
-_NORMALISED = 0.98  # so many of the prompts with a spread must be normalised
-_NEAR = 2e-3  # of 1: advantages are divided by s.d. + 1e-4, or 1e-6, or by n - 1
+_NORMALISED = 0.95  # so many of the prompts with a spread must be normalised
+_NEAR = 2e-3, 0.02  # to 0 and to 1: advantages are divided by s.d. + 1e-4, or 1e-6
 _WILD = 5.0  # typical deviations from the prompt's median; 1 in 1400 draws of a normal law
+_COMMON = 0.05
 _MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
 _PAIRS_HELD = 4_000_000  # at a time: 100 MB
 
@@ -129,8 +130,8 @@ def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
     mean = np.add.reduceat(some.rewards, starts) / sizes
     square = np.add.reduceat(some.rewards**2, starts) / sizes - mean**2
     free = sizes / (sizes - 1)
-    unit = (np.abs(square - 1) < _NEAR) | (np.abs(square * free - 1) < _NEAR)
-    if np.mean((np.abs(mean) < _NEAR) & unit) >= _NORMALISED:
+    unit = (np.abs(square - 1) < _NEAR[1]) | (np.abs(square * free - 1) < _NEAR[1])
+    if np.mean((np.abs(mean) < _NEAR[0]) & unit) >= _NORMALISED:
         return "mean 0 and s.d. 1"
     ends = (some.rewards[starts] == 1) & (some.rewards[some.starts[1:] - 1] == 0)
     inner = (some.rewards > 0) & (some.rewards < 1)
@@ -146,7 +147,8 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
     """Return how many rewards of each prompt are wild: far from the other rewards of their prompt.
 
     Further from the prompt's median than five times the typical such distance, that of the prompt
-    or that of the log, whichever is larger. Prompts of three or fewer show none.
+    or that of the log, whichever is larger. Prompts of three or fewer show none; and where more
+    than a twentieth of all are that far, none is an exception: it is how the rewards are spread.
     """
     away = np.empty_like(stats.rewards)
     own = np.zeros(stats.count)
@@ -159,6 +161,8 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
     if not np.median(away) > 0:
         return np.zeros(stats.count, dtype=int)
     far = away > _WILD * np.repeat(typical, stats.sizes)
+    if far.mean() > _COMMON:
+        return np.zeros(stats.count, dtype=int)
     return np.add.reduceat(far.astype(int), stats.starts[:-1])
 
 

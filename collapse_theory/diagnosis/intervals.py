@@ -63,6 +63,8 @@ def ratio_of_means(top: np.ndarray, below: np.ndarray, rng: np.random.Generator)
     ratio = numerator / denominator
     if not top.any():
         return Measure(0.0, 0.0, 0.0)
+    if count < 2:
+        return Measure(ratio, 0.0, math.inf)
     if numerator <= 0:
         error = float((top - ratio * below).std(ddof=1)) / math.sqrt(count) / denominator
         return Measure(ratio, 0.0, max(ratio + 2 * error, 0.0))
@@ -96,7 +98,7 @@ def share_of(count: int, of: int) -> Measure:
     Examples
     --------
     >>> print(share_of(0, 50))
-    0.00 [0.00, 0.07]
+    0.000 [0.000, 0.071]
     """
     square = _NORMAL**2
     share = count / of

@@ -157,9 +157,7 @@ def two_groups(block: np.ndarray) -> Groups:
     return Groups(float(min(between[best] / total, 1.0)), float(small), levels)
 
 
-def groups_of(
-    stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray]
-) -> Groups | None:
+def groups_of(stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray]) -> Groups | None:
     """Return the best split of prompts of one size; None for other logs, and for few prompts.
 
     Optima of odd and of even numbers of completions are two groups by themselves.

@@ -29,7 +29,6 @@ _MANY_SIZES = 12  # completions from which on sizes within 15% make one cell
 _RATIO = 1.15
 
 
-
 @dataclass(frozen=True)
 class Cell:
     """Prompts of one kind and one size: where they stand, and their (prompts, levels) rewards."""
@@ -40,9 +39,7 @@ class Cell:
     block: np.ndarray
 
 
-def cells_of(
-    stats: OrderStatistics, least: int = 2, *, exact: bool = False
-) -> Iterator[Cell]:
+def cells_of(stats: OrderStatistics, least: int = 2, *, exact: bool = False) -> Iterator[Cell]:
     """Yield the prompts of each kind and size, with at least so many prompts.
 
     Unless sizes are to be `exact`, those within 15% make one cell from 12 completions on, and are

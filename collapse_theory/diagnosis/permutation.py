@@ -12,7 +12,9 @@ import numpy as np
 
 from collapse_theory.diagnosis.order_statistics import OrderStatistics
 
-_MOST_ROWS = 20_000  # of more, whole prompts are drawn: a difference that so many don't show is tiny
+_MOST_ROWS = (
+    20_000  # of more, whole prompts are drawn: a difference that so many don't show is tiny
+)
 _WORK = 2_000_000  # rewards that are dealt out in all
 _LEAST, _MOST = 199, 499  # deals
 
@@ -25,7 +27,7 @@ def prompts_differ(stats: OrderStatistics, rng: np.random.Generator) -> float:
 
 
 def prompts_differ_beyond_level(stats: OrderStatistics, rng: np.random.Generator) -> float | None:
-    """Return the p of prompts that differ in spread, against one law but for a level of each prompt.
+    """Return the p of prompts that differ in spread, against one law but for a level of each.
 
     The completions of a prompt are paired at random; a difference of two doesn't know the level,
     and the sizes of all differences are draws of one law, for the same test. None where hardly a

@@ -13,7 +13,6 @@ from collapse_theory.diagnosis.summary import KindSummary
 from collapse_theory.values import Value
 
 _SATURATED = 0.6  # a two-valued law has a half at each end
-_COMMON = 0.05  # of wild rewards: more than that is a heavy tail
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +59,12 @@ def notes_of(
             )
         )
     if wild[1]:
-        prompts, rewards = wild
-        share = rewards / stats.rewards.size
-        tail = "; so many make a heavy tail" if share > _COMMON else ""
+        rewards = f"{counted(wild[1], 'reward')} of {counted(wild[0], 'prompt')}"
         notes.append(
             Note(
                 "wild",
-                f"{counted(rewards, 'reward')} ({share:.2g} of all) of {counted(prompts, 'prompt')} "
-                "further from the prompt's median than five times the typical distance"
-                + (tail or "; those prompts aren't compared" * (prompts <= stats.count / 2)),
+                f"{rewards} further from the prompt's median than five times the typical "
+                "distance; they don't decide how alike prompts are",
             )
         )
     if right is not None:

@@ -83,11 +83,11 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if evidence.spread.flat.value >= NO_SPREAD:
         return _no_spread(evidence)
     if evidence.view is None or evidence.prompts < LEAST_PROMPTS:
+        few = counted(evidence.prompts or evidence.total, "prompt")
         return Verdict(
             None,
-            f"Only {counted(evidence.prompts, 'prompt')} with two or more completions that others "
-            f"can be compared with; at least {LEAST_PROMPTS} are needed, and of each kind "
-            f"{KIND_PROMPTS}.",
+            f"Only {few} with two or more completions to judge by; at least {LEAST_PROMPTS} are "
+            f"needed, and of each kind {KIND_PROMPTS}.",
             "Log the rewards of more prompts, some hundred for a narrow interval.",
         )
     view = evidence.view
@@ -154,7 +154,8 @@ def _no_spread(evidence: Evidence) -> Verdict:
         )
     return Verdict(
         "no spread",
-        f"{round(spread.flat.value * evidence.total)} of {evidence.total} prompts {equal}: inside a prompt the model ranks nothing.",
+        f"{round(spread.flat.value * evidence.total)} of {evidence.total} prompts {equal}: inside "
+        "a prompt the model ranks nothing.",
         "Check that the log holds the model's own rewards, that its head is trained and loaded, "
         "and, where a sigmoid saturates, log the logits. Without a spread there is no advantage, "
         "and no pair to train on.",
@@ -192,7 +193,9 @@ def _collapsed(evidence: Evidence) -> Verdict:
         f"prompts drawn at random from this log would vary by {view.reference**0.5:.2g}"
     )
     if apart is not None:
-        reason += f", and the kinds' mean rewards are {apart.distance.value / evidence.width:.2g} apart"
+        reason += (
+            f", and the kinds' mean rewards are {apart.distance.value / evidence.width:.2g} apart"
+        )
     reason += "."
     if evidence.sizes[1] <= 3:
         reason += (

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 _MAX_KINDS = 4  # of more kinds, those with the most prompts
 _PREDICTION: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": (0, (4, 1.5))}
-_VERDICTS = {True: "Collapsed", False: "Not collapsed", None: "Not decided"}
+_VERDICTS = {
+    "collapsed": "Collapsed",
+    "one law": "One law",
+    "own laws": "Laws of their own",
+    "no spread": "No spread",
+    None: "Not decided",
+}
 
 
 def diagnosis_data(found: Diagnosis | None = None) -> Diagnosis:
@@ -92,9 +98,10 @@ def _same_size(data: Diagnosis, kind: KindSummary) -> bool:
 
 
 def _heading(data: Diagnosis, shown: int) -> str:
-    text = _VERDICTS[data.collapsed]
-    if data.index is not None:
-        text += f": index {data.index:.2f} [{data.interval[0]:.2f}, {data.interval[1]:.2f}]"
+    text = _VERDICTS[data.outcome]
+    if data.counts is not None:
+        text += f": index {data.counts.index}"
+        text += "" if data.view == "as they are" else f" ({data.view})"
     low, high = data.completions
     text += f", {data.prompts} prompts of {low if low == high else f'{low} to {high}'} completions"
     if data.step is not None:
