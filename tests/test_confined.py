@@ -16,14 +16,15 @@ from scipy.integrate import quad
 
 import collapse_theory as ct
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, NotConcave
-from collapse_theory.exact.penalty import confined_gaps, confined_limit_form, hermite_gaps
+from collapse_theory.exact import HELD_FINITE_FORMS, exact_law
+from collapse_theory.exact.penalty import hermite_gaps
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import LimitLaw, limit
 from collapse_theory.limit.certificate import Certificate, certify
 from collapse_theory.limit.coordinate import SeriesLaw
 from collapse_theory.limit.free_support import level
 from collapse_theory.limit.grid import free_cells
-from collapse_theory.programs import Confined, Free
+from collapse_theory.programs import Answer, Confined, Free
 from collapse_theory.testing import numbers
 from collapse_theory.utilities import (
     Hinge,
@@ -161,8 +162,8 @@ def test_radii() -> None:
     assert radius(confined_law(3 * Log() + 1, 6.0)) == pytest.approx(1.0, rel=1e-14)
     assert radius(confined_law(Quadratic(0.5), 1.0)) == pytest.approx(0.5, rel=1e-14)
     assert radius(free_law(Squared(3.0))) == pytest.approx(3.0, rel=1e-14)
-    assert confined_limit_form(LogSigmoid(), 1.0) is None
-    assert confined_limit_form(Log(), 0.0) is None
+    assert exact_law(LogSigmoid(), 1.0) is None
+    assert exact_law(Log(), 0.0) is None
 
 
 def potential_slope(law: RewardLaw, u: Utility, kappa: float, x: float) -> float:
@@ -243,6 +244,11 @@ def hermite_zero(n: int, x: mp.mpf) -> mp.mpf:
             before, now = now, 2 * x * now - 2 * k * before
         x -= now / (2 * n * before)
     return x
+
+
+def confined_gaps(u: Utility, n: int, kappa: float) -> Answer | None:
+    found = (form(u, n, kappa) for form in HELD_FINITE_FORMS)
+    return next((answer for answer in found if answer is not None), None)
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 30])

@@ -17,7 +17,10 @@ from problems import (
 from scipy.special import roots_jacobi
 
 import collapse_theory as ct
-from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
+from collapse_theory.exact import (
+    FINITE_FORMS,
+    LIMIT_FORMS,
+)
 from collapse_theory.laws import RewardLaw
 from collapse_theory.testing import utilities
 

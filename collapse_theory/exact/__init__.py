@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collapse_theory.exact.closed_form import exact_answer, exact_law
-from collapse_theory.exact.finite import FINITE_FORMS
-from collapse_theory.exact.limit import LIMIT_FORMS
-from collapse_theory.exact.penalty import confined_gaps, confined_limit_form
+from collapse_theory.exact.registry import (
+    FINITE_FORMS,
+    HELD_FINITE_FORMS,
+    HELD_LIMIT_FORMS,
+    LIMIT_FORMS,
+    closed,
+)
 
 __all__ = [
     "FINITE_FORMS",
+    "HELD_FINITE_FORMS",
+    "HELD_LIMIT_FORMS",
     "LIMIT_FORMS",
-    "confined_gaps",
-    "confined_limit_form",
+    "closed",
     "exact_answer",
     "exact_law",
 ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collapse_theory.exact.finite import FINITE_FORMS
-from collapse_theory.exact.limit import LIMIT_FORMS
-from collapse_theory.exact.penalty import confined_gaps
+from collapse_theory.exact import finite, limit, penalty  # noqa: F401 - they fill the registries
 from collapse_theory.exact.plackett_luce import LISTWISE, listwise_gaps
+from collapse_theory.exact.registry import (
+    FINITE_FORMS,
+    HELD_FINITE_FORMS,
+    HELD_LIMIT_FORMS,
+    LIMIT_FORMS,
+)
 from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
@@ -21,14 +25,26 @@ def exact_answer(program: Program | ListwiseProgram) -> Answer | None:
         if not program.box:
             return None
         return Answer(listwise_gaps(program.utility, program.n), unique=True, reference=LISTWISE)
-    if not program.box:
-        return confined_gaps(program.loss, program.n, program.kappa)
-    found = (form(program.utility, program.n) for form in FINITE_FORMS)
+    if program.box:
+        found = (form(program.utility, program.n) for form in FINITE_FORMS)
+    else:
+        found = (form(program.loss, program.n, program.kappa) for form in HELD_FINITE_FORMS)
     return next((answer for answer in found if answer is not None), None)
 
 
-def exact_law(unit: Utility) -> RewardLaw | None:
-    """Return the limit law in [0, 1] where a closed form gives it, else None."""
-    found = (form(unit) for form in LIMIT_FORMS)
+def exact_law(unit: Utility, kappa: float | None = None) -> RewardLaw | None:
+    """Return the limit law that a closed form gives, in [0, 1] or under `kappa`, else None.
+
+    Examples
+    --------
+    >>> from collapse_theory.exact import exact_law
+    >>> from collapse_theory.utilities import Log
+    >>> exact_law(Log(), 2.0).support
+    array([-1.,  1.])
+    """
+    if kappa is None:
+        found = (form(unit) for form in LIMIT_FORMS)
+    else:
+        found = (form(unit, kappa) for form in HELD_LIMIT_FORMS)
     law = next((law for law in found if law is not None), None)
     return law and replace(law, method="exact", status="optimal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from collapse_theory.exact.limit import RTOL, quadratic_coefficients
-from collapse_theory.exact.registry import PAPER, Form, closed, only_term
+from collapse_theory.exact.registry import FINITE_FORMS, PAPER, closed, only_term
 from collapse_theory.lazy import special
 from collapse_theory.programs import Answer
 from collapse_theory.utilities import Exponential, Hinge, Linear, Log, Utility
@@ -20,7 +20,12 @@ def mirrored(half: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([half[:-1], [2 * half[-1]], half[-2::-1] if len(half) > 1 else []])
 
 
-@closed("two or three completions", f"by monotonicity, and by symmetry: {BOX}", "log(x + 0.1)")
+@closed(
+    FINITE_FORMS,
+    "two or three completions",
+    f"by monotonicity, and by symmetry: {BOX}",
+    "log(x + 0.1)",
+)
 def few(utility: Utility, n: int) -> Answer | None:
     """(1, 0) for n = 2; (1, 1/2, 0) for n = 3 and U strictly concave."""
     if n == 2:
@@ -32,7 +37,7 @@ def few(utility: Utility, n: int) -> Answer | None:
     return None
 
 
-@closed("linear", f"{PAPER}, section 2: two-valued rewards", "x")
+@closed(FINITE_FORMS, "linear", f"{PAPER}, section 2: two-valued rewards", "x")
 def linear(utility: Utility, n: int) -> Answer | None:
     """x: half ones, half zeros; for odd n the middle reward is free, and 1/2 here."""
     found = only_term(utility, Linear) or only_term(utility, Hinge)
@@ -43,7 +48,7 @@ def linear(utility: Utility, n: int) -> Answer | None:
     return Answer(mirrored(half, n), unique=n % 2 == 0)
 
 
-@closed("log", "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.1", "log(x)")
+@closed(FINITE_FORMS, "log", "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.1", "log(x)")
 def log(utility: Utility, n: int) -> Answer | None:
     """log x: 0, 1 and the zeros of the Jacobi polynomial P^(1,1)_{n-2}, mapped to [0, 1].
 
@@ -71,6 +76,7 @@ def log(utility: Utility, n: int) -> Answer | None:
 
 
 @closed(
+    FINITE_FORMS,
     "exponential",
     f"balance of the one-sided sums of exp(-b gap): {BOX}",
     "1 - exp(-3*x)",
@@ -108,7 +114,7 @@ def exponential(utility: Utility, n: int) -> Answer | None:
     return Answer(mirrored(half * (0.5 / half.sum()), n), unique=True)
 
 
-@closed("quadratic", f"the optimality conditions are linear: {BOX}", "x - 0.3*x**2")
+@closed(FINITE_FORMS, "quadratic", f"the optimality conditions are linear: {BOX}", "x - 0.3*x**2")
 def quadratic(utility: Utility, n: int) -> Answer | None:
     """x - c x**2: r_i = clip(1/2 + (n+1-2i)/(2cn), 0, 1)."""
     found = quadratic_coefficients(utility)
@@ -121,7 +127,12 @@ def quadratic(utility: Utility, n: int) -> Answer | None:
     return Answer(mirrored(half, n), unique=True)
 
 
-@closed("hinge", "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap", "min(x, 1/3)")
+@closed(
+    FINITE_FORMS,
+    "hinge",
+    "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap",
+    "min(x, 1/3)",
+)
 def hinge(utility: Utility, n: int) -> Answer | None:
     """min(x, 1/k), n > k: k+1 groups of ties at 0, 1/k, ..., 1, as even as n allows.
 
@@ -142,6 +153,3 @@ def hinge(utility: Utility, n: int) -> Answer | None:
     gaps = np.zeros(n - 1)
     gaps[np.cumsum(sizes)[:-1] - 1] = 1 / k
     return Answer(gaps, unique=extra == 0)
-
-
-FINITE_FORMS: tuple[Form[Answer], ...] = (few, linear, log, exponential, quadratic, hinge)

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.exact.registry import PAPER, Form, closed, only_term, parabola
+from collapse_theory.exact.registry import LIMIT_FORMS, PAPER, closed, only_term, parabola
 from collapse_theory.laws import (
     BetaDensity,
     Density,
@@ -44,7 +44,7 @@ MOST_ATOMS = 2 * 10**5
 RTOL = np.float64(4 * np.finfo(np.float64).eps)  # the tightest that brentq takes
 
 
-@closed("linear", f"{PAPER}, section 2: two-valued rewards", "x", "log(exp(x))")
+@closed(LIMIT_FORMS, "linear", f"{PAPER}, section 2: two-valued rewards", "x", "log(exp(x))")
 def linear(utility: Utility) -> RewardLaw | None:
     """x, or whatever has its constant slope, up to rounding, over (0, 1]: mass 1/2 at 0 and at 1.
 
@@ -58,7 +58,7 @@ def linear(utility: Utility) -> RewardLaw | None:
     return discrete_law([0.0, 1.0], [0.5, 0.5], objective=energy)
 
 
-@closed("power", f"{PAPER}, theorem 2", "x**0.5")
+@closed(LIMIT_FORMS, "power", f"{PAPER}, theorem 2", "x**0.5")
 def power(utility: Utility) -> RewardLaw | None:
     """x**g: Beta((1-g)/2, (1-g)/2)."""
     found = only_term(utility, Power)
@@ -71,7 +71,10 @@ def power(utility: Utility) -> RewardLaw | None:
 
 
 @closed(
-    "log", f"{PAPER}, theorem 2; Szego, Orthogonal Polynomials, section 6.7 (arcsine law)", "log(x)"
+    LIMIT_FORMS,
+    "log",
+    f"{PAPER}, theorem 2; Szego, Orthogonal Polynomials, section 6.7 (arcsine law)",
+    "log(x)",
 )
 def log(utility: Utility) -> RewardLaw | None:
     """log x: Beta(1/2, 1/2), with E log Y = -2 log 2."""
@@ -81,7 +84,7 @@ def log(utility: Utility) -> RewardLaw | None:
     return beta_law(0.5, objective=utility.constant - found[0] * 2 * np.log(2))
 
 
-@closed("negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x")
+@closed(LIMIT_FORMS, "negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x")
 def negative_power(utility: Utility) -> RewardLaw | None:
     """-x**-g: Beta((1+g)/2, (1+g)/2) for g < 1; uniform for g >= 1, where the energy is -inf."""
     found = only_term(utility, NegativePower)
@@ -96,6 +99,7 @@ def negative_power(utility: Utility) -> RewardLaw | None:
 
 
 @closed(
+    LIMIT_FORMS,
     "quadratic",
     f"the potential's second derivative vanishes for a density c: {BOX}",
     "x - 0.3*x**2",
@@ -112,7 +116,9 @@ def quadratic(utility: Utility) -> RewardLaw | None:
     return _ends_and_flat((1 - c) / 2, c, float(utility(0.0)) + energy)
 
 
-@closed("sine", f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}", "sin(x)")
+@closed(
+    LIMIT_FORMS, "sine", f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}", "sin(x)"
+)
 def sine(utility: Utility) -> RewardLaw | None:
     """sin(kx), k <= pi/2: density d = 1/(1 + (2/k) cot(k/2)), mass (d/k) cot(k/2) at each end."""
     found = only_term(utility, Sine)
@@ -126,7 +132,13 @@ def sine(utility: Utility) -> RewardLaw | None:
     return _ends_and_flat(mass, density, utility.constant + weight * energy)
 
 
-@closed("hinge", f"a level potential, checked at the atoms: {BOX}", "min(x, 1/3)", "min(x, 0.3)")
+@closed(
+    LIMIT_FORMS,
+    "hinge",
+    f"a level potential, checked at the atoms: {BOX}",
+    "min(x, 1/3)",
+    "min(x, 0.3)",
+)
 def hinge(utility: Utility) -> RewardLaw | None:
     """min(x, m), 1 = km + d with 0 <= d < m: masses k+1, k, ..., 1 at 0, m, ..., km, and mirrored.
 
@@ -155,6 +167,7 @@ def hinge(utility: Utility) -> RewardLaw | None:
 
 
 @closed(
+    LIMIT_FORMS,
     "mixture of exponentials",
     f"V'' = 0 is a linear differential equation with constant coefficients: {BOX}",
     "1 - exp(-3*x)",
@@ -251,15 +264,3 @@ def quadratic_coefficients(utility: Utility) -> tuple[float, float] | None:
 def _ends_and_flat(mass: float, density: float, objective: float) -> RewardLaw:
     flat = BetaDensity(1.0, 1.0, mass=density)
     return RewardLaw(atoms=[[0.0, mass], [1.0, mass]], parts=(flat,), objective=float(objective))
-
-
-LIMIT_FORMS: tuple[Form[RewardLaw], ...] = (
-    linear,
-    power,
-    log,
-    negative_power,
-    quadratic,
-    sine,
-    hinge,
-    exponential_mixture,
-)

@@ -8,11 +8,15 @@ of mean 0, and 2 ∫ x**2 dmu in the limit.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from collapse_theory.exact.registry import only_term, parabola
+from collapse_theory.exact.registry import (
+    HELD_FINITE_FORMS,
+    HELD_LIMIT_FORMS,
+    closed,
+    only_term,
+    parabola,
+)
 from collapse_theory.laws import Density, RewardLaw, beta_law, discrete_law
 from collapse_theory.lazy import special
 from collapse_theory.programs import Answer
@@ -39,46 +43,44 @@ _RIESZ = (
 _CHAINS = "points m apart are a chain on which -rho'' is constant: a discrete Poisson equation"
 
 
-def confined_limit_form(utility: Utility, kappa: float) -> RewardLaw | None:
-    """Return the limit law under Confined(kappa), or Free for kappa = 0, where one is known.
-
-    Examples
-    --------
-    >>> from collapse_theory.exact.penalty import confined_limit_form
-    >>> from collapse_theory.utilities import Log
-    >>> confined_limit_form(Log(), 2.0).support
-    array([-1.,  1.])
-    """
-    if utility.slope_at_zero <= 0:
-        law = _point(utility)
-    elif (line := parabola(utility)) is not None:
-        law = _uniform(utility, *line, kappa)
-    else:
-        law = (_homogeneous(utility, kappa) or _hinge(utility, kappa)) if kappa > 0 else None
-    return law and replace(law, method="exact", status="optimal")
-
-
-def _point(utility: Utility) -> RewardLaw:
+@closed(HELD_LIMIT_FORMS, "point", "U' <= 0 at every gap", "-x")
+def point(utility: Utility, kappa: float) -> RewardLaw | None:
     """U' <= 0: no gap is worth having, and all rewards are 0."""
-    value = float(utility(0.0))
-    return discrete_law([0.0], [1.0], objective=value, reference="U' <= 0 at every gap")
+    if utility.slope_at_zero > 0:
+        return None
+    return discrete_law([0.0], [1.0], objective=float(utility(0.0)))
 
 
-def _uniform(utility: Utility, slope: float, square: float, kappa: float) -> RewardLaw | None:
+@closed(HELD_LIMIT_FORMS, "uniform", _FLAT, "x", "x - 0.3*x**2")
+def uniform(utility: Utility, kappa: float) -> RewardLaw | None:
     """a x - b x**2: uniform with R = a/(kappa + 2b).
 
     V'(x)/2 = a x/R - 2 b x - kappa x for E sgn(x-Y) = x/R and E (x-Y) = x. The objective is
     2aR/3 - (kappa + 2b) R**2/3 = a R/3.
     """
-    held = kappa + 2.0 * square
-    if not held > 0:
+    line = parabola(utility)
+    if line is None or not (held := kappa + 2.0 * line[1]) > 0:
         return None
-    radius = slope / held
+    slope, radius = line[0], line[0] / held
     objective = float(utility(0.0)) + slope * radius / 3.0
-    return beta_law(1.0, 1.0, -radius, radius, objective=objective, reference=_FLAT)
+    return beta_law(1.0, 1.0, -radius, radius, objective=objective)
 
 
-def _homogeneous(utility: Utility, kappa: float) -> RewardLaw | None:
+@closed(HELD_LIMIT_FORMS, "semicircle", _WIGNER, "log(x)", "2*log(x) + 1")
+def semicircle(utility: Utility, kappa: float) -> RewardLaw | None:
+    """w log x: R = sqrt(2w/kappa), Wigner's law."""
+    return _homogeneous(utility, kappa, Log)
+
+
+@closed(HELD_LIMIT_FORMS, "powers", _RIESZ, "x**0.5", "-x**-0.5")
+def powers(utility: Utility, kappa: float) -> RewardLaw | None:
+    """w x**g and -w x**-g, g < 1: density A (R**2 - x**2)**((1-g)/2) and ((1+g)/2)."""
+    return _homogeneous(utility, kappa, Power) or _homogeneous(utility, kappa, NegativePower)
+
+
+def _homogeneous(
+    utility: Utility, kappa: float, kind: type[Log | Power | NegativePower]
+) -> RewardLaw | None:
     """w log x, w x**g and -w x**-g: density A (R**2 - x**2)**((1+s)/2), s = 0, -g and g.
 
     For s = 0, A = kappa/(pi w), and R = sqrt(2w/kappa). Else 1 - x**2 = const - C_2/(2l(l+1)) with
@@ -89,11 +91,10 @@ def _homogeneous(utility: Utility, kappa: float) -> RewardLaw | None:
     and A = kappa cos(pi s/2) / (pi w |s| (1+s)). Mass 1 gives R**(2+s) = 1/(A B(1/2, (3+s)/2)). By
     Euler's theorem the energy without the constant is -2 kappa var/s for U of degree -s.
     """
-    kinds = (Log, Power, NegativePower)
-    found = [one for one in (only_term(utility, kind) for kind in kinds) if one is not None]
-    if not found:
+    found = only_term(utility, kind)
+    if found is None or kappa <= 0:
         return None
-    weight, term = found[0]
+    weight, term = found
     s = -term.exponent
     if s >= 1:
         return None
@@ -107,11 +108,11 @@ def _homogeneous(utility: Utility, kappa: float) -> RewardLaw | None:
         radius = (density * special.beta(0.5, a)) ** (-1.0 / (2.0 + s))
         energy = -2.0 * kappa * radius**2 / (4.0 + s) / s
     objective = utility.constant + float(energy - kappa * radius**2 / (4.0 + s))
-    reference, radius = _WIGNER if s == 0 else _RIESZ, float(radius)
-    return beta_law(a, a, -radius, radius, objective=objective, reference=reference)
+    return beta_law(a, a, -float(radius), float(radius), objective=objective)
 
 
-def _hinge(utility: Utility, kappa: float) -> RewardLaw | None:
+@closed(HELD_LIMIT_FORMS, "hinge", _CHAINS, "min(x, 0.5)")
+def hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     """w min(x, m): constant between steps, which follow each other by t m and (1-t) m in turn.
 
     V'' = 0 is 2 rho(x) - rho(x-m) - rho(x+m) = kappa/w on the support, with rho = 0 beyond: on a
@@ -119,7 +120,7 @@ def _hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     2R = (k+t) m a share t of the chains has k+1 points and the rest k; mass 1 gives k and t.
     """
     found = only_term(utility, Hinge)
-    if found is None:
+    if found is None or kappa <= 0:
         return None
     weight, m = found[0], found[1].m
     pull = kappa / weight
@@ -147,45 +148,32 @@ def _hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     area = 0.5 * below**2 + m * (upper - below)
     level = 4.0 * weight * float(heights @ np.diff(area))
     objective = utility.constant + 0.5 * (level - kappa * density.variance)
-    return RewardLaw((), (density,), objective=objective, reference=_CHAINS)
+    return RewardLaw((), (density,), objective=objective)
 
 
-def confined_gaps(utility: Utility, n: int, kappa: float) -> Answer | None:
-    """Return the n optimal rewards under kappa mean r_i**2, with their source, where known.
+@closed(HELD_FINITE_FORMS, "point", "U' <= 0 at every gap", "-x")
+def no_gaps(utility: Utility, n: int, kappa: float) -> Answer | None:
+    """U' <= 0: all rewards are 0."""
+    return Answer(np.zeros(n - 1), unique=True) if utility.slope_at_zero <= 0 else None
 
-    Parameters
-    ----------
-    utility : Utility
-    n : int
-    kappa : float
-        The weight of the penalty; 0 for the domain Free.
 
-    Returns
-    -------
-    Answer or None
-
-    Examples
-    --------
-    >>> from collapse_theory.exact.penalty import confined_gaps
-    >>> from collapse_theory.utilities import Linear
-    >>> confined_gaps(Linear(), 3, 0.5).gaps
-    array([2., 2.])
-    """
-    if utility.slope_at_zero <= 0:
-        return Answer(np.zeros(n - 1), unique=True, reference="U' <= 0 at every gap")
+@closed(HELD_FINITE_FORMS, "parabola", _CENTRED, "x", "x - 0.3*x**2", "3*x")
+def equal_gaps(utility: Utility, n: int, kappa: float) -> Answer | None:
+    """a x - b x**2: equal gaps, 2a/((n-1) (kappa + 2bn/(n-1)))."""
     line = parabola(utility)
-    if line is not None:
-        held = kappa + 2.0 * line[1] * n / (n - 1)
-        if not held > 0:
-            return None
-        gaps = np.full(n - 1, 2.0 * line[0] / ((n - 1) * held))
-        return Answer(gaps, unique=True, reference=_CENTRED)
+    if line is None or not (held := kappa + 2.0 * line[1] * n / (n - 1)) > 0:
+        return None
+    return Answer(np.full(n - 1, 2.0 * line[0] / ((n - 1) * held)), unique=True)
+
+
+@closed(HELD_FINITE_FORMS, "log", _HERMITE, "log(x)", "2*log(x) + 1")
+def hermite(utility: Utility, n: int, kappa: float) -> Answer | None:
+    """w log x: zeros of the Hermite polynomial H_n, times sqrt(w/(kappa (n-1)))."""
     found = only_term(utility, Log)
     if found is None or kappa <= 0:
         return None
     # sum_j 1/(r_i - r_j) = kappa (n-1)/w r_i, and for zeros of H_n it is x_i.
-    gaps = hermite_gaps(n) * np.sqrt(found[0] / (kappa * (n - 1)))
-    return Answer(gaps, unique=True, reference=_HERMITE)
+    return Answer(hermite_gaps(n) * np.sqrt(found[0] / (kappa * (n - 1))), unique=True)
 
 
 def hermite_gaps(n: int) -> np.ndarray:

@@ -1,11 +1,17 @@
-"""What a closed form is: a name, a source and a formula that gives the answer, or None."""
+"""What a closed form is: a name, a source and a formula that gives the answer, or None.
+
+The lists are looked through in their order: what this package knows, then what users add.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+import numpy as np
+
+from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer
 from collapse_theory.utilities import Linear, Quadratic, Squared, Utility
@@ -17,28 +23,83 @@ PAPER = "Song, Cai, Lee, Su (2023), Reward Collapse in Aligning LLMs, arXiv:2305
 
 @dataclass(frozen=True)
 class Form(Generic[Found]):
-    """A closed form in the box [0, 1]: of the limit law, or of the optimum of n completions.
+    """A closed form: of the limit law, or of the optimum of n completions.
 
-    Called with a utility on [0, 1], and with n where it is one of n completions, it gives the
-    answer with its source, or None where it doesn't hold. The `examples` are texts of utilities
-    that it holds for: the command `table` and the tests check them.
+    In the box [0, 1] it is called with a utility and, for n completions, with n; under a penalty
+    with its kappa last, 0 for the domain Free. It gives the answer with its source, or None where
+    it doesn't hold. The `examples` are texts of utilities that it holds for: the command `table`
+    and the tests check them.
     """
 
     name: str
     reference: str
-    formula: Callable[..., Found | None]
+    formula: Callable[..., Any]
     examples: tuple[str, ...] = ()
 
     def __call__(self, *program: Any) -> Found | None:
-        found = self.formula(*program)
-        return None if found is None else replace(found, reference=self.reference)
+        found: Any = self.formula(*program)
+        if found is not None and not isinstance(found, Answer | RewardLaw):
+            found = Answer(-np.diff(np.asarray(found, dtype=np.float64)))
+        return None if found is None else cast("Found", replace(found, reference=self.reference))
+
+
+LIMIT_FORMS: list[Form[RewardLaw]] = []
+FINITE_FORMS: list[Form[Answer]] = []
+HELD_LIMIT_FORMS: list[Form[RewardLaw]] = []
+HELD_FINITE_FORMS: list[Form[Answer]] = []
 
 
 def closed(
-    name: str, reference: str, *examples: str
-) -> Callable[[Callable[..., Found | None]], Form[Found]]:
-    """Make a closed form of the function below: from a utility, or from a utility and n."""
-    return lambda formula: Form(name, reference, formula, examples)
+    forms: list[Form[Found]], name: str, reference: str, *examples: str
+) -> Callable[[Callable[..., Any]], Form[Found]]:
+    """Make a closed form of the function below, and add it to those of its kind.
+
+    Parameters
+    ----------
+    forms : list
+        What it gives, and where: `LIMIT_FORMS` and `FINITE_FORMS` in the box [0, 1],
+        `HELD_LIMIT_FORMS` and `HELD_FINITE_FORMS` under a penalty kappa mean r_i**2.
+    name, reference : str
+        What it is called, and its source.
+    *examples : str
+        Utilities that it holds for.
+
+    Raises
+    ------
+    CollapseError
+        Where another of that kind has the name.
+
+    Examples
+    --------
+    The function gives a law, or n rewards, the best first; its answers are certified like any
+    other. For U' = -log x and n = 4 the product of the gaps 2y and 1/2 + y is 1/2 - y:
+
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.exact import FINITE_FORMS, closed
+    >>> @closed(FINITE_FORMS, "entropy", "the slopes of all gaps balance", "x - x*log(x)")
+    ... def entropy(utility, n):
+    ...     y = (2**0.5 - 1) / 2
+    ...     holds = n == 4 and utility == ct.utility("x - x*log(x)")
+    ...     return [1, 0.5 + y, 0.5 - y, 0] if holds else None
+    >>> found = ct.solve("x - x*log(x)", 4, method="exact")
+    >>> found.relative_gap < 1e-14, found.reference
+    (True, 'the slopes of all gaps balance')
+    >>> FINITE_FORMS.remove(entropy)
+    """
+
+    def add(formula: Callable[..., Any]) -> Form[Found]:
+        made: Form[Found] = Form(name, reference, formula, examples)
+        for i, form in enumerate(forms):
+            if form.name == name:
+                one, other = ((f.__module__, f.__qualname__) for f in (form.formula, formula))
+                if one != other:
+                    raise CollapseError(f"another closed form is called {name!r}")
+                forms[i] = made  # the same function, defined again
+                return made
+        forms.append(made)
+        return made
+
+    return add
 
 
 def only_term(utility: Utility, kind: type[Kind]) -> tuple[float, Kind] | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
+from collapse_theory.errors import CollapseError, NoClosedForm, NoConicForm, SolverFailed
 from collapse_theory.exact import exact_answer
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.conic import Conic
@@ -22,6 +22,7 @@ from collapse_theory.numerics.checks import positive, whole
 from collapse_theory.programs import (
     TOLERANCE,
     Answer,
+    Box,
     Comparisons,
     Domain,
     DomainLike,
@@ -80,7 +81,7 @@ SOLVERS: tuple[Solver, ...] = (
     Conic(),
 )
 # Which of them a user's `method` means.
-Method = Literal["auto", "newton", "conic"]
+Method = Literal["auto", "newton", "conic", "exact"]
 METHODS = {"newton": ("newton", "cuts"), "conic": ("conic",)}
 AUTO = ("closed form", "newton", "cuts", "conic")
 
@@ -113,13 +114,13 @@ def solve(
     comparisons : Comparisons, optional
         Which pairs count and how much; the full ranking, best first, unless given. With them the
         rewards come back in the completions' own order.
-    method : {"auto", "newton", "conic"}
+    method : {"auto", "newton", "conic", "exact"}
         "newton" is this package's own and the most accurate; piecewise linear utilities, which may
         have several optima, are solved by minimum cuts, reported as "cuts", and the answer is the
         limit of strictly concave optima: the least sum of squares of all pairs' gaps. "conic" is
-        the reference, through CVXPY. "auto" takes newton, and closed forms for utilities that
-        aren't strictly concave and for listwise losses in a box; where that is short of the
-        tolerance, every other method that fits, and the best answer.
+        the reference, through CVXPY; "exact" takes closed forms alone. "auto" takes newton, and
+        closed forms for utilities that aren't strictly concave and for listwise losses in a box;
+        where that is short of the tolerance, every other method that fits, and the best answer.
     tol : float, optional
         The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
         "conic" and for utilities with kinks. The methods go on until rounding stops them.
@@ -137,6 +138,8 @@ def solve(
         A ValueError: n < 2, an unknown method, a utility that isn't concave or falls.
     NoOptimum
         Where nothing holds the rewards: log-sigmoid under Free, say.
+    NoClosedForm
+        For method="exact", where none is known.
     OutOfRange
         Where gaps would leave the range of float64.
 
@@ -167,6 +170,8 @@ def _solved(
     max_iterations: int | None,
 ) -> Solution:
     program = Program.of(loss, n, domain, comparisons)
+    if method == "exact":
+        return _exact(program, tol)
     budget, best = Budget(max_iterations), None
     for solver in SOLVERS:
         if solver.name not in METHODS.get(method, AUTO) or not solver.fits(program):
@@ -195,6 +200,21 @@ def _solved(
     return best
 
 
+def _exact(program: Program | ListwiseProgram, tol: float | None) -> Solution:
+    answer = exact_answer(program)
+    if answer is None:
+        where = "" if program.domain == Box() else f" under {program.domain}"
+        raise NoClosedForm(
+            f"no closed form is known for {program.loss} and n = {program.n}{where}; ct.solve(u, "
+            "n, domain) computes the optimum"
+        )
+    if len(answer.gaps if answer.gaps is not None else ()) != program.n - 1:
+        raise CollapseError(
+            f"the closed form from {answer.reference!r} gives other than {program.n} rewards"
+        )
+    return Solution.of(program, _finished(program, answer), method="closed form", tol=tol)
+
+
 _remembered = lru_cache(maxsize=256)(_solved)
 
 
@@ -212,8 +232,8 @@ def _finished(program: Program | ListwiseProgram, answer: Answer) -> Answer:
 
 
 def _check_options(method: str, tol: float | None, max_iterations: int | None) -> None:
-    if not isinstance(method, str) or method not in ("auto", *METHODS):
-        known = ", ".join(repr(name) for name in ("auto", *METHODS))
+    if not isinstance(method, str) or method not in get_args(Method):
+        known = ", ".join(map(repr, get_args(Method)))
         raise CollapseError(f"unknown method {method!r}; known methods: {known}")
     if tol is not None:
         positive(tol, "tol")

@@ -9,8 +9,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, NoClosedForm, SolverFailed
-from collapse_theory.exact import exact_answer
+from collapse_theory.errors import CollapseError, SolverFailed
+from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw, uniform_law
 from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
@@ -26,7 +26,7 @@ from collapse_theory.limit.solvers import (
     best,
 )
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box, Domain, DomainLike, Program, Solution, as_domain
+from collapse_theory.programs import Box, Domain, DomainLike, Solution, as_domain
 from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
 
 UNIT = Box()
@@ -313,15 +313,7 @@ def closed_form(
     u, domain = as_loss(u), as_domain(domain)
     if n is None:
         return limit(u, domain, method="exact")
-    program = Program.of(u, n, domain)
-    answer = exact_answer(program)
-    if answer is None:
-        where = "" if domain == Box() else f" under {domain}"
-        raise NoClosedForm(
-            f"no closed form is known for {u} and n = {n}{where}; ct.solve(u, n, domain) computes "
-            "the optimum"
-        )
-    return Solution.of(program, answer, method="closed form")
+    return solve(u, n, domain, method="exact")
 
 
 def predicted_rewards(u: Loss | str, n: int, domain: DomainLike | None = None) -> np.ndarray:

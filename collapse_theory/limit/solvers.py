@@ -11,7 +11,6 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, NoClosedForm, NoOptimum, SolverFailed
 from collapse_theory.exact import exact_law
-from collapse_theory.exact.penalty import confined_limit_form
 from collapse_theory.laws import BetaDensity, Density, RewardLaw
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, free_support, grid, panels, second_kind
@@ -73,9 +72,7 @@ class LimitProgram:
     @cached_property
     def closed_form(self) -> RewardLaw | None:
         """The law, where a closed form gives it."""
-        if self.kappa is None:
-            return exact_law(self.utility)
-        return confined_limit_form(self.utility, self.kappa)
+        return exact_law(self.utility, self.kappa)
 
     @cached_property
     def start(self) -> float:
@@ -228,6 +225,7 @@ def _closed_form(program: LimitProgram) -> Candidates:
     """Yield the formula with a source, certified as every other law is: from the density alone."""
     law, utility, kappa = program.closed_form, program.utility, program.kappa
     assert law is not None
+    _require_shape(program, law)
     part, series = law.parts[0] if law.parts else None, None
     if isinstance(part, BetaDensity) or (part and kappa is None):
         series = _as_series(program, law)
@@ -239,8 +237,33 @@ def _closed_form(program: LimitProgram) -> Candidates:
     elif kappa is None:
         proof = grid.Points(*law.atoms.T).certify(utility)
     else:
-        proof = Certificate(0.0, 0.0, 0.0)  # U' <= 0: all rewards are 0
-    yield _Known(law, series), proof if kappa is None else proof._replace(objective=law.objective)
+        proof = Certificate(float(utility(0.0)), 0.0, 0.0)  # U' <= 0: all rewards are 0
+    # The formula's own objective has more digits than the rule of quadrature.
+    exact = kappa is not None and law.objective is not None
+    yield _Known(law, series), proof._replace(objective=law.objective) if exact else proof
+
+
+def _within(part: Any, share: float) -> np.ndarray:
+    """Return a place between any two edges of a density."""
+    edges = np.asarray(getattr(part, "edges", [0.0, 1.0]))
+    return edges[:-1] + share * np.diff(edges)
+
+
+def _require_shape(program: LimitProgram, law: RewardLaw) -> None:
+    """Raise where a law given by a formula is none of the kinds that certificates are for."""
+    at, part = law.atoms, law.parts[0] if len(law.parts) == 1 else None
+    if program.walled:
+        ends = not len(at) or (np.array_equal(at[:, 0], [0, 1]) and at[0, 1] == at[1, 1])
+        fine = not law.parts or (part is not None and ends)
+        takes = "atoms alone, or one density and equal atoms at 0 and 1 at most"
+    else:
+        inside = [part.pdf(_within(part, t)) for t in (0.2, 0.8)] if part else []
+        steps = isinstance(part, Density) and np.allclose(*inside, rtol=1e-12)
+        point = program.utility.slope_at_zero <= 0 and np.array_equal(at, [[0, 1]])
+        fine = point or (not len(at) and (isinstance(part, BetaDensity) or steps))
+        takes = "a Beta density, a density in steps, or the point 0 where U' <= 0"
+    if not fine:
+        raise CollapseError(f"the closed form from {law.reference!r} gives {law}; it takes {takes}")
 
 
 def _as_series(program: LimitProgram, law: RewardLaw) -> SeriesLaw:
