@@ -256,7 +256,7 @@ def test_columns_left_out(read: Reader) -> None:
 @pytest.mark.parametrize(
     ("header", "options", "message"),
     [
-        (("prompt", "kind", "rank", "rewardz"), {}, r"'reward' or 'score'.*did you mean 'rewardz'"),
+        (("prompt", "kind", "rank", "rewrd"), {}, r"'reward' or 'score'.*did you mean 'rewrd'"),
         (("text", "kind", "rank", "reward"), {}, "'prompt' or.*'text', 'kind'.*--prompt NAME"),
         (NAMES, {"reward": "rewrd"}, "'rewrd'.*did you mean 'reward'"),
         (NAMES, {"kind": "type"}, r"'type' \(for kind\); there are 'prompt', 'kind'"),

@@ -320,7 +320,7 @@ def test_unreadable_files(tmp_path):
         with pytest.raises(CollapseError, match=message):
             RankingDataset.from_file(path)
     path.write_bytes(gzip.compress(json.dumps(rows, indent=1).encode())[:-2000])
-    with pytest.raises(CollapseError, match=r"one JSON list that isn't whole; it is cut off or"):
+    with pytest.raises(CollapseError, match=r"is JSON that isn't whole; it is cut off or"):
         RankingDataset.from_file(path)
     with pytest.raises(FileNotFoundError):
         RankingDataset.from_file(tmp_path / "none.jsonl")

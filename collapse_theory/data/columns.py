@@ -5,18 +5,22 @@ A name may lead into an object: "scores.overall", or "answers.score" for a list 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from collapse_theory.data.text import Row
 from collapse_theory.errors import CollapseError
 
 _SHOWN = 12  # columns that a message lists
-Wanted = Mapping[str, str | bool | None]
+Wanted = Mapping[str, str | tuple[str, ...] | bool | None]
+Names = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Columns:
     Attributes
     ----------
     names : mapping of str
-        The column by role, possibly in an object; the reward's may be two, chosen and rejected.
+        The column by role, possibly in an object; the reward's may be several, such as those of
+        a chosen and a rejected completion.
     lists : bool
         Whether a row holds the rewards of a prompt, not one.
     where : tuple of (column, value)
@@ -72,7 +77,7 @@ class Columns:
         The roles that nobody named.
     """
 
-    names: Mapping[str, str | tuple[str, str]]
+    names: Mapping[str, Names]
     lists: bool = False
     where: tuple[tuple[str, str], ...] = ()
     guessed: frozenset[str] = field(default_factory=frozenset)
@@ -85,8 +90,13 @@ class Columns:
     @property
     def read(self) -> frozenset[str]:
         """The roles that are read; a chosen and a rejected completion have ranks."""
-        both = not isinstance(self.names["reward"], str)
-        return frozenset(self.names) | (frozenset({"rank"}) if both else frozenset())
+        return frozenset(self.names) | (frozenset({"rank"}) if self.paired else frozenset())
+
+    @property
+    def paired(self) -> bool:
+        """Whether the rewards are those of a chosen and a rejected completion."""
+        reward = self.names["reward"]
+        return not isinstance(reward, str) and "chosen" in reward[0]
 
     def without(self, role: str) -> Columns:
         """Return the columns but one."""
@@ -94,8 +104,8 @@ class Columns:
 
     def described(self) -> tuple[tuple[str, str], ...]:
         """Return each role with its column, as text."""
-        both = {r: n if isinstance(n, str) else " and ".join(n) for r, n in self.names.items()}
-        return tuple(both.items())
+        joined = {r: n if isinstance(n, str) else ", ".join(n) for r, n in self.names.items()}
+        return tuple(joined.items())
 
 
 def find_columns(
@@ -119,11 +129,14 @@ def find_columns(
     """
     wanted = wanted or {}
     look = _Look(there, sample, source, advice)
-    found: dict[str, str | tuple[str, str]] = {}
+    found: dict[str, Names] = {}
     for role in ROLES:
         name = wanted.get(role.name)
         if isinstance(name, str):
-            found[role.name] = look.named(name, role.name)
+            several = role.name == "reward"
+            found[role.name] = look.all_named(name) if several else look.named(name, role.name)
+        elif isinstance(name, tuple):
+            found[role.name] = tuple(look.named(one, role.name) for one in name)
         elif name is not False and (guess := look.guessed(role)) is not None:
             found[role.name] = guess
     if "reward" not in found:
@@ -132,7 +145,7 @@ def find_columns(
     if "prompt" not in found and not lists:
         raise CollapseError(look.missing(ROLES[0]))
     conditions = tuple((look.named(name, "--where"), value) for name, value in where)
-    guessed = frozenset(role for role in found if not isinstance(wanted.get(role), str))
+    guessed = frozenset(role for role in found if not isinstance(wanted.get(role), str | tuple))
     columns = Columns(found, lists, conditions, guessed)
     flat = list(replace(columns, where=()).paths())
     for name in flat:
@@ -150,16 +163,14 @@ def find_columns(
     return columns
 
 
-def _of_one_shape(
-    look: _Look, found: dict[str, str | tuple[str, str]]
-) -> tuple[dict[str, str | tuple[str, str]], bool]:
+def _of_one_shape(look: _Look, found: dict[str, Names]) -> tuple[dict[str, Names], bool]:
     """Return the columns with those of lists where rewards are lists, and whether they are."""
     reward = found["reward"]
     lists = not isinstance(reward, str) or look.is_list(reward)
     if isinstance(reward, str) and lists and (inner := look.inner_reward(reward)) is not None:
         found = found | {"reward": inner}
         beside = f"{reward}.rank"
-        if "rank" not in found and look.values(beside):
+        if "rank" not in found and look.holds(beside):
             found["rank"] = beside
     rank = found.get("rank")
     if isinstance(rank, str) and look.is_list(rank) != lists:
@@ -191,6 +202,11 @@ class _Look:
         found = (picked(row, path) for row in self.sample)
         return [value for value in map(opened, found) if value not in (None, "")]
 
+    def holds(self, path: str) -> bool:
+        """Whether there is anything at a path."""
+        values = [v for value in self.values(path) for v in (value if _is_list(value) else [value])]
+        return any(value is not None for value in values)
+
     def is_list(self, path: str) -> bool:
         """Whether the column holds lists, or objects of several numbers."""
         values = self.values(path)
@@ -200,28 +216,51 @@ class _Look:
         """Return the way to the rewards within a list of objects, None where they are plain."""
         first = self.values(path)[0]
         keys: list[Any] = []
-        if isinstance(first, Mapping) and not all(map(_like_number, first.values())):
+        if isinstance(first, Mapping):
             keys = list(first)
         elif isinstance(first, list | tuple) and first and isinstance(first[0], Mapping):
             keys = list(first[0])
-        inside = next((name for name in ROLES[1].usual if name in keys), None)
+        inside = next((name for name in (*ROLES[1].usual, "mean") if name in keys), None)
         return f"{path}.{inside}" if inside else None
 
-    def guessed(self, role: Role) -> str | tuple[str, str] | None:
+    def guessed(self, role: Role) -> Names | None:
         """Return the column that a role is read from, by its name, else by its shape."""
         for usual in role.usual:
             if (name := self.match(usual)) is not None:
                 return name
         if role.name != "reward":
             return None
-        return self._chosen_and_rejected() or self._nested() or self._pairs()
+        return (
+            self._chosen_and_rejected()
+            or self._several()
+            or self._nested()
+            or self._pairs()
+            or self._named_alike()
+        )
 
-    def _chosen_and_rejected(self) -> tuple[str, str] | None:
+    def _several(self) -> Names | None:
+        """Return columns such as reward_0, reward_1: one a completion."""
+        numbered = re.compile(rf"({'|'.join(map(re.escape, ROLES[1].usual))})[ _.-]?\d+")
+        found = tuple(name for name in self.there if numbered.fullmatch(name.strip().casefold()))
+        return found if len(found) > 1 else None
+
+    def _named_alike(self) -> str | None:
+        """Return the one column of numbers that has reward or score in its name."""
+        found = [
+            name
+            for name in self.there
+            if re.search("reward|score", name.casefold())
+            and all(map(_like_number, self.values(name)))
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def _chosen_and_rejected(self) -> Names | None:
         for name in self.there:
             other = name.replace("chosen", "rejected")
             if other != name and other in self.there:
                 both = [*self.values(name)[:5], *self.values(other)[:5]]
-                if both and all(map(_like_number, both)):
+                flat = [x for one in both for x in (one if isinstance(one, list) else [one])]
+                if flat and all(map(_like_number, flat)):
                     return name, other
         return None
 
@@ -241,12 +280,19 @@ class _Look:
                 return name
         return None
 
+    def all_named(self, pattern: str) -> Names:
+        """Return the columns of a pattern such as reward_*; else that of this name."""
+        if "*" in pattern and pattern not in self.there:
+            found = tuple(name for name in self.there if fnmatchcase(name, pattern))
+            return found if len(found) > 1 else self.named(*found or (pattern,), "reward")
+        return self.named(pattern, "reward")
+
     def named(self, name: str, role: str) -> str:
         """Return the column of this name, or the way into it."""
         if (match := self.match(name)) is not None:
             return match
         head, dot, rest = name.partition(".")
-        if dot and (match := self.match(head)) is not None and self.values(f"{match}.{rest}"):
+        if dot and (match := self.match(head)) is not None and self.holds(f"{match}.{rest}"):
             return f"{match}.{rest}"
         raise CollapseError(
             f"{self.source}: no column is called {name!r} (for {role}); there are "
@@ -267,8 +313,11 @@ class _Look:
     def missing(self, role: Role) -> str:
         """Return what to say where no column is that of a needed role."""
         usual = " or ".join(map(repr, role.usual[:2]))
+        ranks = any(self.holds(way) for name in self.there for way in ("rank", f"{name}.rank"))
+        only = " (ranks it has, but a diagnosis needs rewards)"
+        only = only if role.name == "reward" and ranks else ""
         return (
-            f"{self.source}: no column is called {usual}, or alike; there are "
+            f"{self.source}: no column is called {usual}, or alike{only}; there are "
             f"{_listed(self.there)}. {self.advice}ay which holds the {role.name} with "
             f"--{role.name} NAME ({role.name}=... in Python)"
             f"{_hint(role.name, self.there)}"
@@ -310,12 +359,17 @@ def picked(row: Any, path: str) -> Any:
 
 
 def opened(value: Any) -> Any:
-    """Return the list or object that a text of JSON holds; other values as they are."""
+    """Return the list or object that a text holds, as JSON or as Python has it; else the value."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
-        with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(value)
+        for read in (json.loads, ast.literal_eval):  # pandas writes lists into CSV as Python does
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return read(value)
     to_list = getattr(value, "tolist", None)
     return to_list() if to_list is not None else value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def is_pair(value: Any) -> bool:
@@ -332,3 +386,8 @@ def _like_number(value: Any) -> bool:
     if isinstance(value, str):
         return _is_number(value)
     return value is None or isinstance(value, int | float)
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text holds, as all fields of CSV do; other values as they are."""
+    return float(value) if isinstance(value, str) and _is_number(value) else value

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -139,8 +138,14 @@ class RankingDataset(Value):
 
     @classmethod
     def _read(cls, source: Any, reader: Reader, where: str = "") -> Self:
-        rows = chain.from_iterable(part.rows() for part in parts_of(source))
-        rankings = reader.rankings(rows, where)
+        parts = parts_of(source)
+
+        def rows() -> Iterator[tuple[int, Any]]:
+            for part in parts:
+                reader.place = f"{part.name}: " if len(parts) > 1 else ""
+                yield from part.rows()
+
+        rankings = reader.rankings(rows(), where)
         report = DatasetReport(reader.read, len(rankings), tuple(sorted(reader.bad)))
         if not rankings:
             raise CollapseError(f"{where}no ranking is left: {report}")

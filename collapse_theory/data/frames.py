@@ -171,7 +171,8 @@ def frame_of(part: Part, columns: Columns, number: int = 0) -> pl.LazyFrame:
     tops = dict.fromkeys(
         path if path in part.names else path.split(".")[0] for path in columns.paths()
     )
-    lazy = part.frame(list(tops))
+    in_texts = columns.lists and part.unit == "line"  # lists of a text are read one by one
+    lazy = None if in_texts else part.frame(list(tops))
     frame = None if lazy is None else _straight(lazy, columns)
     if frame is None:
         frame = _by_rows(part, columns)
@@ -191,11 +192,13 @@ def _straight(lazy: pl.LazyFrame, columns: Columns) -> pl.LazyFrame | None:
         if any(one is None for one in some):
             return None
         expressions, dtypes = zip(*some, strict=True)
-        if len(some) == 2:
-            roles[role] = pl.concat_list(
-                _number(e, d) for e, d in zip(expressions, dtypes, strict=True)
-            )
-            roles["rank"] = pl.lit([0, 1])
+        if not isinstance(names, str):
+            if any(dtype.is_nested() for dtype in dtypes):
+                return None
+            each = zip(expressions, dtypes, strict=True)
+            roles[role] = pl.concat_list(_number(e, d) for e, d in each)
+            if columns.paired:
+                roles["rank"] = pl.lit([0, 1])
             continue
         inner = getattr(dtypes[0], "inner", None)
         listed = role == "reward" and columns.lists
@@ -219,8 +222,7 @@ def _straight(lazy: pl.LazyFrame, columns: Columns) -> pl.LazyFrame | None:
 
 
 def _listed(columns: Columns) -> list[str]:
-    both = not isinstance(columns.names["reward"], str)
-    return ["reward", "rank"] if both else ["reward"]
+    return ["reward", "rank"] if columns.paired else ["reward"]
 
 
 def _reached(path: str, schema: Mapping[str, Any]) -> tuple[pl.Expr, Any] | None:
@@ -264,8 +266,10 @@ def _chunk(rows: Sequence[tuple[int, Row | Bad]], columns: Columns) -> pl.DataFr
         if isinstance(names, str):
             content[role] = [_at(row, names) for row in there]
         else:
-            content[role] = [[_at(row, name) for name in names] for row in there]
-            content["rank"] = [[0, 1] for _ in there]
+            each = [[_rewards(_at(row, name)) for name in names] for row in there]
+            content[role] = [[x for some in row for x in some] for row in each]
+            if columns.paired:
+                content["rank"] = [[k for k, some in enumerate(row) for _ in some] for row in each]
     schema: dict[str, Any] = dict.fromkeys(content, pl.String)
     if columns.lists:
         content["reward"] = [_rewards(value) for value in content["reward"]]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
+from collapse_theory.data.columns import as_number, opened
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
 from collapse_theory.data.text import Bad, Row, row_or_bad
 from collapse_theory.errors import CollapseError
@@ -56,7 +57,8 @@ def _own(row: Row, score: Score) -> Ranking:
                 f"{len(completions)} completions but {len(scores)} scores: give one a completion"
             )
         ranks = ranks_of_scores(scores)
-    return Ranking(_text(row, "prompt"), row["completions"], () if ranks is None else ranks)
+    ranks = () if ranks is None else opened(ranks)
+    return Ranking(_text(row, "prompt"), opened(row["completions"]), ranks)
 
 
 def _nectar(row: Row, score: Score) -> Ranking:
@@ -164,9 +166,10 @@ def _text(row: Row, name: str) -> str:
 
 
 def _list(row: Row, name: str) -> list[Any]:
-    if not isinstance(row[name], list | tuple):
-        raise CollapseError(f"{name} must be a list, got {type(row[name]).__name__}")
-    return list(row[name])
+    values = opened(row[name])
+    if not isinstance(values, list | tuple):
+        raise CollapseError(f"{name} must be a list, got {type(values).__name__}")
+    return list(values)
 
 
 def _objects(row: Row, name: str) -> list[Row]:
@@ -183,7 +186,7 @@ def _scored(row: Row, score: str | Mapping[str, float]) -> float:
     for name, weight in weights.items():
         if name not in row:
             raise CollapseError(f"no column {name!r} to rank by; name one by score=")
-        total += weight * finite_number(name, row[name])
+        total += weight * finite_number(name, as_number(row[name]))
     return total
 
 
@@ -236,6 +239,7 @@ class _Group:
     """The completions of one prompt that come a row each."""
 
     line: int
+    order: int  # of the first row among all that are read
     kind: str | None
     rows: list[Scored] = field(default_factory=list)
 
@@ -258,6 +262,7 @@ class Reader:
         self.kind, self.score = kind, score
         self.kinds = None if kinds is None else tuple(kinds)
         self.read = 0  # rows so far
+        self.place = ""  # the file that is read, where there are several
         self.bad: list[tuple[int, str]] = []  # their lines, and why
         self.groups: dict[str, _Group] = {}
 
@@ -271,23 +276,23 @@ class Reader:
         """
         found: dict[int, Ranking] = {}
         for line, row in source:
-            self.read += 1
+            self.read += 1  # counts lines of several files on
             if self.layout is None and isinstance(row, Mapping):
                 self.layout = _recognised(row, f"{where}line {line}")
             with self._bad_named(line):
                 if (one := self._ranking(line, row)) is not None:
-                    found[line] = one
+                    found[self.read] = one
         for group in self.groups.values():
             with self._bad_named(group.line):
-                found[group.line] = group.ranking()
-        return tuple(found[line] for line in sorted(found))
+                found[group.order] = group.ranking()
+        return tuple(found[order] for order in sorted(found))
 
     @contextlib.contextmanager
     def _bad_named(self, line: int) -> Iterator[None]:
         try:
             yield
         except CollapseError as fault:
-            self.bad.append((line, str(fault)))
+            self.bad.append((line, f"{self.place}{fault}"))
 
     def _ranking(self, line: int, row: Any) -> Ranking | None:
         """Return a row's ranking; None where the row has joined those of its prompt."""
@@ -308,7 +313,7 @@ class Reader:
             raise CollapseError(str(fault)) from None
         if isinstance(one, Ranking):
             return one if kind is None else replace(one, kind=kind)
-        group = self.groups.setdefault(one.prompt, _Group(line, kind))
+        group = self.groups.setdefault(one.prompt, _Group(line, self.read, kind))
         if group.kind != kind:
             raise CollapseError(
                 f"kind {kind!r}, but line {group.line} has {group.kind!r} for its prompt"

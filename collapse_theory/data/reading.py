@@ -93,6 +93,10 @@ def read_log(
     wanted = {"prompt": prompt, "reward": reward, "kind": kind, "rank": rank, "step": step}
     first = next((part for part in parts if part.names), parts[0])
     columns = find_columns(first.names, first.sample, first.name, first.advice, wanted, pairs)
+    for part in parts:
+        if part is not first and part.names:
+            named = {role: columns.names.get(role) for role in ("prompt", "reward")}
+            find_columns(part.names, part.sample, part.name, part.advice, named, pairs)
     return _Reading(parts, columns, at).log()
 
 
@@ -187,7 +191,7 @@ class _Reading:
             self.columns = self.columns.without("step")
             reason = pl.col("reason")
             return rows.with_columns(
-                pl.when(reason == REASONS.index("no number as step")).then(0).otherwise(reason)
+                pl.when(reason != REASONS.index("no number as step")).then(reason).otherwise(0)
             )
         self.at = last if self.at is None else self.at
         if not rows.select((step == self.at).any()).collect(engine="streaming").item():
@@ -225,7 +229,7 @@ class _Reading:
         return good
 
     def _set_aside(self, reason: str, rows: pl.DataFrame) -> None:
-        first = rows.select("part", "record").sort("part", "record").head(_NAMED)
+        first = rows.select("part", "record").unique().sort("part", "record").head(_NAMED)
         lines: list[int | str] = []
         for (at,), some in first.group_by("part", maintain_order=True):
             part = self.parts[int(str(at))]

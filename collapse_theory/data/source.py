@@ -205,7 +205,8 @@ class FramePart(Part):
         yield from enumerate(frame.iter_rows(named=True), start=1)
 
     def frame(self, needed: Sequence[str]) -> pl.LazyFrame | None:
-        return self.lazy.select(*needed).with_row_index(RECORD, 1)
+        there = [name for name in needed if name in self.names]
+        return self.lazy.select(there).with_row_index(RECORD, 1)
 
 
 @dataclass(kw_only=True)
@@ -312,7 +313,7 @@ _OTHERS = {
     b"%PDF": "a PDF",
     b"\x89PNG": "a picture",
 }
-_SVMLIGHT = re.compile(rb"-?[\d.]+ (qid:\d+ )?(\d+:\S+ ?)+\s")
+_SVMLIGHT = re.compile(rb"(#.*\n)*-?[\d.]+ (qid:\d+ )?(\d+:\S+ ?)+\s")
 
 
 def _file_parts(paths: Sequence[Path], format: str | None) -> list[Part]:
