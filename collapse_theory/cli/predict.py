@@ -16,6 +16,7 @@ from collapse_theory.cli.output import console, drawn, facts_grid, named, number
 from collapse_theory.cli.wording import (
     certificate_text,
     digits,
+    evidence,
     law_content,
     law_facts,
     mean_text,
@@ -132,14 +133,10 @@ def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
     page.print(number_table(("rank", "reward", "gap to the next"), _rows(solution), framed=True))
     facts = {
         "objective": f"{solution.objective:.6g}, {mean_text(solution.utility, solution.domain)}",
-        "certificate": f"{solution.status}, relative gap {solution.relative_gap:.1e}",
         "rewards": _error_text(solution),
-        "method": solution.method,
         "unique": "yes" if solution.unique else "no, one optimum of several",
     }
-    if solution.reference:
-        facts["source"] = solution.reference
-    page.print(facts_grid(facts | law_facts(law)))
+    page.print(facts_grid(facts | evidence(solution) | law_facts(law)))
 
 
 def _error_text(solution: ct.Solution) -> str:
@@ -175,12 +172,7 @@ def _show_limit(law: ct.LimitLaw) -> None:
     ]
     page.print(number_table(("share below", "reward", "density there"), rows, framed=True))
     facts = {"law": law.name, "mean, s.d.": f"{law.mean():.6g}, {math.sqrt(law.var()):.6g}"}
-    if text := certificate_text(law):
+    if certificate_text(law):
         mean = mean_text(law.utility, law.domain, limit=True)
-        facts |= {"objective": f"{law.objective:.6g}, {mean}", "certificate": text}
-    else:
-        facts["status"] = str(law.status)
-    facts["method"] = str(law.method)
-    if law.reference:
-        facts["source"] = law.reference
-    page.print(facts_grid(facts))
+        facts["objective"] = f"{law.objective:.6g}, {mean}"
+    page.print(facts_grid(facts | evidence(law)))

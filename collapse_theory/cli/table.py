@@ -62,15 +62,9 @@ def _grid(rows: list[dict[str, Any]], title: str, *columns: str) -> Table:
     def text(value: Any) -> str:
         return f"{value:.1e}" if isinstance(value, float) else str("-" if value is None else value)
 
-    names = (
-        "closed form",
-        "utility",
-        *(name.replace("relative_gap", "rel. gap") for name in columns),
-    )
+    names = ["closed form", "utility", *(name.replace("relative_", "rel. ") for name in columns)]
     cells = [[text(row[name]) for name in ("form", "utility", *columns)] for row in rows]
-    grid = number_table(
-        [name.replace("relative_", "rel. ") for name in names], cells, words=9, title=title
-    )
+    grid = number_table(names, cells, words=len(names), title=title)
     grid.columns[0].no_wrap = True
     return grid
 

@@ -69,14 +69,15 @@ def law_facts(law: ct.RewardLaw | None) -> dict[str, str]:
     values = [0.0 if abs(v) <= none else v for v in law.ppf(levels).tolist()]
     quantiles = (f"{q:.0%} {v:.4g}" for q, v in zip(levels, values, strict=True))
     facts = {"limit law": law.name, "  quantiles": ", ".join(quantiles)}
-    facts["  method"] = str(law.method)
-    if text := certificate_text(law):
-        facts["  certificate"] = text
-    elif law.status:
-        facts["  status"] = law.status
-    if law.reference:
-        facts["  source"] = law.reference
-    return facts
+    return facts | {f"  {name}": text for name, text in evidence(law).items()}
+
+
+def evidence(found: Any) -> dict[str, str]:
+    """Return what speaks for a law or a solution: its certificate, or else status, and sources."""
+    certificate = certificate_text(found)
+    facts = {"certificate" if certificate else "status": certificate or found.status}
+    facts |= {"method": found.method, "source": found.reference}
+    return {name: str(text) for name, text in facts.items() if text}
 
 
 def certificate_text(found: Any) -> str | None:
