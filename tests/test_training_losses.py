@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from problems import cases
 
 import collapse_theory as ct
-from tests.problems import cases, utilities
+from collapse_theory.testing import utilities
 
 torch = pytest.importorskip("torch", reason="the extra collapse-theory[training]")
 

@@ -462,7 +462,7 @@ def test_what_goes_wrong_is_named(tmp_path):
             trainer_loss(wrong)
         with pytest.raises(CollapseError, match="takes a RankingLoss or a PromptAwareRankingLoss"):
             CollapseCallback(wrong)
-    with pytest.raises(CollapseError, match="figure must end in one of"):
+    with pytest.raises(CollapseError, match="must end in one of"):
         figure_path("live.gif")
     callback = CollapseCallback(loss)
     callback.on_prediction_step(None, None, None, eval_dataloader=SimpleNamespace(dataset=data))

@@ -12,11 +12,10 @@ redrawing them until the pixels agreed. Every number is within 0.0003 of the fig
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +23,14 @@ import numpy as np
 from collapse_theory.figures import look
 from collapse_theory.figures.trained import OPTIMUM, draw_trained, kind_mark, trained_key
 from collapse_theory.finite import solve
+from collapse_theory.lazy import polars as pl
 from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+SOURCE = Path(__file__).parent / "data" / "paper_figures.csv"
 
 # Of each published figure the titles of its panels, and what was trained in them on open-ended
 # and on closed-ended prompts.
@@ -97,17 +99,12 @@ def paper_curves() -> tuple[PaperCurve, ...]:
     >>> len(curves), curves[0].panel, curves[0].rewards.round(2).tolist()
     (30, 'x', [1.0, 1.0, 1.0, 0.96, 0.14, 0.0, 0.0, 0.0])
     """
-    source = files("collapse_theory.figures") / "data" / "paper_figures.csv"
-    rows: dict[tuple[str, ...], list[tuple[int, float, float]]] = {}
     names = ("figure", "panel", "split", "prompt_type", "kind")
-    for row in csv.DictReader(source.read_text(encoding="utf-8").splitlines()):
-        points = rows.setdefault(tuple(row[name] for name in names), [])
-        # Index 1 is the worst completion.
-        points.append((-int(row["index"]), float(row["reward"]), float(row["band"] or "nan")))
+    table = pl.read_csv(SOURCE).with_columns(pl.col("band").fill_null(np.nan))
     curves = []
-    for key, points in rows.items():
-        _, rewards, bands = np.array(sorted(points)).T
-        curves.append(PaperCurve(*key, rewards=rewards, bands=bands))
+    for key, points in table.group_by(names, maintain_order=True):
+        best_first = points.sort("index", descending=True)  # index 1 is the worst completion
+        curves.append(PaperCurve(*key, *best_first.select("reward", "band").to_numpy().T))
     return tuple(curves)
 
 

@@ -25,6 +25,16 @@ def figure_of(drawn: Any) -> Figure:
     return axes.get_figure(root=True)
 
 
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Return the format that a file's ending names, or raise."""
+    target = Path(path)
+    ending = target.suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise CollapseError(f"a figure's file must end in one of {known}, got {target.name!r}")
+    return ending
+
+
 def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
     """Save what a draw function returned; the file's ending says the format.
 
@@ -47,11 +57,7 @@ def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
     OSError
         Where the file can't be written.
     """
-    target = Path(path)
-    suffix = target.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        known = ", ".join(f".{name}" for name in FORMATS)
-        raise CollapseError(f"a figure's file must end in one of {known}, got {target.name!r}")
+    target, suffix = Path(path), format_of(path)
     # PDF and SVG hold the time of writing unless told otherwise: the same figure, the same file.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError
 from collapse_theory.figures.look import COLOURS, DOUBLE, GREY, LINES, MARKERS, style
-from collapse_theory.figures.saving import FORMATS
+from collapse_theory.figures.saving import format_of
 from collapse_theory.training.measures import KindMeasures, Measures
 
 if TYPE_CHECKING:
@@ -27,9 +26,7 @@ def figure_path(path: str | os.PathLike[str], split: str = "eval") -> Path:
     'live-held_out.png'
     """
     target = Path(path)
-    if target.suffix.lower().removeprefix(".") not in FORMATS:
-        known = ", ".join(f".{name}" for name in FORMATS)
-        raise CollapseError(f"figure must end in one of {known}, got {target.name!r}")
+    format_of(target)  # said before training begins
     name = split.removeprefix("eval_")
     return target if name == "eval" else target.with_name(f"{target.stem}-{name}{target.suffix}")
 
