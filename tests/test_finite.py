@@ -509,3 +509,10 @@ def test_gaps_fill_the_box_wherever_a_method_is_stopped(text, n, most):
     found = ct.solve(text, n, ct.Box(-1, 2), max_iterations=most)
     assert found.gaps.sum() == pytest.approx(3.0, abs=1e-13)
     assert found.gaps.min() >= 0
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_a_kink_at_the_width_of_the_box_is_none(n):
+    found = ct.solve("min(x, 1)", n)
+    assert (found.method, found.status) == ("closed form", "optimal")
+    np.testing.assert_array_equal(found.rewards, ct.solve("x", n).rewards)

@@ -113,6 +113,13 @@ def test_a_flow_takes_all_gains_to_where_they_are_lost():
     assert narrow.raised.tolist() == [True, False]
 
 
+def test_pairs_with_two_margins_are_two_arcs():
+    ends = np.zeros(2, dtype=int), np.ones(2, dtype=int)
+    found = greatest_flow(2, *ends, np.array([0.25, 0.5]), np.array([1.0, -1.0]), 2)
+    np.testing.assert_allclose(found.on, [0.25, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(found.left, [0.25, -0.25], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "pairs",
     [

@@ -40,7 +40,8 @@ def greatest_flow(
 ) -> Flow:
     """Return the greatest flow from nodes with gain > 0 to nodes with gain < 0.
 
-    No two arcs join the same nodes. Each of the `passes` routes what rounding to whole units left
+    Of arcs from one node to another the first are filled first; none leads back from the one to the
+    other. Each of the `passes` routes what rounding to whole units left
     to the one before: two come to float64's last digits.
 
     Examples
@@ -51,12 +52,33 @@ def greatest_flow(
     >>> greatest_flow(2, tail, head, capacity, np.array([1.0, -1.0])).left.round(6).tolist()
     [0.75, -0.75]
     """
-    on, left, raised = np.zeros(len(tail)), gain, np.zeros(n, dtype=bool)
+    # SciPy's solver takes one arc between two nodes.
+    order = np.argsort(tail * n + head, kind="stable")
+    first = np.flatnonzero(np.diff((tail * n + head)[order], prepend=-1))
+    ends = tail[order][first], head[order][first]
+    room = np.add.reduceat(capacity[order], first) if len(first) else capacity
+    on, left, raised = np.zeros(len(first)), gain, np.zeros(n, dtype=bool)
     for _ in range(passes):
-        more, raised = _routed(n, tail, head, capacity - on, on, left)
+        more, raised = _routed(n, *ends, room - on, on, left)
         on = on + more
-        left = gain - np.bincount(tail, on, n) + np.bincount(head, on, n)
-    return Flow(on, left, raised)
+        left = gain - np.bincount(ends[0], on, n) + np.bincount(ends[1], on, n)
+    return Flow(_shared(on, capacity, order, first), left, raised)
+
+
+def _shared(
+    on: np.ndarray, capacity: np.ndarray, order: np.ndarray, first: np.ndarray
+) -> np.ndarray:
+    """Return the flow on each arc where `on` is that on all from one node to another."""
+    found, rest = np.zeros(len(order)), on.copy()
+    lengths = np.diff(np.append(first, len(order)))
+    for rank in range(int(lengths.max(initial=0))):
+        has = lengths > rank
+        arcs = order[first[has] + rank]
+        found[arcs] = np.where(
+            lengths[has] == rank + 1, rest[has], np.minimum(rest[has], capacity[arcs])
+        )
+        rest[has] -= found[arcs]
+    return found
 
 
 def _routed(

@@ -159,7 +159,11 @@ def _pair_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None) 
     utility, n = program.utility, program.n
     matrix, upper = pair_gaps(gaps), ~np.tri(n, dtype=bool)
     x = matrix[upper]
-    values, first = utility.value(x), utility.slope(matrix)
+    # At a kink at the box's width the slope below it: no gap is wider.
+    values, first = (
+        utility.value(x),
+        utility.slope(np.minimum(matrix, 1 - EPS) if program.box else matrix),
+    )
     flat = first[upper]
     steep = np.abs(flat) * x
     extra = 0.0

@@ -129,11 +129,12 @@ class _Chain:
         weight = edges.bend(reach)
         stiff = np.where(edges.sharp > 0, edges.sharp / np.where(reach > 0, reach, 1.0), 0.0)
         both = weight + stiff
-        form = self._form(both)
-        if form is None:
+        inverse = self._inverse(both)
+        if inverse is None:
             return None
-        inverse = form(np.eye(self.size))
-        spread = np.sqrt(self._variances(inverse))
+        found = inverse[::-1].cumsum(axis=0)[::-1][:, ::-1].cumsum(axis=1)[:, ::-1].diagonal()
+        # Rewards are sums of gaps, and their variances of entries of both signs.
+        spread = np.sqrt(np.maximum(found, 0.0) + 8 * EPS * self.size * float(np.abs(found).max()))
         across = spread[edges.above] + spread[edges.below]
         with np.errstate(divide="ignore"):
             across = np.minimum(across, 1 / np.sqrt(both))
@@ -141,15 +142,18 @@ class _Chain:
         alone = weight * len(weight) * across**2 > 1
         push = math.sqrt(float(np.sum(edges.unsure[alone] ** 2 / weight[alone])))
         push += float(edges.unsure[~alone] @ across[~alone]) + float(self.loose @ spread)
-        push += math.sqrt(max(self._energy(inverse), 0.0))
+        along = self.forces.cumsum()
+        if self.box:
+            along = along - along[:-1].mean()  # gaps sum to 1
+        push += math.sqrt(max(float(along @ inverse @ along), 0.0))
         # Q(v) <= push sqrt(Q(v)) + slack.
         length = 1.01 * (push + math.sqrt(push**2 + 4 * self.slack)) / 2
         return (length, spread, across) if length < math.inf else None
 
-    def _form(self, weight: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return the solver of Q in the gaps, and in the place of the last where no box holds it.
+    def _inverse(self, weight: np.ndarray) -> np.ndarray | None:
+        """Return the inverse of Q in the gaps, and in the place of the last where no box holds it.
 
-        A shift of the diagonal covers what rounding does to the factors.
+        In the box gaps sum to 1: the gap that Q holds least is less the sum of the others.
         """
         size = self.size
         table = np.zeros((size, size))
@@ -160,33 +164,18 @@ class _Chain:
         form = np.zeros((size, size))
         form[:-1, :-1] = upper + np.triu(upper, 1).T
         form += _by_gaps(np.diag(self.squares) if self.squares.ndim == 1 else self.squares)
-        diagonal = form.diagonal()[:-1]
+        basis, keep, sizes = np.eye(size), np.arange(size), form.diagonal()
         if self.box:
-            # Gaps sum to 1: what is added there for the sum changes nothing.
-            form[:-1, :-1] += float(diagonal[diagonal > 0].min(initial=np.inf))
-            form[-1, -1] = 1.0
-        if not np.all(form.diagonal() > 0):
-            return None
-        return cholesky(form - np.diag(8 * size * EPS * form.diagonal()))
-
-    def _variances(self, inverse: np.ndarray) -> np.ndarray:
-        """Return the entries of the inverse of Q in the rewards, rounded up."""
-        if self.box:
-            inverse = inverse.copy()
-            inverse[-1, -1] = 0.0
-            ones = inverse[:-1].sum(axis=0)
-            inverse[:-1, :-1] -= np.outer(ones[:-1], ones[:-1]) / ones.sum()
-        found = inverse[::-1].cumsum(axis=0)[::-1][:, ::-1].cumsum(axis=1)[:, ::-1].diagonal()
-        return np.maximum(found, 0.0) + 8 * EPS * self.size * float(np.abs(found).max())
-
-    def _energy(self, inverse: np.ndarray) -> float:
-        """Return the forces' norm in the inverse of Q, squared."""
-        along = self.forces.cumsum()
-        if self.box:
-            along[-1] = 0.0
-            ones = inverse[:-1, :-1].sum(axis=0)
-            along[:-1] -= float(ones @ along[:-1] / ones.sum())
-        return float(along @ inverse @ along)
+            least = int(np.argmin(sizes[:-1]))
+            keep = np.delete(keep, [least, size - 1])
+            basis = basis[:, keep]
+            basis[least] = -1.0
+            cross, sizes = form[keep, least], sizes[keep] + sizes[least]
+            form = form[np.ix_(keep, keep)] - cross[:, None] - cross + form[least, least]
+        # The shift of the diagonal covers what rounding does to the form and its factors.
+        form = form - np.diag(8 * size * EPS * sizes)
+        solve = cholesky(form) if np.all(form.diagonal() > 0) else None
+        return None if solve is None else basis @ solve(np.eye(len(keep))) @ basis.T
 
 
 def _by_gaps(squares: np.ndarray) -> np.ndarray:
@@ -277,9 +266,13 @@ def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
     """Return the chain of a smooth full ranking."""
     utility, n = program.utility, program.n
     i, j = np.triu_indices(n, 1)
+    extent = float(gaps.sum())
+    gaps, moved = _closed(gaps, math.isfinite(utility.slope_at_zero), extent)
     from_top = np.concatenate([[0.0], gaps.cumsum()])
-    x = pair_gaps(gaps)[i, j]
-    units = EPS * ((j - i) / 2 + (abs(1 - from_top[-1]) / EPS if program.box else 0.0))
+    x, units = pair_gaps(gaps)[i, j], EPS * (j - i) / 2
+    if program.box:
+        # The gaps as they are if they sum to 1; those of 1 seen from below, if U has a kink there.
+        x, units = np.minimum(x, 1 - 4 * EPS), units + 4 * EPS + abs(1 - from_top[-1])
     table = np.zeros((n, n))
     table[i, j] = utility.slope(x) / len(x)
     if not np.all(np.isfinite(table)):
@@ -305,7 +298,7 @@ def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
         return _curvature(utility, x, reach, 0.0) / len(x)
 
     edges = _Edges(i, j, bend, sharp, unsure)
-    return _Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
+    return _Chain(n, extent, program.box, edges, forces, squares, loose, moved=moved)
 
 
 def _wall(force: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -348,7 +341,7 @@ def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
     loose = 2 * units * (np.append(force, 0.0) + np.append(0.0, force))
 
     def bend(reach: np.ndarray) -> np.ndarray:
-        return weight * math.exp(-min(2 * beta * float(reach.max()), 700.0))
+        return weight * math.exp(-2 * beta * float(reach.max()))
 
     edges = _Edges(i, j, bend, sharp, np.zeros(len(i)))
     return _Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
@@ -435,10 +428,7 @@ def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
 def _places(
     program: Program, rewards: np.ndarray, gaps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Return the order of the nodes, their rewards, the gaps, and what these were moved in all.
-
-    Gaps that may be rounding are closed, where U lets gaps close; the largest takes them up.
-    """
+    """Return the order of the nodes, their rewards, the gaps, and what these were moved in all."""
     graph, k = program.graph, program.graph.k
     rewards = np.sort(rewards)[::-1] if program.full else rewards
     # Those of the same reward in an order that no pair contradicts.
@@ -457,13 +447,22 @@ def _places(
         order = np.concatenate([[k], order, [k + 1]])
         steps = np.concatenate([[1 - r[order[1]]], steps, [r[order[-2]]]])
         closes = np.concatenate([[True], closes, [True]])
-    small = closes & (steps <= 16 * EPS * float(np.abs(r).max()))
-    moved = float(steps[small].sum())
-    steps[small] = 0.0
-    steps[np.argmax(steps)] += moved
+    steps, moved = _closed(steps, closes, float(np.abs(r).max()))
     if program.box:
         r = np.where(r <= 16 * EPS, 0.0, np.where(r >= 1 - 16 * EPS, 1.0, r))
     return order, r, steps, moved
+
+
+def _closed(steps: np.ndarray, closes: np.ndarray | bool, size: float) -> tuple[np.ndarray, float]:
+    """Return gaps, those that may be rounding closed where they can, and how much that is.
+
+    The largest takes it up.
+    """
+    small = closes & (steps <= 16 * EPS * size)
+    moved = float(steps[small].sum())
+    steps = np.where(small, 0.0, steps)
+    steps[np.argmax(steps)] += moved
+    return steps, moved
 
 
 def _squares(program: Program) -> np.ndarray:
