@@ -235,6 +235,10 @@ def test_shards_are_one_log(tmp_path: Path, way: str) -> None:
     (folder / "README.md").write_text("# Shards")
     (folder / "_SUCCESS").write_text("")
     (folder / f".part.{way}.crc").write_text("x")
+    if way == "parquet":
+        (folder / "info.json").write_text("{}")
+        assert read_log(folder).notes == (f"left out of {folder}, as other formats: info.json",)
+        (folder / "info.json").unlink()
     for source in (
         folder,
         f"{folder}/*.{way}",

@@ -243,6 +243,7 @@ class Format:
     endings: tuple[str, ...]
     starts: tuple[bytes, ...]  # first bytes that tell it, whatever the name
     part: Callable[[PlainFile], Part]
+    columnar: bool = False
 
 
 def _columnar(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[PlainFile], Part]:
@@ -316,14 +317,16 @@ _OTHERS = {
 _SVMLIGHT = re.compile(rb"(#.*\n)*-?[\d.]+ (qid:\d+ )?(\d+:\S+ ?)+\s")
 
 
-def _file_parts(paths: Sequence[Path], format: str | None) -> list[Part]:
-    """Return the parts that files make; of several, empty ones are told."""
+def _file_parts(source: str | os.PathLike[str], sources: int, format: str | None) -> list[Part]:
+    """Return the parts that a path's files make; of several, empty ones are told."""
+    paths, left_out = _files_of(source)
     parts: list[Part] = []
     for path in paths:
-        if len(paths) > 1 and path.is_file() and not path.stat().st_size:
+        if len(paths) * sources > 1 and path.is_file() and not path.stat().st_size:
             parts.append(RecordsPart(name=str(path), records=[], remark=f"{path} is empty"))
         else:
             parts.append(_file_part(path, format))
+    parts[0].remark = parts[0].remark or left_out
     return parts
 
 
@@ -368,21 +371,20 @@ def _is_document(file: PlainFile) -> bool:
 
 
 def _require_readable(found: Format, file: PlainFile, head: bytes) -> None:
-    columnar = isinstance(found.starts, tuple) and found.name in ("parquet", "arrow")
     for start, what in _OTHERS.items():
         if head.startswith(start):
             raise CollapseError(f"{file.name} is {what}")
-    if columnar and not head.startswith(found.starts):
-        what = {"parquet": "Parquet", "arrow": "Arrow"}[found.name]
-        raise CollapseError(f"{file.name} is no {what} file: it doesn't begin as one")
-    if not columnar and head.startswith((b"PAR1", b"ARROW1")):
+    if found.columnar and not head.startswith(found.starts):
+        name = found.name.capitalize()
+        raise CollapseError(f"{file.name} is no {name} file: it doesn't begin as one")
+    if not found.columnar and head.startswith((b"PAR1", b"ARROW1")):
         raise CollapseError(f"{file.name} is a Parquet or Arrow file, not {found.name}")
-    if found.name in ("csv", "json", "jsonl") and head.count(b"\0") > 8 + len(head) // 8:
+    if not found.columnar and head.count(b"\0") > 8 + len(head) // 8:
         raise CollapseError(f"{file.name} isn't UTF-8 text (or no text at all); save it as UTF-8")
 
 
-def files_of(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the files that a path, a glob or a folder stands for.
+def _files_of(path: str | os.PathLike[str]) -> tuple[list[Path], str]:
+    """Return the files that a path, a glob or a folder stands for, and what is left out of it.
 
     Raises
     ------
@@ -398,27 +400,32 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
         found = sorted(Path(name) for name in glob.glob(text, recursive=True))
         if not found:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
-        return [file for file in found if file.is_file()]
-    return [place]
+        return [file for file in found if file.is_file()], ""
+    return [place], ""
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """Return a folder's shards: its files of columns, where there are any, else its texts."""
-    endings = [(one.endings, []) for one in FORMATS if one.endings]
+def _files_in(folder: Path) -> tuple[list[Path], str]:
+    """Return a folder's shards: its Parquet files, else its Arrow files, else its texts."""
+    texts = tuple(end for one in FORMATS for end in one.endings if not one.columnar)
+    wanted = [one.endings for one in FORMATS if one.columnar and one.endings] + [texts]
+    groups: list[list[Path]] = [[] for _ in wanted]
     for file in sorted(folder.rglob("*")):
         inside = file.relative_to(folder).parts
         if file.is_file() and not any(part.startswith((".", "_")) for part in inside):
-            for ends, files in endings:
-                if any(end.lower() in ends for end in file.suffixes[-2:]):
+            endings = {end.lower() for end in file.suffixes[-2:]}
+            for ends, files in zip(wanted, groups, strict=True):
+                if endings.intersection(ends):
                     files.append(file)
                     break
-    found = next((files for _, files in endings if files), None)
-    if found is None:
+    groups = [files for files in groups if files]
+    if not groups:
         raise CollapseError(
             f"{folder} is a folder without files of rows: none ends by "
-            f"{', '.join(end for ends, _ in endings for end in ends)}"
+            f"{', '.join(end for ends in wanted for end in ends)}"
         )
-    return found
+    others = [file.name for files in groups[1:] for file in files]
+    named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    return groups[0], f"left out of {folder}, as other formats: {named}" if others else ""
 
 
 # -- from anything to parts ---------------------------------------------------------------------
@@ -442,7 +449,7 @@ def parts_of(source: Any, format: str | None = None) -> list[Part]:
     """
     several = source if _is_list(source) and source else [source]
     if all(isinstance(one, str | os.PathLike) for one in several):
-        return _file_parts([path for one in several for path in files_of(one)], format)
+        return [part for one in several for part in _file_parts(one, len(several), format)]
     frames = [frame for one in several if (frame := _frame(one)) is not None]
     if frames and len(frames) == len(several):
         return [FramePart(name="the frame", lazy=one, advice=_TABLE) for one in frames]
