@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from collapse_theory.errors import CollapseError, ParseError
 from collapse_theory.numerics.checks import whole
-from collapse_theory.training.loss import AnyLoss, PromptAwareRankingLoss, RankingLoss
+from collapse_theory.training.loss import RankingLoss
+from collapse_theory.training.prompt_aware import AnyLoss, PromptAwareRankingLoss
 from collapse_theory.utilities import utility
 from collapse_theory.values import Value
 

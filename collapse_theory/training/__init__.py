@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
     from collapse_theory.data.ranking import Ranking
     from collapse_theory.training.collator import RankingCollator
-    from collapse_theory.training.loss import PromptAwareRankingLoss, RankingLoss
+    from collapse_theory.training.loss import RankingLoss
+    from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
     from collapse_theory.training.trainer import CollapseCallback, trainer_loss
 
 __all__ = [
@@ -37,7 +38,8 @@ __getattr__, __dir__ = names_at_use(
         "collapse_theory.data.dataset": ("RankingDataset",),
         "collapse_theory.data.ranking": ("Ranking",),
         f"{__name__}.collator": ("RankingCollator",),
-        f"{__name__}.loss": ("PromptAwareRankingLoss", "RankingLoss"),
+        f"{__name__}.loss": ("RankingLoss",),
+        f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
         f"{__name__}.trainer": ("CollapseCallback", "trainer_loss"),
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -31,11 +31,12 @@ HALF = (torch.float16, torch.bfloat16)
 ROUNDING = 1e-5
 
 
-class Settings(nn.Module):
+class Settings(nn.Module, ABC):
     """A loss that compares, and hashes, by its settings."""
 
+    @abstractmethod
     def _settings(self) -> tuple[Any, ...]:
-        raise NotImplementedError
+        """Return all that the loss depends on."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Settings) or type(other) is not type(self):
@@ -272,11 +273,11 @@ class RankingLoss(Settings):
         float
             NaN where no prompt has a pair to compare.
         """
-        return _mean_gap(self.prompt_gaps(rewards, ranks))
+        return mean_gap(self.prompt_gaps(rewards, ranks))
 
     def prompt_gaps(self, rewards: Any, ranks: Any = None) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        made, order = _as_rewards(rewards, ranks, self._objective.most)
+        made, order = as_rewards(rewards, ranks, self._objective.most)
         if isinstance(self.domain, Box):
             _require_inside(made[order >= 0], self.domain)
         # Padding may hold anything, and takes a reward that every utility has values for.
@@ -306,7 +307,7 @@ class RankingLoss(Settings):
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the loss whose settings `to_dict` wrote."""
         with reading(cls.__name__):
-            _require_type(cls, data)
+            require_type(cls, data)
             made: dict[str, Any] = {
                 name: None if data[name] is None else Value.from_dict(data[name])
                 for name in ("utility", "domain", "pair_weights", "link")
@@ -327,255 +328,16 @@ class RankingLoss(Settings):
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-class PromptAwareRankingLoss(Settings):
-    """A `RankingLoss` per kind of prompt, on batches in which the kinds are mixed.
-
-    Each prompt's loss is that of its own kind, scaled by that kind's own slope; the batch's loss
-    is the mean over prompts. This ends the collapse of the rewards to one law for all prompts.
-
-    Parameters
-    ----------
-    utilities : mapping of str to Utility, PlackettLuce, str, Design or Link
-        The utility (or listwise loss, or design) of each kind.
-    domain, pair_weights, offset, normalize
-        As in `RankingLoss`, for all kinds; or a mapping with an entry for each kind.
-
-    Attributes
-    ----------
-    kinds : tuple of str
-        In the order given: whole numbers as kinds are indices into it.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from collapse_theory.training import PromptAwareRankingLoss
-    >>> loss = PromptAwareRankingLoss({"open": "-1/(x + 0.1)", "closed": "x"})
-    >>> loss(torch.zeros(3, 4), kinds=["open", "closed", "open"])
-    tensor(0.0667)
-    >>> loss.predict(4, "closed").rewards, loss.predict(4, "open").rewards.round(2)
-    (array([1., 1., 0., 0.]), array([1.  , 0.69, 0.31, 0.  ]))
-    """
-
-    def __init__(
-        self,
-        utilities: Mapping[str, Loss | str | Design | Link],
-        domain: DomainLike | Mapping[str, DomainLike] | None = None,
-        *,
-        pair_weights: Any = None,
-        offset: float | Mapping[str, float | None] | None = None,
-        normalize: bool | Mapping[str, bool] = True,
-    ) -> None:
-        super().__init__()
-        if not isinstance(utilities, Mapping) or not utilities:
-            raise CollapseError(
-                f'utilities must be a dict such as {{"open": u1, "closed": u2}}, got {utilities!r}'
-            )
-        for kind in utilities:
-            if not isinstance(kind, str):
-                raise CollapseError(f"the names of kinds must be texts, got {kind!r}")
-        self.kinds: tuple[str, ...] = tuple(utilities)
-        given = {"domain": domain, "pair_weights": pair_weights}
-        given |= {"offset": offset, "normalize": normalize}
-        per_kind = {name: value for name, value in given.items() if isinstance(value, Mapping)}
-        for name, value in per_kind.items():
-            if set(value) != set(utilities):
-                raise CollapseError(
-                    f"{name} must have an entry for each of the kinds {_listed(utilities)}; got "
-                    f"{_listed(value)}"
-                )
-        self.losses = nn.ModuleList()  # a list: a kind's name needn't be a module's
-        for kind, utility in utilities.items():
-            own = given | {name: value[kind] for name, value in per_kind.items()}
-            try:
-                self.losses.append(RankingLoss(utility, **own))
-            except CollapseError as fault:
-                raise type(fault)(f"the kind {kind!r}: {fault}") from None
-
-    def of_kind(self, kind: Any) -> RankingLoss:
-        """Return the loss of the prompts of a kind, given by its name or its index."""
-        return self.losses[self._index(kind)]  # pyright: ignore[reportReturnType]
-
-    __getitem__ = of_kind
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the kinds."""
-        return iter(self.kinds)
-
-    def __contains__(self, kind: object) -> bool:
-        """Whether the kind has a utility."""
-        return kind in self.kinds
-
-    # -- the loss ------------------------------------------------------------------------
-
-    def forward(
-        self, logits: Tensor, kinds: Any = None, ranks: Any = None, weights: Any = None
-    ) -> Tensor:
-        """Return the mean loss of a batch's prompts; as `RankingLoss`, each by its kind.
-
-        Parameters
-        ----------
-        logits, ranks, weights
-            As in `RankingLoss`.
-        kinds : sequence of str or int, or Tensor of int, shape (B,)
-            The kind of each prompt; whole numbers are indices into `kinds`.
-
-        Raises
-        ------
-        CollapseError
-            For a kind that has no utility.
-        """
-        return mean_over_prompts(*self.loss_and_counts(logits, kinds, ranks), weights)
-
-    def per_prompt(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
-        """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
-        return self.loss_and_counts(logits, kinds, ranks)[0]
-
-    def comparable(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
-        """Return which prompts have a pair to compare, bool, shape (B,)."""
-        return self.loss_and_counts(logits.detach(), kinds, ranks)[1]
-
-    def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
-        """Return the rewards that the logits stand for, each row by the domain of its kind.
-
-        The kinds aren't needed where all have the same domain.
-        """
-        if len({self.of_kind(kind).domain for kind in self.kinds}) == 1:
-            return self.of_kind(0).rewards(logits)
-        return self._by_kind("rewards", logits, kinds)
-
-    def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
-        """Return the rewards to report, each row by the link of its kind where that has one.
-
-        The kinds aren't needed where none has a link and all have the same domain.
-        """
-        if all(self.of_kind(kind).link is None for kind in self.kinds):
-            return self.rewards(logits, kinds)
-        return self._by_kind("report", logits, kinds)
-
-    def _by_kind(self, method: str, logits: Tensor, kinds: Any) -> Tensor:
-        batch = logits[None, :] if logits.ndim == 1 else logits
-        index = self._indices(kinds, batch)
-        made = getattr(self.of_kind(0), method)(batch)
-        for k in range(1, len(self.kinds)):
-            own = getattr(self.of_kind(k), method)(batch)
-            made = torch.where((index == k)[:, None], own, made)
-        return made.view(logits.shape)
-
-    def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass.
-
-        Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
-        exactly 0 from rows of others.
-        """
-        batch = as_batch(logits)
-        index = self._indices(kinds, batch)
-        present = list(range(len(self.kinds)))
-        if not torch.compiler.is_compiling():
-            present = index.unique().tolist() or [0]
-        order = as_ranks(ranks, batch)
-        each = [
-            self.of_kind(k).loss_and_counts(
-                batch, None, torch.where((index == k)[:, None], order, -1)
-            )
-            for k in present
-        ]
-        losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
-        return losses.sum(0), counts.any(0)
-
-    # -- what it leads to ----------------------------------------------------------------
-
-    def predict(self, n: int, kind: str) -> Solution:
-        """Return the rewards of n completions of a prompt of this kind."""
-        return self.of_kind(kind).predict(n)
-
-    def gap(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> float:
-        """Return the mean over prompts of optimum less objective, as `RankingLoss.gap`."""
-        return _mean_gap(self.prompt_gaps(rewards, kinds, ranks))
-
-    def prompt_gaps(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> np.ndarray:
-        """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        made, order = _as_rewards(rewards, ranks)
-        index = self._indices(kinds, made).numpy()
-        found = np.full(len(made), np.nan)
-        for k in np.unique(index):
-            rows = np.flatnonzero(index == k)
-            found[rows] = self.of_kind(k).prompt_gaps(made[rows], order[rows])
-        return found
-
-    # -- kinds ---------------------------------------------------------------------------
-
-    def _index(self, kind: Any) -> int:
-        if isinstance(kind, str) and kind in self.kinds:
-            return self.kinds.index(kind)
-        number = isinstance(kind, int | np.integer) and not isinstance(kind, bool)
-        if number and int(kind) in range(len(self.kinds)):
-            return int(kind)
-        raise CollapseError(f"the kind {kind!r} has no utility; known kinds: {_listed(self.kinds)}")
-
-    def _indices(self, kinds: Any, batch: Tensor) -> Tensor:
-        """Return the number of each row's kind, shape (B,), beside the batch."""
-        if kinds is None:
-            raise CollapseError(f"kinds= is needed, one of {_listed(self.kinds)} for each prompt")
-        if not isinstance(kinds, Tensor):
-            one = isinstance(kinds, str) or not isinstance(kinds, Iterable)
-            numbers = [self._index(kind) for kind in ([kinds] if one else kinds)]
-            kinds = torch.tensor(numbers, dtype=torch.long)
-        elif kinds.is_floating_point() or kinds.dtype == torch.bool:
-            raise CollapseError(f"kinds must be whole numbers or texts, got {kinds.dtype}")
-        elif not torch.compiler.is_compiling():
-            for k in kinds.unique().tolist():
-                self._index(k)
-        index = kinds.reshape(1) if kinds.ndim == 0 else kinds
-        if index.shape != batch.shape[:1]:
-            raise CollapseError(
-                f"kinds must be one a prompt, {len(batch)} in all; got shape {tuple(index.shape)}"
-            )
-        return index.to(batch.device)
-
-    # -- values --------------------------------------------------------------------------
-
-    def _settings(self) -> tuple[Any, ...]:
-        return self.kinds, *self.losses
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a dict that JSON can hold."""
-        losses = {kind: self[kind].to_dict() for kind in self.kinds}
-        return {"type": type(self).__name__, "losses": losses}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the loss whose settings `to_dict` wrote."""
-        with reading(cls.__name__):
-            _require_type(cls, data)
-            losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
-        options = ("domain", "pair_weights", "offset", "normalize")
-        chosen = {name: {k: getattr(u, name) for k, u in losses.items()} for name in options}
-        return cls({kind: loss.link or loss.utility for kind, loss in losses.items()}, **chosen)
-
-    def __repr__(self) -> str:
-        lines = [f"  {kind!r}: {self[kind]!r}," for kind in self.kinds]
-        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+# -- what both kinds of loss share -------------------------------------------------------
 
 
-AnyLoss = RankingLoss | PromptAwareRankingLoss
-
-
-# -- settings ----------------------------------------------------------------------------
-
-
-def _require_type(kind: type, data: dict[str, Any]) -> None:
+def require_type(kind: type, data: dict[str, Any]) -> None:
+    """Raise unless a dict is one of this kind of loss."""
     if data["type"] != kind.__name__:
         raise CollapseError(f"the dict holds a {data['type']!r}, not a {kind.__name__}")
 
 
-def _listed(kinds: Any) -> str:
-    return ", ".join(repr(kind) for kind in kinds)
-
-
-# -- rewards -----------------------------------------------------------------------------
-
-
-def _as_rewards(rewards: Any, ranks: Any, most: int | None = None) -> tuple[Tensor, Tensor]:
+def as_rewards(rewards: Any, ranks: Any, most: int | None = None) -> tuple[Tensor, Tensor]:
     """Return rewards, float64 without their history, and ranks, both (B, K) and on the CPU."""
     if not isinstance(rewards, Tensor):
         rewards = torch.from_numpy(np.array(rewards, dtype=np.float64))
@@ -594,7 +356,7 @@ def _require_inside(rewards: Tensor, domain: Box) -> None:
         )
 
 
-def _mean_gap(gaps: np.ndarray) -> float:
+def mean_gap(gaps: np.ndarray) -> float:
     """Return the mean over the prompts that have a pair to compare; NaN for none."""
     known = gaps[~np.isnan(gaps)]
     return float(known.mean()) if known.size else float("nan")

@@ -14,8 +14,9 @@ from collapse_theory.data.dataset import unique_names
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.collator import require_labels
-from collapse_theory.training.loss import AnyLoss, RankingLoss
+from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.predictions import patterns
+from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.values import Array, Value
 
 # Levels of mean quantile functions where prompts differ in their number of completions: a multiple

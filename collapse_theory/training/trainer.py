@@ -24,7 +24,6 @@ from collapse_theory.training.collator import (
     to_grid,
 )
 from collapse_theory.training.live import figure_path, live_figure
-from collapse_theory.training.loss import AnyLoss
 from collapse_theory.training.measures import (
     Evaluated,
     Measures,
@@ -32,6 +31,7 @@ from collapse_theory.training.measures import (
     measure,
     rewards_of,
 )
+from collapse_theory.training.prompt_aware import AnyLoss
 
 logger = logging.getLogger(__name__)
 

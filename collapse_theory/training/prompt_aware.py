@@ -1,0 +1,261 @@
+"""The prompt-aware loss: a ranking loss for each kind of prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from collapse_theory.design import Design, Link
+from collapse_theory.errors import CollapseError
+from collapse_theory.programs import DomainLike, Solution
+from collapse_theory.training.loss import (
+    RankingLoss,
+    Settings,
+    as_rewards,
+    mean_gap,
+    require_type,
+)
+from collapse_theory.training.objective import as_batch, as_ranks, mean_over_prompts
+from collapse_theory.utilities import Loss
+from collapse_theory.values import reading
+
+
+class PromptAwareRankingLoss(Settings):
+    """A `RankingLoss` per kind of prompt, on batches in which the kinds are mixed.
+
+    Each prompt's loss is that of its own kind, scaled by that kind's own slope; the batch's loss
+    is the mean over prompts. This ends the collapse of the rewards to one law for all prompts.
+
+    Parameters
+    ----------
+    utilities : mapping of str to Utility, PlackettLuce, str, Design or Link
+        The utility (or listwise loss, or design) of each kind.
+    domain, pair_weights, offset, normalize
+        As in `RankingLoss`, for all kinds; or a mapping with an entry for each kind.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        In the order given: whole numbers as kinds are indices into it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from collapse_theory.training import PromptAwareRankingLoss
+    >>> loss = PromptAwareRankingLoss({"open": "-1/(x + 0.1)", "closed": "x"})
+    >>> loss(torch.zeros(3, 4), kinds=["open", "closed", "open"])
+    tensor(0.0667)
+    >>> loss.predict(4, "closed").rewards, loss.predict(4, "open").rewards.round(2)
+    (array([1., 1., 0., 0.]), array([1.  , 0.69, 0.31, 0.  ]))
+    """
+
+    def __init__(
+        self,
+        utilities: Mapping[str, Loss | str | Design | Link],
+        domain: DomainLike | Mapping[str, DomainLike] | None = None,
+        *,
+        pair_weights: Any = None,
+        offset: float | Mapping[str, float | None] | None = None,
+        normalize: bool | Mapping[str, bool] = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(utilities, Mapping) or not utilities:
+            raise CollapseError(
+                f'utilities must be a dict such as {{"open": u1, "closed": u2}}, got {utilities!r}'
+            )
+        for kind in utilities:
+            if not isinstance(kind, str):
+                raise CollapseError(f"the names of kinds must be texts, got {kind!r}")
+        self.kinds: tuple[str, ...] = tuple(utilities)
+        given = {"domain": domain, "pair_weights": pair_weights}
+        given |= {"offset": offset, "normalize": normalize}
+        per_kind = {name: value for name, value in given.items() if isinstance(value, Mapping)}
+        for name, value in per_kind.items():
+            if set(value) != set(utilities):
+                raise CollapseError(
+                    f"{name} must have an entry for each of the kinds {_listed(utilities)}; got "
+                    f"{_listed(value)}"
+                )
+        self.losses = nn.ModuleList()  # a list: a kind's name needn't be a module's
+        for kind, utility in utilities.items():
+            own = given | {name: value[kind] for name, value in per_kind.items()}
+            try:
+                self.losses.append(RankingLoss(utility, **own))
+            except CollapseError as fault:
+                raise type(fault)(f"the kind {kind!r}: {fault}") from None
+
+    def of_kind(self, kind: Any) -> RankingLoss:
+        """Return the loss of the prompts of a kind, given by its name or its index."""
+        return self.losses[self._index(kind)]  # pyright: ignore[reportReturnType]
+
+    __getitem__ = of_kind
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the kinds."""
+        return iter(self.kinds)
+
+    def __contains__(self, kind: object) -> bool:
+        """Whether the kind has a utility."""
+        return kind in self.kinds
+
+    # -- the loss ------------------------------------------------------------------------
+
+    def forward(
+        self, logits: Tensor, kinds: Any = None, ranks: Any = None, weights: Any = None
+    ) -> Tensor:
+        """Return the mean loss of a batch's prompts; as `RankingLoss`, each by its kind.
+
+        Parameters
+        ----------
+        logits, ranks, weights
+            As in `RankingLoss`.
+        kinds : sequence of str or int, or Tensor of int, shape (B,)
+            The kind of each prompt; whole numbers are indices into `kinds`.
+
+        Raises
+        ------
+        CollapseError
+            For a kind that has no utility.
+        """
+        return mean_over_prompts(*self.loss_and_counts(logits, kinds, ranks), weights)
+
+    def per_prompt(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
+        """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
+        return self.loss_and_counts(logits, kinds, ranks)[0]
+
+    def comparable(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
+        """Return which prompts have a pair to compare, bool, shape (B,)."""
+        return self.loss_and_counts(logits.detach(), kinds, ranks)[1]
+
+    def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards that the logits stand for, each row by the domain of its kind.
+
+        The kinds aren't needed where all have the same domain.
+        """
+        if len({self.of_kind(kind).domain for kind in self.kinds}) == 1:
+            return self.of_kind(0).rewards(logits)
+        return self._by_kind("rewards", logits, kinds)
+
+    def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards to report, each row by the link of its kind where that has one.
+
+        The kinds aren't needed where none has a link and all have the same domain.
+        """
+        if all(self.of_kind(kind).link is None for kind in self.kinds):
+            return self.rewards(logits, kinds)
+        return self._by_kind("report", logits, kinds)
+
+    def _by_kind(self, method: str, logits: Tensor, kinds: Any) -> Tensor:
+        batch = logits[None, :] if logits.ndim == 1 else logits
+        index = self._indices(kinds, batch)
+        made = getattr(self.of_kind(0), method)(batch)
+        for k in range(1, len(self.kinds)):
+            own = getattr(self.of_kind(k), method)(batch)
+            made = torch.where((index == k)[:, None], own, made)
+        return made.view(logits.shape)
+
+    def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
+        """Return `per_prompt` and `comparable` in one pass.
+
+        Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
+        exactly 0 from rows of others.
+        """
+        batch = as_batch(logits)
+        index = self._indices(kinds, batch)
+        present = list(range(len(self.kinds)))
+        if not torch.compiler.is_compiling():
+            present = index.unique().tolist() or [0]
+        order = as_ranks(ranks, batch)
+        each = [
+            self.of_kind(k).loss_and_counts(
+                batch, None, torch.where((index == k)[:, None], order, -1)
+            )
+            for k in present
+        ]
+        losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
+        return losses.sum(0), counts.any(0)
+
+    # -- what it leads to ----------------------------------------------------------------
+
+    def predict(self, n: int, kind: str) -> Solution:
+        """Return the rewards of n completions of a prompt of this kind."""
+        return self.of_kind(kind).predict(n)
+
+    def gap(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> float:
+        """Return the mean over prompts of optimum less objective, as `RankingLoss.gap`."""
+        return mean_gap(self.prompt_gaps(rewards, kinds, ranks))
+
+    def prompt_gaps(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> np.ndarray:
+        """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
+        made, order = as_rewards(rewards, ranks)
+        index = self._indices(kinds, made).numpy()
+        found = np.full(len(made), np.nan)
+        for k in np.unique(index):
+            rows = np.flatnonzero(index == k)
+            found[rows] = self.of_kind(k).prompt_gaps(made[rows], order[rows])
+        return found
+
+    # -- kinds ---------------------------------------------------------------------------
+
+    def _index(self, kind: Any) -> int:
+        if isinstance(kind, str) and kind in self.kinds:
+            return self.kinds.index(kind)
+        number = isinstance(kind, int | np.integer) and not isinstance(kind, bool)
+        if number and int(kind) in range(len(self.kinds)):
+            return int(kind)
+        raise CollapseError(f"the kind {kind!r} has no utility; known kinds: {_listed(self.kinds)}")
+
+    def _indices(self, kinds: Any, batch: Tensor) -> Tensor:
+        """Return the number of each row's kind, shape (B,), beside the batch."""
+        if kinds is None:
+            raise CollapseError(f"kinds= is needed, one of {_listed(self.kinds)} for each prompt")
+        if not isinstance(kinds, Tensor):
+            one = isinstance(kinds, str) or not isinstance(kinds, Iterable)
+            numbers = [self._index(kind) for kind in ([kinds] if one else kinds)]
+            kinds = torch.tensor(numbers, dtype=torch.long)
+        elif kinds.is_floating_point() or kinds.dtype == torch.bool:
+            raise CollapseError(f"kinds must be whole numbers or texts, got {kinds.dtype}")
+        elif not torch.compiler.is_compiling():
+            for k in kinds.unique().tolist():
+                self._index(k)
+        index = kinds.reshape(1) if kinds.ndim == 0 else kinds
+        if index.shape != batch.shape[:1]:
+            raise CollapseError(
+                f"kinds must be one a prompt, {len(batch)} in all; got shape {tuple(index.shape)}"
+            )
+        return index.to(batch.device)
+
+    # -- values --------------------------------------------------------------------------
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.kinds, *self.losses
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a dict that JSON can hold."""
+        losses = {kind: self[kind].to_dict() for kind in self.kinds}
+        return {"type": type(self).__name__, "losses": losses}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the loss whose settings `to_dict` wrote."""
+        with reading(cls.__name__):
+            require_type(cls, data)
+            losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
+        options = ("domain", "pair_weights", "offset", "normalize")
+        chosen = {name: {k: getattr(u, name) for k, u in losses.items()} for name in options}
+        return cls({kind: loss.link or loss.utility for kind, loss in losses.items()}, **chosen)
+
+    def __repr__(self) -> str:
+        lines = [f"  {kind!r}: {self[kind]!r}," for kind in self.kinds]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+AnyLoss = RankingLoss | PromptAwareRankingLoss
+
+
+def _listed(kinds: Any) -> str:
+    return ", ".join(map(repr, kinds))
