@@ -32,7 +32,7 @@ KEYS = [
     "unique",
     "limit",
 ]
-COMMANDS = ["atoms", "design", "diagnose", "experiment", "figures", "predict", "table"]
+COMMANDS = ["atoms", "check", "design", "diagnose", "experiment", "figures", "predict", "table"]
 HOSTILE = [
     "__import__('os').system('touch owned')",
     "open('owned','w')",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from dataclasses import dataclass
 
@@ -13,9 +15,11 @@ from problems import cases
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import roots_jacobi
+from typer.testing import CliRunner
 
 import collapse_theory as ct
 import collapse_theory.testing as room
+from collapse_theory.cli import app
 from collapse_theory.laws import BetaDensity, RewardLaw, beta_law, uniform_law
 from collapse_theory.programs import Program
 from collapse_theory.testing import (
@@ -300,9 +304,6 @@ WRONG_UTILITIES = {
         tree=lambda self, inner=("x",): LOG.tree(inner),
         conic=lambda self, cp, ratio, reference: cp.exp(ratio)),
     "scaled": own(at=lambda self, scale=1, shift=0: Own(self.k).at(2 * scale - 1, shift)),
-    "unequal copies": type("Bare", (ct.Utility,), {
-        "value": lambda self, x, xp=np: xp.log(x + 0.5),
-        "derivatives": lambda self, x: (1 / (x + 0.5), -1 / (x + 0.5) ** 2)})(),
 }  # fmt: skip
 
 
@@ -315,12 +316,18 @@ def test_wrong_utilities_are_found(name):
     assert text.startswith(f"{u} is wrong: ")
 
 
+def opaque(x):
+    return np.log(x + np.where(x < 0, 0.1, 0.1))
+
+
 def test_right_utilities_pass():
-    for u in (Own(), Saturating(0.3), ct.utility("tanh(3*x) + 0.2*log(x)"), KINK + ct.Linear()):
-        if u.kinks or "kinked" not in str(u):
-            assert check_utility(u).cases >= 7
-    assert "maximum" not in str(check_utility(ct.LabelSmoothing(0.1), ct.Free()))
-    assert "made of Python functions" in str(check_utility(Own()))
+    for u in (Own(), Saturating(0.3), ct.utility("tanh(3*x) + 0.2*log(x)")):
+        assert check_utility(u).cases >= 8
+    assert "ct.register" in str(check_utility(Own()))
+    plain = ct.Utility.from_functions(opaque, LOG.slope, LOG.curvature)
+    with pytest.raises(AssertionError, match="on torch tensors"):
+        check_utility(plain)
+    assert check_utility(ct.LabelSmoothing(0.1), ct.Free()).notes == ()
     with pytest.raises(AssertionError, match="falls at the gap"):
         check_utility(ct.Squared(0.5))
     assert check_utility(ct.Squared(0.5), ct.Confined(1.0)).notes == ()
@@ -416,6 +423,81 @@ def test_right_solvers_pass(examples):
         SMOOTH,
         examples=examples,
     )
+
+
+# -- the command -----------------------------------------------------------------------------
+
+FORMS = """
+import numpy as np
+import collapse_theory as ct
+
+def evenly(u, n):
+    return np.linspace(1, 0, n)
+
+def uniform(u):
+    return "uniform"
+
+class Wrong(ct.Utility):
+    value = lambda self, x, xp=np: -1 / (x + 1)
+    derivatives = lambda self, x: (1 / (x + 1) ** 2, -1 / (x + 1) ** 3)
+
+wrong, right = Wrong(), ct.utility("log(x + 0.1)")
+"""
+
+
+@pytest.fixture
+def forms(tmp_path, monkeypatch):
+    (tmp_path / "forms_of_mine.py").write_text(FORMS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "forms_of_mine", raising=False)
+    return lambda *args: CliRunner().invoke(app, ["check", *args])
+
+
+@pytest.mark.parametrize(
+    ("args", "right"),
+    [
+        (["forms_of_mine.py:evenly", "--utility", "-1/x", "--n", "3"], True),
+        (["forms_of_mine:evenly", "--utility", "-1/x", "--n", "3", "--n", "4"], False),
+        (["forms_of_mine:evenly", "--utility", "LogSigmoid", "--low", "-1", "--n", "2"], False),
+        (["forms_of_mine:uniform", "--utility", "-1/x"], True),
+        (["forms_of_mine:uniform", "--utility", "x", "--confined", "0.5"], False),
+        (["forms_of_mine:evenly", "--as", "solver", "--utility", "log(x)"], False),
+        (["forms_of_mine:right"], True),
+        (["forms_of_mine:wrong"], False),
+    ],
+)
+def test_the_command(forms, args, right):
+    plain, as_json = forms(*args), forms(*args, "--json")
+    assert (plain.exit_code, as_json.exit_code) == (0 if right else 1, 0), plain.output
+    found = json.loads(as_json.stdout)
+    assert found["right"] is right
+    text = " ".join(plain.stdout.split())
+    assert text == found["reason"] if right else text == f"wrong: {found['reason']}"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["forms_of_mine"], "give MODULE:NAME"),
+        (["forms_of_mine.py:no_such"], "has no no_such"),
+        (["no_such.py:evenly"], "there is no file"),
+        (["no_such:evenly"], "can't import no_such"),
+        (["forms_of_mine:evenly", "--as", "poem"], "one of closed-form, solver"),
+        (["forms_of_mine:right", "--gives", "pdf"], "belongs to a closed form"),
+        (["forms_of_mine:right", "--n", "3"], "no --utility, --n"),
+        (["forms_of_mine:evenly", "--as", "loss"], "nothing says what evenly trains"),
+    ],
+)
+def test_the_command_refuses(forms, args, words):
+    result = forms(*args)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_the_command_names_the_missing_extra(forms, monkeypatch):
+    monkeypatch.setitem(sys.modules, "collapse_theory.testing", None)
+    assert 'pip install "collapse-theory[testing]"' in forms("forms_of_mine:evenly").stderr
 
 
 # -- what is printed is code -----------------------------------------------------------------

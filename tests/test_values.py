@@ -58,14 +58,14 @@ def _set(value):
 
 
 @cases(150)
-@given(utilities(own=False, weights=(1e-8, 1e8)))
+@given(utilities(weights=(1e-8, 1e8)))
 def test_random_utilities(utility):
     check(utility)
     assert ct.utility(str(utility)) == utility
 
 
 @cases(60)
-@given(utilities(own=False), st.integers(2, 20))
+@given(utilities(), st.integers(2, 20))
 def test_random_solutions(utility, n):
     found = ct.solve(utility, n)
     check(found)

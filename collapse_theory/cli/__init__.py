@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collapse_theory.cli import atoms, design, diagnose, experiment, figures, predict, table
+from collapse_theory.cli import atoms, check, design, diagnose, experiment, figures, predict, table
 from collapse_theory.cli.app import app
 
 __all__ = [
     "app",
     "atoms",
+    "check",
     "design",
     "diagnose",
     "experiment",

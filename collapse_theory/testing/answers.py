@@ -135,17 +135,15 @@ class Difference:
 
     error: float
     at: int
-    near: bool
-    as_good: bool
-
-    @property
-    def right(self) -> bool:
-        """Whether they are near ours, or certified as ours are: there may be several optima."""
-        return self.near or self.as_good
+    right: bool
 
 
 def difference(got: Ranked, ours: Solution, tol: float) -> Difference:
-    """Return how far an answer is from ours; near is within `tol`, and what ours may be off by."""
+    """Return how far an answer is from ours, and whether it is right.
+
+    It is within `tol` and what ours may be off by; where that isn't known, as where there are
+    several optima, it may be certified as well as ours instead.
+    """
     mine, theirs = np.array(ours.rewards), got.rewards
     if not ours.domain.bounded and ours.domain.squares == ours.domain.sums == 0:
         mine, theirs = mine - mine.mean(), theirs - theirs.mean()  # nothing says where they lie
@@ -154,8 +152,12 @@ def difference(got: Ranked, ours: Solution, tol: float) -> Difference:
     off[list(ours.undetermined)] = 0.0
     error = float(off.max()) / spread
     at = int(np.argmax(off >= 0.999 * off.max()))  # the first, if rounding decides
-    gap = got.certificate.relative_gap
-    return Difference(error, at, error <= tol, gap <= max(AS_GOOD * ours.relative_gap, OPTIMAL))
+    right = error <= tol
+    if not right and np.isfinite(ours.rewards_error):
+        right = error <= tol + ours.rewards_error / spread
+    elif not right:
+        right = got.certificate.relative_gap <= max(AS_GOOD * ours.relative_gap, OPTIMAL)
+    return Difference(error, at, right)
 
 
 def contrast(expected: np.ndarray, got: np.ndarray, at: int, what: str = "reward") -> str:

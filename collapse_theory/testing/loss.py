@@ -280,7 +280,8 @@ class Claim:
             value, slope, _ = self.of(self.module, logits)
             return value, slope
 
-        logits = minimize(step, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
+        options = {"maxiter": STEPS, "ftol": 0.0, "gtol": 1e-10}
+        logits = minimize(step, start, jac=True, method="L-BFGS-B", options=options).x
         before, after = (self.of(self.objective, at)[0] for at in (start, logits))
         got, expected = self.rewards(logits, np), np.array(best.rewards)
         if not self.domain.bounded:

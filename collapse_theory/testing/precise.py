@@ -32,6 +32,8 @@ def value(tree: Tree, x: Any) -> Any:
         return mp.mpf(tree[1])
     if kind == "call":
         return FUNCTIONS[tree[1]](value(tree[2], x))
+    if kind == "own":
+        return value(tree[1].formula, value(tree[2], x))
     parts = [value(part, x) for part in tree[1:]]
     if kind == "add":
         return mp.fsum(parts)
@@ -40,6 +42,13 @@ def value(tree: Tree, x: Any) -> Any:
     if kind == "min":
         return min(parts)
     return parts[0] / parts[1] if kind == "div" else parts[0] ** parts[1]
+
+
+def known(tree: Tree) -> bool:
+    """Whether all of a tree is formulas, classes of one's own included that are made of them."""
+    if tree[0] == "own":
+        return tree[1].formula is not None and known(tree[1].formula) and known(tree[2])
+    return all(known(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,11 @@ class Precise:
     @cached_property
     def tree(self) -> Tree:
         return parse(str(self.utility), longest=100_000)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a formula at all."""
+        return not self.utility.own_functions and known(self.tree)
 
     def jet(self, x: float) -> Jet:
         """Return U, U' and U'' at x, rounded to floats."""

@@ -44,9 +44,9 @@ from collapse_theory.utilities import (
     Sine,
     Squared,
     Utility,
+    register,
     utility,
 )
-from collapse_theory.utilities.base import Family
 
 Utilities = st.SearchStrategy[Utility]
 
@@ -75,9 +75,10 @@ def hundredths(low: float, high: float) -> st.SearchStrategy[float]:
 # -- utilities -----------------------------------------------------------------------------
 
 
+@register
 @dataclass(frozen=True, eq=False)
-class Saturating(Family):
-    """U(x) = x / (x + k), k > 0, a class such as users write: without a text of its formula."""
+class Saturating(Utility):
+    """U(x) = x / (x + k), k > 0: a class such as users write."""
 
     k: float
 
@@ -87,9 +88,6 @@ class Saturating(Family):
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         first = self.k / (x + self.k) ** 2
         return first, -2 * first / (x + self.k)
-
-    def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return self.k * step / ((x + self.k) * (end + self.k))
 
 
 # The families with their parameters, rising in the box [0, 1] but for those with a maximum.
@@ -114,7 +112,7 @@ def _texts(*formulas: str) -> Utilities:
     return st.builds(lambda text, k: utility(text.format(k)), st.sampled_from(formulas), RATES)
 
 
-RATES, EIGHTH = numbers(0.1, 20), st.integers(0, 7)
+RATES = numbers(0.1, 20)
 STEEP = (FAMILIES[Log], FAMILIES[Power], FAMILIES[NegativePower])
 STEEP_TEXTS = (_texts("sqrt(log(1 + {}*x))", "atan({}*sqrt(x))"),)
 SHIFTED = (
@@ -124,7 +122,7 @@ SHIFTED = (
     st.builds(lambda b, m: LogSigmoid(b).shifted(-m), numbers(1, 50), hundredths(0.01, 0.5)),
 )
 SMOOTH = (
-    *(FAMILIES[kind] for kind in (LogSigmoid, Exponential, Quadratic, Sine)),
+    *(FAMILIES[kind] for kind in (LogSigmoid, Exponential, Quadratic, Sine, Saturating)),
     *SHIFTED,
 )
 SMOOTH_TEXTS = (_texts("tanh({}*x)", "atan({}*x)", "erf({}*x)", "log(log({}*x + 2))"),)
@@ -139,11 +137,10 @@ def utilities(
     kinked: bool | None = None,
     maximum: bool = False,
     texts: bool = True,
-    own: bool = True,
     terms: int = 3,
     weights: tuple[float, float] = (1e-3, 1e3),
 ) -> Utilities:
-    """Return concave utilities: families, shifted and scaled, texts, their weighted sums.
+    """Return concave utilities: families, shifted ones, texts, one of our own, weighted sums.
 
     Parameters
     ----------
@@ -154,8 +151,6 @@ def utilities(
         Those with a maximum, as `Free` needs, instead of those that rise on [0, 1].
     texts : bool
         Whether formulas that are no sum of families are among the terms.
-    own : bool
-        Whether `Saturating` is among them, a class of one's own; it comes alone, not in sums.
     terms : int
         The most terms of a sum.
     weights : pair of float
@@ -187,10 +182,6 @@ def utilities(
         st.tuples(numbers(*weights), st.one_of(*allowed)), max_size=max(terms - len(weighted), 0)
     )
     sums = st.builds(lambda first, rest: _sum([*first, *rest]), st.tuples(*weighted), rest)
-    made = sums
-    if own and not needed and strictly_concave is not False:  # drawn beside, so that sums shrink
-        one = FAMILIES[Saturating]
-        made = st.builds(lambda u, own, k: own if k == 7 else u, sums, one, EIGHTH)
 
     def fits(u: Utility) -> bool:
         return (
@@ -200,7 +191,7 @@ def utilities(
             and (not maximum or bool(u.d1(1e9) < 0))
         )
 
-    return made.filter(fits)
+    return sums.filter(fits)
 
 
 def _sum(parts: list[tuple[float, Utility]]) -> Utility:

@@ -1,0 +1,159 @@
+"""`collapse-theory check`: a closed form, a solver, a loss or a utility of one's own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import collapse_theory as ct
+from collapse_theory.cli.app import FormulaCommand, app, examples
+from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain
+from collapse_theory.cli.output import print_json
+from collapse_theory.programs import Box, Domain
+
+KINDS = ("closed-form", "solver", "loss", "utility")
+NEEDED = 'check needs Hypothesis and mpmath: pip install "collapse-theory[testing]"'
+
+
+@app.command(
+    cls=FormulaCommand,
+    epilog=examples(
+        'check forms.py:four --utility "-1/x" --n 4',
+        "check mypackage.forms:law --utility Power",
+        "check mypackage.solvers:newton --as solver",
+        'check mypackage.losses:loss --utility "log(x + 0.1)"',
+        "check mypackage.utilities:mine",
+    ),
+)
+def check(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:NAME",
+            help="What to check: a name in a module, or in a file such as forms.py. A function is "
+            "a closed form, a torch module a loss, a Utility a utility, unless --as says else.",
+        ),
+    ],
+    utility: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--utility",
+            help="A utility that it is for, or the name of a family such as Power; may be given "
+            "again.",
+        ),
+    ] = None,
+    n: Annotated[
+        list[int] | None,
+        typer.Option("--n", help="A number of completions; may be given again."),
+    ] = None,
+    low: Annotated[
+        float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
+    ] = None,
+    confined: Confined = None,
+    centered: Centered = None,
+    free: Free = False,
+    kind: Annotated[
+        str | None, typer.Option("--as", help=f"What it is: {', '.join(KINDS)}.")
+    ] = None,
+    gives: Annotated[
+        str | None,
+        typer.Option(help="What a closed form gives: rewards, gaps, law, ppf, pdf or atoms."),
+    ] = None,
+    cases: Annotated[int | None, typer.Option(help="How many cases are checked at most.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a formula, a solver, a loss or a utility of your own against the certified solvers.
+
+    Exits with 1 where something is wrong, after the smallest case found; with --json always
+    with 0. The file or module is run to find the name in it.
+    """
+    domain = chosen_domain(low, high, confined, centered, free)
+    wanted = _check_of(_found(subject), kind, gives, cases, _utilities(utility), n, domain)
+    try:
+        report = wanted()
+    except AssertionError as fault:
+        if as_json:
+            print_json({"right": False, "reason": str(fault)})
+            return
+        print(f"wrong: {fault}")
+        raise typer.Exit(1) from None
+    if as_json:
+        print_json({"right": True, "reason": str(report), **vars(report)})
+    else:
+        print(report)
+
+
+def _found(subject: str) -> Any:
+    """Return what a module or a file has by a name."""
+    module, colon, name = subject.rpartition(":")
+    if not colon or not module or not name:
+        raise typer.BadParameter(f"give MODULE:NAME, such as forms.py:four, not {subject!r}")
+    path = Path(module)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise typer.BadParameter(f"there is no file {module}")
+        sys.path.insert(0, str(path.resolve().parent))
+        module = path.stem
+    else:
+        sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as fault:
+        raise typer.BadParameter(f"can't import {module}: {fault}") from None
+    except AttributeError:
+        raise typer.BadParameter(f"{module} has no {name}") from None
+
+
+def _utilities(texts: list[str] | None) -> Any:
+    """Return utilities by their texts, families by their names; None where there are none."""
+    if not texts:
+        return None
+    named = {text: getattr(ct, text.strip(), None) for text in texts}
+    return [kind if isinstance(kind, type) else text for text, kind in named.items()]
+
+
+def _check_of(
+    found: Any,
+    kind: str | None,
+    gives: str | None,
+    cases: int | None,
+    utilities: Any,
+    ns: list[int] | None,
+    domain: Domain,
+) -> Callable[[], Any]:
+    """Return the check of what was found, with what it is given."""
+    try:
+        import collapse_theory.testing as room  # an extra
+    except ModuleNotFoundError as fault:
+        raise ct.CollapseError(f"{NEEDED} ({fault})") from None
+    if kind is None:
+        torch = hasattr(found, "forward") and hasattr(found, "parameters")
+        kind = "utility" if isinstance(found, ct.Utility) else "loss" if torch else "closed-form"
+    if kind not in KINDS:
+        raise typer.BadParameter(f"--as is one of {', '.join(KINDS)}, not {kind!r}")
+    if gives is not None and kind != "closed-form":
+        raise typer.BadParameter(f"--gives belongs to a closed form; this is a {kind}")
+    options = {} if cases is None else {"examples": cases}
+    if kind == "closed-form":
+        return partial(room.check_closed_form, found, utilities, ns, domain, gives=gives, **options)
+    if kind == "utility":
+        if utilities or ns or options:
+            raise typer.BadParameter("a utility is checked as it is: no --utility, --n, --cases")
+        return partial(room.check_utility, found, domain)
+    # What these know of a domain themselves goes before the box [0, 1].
+    place = None if domain == Box() else domain
+    if kind == "solver":
+        return partial(room.check_solver, found, utilities, ns, place, **options)
+    if utilities is not None and len(utilities) > 1:
+        raise typer.BadParameter("a loss claims one utility: give --utility once")
+    options |= {"ns": ns} if ns else {}
+    return partial(room.check_loss, found, (utilities or [None])[0], place, **options)
