@@ -37,7 +37,7 @@ from collapse_theory.limit import (
     limit,
     predicted_rewards,
 )
-from collapse_theory.programs import Box, Centered, Comparisons, Confined, Free, Solution
+from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Free, Solution
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -72,6 +72,7 @@ __all__ = [
     "Confined",
     "Design",
     "Diagnosis",
+    "Domain",
     "Exponential",
     "Free",
     "Hinge",

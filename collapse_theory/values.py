@@ -71,6 +71,8 @@ def reads(name: str) -> Callable[[Reader], Reader]:
 @cache
 def names(kind: Any) -> list[str]:
     """Return the fields that a class of values is made from."""
+    if not dataclasses.is_dataclass(kind):
+        raise CollapseError(f"{kind.__name__} needs @dataclass(frozen=True, eq=False) for that")
     return [f.name for f in dataclasses.fields(kind) if f.init]
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import cases, certified
+from scipy.optimize import minimize
 
 import collapse_theory as ct
+from collapse_theory.programs import Answer, Program, certify
 from collapse_theory.programs.program import centred
 
 TEXTS = (
@@ -208,3 +211,112 @@ def test_errors_and_values() -> None:
         assert ct.Solution.from_dict(written) == solution
         assert solution.unique
         np.testing.assert_allclose(solution.rewards + solution.rewards[::-1], 0, atol=1e-15)
+
+
+# -- penalties of one's own ----------------------------------------------------------------
+
+
+class Quartic(ct.Domain):
+    def cost(self, r):
+        return r**4
+
+    def conjugate(self, y):
+        return 3 * np.abs(y / 4) ** (4 / 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Square(ct.Domain):  # Confined, in other words
+    kappa: float
+
+    def cost(self, r):
+        return self.kappa * r**2
+
+    def conjugate(self, y):
+        return y**2 / (4 * self.kappa)
+
+
+class Lopsided(ct.Domain):  # exp(r) - 3 r, for y > -3
+    def cost(self, r):
+        return np.exp(r) - 3 * r
+
+    def conjugate(self, y):
+        z = np.maximum(y + 3, 1e-300)
+        return np.where(y > -3, z * np.log(z) - z, np.inf)
+
+
+class Huber(ct.Domain):  # no formula
+    def cost(self, r):
+        return np.where(np.abs(r) < 1, r**2 / 2, np.abs(r) - 0.5)
+
+    def cost_slopes(self, r):
+        return np.clip(r, -1, 1), np.where(np.abs(r) < 1, 1.0, 0.0)
+
+    def conjugate(self, y):
+        return np.where(np.abs(y) <= 1 + 1e-12, y**2 / 2, np.inf)
+
+
+OWN = ["x", "log(x)", "log(x + 0.1)", "tanh(x)", "-1/x", "min(x, 0.4)", "x**0.5"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 25])
+@pytest.mark.parametrize("text", OWN)
+def test_the_square_is_confined(text, n):
+    one, other = ct.solve(text, n, Square(0.3)), ct.solve(text, n, ct.Confined(0.3))
+    assert one.rewards == pytest.approx(other.rewards, abs=1e-9)
+    assert one.objective == pytest.approx(other.objective, rel=1e-12)
+    assert one.relative_gap < 1e-12
+    graph = ct.Comparisons(4, [0, 0, 1, 1], [1, 2, 3, 2], weights=[1, 2, 3, 1])
+    domains = Square(0.3), ct.Confined(0.3)
+    one, other = (ct.solve(text, comparisons=graph, domain=d) for d in domains)
+    assert one.rewards == pytest.approx(other.rewards, abs=1e-8)
+
+
+@pytest.mark.parametrize("domain", [Quartic(), Lopsided(), Huber()], ids=repr)
+@pytest.mark.parametrize("text", OWN[1:6])
+def test_own_penalties_against_another_optimizer(text, domain):
+    u, n = ct.utility(text), 5
+    found = ct.solve(u, n, domain)
+    assert found.status == "optimal"
+    assert found.unique == (domain.strict or u.strictly_concave)
+    assert found.relative_gap < 1e-10
+    i, j = np.triu_indices(n, 1)
+
+    def loss(steps):
+        r = steps[0] - np.concatenate([[0.0], np.cumsum(np.exp(steps[1:]))])
+        return domain.cost(r).mean() - u(r[i] - r[j]).mean()
+
+    start = np.concatenate([[1.0], np.log(np.maximum(found.gaps, 1e-4))]) + 0.3
+    other = minimize(loss, start, method="BFGS", options={"gtol": 1e-9})
+    assert found.objective >= -other.fun - 1e-12
+    assert found.objective == pytest.approx(-other.fun, abs=1e-6)
+
+
+def test_certificates_under_own_penalties_are_honest():
+    best = ct.solve("log(x + 0.1)", 5, Quartic())
+    program = Program.of(ct.utility("log(x + 0.1)"), 5, Quartic())
+    rng = np.random.default_rng(1)
+    for scale in (1e-8, 1e-4, 0.1):
+        r = np.sort(best.rewards + scale * rng.normal(size=5))[::-1]
+        found = certify(program, Answer(rewards=r))
+        assert found.gap >= best.objective - found.objective
+
+
+@pytest.mark.parametrize(("methods", "match"), [
+    ({"cost": ct.Domain.cost}, "needs the methods cost"),
+    ({"conjugate": ct.Domain.conjugate}, "needs conjugate"),
+    ({"cost": lambda self, r: -(r**2)}, "isn't convex"),
+    ({"conjugate": lambda self, y: y**2}, "it isn't so"),
+    ({"cost": lambda self, r: np.where(r > 0, r, 0)}, "needs cost_slopes"),
+    ({"cost": lambda self, r: np.log(r)}, "has no value")])  # fmt: skip
+def test_what_is_no_domain_is_refused(methods, match):
+    with pytest.raises(ct.CollapseError, match=match):
+        ct.solve("x", 8, type("Mine", (Quartic,), methods)())
+
+
+@pytest.mark.parametrize("use", [lambda d: ct.limit("x", d), lambda d: ct.closed_form("x", 4, d),
+    lambda d: ct.solve(ct.PlackettLuce(), 5, d), lambda d: ct.solve("x", 5, d, method="conic"),
+    lambda d: ct.solve("x", comparisons=ct.Comparisons(4, [0], [1]), domain=d),
+    lambda d: ct.solve("x", 8, type(d))])  # fmt: skip
+def test_where_own_penalties_are_not_known(use):
+    with pytest.raises(ct.CollapseError):
+        use(Quartic())

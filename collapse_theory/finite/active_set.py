@@ -226,7 +226,8 @@ class Pieces:
         a, b, _ = self.ends
         rest, bend = self.forces(x)
         program = self.program
-        sums, d = 2 * program.c * program.graph.w, 2 * self.summed(program.d)
+        sums = 2 * program.c * program.graph.w
+        d = self.summed(program.stiffness(self.placed(x)))
         solve = graph_solver(a, b, bend, sums, d, keep=self.moves, tol=1e-11)
         if solve is None:
             return None, rest

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, SolverFailed
+from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.exact.finite import mirrored
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
@@ -220,6 +220,8 @@ def _refined(
 def _on_graph(program: Program, budget: Budget) -> Answer | None:
     import cvxpy as cp
 
+    if program.domain.own:
+        raise NoConicForm(f'{program.domain} has no conic form; use method="newton"')
     graph, start = program.graph, first_rewards(program)
     scale = 1.0 if program.box else float(np.ptp(start))
     v = cp.Variable(graph.k)

@@ -272,7 +272,7 @@ class _OnGraph:
         both = alpha + beta
         bend = self.bend / unit + on_edges + barrier.over_edges(alpha * (beta / both))
         ends = low + high if program.box else 0.0
-        sums, d = 2 * program.c * graph.w / unit, 2 * program.d / unit + ends
+        sums, d = 2 * program.c * graph.w / unit, program.stiffness(self.r) / unit + ends
         solve = graph_solver(graph.a, graph.b, bend, sums, d, tol=CG_TOL)
         if solve is None:
             return None
@@ -314,7 +314,8 @@ class InteriorPoint:
     def solved(self, program: Program, budget: Budget) -> Answer:
         graph, edges = program.graph, len(program.graph.a)
         still = np.zeros(edges)
-        if not program.box and np.all(program.slopes(still)[0] <= 0):
+        held = program.box or program.domain.own
+        if not held and np.all(program.slopes(still)[0] <= 0):
             return Answer(rewards=np.zeros(graph.k), unique=True)  # no gap is worth opening
         barrier, at = GraphBarrier(program).start(first_rewards(program))
         best, least, relative = None, np.inf, np.inf

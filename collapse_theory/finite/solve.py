@@ -227,7 +227,7 @@ def _worth_a_reference(program: Program | ListwiseProgram, best: Solution) -> bo
 def _finished(program: Program | ListwiseProgram, answer: Answer) -> Answer:
     """Return the answer in gaps for a full ranking, and with whether it is the only one."""
     if isinstance(program, Program) and answer.unique is None:
-        answer = replace(answer, unique=is_determined(program))
+        answer = replace(answer, unique=is_determined(program, answer.rewards))
     return in_gaps(program, answer) if program.full and answer.gaps is None else answer
 
 

@@ -81,7 +81,8 @@ class _Tree:
         graph = program.graph
         gradient, bend = self.gradient(program, gaps, r)
         sums = self.nodes[graph.a] + self.nodes[graph.b]
-        terms = (self.gaps, bend), (self.nodes, 2 * program.d), (sums, 2 * program.c * graph.w)
+        held = program.stiffness(r)
+        terms = (self.gaps, bend), (self.nodes, held), (sums, 2 * program.c * graph.w)
         parts = [rows.T @ (rows * weight[:, None]) for rows, weight in terms if np.any(weight)]
         hessian = np.sum([part.toarray() for part in parts], axis=0)
         moves = hessian.diagonal() > 0

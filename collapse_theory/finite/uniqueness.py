@@ -12,13 +12,19 @@ from collapse_theory.programs import Program
 RIGID = 1e-7  # curvature below it, relative to U'/gap, is none
 
 
-def is_determined(program: Program) -> bool:
+def is_determined(program: Program, r: np.ndarray | None = None) -> bool:
     """Whether no other rewards are as good, but for a common shift where nothing is held.
+
+    `r` are optimal rewards of the nodes, asked for under a penalty of one's own.
 
     What all optima share are the constraints that hold with equality at all of them, the gaps at
     which U is curved, and what a penalty fixes; the optimum is the only one if every reward follows
     from these.
     """
+    if program.domain.own:
+        # Else gaps are fixed, and their common place where the cost is curved at one of them.
+        bent = r is not None and bool(np.any(program.stiffness(r) > 0))
+        return program.domain.strict or (program.utility.strictly_concave and bent)
     if program.utility.strictly_concave or program.kappa > 0:
         return True
     with np.errstate(all="ignore"):

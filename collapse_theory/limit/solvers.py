@@ -48,6 +48,7 @@ class LimitProgram:
     @classmethod
     def of(cls, u: Utility, domain: Domain) -> LimitProgram:
         """Return the program of a utility under a domain, checked for the gaps of a box."""
+        domain.require_known("the limit law")
         if isinstance(domain, Box):
             return cls(unit_utility(u, domain))
         if u.exponent <= -1:

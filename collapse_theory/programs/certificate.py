@@ -240,7 +240,8 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     rounding = _rounding_of_mean(len(values) * graph.w * values, steep, 2.0)
     rounding += (4 + math.sqrt(len(gaps))) * EPS * penalty
     short = _graph_shortfall(program, gaps, values)
-    satisfied = np.all(gaps == 1.0) if program.box else not np.any(r) and np.all(first <= 0)
+    still = not np.any(r) and np.all(first <= 0) and not program.domain.own
+    satisfied = np.all(gaps == 1.0) if program.box else still
     if satisfied:
         return _certificate(objective, 0.0, rounding, 0.0)  # no pair can have more
     slopes, z = answer.slopes, answer.multipliers

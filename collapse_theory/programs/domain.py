@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import bracketless, finite, positive
+from collapse_theory.utilities.expression import Tree, jet
+from collapse_theory.utilities.language import NoFormula, traced
 from collapse_theory.values import Value
 
 MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside float64
@@ -18,6 +21,11 @@ MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside f
 
 class Domain(Value):
     """What holds the rewards of n completions: a box, a penalty, or the utility alone.
+
+    A penalty of one's own, mean cost(r_i) with a convex cost, is a subclass with two methods:
+    `cost`, and its `conjugate`, which certifies the answer. A third, `cost_slopes`, is needed where
+    the cost isn't made of the functions that formulas know. ``ct.solve`` takes it in a domain's
+    place; closed forms, ``limit``, training and listwise losses know the four domains alone.
 
     Attributes
     ----------
@@ -28,6 +36,19 @@ class Domain(Value):
         box.
     squares, sums : float
         The weights of the penalties mean r_i**2, and mean over pairs of (r_i + r_j)**2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> class Quartic(ct.Domain):
+    ...     def cost(self, r):
+    ...         return r**4
+    ...     def conjugate(self, y):  # the largest y r - r**4
+    ...         return 3 * np.abs(y / 4) ** (4 / 3)
+    >>> found = ct.solve("log(x + 0.1)", 4, Quartic())
+    >>> found.rewards.round(3), found.relative_gap < 1e-12
+    (array([ 0.808,  0.35 , -0.35 , -0.808]), True)
     """
 
     bounded: bool = False
@@ -48,6 +69,84 @@ class Domain(Value):
         """
         return self.squares + 2 * self.sums * (1.0 if n is None else (n - 2) / (n - 1))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"  # of a dataclass, its own
+
+    # -- a penalty of one's own --------------------------------------------------------------
+
+    @property
+    def own(self) -> bool:
+        """Whether the penalty is one's own."""
+        return type(self).cost is not Domain.cost
+
+    def cost(self, r: Any) -> Any:
+        """Return what each reward costs, convex; the penalty is the mean over completions."""
+        raise CollapseError(
+            f"{type(self).__name__} needs the methods cost(r), a convex function, and conjugate(y) "
+            "= sup over r of y r - cost(r); see ct.Domain"
+        )
+
+    def conjugate(self, y: Any) -> Any:
+        """Return sup over r of y r - cost(r), inf where nothing bounds it."""
+        raise CollapseError(f"{type(self).__name__} needs conjugate(y) beside its cost(r)")
+
+    def cost_slopes(self, r: Any) -> tuple[Any, Any]:
+        """Return the first two derivatives of the cost; unless written, those of its formula."""
+        if isinstance(self._formula, str):
+            raise CollapseError(
+                f"{type(self).__name__} needs cost_slopes(r), which returns the first two "
+                f"derivatives of its cost: {self._formula}"
+            )
+        return jet(self._formula, r)[1:]
+
+    @cached_property
+    def _formula(self) -> Tree | str:
+        try:
+            return traced(self.cost)
+        except NoFormula as fault:
+            return str(fault)
+
+    @cached_property
+    def strict(self) -> bool:
+        """Whether a penalty of one's own is strictly convex, as far as is seen; checked before.
+
+        Raises
+        ------
+        CollapseError
+            A ValueError, where the cost isn't convex or the conjugate isn't its own.
+        """
+        r = np.concatenate([-TRIED[::-1], [0.0], TRIED])
+        with np.errstate(all="ignore"):
+            cost = np.asarray(self.cost(r), dtype=np.float64) + 0 * r
+            first = np.asarray(self.cost_slopes(r)[0]) + 0 * r
+            conjugate = np.asarray(self.conjugate(first), dtype=np.float64)
+            size = np.abs(cost) + np.abs(first * r)
+            known = np.isfinite(size)
+            steep = np.abs(first) + np.abs(np.roll(first, 1))
+            falls = (first - np.roll(first, 1) < -1e-9 * steep) & np.roll(known, 1)
+            falls[0] = False
+            off = ~(np.abs(conjugate + cost - first * r) <= 1e-9 * size + 1e-12)
+        near = np.abs(r) <= 5  # farther out slopes may round to their limits
+        for wrong, what in (
+            (~known & (np.abs(r) <= 1), "has no value or no slope"),
+            (known & falls, "isn't convex"),
+            (known & off & near, "needs conjugate(cost'(r)) = r cost'(r) - cost(r): it isn't so"),
+        ):
+            if np.any(wrong):
+                raise CollapseError(f"the cost of {self} {what} at r = {r[np.argmax(wrong)]:.4g}")
+        return bool(np.all(np.diff(first[known & near]) > 0))
+
+    def require_known(self, what: str) -> None:
+        """Raise where the penalty is one's own, which `what` doesn't know."""
+        if self.own:
+            raise CollapseError(
+                f"{what} knows Box, Confined, Centered and Free alone; ct.solve takes {self}"
+            )
+
+
+# Rewards at which a cost is looked at, of either sign.
+TRIED = np.geomspace(1e-3, 100.0, 60)
+
 
 # What a domain can be given as: a pair of numbers is a Box, as bounds are in SciPy.
 DomainLike: TypeAlias = Domain | Sequence[float]
@@ -58,6 +157,8 @@ def as_domain(given: DomainLike | None) -> Domain:
     if given is None:
         return Box()
     if isinstance(given, Domain):
+        if type(given).__module__ != __name__:
+            given.strict  # noqa: B018 - checks it, once
         return given
     if isinstance(given, type) and issubclass(given, Domain):
         raise CollapseError(bracketless(given))

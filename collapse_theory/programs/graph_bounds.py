@@ -68,10 +68,25 @@ class GraphForces:
             return math.fsum(up * (1 - r + unsure) + down * (r + unsure)) + self.slack
         if program.kappa > 0:
             return under_squares(h, errors, program.d) + self.slack
+        if program.domain.own:
+            return self.under_cost() + self.slack
         found = self.fenchel()
         if program.c > 0 and not program.graph.two_sided.any():
             found = min(found, self.under_sums() + self.slack)
         return found
+
+    def under_cost(self) -> float:
+        """Return what is left of y r <= cost(r) + conjugate(y), y the forces over the shares.
+
+        It is convex in y, so that it is the largest at one of the ends of what y may be.
+        """
+        program, r, m = self.program, self.r, self.program.shares
+        force = self.left + program.pull(r)
+        y = (force + np.multiply.outer([-1.0, 1.0], self.errors)) / m
+        cost, conjugate = program.domain.cost(r), program.domain.conjugate(y)
+        size = np.abs(cost) + np.abs(conjugate) + np.abs(y * r)
+        lost = np.maximum(conjugate + cost - y * r, 0.0) + 4 * EPS * size
+        return math.fsum(m * lost.max(axis=0))
 
     def through_the_forest(self) -> float:
         """Return a bound of the second order in the forces left between the ends of the box.

@@ -53,6 +53,7 @@ class ListwiseProgram:
                 "or solve the comparisons with a utility of a gap, such as logsigmoid(x)"
             )
         n = count(n)
+        domain.require_known("a listwise loss")
         if domain.bounded:
             return cls(loss, domain, n, loss.scaled(domain.width), 0.0)
         program = cls(loss, domain, n, loss, domain.penalty(n))

@@ -245,7 +245,12 @@ class Program:
         if isinstance(loss, PlackettLuce):
             return ListwiseProgram.of(loss, n, domain, pairs)
         n = _completions(n, pairs)
-        if pairs is None or pairs.full_order() is not None:
+        if domain.own:
+            graph = Graph.of(pairs or Comparisons.full(ranked(n, MOST_KINKED)))
+            program = Program(loss, domain, n, pairs, 0.0, 0.0, graph)
+            if np.any(program.graph.node_of < 0):
+                raise CollapseError(f"under {domain} every completion must be in a pair")
+        elif pairs is None or pairs.full_order() is not None:
             # The penalty of a full ranking, whose mean is 0, is on squares alone.
             program = Program(loss, domain, n, pairs, domain.penalty(n), 0.0, None)
         else:
@@ -302,7 +307,17 @@ class Program:
     @property
     def floating(self) -> bool:
         """Whether nothing but convention says where a part lies."""
-        return not self.box and self.c == 0 and self.kappa == 0
+        return not (self.box or self.c > 0 or self.kappa > 0 or self.domain.own)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """The share of the completions that each node has."""
+        return self.graph.sizes / self.n
+
+    def stiffness(self, r: np.ndarray) -> np.ndarray:
+        """Return the second derivatives of the penalties by each node's reward, but for sums."""
+        own = self.shares * self.domain.cost_slopes(r)[1] if self.domain.own else 0.0
+        return 2 * self.d + own
 
     def slopes(self, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return w U' and -w U'' on each edge."""
@@ -315,12 +330,15 @@ class Program:
         if self.c > 0:
             sums = r[self.graph.a] + r[self.graph.b]
             pull += self.graph.gathered(2 * self.c * self.graph.w * sums)
+        if self.domain.own:
+            pull += self.shares * self.domain.cost_slopes(r)[0]
         return pull
 
     def penalty(self, r: np.ndarray) -> float:
         """Return what the penalties take off the mean utility."""
         sums = r[self.graph.a] + r[self.graph.b]
-        return float(self.d @ r**2 + self.c * (self.graph.w @ sums**2))
+        own = float(self.shares @ self.domain.cost(r)) if self.domain.own else 0.0
+        return float(self.d @ r**2 + self.c * (self.graph.w @ sums**2)) + own
 
 
 def unit_utility(utility: Utility, domain: Box) -> Utility:
@@ -388,6 +406,8 @@ def _check_utility(program: Program) -> None:
         _check_margins(utility, reach, least, most)
     if domain.bounded:
         require_increasing(utility if least == 0 else utility.shifted(-least), reach)
+    elif domain.own:
+        return
     elif program.kappa == 0 and not np.any(utility.d1(np.geomspace(1e-6, 1e9, 200)) < 0):
         _check_held(program)
 

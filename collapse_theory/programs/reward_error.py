@@ -212,7 +212,7 @@ def rewards_error(
     size = float(np.abs(rewards).max())
     if program.n == 2 and program.box:
         return 0.0 if gaps[0] == width else math.inf
-    if program.n > MOST:
+    if program.n > MOST or program.domain.own:
         return math.inf
     with np.errstate(all="ignore"):
         if isinstance(program, ListwiseProgram):

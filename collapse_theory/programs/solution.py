@@ -196,7 +196,7 @@ def _placed(
     # What is in no pair lies in the middle; a penalty on squares is what ties it there.
     middle = 0.5 if domain.bounded else 0.0
     rewards = domain.placed(np.where(graph.node_of >= 0, r[graph.node_of], middle))
-    missing = () if program.kappa > 0 else tuple(np.flatnonzero(alone).tolist())
+    missing = () if program.kappa > 0 or domain.own else tuple(np.flatnonzero(alone).tolist())
     if answer.apart is None or graph.k < program.n or graph.k > MOST_PATHS:
         return rewards, -np.diff(np.sort(rewards)[::-1]), missing
     return rewards, domain.unit * _sorted_gaps(program, r, answer.apart), missing

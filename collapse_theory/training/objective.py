@@ -160,6 +160,7 @@ class Objective(nn.Module):
 
     def __init__(self, loss: Loss, domain: Domain, pairs: Comparisons | None) -> None:
         super().__init__()
+        domain.require_known("training")
         self.domain, self.most = domain, None if pairs is None else pairs.n
         if isinstance(loss, PlackettLuce):
             self.on_tensors = Stages(loss)
