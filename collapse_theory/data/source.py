@@ -258,6 +258,18 @@ def _columnar(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[PlainFile], Par
     return part
 
 
+def _parquet(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path, glob=False)
+
+
+def _arrow(path: Path) -> pl.LazyFrame:
+    return pl.scan_ipc(path)
+
+
+def _arrow_stream(path: Path) -> pl.LazyFrame:
+    return pl.read_ipc_stream(path).lazy()
+
+
 def _json_part(file: PlainFile) -> Part:
     values = json_values(file)
     if len(values) == 1:
@@ -268,21 +280,9 @@ def _json_part(file: PlainFile) -> Part:
 
 
 FORMATS = (
-    Format(
-        "parquet",
-        (".parquet", ".pq"),
-        (b"PAR1",),
-        _columnar(lambda p: pl.scan_parquet(p, glob=False)),
-    ),
-    Format(
-        "arrow", (".arrow", ".feather", ".ipc"), (b"ARROW1",), _columnar(lambda p: pl.scan_ipc(p))
-    ),
-    Format(
-        "arrow stream",
-        (),
-        (b"\xff\xff\xff\xff",),
-        _columnar(lambda p: pl.read_ipc_stream(p).lazy()),
-    ),
+    Format("parquet", (".parquet", ".pq"), (b"PAR1",), _columnar(_parquet), True),
+    Format("arrow", (".arrow", ".feather", ".ipc"), (b"ARROW1",), _columnar(_arrow), True),
+    Format("arrow stream", (), (b"\xff\xff\xff\xff",), _columnar(_arrow_stream), True),
     Format("json", (), (b"[",), _json_part),
     Format(
         "jsonl",
