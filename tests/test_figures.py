@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 
 import collapse_theory as ct
 from collapse_theory import figures
+from collapse_theory.laws import uniform_law
 
 ENTRIES = pytest.mark.parametrize("entry", figures.FIGURES, ids=lambda entry: entry.name)
 
@@ -178,10 +179,28 @@ def test_limit_laws_data() -> None:
     assert np.isfinite(data.top)
 
 
-@pytest.mark.parametrize("bad", [[], "log(x)", ct.Log()])
-def test_limit_laws_wants_a_list(bad: object) -> None:
-    with pytest.raises(ct.CollapseError, match="list of utilities"):
+@pytest.mark.parametrize("bad", [[], 3.0])
+def test_limit_laws_wants_laws(bad: Any) -> None:
+    with pytest.raises(ct.CollapseError, match="list of utilities or laws"):
         figures.limit_laws_data(bad)
+
+
+def test_limit_laws_takes_laws_and_one_alone() -> None:
+    law = ct.limit("log(x + 0.1)", ct.Box(-1, 1))
+    one = figures.limit_laws_data(law)
+    assert one == figures.limit_laws_data(["log(x + 0.1)"], domain=(-1, 1))
+    assert one == figures.limit_laws_data("log(x + 0.1)", domain=ct.Box(-1, 1))
+    # A singular end inside the picture doesn't set its scale.
+    two = figures.limit_laws_data([ct.limit("log(x)"), uniform_law(-1, 1)])
+    assert two.utilities == ("log(x)", "uniform on [-1, 1]")
+    assert two.places[[0, -1]].tolist() == [-1, 1]
+    assert two.top < 4
+    ax = figures.limit_laws(["x", law], colors=["black", "red"], labels=["a", "b"])
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    with pytest.raises(ct.CollapseError, match="2 laws need as many labels"):
+        figures.limit_laws(["x", law], labels=["a"])
 
 
 @ENTRIES
@@ -253,6 +272,33 @@ def test_atoms_are_drawn_as_atoms() -> None:
     assert np.unique(places.round(6)).size == places.size, "no stem hides another"
     assert places.min() > ax.get_xlim()[0]
     assert places.max() < ax.get_xlim()[1]
+
+
+def test_a_law_draws_itself() -> None:
+    ax = ct.limit("log(x + 0.1)").plot(label="regular")
+    assert ct.limit("x").plot(ax, color="black") is ax
+    ct.limit("log(x)").plot(ax)
+    twins = [other for other in ax.figure.axes if other is not ax]
+    assert len(twins) == 1, "one scale of masses for all laws"
+    places = np.concatenate([np.asarray(line.get_xdata()) for line in twins[0].lines])
+    assert np.unique(places.round(6)).size == places.size, "no stem hides another"
+    assert ax.get_xlim()[0] < places.min() < places.max() < ax.get_xlim()[1]
+    texts = [text.get_text() for text in ax.legend().get_texts()]
+    assert texts == ["regular", "atoms: 0.5 at 0, 0.5 at 1", "Beta(1/2, 1/2) on [0, 1]"]
+    # Axes that share their scales keep the larger one.
+    fig, (left, right) = plt.subplots(1, 2, sharey=True)
+    ct.limit("log(x)").plot(left)
+    ct.limit("logsigmoid(9*x)").plot(right)
+    assert left.get_ylim()[1] > 2
+    assert len(fig.axes) == 3
+
+
+def test_the_figure_of_an_optimum_names_its_domain() -> None:
+    domain = ct.Confined(0.02)
+    ax = figures.finite_optimum("logsigmoid(x)", 8, domain=domain, color="red", label="a")
+    assert str(domain) in ax.get_title(loc="left")
+    assert ax.get_legend_handles_labels()[1][1] == "a"
+    assert "Box" not in figures.finite_optimum().get_title(loc="left")
 
 
 def test_laws_without_atoms_need_no_second_scale() -> None:

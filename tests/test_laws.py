@@ -1021,3 +1021,12 @@ def test_the_middle_of_a_symmetric_law_is_exact() -> None:
         assert law.cdf(middle) == 0.5
     assert beta_law(0.5, 0.6).median() < 0.5
     assert law_of_text("two-valued").median() == 0.0  # the least of all medians
+
+
+def test_notebooks_show_laws() -> None:
+    law = law_of_text("atoms 0.3 + uniform")
+    assert law._repr_html_() == f"<code>{law!r}</code>"
+    shown = r"$0.3\,\delta_{0} + 0.3\,\delta_{1} + 0.4\,\text{uniform on }[0, 1]$"
+    assert law._repr_latex_() == shown
+    assert beta_law(0.5)._repr_latex_() == r"$\text{Beta(1/2, 1/2) on }[0, 1]$"
+    assert r"\text{50 atoms}" in empirical_law(np.arange(50.0))._repr_latex_()

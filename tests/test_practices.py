@@ -325,8 +325,7 @@ def test_laws_without_a_box_are_drawn_over_their_supports() -> None:
     assert (data.places[0], data.places[-1]) == pytest.approx((low, high))
     one = figures.limit_laws_data(["logsigmoid(x)"], domain=ct.Confined(0.02))
     assert one.places[-1] == pytest.approx(3.8498315874)
-    with pytest.raises(ct.CollapseError, match="list"):
-        figures.limit_laws_data(ct.PlackettLuce())  # pyright: ignore[reportArgumentType]
+    assert figures.limit_laws_data(ct.PlackettLuce()).utilities == ("PlackettLuce()",)
 
 
 def test_the_finite_figure_names_the_loss() -> None:

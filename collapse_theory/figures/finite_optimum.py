@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class FiniteOptimum(Value):
     Parameters
     ----------
     utility : str
+    domain : str
+        Empty for Box(0, 1).
     ranks, rewards : (n,) array
         From rank 1, the best.
     tied : (n,) array
@@ -38,6 +40,7 @@ class FiniteOptimum(Value):
     """
 
     utility: str
+    domain: str
     ranks: Array
     rewards: Array
     tied: Array
@@ -90,6 +93,7 @@ def finite_optimum_data(
     levels = np.sin(np.linspace(0, np.pi / 2, 801)) ** 2 if law else np.empty(0)
     return FiniteOptimum(
         utility=str(solved.utility),
+        domain="" if domain == Box() else str(domain),
         ranks=np.arange(1, solved.n + 1),
         rewards=solved.rewards,
         tied=np.append(same, False) | np.append(False, same),
@@ -107,6 +111,8 @@ def finite_optimum(
     *,
     domain: DomainLike | None = None,
     method: Method = "auto",
+    color: Any = look.BLUE,
+    label: str | None = None,
 ) -> Axes:
     """Draw the optimal rewards of n completions against their rank, the best on the left.
 
@@ -119,6 +125,8 @@ def finite_optimum(
         As `finite_optimum_data` takes them.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure of one column's width unless given.
+    color, label : optional
+        Of the points: a colour of matplotlib's, and their entry in the key.
 
     Returns
     -------
@@ -126,18 +134,28 @@ def finite_optimum(
     """
     data = finite_optimum_data(u, n, domain=domain, method=method)
     with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:
-        draw_optimum(axes, data, data.low, data.high, margin=0.06, ticks=12)
+        shown = {"color": color, "label": label or f"optimum, $n={data.ranks.size}$"}
+        draw_optimum(axes, data, data.low, data.high, margin=0.06, ticks=12, **shown)
         axes.set_xlabel("rank of the completion, 1 the best")
         axes.set_ylabel("reward")
         listwise = data.utility.startswith("PlackettLuce")
-        axes.set_title(look.formula(data.utility if listwise else f"U(x) = {data.utility}"))
+        loss = data.utility if listwise else f"U(x) = {data.utility}"
+        axes.set_title(look.formula(", ".join(filter(None, (loss, data.domain)))))
         # Rewards fall with the rank and are symmetric: this corner is always free.
         axes.legend(loc="upper right", borderaxespad=0.2, frameon=False)
     return axes
 
 
 def draw_optimum(
-    axes: Axes, data: FiniteOptimum, low: float, high: float, *, margin: float, ticks: int
+    axes: Axes,
+    data: FiniteOptimum,
+    low: float,
+    high: float,
+    *,
+    margin: float,
+    ticks: int,
+    color: Any = look.BLUE,
+    label: str = "optimum",
 ) -> None:
     """Draw rewards over the limit law, on a scale from low to high with a margin (as a share).
 
@@ -149,11 +167,11 @@ def draw_optimum(
     n = data.ranks.size
     if data.curve.size:
         axes.plot(data.curve_ranks, data.curve, **look.WIDE, label=r"limit law, $n\to\infty$")
-    axes.plot(data.ranks, data.rewards, color=look.BLUE, linewidth=0.7, clip_on=False)
+    axes.plot(data.ranks, data.rewards, color=color, linewidth=0.7, clip_on=False)
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * look.SINGLE / n, 1.0, 4.5))
-    labels = {False: f"optimum, $n={n}$", True: "tied with a neighbour"}
-    for tied, face in ((False, look.BLUE), (True, "white")):
+    labels = {False: label, True: "tied with a neighbour"}
+    for tied, face in ((False, color), (True, "white")):
         here = (data.tied > 0) == tied
         if here.any():
             axes.plot(
@@ -162,7 +180,7 @@ def draw_optimum(
                 linestyle="none",
                 marker="o",
                 markersize=size,
-                color=look.BLUE,
+                color=color,
                 markerfacecolor=face,
                 markeredgewidth=min(0.9, size / 4),
                 clip_on=False,

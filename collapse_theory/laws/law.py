@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.laws.curves import Curves, draw
 from collapse_theory.laws.distance import wasserstein
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import DistributionFunction, running_sum
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collapse_theory.laws.policy import BestOfLaw, TiltedLaw
 
 _TOLERANCE, _MOST = 1e-9, 10**8
+_LISTED = 6  # atoms at most that a name lists
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -387,6 +390,34 @@ class RewardLaw(Value):
             "gives the plain quantiles of any law"
         )
 
+    def plot(self, ax: Any = None, *, label: str | None = None, color: Any = None) -> Any:
+        """Draw the law: its density as a curve, its atoms as stems on a second scale.
+
+        Laws that are drawn on the same axes stand beside each other; `ax.legend()` names them.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new pyplot figure unless given.
+        label : str, optional
+            The law's entry in a legend; its name unless given.
+        color : optional
+            Any colour of matplotlib's; the next of the axes' cycle unless given.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes of the density.
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots(layout="constrained")[1]
+        label = self.name if label is None else label
+        look = {"label": label, "color": color, "marker": "o"}
+        draw(ax, Curves.of([self]), [look])
+        return ax
+
     def mapped(self, low: float, scale: float) -> RewardLaw:
         """Return the law of low + scale X, for scale > 0.
 
@@ -409,7 +440,7 @@ class RewardLaw(Value):
         'Beta(1/2, 1/2) on [0, 1]'
         """
         texts = []
-        if 0 < len(self.atoms) <= 6:
+        if 0 < len(self.atoms) <= _LISTED:
             places = ", ".join(f"{mass:.3g} at {place:.4g}" for place, mass in self.atoms.tolist())
             texts.append(f"atoms: {places}")
         elif len(self.atoms):
@@ -423,6 +454,19 @@ class RewardLaw(Value):
 
     def __repr__(self) -> str:
         return f"RewardLaw({self.name})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"
+
+    def _repr_latex_(self) -> str:
+        terms = [rf"{mass:.3g}\,\delta_{{{place:.4g}}}" for place, mass in self.atoms.tolist()]
+        if len(terms) > _LISTED:
+            terms = [rf"\text{{{len(terms)} atoms}}"]
+        alone = not terms and len(self.parts) == 1
+        for part in self.parts:
+            share = "" if alone else rf"{part.mass:.3g}\,"
+            terms.append(rf"{share}\text{{{part.name} on }}{part.interval}")
+        return "$" + " + ".join(terms) + "$"
 
 
 def _atoms(atoms: Any) -> np.ndarray:
