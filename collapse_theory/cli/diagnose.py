@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,7 @@ from collapse_theory.cli.output import (
 )
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.data.reward_log import RewardLog
+from collapse_theory.diagnosis.parts import MEASURES, Part, changes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,6 +41,7 @@ _HEADINGS = {
     "no spread": "NO SPREAD",
     None: "NOT DECIDED",
 }
+_COURSE = ("ratio", "level", "right")  # what a table of eighty columns has room for
 _NEAR = 0.1  # of the scale: a utility further off isn't called the nearest
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -50,6 +52,7 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
         "diagnose rewards.csv",
         'diagnose rewards.jsonl --utility "log(x + 0.1)" --utility x --plot diagnosis.pdf',
         "diagnose rewards.parquet --where split=train --step 1000 --json",
+        "diagnose after.csv --against before.csv",
     ),
 )
 @with_reading
@@ -75,6 +78,9 @@ def diagnose(
     confined: Confined = None,
     centered: Centered = None,
     free: Free = False,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another log, such as that of before.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For what is drawn at random.")] = 0,
     as_json: Json = False,
     plot: Annotated[
@@ -91,17 +97,24 @@ def diagnose(
     if (low is None) != (high is None):
         raise typer.BadParameter("--low and --high go together")
     with _progress(f"reading {file.name}"):
-        log = reading.log(file)
+        log = reading.log(file, every_step=True)
+        other = None if against is None else reading.log(against, every_step=True)
     scale = None if low is None or high is None else (low, high)
     domain = chosen_domain(None, None, confined, centered, free)
     with _progress("diagnosing"):
         found = ct.diagnose(log, utility=utility, domain=domain, scale=scale, rng=seed)
+        before = None
+        if other is not None:
+            before = ct.diagnose(other, utility=(), domain=domain, scale=scale, rng=seed)
+    compared = None
+    if before is not None:
+        compared = before.part(str(against)), found.part(str(file))
     if plot is not None:
         drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
-        print_json(_content(found, log, str(file)))
+        print_json(_content(found, log, str(file)) | _against(compared))
     else:
-        _show(found, log, str(file))
+        _show(found, log, str(file), compared)
 
 
 @contextmanager
@@ -158,8 +171,26 @@ def _content(found: ct.Diagnosis, log: RewardLog, file: str) -> dict[str, Any]:
             "completions",
             "step",
         ),
+        "steps": [_part_content(part) for part in found.steps],
+        "splits": [_part_content(part) for part in found.splits],
         **reading_content(log),
     }
+
+
+def _against(compared: tuple[Part, Part] | None) -> dict[str, Any]:
+    """Return another log beside this one, where there is one."""
+    if compared is None:
+        return {}
+    found = {
+        change.name: {**_measures(change, "before", "after"), "sure": change.sure}
+        for change in changes(*compared)
+    }
+    return {"against": _part_content(compared[0]) | {"changes": found}}
+
+
+def _part_content(part: Part) -> dict[str, Any]:
+    there = [name for name in MEASURES if getattr(part, name) is not None]
+    return named(part, "name", "step", "split", "prompts", "outcome") | _measures(part, *there)
 
 
 def _interval(measure: Measure) -> list[float]:
@@ -202,7 +233,9 @@ def _kind_content(kind: KindSummary) -> dict[str, Any]:
 # -- for people --------------------------------------------------------------------------
 
 
-def _show(found: ct.Diagnosis, log: RewardLog, file: str) -> None:
+def _show(
+    found: ct.Diagnosis, log: RewardLog, file: str, compared: tuple[Part, Part] | None
+) -> None:
     page = console()
     for line in reading_lines(log, file):
         page.print(line)
@@ -230,8 +263,29 @@ def _show(found: ct.Diagnosis, log: RewardLog, file: str) -> None:
             "On the scale: mean error of the reward of a rank [Wasserstein-1 between the laws]; "
             + _star(found)
         )
+    for title, parts in (("by split", found.splits), ("by step", found.steps)):
+        if parts:
+            page.print(_parts(title, parts))
+    if compared is not None:
+        page.print(_parts("logs", compared))
+        for change in changes(*compared):
+            page.print(f"{change}.")
     for note in found.notes:
         page.print(f"note: {note}")
+
+
+def _parts(title: str, parts: Sequence[Part]) -> Table:
+    """Return the parts of a log beside each other, each with the measures that any has."""
+    there = [name for name in _COURSE if any(getattr(part, name) is not None for part in parts)]
+    rows = [
+        (
+            part.name + (f" {part.split}" if part.split and part.split != part.name else ""),
+            part.outcome or "not decided",
+            *("" if (m := getattr(part, name)) is None else str(m) for name in there),
+        )
+        for part in parts
+    ]
+    return number_table((title, "outcome", *(MEASURES[n] for n in there)), rows, words=2, padding=0)
 
 
 def _differ(found: ct.Diagnosis, near: Prediction) -> bool:

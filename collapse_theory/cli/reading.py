@@ -40,10 +40,16 @@ class Reading:
         str | None,
         typer.Option(metavar="NAME", help="The column of training steps, where there is one."),
     ] = None
+    split: Annotated[
+        str | None, _column("split", "The column that says train or test, where there is one.")
+    ] = None
     no_kinds: Annotated[bool, typer.Option("--no-kinds", help="Take all prompts together.")] = False
     no_ranks: Annotated[bool, typer.Option("--no-ranks", help="Read no ranks.")] = False
     no_steps: Annotated[
         bool, typer.Option("--no-steps", help="Take the rows of all steps together.")
+    ] = False
+    no_splits: Annotated[
+        bool, typer.Option("--no-splits", help="Take training and held-out prompts together.")
     ] = False
     step: Annotated[
         float | None, typer.Option(help="The training step to look at. [default: the last]")
@@ -57,7 +63,8 @@ class Reading:
     ] = None
 
     def __post_init__(self) -> None:
-        for name, switched_off in (("kind", self.no_kinds), ("rank", self.no_ranks)):
+        off = (("kind", self.no_kinds), ("rank", self.no_ranks), ("split", self.no_splits))
+        for name, switched_off in off:
             if switched_off and getattr(self, name) is not None:
                 raise typer.BadParameter(f"--no-{name}s and --{name} exclude each other")
         if self.no_steps and (self.step_column is not None or self.step is not None):
@@ -68,8 +75,8 @@ class Reading:
         """Whether any option was given."""
         return self != Reading()
 
-    def log(self, file: Path) -> RewardLog:
-        """Return the log that a file holds."""
+    def log(self, file: Path, *, every_step: bool = False) -> RewardLog:
+        """Return the log that a file holds: of the last step, or of every one."""
         return read_log(
             file,
             prompt=self.prompt,
@@ -77,7 +84,9 @@ class Reading:
             kind=False if self.no_kinds else self.kind,
             rank=False if self.no_ranks else self.rank,
             step=False if self.no_steps else self.step_column,
+            split=False if self.no_splits else self.split,
             at=self.step,
+            every_step=every_step,
             where=[_pair(text) for text in self.where or ()],
             format=self.format,
         )

@@ -54,6 +54,7 @@ ROLES = (
     Role("kind", ("kind", "category", "prompt_type")),
     Role("rank", ("rank", "ranks")),
     Role("step", ("step", "global_step", "training_step", "train_step")),
+    Role("split", ("split",)),
     Role("model", ("model", "model_id", "model_name", "generator", "completion_id", "response_id")),
 )  # fmt: skip
 """The columns of a log; another is one row, and how it is read one in `frames.READERS`."""

@@ -84,6 +84,7 @@ READERS: Mapping[str, Callable[[pl.Expr, pl.DataType], pl.Expr]] = {
     "kind": _name,
     "rank": _rank,
     "step": _step,
+    "split": _name,
     "model": _key,
 }
 """What is kept of a value of each role; null: none."""

@@ -29,7 +29,9 @@ def read_log(
     kind: str | bool | None = None,
     rank: str | bool | None = None,
     step: str | bool | None = None,
+    split: str | bool | None = None,
     at: float | None = None,
+    every_step: bool = False,
     where: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     format: str | None = None,
 ) -> RewardLog:
@@ -49,11 +51,14 @@ def read_log(
     prompt, reward : str, optional
         The columns' names, "scores.overall" within objects; guessed from common names (prompt,
         question_id, instruction, ...; reward, score, rating, ...) unless given.
-    kind, rank, step : str or bool, optional
+    kind, rank, step, split : str or bool, optional
         Names of columns that needn't be there: the prompt's kind, the completion's rank (0 the
-        best), the training step. By default those called so; False reads none.
+        best), the training step, the split (train, test, ...). By default those called so; False
+        reads none.
     at : float, optional
         The step to read; the last one unless given.
+    every_step : bool
+        Read the rows of all steps, each with its step in `RewardLog.steps`.
     where : mapping or sequence of pairs, optional
         Only rows whose column has this value, such as {"split": "train"}.
     format : {"arrow", "arrow stream", "csv", "json", "jsonl", "parquet"}, optional
@@ -91,17 +96,18 @@ def read_log(
     parts = parts_of(source, format)
     pairs = tuple(where.items()) if isinstance(where, Mapping) else tuple(where)
     wanted = {"prompt": prompt, "reward": reward, "kind": kind, "rank": rank, "step": step}
+    wanted |= {"split": split}
     first = next((part for part in parts if part.names), parts[0])
     columns = find_columns(first.names, first.sample, first.name, first.advice, wanted, pairs)
     for part in parts:
         if part is not first and part.names:
             named = {role: columns.names.get(role) for role in ("prompt", "reward")}
             find_columns(part.names, part.sample, part.name, part.advice, named, pairs)
-    return _Reading(parts, columns, at).log()
+    return _Reading(parts, columns, at, every_step and at is None).log()
 
 
 def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = None) -> RewardLog:
-    """Return the log that a source holds, or that rewards and their prompts make.
+    """Return the log that a source holds, of all steps, or that rewards and their prompts make.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = Non
             return source
         raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
     if prompts is kinds is ranks is None:
-        return read_log(source)
+        return read_log(source, every_step=True)
     if isinstance(source, str | Mapping) or hasattr(source, "columns"):
         raise CollapseError(
             "a file, a mapping or a data frame has its own prompts, kinds and ranks; name their "
@@ -129,6 +135,7 @@ class _Reading:
     parts: Sequence[Part]
     columns: Columns
     at: float | None
+    every_step: bool
     bad: list[BadRows] = field(default_factory=list)
     left_out: list[BadRows] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -201,6 +208,8 @@ class _Reading:
             raise CollapseError(
                 f"{self.name} has no step {self.at:g}; there are {', '.join(texts)}"
             )
+        if self.every_step:
+            return rows
         # A row whose step can't be read is of no step: it is named, whichever step is chosen.
         return rows.filter((step == self.at) | step.is_null())
 
@@ -210,7 +219,8 @@ class _Reading:
         if kind_names:
             kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()
             kind = kind.cast(pl.UInt16).fill_null(0)
-        there = [name for name in ("rank", "model") if name in self.columns.read]
+        optional = ("rank", "model", "split", *(["step"] if self.every_step else []))
+        there = [name for name in optional if name in self.columns.read]
         names = ("prompt", "loose", "reward", "odd", "reason", "part", "record", *there)
         return rows.select(*names, kind.alias("kind")).collect(engine="streaming")
 
@@ -247,9 +257,14 @@ class _Reading:
                 prompts = _numbered(prompts[same])
             kinds = good["kind"].to_numpy()
         unused = [name for name in self.parts[0].names if name not in set(self.columns.paths())]
-        found = remarks(good.with_columns(number=prompts), self.columns, unused)
+        steps = good["step"].to_numpy() if "step" in good.columns else None
+        # What comes again at another step is no repetition.
+        last = good.with_columns(number=prompts)
+        last = last if steps is None else last.filter(steps == steps.max())
+        found = remarks(last, self.columns, unused)
         self.notes += found.notes
         self.columns = found.columns
+        splits, split_names = _splits(good)
         return RewardLog(
             rewards=good["reward"].to_numpy(),
             prompts=prompts,
@@ -263,7 +278,19 @@ class _Reading:
             columns=self.columns.described(),
             lists=self.columns.lists,
             notes=tuple(self.notes),
+            steps=steps,
+            splits=splits,
+            split_names=split_names,
         )
+
+
+def _splits(good: pl.DataFrame) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the number of each row's split, and the splits' names, sorted; "" is no split."""
+    if "split" not in good.columns:
+        return None, ()
+    column = good["split"].fill_null("")
+    names = sorted(column.unique().to_list())
+    return column.cast(pl.Enum(names)).to_physical().to_numpy(), tuple(names)
 
 
 def _ranks(good: pl.DataFrame) -> np.ndarray:

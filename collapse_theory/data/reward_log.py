@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,6 +74,11 @@ class RewardLog(Value):
         Whether a row of the source held a prompt's rewards, not one; rewards are counted then.
     notes : tuple of str
         What else is worth knowing about how the file was read.
+    steps : (rows,) array, or None
+        Each row's step, where rows of several are held; `step` is then the last.
+    splits : (rows,) array of int, or None
+        Numbers into `split_names`, such as train and test; None where that isn't known.
+    split_names : tuple of str
 
     Examples
     --------
@@ -93,11 +98,15 @@ class RewardLog(Value):
     columns: tuple[tuple[str, str], ...] = ()
     lists: bool = False
     notes: tuple[str, ...] = ()
+    steps: Array | None = None
+    splits: Any = None
+    split_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(prompts=_frozen_codes(self.prompts), kinds=_frozen_codes(self.kinds))
-        for name in ("prompts", "kinds", "ranks"):
+        for name in ("prompts", "kinds", "splits"):
+            self._set(**{name: _frozen_codes(getattr(self, name))})
+        for name in ("prompts", "kinds", "ranks", "steps", "splits"):
             column = getattr(self, name)
             if column is not None and column.shape != self.rewards.shape:
                 raise CollapseError(
@@ -148,6 +157,23 @@ class RewardLog(Value):
             left_out=left,
             lists=sizes is not None,
         )
+
+    def only(self, rows: np.ndarray, step: float | None = None) -> RewardLog:
+        """Return the log of some rows, given by a mask, as one of one step."""
+        return replace(
+            self,
+            rewards=self.rewards[rows],
+            prompts=np.unique(self.prompts[rows], return_inverse=True)[1].astype(np.int32),
+            kinds=None if self.kinds is None else self.kinds[rows],
+            ranks=None if self.ranks is None else self.ranks[rows],
+            step=step,
+            steps=None,
+            splits=None if self.splits is None else self.splits[rows],
+        )
+
+    def renumbered(self, keys: np.ndarray) -> RewardLog:
+        """Return the log with prompts told apart by other keys, one a row."""
+        return replace(self, prompts=np.unique(keys, return_inverse=True)[1])
 
     @property
     def count(self) -> int:

@@ -9,6 +9,7 @@ from collapse_theory.diagnosis.inside import Spread
 from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.likeness import Shares, View
 from collapse_theory.diagnosis.order_statistics import RewardMap
+from collapse_theory.diagnosis.parts import Change, Part, changes
 from collapse_theory.diagnosis.predictions import Prediction
 from collapse_theory.diagnosis.remarks import Note
 from collapse_theory.diagnosis.summary import KindSummary
@@ -16,16 +17,19 @@ from collapse_theory.diagnosis.summary import KindSummary
 __all__ = [
     "DEFAULT_UTILITIES",
     "BadRows",
+    "Change",
     "Diagnosis",
     "KindSummary",
     "Measure",
     "Note",
+    "Part",
     "Prediction",
     "RewardLog",
     "RewardMap",
     "Shares",
     "Spread",
     "View",
+    "changes",
     "diagnose",
     "read_log",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -23,9 +23,10 @@ from collapse_theory.diagnosis.kinds import groups_of, kinds_apart
 from collapse_theory.diagnosis.likeness import TAKEN, Shares, View, shares_of, view_of
 from collapse_theory.diagnosis.missing import as_subsets, by_rank
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
+from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
 from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.remarks import Note, notes_of
+from collapse_theory.diagnosis.remarks import Note, notes_of, of_splits
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
 from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, judged, verdict_of
 from collapse_theory.errors import CollapseError
@@ -81,6 +82,12 @@ class Diagnosis(Value):
         Rows read, good and bad.
     bad : tuple of BadRows
     step : float or None
+        The step that was judged: the last.
+    steps : tuple of Part
+        The course by step, where the log has several.
+    splits : tuple of Part
+        Prompts that were trained on beside those held out, where the log says which; then it is
+        the former that were judged.
     """
 
     outcome: str | None
@@ -103,6 +110,8 @@ class Diagnosis(Value):
     read: int = 0
     bad: tuple[BadRows, ...] = ()
     step: float | None = None
+    steps: tuple[Part, ...] = ()
+    splits: tuple[Part, ...] = ()
 
     @property
     def collapsed(self) -> bool | None:
@@ -148,6 +157,22 @@ class Diagnosis(Value):
     def bad_count(self) -> int:
         """How many rows were set aside."""
         return sum(rows.count for rows in self.bad)
+
+    def part(self, name: str, split: str | None = None) -> Part:
+        """Return the diagnosis in one line, to be put beside others."""
+        return Part(
+            name=name,
+            step=self.step,
+            split=split,
+            prompts=self.prompts,
+            outcome=self.outcome,
+            ratio=self.counts and self.counts.ratio,
+            rank=self.shares and self.shares.rank,
+            level=self.shares and self.shares.level,
+            flat=self.spread.flat,
+            gap=self.spread.gap,
+            right=self.ranked_right,
+        )
 
     def __getitem__(self, name: str) -> KindSummary:
         for kind in self.kinds:
@@ -222,16 +247,36 @@ def diagnose(
     ('collapsed', 'log(x + 0.1)')
     """
     log = log_of(rewards, prompts, kinds, ranks)
-    utilities = _utilities(utility)
-    stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
-    if not stats.count:
-        raise CollapseError(
-            f"none of the {log.count} prompts has two completions: is the prompt column the right "
-            "one? Collapse is about the rewards of several completions of one prompt"
-        )
-    held = as_domain(domain)
+    utilities, held, rng = _utilities(utility), as_domain(domain), np.random.default_rng(rng)
     given = RewardMap(*scale) if scale is not None else None
-    return _Look(log, stats, utilities, held, given, np.random.default_rng(rng)).diagnosis()
+    steps = _lines(windows(log), held, rng) if log.steps is not None else ()
+    if log.steps is not None and log.step is not None:
+        log = log.only(log.steps == log.step, log.step)
+    splits = _lines([("", log)], held, rng) if len(log.split_names) > 1 else ()
+    trained = [code for code, name in enumerate(log.split_names) if is_trained(name)]
+    if splits and trained:
+        log = log.only(np.isin(log.splits, trained), log.step)
+    found = _Look.at(log, utilities, held, given, rng).diagnosis()
+    notes = (*found.notes, *of_splits(log, splits))
+    return replace(
+        found,
+        steps=steps if len({part.step for part in steps}) > 1 else (),
+        splits=splits,
+        notes=notes,
+    )
+
+
+def _lines(
+    parts: Iterable[tuple[str, RewardLog]], domain: Domain, rng: np.random.Generator
+) -> tuple[Part, ...]:
+    """Return a line for each part and split in which a prompt has two completions."""
+    found = []
+    for name, part in parts:
+        for split, log in by_split(part):
+            if log.rewards.size and np.bincount(log.prompts).max() > 1:
+                look = _Look.at(log, [], domain, None, rng).diagnosis()
+                found.append(look.part(name or split or "", split))
+    return tuple(found)
 
 
 def _utilities(given: Any) -> list[Utility]:
@@ -251,6 +296,24 @@ class _Look:
     domain: Domain
     given: RewardMap | None
     rng: np.random.Generator
+
+    @classmethod
+    def at(
+        cls,
+        log: RewardLog,
+        utilities: list[Utility],
+        domain: Domain,
+        scale: RewardMap | None,
+        rng: np.random.Generator,
+    ) -> Self:
+        """Return a look at a log, which must have a prompt of two completions."""
+        stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
+        if not stats.count:
+            raise CollapseError(
+                f"none of the {log.count} prompts has two completions: is the prompt column the "
+                "right one? Collapse is about the rewards of several completions of one prompt"
+            )
+        return cls(log, stats, utilities, domain, scale, rng)
 
     def __post_init__(self) -> None:
         self.name = "as they are" if isinstance(self.domain, Box) else "centred"

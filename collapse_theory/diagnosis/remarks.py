@@ -9,6 +9,7 @@ from collapse_theory.data.reward_log import RewardLog, counted
 from collapse_theory.diagnosis.inside import Spread
 from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.order_statistics import OrderStatistics
+from collapse_theory.diagnosis.parts import Part, is_trained
 from collapse_theory.diagnosis.summary import KindSummary
 from collapse_theory.values import Value
 
@@ -109,6 +110,33 @@ def _of_prompts(
             )
         )
     return notes
+
+
+def of_splits(log: RewardLog, splits: Sequence[Part]) -> list[Note]:
+    """Return a note on what was trained on and what was held out; or that the log doesn't say."""
+    if not splits:
+        silent = log.columns and log.splits is None
+        text = (
+            "the log doesn't say which prompts were trained on (a column split; --split): training "
+            "prompts collapse first, and held-out ones of real data may not at all"
+        )
+        return [Note("split", text)] if silent else []
+    lines = [
+        f"{part.name or 'no split'}: {part.outcome or 'not decided'}"
+        + (f", W/R = {part.ratio}" if part.ratio else "")
+        for part in splits
+    ]
+    trained = [part for part in splits if is_trained(part.name)]
+    others = [part for part in splits if not is_trained(part.name)]
+    text = "; ".join(lines)
+    if not trained:
+        text += "; none is called train: all are judged together"
+    elif all(part.outcome == "collapsed" for part in trained):
+        if others and all(part.outcome in ("one law", "own laws") for part in others):
+            text += ": what collapsed was learned by heart, prompt by prompt"
+        elif others and all(part.outcome == "collapsed" for part in others):
+            text += ": prompts that weren't trained on collapsed, too"
+    return [Note("split", text)]
 
 
 def _of_ranks(right: Measure) -> list[Note]:
