@@ -573,6 +573,88 @@ def test_two_groups_of_one_group() -> None:
     assert two_groups(np.ones((5, 3))).explained == 0
 
 
+# -- steps, splits, two logs ---------------------------------------------------------------------
+
+
+def run_log() -> dict[str, list]:
+    """Return a run of three steps in which training prompts collapse and held-out ones don't."""
+    rng = np.random.default_rng(0)
+    columns = {name: [] for name in ("step", "split", "prompt", "rank", "reward")}
+    for step, noise in ((0, 0.6), (100, 0.2), (200, 0.02)):
+        for prompt in range(80):
+            split = ("train", "test")[prompt % 2]
+            width = noise if split == "train" else 0.5
+            rewards = optimum("log(x + 0.1)") + width * rng.standard_normal(8)
+            columns["step"] += [step] * 8
+            columns["split"] += [split] * 8
+            columns["prompt"] += [f"p{prompt}"] * 8
+            columns["rank"] += range(8)
+            columns["reward"] += (rewards + 0.5 * width * rng.standard_normal()).tolist()
+    return columns
+
+
+def test_the_course_by_step_and_split() -> None:
+    found = ct.diagnose(run_log(), utility=())
+    assert (found.outcome, found.step, found.prompts) == ("collapsed", 200, 40)
+    assert [(part.name, part.split) for part in found.steps[:3]] == [
+        ("0", "test"),
+        ("0", "train"),
+        ("100", "test"),
+    ]
+    course = [part.ratio.value for part in found.steps if part.split == "train"]
+    assert course == sorted(course, reverse=True)
+    held_out, trained = found.splits
+    assert trained.outcome == "collapsed"
+    assert held_out.outcome != "collapsed"
+    assert held_out.right.high < trained.right.low
+    assert codes(found)["split"].startswith("test: ")
+    again = ct.Diagnosis.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found
+
+
+def test_a_log_that_doesnt_tell_training_prompts_is_told_so() -> None:
+    columns = {k: v for k, v in run_log().items() if k != "split"}
+    assert "which prompts were trained on" in codes(ct.diagnose(columns, utility=()))["split"]
+    assert "split" not in codes(ct.diagnose(collapsed(), utility=()))
+
+
+def test_many_steps_make_windows() -> None:
+    # As reinforcement learning logs: other prompts at every step, and few of them.
+    rng = np.random.default_rng(0)
+    log = RewardLog(
+        rng.standard_normal(6400),
+        np.tile(np.repeat(np.arange(4), 8), 200),
+        step=199,
+        steps=np.repeat(np.arange(200), 32),
+    )
+    found = ct.diagnose(log, utility=())
+    assert found.prompts == 4
+    assert len(found.steps) == 12
+    assert sum(part.prompts for part in found.steps) == 800
+    assert (found.steps[0].name, found.steps[-1].step) == ("0 to 15", 199)
+
+
+def test_two_logs_beside_each_other(tmp_path: Path) -> None:
+    for name, noise in (("before", 0.3), ("after", 0.03)):
+        rows = collapsed(noise=noise).ravel()
+        text = "".join(f"p{i // 8},{reward}\n" for i, reward in enumerate(rows))
+        (tmp_path / f"{name}.csv").write_text(f"prompt,reward\n{text}")
+    files = str(tmp_path / "after.csv"), "--against", str(tmp_path / "before.csv")
+    assert "W/R fell from" in " ".join(run(*files).stdout.split())
+    found = json.loads(run(*files, "--json").stdout)["against"]
+    assert found["changes"]["W/R"]["sure"] is True
+    assert found["changes"]["no spread"]["sure"] is False
+    before, after = (change["value"] for change in list(found["changes"]["W/R"].values())[:2])
+    assert before > 5 * after
+
+
+def test_the_course_is_drawn(tmp_path: Path) -> None:
+    found = ct.diagnose(run_log(), utility=())
+    axes = ct.figures.diagnosis(found)
+    assert axes.shape == (2, 2)
+    assert [line.get_text() for line in axes[1, 0].get_legend().get_texts()] == ["test", "train"]
+
+
 # -- values and refusals -----------------------------------------------------------------------
 
 

@@ -108,7 +108,7 @@ def diagnose(
             before = ct.diagnose(other, utility=(), domain=domain, scale=scale, rng=seed)
     compared = None
     if before is not None:
-        compared = before.part(str(against)), found.part(str(file))
+        compared = before.part(f"before: {against}"), found.part(f"after: {file}")
     if plot is not None:
         drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
@@ -281,7 +281,7 @@ def _parts(title: str, parts: Sequence[Part]) -> Table:
         (
             part.name + (f" {part.split}" if part.split and part.split != part.name else ""),
             part.outcome or "not decided",
-            *("" if (m := getattr(part, name)) is None else str(m) for name in there),
+            *(_cell(name, getattr(part, name)) for name in there),
         )
         for part in parts
     ]
@@ -299,6 +299,12 @@ def _star(found: ct.Diagnosis) -> str:
     if any(kind.predictions[0].error <= _NEAR for kind in found.kinds if kind.predictions):
         return "*: the nearest."
     return f"none is within {_NEAR}."
+
+
+def _cell(name: str, measure: Measure | None) -> str:
+    if measure is None:
+        return ""
+    return str(measure) if name == "ratio" else measure.percent()
 
 
 def _why(found: ct.Diagnosis) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.diagnosis import Diagnosis, KindSummary, diagnose
+from collapse_theory.diagnosis import Diagnosis, KindSummary, Part, diagnose
 from collapse_theory.diagnosis.summary import QUANTILES
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures import look
@@ -71,21 +72,34 @@ def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = N
     Returns
     -------
     (kinds, 2) array of matplotlib.axes.Axes
+        With another row for a log of several steps: how alike prompts are, and how well they are
+        ranked, by step with 95% intervals.
     """
     data = diagnosis_data(found)
+    course = 1.6 if data.steps else 0.0
     kinds = sorted(data.kinds, key=lambda kind: (-kind.prompts, kind.name))[:_MAX_KINDS]
-    with look.figure_or_new(fig, look.DOUBLE, 0.75 + 1.75 * len(kinds)) as figure:
-        axes = figure.subplots(len(kinds), 2, sharex="col", squeeze=False)
-        for row, kind, colour in zip(axes, kinds, look.COLOURS, strict=False):
+    with look.figure_or_new(fig, look.DOUBLE, 0.75 + 1.75 * len(kinds) + course) as figure:
+        axes = figure.subplots(len(kinds) + bool(course), 2, squeeze=False)
+        laws = axes[: len(kinds)]
+        for row in laws[:-1]:
+            for above, below in zip(row, laws[-1], strict=True):
+                above.sharex(below)
+                above.tick_params(labelbottom=False)
+        for row, kind, colour in zip(laws, kinds, look.COLOURS, strict=False):
             _draw_law(row[0], kind, colour)
             _draw_ranks(row[1], kind, colour, by_rank=_same_size(data, kind))
         by_rank = _same_size(data, kinds[0])
-        axes[-1, 0].set_xlabel("reward")
-        axes[-1, 1].set_xlabel(
+        laws[-1, 0].set_xlabel("reward" if data.view == "as they are" else f"reward, {data.view}")
+        laws[-1, 1].set_xlabel(
             "rank, 1 the best" if by_rank else "share of completions, best first"
         )
         axes[0, 0].set_title("share of rewards up to x")
         axes[0, 1].set_title("reward by rank: mean, and the middle 90% of prompts")
+        if course:
+            _draw_course(axes[-1, 0], data.steps, "ratio", "W/R: 0 collapsed, 1 one law")
+            name = "right" if all(part.right for part in data.steps) else "level"
+            texts = {"right": "share of pairs ranked right", "level": "share of variance: levels"}
+            _draw_course(axes[-1, 1], data.steps, name, texts[name])
         figure.suptitle(
             _heading(data, len(kinds)), x=0.01, ha="left", fontsize=look.note_size() + 1
         )
@@ -107,6 +121,23 @@ def _heading(data: Diagnosis, shown: int) -> str:
     if data.step is not None:
         text += f", step {data.step:g}"
     return text + (f"; {shown} of {len(data.kinds)} kinds" if shown < len(data.kinds) else "")
+
+
+def _draw_course(axes: Axes, parts: Sequence[Part], field: str, title: str) -> None:
+    for number, split in enumerate(dict.fromkeys(part.split for part in parts)):
+        some = [p for p in parts if p.split == split and getattr(p, field) is not None]
+        values = np.array([(m.value, m.low, m.high) for m in (getattr(p, field) for p in some)])
+        if not some:
+            continue
+        value, low, high = values.T
+        style = look.cycled(number, marker=look.MARKERS[number % len(look.MARKERS)], markersize=3)
+        errors = np.maximum([value - low, high - value], 0.0)
+        steps = np.array([part.step for part in some], dtype=float)
+        axes.errorbar(steps, value, errors, **style, label=split)
+    axes.set(xlabel="step", title=title)
+    axes.set_ylim(bottom=0)
+    if any(part.split for part in parts):
+        axes.legend()
 
 
 def _draw_law(axes: Axes, kind: KindSummary, colour: str) -> None:
