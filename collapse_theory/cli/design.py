@@ -22,6 +22,7 @@ REACHED = {True: "yes", False: "no, proved", None: "undecided"}
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 LINKED = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
 PAIRS = 20  # of more pair weights, a table shows so many
+MOST_RANKS = 16  # of more rewards, a table shows quantiles
 
 
 @app.command(
@@ -141,7 +142,7 @@ def _show(found: ct.Design) -> None:
     page = console()
     page.print(f"U(x) = {found.utility}", soft_wrap=True)
     page.print(facts_grid(_facts(found)))
-    if found.n is None:
+    if found.n is None or found.n > MOST_RANKS:
         levels = [f"{level:.0%}" for level in LEVELS]
         columns = "share below", levels, found.target.law.ppf(LEVELS), found.law.ppf(LEVELS)
     else:

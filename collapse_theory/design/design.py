@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from collapse_theory.design.families import recognised
 from collapse_theory.design.link import Link
 from collapse_theory.design.proof import Proof
 from collapse_theory.design.ranked import RankedProof, WantedRewards
@@ -209,18 +208,18 @@ def design(
             f"a utility for n = {size} rewards is designed up to n = {MOST_REWARDS} only; leave n "
             'out for the limit law, or take by="weights"'
         )
-    rewards = WantedRewards(wanted, wanted.levels(size), max(tol, wanted.error))
+    rewards = WantedRewards(wanted, max(tol, wanted.error), wanted.levels(size))
     return _by_utility(rewards, tol, float(max_slope))
 
 
 def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, most: float) -> Design:
     """Return the design by a utility of all pairs, of a slope up to `most`."""
-    search = Search(wanted, most).run(wanted.quick(most), wanted.near)
-    exact = recognised(wanted.target.law)
+    search = Search(wanted, most).run(wanted.quick(most))
+    exact = wanted.exact
     proof = None
     if search.distance > max(wanted.near, tol / 5) and exact is None:
         proof = wanted.proof()
-    search.run(wanted.thorough(most, search, proof is not None), wanted.near)
+    search.run(wanted.thorough(most, search, proof is not None))
     found = search.best
     if found is None:
         raise SolverFailed("no candidate utility could be solved for what is wanted")
@@ -246,9 +245,9 @@ def _steeper(
     wanted: WantedLaw | WantedRewards, found: Candidate, everything: bool
 ) -> Steeper | None:
     """Return what comes nearer without a bound on the slope, if that is worth its name."""
-    free = Search(wanted, np.inf).run([wanted.known(np.inf)], wanted.near)
+    free = Search(wanted, np.inf).run([wanted.known(np.inf)])
     if everything and free.distance > wanted.allowed:
-        free.run(wanted.quick(np.inf), wanted.near)
+        free.run(wanted.quick(np.inf))
     best = free.best
     if best is None or not best.distance < found.distance - PLAIN_DISTANCE:
         return None
@@ -322,11 +321,10 @@ def _reason(
     steeper: Steeper | None,
 ) -> str:
     """Return a sentence or two on what `reachable` rests on."""
-    what = "law" if isinstance(wanted, WantedLaw) else "rewards"
     if found.distance <= wanted.allowed:
-        text = _reached(wanted, found, proof, what)
+        text = _reached(wanted, found, proof)
     else:
-        text = _missed(wanted, proof, steeper, what)
+        text = _missed(wanted, proof, steeper)
     if steeper is not None:
         text += (
             f". {steeper.utility}, of the slope {steeper.slope:.3g}, beyond max_slope, comes "
@@ -336,21 +334,17 @@ def _reason(
 
 
 def _reached(
-    wanted: WantedLaw | WantedRewards,
-    found: Candidate,
-    proof: Proof | RankedProof | None,
-    what: str,
+    wanted: WantedLaw | WantedRewards, found: Candidate, proof: Proof | RankedProof | None
 ) -> str:
-    target = wanted.target
-    exact = recognised(target.law)
-    if exact is not None and exact[0] == found.utility and isinstance(wanted, WantedLaw):
-        return f"recognised as {exact[1]}, which this utility has in closed form"
-    tol = f"the tolerance {wanted.allowed:g}"
-    within = f"the sampling error {target.error:.2g}" if target.error == wanted.allowed else tol
-    text = (
-        f"the utility's {what} {'is' if what == 'law' else 'are'} within {within} of what is wanted"
-    )
-    if what == "law" and 0 < target.size <= FEW:
+    target, of_law = wanted.target, isinstance(wanted, WantedLaw)
+    if of_law and wanted.exact is not None and wanted.exact[0] == found.utility:
+        return f"recognised as {wanted.exact[1]}, which this utility has in closed form"
+    within = f"the tolerance {wanted.allowed:g}"
+    if target.error == wanted.allowed:
+        within = f"the sampling error {target.error:.2g}"
+    what = "law is" if of_law else "optimal rewards are on average"
+    text = f"the utility's {what} within {within} of what is wanted"
+    if of_law and 0 < target.size <= FEW:
         text += (
             f"; the {target.size} numbers are taken as a sample, with n = {target.size} (or as "
             "'rewards ...') they are the wanted rewards themselves"
@@ -360,28 +354,27 @@ def _reached(
             "; for a smooth utility take logsigmoid(b*(x - m))/b for min(x, m), or a tol of 0.01"
         )
     if proof is not None and not target.size:
-        text += f"; exactly the wanted {what} is out of reach (see the proof)"
+        text += "; exactly what is wanted is out of reach (see the proof)"
     return text
 
 
 def _missed(
-    wanted: WantedLaw | WantedRewards,
-    proof: Proof | RankedProof | None,
-    steeper: Steeper | None,
-    what: str,
+    wanted: WantedLaw | WantedRewards, proof: Proof | RankedProof | None, steeper: Steeper | None
 ) -> str:
     if proof is not None:
-        text = f"no concave utility has the wanted {what} (see the proof)"
-        if isinstance(wanted, WantedLaw) and wanted.skewed:
-            text += (
-                ": it is not symmetric, and no strictly concave utility comes nearer than "
-                f"{wanted.asymmetry:.3g}"
-            )
+        text = "no strictly concave utility has these optimal rewards (see the proof)"
+        if isinstance(wanted, WantedLaw):
+            text = "no concave utility has the wanted law (see the proof)"
+            if wanted.skewed:
+                text += (
+                    ": it is not symmetric, and no strictly concave utility comes nearer than "
+                    f"{wanted.asymmetry:.3g}"
+                )
     elif steeper is not None and steeper.distance <= wanted.allowed:
-        text = f"only a steeper utility than max_slope has the wanted {what}"
+        text = "only a steeper utility than max_slope comes near enough"
     else:
-        text = f"no utility whose {what} is near enough was found, and no proof that there is none"
+        text = "no utility was found that comes near enough, and no proof that there is none"
     return (
-        f"{text}. The utility's {what} is the nearest found; the link reports the wanted rewards, "
-        "and pair weights (by='weights') make them the optimum"
+        f"{text}. The utility is the nearest found; the link reports the wanted rewards, and pair "
+        "weights (by='weights') make them the optimum"
     )

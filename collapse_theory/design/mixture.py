@@ -61,7 +61,6 @@ class Mixer:
     of hinges exactly.
     """
 
-    terms: tuple[Term, ...]
     margins: np.ndarray
     weights: np.ndarray
 
@@ -89,7 +88,7 @@ def mixer(terms: tuple[Term, ...]) -> Mixer:
         # Rounding could make a slope rise where the utility is all but straight.
         slopes = np.minimum.accumulate(slopes)
         columns.append(np.append(-np.diff(slopes), slopes[-1]))
-    return Mixer(terms, margins, np.array(columns).T)
+    return Mixer(margins, np.array(columns).T)
 
 
 @lru_cache(maxsize=32)

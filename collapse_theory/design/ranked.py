@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.families import PLAIN, fitted, recognised, without_atoms
+from collapse_theory.design.families import PLAIN, without_atoms
 from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import STAGES, Term, edges, mixture, term_utility
 from collapse_theory.design.program import balance, sparse_mixture
-from collapse_theory.design.search import Candidate, Search
-from collapse_theory.design.target import Target
+from collapse_theory.design.search import Candidate, Search, Wanted
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
-from collapse_theory.utilities import Linear, NegativePower, Utility
+from collapse_theory.utilities import Utility
 from collapse_theory.values import Array, Value
 
 SAME_GAP = 1e-9  # gaps nearer than this are one
@@ -157,16 +156,14 @@ def _pairs(rewards: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class WantedRewards:
+class WantedRewards(Wanted):
     """Rewards of n completions that are wanted; nearness is the mean distance to them."""
 
-    target: Target
     rewards: np.ndarray
-    allowed: float
 
     @property
-    def near(self) -> float:
-        return self.allowed if self.target.size else min(self.allowed / 25, 2e-4)
+    def points(self) -> np.ndarray:
+        return self.rewards[::-1]
 
     def forward(self, utility: Utility) -> Candidate | None:
         try:
@@ -175,11 +172,6 @@ class WantedRewards:
             return None
         distance = float(np.abs(solution.rewards - self.rewards).mean())
         return Candidate(utility, solution.law, distance, solution)
-
-    def known(self, most: float) -> list[Utility]:
-        exact = recognised(self.target.law)
-        families = fitted(self.rewards[::-1], most, False) if len(self.rewards) > 3 else []
-        return [*([exact[0]] if exact else []), *families, Linear(), NegativePower(1.0)]
 
     def quick(self, most: float) -> Iterator[Iterable[Utility]]:
         if self.target.size:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
@@ -65,25 +64,46 @@ def nearer(first: Candidate | None, second: Candidate | None) -> Candidate | Non
     return second if second.distance < first.distance - ROUNDING else first
 
 
-class Wanted(Protocol):
-    """What is wanted of a utility: a law, or n rewards."""
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a utility, a law or n rewards, and how near counts as reached."""
+
+    target: Target
+    allowed: float
+
+    @cached_property
+    def exact(self) -> tuple[Utility, str] | None:
+        """The utility that has the wanted law in closed form, and the law's name."""
+        return recognised(self.target.law)
+
+    @property
+    def graded(self) -> bool:
+        """Whether it has levels, few enough for margins at their differences."""
+        return not self.target.law.parts and len(self.target.law.atoms) <= MOST_LEVELS
+
+    @property
+    def points(self) -> np.ndarray:
+        """What is wanted as quantiles at (i - 1/2)/k, rising."""
+        raise NotImplementedError
+
+    def known(self, most: float) -> list[Utility]:
+        """Return utilities with closed forms, the exact one first."""
+        families = fitted(self.points, most, self.graded)
+        return [*([self.exact[0]] if self.exact else []), *families, Linear(), NegativePower(1.0)]
 
     @property
     def near(self) -> float:
         """How near is near enough to look no further."""
-        ...
+        # A sample says no more than its law up to its error: the plainest within is enough.
+        return self.allowed if self.target.size else min(PLAIN_DISTANCE / 5, self.allowed / 25)
 
     def forward(self, utility: Utility) -> Candidate | None:
         """Return a utility with what it makes, computed anew; None where it can't be solved."""
-        ...
-
-    def known(self, most: float) -> list[Utility]:
-        """Return utilities with closed forms, the exact one among them."""
-        ...
+        raise NotImplementedError
 
     def quick(self, most: float) -> Iterator[Iterable[Utility]]:
         """Yield groups of utilities to try, of a slope up to `most`."""
-        ...
+        raise NotImplementedError
 
 
 class Search:
@@ -94,15 +114,15 @@ class Search:
         self.best: Candidate | None = None
         self.tried: set[Utility] = set()
 
-    def run(self, groups: Iterable[Iterable[Utility]], near: float) -> Search:
-        """Try the groups until the nearest of one is within `near`, none if it already is."""
-        for group in () if self.distance <= near else groups:
+    def run(self, groups: Iterable[Iterable[Utility]]) -> Search:
+        """Try the groups until the nearest of one is near enough, none if it already is."""
+        for group in () if self.distance <= self.wanted.near else groups:
             for utility in group:
                 if utility in self.tried or slope(utility) > self.most:
                     continue
                 self.tried.add(utility)
                 self.best = nearer(self.best, self.wanted.forward(utility))
-            if self.distance <= near:
+            if self.distance <= self.wanted.near:
                 break
         return self
 
@@ -113,24 +133,15 @@ class Search:
 
 
 @dataclass(frozen=True)
-class WantedLaw:
+class WantedLaw(Wanted):
     """A law that is wanted; nearness is the Wasserstein-1 distance to it."""
-
-    target: Target
-    allowed: float
 
     @property
     def law(self) -> RewardLaw:
         return self.target.law
 
     @property
-    def graded(self) -> bool:
-        """Whether it has levels, few enough for margins at their differences."""
-        return not self.law.parts and len(self.law.atoms) <= MOST_LEVELS
-
-    @property
     def near(self) -> float:
-        # A sample says no more than its law up to its error: the plainest within is enough.
         if self.target.size or self.graded:
             return self.allowed
         return min(PLAIN_DISTANCE / 2, self.allowed / 5)
@@ -143,6 +154,10 @@ class WantedLaw:
     @cached_property
     def quantiles(self) -> np.ndarray:
         return self.law.ppf((np.arange(SAMPLES) + 0.5) / SAMPLES)
+
+    @property
+    def points(self) -> np.ndarray:
+        return self.quantiles.reshape(-1, 8).mean(axis=1)
 
     @cached_property
     def asymmetry(self) -> float:
@@ -165,15 +180,9 @@ class WantedLaw:
             return None
         return Candidate(utility, law, law.distance(self.law))
 
-    def known(self, most: float) -> list[Utility]:
-        exact = recognised(self.law)
-        families = fitted(self.quantiles.reshape(-1, 8).mean(axis=1), most, self.graded)
-        return [*([exact[0]] if exact else []), *families, Linear(), NegativePower(1.0)]
-
     def quick(self, most: float) -> Iterator[Iterable[Utility]]:
-        exact = recognised(self.law)
-        if exact:
-            yield [exact[0]]
+        if self.exact:
+            yield [self.exact[0]]
         if self.target.size:
             yield PLAIN
             yield self.known(most)
