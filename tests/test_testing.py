@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,7 +326,9 @@ def test_right_utilities_pass():
     for u in (Own(), Saturating(0.3), ct.utility("tanh(3*x) + 0.2*log(x)")):
         assert check_utility(u).cases >= 8
     assert "ct.register" in str(check_utility(Own()))
-    plain = ct.Utility.from_functions(opaque, LOG.slope, LOG.curvature)
+    plain = ct.Utility.from_functions(
+        opaque, lambda x: 1 / (x + 0.1), lambda x: -((x + 0.1) ** -2.0)
+    )
     with pytest.raises(AssertionError, match="on torch tensors"):
         check_utility(plain)
     assert check_utility(ct.LabelSmoothing(0.1), ct.Free()).notes == ()
@@ -498,6 +502,24 @@ def test_the_command_refuses(forms, args, words):
 def test_the_command_names_the_missing_extra(forms, monkeypatch):
     monkeypatch.setitem(sys.modules, "collapse_theory.testing", None)
     assert 'pip install "collapse-theory[testing]"' in forms("forms_of_mine:evenly").stderr
+
+
+# -- the page --------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+def test_the_page_runs(capsys):
+    pytest.importorskip("torch")
+    names = {}
+    for text in re.findall(r"```python\n(.*?)```", PAGE, re.S):
+        exec(compile(text, "testing.md", "exec"), names)
+    shown = " ".join(capsys.readouterr().out.split())
+    # What comments say was printed was, but for digits that processors round differently.
+    for comment in re.findall(r"((?:^# .*\n)+)", PAGE, re.M):
+        words = " ".join(comment.replace("# ", "").split())
+        if " is wrong for " in words or "nothing wrong" in words:
+            assert re.sub(r"[0-9.e+-]+", "", words) in re.sub(r"[0-9.e+-]+", "", shown), words
 
 
 # -- what is printed is code -----------------------------------------------------------------
