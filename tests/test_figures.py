@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -42,6 +44,18 @@ def drawn(request: pytest.FixtureRequest) -> Drawn:
     settings_stay = dict(matplotlib.rcParams) == before
     figure.canvas.draw()
     return Drawn(request.param, axes, figure, settings_stay)
+
+
+def test_every_figure_is_registered() -> None:
+    drawn = {entry.draw for entry in figures.FIGURES}
+    for path in sorted(Path(figures.__file__).parent.glob("*.py")):
+        module = importlib.import_module(f"collapse_theory.figures.{path.stem}")
+        for name, data in vars(module).items():
+            if name.endswith("_data") and getattr(data, "__module__", "") == module.__name__:
+                draw = getattr(module, name.removesuffix("_data"))
+                assert draw in drawn, f"{draw.__name__} of {path.name} is missing in FIGURES"
+                assert {name, draw.__name__} <= set(figures.__all__)
+                assert getattr(figures, draw.__name__) is draw, "the file hides the function"
 
 
 @pytest.fixture(scope="module")

@@ -81,5 +81,5 @@ def _written(refusal: Exception):
 
 
 def test_type_checkers_know_the_methods():
-    assert get_args(finite.Method) == ("auto", *finite.METHODS)
+    assert get_args(finite.Method) == ("auto", *finite.METHODS, "exact")
     assert set(get_args(Method)) == {"auto", *METHODS, "series", "cells"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +32,18 @@ def test_python_blocks_run_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for text in blocks:
         exec(compile(text, "README.md", "exec"), names)
     mpl.pyplot.close("all")
+
+
+def test_the_recipes_of_contributing_run() -> None:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) >= 4
+    # In a process of its own: they register what the other tests don't expect.
+    code = "import matplotlib; matplotlib.use('Agg')\n" + "\n".join(blocks)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_first_two_commands_are_the_stated_ones() -> None:

@@ -72,8 +72,8 @@ def predict(
     method: Annotated[
         str,
         typer.Option(
-            help="auto, newton or conic; with --limit auto, exact, regular, singular, panels or "
-            "conic in a box, and auto, exact, series or cells outside."
+            help="auto, newton, conic or exact; with --limit auto, exact, regular, singular, panels "
+            "or conic in a box, and auto, exact, series or cells outside."
         ),
     ] = "auto",
     as_json: Json = False,
