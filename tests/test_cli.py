@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from collapse_theory.cli.table import finite_rows, limit_rows
 
 KEYS = [
     "utility",
+    "concavity",
     "n",
     "domain",
     "rewards",
@@ -361,3 +363,29 @@ def test_as_a_process_it_refuses_in_one_line() -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_other_packages_register_is_known(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import collapse_theory as ct\n"
+        "@ct.register\n"
+        "class Mine(ct.Utility):\n"
+        "    b: float\n"
+        "    def value(self, x, xp=None):\n"
+        "        return (x + self.b) ** 0.5\n"
+    )
+    info = tmp_path / "mine-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[collapse_theory]\nmine = mine\n")
+    found = subprocess.run(
+        [sys.executable, "-m", "collapse_theory", "predict", "Mine(0.1)", "--json"],
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(ct.__file__).parents[1])])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    content = json.loads(found.stdout)
+    assert content["utility"] == "Mine(0.1)"
+    assert content["concavity"] == "proved by composition"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 from collapse_theory.cli import atoms, check, design, diagnose, experiment, figures, predict, table
 from collapse_theory.cli.app import app
 
@@ -20,5 +22,10 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, with what other packages register for it.
+
+    Their modules are those of the entry points in the group ``collapse_theory``.
+    """
+    for extension in entry_points(group="collapse_theory"):
+        extension.load()
     app(prog_name="collapse-theory")

@@ -72,8 +72,8 @@ def predict(
     method: Annotated[
         str,
         typer.Option(
-            help="auto, newton, conic or exact; with --limit auto, exact, regular, singular, panels "
-            "or conic in a box, and auto, exact, series or cells outside."
+            help="auto, newton, conic or exact; with --limit auto, exact, regular, singular, "
+            "panels or conic in a box, and auto, exact, series or cells outside."
         ),
     ] = "auto",
     as_json: Json = False,
@@ -116,6 +116,7 @@ def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict
     solved = isinstance(found, ct.Solution)
     return {
         "utility": str(found.utility),
+        "concavity": getattr(found.utility, "concavity", None),
         "n": found.n if solved else None,
         "domain": found.domain.to_dict(),
         "rewards": found.rewards if solved else None,
@@ -136,6 +137,8 @@ def _show(solution: ct.Solution, law: ct.RewardLaw | None) -> None:
         "rewards": _error_text(solution),
         "unique": "yes" if solution.unique else "no, one optimum of several",
     }
+    if isinstance(solution.utility, ct.Utility):
+        facts["concave"] = solution.utility.concavity
     page.print(facts_grid(facts | evidence(solution) | law_facts(law)))
 
 
