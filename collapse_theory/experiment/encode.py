@@ -47,9 +47,6 @@ class Table:
         return replace(self, features=np.split(self.features, 2, axis=2)[which])
 
 
-# -- the encoder -------------------------------------------------------------------------
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' own bars and reports off the screen: the experiment tells its progress."""
@@ -126,9 +123,6 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-# -- features of all prompts -------------------------------------------------------------
-
-
 def tables(
     encoder: tuple[Any, Any], sets: dict[str, PromptSet], most: int, cache: Path, told: Progress
 ) -> dict[str, Table]:
@@ -159,7 +153,7 @@ def tables(
         told.advance(len(chunk))
         return found["features"]
 
-    rows = np.concatenate(side_by_side(encoded, chunks))
+    rows = np.concatenate(side_by_side(encoded, chunks, told))
     place = {one: at for at, one in enumerate(ordered)}
     made = {}
     for name, prompts in sets.items():

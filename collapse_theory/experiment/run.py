@@ -101,11 +101,10 @@ def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = 
         noted = json.loads((place / METRICS).read_text(encoding="utf-8"))
         setting = Setting.from_dict(noted["setting"])
         facts = {name: noted[name] for name in ("versions", "prompts", "completions", "length_r2")}
-        rewards = pl.read_parquet(place / TABLE)
+        table = measured(pl.read_parquet(place / TABLE), runs_of(setting))
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as fault:
         raise CollapseError(f"{place} holds no finished experiment: {fault}") from None
-    findings = Findings(setting, measured(rewards, runs_of(setting)), facts)
-    return _reported(place, findings, progress or Progress())
+    return _reported(place, Findings(setting, table, facts), progress or Progress())
 
 
 def _trained(
@@ -126,7 +125,7 @@ def _trained(
     if setting.full:  # one after another, each by Trainer's own threads
         return [trained(run) for run in runs]
     told.begin(f"training {len(runs)} heads", len(runs) * setting.steps)
-    return side_by_side(trained, runs)
+    return side_by_side(trained, runs, told)
 
 
 def _hash_of(sets: dict[str, PromptSet]) -> str:

@@ -194,8 +194,7 @@ class Run(Value):
         return f"{self.number:02d}-{words[:48].strip('-')}-seed-{self.seed}"
 
     def __str__(self) -> str:
-        control = f", {self.control}" if self.control else ""
-        return f"{self.objective}{control}, seed {self.seed}"
+        return f"{self.objective}{', ' * bool(self.control)}{self.control}, seed {self.seed}"
 
 
 def runs_of(setting: Setting) -> tuple[Run, ...]:

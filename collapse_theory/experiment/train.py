@@ -139,6 +139,8 @@ def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[s
         if step in grid:
             note()
         told.advance()
+        if told.over:
+            raise InterruptedError("another run has failed")
     weights = {f"head.layers.{name}": of.numpy() for name, of in head.state_dict().items()}
     return {"logits": np.stack(noted), "head.mean": mean, "head.scale": scale, **weights}
 

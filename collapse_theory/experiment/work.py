@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 class Progress:
     """What the experiment tells of its work, from several threads; this one keeps silent."""
 
+    over = False  # whether work that goes on beside other work is to end: that has failed
+
     def begin(self, what: str, total: int) -> None:
         """A piece of work of `total` parts begins; the one before it has ended."""
 
@@ -40,16 +42,21 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def side_by_side(
+    work: Callable[[Item], Result], items: Sequence[Item], told: Progress
+) -> list[Result]:
     """Return work(item) of every item, in their order, two of them at a time.
 
     Each computes with one thread of torch's: two threads within one small matrix product wait for
-    each other more than they compute. After an exception, and Ctrl-C is one, what is under way is
-    done to its end, and kept; no more is begun.
+    each other more than they compute. After an exception, and Ctrl-C is one, no more is begun, and
+    what is under way looks at `told.over`.
 
-    >>> side_by_side(lambda item: item**2, [1, 2, 3])
+    >>> side_by_side(lambda item: item**2, [1, 2, 3], Progress())
     [1, 4, 9]
     """
-    workers = min(WORKERS, os.cpu_count() or 1)
+    told.over, workers = False, min(WORKERS, os.cpu_count() or 1)
     with threads(1), ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as p:
-        return list(p.map(work, items))
+        try:
+            return list(p.map(work, items))
+        finally:
+            told.over = True
