@@ -83,8 +83,10 @@ class _Tree:
         sums = self.nodes[graph.a] + self.nodes[graph.b]
         held = program.stiffness(r)
         terms = (self.gaps, bend), (self.nodes, held), (sums, 2 * program.c * graph.w)
-        parts = [rows.T @ (rows * weight[:, None]) for rows, weight in terms if np.any(weight)]
-        hessian = np.sum([part.toarray() for part in parts], axis=0)
+        hessian = np.zeros((len(gradient), len(gradient)))
+        for rows, weight in terms:
+            if np.any(weight):
+                hessian += (rows.T @ (rows * weight[:, None])).toarray()
         moves = hessian.diagonal() > 0
         solve = cholesky(hessian[np.ix_(moves, moves)]) if moves.any() else np.zeros_like
         if solve is None:

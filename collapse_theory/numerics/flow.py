@@ -53,16 +53,19 @@ def greatest_flow(
     [0.75, -0.75]
     """
     # SciPy's solver takes one arc between two nodes.
-    order = np.argsort(tail * n + head, kind="stable")
-    first = np.flatnonzero(np.diff((tail * n + head)[order], prepend=-1))
-    ends = tail[order][first], head[order][first]
-    room = np.add.reduceat(capacity[order], first) if len(first) else capacity
+    key = tail * n + head
+    order = np.argsort(key, kind="stable")
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    ends, room = (tail, head), capacity
+    if several := len(first) < len(key):
+        ends = tail[order][first], head[order][first]
+        room = np.add.reduceat(capacity[order], first)
     on, left, raised = np.zeros(len(first)), gain, np.zeros(n, dtype=bool)
     for _ in range(passes):
         more, raised = _routed(n, *ends, room - on, on, left)
         on = on + more
         left = gain - np.bincount(ends[0], on, n) + np.bincount(ends[1], on, n)
-    return Flow(_shared(on, capacity, order, first), left, raised)
+    return Flow(_shared(on, capacity, order, first) if several else on, left, raised)
 
 
 def _shared(
@@ -122,7 +125,7 @@ def _whole(
     total = float(np.abs(gain).sum())
     if not total > 0:
         return np.zeros(n), 1.0
-    unit = float(2.0 ** np.ceil(np.log2(total / UNITS)))
+    unit = float(2.0 ** max(np.ceil(np.log2(total) - np.log2(UNITS)), -1022.0))
     order = np.argsort(components(tail, head, n), kind="stable")
     units = np.empty(n)
     units[order] = np.diff(np.rint(np.cumsum(gain[order] / unit)), prepend=0.0)
