@@ -34,7 +34,9 @@ class Skipped(Exception):
     """What can't be looked at, and why."""
 
 
-def check_utility(u: Utility | str, domain: DomainLike | None = None) -> Report:
+def check_utility(
+    u: Utility | str, domain: DomainLike | None = None, *, rising: bool = True
+) -> Report:
     """Check that a utility is what it says: most of use for a class or functions of one's own.
 
     U, U' and U'' are held against mpmath where the utility is a formula, else against each other
@@ -49,6 +51,8 @@ def check_utility(u: Utility | str, domain: DomainLike | None = None) -> Report:
     u : Utility or str
     domain : Box, Confined, Centered or Free, optional
         The box [0, 1] unless given. Outside a box U may have a maximum.
+    rising : bool
+        Whether it must rise over the gaps of a box, as it must where it is solved there.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def check_utility(u: Utility | str, domain: DomainLike | None = None) -> Report:
     >>> import collapse_theory as ct
     >>> from collapse_theory.testing import check_utility
     >>> check_utility(ct.Log().shifted(0.1)).cases
-    9
+    10
     >>> class Mine(ct.Utility):
     ...     def value(self, x, xp=None):
     ...         return -1 / (x + 1)
@@ -84,7 +88,7 @@ def check_utility(u: Utility | str, domain: DomainLike | None = None) -> Report:
     def wrong(text: str) -> None:
         raise AssertionError(f"{u} is wrong: {text}")
 
-    for aspect in ASPECTS:
+    for aspect in (*ASPECTS, _rising) if rising and place.bounded else ASPECTS:
         try:
             with np.errstate(all="ignore"):
                 aspect(u, place, wrong)
@@ -188,12 +192,14 @@ def _argument(u: Utility, domain: Domain, wrong: Wrong) -> None:
 def _shape(u: Utility, domain: Domain, wrong: Wrong) -> None:
     reach = domain.width if domain.bounded else WIDEST
     concavity(u, reach)
-    if domain.bounded:
-        require_increasing(u, reach)
     if u.below_zero:
         x = -np.geomspace(1e-6, 50.0, 200)[::-1]
         if not (np.isfinite(u(x)).all() and (u.d2(x) <= 0).all()):
             wrong("expected it concave below gap 0 too, as `below_zero` says")
+
+
+def _rising(u: Utility, domain: Domain, wrong: Wrong) -> None:
+    require_increasing(u, domain.width)
 
 
 def _at_zero(u: Utility, domain: Domain, wrong: Wrong) -> None:
