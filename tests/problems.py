@@ -7,7 +7,7 @@ formulas from the literature, or solutions of a small solver in mpmath written f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, settings
 from scipy.optimize import linprog
 
 from collapse_theory.programs import Answer, Certificate, Program, certify
+from collapse_theory.testing import precise
+from collapse_theory.utilities.expression import Tree
+from collapse_theory.utilities.parser import parse
 
 # On CI the same examples each time; at a desk new ones.
 FIXED = "CI" in os.environ
@@ -123,110 +126,38 @@ def exponential_rewards(b: float, n: int) -> np.ndarray:
 
 # -- utilities in mpmath -----------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class Formula:
-    """U, U' and U'' in mpmath, written down by hand."""
-
-    value: Callable[[Any], Any]
-    first: Callable[[Any], Any]
-    second: Callable[[Any], Any]
-
-    def __add__(self, other: Formula) -> Formula:
-        return Formula(
-            lambda x: self.value(x) + other.value(x),
-            lambda x: self.first(x) + other.first(x),
-            lambda x: self.second(x) + other.second(x),
-        )
-
-    def __rmul__(self, weight: float) -> Formula:
-        return Formula(
-            lambda x: weight * self.value(x),
-            lambda x: weight * self.first(x),
-            lambda x: weight * self.second(x),
-        )
-
-
-def _log(e: float = 0.0) -> Formula:
-    # Decimal numbers of a text become floats in the package, and the same floats here.
-    return Formula(lambda x: mp.log(x + e), lambda x: 1 / (x + e), lambda x: -1 / (x + e) ** 2)
-
-
-def _power(g: float) -> Formula:
-    return Formula(
-        lambda x: x**g,
-        lambda x: g * x ** (mp.mpf(g) - 1),
-        lambda x: g * (mp.mpf(g) - 1) * x ** (mp.mpf(g) - 2),
+FORMULAS: dict[str, Tree] = {
+    text: parse(text)
+    for text in (
+        "log(x)",
+        "log(x + 0.1)",
+        "log(x + 0.001)",
+        "x**0.5",
+        "x**0.9",
+        "-1/x",
+        "-x**-3",
+        "-1/(x + 0.1)",
+        "logsigmoid(4*x)",
+        "logsigmoid(60*x)",
+        "1 - exp(-20*x)",
+        "sin(1.5*x)",
+        "tanh(3*x)",
+        "tanh(50*x)",
+        "log(x) + 3*x**0.5",
+        "logsigmoid(4*x) + 0.25*x**0.5",
+        "1 - exp(-20*x) + 0.5*log(x + 0.1)",
     )
-
-
-def _negative_power(g: float, e: float = 0.0) -> Formula:
-    return Formula(
-        lambda x: -((x + e) ** -mp.mpf(g)),
-        lambda x: g * (x + e) ** (-mp.mpf(g) - 1),
-        lambda x: -g * (mp.mpf(g) + 1) * (x + e) ** (-mp.mpf(g) - 2),
-    )
-
-
-def _log_sigmoid(b: float) -> Formula:
-    return Formula(
-        lambda x: -mp.log(1 + mp.exp(-b * x)),
-        lambda x: b / (1 + mp.exp(b * x)),
-        lambda x: -(b**2) / ((1 + mp.exp(b * x)) * (1 + mp.exp(-b * x))),
-    )
-
-
-def _exponential(b: float) -> Formula:
-    return Formula(
-        lambda x: 1 - mp.exp(-b * x),
-        lambda x: b * mp.exp(-b * x),
-        lambda x: -(b**2) * mp.exp(-b * x),
-    )
-
-
-def _tanh(b: float) -> Formula:
-    return Formula(
-        lambda x: mp.tanh(b * x),
-        lambda x: b * mp.sech(b * x) ** 2,
-        lambda x: -2 * b**2 * mp.tanh(b * x) * mp.sech(b * x) ** 2,
-    )
-
-
-def _sine(k: float) -> Formula:
-    return Formula(
-        lambda x: mp.sin(k * x), lambda x: k * mp.cos(k * x), lambda x: -(k**2) * mp.sin(k * x)
-    )
-
-
-FORMULAS: dict[str, Formula] = {
-    "log(x)": _log(),
-    "log(x + 0.1)": _log(0.1),
-    "log(x + 0.001)": _log(0.001),
-    "x**0.5": _power(0.5),
-    "x**0.9": _power(0.9),
-    "-1/x": _negative_power(1.0),
-    "-x**-3": _negative_power(3.0),
-    "-1/(x + 0.1)": _negative_power(1.0, 0.1),
-    "logsigmoid(4*x)": _log_sigmoid(4.0),
-    "logsigmoid(60*x)": _log_sigmoid(60.0),
-    "1 - exp(-20*x)": _exponential(20.0),
-    "sin(1.5*x)": _sine(1.5),
-    "tanh(3*x)": _tanh(3.0),
-    "tanh(50*x)": _tanh(50.0),
-    "log(x) + 3*x**0.5": _log() + 3 * _power(0.5),
-    "logsigmoid(4*x) + 0.25*x**0.5": _log_sigmoid(4.0) + 0.25 * _power(0.5),
-    "1 - exp(-20*x) + 0.5*log(x + 0.1)": _exponential(20.0) + 0.5 * _log(0.1),
 }
 
 DIGITS = 40
 
 
-def mean_utility(formula: Formula, gaps: Sequence[Any]) -> mp.mpf:
+def mean_utility(formula: Tree, gaps: Sequence[Any]) -> mp.mpf:
     """Return the mean of U over all pairs, from the gaps between neighbours as they are."""
     with mp.workdps(DIGITS):
         d = [mp.mpf(float(g)) if isinstance(g, float) else mp.mpf(g) for g in gaps]
         n = len(d) + 1
-        values = [formula.value(sum(d[i:j])) for i in range(n) for j in range(i + 1, n)]
+        values = [precise.value(formula, sum(d[i:j])) for i in range(n) for j in range(i + 1, n)]
         return sum(values) / len(values)
 
 
@@ -253,14 +184,14 @@ def _mirrored(half: list[Any], n: int) -> list[Any]:
     return [*half[:-1], 2 * half[-1], *half[:-1][::-1]]
 
 
-def _maximised(formula: Formula, n: int, tied: int) -> list[Any] | None:
+def _maximised(formula: Tree, n: int, tied: int) -> list[Any] | None:
     """Return the half gaps of the best answer with `tied` at each end, or None for more ties."""
     size = n // 2 - tied + 1
     e = [mp.mpf(1) / (2 * size)] * size
     rows = _rows(n, tied)
 
     def total(e: list[Any]) -> Any:
-        return sum(formula.value(_dot(row, e)) for row in rows)
+        return sum(precise.value(formula, _dot(row, e)) for row in rows)
 
     now = total(e)
     for _ in range(200):
@@ -268,8 +199,7 @@ def _maximised(formula: Formula, n: int, tied: int) -> list[Any] | None:
             return None
         gradient, hessian = mp.matrix(size, 1), mp.matrix(size, size)
         for row in rows:
-            x = _dot(row, e)
-            first, second = formula.first(x), formula.second(x)
+            _, first, second = precise.derivatives(formula, _dot(row, e))
             for a in range(size):
                 gradient[a] += first * row[a]
                 for b in range(size):

@@ -7,6 +7,7 @@ programs whose vertices are evaluated in exact fractions.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import mpmath as mp
 import numpy as np
@@ -26,7 +27,7 @@ from problems import (
 
 import collapse_theory as ct
 from collapse_theory.programs import Certificate
-from collapse_theory.testing import utilities
+from collapse_theory.testing import precise, utilities
 
 SIZES = (4, 5, 7, 8, 9)
 CHECKED = [(text, n) for text in FORMULAS for n in SIZES]
@@ -202,7 +203,9 @@ def test_a_certificate_reads_well():
 # -- the floats that are printed ---------------------------------------------------------
 
 SMOOTHED = "0.9*logsigmoid(x) + 0.1*logsigmoid(-x)"
-EVERYWHERE = {text: formula.value for text, formula in FORMULAS.items() if "sin" not in text}
+EVERYWHERE = {
+    text: partial(precise.value, formula) for text, formula in FORMULAS.items() if "sin" not in text
+}
 HELD = EVERYWHERE | {SMOOTHED: lambda x: -0.9 * mp.log1p(mp.exp(-x)) - 0.1 * mp.log1p(mp.exp(x))}
 ORDER = np.linspace(0.5, -0.5, 9)
 DOMAINS = (ct.Box(), ct.Box(-0.7, 0.4), ct.Confined(0.1), ct.Centered(0.07), ct.Free())

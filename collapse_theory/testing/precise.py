@@ -19,8 +19,7 @@ FUNCTIONS = {
     "sigmoid": lambda z: 1 / (1 + mp.exp(-z)), "logsigmoid": lambda z: -mp.log(1 + mp.exp(-z)),
 }  # fmt: skip
 
-# U' and U'' are differences with the step 1e-150 x in 1000 digits: right to 150 and more.
-DIGITS, STEP = 1000, -150
+DIGITS = 200  # in which floats are compared: enough for log(1 + x) at x = 1e-150
 
 
 def value(tree: Tree, x: Any) -> Any:
@@ -42,6 +41,20 @@ def value(tree: Tree, x: Any) -> Any:
     if kind == "min":
         return min(parts)
     return parts[0] / parts[1] if kind == "div" else parts[0] ** parts[1]
+
+
+def derivatives(tree: Tree, x: Any) -> tuple[Any, Any, Any]:
+    """Return U, U' and U'' at `x`, right to about the working precision of mpmath.
+
+    As differences in five times its digits d, with the step 10**-d x: off by its square, and by
+    the rounding over it, both below 10**-2d.
+    """
+    digits = mp.mp.dps
+    with mp.workdps(5 * digits):
+        h = mp.mpf(x) * mp.mpf(10) ** -digits
+        low, mid, high = (value(tree, at) for at in (x - h, mp.mpf(x), x + h))
+        first, second = (high - low) / (2 * h), (high - 2 * mid + low) / h**2
+    return +mid, +first, +second
 
 
 def known(tree: Tree) -> bool:
@@ -77,13 +90,10 @@ class Precise:
     def jet(self, x: float) -> Jet:
         """Return U, U' and U'' at x, rounded to floats."""
         with mp.workdps(DIGITS):
-            y = mp.mpf(x)
-            h = y * mp.mpf(10) ** STEP
-            low, mid, high = (value(self.tree, at) for at in (y - h, y, y + h))
-            first, second = (high - low) / (2 * h), (high - 2 * mid + low) / h**2
-            size, bend = abs(mid) + abs(y * first), abs(second) + abs(first) / y
+            mid, first, second = derivatives(self.tree, mp.mpf(x))
+            size, bend = abs(mid) + abs(x * first), abs(second) + abs(first) / x
             # log(x + 1) is rounded at 1: the value to 1e-16 absolutely, the slope to 1e-16 U/x.
-            scales = (float(size) + 1e-3, float(abs(first) + abs(mid) / y), float(bend))
+            scales = (float(size) + 1e-3, float(abs(first) + abs(mid) / x), float(bend))
             return Jet((float(mid), float(first), float(second)), scales)
 
     def gain(self, x: float) -> float:
