@@ -2,28 +2,30 @@
 
     python benchmarks/calibrate_design.py [utilities] [seed]
 
-Each utility is trained as `RankingLoss` trains it: Adam at the rate .02 on free logits, 2000 steps,
-three prompts each of 4, 8 and 16 completions. What is compared with the slope is the mean distance
-of the rewards from the loss's own prediction. Prints the tables of docs/design.md, "How well it
-trains".
+Each utility is trained as `RankingLoss` trains it (tests/descent.py, held to it by a test): Adam at
+the rate .02 on free logits, 2000 steps, prompts of 4, 8 and 16 completions. What is compared with
+the slope is the mean distance of the rewards from their prediction. Prints the tables of
+docs/design.md, "How well it trains".
 """
 
 from __future__ import annotations
 
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
 
 import collapse_theory as ct
 from collapse_theory.design.mixture import STAGES, mixture
 from collapse_theory.design.slope import MAX_SLOPE, slope
-from collapse_theory.training import RankingLoss
 
-SIZES, PROMPTS, STEPS, RATE = (4, 8, 16), 3, 2000, 0.02
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from descent import descended
+
+SIZES = (4, 8, 16)
 EDGES = (0, 10, 30, 50, 75, 100, 250, 1000, np.inf)
 NEAR = 0.02
 
@@ -66,23 +68,6 @@ def draw(rng: np.random.Generator) -> ct.Utility:
     return ct.utility(kinds[rng.integers(len(kinds))]())
 
 
-def descended(loss: RankingLoss) -> list[float]:
-    """Return how far the rewards end from the loss's prediction, for each number of completions."""
-    rows, most = PROMPTS * len(SIZES), max(SIZES)
-    sizes = np.repeat(SIZES, PROMPTS)
-    ranks = torch.arange(most).expand(rows, most).clone()
-    ranks[torch.arange(most)[None, :] >= torch.from_numpy(sizes)[:, None]] = -1
-    logits = 0.1 * torch.randn(rows, most, generator=torch.Generator().manual_seed(0))
-    logits = logits.double().requires_grad_()
-    adam = torch.optim.Adam([logits], lr=RATE)
-    for _ in range(STEPS):
-        adam.zero_grad()
-        (rows * loss(logits, ranks)).backward()  # each prompt a batch of its own
-        adam.step()
-    rewards = loss.rewards(logits).detach().numpy()
-    return [float(np.abs(rewards[sizes == n, :n] - loss.predict(n).rewards).mean()) for n in SIZES]
-
-
 def rank(first: np.ndarray, second: np.ndarray) -> float:
     found: Any = spearmanr(first, second)
     return float(found.statistic)
@@ -93,7 +78,9 @@ def main(count: int = 200, seed: int = 1) -> None:
     slopes, errors = np.empty(count), np.empty((count, len(SIZES)))
     for k in range(count):
         u = draw(rng)
-        slopes[k], errors[k] = slope(u), descended(RankingLoss(u))
+        ended = (descended(u, n) for n in SIZES)
+        slopes[k] = slope(u)
+        errors[k] = [np.abs(rewards - optimum.rewards).mean() for rewards, optimum in ended]
         print(f"{slopes[k]:9.3g}  {errors[k].round(4)}  {u}", flush=True)
     print(f"\n| slope | utilities | {' | '.join(f'n = {n}: median, largest' for n in SIZES)} |")
     print("|---|---|" + "---|" * len(SIZES))
