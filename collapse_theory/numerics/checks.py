@@ -24,7 +24,7 @@ def finite(value: Any, what: str, error: type[CollapseError] = CollapseError) ->
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None or isinstance(value, bool | str):
-        raise error(f"{what} must be a number, not {value!r}")
+        raise error(f"{what} must be a number, not {reprlib.repr(value)}")
     if not math.isfinite(number):
         raise error(f"{what} must be finite, not {number}")
     return number

@@ -69,6 +69,7 @@ class Taylor:
         return Interval(np.where(near, low, found.low), np.where(near, high, found.high))
 
 
+@np.errstate(all="ignore")
 def taylor(
     function: Callable[[Any], Any], centre: float, marks: np.ndarray | None = None
 ) -> Taylor | None:
@@ -84,35 +85,31 @@ def taylor(
         Further gaps at which the series must agree with the function, where it is near.
     """
     angles = 2.0 * np.pi * (np.arange(_POINTS) + 0.5) / _POINTS
+    circle, inner = np.exp(1j * angles), 0.5 ** np.arange(1.0, 11.0)[:, None]
+    turn = np.exp(-1j * np.pi * np.fft.fftfreq(_POINTS)) / _POINTS
     for radius in 0.5 ** np.arange(-3.0, 40.0):
         steps = 0.4 * 0.5 ** np.arange(8.0)
         if marks is not None:  # but at the centre itself
-            there = np.abs(marks - centre) / radius
-            steps = np.append(
-                steps, ((marks - centre) / radius)[(there > 1e-4) & (there < _INSIDE)]
-            )
-        checked = centre + radius * steps
-        with np.errstate(all="ignore"):
-            values = function(centre + radius * np.exp(1j * angles))
-            real = function(checked)
+            there = (marks - centre) / radius
+            near = (np.abs(there) > 1e-4) & (np.abs(there) < _INSIDE)
+            steps = np.append(steps, there[near])
+        values, real = function(centre + radius * circle), function(centre + radius * steps)
         size = np.abs(values).max()
         # Where it is much larger on the circle than inside, the series has fewer digits.
         if not (np.isfinite(size) and size <= 30 * np.abs(real).max()):
             continue
-        k = np.fft.fftfreq(_POINTS, 1.0 / _POINTS)
-        found = np.fft.fft(values) / _POINTS * np.exp(-1j * np.pi * k / _POINTS)
+        found = np.fft.fft(values) * turn
         # Negative powers are a pole, imaginary parts a branch, late terms a singularity nearby.
         if max(np.abs(found[_TERMS:]).max(), np.abs(found.imag).max()) > 3e-13 * size:
             continue
         # An essential singularity, as in exp(-1/x**2), may look flat from afar; nearer, nothing is
         # larger than on the outer circle unless there is one.
-        nearer = centre + radius * 0.5 ** np.arange(1.0, 11.0)[:, None] * np.exp(1j * angles)
-        with np.errstate(all="ignore"):
-            if not np.all(np.abs(function(nearer)) <= 2 * size):
-                continue
+        if not np.all(np.abs(function(centre + radius * inner * circle)) <= 2 * size):
+            continue
         series = np.where(np.abs(found.real) > 1e-16 * size, found.real, 0.0)[:_TERMS]
-        made = Taylor(float(centre), float(radius), tuple(series.tolist()))
         # Nearer the centre 0/0 has fewer digits, a third as many where it is x**3/x**3.
-        off = np.abs(np.polynomial.polynomial.polyval(steps, series) - real)
-        return made if np.all(off <= (1e-12 + 1e-14 / np.abs(steps) ** 3) * size) else None
+        off = np.abs(np.polyval(series[::-1], steps) - real)
+        if np.all(off <= (1e-12 + 1e-14 / np.abs(steps) ** 3) * size):
+            return Taylor(float(centre), float(radius), tuple(series.tolist()))
+        return None
     return None

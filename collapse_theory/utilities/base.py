@@ -11,6 +11,7 @@ of them, so that the same sum is the same utility in whatever order it was writt
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from collapse_theory.errors import InvalidUtility
+from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import bounds, checks, expression, places
 from collapse_theory.utilities.expression import Tree, X, mul, num
@@ -453,16 +454,21 @@ class Sum(Utility):
     offset: float = 0.0
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        values = [_times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts]
-        return reduce(add, [self.offset, *values] if self.offset else values)
+        total: Any = None
+        for w, t in self.parts:
+            value = _times(w, t.of.value(t.inner(x), xp))
+            total = value if total is None else total + value
+        return self.offset + total if self.offset else total
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        firsts, seconds = [], []
+        total = None
         for w, t in self.parts:
             first, second = t.of.derivatives(t.inner(x))
-            firsts.append(_times(w * t.scale, first))
-            seconds.append(_times(w * t.scale * t.scale, second))
-        return reduce(add, firsts), reduce(add, seconds)
+            if (rate := w * t.scale) != 1:
+                first, second = rate * first, rate * t.scale * second
+            total = (first, second) if total is None else (total[0] + first, total[1] + second)
+        assert total is not None
+        return total
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # The step as it is: between two shifted ends a large shift would leave rounding.
@@ -505,7 +511,8 @@ class Sum(Utility):
     @cached_property
     def slope_at_zero(self) -> float:
         slopes = (t.of.slope_at_zero if t.plain else t.utility.d1(0.0) for _, t in self.parts)
-        return float(sum(w * slope for (w, _), slope in zip(self.parts, slopes, strict=True)))
+        with np.errstate(all="ignore"):
+            return float(sum(w * slope for (w, _), slope in zip(self.parts, slopes, strict=True)))
 
     @property
     def exponent(self) -> float:
@@ -667,7 +674,7 @@ def filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
 def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:
     gaps = np.asarray(x)
     if gaps.dtype.kind not in "fiu":
-        raise TypeError(f"gaps must be real numbers, got an array of {gaps.dtype}")
+        raise CollapseError(f"gaps must be real numbers within float64, not {reprlib.repr(x)}")
     with np.errstate(all="ignore"):
         # The formulas take float64; [()] turns a 0-d array back into a scalar.
         return np.asarray(function(gaps.astype(np.float64)[()]), dtype=np.float64)[()]

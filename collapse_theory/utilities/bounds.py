@@ -56,7 +56,8 @@ class _Bounds(Jets):
         return self._chain(zeroth, first, second, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
-        square = None if u[1] is None else u[1] ** 2.0  # of one sign whatever that of u'
+        # u'**2 of one sign, whatever that of u'; a plain number may overflow to inf.
+        square = u[1] ** 2.0 if isinstance(u[1], Interval) else times(u[1], u[1])
         return value, times(first, u[1]), plus(times(second, square), times(first, u[2]))
 
 

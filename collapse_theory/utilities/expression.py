@@ -439,7 +439,7 @@ class Cones(Arithmetic):
 
     def pow(self, a: Any, b: Any) -> Any:
         if b.is_constant():
-            return self.xp.power(a, float(b.value))
+            return cone_of_power(self.xp, a, float(b.value))
         if a.is_constant() and a.value > 0:
             return self.xp.exp(float(np.log(a.value)) * b)
         raise _no_cone("a power whose base and exponent depend on the gap")
@@ -457,6 +457,13 @@ class Cones(Arithmetic):
         if utility.formula is None:
             raise _no_cone(str(utility))
         return evaluate(utility.formula, u, self)
+
+
+def cone_of_power(cp: Any, base: Any, p: float) -> Any:
+    """Return base**p; cones take it by a fraction near p, of a denominator up to 1024."""
+    if p and not 1e-3 <= abs(p) <= 1e3:
+        raise _no_cone(f"a power of {number_text(p)}")
+    return cp.power(base, p)
 
 
 def conic(tree: Tree, cp: Any, gap: Any) -> Any:

@@ -29,6 +29,7 @@ from collapse_theory.utilities.expression import (
     X,
     add,
     call,
+    cone_of_power,
     div,
     minimum,
     mul,
@@ -99,7 +100,7 @@ class Power(Family):
         return Combination.one(self, shift / scale, rounded(scale, self.g))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return cp.multiply(reference**self.g, cp.power(ratio, self.g))
+        return cp.multiply(reference**self.g, cone_of_power(cp, ratio, self.g))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ class NegativePower(Family):
         return Combination.one(self, shift / scale, rounded(scale, -self.g))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return -cp.multiply(reference**-self.g, cp.power(ratio, -self.g))
+        return -cp.multiply(reference**-self.g, cone_of_power(cp, ratio, -self.g))
 
 
 # -- levelling off -----------------------------------------------------------------------
