@@ -131,15 +131,10 @@ def convergence(
             ticks = data.n[:: -(-data.n.size // 5)]
             ax.set_xticks(ticks, [f"{n:.0f}" for n in ticks])
             ax.minorticks_off()
-        figure.legend(
-            handles=[
-                look.handle(look.formula(u), **_line(i)) for i, u in enumerate(data.utilities)
-            ],
-            loc="outside upper center",
-            ncols=min(len(data.utilities), 5),
-            columnspacing=1.4,
-            handlelength=2.8,
-        )
+        lines = [look.handle(look.formula(u), **_line(i)) for i, u in enumerate(data.utilities)]
+        room: dict[str, Any] = {"columnspacing": 1.4, "handlelength": 2.8}
+        ncols = min(len(lines), 5)
+        figure.legend(handles=lines, loc="outside upper center", ncols=ncols, **room)
     return axes
 
 
@@ -178,21 +173,13 @@ def _draw_errors(axes: Axes, data: ConvergenceRows) -> None:
         axes.set_ylim(1e-5, 1e-1)
     for i, row in enumerate(data.errors):
         axes.plot(data.n, row, **_line(i))
-    hair: dict[str, Any] = {
-        "color": look.GREY,
-        "linewidth": 0.5,
-        "linestyle": (0, (1, 2)),
-        "zorder": 0,
-    }
-    axes.axhline(1e-3, **hair)
+    hair: dict[str, Any] = {"color": look.GREY, "linewidth": 0.5, "linestyle": (0, (1, 2))}
+    axes.axhline(1e-3, **hair, zorder=0)
     if data.n[0] < 32 < data.n[-1]:
-        axes.axvline(32, **hair)
+        axes.axvline(32, **hair, zorder=0)
         look.note(axes, 36, axes.get_ylim()[1], "$n$ = 32", color=look.GREY, va="top")
     axes.set_ylabel("error of the prediction")
 
 
 def _line(i: int) -> dict[str, Any]:
-    marks = look.mark(
-        look.COLOURS[i % len(look.COLOURS)], look.MARKERS[i % len(look.MARKERS)], filled=False
-    )
-    return marks | look.cycled(i, linewidth=0.9)
+    return look.mark(*look.turn(i), filled=False) | look.cycled(i, linewidth=0.9)

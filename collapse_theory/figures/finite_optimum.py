@@ -170,22 +170,12 @@ def draw_optimum(
     axes.plot(data.ranks, data.rewards, color=color, linewidth=0.7, clip_on=False)
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * look.SINGLE / n, 1.0, 4.5))
-    labels = {False: label, True: "tied with a neighbour"}
-    for tied, face in ((False, color), (True, "white")):
+    for tied, name in ((False, label), (True, "tied with a neighbour")):
         here = (data.tied > 0) == tied
         if here.any():
-            axes.plot(
-                data.ranks[here],
-                data.rewards[here],
-                linestyle="none",
-                marker="o",
-                markersize=size,
-                color=color,
-                markerfacecolor=face,
-                markeredgewidth=min(0.9, size / 4),
-                clip_on=False,
-                label=labels[tied],
-            )
+            mark = look.mark(color, size=size, filled=not tied)
+            mark |= {"markeredgewidth": min(0.9, size / 4), "clip_on": False, "label": name}
+            axes.plot(data.ranks[here], data.rewards[here], **mark)
     axes.set_ylim(low - margin * (high - low), high + margin * (high - low))
     room = max(0.5, 0.02 * n)
     axes.set_xlim(1 - room, n + room)

@@ -90,6 +90,11 @@ def figure_or_new(
         yield fig
 
 
+def turn(number: int) -> tuple[str, str]:
+    """Return the colour and the marker of a kind of points."""
+    return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+
+
 def cycled(number: int, **more: Any) -> dict[str, Any]:
     """Return the look of a line: its colour and line style, in turn."""
     return {

@@ -18,12 +18,8 @@ OPTIMUM: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": "
 
 def kind_mark(number: int) -> dict[str, Any]:
     """Return the look of the rewards of a kind of prompt, hollow and filled in turn."""
-    colour, marker = (
-        look.COLOURS[number % len(look.COLOURS)],
-        look.MARKERS[number % len(look.MARKERS)],
-    )
     filled = number % 2 == 1
-    return look.mark(colour, marker, 2.8 if filled else 3.6, filled=filled)
+    return look.mark(*look.turn(number), 2.8 if filled else 3.6, filled=filled)
 
 
 def draw_trained(
@@ -42,7 +38,7 @@ def draw_trained(
 
     for number, (mean, band) in enumerate(zip(means, bands, strict=True)):
         low, high = np.clip([mean - band, mean + band], 0, 1)
-        colour = look.COLOURS[number % len(look.COLOURS)]
+        colour, _ = look.turn(number)
         axes.fill_between(ranks(mean), low, high, color=colour, alpha=0.16, linewidth=0)
     for rewards, line in predictions:
         axes.plot(ranks(rewards), rewards, **line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_theory.figures.look import COLOURS, DOUBLE, GREY, LINES, MARKERS, style
+from collapse_theory.figures import look
 from collapse_theory.figures.saving import format_of
 from collapse_theory.training.measures import KindMeasures, Measures
 
@@ -50,9 +50,9 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
     """
     from matplotlib.figure import Figure
 
-    with style():
+    with look.style():
         # No pyplot: nothing is registered that someone would have to close.
-        figure = Figure(figsize=(DOUBLE, 2.5), layout="constrained")
+        figure = Figure(figsize=(look.DOUBLE, 2.5), layout="constrained")
         axes = figure.subplots(1, 3)
         rewards, distances, right = axes
         rewards.set(title=f"rewards at step {step}", xlabel="rank, 1 the best", ylabel="reward")
@@ -67,7 +67,7 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
         rewards.legend(loc="upper right")
         if len(measures.kinds) > 1:
             points = _series(history, f"{split}_between_kinds")
-            distances.plot(*points, color=GREY, ls=LINES[1], label="between the kinds")
+            distances.plot(*points, color=look.GREY, ls=look.LINES[1], label="between the kinds")
             distances.legend(loc="upper right")
         distances.set_ylim(bottom=0)
         right.set_ylim(min(0.5, right.get_ylim()[0]), 1.02)  # room for marks at 1
@@ -77,18 +77,19 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
 def _rewards(axes: Axes, one: KindMeasures, number: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    look, places = _look(number), np.arange(1, len(one.mean) + 1)
+    line, places = _look(number), np.arange(1, len(one.mean) + 1)
     if len(one.predicted):
-        label = "prediction" if number == 0 else None
-        axes.plot(places, one.predicted, color=GREY, lw=0.9, ls=(0, (4, 2)), label=label, zorder=3)
+        dashes: dict[str, Any] = {"color": look.GREY, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 3}
+        axes.plot(places, one.predicted, **dashes, label=None if number else "prediction")
     low, high = one.mean - one.std, one.mean + one.std
-    axes.fill_between(places, low, high, color=look["color"], alpha=0.2, lw=0)
-    axes.plot(places, one.mean, **look, label=_name(one))
+    axes.fill_between(places, low, high, color=line["color"], alpha=0.2, lw=0)
+    axes.plot(places, one.mean, **line, label=_name(one))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+    colour, marker = look.turn(number)
+    return {"color": colour, "marker": marker}
 
 
 def _name(one: KindMeasures) -> str:
