@@ -139,8 +139,9 @@ def test_any_bound_is_kept(most):
 def test_more_slope_never_comes_less_near():
     distances = [ct.design("uniform", max_slope=most).distance for most in (2, 50, np.inf)]
     assert distances == sorted(distances, reverse=True)
-    with pytest.raises(ct.CollapseError, match="slope of x"):
-        ct.design("uniform", max_slope=1)
+    for bad in (1, 1.001, float("nan"), "50", None):
+        with pytest.raises(ct.CollapseError, match=r"max_slope must be 1\.01 or more"):
+            ct.design("uniform", max_slope=bad)
 
 
 def test_the_command_says_the_slope():

@@ -27,6 +27,7 @@ MOST_REWARDS = 128  # up to which utilities are designed for n rewards
 FEW = 32  # numbers that may be meant as rewards themselves, not as a sample
 EXACT = 1e-7  # mean distance at which weights of all pairs have reached the wanted rewards
 DEFAULT = "log(x + 0.1)"
+LEAST_SLOPE = 1.01  # of `max_slope`
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +171,8 @@ def design(
     Raises
     ------
     CollapseError
-        A ValueError: a target that can't be read, an unknown `by`, n < 2, a `max_slope` that x, of
-        slope 1, is beyond.
+        A ValueError: a target that can't be read, an unknown `by`, n < 2, a `max_slope` below
+        1.01: x itself has 1.
 
     Examples
     --------
@@ -188,8 +189,10 @@ def design(
     if by not in ("utility", "weights"):
         raise CollapseError(f"by must be 'utility' or 'weights', got {by!r}")
     tol = positive(tol, "tol")
-    if not max_slope > 1.0:
-        raise CollapseError(f"max_slope must be above 1, the slope of x; got {max_slope!r}")
+    if not isinstance(max_slope, int | float | np.number) or not max_slope >= LEAST_SLOPE:
+        raise CollapseError(
+            f"max_slope must be {LEAST_SLOPE} or more (x itself has 1), or inf; got {max_slope!r}"
+        )
     if utility is not None and by == "utility":
         raise CollapseError('a utility is given for by="weights" only; by="utility" finds one')
     size = None if n is None else count(n)

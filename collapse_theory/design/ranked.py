@@ -179,8 +179,8 @@ class WantedRewards(Wanted):
         return Candidate(utility, solution.law, distance, solution)
 
     def quick(self, most: float) -> Iterator[Iterable[Utility]]:
+        yield PLAIN
         if self.target.size:
-            yield PLAIN
             yield self.known(most)
         for terms in self.dictionaries():
             yield self.fits(terms, most)
@@ -200,7 +200,7 @@ class WantedRewards(Wanted):
         if len(margins) > MOST_MARGINS:
             margins = margins[np.linspace(0, len(margins) - 1, MOST_MARGINS).astype(int)]
         for sharp in SHARPNESS:
-            rate = min(sharp / step, SHARPEST)
+            rate = float(f"{min(sharp / step, SHARPEST):.3g}")
             yield (*STAGES[1], *((m, rate) for m in margins.tolist()))
 
     def fits(self, terms: tuple[Term, ...], most: float) -> Iterator[Utility]:

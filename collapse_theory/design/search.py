@@ -183,8 +183,9 @@ class WantedLaw(Wanted):
     def quick(self, most: float) -> Iterator[Iterable[Utility]]:
         if self.exact:
             yield [self.exact[0]]
-        if self.target.size:
+        if self.target.size or not (self.graded or self.skewed):
             yield PLAIN
+        if self.target.size:
             yield self.known(most)
         if self.graded and not self.skewed:
             yield from graded(evened(self.law), self.allowed, most)

@@ -37,7 +37,7 @@ def slope(utility: Utility) -> float:
     >>> import collapse_theory as ct
     >>> from collapse_theory.design.slope import slope
     >>> [round(slope(ct.utility(u)), 1) for u in ("x", "log(x + 0.1)", "log(x)", "-1/x")]
-    [1.0, 5.1, 38.1, 909.0]
+    [1.0, 5.1, 38.0, 909.0]
     """
     push, mean = push_and_mean(utility)
     return push / mean if mean > 0 else np.inf
