@@ -102,10 +102,11 @@ def draw(axes: Axes, curves: Curves, looks: Sequence[dict[str, Any]]) -> None:
     taken = {round(x, 6) for line in stems for x in np.asarray(line.get_xdata()).tolist()}
     for i, look in enumerate(looks):
         density, atoms = curves.densities[i], curves.atoms[i]
-        line = {"linestyle": "-", **look} if density.any() else {**look, "linestyle": "none"}
-        line |= {"markersize": 4} if len(atoms) else {"marker": ""}
+        kind = {"markersize": 4} if len(atoms) else {"marker": ""}
+        kind |= {} if density.any() else {"linestyle": "none"}
+        line: Any = look | kind
         (entry,) = axes.plot([], [], gid=_LAW, **line)
-        own = {**look, "color": entry.get_color(), "label": None}
+        own: Any = {**look, "color": entry.get_color(), "label": None}
         if density.any():
             shown = np.where((density > 0) & (density <= 2 * top), density, np.nan)
             axes.plot(curves.places, shown, **own | {"marker": ""})
@@ -144,14 +145,9 @@ def _beside(places: np.ndarray, low: float, high: float, taken: set[float]) -> n
     """
     stands = []
     for place in places.tolist():
-        for k in count():
-            if place in (low, high):
-                steps = (k + 1) * (-1 if place == low else 1)
-            else:
-                steps = (k + 1) // 2 * (-1) ** k
-            stand = place + steps * _STEM * (high - low)
-            if round(stand, 6) not in taken:
-                break
-        stands.append(stand)
-        taken.add(round(stand, 6))
+        outward = {low: -1, high: 1}.get(place)
+        steps = ((k + 1) * outward if outward else (k + 1) // 2 * (-1) ** k for k in count())
+        near = (place + step * _STEM * (high - low) for step in steps)
+        stands.append(next(stand for stand in near if round(stand, 6) not in taken))
+        taken.add(round(stands[-1], 6))
     return np.array(stands)
