@@ -14,8 +14,8 @@ the known asymptotics of the zeros of Jacobi polynomials. Where the rewards' own
 the layer in which U is steep the response is no small one: of the corrected and the plain quantiles
 those with the better objective are taken.
 
-How far off that is, `Prediction.error` says: up to `SOLVED` completions the program is solved to
-measure it, beyond that its errors there are continued, falling half as fast as they did.
+How far off that may be, `Prediction.error` says: up to `SOLVED` completions the program is solved
+to bound it, beyond that its errors there are continued, falling half as fast as they did.
 
 Measured at n = 32: 6e-4 for log(x + 0.01) and smoother, 2e-4 for log x and sums with it, 2e-6
 for powers, 1e-3 for -x**-0.5, 4e-3 for -x**-0.7; 1e-3 needs n > 0.7/mass where the mass at the
@@ -70,11 +70,11 @@ class Prediction(Value):
     rewards : (n,) array
         Best first.
     error : float
-        How far any of them may be from the optimum, in the units of rewards: up to n = 128 the
-        largest distance from the optimum that `ct.solve` finds, beyond that an estimate; NaN where
-        the solver doesn't reach its tolerance.
+        How far any of them may be from the optimal ones, in the units of rewards: up to n = 128 a
+        bound, beyond that an estimate; inf where U is so flat that nothing can be said
+        (`Solution.rewards_error`).
     estimated : bool
-        Whether `error` is an estimate, continued from fewer completions.
+        Whether `error` is an estimate, continued from fewer completions, and no bound.
     """
 
     rewards: Array
@@ -82,15 +82,13 @@ class Prediction(Value):
     estimated: bool
 
 
-def missed(rewards: np.ndarray, loss: Loss, domain: Domain) -> float:
-    """Return how far rewards are from the optimum; NaN where that isn't found."""
+def missed(rewards: np.ndarray, loss: Loss, domain: Domain) -> tuple[float, float]:
+    """Return how far rewards are from the optimum found, and a bound of how far that is off."""
     try:
         optimum = solve(loss, rewards.size, domain)
     except (CollapseError, SolverFailed):
-        return np.nan
-    if optimum.status != "optimal":
-        return np.nan
-    return float(np.abs(rewards - optimum.rewards).max())
+        return np.inf, np.inf
+    return float(np.abs(rewards - optimum.rewards).max()), optimum.rewards_error
 
 
 @dataclass(frozen=True)

@@ -129,4 +129,4 @@ def layer(utility: Utility, length: float) -> float:
             fallen = np.flatnonzero(weight * (term.slope(gaps) + 0.0 * gaps) < 0.5 * slope)
             widths += [slope / bend / length] if bend > 0 else []
             widths += [gaps[fallen[0]] / length] if fallen.size else []
-    return min(widths)
+    return float(min(widths))

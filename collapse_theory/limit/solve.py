@@ -102,9 +102,9 @@ class LimitLaw(RewardLaw):
     def prediction(self, n: int) -> Prediction:
         """Return `rewards(n)` with how far off they may be.
 
-        Up to n = 128 that is measured, against the optimum that `ct.solve` finds. Beyond, it is an
-        estimate: the errors at some 128 completions, continued. It takes the time of a few
-        solutions at 128, once a law.
+        Up to n = 128 that is a bound: the distance from the optimum that `ct.solve` finds, and how
+        far that may be off. Beyond, it is an estimate: the errors at some 128 completions,
+        continued. It takes the time of a few solutions at 128, once a law.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class LimitLaw(RewardLaw):
         n = count(n)
         rewards = self.rewards(n)
         if n <= SOLVED:
-            return Prediction(rewards, missed(rewards, self._loss, self.domain), False)
+            return Prediction(rewards, sum(missed(rewards, self._loss, self.domain)), False)
         # A law that is off itself stays off however large n is: J is quadratic about its maximum.
         own = 0.0 if self.method == CLOSED_FORM.name else np.sqrt(self.relative_gap or 0.0)
         width = float(np.ptp(self.support))
@@ -129,7 +129,7 @@ class LimitLaw(RewardLaw):
 
     @cached_property
     def _trend(self) -> Trend:
-        return Trend.of(lambda n: missed(self.rewards(n), self._loss, self.domain))
+        return Trend.of(lambda n: missed(self.rewards(n), self._loss, self.domain)[0])
 
     @cached_property
     def _first_kind(self) -> SeriesLaw | None:
