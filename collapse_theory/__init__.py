@@ -58,7 +58,7 @@ from collapse_theory.utilities import (
 
 if TYPE_CHECKING:
     from collapse_theory import figures
-    from collapse_theory.data import RewardLog, read_log
+    from collapse_theory.data import LogSummary, RewardLog, read_log
     from collapse_theory.diagnosis import Diagnosis, diagnose
     from collapse_theory.finite.max_margin import max_margin
 
@@ -82,6 +82,7 @@ __all__ = [
     "Linear",
     "Log",
     "LogSigmoid",
+    "LogSummary",
     "NegativePower",
     "NoClosedForm",
     "NoConicForm",
@@ -127,7 +128,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("collapse_theory.finite.max_margin").max_margin
     if name in ("Diagnosis", "diagnose"):
         return getattr(importlib.import_module("collapse_theory.diagnosis"), name)
-    if name in ("RewardLog", "read_log"):
+    if name in ("LogSummary", "RewardLog", "read_log"):
         return getattr(importlib.import_module("collapse_theory.data"), name)
     raise AttributeError(f"module 'collapse_theory' has no attribute {name!r}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collapse_theory.data.dataset import DatasetReport, RankingDataset
+from collapse_theory.data.log_summary import LogSummary
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import BadRows, RewardLog, RewardLogWriter
@@ -10,6 +11,7 @@ from collapse_theory.data.reward_log import BadRows, RewardLog, RewardLogWriter
 __all__ = [
     "BadRows",
     "DatasetReport",
+    "LogSummary",
     "Ranking",
     "RankingDataset",
     "RewardLog",

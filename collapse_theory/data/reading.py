@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from collapse_theory.data.columns import Columns, find_columns
+from collapse_theory.data.columns import Columns, Wanted, find_columns
 from collapse_theory.data.frames import REASONS, frame_of
 from collapse_theory.data.remarks import remarks
 from collapse_theory.data.reward_log import BadRows, RewardLog, is_array
@@ -93,17 +93,9 @@ def read_log(
     """
     if is_array(source):
         return RewardLog.of(source)
-    parts = parts_of(source, format)
-    pairs = tuple(where.items()) if isinstance(where, Mapping) else tuple(where)
     wanted = {"prompt": prompt, "reward": reward, "kind": kind, "rank": rank, "step": step}
     wanted |= {"split": split}
-    first = next((part for part in parts if part.names), parts[0])
-    columns = find_columns(first.names, first.sample, first.name, first.advice, wanted, pairs)
-    for part in parts:
-        if part is not first and part.names:
-            named = {role: columns.names.get(role) for role in ("prompt", "reward")}
-            find_columns(part.names, part.sample, part.name, part.advice, named, pairs)
-    return _Reading(parts, columns, at, every_step and at is None).log()
+    return Reading.of(parts_of(source, format), wanted, where, at, every_step).log()
 
 
 def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = None) -> RewardLog:
@@ -114,6 +106,8 @@ def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = Non
     CollapseError
         As `read_log` and `RewardLog.of` do; for a log or a frame that is given prompts besides.
     """
+    if hasattr(source, "as_reward_log"):  # a summary
+        source = source.as_reward_log()
     if isinstance(source, RewardLog):
         if prompts is kinds is ranks is None:
             return source
@@ -128,8 +122,21 @@ def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = Non
     return RewardLog.of(source, prompts, kinds, ranks)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What can be counted of a log: rows by what becomes of them, and the good ones to come."""
+
+    read: int
+    rows: int
+    low: float
+    high: float
+    bad: Mapping[str, int]
+    kind_names: tuple[str, ...]
+    good: pl.LazyFrame
+
+
 @dataclass
-class _Reading:
+class Reading:
     """One reading of a log: its parts as one frame, and what becomes of the rows."""
 
     parts: Sequence[Part]
@@ -140,6 +147,25 @@ class _Reading:
     left_out: list[BadRows] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Part],
+        wanted: Wanted,
+        where: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        at: float | None = None,
+        every_step: bool = False,
+    ) -> Self:
+        """Return the reading of parts by the columns that are wanted, or guessed from the first."""
+        pairs = tuple(where.items()) if isinstance(where, Mapping) else tuple(where)
+        first = next((part for part in parts if part.names), parts[0])
+        columns = find_columns(first.names, first.sample, first.name, first.advice, wanted, pairs)
+        for part in parts:
+            if part is not first and part.names:
+                named = {role: columns.names.get(role) for role in ("prompt", "reward")}
+                find_columns(part.names, part.sample, part.name, part.advice, named, pairs)
+        return cls(parts, columns, at, every_step and at is None)
+
     @property
     def name(self) -> str:
         first = self.parts[0].name
@@ -147,19 +173,39 @@ class _Reading:
 
     def log(self) -> RewardLog:
         """Return the log."""
+        rows, read, asked, kind_names = self._chosen()
+        frame = self._collected(rows, kind_names)
+        self._passed(asked - frame.height)
+        return self._made(self._good(frame), kind_names, read)
+
+    def sums(self) -> Sums:
+        """Return what is counted of the log, without its rows."""
+        rows, read, asked, kind_names = self._chosen()
+        reason, reward = pl.col("reason"), pl.col("reward")
+        counts = [(reason == number).sum().alias(why) for number, why in enumerate(REASONS)]
+        good = rows.filter(reason == 0)
+        found = rows.select(counts).collect(engine="streaming").row(0)
+        ends = good.select(low=reward.min(), high=reward.max()).collect(engine="streaming").row(0)
+        self._passed(asked - sum(found))
+        bad = {why: n for why, n in zip(REASONS, found, strict=True) if n and why}
+        low, high = ends if found[0] else (np.inf, -np.inf)
+        return Sums(read, found[0], low, high, bad, kind_names, good)
+
+    def _chosen(self) -> tuple[pl.LazyFrame, int, int, tuple[str, ...]]:
+        """Return the rows that are asked for, how many there are, and are asked for, and kinds."""
         frames = [frame_of(part, self.columns, at) for at, part in enumerate(self.parts)]
         rows = pl.concat(frames)
         read, asked, kind_names, last = self._facts(rows)
         if asked < read:
             passed = " and ".join(f"{name}={value}" for name, value in self.columns.where)
             self.left_out.append(BadRows(f"something else than {passed}", read - asked))
-        rows = self._one_step(rows.filter("asked"), last)
-        frame = self._collected(rows, kind_names)
-        if (others := asked - frame.height) > 0:
-            self.left_out.append(BadRows(f"another step than {self.at:g}", others))
         for part in self.parts:
             self.notes += part.notes()
-        return self._made(self._good(frame), kind_names, read)
+        return self._one_step(rows.filter("asked"), last), read, asked, kind_names
+
+    def _passed(self, count: int) -> None:
+        if count > 0:
+            self.left_out.append(BadRows(f"another step than {self.at:g}", count))
 
     def _facts(self, rows: pl.LazyFrame) -> tuple[int, int, tuple[str, ...], float | None]:
         """Return how many rows there are, and are asked for; the kinds, sorted; the last step."""
@@ -250,7 +296,7 @@ class _Reading:
     def _made(self, good: pl.DataFrame, kind_names: tuple[str, ...], read: int) -> RewardLog:
         kinds, prompts = None, _numbered(good["prompt"].to_numpy())
         if kind_names:
-            same = _of_their_kind(prompts, good["kind"].to_numpy(), len(kind_names))
+            same = of_their_kind(prompts, good["kind"].to_numpy(), len(kind_names))
             if not same.all():
                 self._set_aside(KIND_CHANGES, good.filter(~same))
                 good = good.filter(same)
@@ -310,7 +356,7 @@ def _numbered(keys: np.ndarray) -> np.ndarray:
     return codes
 
 
-def _of_their_kind(prompts: np.ndarray, kinds: np.ndarray, count: int) -> np.ndarray:
+def of_their_kind(prompts: np.ndarray, kinds: np.ndarray, count: int) -> np.ndarray:
     """Return which rows have their prompt's kind: the most frequent one, of equals the first."""
     kind_of = np.empty(prompts.max(initial=-1) + 1, dtype=kinds.dtype)
     kind_of[prompts] = kinds
