@@ -116,6 +116,8 @@ def test_behaviour_at_zero():
         "(x+x**2)**0.3": (0.3, math.inf),
         "sqrt(x)*sqrt(x) + log(x+1)": (1.0, 2.0),
         "sqrt(x) + tanh(x)": (0.5, math.inf),
+        "min(2*x, tanh(x))": (1.0, 1.0),
+        "min(3*x, sqrt(x+1)-1) + log(x+0.5)": (1.0, 2.5),
     }
     for source, (exponent, slope) in table.items():
         u = utility(source)

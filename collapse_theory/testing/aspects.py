@@ -72,13 +72,13 @@ def check_utility(
     10
     >>> class Mine(ct.Utility):
     ...     def value(self, x, xp=None):
-    ...         return -1 / (x + 1)
+    ...         return x / (x + 1)
     ...     def derivatives(self, x):
     ...         return 1 / (x + 1) ** 2, -1 / (x + 1) ** 3
     >>> check_utility(Mine())
     Traceback (most recent call last):
     ...
-    AssertionError: Mine(x) is wrong: U''(0.0131) expected ..., got ...
+    AssertionError: x/(x + 1) is wrong: U''(1e-12) expected ..., got ...
     """
     u, notes, looked = utility(u) if isinstance(u, str) else u, [], 0
     if not isinstance(u, Utility):

@@ -98,5 +98,5 @@ class Precise:
 
     def gain(self, x: float) -> float:
         """Return U(1) - U(x)."""
-        with mp.workdps(60):
+        with mp.workdps(5 * DIGITS):  # 1 + exp(-1000) - 1
             return float(value(self.tree, mp.mpf(1)) - value(self.tree, mp.mpf(x)))

@@ -347,13 +347,18 @@ class Jets(Arithmetic):
         return self._chain(u**c, first, second, base)
 
     def min(self, *parts: Jet) -> Jet:
-        """Return the jet of the branch that is the least at each gap."""
+        """Return the jet of the branch that is the least at each gap, and just above it.
+
+        Of branches that meet, as those of min(2*x, tanh(x)) do at gap 0, the least slope goes on.
+        """
         shape = np.broadcast_shapes(*(np.shape(part[0]) for part in parts))
         whole = [
             np.stack([np.zeros(shape) + (0.0 if part[k] is None else part[k]) for part in parts])
             for k in range(3)
         ]
-        active = np.argmin(whole[0], axis=0)[None]
+        slopes = np.where(whole[0] == whole[0].min(axis=0), whole[1], np.inf)
+        tied = (slopes < np.inf).sum(axis=0) > 1
+        active = np.where(tied, np.argmin(slopes, axis=0), np.argmin(whole[0], axis=0))[None]
         value, first, second = (np.take_along_axis(a, active, 0)[0] for a in whole)
         return value, first, second
 
