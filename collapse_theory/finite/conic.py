@@ -34,6 +34,7 @@ SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 5_000}),
 )
 LIMITS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
+FEW = 50  # completions up to which the slowest solver is worth its time beside another's answer
 MOST = 200  # completions of a full ranking
 GOOD = 1e-8  # the relative gap that ends the search
 FAIR = 1e-6  # the one that is worth no slower solver
@@ -195,6 +196,8 @@ def _refined(
 
     scale, best, least, left = written.scale, None, np.inf, 1.0
     for rank, (solver, options) in enumerate(_installed(budget)):
+        if best is not None and solver == "SCS" and program.n > FEW:
+            break  # a first-order method: ten seconds and more
         for _ in range(2):
             v = cp.Variable(len(scale), nonneg=True)
             limits = [] if written.total is None else [scale @ v == written.total]

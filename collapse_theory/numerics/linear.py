@@ -16,6 +16,7 @@ from collapse_theory.lazy import lapack
 # Nodes from which on one factorisation takes longer than the iterations that replace it (measured
 # on random graphs with ten edges a node).
 DENSE = 600
+CROWDED = 8  # entries of the matrix for each edge, up to which that holds for more nodes too
 MAX_CG_ITERATIONS = 3000
 
 Solver = Callable[[np.ndarray], np.ndarray]
@@ -172,7 +173,8 @@ def graph_solver(
     if not (np.all(np.isfinite(across)) and np.all(np.isfinite(scale))):
         return None
     k = len(free)
-    inner = _dense(i, j, across, k) if k <= DENSE else _iterative(i, j, across, k, tol)
+    dense = k <= DENSE or k**2 <= CROWDED * len(i)
+    inner = _dense(i, j, across, k) if dense else _iterative(i, j, across, k, tol)
     if inner is None:
         return None
 
