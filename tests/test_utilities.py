@@ -597,6 +597,7 @@ def test_a_utility_says_how_its_concavity_is_known(how, sources):
     "-1/(x + 0.1) + 1e-15*min((x + 0.1)/(x - 0.25), sqrt(x/3))",  # a pole between two cells
     "log(x) + 1e-6*max(x, 0.7123)", "sqrt(x) - 1e-5*min(exp(x), 1.5)",
     "log(x) + 1e-3*tanh(max(0, x - 0.9))",
+    "log(x + 1) + 7.52e-06*max(0, tanh(306777691*(1/x - 153786)))",  # a step within rounding
 ])  # fmt: skip
 def test_narrow_bumps_are_not_proved_away(source):
     with pytest.raises(NotConcave):

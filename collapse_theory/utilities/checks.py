@@ -110,6 +110,25 @@ def concavity(utility: Curve, width: float) -> str:
     with np.errstate(all="ignore"):
         value = np.asarray(utility.value(x)) + 0 * x
         first, second = utility.derivatives(x)
+    _require_values(utility, x, value, first)
+    if cells is not None:
+        worst = _refined(utility, x, _excess(x, value, first, second))
+        if worst is None:
+            _require_falling_slope(utility, x, value, first)
+            worst = _searched(utility, *cells)
+        if worst is not None:
+            bend = float(utility.derivatives(np.float64(worst))[1])
+            why = f"U''({worst:.6g}) = {bend:.3g} > 0" if bend > 0 else f"it jumps at {worst:.15g}"
+            raise NotConcave(
+                f"the utility {utility} is not concave: {why}; a ranking utility must be concave "
+                f"on (0, {number_text(width)}]{_hint(first)}"
+            )
+    if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
+        raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
+    return COMPOSED if composed else BOUNDED if proved else SAMPLED
+
+
+def _require_values(utility: Curve, x: np.ndarray, value: np.ndarray, first: np.ndarray) -> None:
     # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15, -exp(1/x) below .0014.
     pole = np.isneginf(value) & (x < 1e-2)
     bad = ~np.isfinite(value) & ~pole | np.isnan(first) & ~pole & (x > 1e-100)
@@ -117,22 +136,8 @@ def concavity(utility: Curve, width: float) -> str:
         where = x[np.argmax(bad)]
         raise InvalidUtility(
             f"the utility {utility} has no value at the gap {where:.6g}: it must be finite on (0, "
-            f"{number_text(width)}]; a utility without values below 0 can't take a margin"
+            f"{number_text(x.max())}]; a utility without values below 0 can't take a margin"
         )
-    if cells is not None:
-        worst = _refined(utility, x, _excess(x, value, first, second))
-        if worst is None:
-            _require_falling_slope(utility, x, value, first)
-            worst = _searched(utility, *cells)
-        if worst is not None:
-            raise NotConcave(
-                f"the utility {utility} is not concave: U''({worst:.6g}) = "
-                f"{float(utility.derivatives(np.float64(worst))[1]):.3g} > 0; "
-                f"a ranking utility must be concave on (0, {number_text(width)}]{_hint(first)}"
-            )
-    if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
-        raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
-    return COMPOSED if composed else BOUNDED if proved else SAMPLED
 
 
 def _hint(first: np.ndarray) -> str:
@@ -238,7 +243,12 @@ def _searched(utility: Curve, low: np.ndarray, high: np.ndarray) -> float | None
         bound = utility.curvature_bound(low, high)
         rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
         with np.errstate(all="ignore"):
-            seen = (rise > UNSEEN * np.abs(utility.value(middle))) & (high - low > 1e-13 * high)
+            seen = rise > UNSEEN * np.abs(utility.value(middle))
+        narrow = high - low <= 1e-13 * high
+        at = middle[seen & narrow]
+        if (steps := _steps(utility, at)).any():
+            return float(at[np.argmax(steps)])
+        seen &= ~narrow
         open_ = np.flatnonzero(seen)
         open_ = open_[np.argsort(-rise[open_])][:256]
         if not open_.size:
@@ -248,6 +258,15 @@ def _searched(utility: Curve, low: np.ndarray, high: np.ndarray) -> float | None
             for ends in ((low[open_], middle[open_]), (middle[open_], high[open_]))
         )
     return None
+
+
+def _steps(utility: Curve, x: np.ndarray) -> np.ndarray:
+    """Return whether U rises or falls near these gaps by more than slopes around them allow."""
+    below, above = x * (1 - 1e-13), x * (1 + 1e-13)
+    with np.errstate(all="ignore"):
+        first, last = utility.value(below), utility.value(above)
+        slopes = np.maximum(*(np.abs(utility.slope(x * share)) for share in (1 - 1e-9, 1 + 1e-9)))
+        return np.abs(last - first) > 4e-13 * x * slopes + 1e-12 * (np.abs(first) + np.abs(last))
 
 
 def _require_falling_slope(
