@@ -75,14 +75,6 @@ class Proof(Value):
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
         return law_nodes(self.target, fine=True, fold=True)
 
-    @property
-    def signed(self) -> np.ndarray:
-        """The (k, 2) array of the places and masses of `direction`, less the target's atoms."""
-        taken = self.target.atoms * np.array([1.0, -1.0])
-        both = np.vstack([self.direction.atoms, taken])
-        places, index = np.unique(both[:, 0], return_inverse=True)
-        return np.column_stack([places, np.bincount(index, both[:, 1])])
-
     def __repr__(self) -> str:
         if self.kind == "mirror":
             return "Proof(the law isn't symmetric: its mirror image gains under every hinge)"
