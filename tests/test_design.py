@@ -258,6 +258,42 @@ def test_laws_just_outside():
     assert exact.utility == ct.utility("-x**-0.8")
 
 
+@pytest.mark.parametrize("power", [0.9, 0.93, 0.97, 0.999])
+def test_laws_that_are_all_but_two_valued(power):
+    # Densities of exponents below .05: their special functions warned once.
+    law, text = ct.limit(f"x**{power}"), f"x**{power}"
+    assert str(ct.design(law).utility) == text
+    for target in (law.rvs(200, np.random.default_rng(2)), scipy.stats.beta(0.5 - power / 2, 0.04)):
+        found = ct.design(target)
+        assert found.distance == pytest.approx(found.law.distance(found.target.law), abs=1e-12)
+
+
+@cases(12)
+@given(
+    st.lists(st.integers(-50, 50).map(lambda k: k / 8), min_size=2, max_size=12),
+    st.booleans(),
+    st.sampled_from([2.0, 50.0, np.inf]),
+)
+def test_designs_of_any_numbers_say_what_they_reach(numbers, exact, most):
+    numbers = [*numbers, max(numbers) + 1.0]
+    found = ct.design(numbers, n=len(numbers) if exact else None, max_slope=most)
+    if exact:
+        made = ct.solve(found.utility, len(numbers)).rewards
+        apart = np.abs(made - found.target.levels(len(numbers))).mean()
+    else:
+        apart = ct.limit(found.utility).distance(found.target.law)
+    assert found.distance == pytest.approx(apart, abs=1e-12)
+    assert found.slope <= most
+    allowed = max(found.tol, found.target.error)
+    reached = [found.distance, *([found.steeper.distance] if found.steeper else [])]
+    assert (found.reachable is True) == (min(reached) <= allowed)
+    assert (found.reachable is False) <= (found.proof is not None)
+    assert (found.link is None) == found.within == (found.distance <= allowed)
+    if found.steeper:
+        assert found.steeper.slope > most
+        assert found.steeper.distance < found.distance
+
+
 # -- hinges ------------------------------------------------------------------------------
 
 
