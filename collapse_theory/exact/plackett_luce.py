@@ -28,9 +28,9 @@ from collapse_theory.utilities import PlackettLuce
 
 LISTWISE = "the optimality conditions of the stages: docs/listwise.md"
 RTOL = 4 * float(np.finfo(np.float64).eps)
-FAR = 40.0  # exp(-FAR) is nothing beside 1
-TAIL = 2.0**-60  # the mass left out below the law under a penalty: rounding of the whole
-SUMMED = 64  # up to so many terms are summed; more are a difference of digamma functions
+FAR_EXPONENT = 40.0  # exp(-FAR_EXPONENT) is nothing beside 1
+TAIL_MASS = 2.0**-60  # the mass left out below the law under a penalty: rounding of the whole
+SUMMED_TERMS = 64  # up to so many terms are summed; more are a difference of digamma functions
 
 
 def listwise_gaps(unit: PlackettLuce, n: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def listwise_gaps(unit: PlackettLuce, n: int) -> np.ndarray:
     width, free = unit.beta, n - unit.stages(n)
     # C below exp(-40): the scores are equally spaced down to the bottom group, to rounding.
     steepest = (math.log(free) - width) / (n - free)
-    if steepest < -FAR:
+    if steepest < -FAR_EXPONENT:
         gaps = np.zeros(n - 1)
         gaps[: n - free] = -steepest
         gaps[n - free - 1] += math.log(free)
@@ -112,7 +112,7 @@ def _log_sum(log_x: float, p: int) -> float:
     if log_x > 30 + math.log(p):
         return math.log(p)  # far above any root, where x is at most C + 1 <= n
     x = math.exp(log_x)
-    if p <= SUMMED or x < 1:
+    if p <= SUMMED_TERMS or x < 1:
         return log_x + math.log(float((1.0 / (x + np.arange(1.0, p + 1))).sum()))
     return log_x + math.log(special.digamma(x + p + 1) - special.digamma(x + 1))
 
@@ -251,13 +251,13 @@ class PenalisedScores:
 
     @cached_property
     def _reach(self) -> float:
-        """The distance from the top beyond which the mass `TAIL` lies."""
+        """The distance from the top beyond which the mass `TAIL_MASS` lies."""
         root = math.sqrt(self.kappa)
 
         def excess(v: float) -> float:  # K (g + ∫ g beyond v) is the mass beyond
             z = root * (v - self._peak)
             beyond = 2.0 if z < 0 else float(self._weighed(v) * special.erfcx(z))
-            return float(self._weighed(v)) + self._gauss * beyond - TAIL
+            return float(self._weighed(v)) + self._gauss * beyond - TAIL_MASS
 
         end = 1.0 / root + max(self._peak, 0.0)
         while excess(end) > 0:

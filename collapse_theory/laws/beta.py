@@ -14,10 +14,10 @@ from collapse_theory.numerics.checks import check_map, positive
 from collapse_theory.numerics.roots import invert_increasing
 
 # Below this share of the mass the quantile comes from the package's own solver.
-_TINY = 1e-12
+_TINY_SHARE = 1e-12
 # A bump narrower than this share of the support is framed by knots, at these deviations from the
 # mean: between them any rule sees it.
-_NARROW, _FRAME = 0.1, np.array([-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0])
+_NARROW_SHARE, _FRAME_DEVIATIONS = 0.1, np.array([-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,9 +98,9 @@ class BetaDensity(Part):
     def knots(self) -> np.ndarray:
         """Return points, ends included, between which the density is smooth and bends little."""
         ends, deviation = np.array([self.low, self.high]), self.variance**0.5
-        if deviation > _NARROW * (self.high - self.low):
+        if deviation > _NARROW_SHARE * (self.high - self.low):
             return ends
-        frame = self.mean + deviation * _FRAME
+        frame = self.mean + deviation * _FRAME_DEVIATIONS
         return np.unique(np.concatenate([ends, frame.clip(self.low, self.high)]))
 
     def bound(self, low: float, high: float) -> float:
@@ -141,9 +141,9 @@ class BetaDensity(Part):
     def distance_holding(self, target: np.ndarray, upper: bool) -> np.ndarray:
         a, b = self._exponents(upper)
         share = target / self.mass
-        d = (self.high - self.low) * special.betaincinv(a, b, np.maximum(share, _TINY))
+        d = (self.high - self.low) * special.betaincinv(a, b, np.maximum(share, _TINY_SHARE))
         # SciPy 1.17 answers NaN or nonsense for many shares below 1e-20 (a = 5, share = 1e-165).
-        tiny = share < _TINY
+        tiny = share < _TINY_SHARE
         if tiny.any():
             d[tiny] = self._tiny_distance(target[tiny], upper)
         return d

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Share of the picture next to each end in which a singular density is left to run out of it.
-ENDS = 0.02
+ENDS_SHARE = 0.02
 # The mass left out at the end of a law that has a long tail there.
-TAIL = 1e-4
+TAIL_MASS = 1e-4
 # Marks the entries that stand for a law in a legend, and the scale of the masses.
 _LAW = "law"
 # The room of a stem that stands beside its place, of the picture's width.
-_STEM = 0.03
+_STEM_WIDTH = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Curves(Value):
         places = low + (high - low) * shares
         densities = np.array([law.pdf(places) for law in laws])
         bottoms, tops = np.array([law.support for law in laws]).T[:, :, None]
-        room = ENDS * (high - low)
+        room = ENDS_SHARE * (high - low)
         inside = densities[(places >= bottoms + room) & (places <= tops - room)]
         return cls(
             places=places,
@@ -70,7 +70,7 @@ class Curves(Value):
 
 def _supports(laws: Sequence[Any]) -> tuple[float, float]:
     ends = np.array([law.support for law in laws])
-    most = np.array([law.ppf([TAIL, 1 - TAIL]) for law in laws])
+    most = np.array([law.ppf([TAIL_MASS, 1 - TAIL_MASS]) for law in laws])
     room = 0.1 * np.ptp(most, axis=1) + 1e-12
     low = np.where(most[:, 0] - ends[:, 0] > room, most[:, 0], ends[:, 0])
     high = np.where(ends[:, 1] - most[:, 1] > room, most[:, 1], ends[:, 1])
@@ -117,7 +117,7 @@ def draw(axes: Axes, curves: Curves, looks: Sequence[dict[str, Any]]) -> None:
             twin.plot(x, atoms[:, 1], **own | heads)
             before = twin.get_ylim()[1] if len(twin.lines) > 1 else 0.0
             twin.set_ylim(0, max(before, 1.08 * float(atoms[:, 1].max())))
-    step = _STEM * (high - low)
+    step = _STEM_WIDTH * (high - low)
     span = [low, high, *(() if first else axes.get_xlim())]
     span += [min(taken) - step, max(taken) + step] if taken else []
     for end in (low, high) if taken else ():
@@ -147,7 +147,7 @@ def _beside(places: np.ndarray, low: float, high: float, taken: set[float]) -> n
     for place in places.tolist():
         outward = {low: -1, high: 1}.get(place)
         steps = ((k + 1) * outward if outward else (k + 1) // 2 * (-1) ** k for k in count())
-        near = (place + step * _STEM * (high - low) for step in steps)
+        near = (place + step * _STEM_WIDTH * (high - low) for step in steps)
         stands.append(next(stand for stand in near if round(stand, 6) not in taken))
         taken.add(round(stands[-1], 6))
     return np.array(stands)

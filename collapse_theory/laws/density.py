@@ -20,8 +20,8 @@ TwoSided = Callable[[np.ndarray, bool], np.ndarray]
 
 # A series of `fitted` turns about four times a panel; of these points two are next to each turn.
 _TURNS = 10
-_LARGE = 600.0  # exp(709) is the largest float
-_FAINT = -600.0  # of the logarithm of a density times the distance: beneath it floats give out
+_LARGE_LOG = 600.0  # exp(709) is the largest float
+_FAINT_LOG = -600.0  # of the logarithm of a density times the distance: beneath it floats give out
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -267,7 +267,7 @@ class Density(Part):
                 logs = sizes + log_weight(d, upper)
             if (top := float(logs.max())) > peak:
                 peak, size = top, float(sizes[logs.argmax()])
-        if size < _FAINT:  # no digits of the density are left there
+        if size < _FAINT_LOG:  # no digits of the density are left there
             return self.scaled(1.0 / self.mass), peak
 
         def product(d: np.ndarray, upper: bool) -> np.ndarray:
@@ -368,10 +368,10 @@ def _deepened(edges: np.ndarray, scale: float, exponent: float) -> np.ndarray:
 
 def _weighted(values: np.ndarray, logs: np.ndarray) -> np.ndarray:
     """Return values * exp(logs); 0 where the weight is 0, whatever the value."""
-    weight = np.exp(np.minimum(logs, _LARGE))
+    weight = np.exp(np.minimum(logs, _LARGE_LOG))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         product = np.where(weight == 0.0, 0.0, values * weight)
-        huge = logs > _LARGE
+        huge = logs > _LARGE_LOG
         if huge.any():  # times next to nothing, or the law would have more mass than 1
             product[huge] = np.exp(np.log(np.maximum(values[huge], 0.0)) + logs[huge])
     return product

@@ -7,7 +7,7 @@ import numpy as np
 from collapse_theory.laws.quantiles import DistributionFunction
 from collapse_theory.numerics.roots import halve
 
-_GRID = 129
+_GRID_POINTS = 129
 _SHARES = 1.0 / (1.0 + np.exp(-np.linspace(-40.0, 40.0, 81)))  # of a support: e-fold from each end
 # The integral is flat at a zero of F - G: an error of 2^-27 of an interval can't be seen in it.
 _HALVINGS = 27
@@ -61,7 +61,7 @@ class _Difference:
 
 def _grid(law: DistributionFunction) -> np.ndarray:
     """Quantiles of a law, closer together towards the ends."""
-    q = np.sin(np.linspace(0.0, 0.5 * np.pi, _GRID)) ** 2
+    q = np.sin(np.linspace(0.0, 0.5 * np.pi, _GRID_POINTS)) ** 2
     # H is 0 at both ends, which hides a change of sign next to them: go on to rounding there.
     tail = np.geomspace(1e-16, q[1], 16)
     found = [law.rough(np.concatenate([q, tail, 1.0 - tail]))]

@@ -29,8 +29,8 @@ from collapse_theory.values import Value, frozen_array
 if TYPE_CHECKING:
     from collapse_theory.laws.policy import BestOfLaw, TiltedLaw
 
-_TOLERANCE, _MOST = 1e-9, 10**8
-_LISTED = 6  # atoms at most that a name lists
+_MASS_TOLERANCE, _MOST_N = 1e-9, 10**8
+_LISTED_ATOMS = 6  # atoms at most that a name lists
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,7 +83,7 @@ class RewardLaw(Value):
             if not isinstance(part, Part):
                 raise CollapseError(f"parts must be densities, not {part!r}")
         self._set(atoms=frozen_array(_atoms(self.atoms)), parts=parts)
-        if not abs(self._total - 1.0) <= _TOLERANCE:
+        if not abs(self._total - 1.0) <= _MASS_TOLERANCE:
             raise CollapseError(f"the masses of a law must sum to 1; these sum to {self._total!r}")
         for name in ("objective", "gap", "relative_gap"):
             if getattr(self, name) is not None:
@@ -315,8 +315,8 @@ class RewardLaw(Value):
         array([0.75, 0.25])
         """
         count = whole(n, "n")
-        if count > _MOST:
-            raise CollapseError(f"quantiles are listed for n up to {_MOST:,}; ppf gives any one")
+        if count > _MOST_N:
+            raise CollapseError(f"quantiles are listed for n up to {_MOST_N:,}; ppf gives any one")
         return self.ppf((np.arange(count, 0, -1) - 0.5) / count)
 
     def distance(self, other: Any) -> float:
@@ -440,7 +440,7 @@ class RewardLaw(Value):
         'Beta(1/2, 1/2) on [0, 1]'
         """
         texts = []
-        if 0 < len(self.atoms) <= _LISTED:
+        if 0 < len(self.atoms) <= _LISTED_ATOMS:
             places = ", ".join(f"{mass:.3g} at {place:.4g}" for place, mass in self.atoms.tolist())
             texts.append(f"atoms: {places}")
         elif len(self.atoms):
@@ -460,7 +460,7 @@ class RewardLaw(Value):
 
     def _repr_latex_(self) -> str:
         terms = [rf"{mass:.3g}\,\delta_{{{place:.4g}}}" for place, mass in self.atoms.tolist()]
-        if len(terms) > _LISTED:
+        if len(terms) > _LISTED_ATOMS:
             terms = [rf"\text{{{len(terms)} atoms}}"]
         alone = not terms and len(self.parts) == 1
         for part in self.parts:

@@ -24,16 +24,16 @@ Side = Callable[[np.ndarray], np.ndarray]  # a density by the distance from one 
 # A singularity as far from a panel as the panel is wide leaves (3 + 8**0.5)**-20 = 5e-16.
 _TERMS = 20
 # Of a panel's series the last terms may be this much of the whole mass, and of the panel's own.
-_TAIL, _OWN_TAIL = 2e-15, 5e-12
+_TAIL_TERMS, _OWN_TAIL_TERMS = 2e-15, 5e-12
 # Terms this small that no longer fall are the rounding of the density: halving can't shorten them.
 # (In thin tails there is more of it: a density with cancellation, or a series' far end.)
-_NOISE, _OWN_NOISE = 1e-10, 1e-6
-_NOTHING = 1e-300  # of the whole mass: beneath this a panel needs no digits of its own
-_ROUNDS, _MOST = 60, 4000
+_NOISE_TERMS, _OWN_NOISE_TERMS = 1e-10, 1e-6
+_NO_MASS = 1e-300  # of the whole mass: beneath this a panel needs no digits of its own
+_MOST_ROUNDS, _MOST_PANELS = 60, 4000
 # The first cell: the mass that its power law misplaces, and how far the density may be from it;
 # within this share of the support no weight tells points apart.
-_MISPLACED, _BENT, _INNERMOST = 1e-17, 1e-13, 1e-20
-_SMALLEST = 1e-290
+_MISPLACED_MASS, _BENT_DENSITY, _INNERMOST_SHARE = 1e-17, 1e-13, 1e-20
+_SMALLEST_DISTANCE = 1e-290
 _BLOCK = 2048  # points: with 20 terms each and their sums some 1 MB
 
 
@@ -308,15 +308,15 @@ def first_edge(density: Side, half: float, exponent: float) -> float:
     """Return how far from an end the density is C d**exponent, to rounding in its mass."""
     for count in (128, 1000):
         d = half * 2.0 ** -np.arange(1.0, count)
-        d = d[d > _SMALLEST]
+        d = d[d > _SMALLEST_DISTANCE]
         values = density(d)
         with np.errstate(all="ignore"):
             masses = np.abs(values) * d / (1.0 + exponent)
             bent = np.abs(values[:-1] / values[1:] * 2.0**-exponent - 1.0)
             total = float(np.nansum(masses))
-            nothing = masses[:-1] <= _NOTHING * total
-            close = (bent <= _BENT) | (d[:-1] <= _INNERMOST * half)
-            good = (masses[:-1] * bent <= _MISPLACED * total) & close | nothing
+            nothing = masses[:-1] <= _NO_MASS * total
+            close = (bent <= _BENT_DENSITY) | (d[:-1] <= _INNERMOST_SHARE * half)
+            good = (masses[:-1] * bent <= _MISPLACED_MASS * total) & close | nothing
         # Three in a row, as the density may cross its power law.
         good = np.flatnonzero(good[:-2] & good[1:-1] & good[2:])
         if good.size:
@@ -335,7 +335,7 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
         first = float(density(edges[:1])[0] * edges[0] / (1.0 + exponent))
     left, right, found, count = edges[:-1], edges[1:], first, 0
     done: list[tuple[np.ndarray, np.ndarray]] = []
-    for round_ in range(_ROUNDS):
+    for round_ in range(_MOST_ROUNDS):
         values = density(gauss_nodes(left, right)).reshape(-1, _TERMS)
         rows = values @ _rule()[2]
         width = right - left
@@ -344,7 +344,7 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
         found += float(terms[~wrong, 0].sum())
         done.append((left[~wrong], rows[~wrong]))
         count += int(wrong.sum()) + len(left)
-        if not wrong.any() or count > _MOST or round_ == _ROUNDS - 1:
+        if not wrong.any() or count > _MOST_PANELS or round_ == _MOST_ROUNDS - 1:
             done.append((left[wrong], rows[wrong]))
             break
         near, far = left[wrong], right[wrong]
@@ -359,9 +359,9 @@ def _unresolved(terms: np.ndarray, total: float) -> np.ndarray:
     """Return which series, by the masses of their terms, need shorter panels."""
     own, tail = terms.max(axis=1), terms[:, -2:].max(axis=1)
     falls = tail <= 0.05 * terms[:, 10:16].max(axis=1)
-    of_all = (tail > _TAIL * total) & (falls | (tail > _NOISE * own))
-    of_own = (tail > _OWN_TAIL * own) & (falls | (tail > _OWN_NOISE * own))
-    return of_all | (of_own & (own > _NOTHING * total))
+    of_all = (tail > _TAIL_TERMS * total) & (falls | (tail > _NOISE_TERMS * own))
+    of_own = (tail > _OWN_TAIL_TERMS * own) & (falls | (tail > _OWN_NOISE_TERMS * own))
+    return of_all | (of_own & (own > _NO_MASS * total))
 
 
 def _trimmed(rows: np.ndarray) -> np.ndarray:

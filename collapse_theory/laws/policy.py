@@ -25,11 +25,11 @@ from collapse_theory.numerics.checks import answer, check_map, finite, positive
 
 # The steepest weight over the whole support; the mass that is too small to be relied on, and that
 # which is left out.
-_STEEPEST, _FAINT, _NOTHING = 1e150, 1e-250, 1e-290
-_LOG_NOTHING = math.log(_NOTHING)
+_STEEPEST, _FAINT_MASS, _NO_MASS = 1e150, 1e-250, 1e-290
+_LOG_NO_MASS = math.log(_NO_MASS)
 # Within this share of a weight's scale it is constant to rounding; and masses of this share of the
 # whole are so small that their square is nothing.
-_CONSTANT, _SQUARED = 2.0**-52, 1e-9
+_CONSTANT_SHARE, _SQUARED_MASS = 2.0**-52, 1e-9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -255,7 +255,7 @@ class BestOfLaw(PolicyLaw):
         cut, parts = cut_of(self.base), []
         for i, gap in cut.gaps.items():
             gained = _gained(cut.below[i + 1, 0], cut.above[i + 1, 0], cut.inner[i], self.k)
-            if gained > _NOTHING:
+            if gained > _NO_MASS:
                 parts.append(self._of_gap(gap, cut.below[i, 1], cut.above[i + 1, 0]).scaled(gained))
         return cut.kept(self._atoms), parts
 
@@ -273,7 +273,7 @@ class BestOfLaw(PolicyLaw):
         # Next to `low`, where nothing is below, F is a power itself; elsewhere it changes by 1/k
         # of what is there.
         exponents = (k * (p + 1.0) - 1.0 if grows else p), at_high
-        lower = _CONSTANT * (gap.high - gap.low) if grows else _scale(gap, below, k, False)
+        lower = _CONSTANT_SHARE * (gap.high - gap.low) if grows else _scale(gap, below, k, False)
         upper = _scale(gap, below + inner, k, True)
         return gap.reweighted(log_weight, (lower, upper), exponents)[0]
 
@@ -346,7 +346,7 @@ def _gained(below: Any, above: Any, mass: Any, k: float) -> Any:
 def _scale(gap: Density, reached: float, k: float, upper: bool) -> float:
     """Return within which distance of an end, where F is `reached`, F^k hardly changes."""
     power = gap.exponents[upper] != 0.0
-    held = _SQUARED * math.sqrt(reached / k) if power else reached / k
+    held = _SQUARED_MASS * math.sqrt(reached / k) if power else reached / k
     return float(gap.distance_holding(np.array([min(held, 0.5 * gap.mass)]), upper)[0])
 
 
@@ -383,7 +383,7 @@ class TiltedLaw(PolicyLaw):
             return {"beta": math.inf}
         beta = positive(self.beta, "beta")
         low, high = self.base.support.tolist()
-        if beta < max((high - low) / _STEEPEST, _NOTHING):
+        if beta < max((high - low) / _STEEPEST, _NO_MASS):
             raise CollapseError(
                 f"beta = {beta:g} is beneath the range of floats for rewards between {low:g} and "
                 f"{high:g}; as beta falls to 0 all mass goes to the top of the support"
@@ -396,12 +396,12 @@ class TiltedLaw(PolicyLaw):
 
     def _weighted(self) -> tuple[np.ndarray, list[Density]]:
         cut, sample = cut_of(self.base), self._sample
-        if sample.gained[sample.masses < _FAINT].sum() > 1e-9:
+        if sample.gained[sample.masses < _FAINT_MASS].sum() > 1e-9:
             raise CollapseError(
                 f"with beta = {self.beta:g} all mass goes where the base law has next to none, "
                 f"beneath the range of floats; a larger beta is needed for {self.base!r}"
             )
-        kept = [(part, log_mass) for part, log_mass in sample.gaps if log_mass > _LOG_NOTHING]
+        kept = [(part, log_mass) for part, log_mass in sample.gaps if log_mass > _LOG_NO_MASS]
         parts = [part.scaled(math.exp(log_mass)) for part, log_mass in kept]
         return cut.kept(sample.gained[: cut.points.size]), parts
 
@@ -495,7 +495,7 @@ def _tilted(gap: Density, beta: float) -> tuple[Density, float]:
     def log_weight(d: np.ndarray, upper: bool) -> np.ndarray:
         return -(d if upper else width - d) / beta
 
-    scale = tuple(beta * (_CONSTANT if p else 1.0) for p in gap.exponents)
+    scale = tuple(beta * (_CONSTANT_SHARE if p else 1.0) for p in gap.exponents)
     return gap.reweighted(log_weight, (scale[0], scale[1]))
 
 

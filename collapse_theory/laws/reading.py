@@ -16,9 +16,9 @@ from collapse_theory.numerics.checks import numbers
 
 # Panels that a continuous distribution of SciPy's is read with, of equal mass but in its tails: off
 # by some 1e-5 in W1 where its support is bounded, 1e-4 standard deviations where not.
-PANELS, TAIL_PANELS, TAIL = 512, 160, (1e-9, 0.05)
+PANELS, TAIL_PANELS, TAIL_SHARES = 512, 160, (1e-9, 0.05)
 # The atoms that are read at most, and the mass that an unbounded discrete law may lose at an end.
-MOST, LOST = 100_000, 1e-15
+MOST, LOST_MASS = 100_000, 1e-15
 _BETA = {"uniform": (1.0, 1.0), "arcsine": (0.5, 0.5)}
 
 
@@ -124,7 +124,7 @@ def _of_scipy(given: Any) -> RewardLaw:
     if name in (*_BETA, "beta"):
         a, b = _BETA.get(name) or given.dist._parse_args(*given.args, **given.kwds)[0]
         return RewardLaw((), (BetaDensity(float(a), float(b), low, high),))
-    tail = np.geomspace(*TAIL, TAIL_PANELS)
+    tail = np.geomspace(*TAIL_SHARES, TAIL_PANELS)
     inner = np.linspace(tail[-1], 1.0 - tail[-1], PANELS + 1)
     share = np.concatenate([[0.0], tail, inner[1:-1], 1.0 - tail[::-1], [1.0]])
     edges = np.asarray(given.ppf(share), dtype=np.float64)
@@ -140,7 +140,7 @@ def _of_scipy(given: Any) -> RewardLaw:
 def _of_discrete(given: Any, low: float, high: float) -> RewardLaw:
     values = getattr(given, "xk", None)
     if values is None:
-        low, high = max(low, float(given.ppf(LOST))), min(high, float(given.isf(LOST)))
+        low, high = max(low, float(given.ppf(LOST_MASS))), min(high, float(given.isf(LOST_MASS)))
         if not high - low < MOST:
             raise CollapseError(f"the law has {high - low + 1:.0f} atoms; at most {MOST} are read")
         values = np.arange(low, high + 1)

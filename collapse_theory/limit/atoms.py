@@ -18,9 +18,9 @@ FAMILIES: dict[str, Callable[[float], Utility]] = {
     "log": lambda epsilon: Log().shifted(epsilon),
     "reciprocal": lambda epsilon: NegativePower(1.0).shifted(epsilon),
 }
-_STEP = math.log(8.0)
+_LOG_STEP = math.log(8.0)
 # Steeper utilities are beyond what `limit` certifies.
-_LOW, _HIGH = 1e-6, 1e12
+_LOW_PARAMETER, _HIGH_PARAMETER = 1e-6, 1e12
 
 
 def atom_mass(u: Utility | str, domain: DomainLike | None = None) -> float:
@@ -59,7 +59,7 @@ def atom_parameter(
     family: str | Callable[[float], Utility],
     mass: float,
     domain: DomainLike | None = None,
-    bounds: tuple[float, float] = (_LOW, _HIGH),
+    bounds: tuple[float, float] = (_LOW_PARAMETER, _HIGH_PARAMETER),
 ) -> float:
     """Return the parameter at which a family's limit law has the mass `mass` at each end.
 
@@ -108,8 +108,8 @@ def atom_parameter(
 
     # Outward from 1 by factors of 8, first on the side that comes nearer.
     start, reached = min(max(0.0, low), high), []
-    rises = abs(excess(min(start + _STEP, high))) < abs(excess(start))
-    for step in (_STEP, -_STEP) if rises else (-_STEP, _STEP):
+    rises = abs(excess(min(start + _LOG_STEP, high))) < abs(excess(start))
+    for step in (_LOG_STEP, -_LOG_STEP) if rises else (-_LOG_STEP, _LOG_STEP):
         x, end = start, high if step > 0 else low
         while x != end:
             near, x = x, min(max(x + step, low), high)

@@ -52,12 +52,12 @@ EPS = float(np.finfo(np.float64).eps)
 # T is a sum of positive terms, each good to a few units in the last place.
 _ROUNDING = 16.0 * EPS
 # A law has no negative density; rounding near the ends leaves traces of one, up to this mass.
-_NEGATIVE = 1e-9
+_NEGATIVE_MASS = 1e-9
 # Where T is looked at below the innermost grid point, in units of it.
-_CLOSER = np.array([0.5, 0.2, 0.05, 1e-2, 1e-3, 1e-6, 1e-12])
+_CLOSER_POINTS = np.array([0.5, 0.2, 0.05, 1e-2, 1e-3, 1e-6, 1e-12])
 # Nearer to x than this share of the nearest piece, the difference quotient of the density is held:
 # it is even in the distance, so the error is of the order of 1e-8 there.
-_HELD = 1e-4
+_HELD_DISTANCE = 1e-4
 
 
 class Certificate(NamedTuple):
@@ -93,12 +93,12 @@ class Certificate(NamedTuple):
 
     def meets(self, tolerance: float) -> bool:
         """Return whether the law is a law, and optimal within a share of the spread."""
-        return self.relative_gap <= tolerance and self.negative < _NEGATIVE
+        return self.relative_gap <= tolerance and self.negative < _NEGATIVE_MASS
 
     @property
     def exhausted(self) -> bool:
         """Whether rounding is most of the gap, so that no other law has half of it."""
-        return self.gap < 2.0 * self.floor and self.negative < _NEGATIVE
+        return self.gap < 2.0 * self.floor and self.negative < _NEGATIVE_MASS
 
 
 def certify(utility: Utility, law: SeriesLaw, kappa: float | None) -> Certificate:
@@ -176,7 +176,7 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
         closer = Ends(*ends[:3], ends.terms * 3 // 2, smoothing=16, nodes=ends.nodes + 16)
         rule, finer = (partial(singular_sides, ends=each) for each in (close, closer))
     inner, mass = law.lower_half(2 * law.size + 12)
-    x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER, [0.0]])
+    x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER_POINTS, [0.0]])
     t = _potential(utility, law, x, rule)
     total = law.atom + mass.sum()
     shortfall = float((law.atom * t[-1] + mass @ t[1 : 1 + inner.size]) / total)
@@ -273,7 +273,7 @@ def _nearest(
     """Return what lies within x/4 of x, on both sides at once: U' is not integrable on one."""
     near, length = 0.25 * x, law.length
     t, w = next_to(x, ends_of(utility, size + 16, wall=False))
-    apart = np.maximum(t, _HELD * near[:, None])
+    apart = np.maximum(t, _HELD_DISTANCE * near[:, None])
     here, c = x[:, None], 1.0 - x[:, None]
     quotient = law.density(here - apart, c + apart) - law.density(here + apart, c - apart)
     slope = utility.slope(length * t) * w * (t / apart)

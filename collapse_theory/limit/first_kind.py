@@ -38,7 +38,7 @@ from collapse_theory.utilities.base import Utility
 
 _COUNTS = (24, 32, 40, 56, 72, 96, 128, 192, 256)
 # A fit that misses its own points by more is not worth a certificate, while more terms are cheap.
-_COARSE, _COARSE_LONG, _CHEAP = 3e-11, 1e-8, 64
+_COARSE_MISFIT, _COARSE_LONG_MISFIT, _CHEAP_COUNT = 3e-11, 1e-8, 64
 
 
 def walled(utility: Utility) -> Iterator[SeriesLaw]:
@@ -48,10 +48,10 @@ def walled(utility: Utility) -> Iterator[SeriesLaw]:
         if count < needed:
             continue
         found = level(utility, count)
-        enough = _COARSE_LONG if count >= _CHEAP else _COARSE
+        enough = _COARSE_LONG_MISFIT if count >= _CHEAP_COUNT else _COARSE_MISFIT
         if found.misfit > enough and count < _COUNTS[-1]:
             # Eight more terms gain a factor of 100 at best.
-            needed = count + (16 if found.misfit > 100 * _COARSE else 8)
+            needed = count + (16 if found.misfit > 100 * _COARSE_MISFIT else 8)
             continue
         yield found.law
 

@@ -27,17 +27,17 @@ from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities.base import Utility
 
-_SECOND = (12, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-_FIRST = (8, 16, 24, 40, 56, 72, 96, 128, 192)
+_SECOND_KIND_COUNTS = (12, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_FIRST_KIND_COUNTS = (8, 16, 24, 40, 56, 72, 96, 128, 192)
 # A law is settled where its series misses by no more than this, or R stays as the series grows.
-_MISFIT, _SAME = 1e-12, 3e-11
+_SETTLED_MISFIT, _SAME_RADIUS = 1e-12, 3e-11
 _LOOSE = 1e-6
 # R is looked for until it is known to this, relative.
-_LAST = 1e-13
-_ROUNDS = 60
+_FINEST = 1e-13
+_MOST_STEPS = 60
 # Where the sign of a density is looked at; nearer to the ends it may be rounding.
-_ACROSS = np.linspace(0.0, 0.95, 41)
-_NODES = 12
+_DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
+_GAIN_NODES = 12
 
 Found = TypeVar("Found")
 
@@ -55,7 +55,7 @@ def first_radius(utility: Utility, kappa: float) -> float:
     """
     q = 0.5 * (1.0 - utility.exponent)
     # Two rules without common points, as U'(0) may be infinite.
-    (x, v), (y, w) = (special.roots_jacobi(k, q, q) for k in (_NODES, _NODES + 1))
+    (x, v), (y, w) = (special.roots_jacobi(k, q, q) for k in (_GAIN_NODES, _GAIN_NODES + 1))
     gap = np.abs(x[:, None] - y).ravel()
     weight = np.outer(v, w).ravel() / (v.sum() * w.sum())
     variance = 1.0 / (2.0 * q + 3.0)
@@ -91,15 +91,15 @@ def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
     """Return the law that the penalty `kappa` >= 0 holds, looked for from the radius `start`."""
     smooth = utility.exponent >= 1.0
     # Without a penalty the certificate is of the first order in the misfit.
-    enough = (1e3 * _MISFIT if kappa > 0 else _MISFIT) if smooth else _LOOSE
+    enough = (1e3 * _SETTLED_MISFIT if kappa > 0 else _SETTLED_MISFIT) if smooth else _LOOSE
     found, best, slope = None, None, 0.0
-    for count in _SECOND if smooth else _FIRST:
+    for count in _SECOND_KIND_COUNTS if smooth else _FIRST_KIND_COUNTS:
         radius = start if found is None else found.law.radius
         found, slope = _of_terms(utility, kappa, radius, count, slope)
-        stays = best is not None and abs(found.law.radius / radius - 1.0) < _SAME
+        stays = best is not None and abs(found.law.radius / radius - 1.0) < _SAME_RADIUS
         if best is None or stays or found.misfit <= best.misfit:
             best = found
-        if found.misfit < _MISFIT or (stays and found.misfit < enough):
+        if found.misfit < _SETTLED_MISFIT or (stays and found.misfit < enough):
             break
     assert best is not None
     return best.law
@@ -113,10 +113,10 @@ def _of_terms(
 
     def solve(here: float) -> tuple[Level, float, np.ndarray]:
         found = first if here == radius else level(utility, here, count)
-        return found, found.pull, evaluate(found.law.coefficients, _ACROSS)
+        return found, found.pull, evaluate(found.law.coefficients, _DENSITY_POINTS)
 
     # Long series cost most: none is polished that is far from settled.
-    last = float(np.clip(1e-4 * first.misfit, _LAST, 1e-11 if first.misfit < _LOOSE else 1e-4))
+    last = float(np.clip(1e-4 * first.misfit, _FINEST, 1e-11 if first.misfit < _LOOSE else 1e-4))
     return held(solve, kappa, radius, slope, last)
 
 
@@ -125,7 +125,7 @@ def held(
     kappa: float,
     radius: float,
     slope: float = 0.0,
-    tol: float = _LAST,
+    tol: float = _FINEST,
 ) -> tuple[Found, float]:
     """Return the law that `kappa` holds, and the slope of its pull h in log R.
 
@@ -135,7 +135,7 @@ def held(
     z = last = float(np.log(radius))
     low, high, before, move = -np.inf, np.inf, np.nan, 1e-3 if slope < 0 else 1.0
     found, now = _pulled(solve, kappa, radius)
-    for _ in range(_ROUNDS):
+    for _ in range(_MOST_STEPS):
         low, high = (max(low, z), high) if now > kappa else (low, min(high, z))
         if not np.isfinite(now):
             step = -0.3

@@ -27,10 +27,10 @@ CELLS = 240
 FREE_CELLS = (256, 1024)
 _CONIC = ("CLARABEL", "SCS")
 # Below this distance two points of a grid are one.
-_SAME = 1e-12
+_SAME_PLACE = 1e-12
 _MOST_KINK_POINTS = 200
 # Fewer atoms than this are worth an exact solution on them alone.
-_FEW = 60
+_FEW_CELLS = 60
 
 
 # -- in a box: points ---------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _kink_points(kinks: tuple[float, ...]) -> np.ndarray:
     steps = np.array([s * k for k in kinks if k < 1.0 for s in (1.0, -1.0)])
     while steps.size and points.size < _MOST_KINK_POINTS:
         reached = (points[:, None] + steps).ravel()
-        reached = reached[(reached > -_SAME) & (reached < 1.0 + _SAME)]
+        reached = reached[(reached > -_SAME_PLACE) & (reached < 1.0 + _SAME_PLACE)]
         merged = _distinct(np.concatenate([points, np.clip(reached, 0.0, 1.0)]))
         if merged.size == points.size:
             break
@@ -133,7 +133,7 @@ def _kink_points(kinks: tuple[float, ...]) -> np.ndarray:
 def _distinct(points: np.ndarray) -> np.ndarray:
     """Return the sorted points, those closer than rounding counted once."""
     points = np.sort(points)
-    return points[np.append(True, np.diff(points) > _SAME)]
+    return points[np.append(True, np.diff(points) > _SAME_PLACE)]
 
 
 def _polished(utility: Utility, law: Points) -> Points | None:
@@ -142,7 +142,7 @@ def _polished(utility: Utility, law: Points) -> Points | None:
     for _ in range(20):
         places = law.places[heavy]
         size = places.size
-        if size > _FEW:
+        if size > _FEW_CELLS:
             break
         system = np.zeros((size + 1, size + 1))
         system[:size, :size], system[:size, size] = _kernel(utility, places), -1.0

@@ -22,13 +22,13 @@ from collapse_theory.utilities.base import Utility
 
 # Legendre polynomials on a panel, and on a piece of a kernel between two breaks.
 _DEGREE = 10
-_FIT, _MOST_BREAKS = 13, 2_000
+_FIT_POINTS, _MOST_BREAKS = 13, 2_000
 _SMALLEST_BREAK = 1e-6
-_SMALLEST = 1e-16  # of the first panel, where U'(0) is finite
+_SMALLEST_PANEL = 1e-16  # of the first panel, where U'(0) is finite
 # Points whose rows are made together.
-_ROWS = 24
+_ROWS_AT_ONCE = 24
 # Widest panels tried in turn: bumps inside the box ask for narrow ones.
-_WIDEST = (0.25, 0.03, 0.01)
+_WIDEST_PANELS = (0.25, 0.03, 0.01)
 
 
 _SIGNS = (-1.0) ** np.arange(_DEGREE)
@@ -53,8 +53,8 @@ class Mesh(NamedTuple):
     def rows(self, utility: Utility, x: np.ndarray, nodes: int = 10) -> np.ndarray:
         """Return T(x) of each function, for x in [0, 1/2] with its mirror image counted."""
         out = np.empty((x.size, 1 + (self.edges.size - 2) * _DEGREE))
-        for start in range(0, x.size, _ROWS):
-            part = slice(start, start + _ROWS)
+        for start in range(0, x.size, _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
             out[part, 0] = self._first(utility, x[part])
             out[part, 1:] = self._others(utility, x[part], nodes)
         return out
@@ -190,7 +190,7 @@ class PanelLaw(NamedTuple):
 
 def walled(utility: Utility) -> Iterator[tuple[PanelLaw, Certificate]]:
     """Yield laws on [0, 1], on narrower and narrower panels."""
-    for widest in _WIDEST:
+    for widest in _WIDEST_PANELS:
         law = _collocate(utility, widest)
         yield law, law.certify(utility)
 
@@ -230,7 +230,7 @@ def _points(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _mesh(utility: Utility, widest: float) -> Mesh:
     breaks, p = _kernel_breaks(utility), utility.exponent
     if p >= 1.0:
-        smallest, power = float(np.clip(layer(utility, 1.0) / 64, _SMALLEST, 1e-2)), 0.0
+        smallest, power = float(np.clip(layer(utility, 1.0) / 64, _SMALLEST_PANEL, 1e-2)), 0.0
     else:
         # The share of T that hangs on a panel of width h is h**((1+p)/2): kept well above rounding.
         smallest, power = max(1e-13, 10.0 ** (-13.0 / (1.0 + p))), -0.5 * (1.0 + p)
@@ -248,8 +248,8 @@ def _kernel_breaks(utility: Utility) -> np.ndarray:
 
     They double from 1e-6, or from within the layer, to 1 and are halved where U has more structure.
     """
-    angle = (np.arange(_FIT) + 0.5) * (np.pi / _FIT)
-    fit = np.cos(np.outer(np.arange(_FIT - 2, _FIT), angle)) * (2.0 / _FIT)
+    angle = (np.arange(_FIT_POINTS) + 0.5) * (np.pi / _FIT_POINTS)
+    fit = np.cos(np.outer(np.arange(_FIT_POINTS - 2, _FIT_POINTS), angle)) * (2.0 / _FIT_POINTS)
     finest = layer(utility, 1.0) / 16 if utility.exponent >= 1.0 else 1.0
     count = int(np.ceil(-np.log2(min(finest, _SMALLEST_BREAK))))
     open_, done = [(2.0**-k, 2.0 ** (1 - k)) for k in range(1, count + 1)], [2.0**-count]

@@ -37,10 +37,10 @@ from collapse_theory.programs.plackett_luce import score_penalty
 from collapse_theory.utilities import PlackettLuce
 
 UNBOUNDED = "the few picks run off as n grows; this law is the limit of the finite optima"
-SMOOTH = 1e-3  # below this kappa the law is so wide that it changes little over a unit
-WIDEST = 1e-13  # below this kappa, sd / (1/(2 kappa)) is lost in rounding
-LONGEST = 2.0  # of a panel, in scores
-WIDE = 400.0  # beyond this many scores from the ends of a box nothing of them is felt
+SMOOTH_KAPPA = 1e-3  # below this kappa the law is so wide that it changes little over a unit
+LEAST = 1e-13  # below this kappa, sd / (1/(2 kappa)) is lost in rounding
+LONGEST_PANEL = 2.0  # of a panel, in scores
+WIDE_BOX = 400.0  # beyond this many scores from the ends of a box nothing of them is felt
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 LAGUERRE = np.polynomial.laguerre.laggauss(48)
@@ -87,8 +87,8 @@ def _box_certificate(unit: PlackettLuce) -> Certificate:
     if unit.top is not None:
         return Certificate(width, 0.0, 0.0)  # the few picks at the top are each at their own best
     mass = 1.0 / (math.e + width)
-    seen = min(width, WIDE)
-    panels = np.linspace(0.0, seen, math.ceil(seen / LONGEST) + 1)
+    seen = min(width, WIDE_BOX)
+    panels = np.linspace(0.0, seen, math.ceil(seen / LONGEST_PANEL) + 1)
     found = scan(lambda x: np.full_like(x, mass), panels, mass, (math.e - 1.0) * mass)
     gap = box_gap(found) * (width / seen)  # between, the density is as level as its ends
     # J = log(e + w); of stages each at its own best it is w + 1.
@@ -102,9 +102,9 @@ def _held(loss: PlackettLuce, kappa: float) -> tuple[RewardLaw, Certificate]:
             math.inf, math.nan, math.nan
         )
     k = score_penalty(loss, kappa)
-    if k < WIDEST:
+    if k < LEAST:
         raise OutOfRange(
-            f"kappa / beta**2 = {k:.3g} is below {WIDEST:g}: float64 can't tell the law of {loss} "
+            f"kappa / beta**2 = {k:.3g} is below {LEAST:g}: float64 can't tell the law of {loss} "
             f"from a normal one of variance {0.5 / kappa:.3g} there; ct.solve computes n rewards"
         )
     scores = PenalisedScores(k)
@@ -123,8 +123,8 @@ def _reported(objective: float, gap: float, spread: float) -> Certificate:
 
 
 def _scanned(scores: PenalisedScores) -> Scan:
-    if scores.kappa >= SMOOTH:
-        length = min(LONGEST, 1.0 / math.sqrt(scores.kappa), 1.0 / scores.kappa)
+    if scores.kappa >= SMOOTH_KAPPA:
+        length = min(LONGEST_PANEL, 1.0 / math.sqrt(scores.kappa), 1.0 / scores.kappa)
         low = scores.density.low
         panels = math.ceil((scores.high - low) / length)
         return scan(scores.pdf, np.linspace(low, scores.high, panels + 1))

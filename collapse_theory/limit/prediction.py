@@ -40,15 +40,15 @@ from collapse_theory.utilities import Loss, Utility
 from collapse_theory.values import Array, Value
 
 _TERMS = 48
-_GRID = 1025
+_RESPONSE_POINTS = 1025
 # The response diverges at the ends; its equation is asked for where T is still felt.
-_INNERMOST = 1e-9
-_ROUNDS = 3
+_INNERMOST_POINT = 1e-9
+_RESPONSE_ROUNDS = 3
 # The weights of Gregory's formula at the end of a sum over 16 neighbours.
 _NEIGHBOURS = np.ones(16)
 _NEIGHBOURS[-6:] += np.array([863, -5449, 14762, -22742, 23719, -41393]) / 60480
 # The correction falls faster than the plain quantiles' error: up to so many it may be worse.
-_JUDGED = 1024
+_MOST_JUDGED = 1024
 
 
 # Up to so many completions a program is solved in the time that a prediction takes.
@@ -56,8 +56,8 @@ SOLVED = 128
 # Where errors are measured for more. They rise and fall with the share of an atom that n leaves
 # over, so that one number of completions tells little. Of 1,848 estimates for random utilities, n
 # to 1,024, none fell short: true errors came to 0.86 of them at most, in the middle to a twelfth.
-_EARLY, _LATE = (23, 32), (91, 107, 127, 128)
-_SAFETY, _FASTEST = 1.5, 2.0
+_EARLY_SIZES, _LATE_SIZES = (23, 32), (91, 107, 127, 128)
+_ERROR_SAFETY, _FASTEST_RATE = 1.5, 2.0
 Quantiles = Callable[[np.ndarray], np.ndarray]
 
 
@@ -109,15 +109,15 @@ class Trend:
     @classmethod
     def of(cls, error_at: Callable[[int], float]) -> Trend:
         """Return the trend of errors that are measured."""
-        early, late = (max(map(error_at, sizes)) for sizes in (_EARLY, _LATE))
+        early, late = (max(map(error_at, sizes)) for sizes in (_EARLY_SIZES, _LATE_SIZES))
         if not 0 < late < early:
             return cls(late, 0.0)
-        rate = np.log(early / late) / np.log(_LATE[-1] / _EARLY[-1])
-        return cls(late, min(float(rate), _FASTEST))
+        rate = np.log(early / late) / np.log(_LATE_SIZES[-1] / _EARLY_SIZES[-1])
+        return cls(late, min(float(rate), _FASTEST_RATE))
 
     def at(self, n: int) -> float:
         """Return what error to expect for n completions."""
-        return _SAFETY * self.error * (SOLVED / n) ** (0.5 * self.rate)
+        return _ERROR_SAFETY * self.error * (SOLVED / n) ** (0.5 * self.rate)
 
 
 def predict(unit: Utility, law: SeriesLaw, n: int, quantiles: Quantiles) -> np.ndarray:
@@ -126,7 +126,7 @@ def predict(unit: Utility, law: SeriesLaw, n: int, quantiles: Quantiles) -> np.n
     `quantiles` gives those of the law at any levels.
     """
     with np.errstate(all="ignore"):
-        few = min(n, _JUDGED)
+        few = min(n, _MOST_JUDGED)
         ways = [plain(few, quantiles), _corrected(unit, law, few)]
         best = int(np.nanargmin([_shortfall(unit, rewards) for rewards in ways]))
         if few == n:
@@ -182,7 +182,7 @@ def _response(unit: Utility, law: SeriesLaw, n: int) -> tuple[np.ndarray, np.nda
     p, grading = unit.exponent, law.grading
     s = law.power if p >= 0 else 0.5 * (p - 2.0) * (p + 1.0)
     at = grading.points(2 * _TERMS)
-    at = at[at > _INNERMOST]
+    at = at[at > _INNERMOST_POINT]
     rows = potential_rows(unit, grading, at, Ends(p, s, 4, _TERMS, nodes=_TERMS + 8))
     ends = unit.shortfall(at, 1.0) + unit.shortfall(1.0 - at, 1.0)
     columns = [rows, -np.ones((at.size, 1))] + [ends[:, None]] * (p >= 0)
@@ -194,11 +194,11 @@ def _response(unit: Utility, law: SeriesLaw, n: int) -> tuple[np.ndarray, np.nda
     limit_density = density = law.density(at, 1.0 - at)
     # Once is exact to first order; for p < 0 the second order counts too.
     found = inverse @ np.append(_field(unit, density, n), 0.0)
-    for _ in range(0 if p >= 0 else _ROUNDS - 1):
+    for _ in range(0 if p >= 0 else _RESPONSE_ROUNDS - 1):
         change = evaluate(found[:_TERMS], grading.sigma(at, 1.0 - at)) * (at * (1.0 - at)) ** s
         density = np.maximum(limit_density + change, 0.1 * limit_density)
         found = inverse @ np.append(_field(unit, density, n), 0.0)
-    x = grading.place(np.linspace(1.0, 0.0, _GRID)[1:])
+    x = grading.place(np.linspace(1.0, 0.0, _RESPONSE_POINTS)[1:])
     y, weight = grading.end_rule(x, s, _TERMS + 8)
     smooth = evaluate(found[:_TERMS], grading.sigma(y, 1.0 - y)) * (1.0 - y) ** s
     shift = (weight * smooth).sum(axis=1) * x ** (1.0 + s)

@@ -26,14 +26,15 @@ from collapse_theory.utilities.base import Utility
 
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 # Layers of a coordinate whose ends float64 tells apart.
-_FINEST = 1e-14
+_FINEST_LAYER = 1e-14
+_LAYER_GAPS = np.geomspace(_FINEST_LAYER, 1.0, 99)  # gaps at which slopes tell the layer
 # A series whose last coefficients, or whose rule of quadrature, miss by more has not settled.
-_SETTLED = 1e-11
+_SETTLED_MISFIT = 1e-11
 # Where this was reached and more terms make it worse, they bring rounding alone.
-_SETTLING = 1e-3
+_SETTLING_MISFIT = 1e-3
 # Where U' falls this far, the differences rho(x) - rho(y) are formed without cancellation, which
 # takes several times as long: up to so many terms.
-_STEEP, _STEEP_TERMS = 1e-4, 256
+_STEEP_SLOPE, _STEEP_TERMS = 1e-4, 256
 
 
 def walled(utility: Utility) -> Iterator[SeriesLaw]:
@@ -45,9 +46,9 @@ def walled(utility: Utility) -> Iterator[SeriesLaw]:
             best, worse = found, 0
         else:
             worse += 1
-        if found.misfit < _SETTLED:
+        if found.misfit < _SETTLED_MISFIT:
             yield found.law
-        elif (worse > 1 and best.misfit < _SETTLING) or count == _COUNTS[-1]:
+        elif (worse > 1 and best.misfit < _SETTLING_MISFIT) or count == _COUNTS[-1]:
             yield best.law
             return
 
@@ -63,7 +64,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     an equation for differences of rho, and the rule is checked by it.
     """
     length = 1.0 if radius is None else 2.0 * radius
-    grading = Grading(max(layer(utility, length), _FINEST))
+    grading = Grading(max(layer(utility, length), _FINEST_LAYER))
     x = grading.points(count)
     nodes = Nodes.joined(*layered_sides(x, grading.scale, rule_size(count)))
     kernel = -length * utility.curvature(length * nodes.gap) * nodes.weight
@@ -72,7 +73,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     sigma, here = grading.sigma(nodes.y, nodes.c), grading.sigma(x, 1.0 - x)
     angle = np.arccos(here)[:, None]
     values = np.cos(2.0 * angle * np.arange(count))
-    if rest.min() < _STEEP * twice_slope and count <= _STEEP_TERMS:
+    if rest.min() < _STEEP_SLOPE * twice_slope and count <= _STEEP_TERMS:
         apart = grading.difference(x, nodes.y, nodes.gap)
         there = np.arccos(np.clip(sigma, -1.0, 1.0))
         matrix = contract_difference(kernel, angle, there, apart, count)
@@ -119,7 +120,7 @@ def layer(utility: Utility, length: float) -> float:
     The least over the terms of weight of U'(0)/|U''(0)| and of the gap at which U' has fallen to
     a half, which also sees terms with U''(0) = 0 (tanh, erf).
     """
-    gaps = length * np.geomspace(1e-14, 1.0, 99)
+    gaps = length * _LAYER_GAPS
     with np.errstate(all="ignore"):
         slopes = [weight * term.slope_at_zero for weight, term in utility.terms]
         bends = [-weight * float(term.d2(0.0)) for weight, term in utility.terms]

@@ -20,11 +20,11 @@ from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Utility, require_concave
 
 # Concavity is looked at up to this many times the support's expected length.
-WIDER = 3.0
+CONCAVE_LENGTHS = 3.0
 # Layers thinner than this share of a box hold no two rewards that float64 tells apart.
-NARROWEST = 1e-16
+THINNEST = 1e-16
 # The support's expected length is right to a third: a kink is inside from this share on.
-INSIDE = 0.7
+INSIDE_LENGTH = 0.7
 
 
 # -- the program --------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class LimitProgram:
         if self.kappa is None:
             return 0.5
         radius = free_support.first_radius(self.utility, self.kappa)
-        require_concave(self.utility, max(1.0, 2.0 * WIDER * radius))
+        require_concave(self.utility, max(1.0, 2.0 * CONCAVE_LENGTHS * radius))
         return radius
 
     @cached_property
@@ -98,7 +98,7 @@ class LimitProgram:
     @cached_property
     def smooth(self) -> bool:
         """Whether U' jumps at no gap between two rewards, as far as is known."""
-        return not self.kinked(1.0 if self.walled else 2.0 * INSIDE * self.start)
+        return not self.kinked(1.0 if self.walled else 2.0 * INSIDE_LENGTH * self.start)
 
 
 # -- the solvers --------------------------------------------------------------------------------
@@ -402,9 +402,9 @@ def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
         if not fitting:
             raise ways[0].refusal(program)
         return fitting[0](program, tol)
-    if program.closed_form is None and program.layer < NARROWEST:
+    if program.closed_form is None and program.layer < THINNEST:
         raise CollapseError(
-            f"{program.utility} bends within {NARROWEST:.0e} of 0, where float64 tells no rewards "
+            f"{program.utility} bends within {THINNEST:.0e} of 0, where float64 tells no rewards "
             "apart: leave that out, as in log(x) for log(x + 1e-300), or let it bend later"
         )
     found: Answer | None = None

@@ -11,7 +11,7 @@ import numpy as np
 LOG_WIDEST = float(np.log(1e30))
 _EPS = float(np.finfo(np.float64).eps)
 _ITERATIONS = 200  # of the inversion: eight halve a bracket at least once
-_CLOSE = 1e-9  # relative: Newton's step after one so short is beneath rounding
+_CLOSE_STEP = 1e-9  # relative: Newton's step after one so short is beneath rounding
 
 
 def bracket(
@@ -111,7 +111,7 @@ def invert_increasing(
         good = (new > lo) & (new < hi)
         new = np.where(good, new, _middle(lo, hi))
         exact = np.abs(value - t) <= _EPS * t
-        settled = good & (np.abs(new - x) <= _CLOSE * x)
+        settled = good & (np.abs(new - x) <= _CLOSE_STEP * x)
         done = exact | settled | (hi - lo <= 2 * _EPS * hi) | (new <= lo)
         d[active] = np.where(exact, x, np.where(new <= lo, hi, new))
         active = active[~done]

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-_LONG = 72
+_LONG_SERIES = 72
 # A panel spans 2 pi of the fastest cosine: its Chebyshev coefficients fall below 1e-16 by 22.
 _TERMS = 22
 
@@ -19,7 +19,7 @@ _TERMS = 22
 def evaluate(coefficients: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Return sum_k coefficients_k T_2k(sigma); trailing zeros cost nothing."""
     coefficients = coefficients[: 1 + int(np.flatnonzero(coefficients)[-1:].sum())]
-    if coefficients.size <= _LONG:
+    if coefficients.size <= _LONG_SERIES:
         return _clenshaw(coefficients, 2.0 * sigma * sigma - 1.0)
     local = (_panels(coefficients.size) @ coefficients).reshape(-1, _TERMS)
     panel, s = _located(sigma, coefficients.size)
@@ -45,7 +45,7 @@ def _clenshaw(coefficients: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def contract(weight: np.ndarray, sigma: np.ndarray, count: int) -> np.ndarray:
     """Return sum_q weight[i, q] T_2k(sigma[i, q]) for k < count, shape (len(weight), count)."""
-    if count > _LONG:
+    if count > _LONG_SERIES:
         return _long_contract(weight, sigma, count)
     out = np.empty((weight.shape[0], count))
     out[:, 0] = weight.sum(axis=1)
