@@ -223,7 +223,7 @@ def _draw_trade(axes: Axes, data: Downstream) -> None:
         good, share = data.good[closed], data.shares[opened]
         axes.plot(good, share, color=colour, linestyle=line)
         x, y = (np.interp(-np.array(MARKED), -data.betas, row) for row in (good, share))
-        points = look.mark(colour, marker, 4, filled=False) | {"markeredgewidth": 0.9}
+        points: dict[str, Any] = look.mark(colour, marker, 4, filled=False)
         axes.plot(x, y, **points)
         if closed == 0:
             for beta, right, top in zip(MARKED, x - 0.012, y - 0.01, strict=True):
@@ -240,7 +240,7 @@ def _draw_trade(axes: Axes, data: Downstream) -> None:
 def _draw_rewards(axes: Axes, data: Downstream) -> None:
     for i, (colour, marker) in enumerate(zip(COLOURS, MARKERS, strict=True)):
         axes.plot(data.kl[i], data.means[i], **_line(i))
-        points = look.mark(colour, marker, 4, filled=False) | {"markeredgewidth": 0.9}
+        points: dict[str, Any] = look.mark(colour, marker, 4, filled=False)
         axes.plot(data.best_kl[i], data.best_means[i], **points)
     last = int(np.argmax(data.best_kl[:, -1]))
     for k, x, y in zip(data.draws, data.best_kl[last], data.best_means[last], strict=True):

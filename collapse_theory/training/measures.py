@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -174,29 +175,29 @@ def _kind(
     levels: int,
 ) -> KindMeasures:
     sizes = (ranks >= 0).sum(axis=1)
-    ordered = _best_first(rewards, ranks)
-    expected, known = _predictions(loss, ranks)
+    ordered, expected = _best_first(rewards, ranks), _predictions(loss, ranks)
+    there = ~np.isnan(expected)  # no padding, and no prompt without a prediction
+    known = there.any(axis=1)
     size = int(np.bincount(sizes).argmax())
-    common = sizes == size
-    there = known[:, None] & (np.arange(ranks.shape[1]) < sizes[:, None])
-    distance = np.abs(np.sort(ordered[there]) - np.sort(expected[there]))
+    common = ordered[sizes == size, :size]
+    predicted = expected[known & (sizes == size), :size]
+    distance, gap = np.nan, np.nan
+    if known.any():
+        distance = float(np.abs(np.sort(ordered[there]) - np.sort(expected[there])).mean())
+        gap = loss.gap(rewards[known], ranks[known])
     right, pairs = _pairs_right(logits, ranks)
     return KindMeasures(
         kind=kind,
         prompts=len(ranks),
         pairs=pairs,
-        distance=float(distance.mean()) if known.any() else np.nan,
-        gap=loss.gap(rewards[known], ranks[known]) if known.any() else np.nan,
+        distance=distance,
+        gap=gap,
         right=right,
-        mean=ordered[common, :size].mean(axis=0),
-        std=ordered[common, :size].std(axis=0),
-        predicted=expected[common & known, :size].mean(axis=0)
-        if np.any(common & known)
-        else np.zeros(0),
+        mean=common.mean(axis=0),
+        std=common.std(axis=0),
+        predicted=predicted.mean(axis=0) if len(predicted) else np.zeros(0),
         curve=_curve(ordered, sizes, levels),
-        predicted_curve=_curve(expected[known], sizes[known], levels)
-        if known.any()
-        else np.zeros(0),
+        predicted_curve=_curve(expected[known], sizes[known], levels),
     )
 
 
@@ -206,22 +207,19 @@ def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     return np.take_along_axis(rewards, np.lexsort((-rewards, ranks)), axis=1)
 
 
-def _predictions(loss: RankingLoss, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each prompt's optimum by rank, shape (B, K), and which prompts have one, (B,).
+def _predictions(loss: RankingLoss, ranks: np.ndarray) -> np.ndarray:
+    """Return each prompt's optimum by rank, shape (B, K), NaN for padding.
 
-    None is known where nothing holds the rewards, or where the utility has no answer for ties
+    NaN too where nothing holds the rewards, or where the utility has no answer for ties
     (Plackett-Luce). Prompts of the same ranks share theirs.
     """
-    found, known = np.zeros(ranks.shape), np.zeros(len(ranks), dtype=bool)
+    found = np.full(ranks.shape, np.nan)
     for pattern, rows in patterns(ranks):
-        try:
+        with suppress(CollapseError):
             solution = loss.predictions.of_ranks(pattern)
-        except CollapseError:
-            continue
-        if solution is not None:
-            known[rows] = True
-            found[rows, : len(pattern)] = solution.rewards
-    return found, known
+            if solution is not None:
+                found[rows, : len(pattern)] = solution.rewards
+    return found
 
 
 def _pairs_right(logits: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
@@ -234,6 +232,8 @@ def _pairs_right(logits: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
 
 def _curve(rows: np.ndarray, sizes: np.ndarray, levels: int) -> np.ndarray:
     """Return the mean of the rows as step functions, at the middles of equal levels."""
+    if not len(rows):
+        return np.zeros(0)
     at = (np.arange(levels) + 0.5) / levels
     return np.take_along_axis(rows, (at * sizes[:, None]).astype(int), axis=1).mean(axis=0)
 
@@ -312,8 +312,6 @@ def _require_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> None:
 
 def _stacked(parts: Sequence[np.ndarray], padding: float) -> np.ndarray:
     width = max(part.shape[1] for part in parts)
-    sides = [((0, 0), (0, width - part.shape[1])) for part in parts]
-    padded = [
-        np.pad(p, side, constant_values=padding) for p, side in zip(parts, sides, strict=True)
-    ]
-    return np.concatenate(padded)
+    sides = (((0, 0), (0, width - part.shape[1])) for part in parts)
+    pairs = zip(parts, sides, strict=True)
+    return np.concatenate([np.pad(part, side, constant_values=padding) for part, side in pairs])
