@@ -237,7 +237,7 @@ def outcomes(sort: Sort, P: int, n: int, logs: int, seed: int) -> list[str | Non
 
 def few(logs: int, P: int, n: int) -> int:
     """Fewer logs where they are large: each has less noise of its own."""
-    return max(math.ceil(logs * min(1.0, 4000 / (P * n))), min(logs, 4))
+    return max(math.ceil(logs * min(1.0, 4000 / (P * n))), min(logs, 2))
 
 
 def cell(found: list[str | None], right: tuple[str | None, ...]) -> str:

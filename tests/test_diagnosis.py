@@ -262,10 +262,8 @@ def test_a_pairwise_loss_without_a_box_never_sees_levels(offset: float) -> None:
     assert found.index > 0.99
     assert found.kinds[0].predictions[0].error < 0.02
     as_they_are = ct.diagnose(rewards, utility=())
-    assert as_they_are.outcome == (
-        "own laws" if offset > 1 else "collapsed" if not offset else None
-    )
-    if offset > 1:
+    assert as_they_are.outcome == ("own laws" if offset else "collapsed")
+    if offset:
         assert "A pairwise loss without a box never sees the level" in as_they_are.advice
     assert found.shares.level.value == pytest.approx(
         offset**2 / (offset**2 + np.var(rewards - rewards.mean(axis=1, keepdims=True))), abs=0.12
@@ -286,6 +284,26 @@ def test_normalised_rewards_are_told(n: int, way: str, name: str) -> None:
     found = ct.diagnose(normal, utility=())
     assert found.outcome is None
     assert way in codes(found)["normalised"]
+
+
+def test_more_that_was_taken_off_is_told() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((200, 8))
+    ranks = ct.diagnose(np.argsort(draws, axis=1).astype(float), utility=())
+    assert (ranks.outcome, "(ranks)" in codes(ranks)["normalised"]) == (None, True)
+    low, high = draws.min(axis=1, keepdims=True), draws.max(axis=1, keepdims=True)
+    ends = ct.diagnose(2 * (draws - low) / (high - low) - 1, utility=())
+    assert (ends.outcome, "ends -1 and 1" in codes(ends)["normalised"]) == (None, True)
+    level = ct.diagnose(draws - draws.mean(axis=1, keepdims=True), utility=())
+    assert (level.outcome, level.view) == ("one law", "centred")
+    assert "same mean reward" in codes(level)["normalised"]
+
+
+def test_error_codes_dont_make_one_law_of_one_vector() -> None:
+    rng = np.random.default_rng(0)
+    rewards = collapsed(P=200, noise=0.02)
+    assert outcome(np.where(rng.random((200, 8)) < 0.05, -100.0, rewards)) == "collapsed"
+    assert outcome(np.where(rng.random((200, 8)) < 0.15, -100.0, rewards)) is None
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05])
@@ -558,7 +576,7 @@ def test_pairs_right_is_the_share_counted_one_by_one(n: int, seed: int) -> None:
         if prompts[i] == prompts[j] and ranks[i] < ranks[j]
     ]
     expected = np.mean(scores) if scores else np.nan
-    share = pairs_right(rewards, prompts, ranks, rng)
+    share = pairs_right(rewards, prompts, ranks)
     assert (share is None) == np.isnan(expected)
     if share is not None:
         np.testing.assert_allclose(share.value, expected)

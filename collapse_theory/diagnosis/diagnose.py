@@ -15,6 +15,7 @@ from collapse_theory.diagnosis.inside import (
     flat_prompts,
     normalised,
     pairs_right,
+    same_level,
     spread_of,
     wild_rewards,
 )
@@ -26,9 +27,15 @@ from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMa
 from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
 from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.remarks import Note, notes_of, of_splits
+from collapse_theory.diagnosis.remarks import LEVEL_OFF, Note, notes_of, of_splits
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
-from collapse_theory.diagnosis.verdict import KIND_PROMPTS, Evidence, judged, verdict_of
+from collapse_theory.diagnosis.verdict import (
+    KIND_PROMPTS,
+    Evidence,
+    judged,
+    verdict_of,
+    with_levels,
+)
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain, DomainLike, as_domain
 from collapse_theory.utilities import Utility, utility
@@ -54,7 +61,8 @@ class Diagnosis(Value):
     notes : tuple of Note
         Whatever else bears on it, each with a `code`.
     view : {"as they are", "centred"}
-        The view that counts: that of the loss. `views` holds it and the others.
+        The view that counts: that of the loss, and centred where all prompts have the same mean.
+        `views` holds it and the others.
     views : tuple of View
         How alike prompts are: rewards as they are, less their prompt's mean, and that divided by
         its standard deviation.
@@ -316,7 +324,9 @@ class _Look:
         return cls(log, stats, utilities, domain, scale, rng)
 
     def __post_init__(self) -> None:
-        self.name = "as they are" if isinstance(self.domain, Box) else "centred"
+        self.level_off = same_level(self.stats)
+        raw = isinstance(self.domain, Box) and not self.level_off
+        self.name = "as they are" if raw else "centred"
         self.names = self.log.kind_names if self.log.kinds is not None else ("all",)
         self.counts = {k: n for k, n in enumerate(np.bincount(self.stats.kinds).tolist()) if n}
         self.judged = [kind for kind, n in self.counts.items() if n >= KIND_PROMPTS]
@@ -325,7 +335,7 @@ class _Look:
         """Return the diagnosis."""
         stats, log = self.stats, self.log
         flat = flat_prompts(stats)[0]
-        spread = spread_of(stats, self.rng)
+        spread = spread_of(stats)
         how = normalised(stats, flat)
         compared, wild = self._compared()
         shown = stats if self.name == "as they are" else stats.centred()
@@ -339,7 +349,7 @@ class _Look:
         sizes = int(stats.sizes.min()), int(stats.sizes.max())
         right = None
         if log.ranks is not None:
-            right = pairs_right(log.rewards, log.prompts, log.ranks, self.rng)
+            right = pairs_right(log.rewards, log.prompts, log.ranks)
         on_scale = tuple(_on_scale(view, width) for view in views)
         verdict = verdict_of(
             Evidence(
@@ -359,14 +369,17 @@ class _Look:
             )
         )
         small = {self.names[k]: n for k, n in self.counts.items() if k not in self.judged}
+        notes = notes_of(log, stats, spread, how, wild, small, kinds, right, verdict.outcome)
+        if self.level_off and how is None and verdict.outcome != "no spread":
+            notes = (*notes, LEVEL_OFF)
         return Diagnosis(
             outcome=verdict.outcome,
             reason=verdict.reason,
             advice=verdict.advice,
-            notes=notes_of(log, stats, spread, how, wild, small, kinds, right, verdict.outcome),
+            notes=notes,
             view=self.name,
             views=on_scale,
-            shares=shares_of(compared, self.rng) if views else None,
+            shares=shares_of(compared) if views else None,
             spread=spread,
             kinds_apart=apart and _divided(apart.distance, width),
             kinds_p=apart and apart.p,
@@ -417,7 +430,7 @@ class _Look:
                 test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
                 view = judged(replace(view, p=test(self.stats, self.rng)))
             found.append(view)
-        return tuple(found)
+        return with_levels(found)
 
     def _with_missing(self, view: View, compared: OrderStatistics, take: Any) -> View:
         """Return the view that allows for missing completions, where that shows a collapse."""

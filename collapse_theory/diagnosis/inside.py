@@ -17,7 +17,9 @@ _HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that
 _NORMALISED = 0.95  # so many of the prompts with a spread must be normalised
 _NEAR = 2e-3, 0.02  # to 0 and to 1: advantages are divided by s.d. + 1e-4, or 1e-6
 _WILD = 5.0  # typical deviations from the prompt's median; 1 in 1400 draws of a normal law
-_COMMON = 0.05
+_COMMON = 0.1
+_ROUNDING = 1e-6  # of the spread: so little differ means that were all made the same
+RANKS = "ranks"
 _MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
 _PAIRS_HELD = 4_000_000  # at a time: 100 MB
 
@@ -85,7 +87,7 @@ def _precision(rewards: np.ndarray) -> tuple[str, int]:
     return "float32", 0
 
 
-def spread_of(stats: OrderStatistics, rng: np.random.Generator) -> Spread:
+def spread_of(stats: OrderStatistics) -> Spread:
     """Return what is told of the rewards of one prompt beside each other."""
     flat, name, steps = flat_prompts(stats)
     sizes = stats.sizes
@@ -99,7 +101,7 @@ def spread_of(stats: OrderStatistics, rng: np.random.Generator) -> Spread:
         level=level,
         resolution=float(steps * _float32_step(np.array(level))),
         precision=name,
-        tied=_at_most_one(ratio_of_means(tied.astype(float), sizes - 1.0, rng), stats.count),
+        tied=_at_most_one(ratio_of_means(tied.astype(float), sizes - 1.0), stats.count),
     )
 
 
@@ -118,10 +120,10 @@ def _at_most_one(share: Measure, count: int) -> Measure:
 
 
 def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
-    """Return how each prompt's rewards were normalised: "mean 0 and s.d. 1", "ends 0 and 1".
+    """Return how each prompt's rewards were normalised: "mean 0 and s.d. 1", "ends 0 and 1", ranks.
 
-    None where they weren't. One reward at each end: a judge's zeros and ones come several to a
-    prompt, and two values alone are grades.
+    None where they weren't. Ends may be any two values that all prompts have, one reward at each:
+    a judge's zeros and ones come several to a prompt, and few values alone are grades.
     """
     some = stats.kept(~flat)
     if some.count < 5:
@@ -133,14 +135,26 @@ def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
     unit = (np.abs(square - 1) < _NEAR[1]) | (np.abs(square * free - 1) < _NEAR[1])
     if np.mean((np.abs(mean) < _NEAR[0]) & unit) >= _NORMALISED:
         return "mean 0 and s.d. 1"
-    ends = (some.rewards[starts] == 1) & (some.rewards[some.starts[1:] - 1] == 0)
-    inner = (some.rewards > 0) & (some.rewards < 1)
-    inside = np.add.reduceat(inner.astype(float), starts)
-    single = (inside == sizes - 2) | (sizes == 2)
-    grades = np.unique(some.rewards).size <= 11
-    if np.mean(ends) >= _NORMALISED and np.mean(single) > 0.5 and not (grades and sizes.max() > 2):
-        return "ends 0 and 1"
-    return None
+    best, worst = some.rewards[starts], some.rewards[some.starts[1:] - 1]
+    high, low = np.median(best), np.median(worst)
+    ends = (best == high) & (worst == low)
+    inner = (some.rewards > low) & (some.rewards < high)
+    single = (np.add.reduceat(inner.astype(float), starts) == sizes - 2) | (sizes == 2)
+    if np.mean(ends) < _NORMALISED or np.mean(single) <= 0.5:
+        return None
+    values = np.unique(some.rewards)
+    if values.size == sizes.max() and np.all(np.diff(values) == 1) and sizes.max() > 2:
+        # As many whole numbers as completions: prompts of tied grades have fewer.
+        return RANKS if np.mean(single) >= _NORMALISED else None
+    return f"ends {low:g} and {high:g}" if values.size > 11 or sizes.max() == 2 else None
+
+
+def same_level(stats: OrderStatistics) -> bool:
+    """Whether prompts differ and all have the same mean but for rounding: their level is off."""
+    means = np.add.reduceat(stats.rewards, stats.starts[:-1]) / stats.sizes
+    best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
+    small = _ROUNDING * np.median(best - worst)
+    return stats.count > 4 and bool(np.ptp(means) <= small < np.ptp(best))
 
 
 def wild_rewards(stats: OrderStatistics) -> np.ndarray:
@@ -148,7 +162,7 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
 
     Further from the prompt's median than five times the typical such distance, that of the prompt
     or that of the log, whichever is larger. Prompts of three or fewer show none; and where more
-    than a twentieth of all are that far, none is an exception: it is how the rewards are spread.
+    than a tenth of all are that far, none is an exception: it is how the rewards are spread.
     """
     away = np.empty_like(stats.rewards)
     own = np.zeros(stats.count)
@@ -169,9 +183,7 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
 # -- ranks ---------------------------------------------------------------------------------------
 
 
-def pairs_right(
-    rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray, rng: np.random.Generator
-) -> Measure | None:
+def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> Measure | None:
     """Return the share of a prompt's pairs of different ranks in which the better has more reward.
 
     Equal rewards count half. None where there is no such pair.
@@ -184,8 +196,7 @@ def pairs_right(
     Examples
     --------
     >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> found = pairs_right(np.array([1, 0.4, 0.4]), np.zeros(3, int), np.array([0, 1, 2]), rng)
+    >>> found = pairs_right(np.array([1, 0.4, 0.4]), np.zeros(3, int), np.array([0, 1, 2]))
     >>> round(found.value, 9)
     0.833333333
     """
@@ -205,8 +216,8 @@ def pairs_right(
         return None
     if pairs.size == 1:
         return Measure(float(right[0] / pairs[0]), 0.0, 1.0)
-    below = ratio_of_means(pairs - right, pairs, rng)
-    above = ratio_of_means(right, pairs, rng)
+    below = ratio_of_means(pairs - right, pairs)
+    above = ratio_of_means(right, pairs)
     # The logarithm of the smaller of the two shares is the better behaved.
     if above.value <= 0.5:
         return _at_most_one(above, pairs.size)

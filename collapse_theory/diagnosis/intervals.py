@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class Measure(Value):
     def __str__(self) -> str:
         # Two decimals, and more where the number is smaller than they show.
         size = max(abs(self.value), abs(self.high))
+        if 0 < size < 1e-5 or not math.isfinite(size):
+            return f"{self.value:.1e} [{self.low:.1e}, {self.high:.1e}]"
         places = 2 if size >= 0.1 or size == 0 else min(1 - math.floor(math.log10(size)), 12)
         return f"{self.value:.{places}f} [{self.low:.{places}f}, {self.high:.{places}f}]"
 
@@ -43,7 +46,7 @@ class Measure(Value):
         return f"{self.value:.0%} [{self.low:.0%}, {self.high:.0%}]"
 
 
-def ratio_of_means(top: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> Measure:
+def ratio_of_means(top: np.ndarray, below: np.ndarray) -> Measure:
     """Return sum(top) / sum(below) over prompts, with a bootstrap-t interval of its logarithm.
 
     With a prompt's influence i_p = top_p / mean(top) - below_p / mean(below), the standard error
@@ -57,7 +60,6 @@ def ratio_of_means(top: np.ndarray, below: np.ndarray, rng: np.random.Generator)
     top, below : (P,) arrays
         `below` has a mean above 0. Where the mean of `top` isn't, the interval is what the least
         squares of top - ratio * below give, cut at 0.
-    rng : numpy.random.Generator
     """
     count, numerator, denominator = top.size, float(top.mean()), float(below.mean())
     ratio = numerator / denominator
@@ -72,16 +74,21 @@ def ratio_of_means(top: np.ndarray, below: np.ndarray, rng: np.random.Generator)
     error = float(influence.std(ddof=1)) / math.sqrt(count)
     low = high = _NORMAL
     if count <= _MANY and error > 0:
-        low, high = _studentised(top, below, error, rng)
+        low, high = _studentised(top, below, error)
     return Measure(ratio, ratio * math.exp(-high * error), ratio * math.exp(low * error))
 
 
-def _studentised(
-    top: np.ndarray, below: np.ndarray, error: float, rng: np.random.Generator
-) -> tuple[float, float]:
+@lru_cache(maxsize=8)
+def _weights(count: int) -> np.ndarray:
+    """Return how often each draw takes each prompt, over their number: ever the same draws."""
+    rng = np.random.default_rng(count)
+    return rng.multinomial(count, np.full(count, 1.0 / count), size=_DRAWS) / count
+
+
+def _studentised(top: np.ndarray, below: np.ndarray, error: float) -> tuple[float, float]:
     """Return how many standard errors the interval reaches above and below the logarithm."""
     count = top.size
-    weights = rng.multinomial(count, np.full(count, 1.0 / count), size=_DRAWS) / count
+    weights = _weights(count)
     columns = np.stack([top, below, top * top, top * below, below * below], axis=1)
     a, b, aa, ab, bb = (weights @ columns).T
     a, b = np.maximum(a, 1e-9 * top.mean()), np.maximum(b, 1e-9 * below.mean())

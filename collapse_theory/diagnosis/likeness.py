@@ -18,6 +18,7 @@ from collapse_theory.diagnosis.intervals import Measure, ratio_of_means
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, different, to_levels
 from collapse_theory.values import Value
 
+_DRAWN = 4_000_000  # rewards, at most: 32 MB
 _SIMULATED = 8192  # prompts of each cell's size: R is then right to about 2%
 _TAIL, _REACH = 0.1, 0.5  # at a level, rewards further than half the middle 80% beyond that are
 # held there: wild ones don't decide, and a group of more than a tenth of the prompts still does
@@ -142,7 +143,7 @@ def view_of(
     top, below = np.concatenate(apart), np.concatenate(chance)
     if not below.mean() > 0:
         return None
-    return View(name, ratio_of_means(top, below, rng), float(top.mean()), float(below.mean()))
+    return View(name, ratio_of_means(top, below), float(top.mean()), float(below.mean()))
 
 
 def distances(block: np.ndarray, hold: bool = True) -> np.ndarray:
@@ -189,8 +190,10 @@ def _reference(
     As many prompts at a time as the cell has: what the tails of so few cost W, they cost R. Where
     most levels would be held at one value, as with a judge's zeros, none is held.
     """
-    count, levels = cell.block.shape
-    groups = max(_SIMULATED // count, 1)
+    levels = cell.block.shape[1]
+    simulated = max(min(_SIMULATED, _DRAWN // cell.size), 20)
+    count = min(len(cell.block), simulated)
+    groups = simulated // count
     picked = rng.integers(pool.size, size=(groups * count, cell.size))
     drawn = take(to_levels(-np.sort(-pool[picked], axis=1), levels)).reshape(groups, count, levels)
     kept = held(drawn)
@@ -225,7 +228,7 @@ class Shares(Value):
     shape: Measure
 
 
-def shares_of(stats: OrderStatistics, rng: np.random.Generator) -> Shares | None:
+def shares_of(stats: OrderStatistics) -> Shares | None:
     """Return the shares of the variance; None where there is none.
 
     A prompt's distance from the mean curve of its cell has three orthogonal parts: its mean, its
@@ -250,5 +253,5 @@ def shares_of(stats: OrderStatistics, rng: np.random.Generator) -> Shares | None
     total = each.sum(axis=0)
     if not total.any():
         return None
-    found = (ratio_of_means(part, total, rng) for part in each)
+    found = (ratio_of_means(part, total) for part in each)
     return Shares(*(Measure(m.value, m.low, min(m.high, 1.0)) for m in found))

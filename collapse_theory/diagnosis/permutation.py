@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from collapse_theory.diagnosis.order_statistics import OrderStatistics
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, different
 
 _MOST_ROWS = (
     20_000  # of more, whole prompts are drawn: a difference that so many don't show is tiny
 )
 _WORK = 2_000_000  # rewards that are dealt out in all
 _LEAST, _MOST = 199, 499  # deals
+_BLOCK = 50_000  # rewards dealt out at once: what stays in a processor's cache
 
 
 def prompts_differ(stats: OrderStatistics, rng: np.random.Generator) -> float:
@@ -63,36 +64,41 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _chance(ranks: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> float:
     deals = int(np.clip(_WORK // ranks.size, _LEAST, _MOST))
-    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    _, same = np.unique(sizes, return_inverse=True)
-    found = np.empty((deals + 1, 3))
-    found[0] = _differences(ranks, starts, sizes, same)
-    dealt = ranks.copy()
-    for deal in range(1, deals + 1):
-        rng.shuffle(dealt)
-        found[deal] = _differences(dealt, starts, sizes, same)
+    at_once = max(_BLOCK // ranks.size, 1)
+    look = _Differences(sizes)
+    found = [look(ranks[None])]
+    for first in range(0, deals, at_once):
+        dealt = np.tile(ranks, (min(at_once, deals - first), 1))
+        found.append(look(rng.permuted(dealt, axis=1, out=dealt)))
+    each = np.concatenate(found)
     # All rows are alike under the hypothesis, the log's own among them: so is what follows.
-    spread = found.std(axis=0)
-    excess = (found - found.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    spread = each.std(axis=0)
+    excess = (each - each.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     largest = excess.max(axis=1)
     return float(np.count_nonzero(largest >= largest[0] - 1e-9) / (deals + 1))
 
 
-def _differences(
-    ranks: np.ndarray, starts: np.ndarray, sizes: np.ndarray, same: np.ndarray
-) -> np.ndarray:
-    """Return how prompts differ in mean, in standard deviation and in third moment.
+class _Differences:
+    """How prompts of these sizes differ in mean, in standard deviation and in third moment.
 
     The last two against prompts of the same size, since they grow with it.
     """
-    squares = ranks * ranks
-    powers = ranks, squares, squares * ranks
-    first, second, third = (np.add.reduceat(power, starts) / sizes for power in powers)
-    square = np.maximum(second - first**2, 0.0)
-    skew = np.cbrt(third - 3 * first * second + 2 * first**3)
-    found = [float(sizes @ first**2)]
-    counts = np.bincount(same)
-    for moment in (np.sqrt(square), skew):
-        apart = moment - (np.bincount(same, weights=moment) / counts)[same]
-        found.append(float(sizes @ apart**2))
-    return np.array(found)
+
+    def __init__(self, sizes: np.ndarray) -> None:
+        self.sizes = sizes
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        self.same = [np.flatnonzero(sizes == size) for size in different(sizes)]
+
+    def __call__(self, dealt: np.ndarray) -> np.ndarray:
+        """Return the three for each row of a (deals, rows) array."""
+        squares = dealt * dealt
+        first, second, third = (
+            np.add.reduceat(power, self.starts, axis=1) / self.sizes
+            for power in (dealt, squares, squares * dealt)
+        )
+        spread = np.sqrt(np.maximum(second - first**2, 0.0))
+        skew = np.cbrt(third - 3 * first * second + 2 * first**3)
+        for moment in (spread, skew):
+            for here in self.same:
+                moment[:, here] -= moment[:, here].mean(axis=1, keepdims=True)
+        return np.stack([moment**2 @ self.sizes for moment in (first, spread, skew)], axis=1)

@@ -38,6 +38,13 @@ class Note(Value):
         return text in self.text
 
 
+LEVEL_OFF = Note(
+    "normalised",
+    "all prompts have the same mean reward: if their level was taken off, it can't be seen here; "
+    "centred rewards count",
+)
+
+
 def notes_of(
     log: RewardLog,
     stats: OrderStatistics,
@@ -55,8 +62,8 @@ def notes_of(
         notes.append(
             Note(
                 "normalised",
-                f"each prompt's rewards were normalised ({normalised}): levels and scales of "
-                "prompts can't be seen in them",
+                f"each prompt's rewards were normalised ({normalised}): what that takes away of "
+                "how prompts differ can't be seen in them",
             )
         )
     if wild[1]:
@@ -70,7 +77,7 @@ def notes_of(
         )
     if right is not None:
         notes += _of_ranks(right)
-    return (*notes, *_saturated(kinds))
+    return (*notes, *(() if outcome == "no spread" else _saturated(kinds)))
 
 
 def _of_reading(log: RewardLog) -> list[Note]:

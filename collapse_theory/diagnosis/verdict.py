@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collapse_theory.data.reward_log import counted
-from collapse_theory.diagnosis.inside import Spread
+from collapse_theory.diagnosis.inside import RANKS, Spread
 from collapse_theory.diagnosis.kinds import Apart, Groups
 from collapse_theory.diagnosis.likeness import View
 
@@ -14,10 +15,12 @@ COLLAPSED = 0.12
 """Up to here, with its whole interval, W / R says that prompts share their rewards."""
 ONE_LAW = 0.75, 1.5
 """Between these, with its whole interval, it says that they differ as draws of one law do."""
-CHANCE = 0.02
+CHANCE = 0.01
 """A permutation test with a smaller p says that prompts, or kinds, differ."""
 DOUBT = 0.05
 """With a larger p it doesn't."""
+ALIKE = 0.98
+"""With a p above that prompts are more alike than draws of one law."""
 NO_SPREAD = 0.95
 """From so large a share of prompts without a spread on, the log has none."""
 LEAST_PROMPTS = 10
@@ -30,6 +33,8 @@ _OWN, _EXPLAINED = 0.025, 0.5  # of R, of K + W: so large a variance K makes law
 # Two groups: a split explains so much (of Gaussian variation 2/pi at most), each has so large a
 # share, they differ at more than one level, and W / R leaves room for a difference.
 _GROUPED, _GROUP, _LEVELS, _ALIKE = 0.85, 0.1, 1.5, 0.03
+
+_LEVELLED = 2.0  # times as large as that of centred rewards must W / R be if levels are its cause
 
 Outcome = str | None
 
@@ -73,9 +78,22 @@ def judged(view: View) -> View:
         outcome = "collapsed"
     elif view.p is not None and view.p <= CHANCE and low > COLLAPSED:
         outcome = "own laws"
-    elif view.p is not None and view.p > DOUBT and low >= ONE_LAW[0] and high <= ONE_LAW[1]:
-        outcome = "one law"
+    elif view.p is not None and DOUBT < view.p <= ALIKE:
+        outcome = "one law" if low >= ONE_LAW[0] and high <= ONE_LAW[1] else None
     return replace(view, outcome=outcome)
+
+
+def with_levels(views: Sequence[View]) -> tuple[View, ...]:
+    """Return views in which prompts that share one vector but for their level have own laws.
+
+    Noise of each reward's own makes both ratios; only a level makes the first and not the second.
+    """
+    named = {view.name: view for view in views}
+    raw, rest = named.get("as they are"), named.get("centred")
+    alike = raw and rest and raw.outcome is None and rest.outcome == "collapsed"
+    if raw and rest and alike and raw.ratio.low > max(COLLAPSED, _LEVELLED * rest.ratio.high):
+        named["as they are"] = replace(raw, outcome="own laws")
+    return tuple(named.values())
 
 
 def verdict_of(evidence: Evidence) -> Verdict:
@@ -109,7 +127,8 @@ def verdict_of(evidence: Evidence) -> Verdict:
 def _identical(evidence: Evidence) -> bool:
     """Whether all prompts agree to the last digits, which normalising leaves to no noisy log."""
     view = evidence.view
-    return view is not None and evidence.sizes[1] > 3 and view.ratio.high < 1e-9
+    found = view is not None and evidence.sizes[1] > 3 and view.ratio.high < 1e-9
+    return found and evidence.normalised != RANKS
 
 
 def _kinds_differ(evidence: Evidence) -> bool:
@@ -165,8 +184,8 @@ def _no_spread(evidence: Evidence) -> Verdict:
 def _normalised(how: str) -> Verdict:
     return Verdict(
         None,
-        f"Each prompt's rewards were normalised ({how}), as advantages are: that takes away the "
-        "level and the scale in which prompts could differ.",
+        f"Each prompt's rewards were normalised ({how}), as advantages are: that takes away what "
+        "prompts could differ in.",
         "Log the rewards before they are normalised. Of these, the scaled line says how alike the "
         "shapes are.",
     )
@@ -215,14 +234,19 @@ def _collapsed(evidence: Evidence) -> Verdict:
 def _own_laws(evidence: Evidence) -> Verdict:
     view = evidence.view
     assert view is not None
+    other = next((v for v in evidence.others if v.name == "centred"), None)
+    levelled = view.name == "as they are" and other is not None and other.outcome == "collapsed"
     beyond = "in spread or shape" if view.name == "centred" else "in level, spread or shape"
     reason = (
         f"Prompts differ {beyond} by more than draws of one law do (p = {view.p:.2g}): the reward "
         f"of each rank {_varies(view)}, W/R = {view.ratio}."
     )
     advice = "Rewards hold something of the prompt beside the rank: no collapse here."
-    other = next((v for v in evidence.others if v.name == "centred"), None)
-    if view.name == "as they are" and other is not None and other.outcome == "collapsed":
+    if levelled and other is not None:
+        reason = (
+            f"Prompts differ by their levels: W/R = {view.ratio}, and {other.ratio} less each "
+            "prompt's mean."
+        )
         advice = (
             "But for their level all prompts share one vector (centred line). A pairwise loss "
             "without a box never sees the level: if that was the loss (--confined, --centered or "
@@ -286,7 +310,7 @@ def _unsure(evidence: Evidence) -> Verdict:
     assert view is not None
     low, high = view.ratio.low, view.ratio.high
     between = f"W/R = {view.ratio}"
-    if low > COLLAPSED and high < ONE_LAW[0]:
+    if low > COLLAPSED and (high < ONE_LAW[0] or (view.p or 0.0) > ALIKE):
         reason = (
             f"In between ({between}): prompts are more alike than draws of one law, yet the "
             f"reward of each rank {_varies(view)}, more than after a complete collapse."
@@ -295,6 +319,12 @@ def _unsure(evidence: Evidence) -> Verdict:
             "One vector with much noise looks so, and a collapse under way: diagnose a later step. "
             "Prompts that were not trained on collapse less."
         )
+    elif view.p is None and view.name == "centred" and low > COLLAPSED:
+        reason = (
+            f"Not decided: {between}. Fewer than four completions, less their level, leave no test "
+            "of whether prompts share one law."
+        )
+        advice = "Log four or more completions of each prompt."
     elif evidence.prompts < 100:
         reason = f"Too few prompts: {between} is too wide to tell."
         advice = "Log the rewards of more prompts."
