@@ -228,7 +228,9 @@ def test_polars_and_the_line_by_line_way_agree(read: Reader, tmp_path: Path) -> 
     slow = read(plain.replace(b"prompt,", b'"prompt",', 1))
     assert quick == slow
     assert quick.bad_count == 7
-    assert quick.notes == ("1 rows have no rank: their rewards count, but in no pair of ranks",)
+    assert [str(note) for note in quick.notes] == [
+        "1 rows have no rank: their rewards count, but in no pair of ranks"
+    ]
 
 
 # -- columns -----------------------------------------------------------------------------------
@@ -375,6 +377,12 @@ def test_lines_are_those_of_the_file_where_prompts_run_over_several(read: Reader
     assert [rows.lines for rows in log.bad] == [(6,), (20,)]
 
 
+@pytest.mark.parametrize("before", [b"\n", b"# a run\n", b"sep=,\n"])
+def test_lines_are_those_of_the_file_below_other_lines(read: Reader, before: bytes) -> None:
+    log = read(before + line(7, "prompt 1,closed,1,nan"))
+    assert [rows.lines for rows in log.bad] == [(8,)]
+
+
 def test_many_bad_rows_are_counted_and_the_first_named(read: Reader) -> None:
     log = read(CSV.replace(b",0,", b",0,x"))
     assert log.bad == (BadRows(NUMBER, PROMPTS, (2, 6, 10, 14, 18)),)
@@ -404,7 +412,7 @@ def test_bytes_that_are_no_utf8_are_told_and_kept(read: Reader) -> None:
     log = read(CSV.replace(b"prompt 3,", b"pr\xf6mpt 3,"))
     same(RewardLog(**{name: getattr(log, name) for name in ("rewards", "prompts", "kinds",
         "kind_names", "ranks", "read", "bad", "columns")}))  # fmt: skip
-    assert log.notes[0].startswith("4 lines aren't UTF-8 (line 14, 15, 16, 17)")
+    assert str(log.notes[0]).startswith("4 lines aren't UTF-8 (line 14, 15, 16, 17)")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])

@@ -198,7 +198,7 @@ def test_ranks_beside_lists_and_of_another_length() -> None:
     rows[2]["ranks"] = [0, 1]
     log = read_log(rows)
     assert np.isnan(log.ranks).sum() == SIZE
-    assert log.notes == ("4 rows have no rank: their rewards count, but in no pair of ranks",)
+    assert noted(rows) == "4 rows have no rank: their rewards count, but in no pair of ranks"
 
 
 def test_rankings_alone_are_no_rewards() -> None:
@@ -237,7 +237,7 @@ def test_shards_are_one_log(tmp_path: Path, way: str) -> None:
     (folder / f".part.{way}.crc").write_text("x")
     if way == "parquet":
         (folder / "info.json").write_text("{}")
-        assert read_log(folder).notes == (f"left out of {folder}, as other formats: info.json",)
+        assert noted(folder) == f"left out of {folder}, as other formats: info.json"
         (folder / "info.json").unlink()
     for source in (
         folder,
@@ -249,7 +249,7 @@ def test_shards_are_one_log(tmp_path: Path, way: str) -> None:
     (folder / f"part-4.{way}").write_text("")
     with_empty = read_log(folder)
     same(with_empty)
-    assert with_empty.notes == (f"{folder / f'part-4.{way}'} is empty",)
+    assert noted(folder) == f"{folder / f'part-4.{way}'} is empty"
 
 
 def test_bad_rows_of_shards_are_named_with_their_files(tmp_path: Path) -> None:
@@ -455,8 +455,8 @@ def test_data_sets(tmp_path: Path) -> None:
 # -- what is noted ---------------------------------------------------------------------------------
 
 
-def noted(rows: list[dict] | dict, **options) -> str:
-    return " ".join(read_log(rows, **options).notes)
+def noted(rows, **options) -> str:
+    return " ".join(map(str, read_log(rows, **options).notes))
 
 
 def test_what_is_odd_is_noted() -> None:
@@ -467,6 +467,7 @@ def test_what_is_odd_is_noted() -> None:
     flat = SHAPES["a row a reward"][0]
     assert noted(flat) == ""
     assert "in 30 of 30 prompts each row is there twice" in noted(flat * 2)
+    assert [note.code for note in read_log(flat * 2).notes] == ["duplicates"]
     blank = [row | {"prompt": row["prompt"] + " \n"} for row in flat[:8]]
     assert noted(flat + blank).startswith("2 prompts differ from others by blanks alone")
     models = [row | {"model": f"m{k % 4}", "seed": k % 2} for k, row in enumerate(flat)]
@@ -510,7 +511,7 @@ def test_steps_with_names() -> None:
     words = [row | {"step": "final"} for row in rows]
     log = read_log(words)
     assert (log.step, log.rewards.size) == (None, 120)
-    assert log.notes == ("the column 'step' holds no numbers, and so isn't read as steps",)
+    assert noted(words) == "the column 'step' holds no numbers, and so isn't read as steps"
     with pytest.raises(ct.CollapseError, match=r"read none with --no-steps \(step=False\)"):
         read_log(words, step="step")
 

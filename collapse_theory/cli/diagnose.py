@@ -270,7 +270,7 @@ def _show(
         page.print(_parts("logs", compared))
         for change in changes(*compared):
             page.print(f"{change}.")
-    for note in found.notes:
+    for note in (note for note in found.notes if note.code != "rows left out"):  # told above
         page.print(f"note: {note}")
 
 

@@ -175,6 +175,7 @@ def frame_of(part: Part, columns: Columns, number: int = 0) -> pl.LazyFrame:
     in_texts = columns.lists and part.unit == "line"  # lists of a text are read one by one
     lazy = None if in_texts else part.frame(list(tops))
     frame = None if lazy is None else _straight(lazy, columns)
+    part.straight = frame is not None
     if frame is None:
         frame = _by_rows(part, columns)
     if "prompt" not in columns.names:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.data.reading import KIND_CHANGES, Reading, of_their_kind
-from collapse_theory.data.reward_log import BadRows, RewardLog
+from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes
 from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
@@ -55,7 +55,7 @@ class LogSummary(Value):
     bad, left_out : tuple of BadRows
         As in `RewardLog`, without lines.
     columns : tuple of (role, name)
-    notes : tuple of str
+    notes : tuple of Note
     limits : (int, int)
         So many prompts and rows are kept at most; prompts whole, and one at least.
     hashing : str
@@ -86,7 +86,7 @@ class LogSummary(Value):
     bad: tuple[BadRows, ...] = ()
     left_out: tuple[BadRows, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     limits: tuple[int, int] = (MOST_PROMPTS, MOST_ROWS)
     hashing: str = ""
 
@@ -97,7 +97,7 @@ class LogSummary(Value):
         for array in (keys, kinds):
             if array is not None:
                 array.setflags(write=False)
-        self._set(keys=keys, kinds=kinds, limits=tuple(self.limits))
+        self._set(keys=keys, kinds=kinds, limits=tuple(self.limits), notes=as_notes(self.notes))
 
     @classmethod
     def of(
@@ -158,7 +158,7 @@ class LogSummary(Value):
             bad=tuple(BadRows(reason, count) for reason, count in sums.bad.items()),
             left_out=tuple(reading.left_out),
             columns=reading.columns.described(),
-            notes=tuple(reading.notes[:_NOTES]),
+            notes=as_notes(reading.notes[:_NOTES]),
             limits=(most_prompts, most_rows),
             hashing=f"polars {pl.__version__}",
         )._trimmed()
@@ -190,7 +190,7 @@ class LogSummary(Value):
             bad=_added(one.bad, two.bad),
             left_out=_added(one.left_out, two.left_out),
             columns=min(one.columns, two.columns),
-            notes=tuple(sorted({*one.notes, *two.notes})[:_NOTES]),
+            notes=tuple(sorted({*one.notes, *two.notes}, key=str)[:_NOTES]),
             limits=one.limits,
             hashing=one.hashing,
         )._trimmed()
@@ -292,7 +292,7 @@ class LogSummary(Value):
             bad=(*self.bad, *([others] if others.count else [])),
             left_out=(*self.left_out, *([drawn] if drawn.count else [])),
             columns=self.columns,
-            notes=(*self.notes, *([sampled] if drawn.count else [])),
+            notes=(*self.notes, *([Note("sample", sampled)] if drawn.count else [])),
         )
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from collapse_theory.data.columns import Columns, Wanted, find_columns
 from collapse_theory.data.frames import REASONS, frame_of
 from collapse_theory.data.remarks import remarks
-from collapse_theory.data.reward_log import BadRows, RewardLog, is_array
+from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes, is_array
 from collapse_theory.data.source import Part, parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
@@ -145,7 +145,7 @@ class Reading:
     every_step: bool
     bad: list[BadRows] = field(default_factory=list)
     left_out: list[BadRows] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note | str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -323,7 +323,7 @@ class Reading:
             left_out=tuple(self.left_out),
             columns=self.columns.described(),
             lists=self.columns.lists,
-            notes=tuple(self.notes),
+            notes=as_notes(self.notes),
             steps=steps,
             splits=splits,
             split_names=split_names,

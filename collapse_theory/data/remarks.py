@@ -9,6 +9,7 @@ import numpy as np
 
 from collapse_theory.data.columns import Columns
 from collapse_theory.data.frames import ODD
+from collapse_theory.data.reward_log import Note
 from collapse_theory.lazy import polars as pl
 
 _DIFFERENT = 3  # fewer different rewards of a prompt may each come twice by chance
@@ -21,7 +22,7 @@ _SHOWN = 8
 class Remarks:
     """What was found: notes, and the columns without those that aren't what they are called."""
 
-    notes: list[str]
+    notes: list[Note]
     columns: Columns
 
 
@@ -36,7 +37,7 @@ def remarks(rows: pl.DataFrame, columns: Columns, unused: Sequence[str]) -> Rema
     values = np.arange(bits.size)
     for bit, text in ODD.items():
         if count := int(bits[(values & bit) > 0].sum()):
-            found.notes.append(text.format(count=f"{count:,}"))
+            found.notes.append(Note("reading", text.format(count=f"{count:,}")))
     _ranks(rows, found)
     _near(rows, found)
     _repeated(rows, found, unused)
@@ -66,10 +67,8 @@ def _ranks(rows: pl.DataFrame, found: Remarks) -> None:
         why = "they are equal in each prompt"
     found.columns = found.columns.without("rank")
     found.notes = [note for note in found.notes if "have no rank" not in note]
-    found.notes.append(
-        f"the column {name!r} isn't read as the completions' ranks: {why}; if it holds them, name "
-        f"it: --rank {name} (rank={name!r})"
-    )
+    text = f"the column {name!r} isn't read as the completions' ranks: {why}; if it holds them, "
+    found.notes.append(Note("ranks", f"{text}name it: --rank {name} (rank={name!r})"))
 
 
 def _near(rows: pl.DataFrame, found: Remarks) -> None:
@@ -78,10 +77,8 @@ def _near(rows: pl.DataFrame, found: Remarks) -> None:
     first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
     alike = first.size - np.unique(loose[first]).size if loose.any() else 0
     if alike:
-        found.notes.append(
-            f"{alike:,} prompts differ from others by blanks alone; they are taken as prompts of "
-            "their own"
-        )
+        text = "prompts differ from others by blanks alone; they are taken as prompts of their own"
+        found.notes.append(Note("duplicates", f"{alike:,} {text}"))
 
 
 def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None:
@@ -103,7 +100,8 @@ def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None
         # Of few grades each may well come twice in some prompts.
         grades = rows["reward"].n_unique() < _GRADES * rows.height
         if twice > (count // 2 if grades else 0):
-            found.notes.append(f"in {twice:,} of {count:,} prompts {text}")
+            text = f"in {twice:,} of {count:,} prompts {text}"
+            found.notes.append(Note("duplicates", text))
             return
 
 

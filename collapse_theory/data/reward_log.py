@@ -16,6 +16,11 @@ from collapse_theory.files import plain, replace_file
 from collapse_theory.values import Array, Value
 
 
+def as_notes(notes: Iterable[Note | str]) -> tuple[Note, ...]:
+    """Return notes; texts are of how a log was read."""
+    return tuple(Note("reading", note) if isinstance(note, str) else note for note in notes)
+
+
 def counted(number: int, what: str) -> str:
     """Return "1 prompt" or "2 prompts"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
@@ -46,6 +51,28 @@ class BadRows(Value):
         return f"{self.count:,} with {self.reason}{where}"
 
 
+@dataclass(frozen=True, eq=False)
+class Note(Value):
+    """What is worth knowing of a log, or of a diagnosis besides its outcome.
+
+    Parameters
+    ----------
+    code : str
+        "normalised", "saturated", "sign", "flat", "wild", "missing", "small kinds", "single",
+        "split", "rows left out", "duplicates", "ranks", "sample" or "reading".
+    text : str
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __contains__(self, text: str) -> bool:
+        return text in self.text
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RewardLog(Value):
     """A reward log: one reward a row, with its prompt and, where known, its kind and rank.
@@ -72,8 +99,8 @@ class RewardLog(Value):
         The column that each role was read from.
     lists : bool
         Whether a row of the source held a prompt's rewards, not one; rewards are counted then.
-    notes : tuple of str
-        What else is worth knowing about how the file was read.
+    notes : tuple of Note
+        What else is worth knowing; a text alone has the code "reading".
     steps : (rows,) array, or None
         Each row's step, where rows of several are held; `step` is then the last.
     splits : (rows,) array of int, or None
@@ -97,7 +124,7 @@ class RewardLog(Value):
     left_out: tuple[BadRows, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     lists: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     steps: Array | None = None
     splits: Any = None
     split_names: tuple[str, ...] = ()
@@ -106,6 +133,7 @@ class RewardLog(Value):
         super().__post_init__()
         for name in ("prompts", "kinds", "splits"):
             self._set(**{name: _frozen_codes(getattr(self, name))})
+        self._set(notes=as_notes(self.notes))
         for name in ("prompts", "kinds", "ranks", "steps", "splits"):
             column = getattr(self, name)
             if column is not None and column.shape != self.rewards.shape:

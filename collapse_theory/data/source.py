@@ -53,12 +53,15 @@ class Part:
         Begins the sentence that tells to say which column is which.
     remark : str
         What is worth knowing of it, whatever is read.
+    straight : bool
+        Whether its rows were read by its frame last, and so counted by `RECORD`.
     """
 
     name: str
     unit: str = "row"
     advice: str = "S"
     remark: str = ""
+    straight: bool = False
 
     @property
     def decimal_commas(self) -> bool:
@@ -84,7 +87,7 @@ class Part:
         return None
 
     def places(self, records: Sequence[int]) -> list[int]:
-        """Return the numbers that `rows` gives to rows of the frame."""
+        """Return the numbers that `rows` gives to rows as they were read last."""
         return list(records)
 
     def notes(self) -> list[str]:
@@ -143,7 +146,7 @@ class TextPart(Part):
         return frame if read == records else None
 
     def places(self, records: Sequence[int]) -> list[int]:
-        if not isinstance(self.text, Csv) or not records:
+        if not (isinstance(self.text, Csv) and self.straight and records):
             return list(records)
         lines = self.text.lines_of(records)
         return [lines[record] for record in records]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collapse_theory.data.reading import read_log
-from collapse_theory.data.reward_log import BadRows, RewardLog
+from collapse_theory.data.reward_log import BadRows, Note, RewardLog
 from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, Diagnosis, diagnose
 from collapse_theory.diagnosis.inside import Spread
 from collapse_theory.diagnosis.intervals import Measure
@@ -11,7 +11,6 @@ from collapse_theory.diagnosis.likeness import Shares, View
 from collapse_theory.diagnosis.order_statistics import RewardMap
 from collapse_theory.diagnosis.parts import Change, Part, changes
 from collapse_theory.diagnosis.predictions import Prediction
-from collapse_theory.diagnosis.remarks import Note
 from collapse_theory.diagnosis.summary import KindSummary
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.data.reading import log_of
-from collapse_theory.data.reward_log import BadRows, RewardLog
+from collapse_theory.data.reward_log import BadRows, Note, RewardLog
 from collapse_theory.diagnosis.inside import (
     Spread,
     flat_prompts,
@@ -27,7 +27,7 @@ from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMa
 from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
 from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.remarks import LEVEL_OFF, Note, notes_of, of_splits
+from collapse_theory.diagnosis.remarks import LEVEL_OFF, notes_of, of_splits
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
 from collapse_theory.diagnosis.verdict import (
     KIND_PROMPTS,

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from collapse_theory.data.reward_log import RewardLog, counted
+from collapse_theory.data.reward_log import Note, RewardLog, counted
 from collapse_theory.diagnosis.inside import Spread
 from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.order_statistics import OrderStatistics
 from collapse_theory.diagnosis.parts import Part, is_trained
 from collapse_theory.diagnosis.summary import KindSummary
-from collapse_theory.values import Value
 
 _SATURATED = 0.6  # a two-valued law has a half at each end
-
-
-@dataclass(frozen=True, eq=False)
-class Note(Value):
-    """What is worth knowing besides the outcome.
-
-    Parameters
-    ----------
-    code : str
-        "normalised", "saturated", "sign", "flat", "wild", "missing", "small kinds",
-        "single", "split", "rows left out", "duplicates" or "reading".
-    text : str
-    """
-
-    code: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __contains__(self, text: str) -> bool:
-        return text in self.text
 
 
 LEVEL_OFF = Note(
@@ -81,8 +57,12 @@ def notes_of(
 
 
 def _of_reading(log: RewardLog) -> list[Note]:
-    notes = [note if isinstance(note, Note) else Note("reading", note) for note in log.notes]
-    return notes
+    aside = (*log.bad, *log.left_out)
+    if not aside:
+        return list(log.notes)
+    unused = sum(rows.count for rows in aside)
+    what = f"{unused:,} of {log.read:,} {'rewards' if log.lists else 'rows'} aren't used: "
+    return [Note("rows left out", what + "; ".join(map(str, aside))), *log.notes]
 
 
 def _of_prompts(
