@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -38,7 +39,7 @@ from collapse_theory.testing import (
 from collapse_theory.utilities.base import Family
 
 MOST = 10.0  # seconds in which a mistake is found
-LONG = 1000  # examples that right answers pass, in the slow part
+EXAMPLES = int(os.environ.get("EXAMPLES", "25"))  # that right answers pass; 1000 do, in minutes
 
 # -- right closed forms, and mistakes in them ------------------------------------------------
 
@@ -192,16 +193,11 @@ def test_wrong_closed_forms_are_found(name):
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_closed_forms_pass(name):
-    report = closed(*RIGHT[name])(10)
+    report = closed(*RIGHT[name])(EXAMPLES)
     assert report.cases >= 1
     assert report.error <= 1e-6
     assert not report.gap > 1e-6
     assert str(report).startswith(report.subject)
-
-
-@pytest.mark.parametrize("name", [name for name in RIGHT if name != "-1/x"])
-def test_right_closed_forms_pass_a_thousand_examples(name):
-    assert closed(*RIGHT[name])(LONG).error <= 1e-6
 
 
 def test_the_smallest_case_is_shown():
@@ -212,15 +208,14 @@ def test_the_smallest_case_is_shown():
     assert "is wrong for LogSigmoid(beta=" in text
     beta = float(text.split("beta=")[1].split(")")[0])
     assert 50 <= beta < 101
-    assert "), 7: expected rewards [1," in text
-    assert "right cases, and shrunk" in text
+    assert "), n=7: expected rewards [1," in text
 
 
 def test_all_of_a_list_of_n_are_tried():
     def all_but_one(u, n):
         return log_rewards(u, n) if n != 37 else np.linspace(1, 0, n)
 
-    assert "Log(), 37: expected reward" in found(closed(all_but_one, "log(x)", range(2, 60)))
+    assert "Log(), n=37: expected reward" in found(closed(all_but_one, "log(x)", range(2, 60)))
 
 
 @pytest.mark.parametrize(
@@ -337,15 +332,9 @@ def test_right_utilities_pass():
     assert check_utility(ct.Squared(0.5), ct.Confined(1.0)).notes == ()
 
 
-@cases(25)
+@cases(EXAMPLES)
 @given(utilities())
 def test_random_utilities_are_what_they_say(u):
-    check_utility(u)
-
-
-@cases(LONG)
-@given(utilities())
-def test_a_thousand_utilities_are_what_they_say(u):
     check_utility(u)
 
 
@@ -418,14 +407,14 @@ def test_wrong_solvers_are_found(name):
         assert "its gap is" in text
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(LONG, marks=pytest.mark.slow)])
-def test_right_solvers_pass(examples):
-    check_solver(newton, SMOOTH, examples=examples)
-    check_solver(stopped(1.0), SMOOTH, tol=1e9, examples=examples)  # honest, if nothing else
+def test_right_solvers_pass():
+    check_solver(newton, SMOOTH, examples=EXAMPLES)
+    # Honest, if nothing else.
+    check_solver(stopped(1.0), SMOOTH, tol=1e9, examples=EXAMPLES)
     check_solver(
         lambda u, n, domain, pairs: ct.solve(u, None if pairs else n, domain, pairs),
         SMOOTH,
-        examples=examples,
+        examples=EXAMPLES,
     )
 
 

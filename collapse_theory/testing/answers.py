@@ -48,7 +48,7 @@ def reference(
 
 def case_text(loss: Loss, n: int | None, domain: Domain, pairs: Comparisons | None = None) -> str:
     """Return the arguments of a case as code."""
-    given = [repr(loss), *([] if n is None else [str(n)])]
+    given = [repr(loss), *([] if n is None else [f"n={n}"])]
     given += [] if domain == Box() and pairs is None else [repr(domain)]
     return ", ".join([*given, *([] if pairs is None else [repr(pairs)])])
 

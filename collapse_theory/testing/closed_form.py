@@ -104,7 +104,7 @@ def check_closed_form(
     >>> check_closed_form(evenly, ct.Log())
     Traceback (most recent call last):
     ...
-    AssertionError: evenly is wrong for Log(), 4: expected rewards [1, 0.7236, 0.2764, 0], got \
+    AssertionError: evenly is wrong for Log(), n=4: expected rewards [1, 0.7236, 0.2764, 0], got \
 [1, 0.6667, 0.3333, 0]: reward 2 is off by 5.7e-02; ...
     """
     if gives is not None and gives not in REWARDS + LAWS:

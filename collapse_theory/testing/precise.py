@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,8 @@ FUNCTIONS = {
     "sigmoid": lambda z: 1 / (1 + mp.exp(-z)), "logsigmoid": lambda z: -mp.log(1 + mp.exp(-z)),
 }  # fmt: skip
 
-DIGITS = 200  # in which floats are compared: enough for log(1 + x) at x = 1e-150
+# In which floats are compared; as many more as x has zeros, for log(1 + x) at x = 1e-150.
+DIGITS = 120
 
 
 def value(tree: Tree, x: Any) -> Any:
@@ -89,7 +91,7 @@ class Precise:
 
     def jet(self, x: float) -> Jet:
         """Return U, U' and U'' at x, rounded to floats."""
-        with mp.workdps(DIGITS):
+        with mp.workdps(DIGITS - int(min(math.log10(x), 0.0))):
             mid, first, second = derivatives(self.tree, mp.mpf(x))
             size, bend = abs(mid) + abs(x * first), abs(second) + abs(first) / x
             # log(x + 1) is rounded at 1: the value to 1e-16 absolutely, the slope to 1e-16 U/x.
@@ -98,5 +100,5 @@ class Precise:
 
     def gain(self, x: float) -> float:
         """Return U(1) - U(x)."""
-        with mp.workdps(5 * DIGITS):  # 1 + exp(-1000) - 1
+        with mp.workdps(5 * DIGITS):  # exp(-1000) beside 1
             return float(value(self.tree, mp.mpf(1)) - value(self.tree, mp.mpf(x)))

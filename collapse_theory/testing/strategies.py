@@ -231,7 +231,8 @@ def comparisons(draw: Callable[..., Any], most: int = 9, ties: bool | None = Non
     places = [(i, j) for i in range(n) for j in range(i + 1, n) if not tied or (i, j) != (1, 2)]
     size = draw(st.integers(0, 25))
     pairs = [*draw(st.lists(st.sampled_from(places), min_size=size, max_size=size)), (0, n - 1)]
-    weights = draw(st.lists(numbers(0.1, 2), min_size=len(pairs), max_size=len(pairs)))
+    some = st.sampled_from((1.0, 2.0, 0.5, 0.1, 1.25, 0.3))
+    weights = draw(st.lists(some, min_size=len(pairs), max_size=len(pairs)))
     better, worse = np.array(order)[np.array(pairs).T]
     return Comparisons(n, better, worse, np.array(weights), (tuple(order[1:3]),) if tied else ())
 
