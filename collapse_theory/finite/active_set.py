@@ -18,9 +18,9 @@ from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.linear import components, graph_solver, spanning_forest
 from collapse_theory.programs import Answer, Program, certify
 
-ROUNDS = 40
-ENOUGH = 1e-13  # the relative gap that ends the rounds
-SAME = 1e-12  # gaps below it, relative to the largest reward, may be rounding
+MOST_SETS = 40  # sets of closed gaps that are tried; two or three are usual
+ROUNDED_GAP = 1e-13  # a relative gap of rounding, about 500 units of float64: nothing is left to do
+CLOSED_GAP = 1e-12  # of the largest reward: differences below it may be rounding
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def polished(
     """
     closed, multipliers = Rows.of(program, tight), Rows.of(program, z)
     answer, best = None, np.inf
-    for _ in range(ROUNDS):
+    for _ in range(MOST_SETS):
         found = _moved(program, closed, r, budget)
         if found is None:
             return answer
@@ -76,7 +76,7 @@ def polished(
             best, answer = certificate.gap, trial
         least = -1e-13 * float(np.abs(balanced.all).max(initial=1e-300))
         wrong = balanced.all < least
-        if certificate.relative_gap < ENOUGH or not wrong.any():
+        if certificate.relative_gap < ROUNDED_GAP or not wrong.any():
             return answer
         closed = closed.like(closed.all & ~wrong)
         multipliers = balanced.like(np.maximum(balanced.all, 0.0))
@@ -118,7 +118,7 @@ def _moved(
     if pieces is None:
         return None
     x, last = pieces.gathered(r), np.inf
-    inverted = pieces.gaps(x) < -SAME * float(np.abs(x).max())
+    inverted = pieces.gaps(x) < -CLOSED_GAP * float(np.abs(x).max())
     if inverted.any():
         return r, Rows(inverted, closed.low & False, closed.high & False)
     for _ in budget.rounds(40):
@@ -173,7 +173,7 @@ class Pieces:
                 offset[at] = offset[parent] + step
         fixed = np.full(label.max() + 1, np.nan)
         fixed[label[k]], at_high = -offset[k], 1.0 - offset[k + 1]
-        if label[k] == label[k + 1] and abs(fixed[label[k]] - at_high) > SAME:
+        if label[k] == label[k + 1] and abs(fixed[label[k]] - at_high) > CLOSED_GAP:
             return None
         fixed[label[k + 1]] = at_high
         return cls(program, label[:k], offset[:k], fixed)

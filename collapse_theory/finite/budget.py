@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+LEAST_GAP = 1e-290  # below it the reciprocals of gaps' squares leave float64, with room to spare
 MAX_ITERATIONS = 500  # of all phases together, unless asked for; a hundred are many
 
 

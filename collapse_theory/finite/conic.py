@@ -34,11 +34,11 @@ SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 5_000}),
 )
 LIMITS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
-FEW = 50  # completions up to which the slowest solver is worth its time beside another's answer
-MOST = 200  # completions of a full ranking
-GOOD = 1e-8  # the relative gap that ends the search
-FAIR = 1e-6  # the one that is worth no slower solver
-SMALLEST = 1e-3  # of a guessed gap: how far below the guess the second one may be
+FEW_COMPLETIONS = 50  # up to which the slowest solver is worth its time beside another's answer
+MOST_COMPLETIONS = 200  # of a full ranking: half a minute
+GOOD_GAP = 1e-8  # the relative gap with which the first solver will do: what it reaches at best
+FAIR_GAP = 1e-6  # that with which a later one will: the tolerance of this method
+LEAST_SHARE = 1e-3  # of a guessed gap, below which the second guess doesn't go
 
 
 class Conic:
@@ -60,10 +60,10 @@ class Conic:
         SolverFailed
             Where no installed solver returns a usable answer.
         """
-        if program.full and program.n > MOST:
+        if program.full and program.n > MOST_COMPLETIONS:
             raise CollapseError(
-                f'method="conic" takes at most {MOST} completions (half a minute), got n = '
-                f'{program.n}; use method="newton"'
+                f'method="conic" takes at most {MOST_COMPLETIONS} completions (half a minute), got '
+                f'n = {program.n}; use method="newton"'
             )
         if isinstance(program, ListwiseProgram):
             found = _refined(program, _stages(program), budget)
@@ -196,7 +196,7 @@ def _refined(
 
     scale, best, least, left = written.scale, None, np.inf, 1.0
     for rank, (solver, options) in enumerate(_installed(budget)):
-        if best is not None and solver == "SCS" and program.n > FEW:
+        if best is not None and solver == "SCS" and program.n > FEW_COMPLETIONS:
             break  # a first-order method: ten seconds and more
         for _ in range(2):
             v = cp.Variable(len(scale), nonneg=True)
@@ -206,13 +206,13 @@ def _refined(
                 break
             size, budget.used = scale * np.maximum(found[0], 0.0), budget.used + found[1]
             size = written.normed(size)
-            scale = written.normed(np.maximum(size, SMALLEST * scale))
+            scale = written.normed(np.maximum(size, LEAST_SHARE * scale))
             answer = Answer(written.gaps(size), converged=found[1] != budget.limit)
             certificate = certify(program, answer)
             left = certificate.shortfall or 1.0
             if best is None or certificate.relative_gap < least:
                 best, least = answer, certificate.relative_gap
-        if best is not None and least < (FAIR if rank else GOOD):
+        if best is not None and least < (FAIR_GAP if rank else GOOD_GAP):
             break
     return None if best is None else replace(best, iterations=budget.used)
 

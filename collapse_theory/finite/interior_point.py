@@ -25,11 +25,11 @@ from collapse_theory.numerics.linear import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 
-ROUNDS = 120
-ENOUGH = 1e-13  # complementarity, relative to the size of the objective
+MOST_STEPS = 120  # of one path; 10 to 40 are usual
+COMPLEMENTARITY = 1e-13  # s.z over the size of the objective: there it is rounding
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
 LARGEST_TREE = 1e10  # edges times nodes squared up to which gaps are kept apart: ten seconds or so
-GOOD = 1e-11  # the relative gap that ends the search
+ROUNDED_GAP = 1e-11  # the relative gap up to which gaps needn't be kept apart
 
 Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
 
@@ -71,7 +71,7 @@ def interior_point(
     at: Callable[[np.ndarray, np.ndarray], Local],
     point: Point,
     budget: Budget,
-    enough: float = ENOUGH,
+    enough: float = COMPLEMENTARITY,
     local: Local | None = None,
 ) -> tuple[Point, bool]:
     """Maximise from a strictly feasible point; `at` gives the program at (x, s).
@@ -80,7 +80,7 @@ def interior_point(
     Returns the last point, z in units of f, and whether it converged.
     """
     local, last, short = local or at(point.x, point.s), np.inf, False
-    for _ in budget.rounds(ROUNDS):
+    for _ in budget.rounds(MOST_STEPS):
         found = _direction(local, point, short)
         if found is None:
             return point, False
@@ -320,7 +320,7 @@ class InteriorPoint:
         barrier, at = GraphBarrier(program).start(first_rewards(program))
         best, least, relative = None, np.inf, np.inf
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
-        for enough in (ENOUGH,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
+        for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
             at, converged = interior_point(barrier.at, at, budget, enough)
             r, z, slopes = at.x[: graph.k], barrier.unit * at.z, barrier.slopes(at)
             found = [Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)]
@@ -334,10 +334,14 @@ class InteriorPoint:
                 if best is None or certificate.gap < least:
                     best, least = replace(answer, converged=converged), certificate.gap
                     relative = certificate.relative_gap
-            if relative < GOOD or budget.spent:
+            if relative < ROUNDED_GAP or budget.spent:
                 break
         assert best is not None
-        if relative > GOOD and not program.utility.kinks and edges * graph.k**2 <= LARGEST_TREE:
+        if (
+            relative > ROUNDED_GAP
+            and not program.utility.kinks
+            and edges * graph.k**2 <= LARGEST_TREE
+        ):
             best = _kept_apart(program, at, best, least, budget)
         return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
 

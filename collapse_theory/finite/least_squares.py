@@ -20,8 +20,8 @@ from collapse_theory.programs.dual import Dual
 from collapse_theory.utilities import Squared
 
 MAX_NODES = 2000  # and ten times as many edges: above, the vertex found stays
-SAME = 1e-9  # slopes and forces, relative to the largest
-NEAR = 1e-6  # of an end, rewards and gaps are there: what differs is the solver's
+SAME_FORCE = 1e-9  # of the largest: slopes and forces that differ by less are equal up to rounding
+NEAR_END = 1e-6  # of an end of their range, gaps and rewards are there: the solver knows no more
 SOLVERS = (1e-12, 1e-10, 1e-8)  # tolerances, as far as the solver takes them
 
 
@@ -39,7 +39,7 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     low, high = _ranges(program, dual)
     flow = graph.w * dual.slopes + dual.multipliers
     forces, size = graph.divergence(flow), float(np.max(graph.gathered(np.abs(flow))))
-    small = SAME * max(size, float(graph.w.min()))
+    small = SAME_FORCE * max(size, float(graph.w.min()))
     r = cp.Variable(graph.k)
     gaps = r[graph.a] - r[graph.b]
     fixed = low == high
@@ -78,10 +78,10 @@ def _ranges(program: Program, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
         ends = np.array([0.0, *sorted(kinks), 1.0])
         values = np.asarray(utility.value(ends - m))
         fall = -np.diff(values) / np.diff(ends)  # rising
-        q, scale = -dual.slopes[of], SAME * float(np.abs(fall).max())
+        q, scale = -dual.slopes[of], SAME_FORCE * float(np.abs(fall).max())
         low[of] = ends[np.searchsorted(fall, q - scale)]
         high[of] = ends[np.searchsorted(fall, q + scale)]
-    held = dual.multipliers > SAME * float(dual.multipliers.max(initial=0.0))
+    held = dual.multipliers > SAME_FORCE * float(dual.multipliers.max(initial=0.0))
     low[held], high[held] = 0.0, 0.0
     return low, high
 
@@ -93,10 +93,10 @@ def _exact(program: Program, r: np.ndarray, low: np.ndarray, high: np.ndarray) -
     """
     gaps = program.graph.differences(r)
     wanted = np.where(np.abs(gaps - low) <= np.abs(gaps - high), low, high)
-    closed = Rows(np.abs(gaps - wanted) < NEAR, r < NEAR, r > 1 - NEAR)
+    closed = Rows(np.abs(gaps - wanted) < NEAR_END, r < NEAR_END, r > 1 - NEAR_END)
     squares = replace(program, loss=Squared(0.0), domain=Box())
     exact = on_pieces(squares, closed, wanted, r, Budget())
-    return r if exact is None or np.abs(exact - r).max() > NEAR else exact
+    return r if exact is None or np.abs(exact - r).max() > NEAR_END else exact
 
 
 def _in_the_middle(program: Program, r: np.ndarray, held: np.ndarray) -> np.ndarray:

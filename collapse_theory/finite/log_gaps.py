@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.errors import NoOptimum, OutOfRange
-from collapse_theory.finite.budget import Budget, max_step
+from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step
 from collapse_theory.finite.interior_point import Point, Step, interior_point
 from collapse_theory.finite.symmetric import SymmetricRanking, initial_gaps
 from collapse_theory.numerics.linear import cholesky
@@ -33,12 +33,11 @@ from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
 MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
-TINY = 1e-290  # gaps below it have squares of their reciprocals outside float64
 # Added to every entry of a Hessian it changes nothing for steps of which the sum is zero, and makes
 # it regular where some gaps have no curvature of their own: in units of lambda, a matrix of
 # ordinary size on (e_k) is 1.
 ON_SUMS_OF_ZERO = 4.0
-MAX_HALF_GAP = 1e150  # beyond it nothing holds the rewards
+LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 
 
 class LogGaps:
@@ -64,7 +63,7 @@ class LogGaps:
         unique = utility.strictly_concave or not program.box or None
         with np.errstate(all="ignore"):
             if not program.box:
-                gaps, converged = _held(utility, n, program.kappa, budget)
+                gaps, converged = _without_box(utility, n, program.kappa, budget)
             elif n <= 3 or not np.any(utility.slope(np.full(n - 1, 1.0 / (n - 1)))):
                 # U' underflows: for tails as steep as that the smallest gap is all that counts.
                 gaps, converged = np.full(n - 1, 1.0 / (n - 1)), True
@@ -83,16 +82,16 @@ class LogGaps:
 def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
     half = SymmetricRanking(utility, n)
     e, converged = _log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
-    vanished = e.min() < TINY
+    vanished = e.min() < LEAST_GAP
     if not converged and not budget.spent:
         # The local exponent misled the start: the neighbourhood is found by interior points.
         e, converged = _log_newton(
             half, _inside(half, initial_gaps(utility, n), budget).x, budget, 60
         )
-    if not converged and (vanished or e.min() < TINY):
+    if not converged and (vanished or e.min() < LEAST_GAP):
         raise OutOfRange(
-            f"the optimum of {utility} for n = {n} has gaps below {TINY:g}, outside float64; use "
-            "fewer completions or a less steep utility (its limit law is not affected)"
+            f"the optimum of {utility} for n = {n} has gaps below {LEAST_GAP:g}, outside "
+            "float64; use fewer completions or a less steep utility (its limit law is not affected)"
         )
     return half.gaps(e), converged
 
@@ -159,7 +158,7 @@ def _log_newton(
         if size < 1e-15:
             return e, True
         stuck = np.isfinite(half.utility.slope_at_zero) and size > 1e6  # a gap that should be zero
-        if stuck or not np.all(np.isfinite(e)) or e.min() < TINY:
+        if stuck or not np.all(np.isfinite(e)) or e.min() < LEAST_GAP:
             return e, False
         last = size
     return e, converged
@@ -224,14 +223,14 @@ def _inside(half: SymmetricRanking, e: np.ndarray, budget: Budget) -> Point:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Penalised:
     """Half the sum over pairs of U, less `pull` times half the sum of squared rewards C_i."""
 
     half: SymmetricRanking
     pull: float
 
     @classmethod
-    def of(cls, utility: Utility, n: int, kappa: float) -> _Held:
+    def of(cls, utility: Utility, n: int, kappa: float) -> _Penalised:
         # Half the sum over pairs is n(n-1)/4 times the mean; 2/n sum over the half of C_i**2.
         return cls(SymmetricRanking(utility, n), kappa * (n - 1))
 
@@ -246,7 +245,7 @@ class _Held:
 
 def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
-    program = _Held.of(utility, n, kappa)
+    program = _Penalised.of(utility, n, kappa)
     steep = np.isinf(utility.slope_at_zero)
     shape = initial_gaps(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
 
@@ -258,22 +257,24 @@ def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     with np.errstate(all="ignore"):
         low, high = bracket(
             excess,
-            limit=float(np.log(MAX_HALF_GAP)),
+            limit=float(np.log(LARGEST_GAP)),
             none_above=NoOptimum(outside + "weak"),
             none_below=NoOptimum(outside + "strong"),
         )
         return np.exp(bisect(excess, low, high, rounds=30)) * shape
 
 
-def _held(utility: Utility, n: int, kappa: float, budget: Budget) -> tuple[np.ndarray, bool]:
+def _without_box(utility: Utility, n: int, kappa: float, budget: Budget) -> tuple[np.ndarray, bool]:
     if utility.slope_at_zero <= 0:
         return np.zeros(n - 1), True  # no gap is worth opening
-    program = _Held.of(utility, n, kappa)
-    e, converged = _held_newton(program, first_guess(utility, n, kappa), budget)
+    program = _Penalised.of(utility, n, kappa)
+    e, converged = _penalised_newton(program, first_guess(utility, n, kappa), budget)
     return program.half.gaps(e), converged
 
 
-def _held_newton(program: _Held, e: np.ndarray, budget: Budget) -> tuple[np.ndarray, bool]:
+def _penalised_newton(
+    program: _Penalised, e: np.ndarray, budget: Budget
+) -> tuple[np.ndarray, bool]:
     """Newton's method on log G = log pi, else on G = pi, each step as long as it gains."""
     last, converged = np.inf, False
     state = program.forces(e)
@@ -303,7 +304,7 @@ def _held_newton(program: _Held, e: np.ndarray, budget: Budget) -> tuple[np.ndar
 
 
 def _searched(
-    program: _Held, e: np.ndarray, step: np.ndarray, rest: np.ndarray
+    program: _Penalised, e: np.ndarray, step: np.ndarray, rest: np.ndarray
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Shorten the step until the objective doesn't fall at its end as steeply as it rose."""
     rise = max(float(rest @ step), 1e-300)

@@ -39,11 +39,11 @@ from collapse_theory.utilities import Hinge
 
 TOLERANCE = 1e-12  # of the relative gap; the cuts end at an exact answer
 EPS = float(np.finfo(np.float64).eps)
-ROUNDS = 100_000
-FEW = 0.01  # sets of fewer nodes, as a part of all, are left to the pieces
-STEPS = 32  # at most: what is far from its place then goes there in one move
-NOTHING = 1e-12  # gains below it, relative to all, are rounding
-EDGE = 1e-9  # gaps this near 1, relative to the largest reward, are 1: what differs is rounding
+MOST_MOVES = 100_000  # of pieces; hundreds are many
+FEW_NODES = 0.01  # of all: smaller sets are left to the pieces
+MOST_STEPS = 32  # at most: what is far from its place then goes there in one move
+NO_GAIN = 1e-12  # of the sum of all gains: less is rounding
+AT_ONE = 1e-9  # of the largest reward: gaps this near 1 are 1 up to rounding
 
 
 def max_margin(n_or_comparisons: int | Comparisons) -> Solution:
@@ -149,7 +149,7 @@ class LeastNorm:
     settled: bool
 
 
-def least_norm(graph: Graph, most: int = ROUNDS) -> LeastNorm:
+def least_norm(graph: Graph, most: int = MOST_MOVES) -> LeastNorm:
     """Return the rewards of least norm with all gaps at least 1, and their multipliers."""
     budget = Budget(most)
     return _by_pieces(graph, _by_steps(graph, budget), budget)
@@ -160,14 +160,14 @@ def _by_steps(graph: Graph, budget: Budget) -> np.ndarray:
     above, below = graph.longest_paths
     a, b, s = graph.a, graph.b, graph.sizes
     r = np.floor((below - above) / 2)
-    for _ in budget.rounds(STEPS):
+    for _ in budget.rounds(MOST_STEPS):
         tight = graph.differences(r) < 2
         up = maximum_closure(graph.k, a[tight], b[tight], -(2 * r + 1) * s)
         down = maximum_closure(graph.k, b[tight], a[tight], (2 * r - 1) * s)
         # What each changes in sum s r**2.
         by_up, by_down = s[up] @ (2 * r + 1)[up], s[down] @ (1 - 2 * r)[down]
         many = up if by_up <= by_down else down
-        if min(by_up, by_down) >= 0 or many.sum() <= FEW * graph.k:
+        if min(by_up, by_down) >= 0 or many.sum() <= FEW_NODES * graph.k:
             break
         r = r + up if by_up <= by_down else r - down
     return r
@@ -177,7 +177,7 @@ def _by_pieces(graph: Graph, r: np.ndarray, budget: Budget) -> LeastNorm:
     """Move rigid pieces toward mean 0; join those that meet, split those that are better apart."""
     a, b = graph.a, graph.b
     held = _at_one(graph, r)
-    for _ in budget.rounds(ROUNDS):
+    for _ in budget.rounds(MOST_MOVES):
         piece, aim = _means(graph, r, held)
         meets = (piece[a] != piece[b]) & (aim[a] - aim[b] < 1 - _rounding(aim))
         if meets.any():
@@ -192,7 +192,7 @@ def _by_pieces(graph: Graph, r: np.ndarray, budget: Budget) -> LeastNorm:
         tight = _at_one(graph, r)
         gain = -graph.sizes * r
         raised = maximum_closure(graph.k, a[tight], b[tight], gain)
-        if not gain @ raised > NOTHING * float(np.abs(gain).sum()):
+        if not gain @ raised > NO_GAIN * float(np.abs(gain).sum()):
             return LeastNorm(r, _multipliers(graph, r), budget.used, True)
         held = tight & ~(raised[a] & ~raised[b])
     return LeastNorm(r, _multipliers(graph, r), budget.used, False)
@@ -203,7 +203,7 @@ def _rounding(r: np.ndarray) -> float:
 
 
 def _at_one(graph: Graph, r: np.ndarray) -> np.ndarray:
-    return graph.differences(r) - 1 < EDGE * float(np.abs(r).max())
+    return graph.differences(r) - 1 < AT_ONE * float(np.abs(r).max())
 
 
 def _means(graph: Graph, r: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,8 @@ FINEST = 1000  # D at most: beyond, the interior-point method is as good
 MAX_MARGINS = 30  # different ones
 # A ranking of more completions begins where one of half as many ends, with steps of so many times
 # its mean gap (measured: n = 800 takes a third of the flows that it takes from equal gaps).
-SMALL, REACH = 40, 16
-SAME = 1e-12
+SMALL_RANKING, FIRST_STEPS = 40, 16
+SAME = 1e-12  # of the values compared: smaller differences are rounding
 
 
 class MinCut:
@@ -98,10 +98,10 @@ def _on_grid(program: Program, fine: int, budget: Budget) -> tuple[np.ndarray, b
     A ranking begins where one of half as many completions ends, each of them taken twice.
     """
     step = 2 ** int(np.log2(fine))
-    if program.full and program.n > SMALL:
+    if program.full and program.n > SMALL_RANKING:
         half = replace(program, n=(program.n + 1) // 2)
         p = _on_grid(half, fine, budget)[0][np.arange(program.n) * half.n // program.n]
-        step = min(step, 2 ** int(np.log2(max(REACH * fine / program.n, 1))))
+        step = min(step, 2 ** int(np.log2(max(FIRST_STEPS * fine / program.n, 1))))
     else:
         p = np.clip(np.floor(program.graph.levels * (fine + 1)), 0, fine)
     while True:

@@ -22,7 +22,7 @@ from collapse_theory.finite.budget import Budget
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.plackett_luce import Stages, score_penalty, stages_of
 
-ROUNDS = 500
+MOST_STEPS = 500  # of Newton's method; 10 to 30 are usual
 MIN_KAPPA = 1e-12  # the smallest kappa whose limit law is a start
 SETTLED = 1e-9  # steps this small, relative to the scores, are Newton's own: then until rounding
 
@@ -70,11 +70,11 @@ class ScoreNewton:
 
     def __call__(self, program: ListwiseProgram, budget: Budget) -> Answer:
         """Return the optimal gaps."""
-        gaps, converged = (_in_box if program.box else _held)(program, budget)
+        gaps, converged = (_in_box if program.box else _penalised)(program, budget)
         return Answer(gaps, iterations=budget.used, converged=converged, unique=True)
 
 
-def _held(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
+def _penalised(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
     """Newton's method under a penalty, r in all of R, each step as long as it gains."""
     loss, n, counted = program.loss, program.n, program.counted
     tail, kappa = n - counted, score_penalty(loss, program.kappa)
@@ -84,10 +84,10 @@ def _held(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
     start = PenalisedScores(max(kappa, MIN_KAPPA)).density.ppf((np.arange(n, 0, -1.0) - 0.5) / n)
     at = _Scores(-np.diff(np.append(start[:counted], start[counted:].mean())), tail)
     last, converged = np.inf, False
-    for _ in budget.rounds(ROUNDS):
+    for _ in budget.rounds(MOST_STEPS):
         rest = at.force - pull * np.cumsum(at.centred[:-1])
         gradient = np.diff(np.concatenate([[0.0], rest, [0.0]]))
-        step = _held_step(at, gradient, pull, weights)
+        step = _penalised_step(at, gradient, pull, weights)
         size = float(np.abs(step).max() / np.abs(at.centred).max())
         if converged and size >= 0.5 * last:
             break
@@ -99,7 +99,9 @@ def _held(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
     return gaps, converged
 
 
-def _held_step(at: _Scores, gradient: np.ndarray, pull: float, weights: np.ndarray) -> np.ndarray:
+def _penalised_step(
+    at: _Scores, gradient: np.ndarray, pull: float, weights: np.ndarray
+) -> np.ndarray:
     odds, tail = at.odds, weights[-1]
     alpha = (1 + at.before) / (1 + odds)
     own = alpha + pull
@@ -145,7 +147,7 @@ def _in_box(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]
     tail = n - counted
     scores = width * np.linspace(1.0, 0.0, counted + 1)[:-1]
     at, last, converged = _from_scores(scores, tail), np.inf, False
-    for _ in budget.rounds(ROUNDS):
+    for _ in budget.rounds(MOST_STEPS):
         gradient = (at.odds - at.before) / (1 + at.odds)
         held = ((scores == width) & (gradient >= 0)) | ((scores == 0) & (gradient <= 0))
         step = np.zeros(counted)

@@ -31,11 +31,11 @@ from collapse_theory.programs import (
     Solution,
     as_domain,
 )
-from collapse_theory.programs.program import WIDEST, in_gaps
+from collapse_theory.programs.program import WIDEST_CHECKED, in_gaps
 from collapse_theory.utilities import Loss, as_loss, require_concave
 
-REFERENCE = 5000  # pairs up to which a conic program takes a second or two
-SMALL = 64  # completions up to which answers to comparisons are remembered: prompts share patterns
+QUICK_PAIRS = 5000  # up to which a conic program takes some seconds
+REMEMBERED = 64  # completions up to which answers to comparisons are kept: prompts share patterns
 
 
 class Solver(Protocol):
@@ -155,7 +155,7 @@ def solve(
     array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
     """
     _check_options(method, tol, max_iterations)
-    small = isinstance(comparisons, Comparisons) and comparisons.n <= SMALL
+    small = isinstance(comparisons, Comparisons) and comparisons.n <= REMEMBERED
     work = _remembered if small else _solved
     return work(as_loss(u), n, as_domain(domain), comparisons, method, tol, max_iterations)
 
@@ -195,7 +195,7 @@ def _solved(
     assert best is not None
     if isinstance(program, Program) and not program.box:
         widest = float(np.ptp(best.rewards)) + program.margins
-        if widest > WIDEST:
+        if widest > WIDEST_CHECKED:
             require_concave(program.loss, widest)  # as far out as the answer has gaps
     return best
 
@@ -221,7 +221,7 @@ _remembered = lru_cache(maxsize=256)(_solved)
 def _worth_a_reference(program: Program | ListwiseProgram, best: Solution) -> bool:
     """Whether the conic program may do better, in a time that one waits."""
     pairs = len(program.edges.a) if isinstance(program, Program) and program.edges else 0
-    return best.status != "optimal" and max(pairs, program.n * (program.n - 1) // 2) <= REFERENCE
+    return best.status != "optimal" and max(pairs, program.n * (program.n - 1) // 2) <= QUICK_PAIRS
 
 
 def _finished(program: Program | ListwiseProgram, answer: Answer) -> Answer:

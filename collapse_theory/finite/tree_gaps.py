@@ -15,13 +15,12 @@ from typing import Any, Self
 import numpy as np
 
 from collapse_theory.finite.active_set import Rows
-from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.budget import LEAST_GAP, Budget
 from collapse_theory.numerics.linear import cholesky, components, least_tree_paths
 from collapse_theory.programs import Program
 
-ROUNDS = 100
-TINY = 1e-290
-OPEN = 1e-12  # of the way to equal gaps: a step closes one by a factor of 100
+MOST_STEPS = 100  # of Newton's method; 10 to 40 are usual
+OPENED = 1e-12  # of the way to equal gaps, by which all gaps are opened to begin with
 JUST_INSIDE = float(np.nextafter(1.0, 0.0))
 
 
@@ -114,10 +113,10 @@ def in_tree_gaps(
     nowhere.
     """
     spread = program.graph.levels * (1.0 if program.box else float(np.ptp(r)))
-    place = np.where(closed.low, 0.0, np.where(closed.high, 1.0, r + OPEN * (spread - r)))
+    place = np.where(closed.low, 0.0, np.where(closed.high, 1.0, r + OPENED * (spread - r)))
     gaps, last = np.where(closed.edges, 0.0, program.graph.differences(place)), np.inf
     tree = _Tree.of(program, closed, gaps)
-    for _ in budget.rounds(ROUNDS):
+    for _ in budget.rounds(MOST_STEPS):
         tree = _Tree.of(program, closed, gaps)
         t = len(tree.edges)
         roots = tree.nodes[:, t:].toarray()
@@ -134,13 +133,13 @@ def in_tree_gaps(
         size = float(change.max(initial=0.0))
         u = _searched(program, tree, u, step, gradient)
         gaps, place = tree.at(u)
-        if gaps[tree.edges].min(initial=1.0) < TINY:
+        if gaps[tree.edges].min(initial=1.0) < LEAST_GAP:
             return None
         if size < 1e-14 or (size < 1e-8 and size >= 0.3 * last):
             break
         last = size
     if program.box:
-        inside = np.clip(place, TINY, JUST_INSIDE)
+        inside = np.clip(place, LEAST_GAP, JUST_INSIDE)
         place = np.where(abs(tree.nodes).sum(axis=1) > 0, inside, tree.base)
     return place, gaps
 

@@ -9,7 +9,7 @@ from collapse_theory.finite.interior_point import GraphBarrier, first_rewards, i
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import Program
 
-RIGID = 1e-7  # curvature below it, relative to U'/gap, is none
+NO_CURVATURE = 1e-7  # of U'/gap: -U'' below it doesn't hold a gap
 
 
 def is_determined(program: Program, r: np.ndarray | None = None) -> bool:
@@ -32,7 +32,7 @@ def is_determined(program: Program, r: np.ndarray | None = None) -> bool:
         point, _ = interior_point(barrier.at, start, Budget(200))
         gaps = point.s[: barrier.edges]
         first, bend = program.slopes(gaps)
-        curved = bend * gaps > RIGID * np.abs(first)
+        curved = bend * gaps > NO_CURVATURE * np.abs(first)
     rows, _ = barrier.rigid(point)
     return _follows(program, rows.edges | curved, np.flatnonzero(rows.low | rows.high))
 

@@ -34,7 +34,7 @@ from collapse_theory.programs.program import EPS, Answer, Program, centred, pair
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Value
 
-BALANCE = 1e-12  # the relative gap above which a bound of the second order is worth its time
+FIRST_ORDER = 1e-12  # the relative gap above which a bound of the second order is worth its time
 MOST_PATHS = 2000  # nodes up to which the paths of a forest are worth their memory
 
 
@@ -257,7 +257,7 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     bound = forces.bound() + float(graph.w @ lost)
     if not program.box:
         return _certificate(objective, bound, rounding, short)
-    if bound > BALANCE * short and graph.k <= MOST_PATHS and np.array_equal(p, first):
+    if bound > FIRST_ORDER * short and graph.k <= MOST_PATHS and np.array_equal(p, first):
         bound = min(bound, forces.through_the_forest())
     # Nothing is above U(widest); where all pairs have it up to rounding, nothing is missing. At a
     # kink U still falls below it.

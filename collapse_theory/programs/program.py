@@ -33,8 +33,8 @@ from collapse_theory.utilities import (
 from collapse_theory.values import shown_by_repr
 
 EPS = float(np.finfo(np.float64).eps)
-MOST_KINKED = 1000  # completions: a graph of half a million pairs, and up to two minutes
-WIDEST = 1000.0  # without a box, concavity is looked at up to gaps of this size, and the answer's
+MOST_KINKED = 1000  # completions: a graph of half a million pairs, and some ten seconds
+WIDEST_CHECKED = 1000.0  # the gap up to which concavity is looked at without a box before a solve
 
 
 @dataclass(frozen=True)
@@ -399,7 +399,7 @@ def _check_utility(program: Program) -> None:
     if program.edges is not None:
         margins = program.edges.m * domain.unit
         least, most = float(margins.min()), float(margins.max())
-    reach = domain.width if domain.bounded else WIDEST
+    reach = domain.width if domain.bounded else WIDEST_CHECKED
     if reach > 1:
         require_concave(utility, reach)
     if least != 0 or most != 0:

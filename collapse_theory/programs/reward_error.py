@@ -30,14 +30,17 @@ from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Program, pair_gaps, straddle
 from collapse_theory.utilities import Utility
 
-MOST = 1500  # rewards: beyond, the dense systems take seconds
+MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
 MOST_PAIRS = 20_000  # pairs of a program with kinks: beyond, its flows take seconds
-ROUNDS = 30  # in which the reach may be widened; two or three are usual
-RIGID = np.geomspace(1.0, 1e-6, 7)  # shares of the least weight that hold at kinks
+# Of the largest reward: gaps up to it may be rounding and are closed, the second where the first
+# leaves an error that isn't small.
+CLOSED, SMALL = (16 * EPS, 1e-12), 1e-9
+MOST_REACHES = 30  # in which the reach may be widened; two or three are usual
+HOLDS = np.geomspace(1.0, 1e-6, 7)  # shares of the least weight that hold at kinks
 # Of the largest reward: the least reach of what multipliers close, tried in turn. A short one makes
 # Q stiff, a long one leaves gaps far below it without a hold.
-NARROWEST = (1e-12, 1e-60)
-NARROW = 1e-3  # relative to a gap: within it U'' is told by samples, up to a factor of 2
+LEAST_REACH = (1e-12, 1e-60)
+NARROW_CELL = 1e-3  # relative to a gap: within it U'' is told by samples, up to a factor of 2
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,15 @@ class _Chain:
 
     def bound(self) -> float:
         """Return the largest distance of a reward from its optimal value."""
-        return next((found for found in map(self._bound, NARROWEST) if found < math.inf), math.inf)
+        return next(
+            (found for found in map(self._bound, LEAST_REACH) if found < math.inf), math.inf
+        )
 
     def _bound(self, narrowest: float) -> float:
         sharp = self.edges.sharp
         least = np.where(sharp > 0, narrowest * self.extent, 0.0)
         reach = least
-        for _ in range(ROUNDS):
+        for _ in range(MOST_REACHES):
             found = self._within(reach)
             if found is None:
                 break
@@ -212,18 +217,29 @@ def rewards_error(
     size = float(np.abs(rewards).max())
     if program.n == 2 and program.box:
         return 0.0 if gaps[0] == width else math.inf
-    if program.n > MOST or program.domain.own:
+    if program.n > MOST_REWARDS or program.domain.own:
         return math.inf
+    found = math.inf
     with np.errstate(all="ignore"):
-        if isinstance(program, ListwiseProgram):
-            chain = _of_stages(program, gaps / width)
-        elif program.full and not program.kinked:
-            chain = _of_ranking(program, gaps / width)
-        else:
-            chain = _of_graph(program, rewards, gaps / width)
-        found = math.inf if chain is None else min(chain.bound(), chain.rigid)
+        for near in CLOSED:
+            chain = _chain(program, rewards, gaps / width, near)
+            if chain is not None:
+                found = min(found, chain.bound(), chain.rigid)
+            if found < SMALL * size / width:
+                break
     # Sums of gaps are rounded, and so is their map to the box.
     return width * found + (2 + program.n / 4) * EPS * size
+
+
+def _chain(
+    program: Program | ListwiseProgram, rewards: np.ndarray, gaps: np.ndarray, near: float
+) -> _Chain | None:
+    """Return the chain of an answer, gaps up to `near` of the largest reward closed."""
+    if isinstance(program, ListwiseProgram):
+        return _of_stages(program, gaps)
+    if program.full and not program.kinked:
+        return _of_ranking(program, gaps, near)
+    return _of_graph(program, rewards, gaps, near)
 
 
 def _curvature(
@@ -237,7 +253,7 @@ def _curvature(
         return np.maximum(seen, 0.0)
     proved = -utility.curvature_bound(low, high)
     proved = np.where(np.isfinite(proved), proved, 0.0)
-    narrow = high - low <= 2 * NARROW * np.abs(y)
+    narrow = high - low <= 2 * NARROW_CELL * np.abs(y)
     return np.maximum(np.where(narrow, np.maximum(proved, seen), proved), 0.0)
 
 
@@ -262,12 +278,12 @@ def _left(table: np.ndarray, *more: np.ndarray) -> np.ndarray:
     return np.array([math.fsum(row) for row in rows])
 
 
-def _of_ranking(program: Program, gaps: np.ndarray) -> _Chain | None:
+def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> _Chain | None:
     """Return the chain of a smooth full ranking."""
     utility, n = program.utility, program.n
     i, j = np.triu_indices(n, 1)
     extent = float(gaps.sum())
-    gaps, moved = _closed(gaps, math.isfinite(utility.slope_at_zero), extent)
+    gaps, moved = _closed(gaps, math.isfinite(utility.slope_at_zero), near * extent)
     from_top = np.concatenate([[0.0], gaps.cumsum()])
     x, units = pair_gaps(gaps)[i, j], EPS * (j - i) / 2
     if program.box:
@@ -322,7 +338,7 @@ def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
     picks = np.where(np.arange(n) >= np.arange(counted)[:, None], scores, -np.inf)
     picks = np.exp(picks - scores[:counted, None])
     picks /= picks.sum(axis=1, keepdims=True)
-    weight = beta**2 / counted * (picks.T @ picks)[i, j]
+    weight = beta * beta / counted * (picks.T @ picks)[i, j]
     force = beta / counted * program.stages(gaps).force
     sharp = np.zeros(len(i))
     units = (8 + 2 * n) * EPS + 2 * EPS * beta * float(gaps.sum())
@@ -347,7 +363,9 @@ def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
     return _Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
 
 
-def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray) -> _Chain | None:
+def _of_graph(
+    program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float
+) -> _Chain | None:
     """Return the chain of a comparison graph, or of a ranking with kinks.
 
     In the box its upper and lower end are two more nodes, k and k + 1.
@@ -355,7 +373,7 @@ def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray) -> _Chain
     graph, utility, w, k = program.graph, program.utility, program.graph.w, program.graph.k
     if program.kinked and len(w) > MOST_PAIRS:
         return None
-    order, r, steps, moved = _places(program, rewards, gaps)
+    order, r, steps, moved = _places(program, rewards, gaps, near)
     at = np.argsort(order)
     if np.any(at[graph.a] >= at[graph.b]):
         return None  # a gap below 0
@@ -416,7 +434,7 @@ def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
     its border, per unit; of these there is one of at least `share` if such arcs connect all.
     """
     k, unit = program.graph.k, float(program.graph.w.min())
-    for share in RIGID * unit if program.box and program.kinked else ():
+    for share in HOLDS * unit if program.box and program.kinked else ():
         onward, back = dual.capacity - dual.on > share, dual.on > share
         i = np.append(dual.tail[onward], dual.head[back])
         j = np.append(dual.head[onward], dual.tail[back])
@@ -426,7 +444,7 @@ def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
 
 
 def _places(
-    program: Program, rewards: np.ndarray, gaps: np.ndarray
+    program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return the order of the nodes, their rewards, the gaps, and what these were moved in all."""
     graph, k = program.graph, program.graph.k
@@ -447,18 +465,18 @@ def _places(
         order = np.concatenate([[k], order, [k + 1]])
         steps = np.concatenate([[1 - r[order[1]]], steps, [r[order[-2]]]])
         closes = np.concatenate([[True], closes, [True]])
-    steps, moved = _closed(steps, closes, float(np.abs(r).max()))
+    steps, moved = _closed(steps, closes, near * float(np.abs(r).max()))
     if program.box:
-        r = np.where(r <= 16 * EPS, 0.0, np.where(r >= 1 - 16 * EPS, 1.0, r))
+        r = np.where(r <= near, 0.0, np.where(r >= 1 - near, 1.0, r))
     return order, r, steps, moved
 
 
-def _closed(steps: np.ndarray, closes: np.ndarray | bool, size: float) -> tuple[np.ndarray, float]:
-    """Return gaps, those that may be rounding closed where they can, and how much that is.
+def _closed(steps: np.ndarray, closes: np.ndarray | bool, least: float) -> tuple[np.ndarray, float]:
+    """Return gaps, those up to `least` closed where they can, and how much that is.
 
     The largest takes it up.
     """
-    small = closes & (steps <= 16 * EPS * size)
+    small = closes & (steps <= least)
     moved = float(steps[small].sum())
     steps = np.where(small, 0.0, steps)
     steps[np.argmax(steps)] += moved

@@ -23,7 +23,7 @@ from collapse_theory.values import Array, Value, encoded
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or at kinks.
 TOLERANCE, LOOSE = 1e-9, 1e-6
-NEAR = 1e-6  # relative to a reward: differences this small have few digits
+FEW_DIGITS = 1e-6  # of a reward: smaller differences have less than ten digits
 WELL_KNOWN = 1e-6  # of the largest reward: an error above it can be seen in a figure of rewards
 
 
@@ -214,7 +214,7 @@ def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarr
     part = components(node[graph.a], node[graph.b], k + 1)[node]
 
     def rise(i: int, j: int) -> float:
-        far = abs(r[i] - r[j]) > NEAR * abs(r[i]) or part[i] != part[j]
+        far = abs(r[i] - r[j]) > FEW_DIGITS * abs(r[i]) or part[i] != part[j]
         return float(r[i] - r[j] if far else (paths[node[i]] - paths[node[j]]) @ apart[edges])
 
     order = sorted(range(k), key=cmp_to_key(lambda i, j: np.sign(rise(j, i))))

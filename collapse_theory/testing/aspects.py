@@ -13,7 +13,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, InvalidUtility, NoConicForm
 from collapse_theory.programs import Domain, DomainLike, as_domain
-from collapse_theory.programs.program import WIDEST
+from collapse_theory.programs.program import WIDEST_CHECKED
 from collapse_theory.testing.precise import Precise
 from collapse_theory.testing.search import Report
 from collapse_theory.utilities import Utility, require_increasing, utility
@@ -190,7 +190,7 @@ def _argument(u: Utility, domain: Domain, wrong: Wrong) -> None:
 
 
 def _shape(u: Utility, domain: Domain, wrong: Wrong) -> None:
-    reach = domain.width if domain.bounded else WIDEST
+    reach = domain.width if domain.bounded else WIDEST_CHECKED
     concavity(u, reach)
     if u.below_zero:
         x = -np.geomspace(1e-6, 50.0, 200)[::-1]

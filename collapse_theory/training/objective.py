@@ -29,7 +29,7 @@ from collapse_theory.design.slope import OFFSET_SHARE
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import finite
 from collapse_theory.programs import Comparisons, Domain
-from collapse_theory.programs.program import WIDEST
+from collapse_theory.programs.program import WIDEST_CHECKED
 from collapse_theory.training.predictions import tables
 from collapse_theory.utilities import (
     Loss,
@@ -219,7 +219,7 @@ class Objective(nn.Module):
 
 def width_of(domain: Domain) -> float:
     """Return the gap up to which a utility must be concave: as where the optimum is solved for."""
-    return domain.width if domain.bounded else WIDEST
+    return domain.width if domain.bounded else WIDEST_CHECKED
 
 
 # -- what pairs or picks are worth -------------------------------------------------------
