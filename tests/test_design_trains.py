@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import collapse_theory as ct
 from collapse_theory.cli import app
-from collapse_theory.design.slope import MAX_SLOPE, cone, slope
+from collapse_theory.design.slope import MAX_SLOPE, Bound, cone, first_gap, slope
 from collapse_theory.values import Value
 
 
@@ -55,6 +55,8 @@ KINDS = {
     "scores": SCORES,
     "rewards": "rewards 1 0.97 0.6 0.4 0.03 0",
     "even rewards": "rewards 8 7 6 5 4 3 2 1",
+    "four even rewards": "rewards 3 2 1 0",
+    "three rewards": "rewards 1 0.7 0",
     "rewards of a steep utility": ct.solve("-1/(x + 0.001)", 12).rewards,
 }
 
@@ -92,13 +94,18 @@ def test_the_slope_by_hand():
         ("-1/x", 1e4, 1 / 0.09 - 1 / 1.01),
     ):
         assert slope(ct.utility(text)) == pytest.approx(0.92 * push / rise)
+    # Of four completions the gaps beyond .2 count.
+    assert first_gap(4) == 0.2
+    assert first_gap(None) == first_gap(20) == 0.08
+    by_four = slope(ct.utility("1 - exp(-3*x)"), first_gap(4))
+    assert by_four == pytest.approx(0.8 * 3 / (np.exp(-0.6) - np.exp(-3)))
     assert slope(ct.Hinge(0.05)) == np.inf
     assert slope(ct.Linear()) == pytest.approx(1)
 
 
 def test_a_cone_holds_the_mixtures_within_the_bound():
     terms = [ct.Linear(), ct.LogSigmoid(4), ct.LogSigmoid(200), ct.Hinge(0.01), ct.Hinge(0.5)]
-    edges = cone(terms, 20.0)
+    edges = cone(terms, Bound(20.0))
     rng = np.random.default_rng(3)
     for _ in range(50):
         weights = edges @ rng.exponential(size=edges.shape[1])
@@ -106,7 +113,7 @@ def test_a_cone_holds_the_mixtures_within_the_bound():
             (w * t for w, t in zip(weights[1:], terms[1:], strict=True)), weights[0] * terms[0]
         )
         assert slope(made) <= 20 * (1 + 1e-9)
-    assert np.allclose(cone(terms, np.inf), np.eye(5))
+    assert np.allclose(cone(terms, Bound(np.inf)), np.eye(5))
 
 
 @pytest.mark.parametrize(

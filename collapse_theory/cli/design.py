@@ -22,7 +22,6 @@ REACHED = {True: "yes", False: "no, proved", None: "undecided"}
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 LINKED = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
 PAIRS = 20  # of more pair weights, a table shows so many
-STEEP_FOR_FEW = 20.0  # slopes that train with 8 completions or more, and hardly with 4
 MOST_RANKS = 16  # of more rewards, a table shows quantiles
 
 
@@ -179,7 +178,7 @@ def _facts(found: ct.Design) -> dict[str, str]:
     if found.reachable and not found.within:
         reached = "by a steeper utility alone"
     trains = "2000 steps of Adam come within .02 of such optima"
-    if found.slope > MAX_SLOPE or ((found.n or 8) < 8 and found.slope > STEEP_FOR_FEW):
+    if found.slope > MAX_SLOPE:
         trains = "2000 steps of Adam may leave it far from its optimum"
     facts = {
         "do": advice,

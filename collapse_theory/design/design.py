@@ -11,7 +11,7 @@ from collapse_theory.design.link import Link
 from collapse_theory.design.proof import Proof
 from collapse_theory.design.ranked import RankedProof, WantedRewards
 from collapse_theory.design.search import PLAIN_DISTANCE, Candidate, Search, WantedLaw, nearer
-from collapse_theory.design.slope import MAX_SLOPE, slope
+from collapse_theory.design.slope import MAX_SLOPE, Bound, first_gap, slope
 from collapse_theory.design.target import Target, target_of
 from collapse_theory.design.weights import adjacent_weights, pair_weights
 from collapse_theory.errors import CollapseError, SolverFailed
@@ -62,8 +62,8 @@ class Design(Value):
         Wasserstein-1 distance of `law` to the wanted law, computed from the two.
     slope : float
         How steep the utility is: U'(0), as it is trained, over its mean slope between the gaps .08
-        and 1. Up to 50, Adam on free logits comes within .02 of the optimum of 8 or more
-        completions in 2000 steps: see docs/design.md, "How well it trains".
+        (of fewer than ten completions .8/n) and 1. Up to 50, Adam on free logits comes within .02
+        of the optimum in 2000 steps: see docs/design.md, "How well it trains".
     max_slope : float
     steeper : Steeper or None
         A utility beyond `max_slope` that comes nearer, and how near, where one was found.
@@ -204,40 +204,41 @@ def design(
                 'by="weights" needs the number of completions: design(target, n=8, ...)'
             )
         return _by_weights(wanted, size, tol, utility)
+    bound = Bound(float(max_slope), first_gap(size))
     if size is None:
-        return _by_utility(WantedLaw(wanted, max(tol, wanted.error)), tol, float(max_slope))
+        return _by_utility(WantedLaw(wanted, max(tol, wanted.error)), tol, bound)
     if size > MOST_REWARDS:
         raise CollapseError(
             f"a utility for n = {size} rewards is designed up to n = {MOST_REWARDS} only; leave n "
             'out for the limit law, or take by="weights"'
         )
     rewards = WantedRewards(wanted, max(tol, wanted.error), wanted.levels(size))
-    return _by_utility(rewards, tol, float(max_slope))
+    return _by_utility(rewards, tol, bound)
 
 
-def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, most: float) -> Design:
-    """Return the design by a utility of all pairs, of a slope up to `most`."""
-    search = Search(wanted, most).run(wanted.quick(most))
+def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, bound: Bound) -> Design:
+    """Return the design by a utility of all pairs, within a bound on its slope."""
+    search = Search(wanted, bound).run(wanted.quick(bound))
     exact = wanted.exact
     proof = None
     if search.distance > max(wanted.near, tol / 5) and exact is None:
         proof = wanted.proof()
-    search.run(wanted.thorough(most, search, proof is not None))
+    search.run(wanted.thorough(bound, search, proof is not None))
     found = search.best
     if found is None:
         raise SolverFailed("no candidate utility could be solved for what is wanted")
     steeper = None
-    if np.isfinite(most) and search.distance > wanted.near:
-        steeper = _steeper(wanted, found, proof is None and exact is None)
+    if np.isfinite(bound.most) and search.distance > wanted.near:
+        steeper = _steeper(wanted, found, bound.start, proof is None and exact is None)
     reached = min(found.distance, steeper.distance if steeper else np.inf) <= wanted.allowed
-    link = wanted.link(found, most) if found.distance > wanted.allowed else None
+    link = wanted.link(found, bound) if found.distance > wanted.allowed else None
     return _made(
         found,
         wanted.target,
         tol,
         _reason(wanted, found, proof, steeper),
         reachable=True if reached else (False if proof is not None else None),
-        max_slope=most,
+        max_slope=bound.most,
         steeper=steeper,
         proof=proof,
         link=link,
@@ -245,16 +246,17 @@ def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, most: float) -> D
 
 
 def _steeper(
-    wanted: WantedLaw | WantedRewards, found: Candidate, everything: bool
+    wanted: WantedLaw | WantedRewards, found: Candidate, start: float, everything: bool
 ) -> Steeper | None:
     """Return what comes nearer without a bound on the slope, if that is worth its name."""
-    free = Search(wanted, np.inf).run([wanted.known(np.inf)])
-    if everything and free.distance > wanted.allowed:
-        free.run(wanted.quick(np.inf))
-    best = free.best
+    free = Bound(np.inf, start)
+    search = Search(wanted, free).run([wanted.known(free)])
+    if everything and search.distance > wanted.allowed:
+        search.run(wanted.quick(free))
+    best = search.best
     if best is None or not best.distance < found.distance - PLAIN_DISTANCE:
         return None
-    return Steeper(best.utility, best.distance, slope(best.utility))
+    return Steeper(best.utility, best.distance, slope(best.utility, start))
 
 
 def _by_weights(target: Target, n: int, tol: float, given: Utility | str | None) -> Design:
@@ -302,7 +304,7 @@ def _made(
         utility=found.utility,
         law=found.law,
         distance=found.distance,
-        slope=slope(found.utility),
+        slope=slope(found.utility, first_gap(solution.n if solution else None)),
         max_slope=max_slope,
         steeper=steeper,
         reachable=reachable,

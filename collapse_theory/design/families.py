@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from collapse_theory.design.slope import slope, steepest
+from collapse_theory.design.slope import Bound, steepest
 from collapse_theory.laws import BetaDensity, RewardLaw, beta_law
 from collapse_theory.utilities import (
     Exponential,
@@ -60,8 +60,8 @@ def recognised(law: RewardLaw) -> tuple[Utility, str] | None:
     return None
 
 
-def fitted(quantiles: np.ndarray, most: float, levels: bool) -> list[Utility]:
-    """Return the nearest member of each family to quantiles at (i - 1/2)/k, of a slope to `most`.
+def fitted(quantiles: np.ndarray, bound: Bound, levels: bool) -> list[Utility]:
+    """Return the nearest member of each family to quantiles at (i - 1/2)/k, within a bound.
 
     Powers and log x, whose laws are Beta(a, a); 1 - exp(-b x), with two atoms and a uniform part;
     and with `levels` min(x, 1/k), whose levels are equal.
@@ -78,7 +78,7 @@ def fitted(quantiles: np.ndarray, most: float, levels: bool) -> list[Utility]:
             np.abs(np.clip((share - mass) / (1.0 - 2.0 * mass), 0.0, 1.0) - quantiles).mean()
         )
 
-    largest, rate, steps = _largest(most)
+    largest, rate, steps = _largest(bound)
     options = {"xatol": 1e-4, "maxiter": 40}
     bounds = ((LEAST_EXPONENT, largest), (1.0 / (2.0 + rate), 0.499))
     a, mass = (
@@ -93,18 +93,18 @@ def fitted(quantiles: np.ndarray, most: float, levels: bool) -> list[Utility]:
 
 
 @lru_cache(maxsize=32)
-def _largest(most: float) -> tuple[float, float, int]:
+def _largest(bound: Bound) -> tuple[float, float, int]:
     """Return the largest exponent a of Beta(a, a), rate and number of steps within the bound."""
     return (
-        steepest(beta_utility, LEAST_EXPONENT, 1.0, most),
-        steepest(Exponential, 1e-2, LARGEST_RATE, most),
-        sum(slope(graded_utility(k)) <= most for k in range(1, MOST_STEPS + 1)),
+        steepest(beta_utility, LEAST_EXPONENT, 1.0, bound),
+        steepest(Exponential, 1e-2, LARGEST_RATE, bound),
+        sum(bound.allows(graded_utility(k)) for k in range(1, MOST_STEPS + 1)),
     )
 
 
-def without_atoms(most: float) -> Utility:
+def without_atoms(bound: Bound) -> Utility:
     """Return log x, or where it is too steep the steepest power within the bound."""
-    largest = _largest(most)[0]
+    largest = _largest(bound)[0]
     return Log() if largest >= 0.5 else beta_utility(_short(largest, largest))
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from collapse_theory.design.hinges import HingeTable
-from collapse_theory.design.slope import cone
+from collapse_theory.design.slope import Bound, cone
 from collapse_theory.utilities import Hinge, Linear, LogSigmoid, Utility
 
 # A term is (margin, rate); rate 0 stands for x itself.
@@ -92,9 +92,9 @@ def mixer(terms: tuple[Term, ...]) -> Mixer:
 
 
 @lru_cache(maxsize=32)
-def edges(terms: tuple[Term, ...], most: float) -> np.ndarray:
-    """Return the mixtures of terms, (terms, columns), that make all of a slope up to `most`."""
-    return cone([term_utility(term) for term in terms], most)
+def edges(terms: tuple[Term, ...], bound: Bound) -> np.ndarray:
+    """Return the mixtures of terms, (terms, columns), that make all within a bound on the slope."""
+    return cone([term_utility(term) for term in terms], bound)
 
 
 def smooth_columns(table: HingeTable, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import STAGES, Term, edges, mixture, term_utility
 from collapse_theory.design.program import balance, sparse_mixture
 from collapse_theory.design.search import Candidate, Search, Wanted
+from collapse_theory.design.slope import Bound
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
 from collapse_theory.utilities import Utility
@@ -178,15 +179,15 @@ class WantedRewards(Wanted):
         distance = float(np.abs(solution.rewards - self.rewards).mean())
         return Candidate(utility, solution.law, distance, solution)
 
-    def quick(self, most: float) -> Iterator[Iterable[Utility]]:
+    def quick(self, bound: Bound) -> Iterator[Iterable[Utility]]:
         yield PLAIN
         if self.target.size:
-            yield self.known(most)
+            yield self.known(bound)
         for terms in self.dictionaries():
-            yield self.fits(terms, most)
-        yield self.known(most)
+            yield self.fits(terms, bound)
+        yield self.known(bound)
 
-    def thorough(self, most: float, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
+    def thorough(self, bound: Bound, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
         """Yield nothing: for n rewards the quick ones are all."""
         yield from ()
 
@@ -203,10 +204,10 @@ class WantedRewards(Wanted):
             rate = float(f"{min(sharp / step, SHARPEST):.3g}")
             yield (*STAGES[1], *((m, rate) for m in margins.tolist()))
 
-    def fits(self, terms: tuple[Term, ...], most: float) -> Iterator[Utility]:
+    def fits(self, terms: tuple[Term, ...], bound: Bound) -> Iterator[Utility]:
         """Yield mixtures that balance the forces over the wanted gaps, in squares and at most."""
         n, gaps = len(self.rewards), -np.diff(self.rewards)
-        x, made = _pairs(self.rewards), edges(terms, most)
+        x, made = _pairs(self.rewards), edges(terms, bound)
         utilities = [term_utility(term) for term in terms]
         slopes = np.array([np.broadcast_to(u.d1(x), x.shape) for u in utilities]).T
         shortfall = np.array([float(np.mean(u.shortfall(x, 1.0))) for u in utilities]) @ made
@@ -224,10 +225,10 @@ class WantedRewards(Wanted):
     def proof(self) -> RankedProof | None:
         return find_ranked_proof(self.rewards)
 
-    def link(self, found: Candidate, most: float) -> Link:
+    def link(self, found: Candidate, bound: Bound) -> Link:
         # The link needs rewards that all differ, as those of log x do.
         if found.solution is None or (found.solution.gaps < 1e-6).any():
-            base = self.forward(without_atoms(most))
+            base = self.forward(without_atoms(bound))
             assert base is not None
             found = base
         assert found.solution is not None

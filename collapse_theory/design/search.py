@@ -23,7 +23,7 @@ from collapse_theory.design.mixture import (
 )
 from collapse_theory.design.program import balance, sparse_mixture
 from collapse_theory.design.proof import Proof, by_mirror, find_proof, proof_grid
-from collapse_theory.design.slope import cone, slope
+from collapse_theory.design.slope import Bound, cone
 from collapse_theory.design.target import Target, outline
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.laws import RewardLaw, discrete_law, spread_law, uniform_panels
@@ -86,9 +86,9 @@ class Wanted:
         """What is wanted as quantiles at (i - 1/2)/k, rising."""
         raise NotImplementedError
 
-    def known(self, most: float) -> list[Utility]:
+    def known(self, bound: Bound) -> list[Utility]:
         """Return utilities with closed forms, the exact one first."""
-        families = fitted(self.points, most, self.graded)
+        families = fitted(self.points, bound, self.graded)
         return [*([self.exact[0]] if self.exact else []), *families, Linear(), NegativePower(1.0)]
 
     @property
@@ -101,16 +101,16 @@ class Wanted:
         """Return a utility with what it makes, computed anew; None where it can't be solved."""
         raise NotImplementedError
 
-    def quick(self, most: float) -> Iterator[Iterable[Utility]]:
-        """Yield groups of utilities to try, of a slope up to `most`."""
+    def quick(self, bound: Bound) -> Iterator[Iterable[Utility]]:
+        """Yield groups of utilities to try, within a bound on the slope."""
         raise NotImplementedError
 
 
 class Search:
     """Tries utilities, group by group, and keeps the nearest of those that aren't too steep."""
 
-    def __init__(self, wanted: Wanted, most: float) -> None:
-        self.wanted, self.most = wanted, most
+    def __init__(self, wanted: Wanted, bound: Bound) -> None:
+        self.wanted, self.bound = wanted, bound
         self.best: Candidate | None = None
         self.tried: set[Utility] = set()
 
@@ -118,7 +118,7 @@ class Search:
         """Try the groups until the nearest of one is near enough, none if it already is."""
         for group in () if self.distance <= self.wanted.near else groups:
             for utility in group:
-                if utility in self.tried or slope(utility) > self.most:
+                if utility in self.tried or not self.bound.allows(utility):
                     continue
                 self.tried.add(utility)
                 self.best = nearer(self.best, self.wanted.forward(utility))
@@ -180,47 +180,47 @@ class WantedLaw(Wanted):
             return None
         return Candidate(utility, law, law.distance(self.law))
 
-    def quick(self, most: float) -> Iterator[Iterable[Utility]]:
+    def quick(self, bound: Bound) -> Iterator[Iterable[Utility]]:
         if self.exact:
             yield [self.exact[0]]
         if self.target.size or not (self.graded or self.skewed):
             yield PLAIN
         if self.target.size:
-            yield self.known(most)
+            yield self.known(bound)
         if self.graded and not self.skewed:
-            yield from graded(evened(self.law), self.allowed, most)
+            yield from graded(evened(self.law), self.allowed, bound)
         if not self.skewed and (self.target.size or not self.graded):
             for terms in stages(self.shape)[:2]:
-                yield smooth_fit(self.shape, terms, most)
+                yield smooth_fit(self.shape, terms, bound)
 
-    def thorough(self, most: float, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
+    def thorough(self, bound: Bound, search: Search, proved: bool) -> Iterator[Iterable[Utility]]:
         """Yield groups where the quick ones aren't near, cut short once they are."""
         # Sharper terms ask more of the forward solver, with many levels a second each.
         dictionaries = stages(self.shape)[: 1 if self.graded else None]
         if not proved and not self.skewed and search.distance > PLAIN_DISTANCE:
             for terms in dictionaries[0 if self.graded else 2 :]:
-                yield smooth_fit(self.shape, terms, most)
+                yield smooth_fit(self.shape, terms, bound)
         if search.distance <= self.allowed:
             return
-        yield self.known(most)
+        yield self.known(bound)
         if search.distance <= 1.02 * self.asymmetry + PLAIN_DISTANCE:
             return  # no symmetric law is nearer
         even = symmetrised(self.shape)
         for terms in dictionaries[:2]:
-            yield smooth_fit(even, terms, most)
+            yield smooth_fit(even, terms, bound)
         if search.best is not None:
             anchor = search.best.law
             for share in BETWEEN:
                 between = blend(even, RewardLaw(anchor.atoms, anchor.parts), share)
-                yield smooth_fit(between, STAGES[1], most)
+                yield smooth_fit(between, STAGES[1], bound)
 
     def proof(self) -> Proof | None:
         return find_proof(self.law) if len(self.law.atoms) <= MOST_ATOMS else by_mirror(self.law)
 
-    def link(self, found: Candidate, most: float) -> Link:
+    def link(self, found: Candidate, bound: Bound) -> Link:
         # An atom can't be spread by a function: the link needs a law without atoms, as log x has.
         if len(found.law.atoms):
-            base = self.forward(without_atoms(most))
+            base = self.forward(without_atoms(bound))
             assert base is not None
             found = base
         return Link.of_laws(found.utility, found.law, self.target)
@@ -244,7 +244,7 @@ def stages(law: RewardLaw) -> tuple[tuple[Term, ...], ...]:
     return tuple((*base, *((m, rate) for m in apart.tolist())) for rate in RATES)
 
 
-def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], most: float) -> Iterator[Utility]:
+def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], bound: Bound) -> Iterator[Utility]:
     r"""Yield the mixture of terms, not too steep, under which a law is nearest to optimal.
 
     The weights w >= 0 with sum 1 make the potential as level as they can over the support:
@@ -255,14 +255,14 @@ def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], most: float) -> Iterator
     """
     mix = mixer(terms)
     places = proof_grid(law) if law.parts else law.atoms[:, 0]
-    made = edges(terms, most)
+    made = edges(terms, bound)
     gains, shortfall = smooth_columns(hinge_table(law, places, mix.margins), mix.weights @ made)
     weights = sparse_mixture(gains)
     if weights.any():
         yield mixture(terms, made @ (weights / shortfall))
 
 
-def graded(law: RewardLaw, allowed: float, most: float) -> Iterator[list[Utility]]:
+def graded(law: RewardLaw, allowed: float, bound: Bound) -> Iterator[list[Utility]]:
     """Yield utilities for graded levels: hinges by the program, smoothed first where that will do.
 
     The linear program over hinges at the differences of the levels is exact. Smoothed over a width
@@ -275,7 +275,7 @@ def graded(law: RewardLaw, allowed: float, most: float) -> Iterator[list[Utility
     # The potential of atoms is largest, if anywhere above them, a hinge's length away.
     reached = (atoms[:, None, None] + margins[:, None] * np.array([-1.0, 1.0])).ravel()
     places = np.unique(np.concatenate([atoms, reached[(reached >= 0) & (reached <= 1)]]))
-    made = cone([Linear() if m >= 1.0 else Hinge(m) for m in margins.tolist()], most)
+    made = cone([Linear() if m >= 1.0 else Hinge(m) for m in margins.tolist()], bound)
     gains, shortfall = smooth_columns(hinge_table(law, places, margins), made)
     found = balance(gains)
     if found.excess > 1e-7:

@@ -8,6 +8,7 @@ an optimiser sees.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,18 +20,35 @@ OFFSET_SHARE = 0.01
 # The gaps over which a utility shapes the optimum: of 8 completions all but the smallest. Of the
 # ends from .05 to .25, those from .06 to .1 told best which of 182 utilities train.
 FROM = 0.08
+SHARE = 0.8  # of 1/n: of fewer completions, the gaps beyond .8/n are those that count
 # In benchmarks/calibrate_design.py all of the 74 utilities up to here came within .02 of their
-# optimum of 8 or 16 completions, and all but 3 of that of 4.
+# optimum of 8 or 16 completions, and 68 of 69 within that of 4.
 MAX_SLOPE = 50.0
 ROUNDING = 1e-4  # of the slope of a mixture, whose weights are rounded to six digits
 
 
-def slope(utility: Utility) -> float:
-    """Return U'(0) over the mean slope between the gaps .08 and 1, of the utility as it is trained.
+class Bound(NamedTuple):
+    """How steep utilities may be: a slope of at most `most`, over the gaps from `start` on."""
+
+    most: float = MAX_SLOPE
+    start: float = FROM
+
+    def allows(self, utility: Utility) -> bool:
+        """Whether a utility is within the bound."""
+        return slope(utility, self.start) <= self.most
+
+
+def first_gap(n: int | None) -> float:
+    """Return the gap from which on slopes count: .08, and .8/n of fewer than ten completions."""
+    return FROM if n is None else max(FROM, SHARE / n)
+
+
+def slope(utility: Utility, start: float = FROM) -> float:
+    """Return U'(0) over the mean slope between the gaps `start` and 1, of U as it is trained.
 
     Where U'(0) is infinite, U(x + .01) is trained. 1 for x, 38 for log x, 910 for -1/x; inf where
-    U doesn't increase beyond .08. A ratio of two linear functions of U: a mixture of utilities is
-    no steeper than the steepest of them.
+    U doesn't increase beyond `start`. A ratio of two linear functions of U: a mixture of utilities
+    is no steeper than the steepest of them.
 
     Examples
     --------
@@ -39,38 +57,39 @@ def slope(utility: Utility) -> float:
     >>> [round(slope(ct.utility(u)), 1) for u in ("x", "log(x + 0.1)", "log(x)", "-1/x")]
     [1.0, 5.1, 38.0, 909.0]
     """
-    push, mean = push_and_mean(utility)
+    push, mean = push_and_mean(utility, start)
     return push / mean if mean > 0 else np.inf
 
 
-def push_and_mean(utility: Utility) -> tuple[float, float]:
-    """Return U'(0), as it is trained, and the mean slope between the gaps .08 and 1."""
+def push_and_mean(utility: Utility, start: float) -> tuple[float, float]:
+    """Return U'(0), as it is trained, and the mean slope between the gaps `start` and 1."""
     steep = not np.isfinite(utility.slope_at_zero)
     trained = utility.shifted(OFFSET_SHARE) if steep else utility
-    return float(trained.slope_at_zero), float(trained.shortfall(FROM, 1.0)) / (1.0 - FROM)
+    return float(trained.slope_at_zero), float(trained.shortfall(start, 1.0)) / (1.0 - start)
 
 
-def steepest(family: Callable[[float], Utility], low: float, high: float, most: float) -> float:
-    """Return the parameter in [low, high] up to which an ever steeper family has at most `most`."""
-    if slope(family(high)) <= most:
+def steepest(family: Callable[[float], Utility], low: float, high: float, bound: Bound) -> float:
+    """Return the parameter in [low, high] up to which an ever steeper family is within a bound."""
+    if bound.allows(family(high)):
         return high
-    if not slope(family(low)) < most:
+    if not bound.allows(family(low)):
         return low
-    return bisect(lambda p: most - slope(family(p)), low, high, 1e-9 * high)
+    over = bound.most - 1e-9
+    return bisect(lambda p: over - slope(family(p), bound.start), low, high, 1e-9 * high)
 
 
-def cone(terms: list[Utility], most: float) -> np.ndarray:
-    """Return the mixtures, (terms, columns), whose sums are all mixtures of a slope up to `most`.
+def cone(terms: list[Utility], bound: Bound) -> np.ndarray:
+    """Return mixtures, (terms, columns), whose sums are all the mixtures within a bound.
 
     The condition sum_j w_j (push_j - most mean_j) <= 0 is one half-space: what is left of w >= 0 is
     made by its edges, the terms within, and each steeper one with as much of one within as brings
     both to the bound; a little less, so that rounded weights are within it too.
     """
     whole = np.eye(len(terms))
-    if not np.isfinite(most):
+    if not np.isfinite(bound.most):
         return whole
-    push, mean = np.array([push_and_mean(term) for term in terms]).T
-    over = push - (1.0 - ROUNDING) * most * mean
+    push, mean = np.array([push_and_mean(term, bound.start) for term in terms]).T
+    over = push - (1.0 - ROUNDING) * bound.most * mean
     within, steep = np.flatnonzero(over <= 0), np.flatnonzero(over > 0)
     pairs = [whole[j] / over[j] + whole[k] / -over[k] for j in steep for k in within if over[k] < 0]
     return np.array([*whole[within], *pairs]).T
