@@ -91,7 +91,7 @@ class Saturating(Utility):
 
 
 # The families with their parameters, rising in the box [0, 1] but for those with a maximum.
-FAMILIES: dict[type[Utility], Utilities] = {
+FAMILIES: dict[type[Loss], st.SearchStrategy[Any]] = {
     Linear: st.just(Linear()),
     Log: st.just(Log()),
     Power: hundredths(0.02, 0.9).map(Power),
@@ -104,6 +104,7 @@ FAMILIES: dict[type[Utility], Utilities] = {
     LabelSmoothing: st.builds(LabelSmoothing, hundredths(0.01, 0.45), numbers(0.1, 10)),
     Squared: numbers(0.1, 10).map(Squared),
     Saturating: numbers(0.01, 100).map(Saturating),
+    PlackettLuce: st.builds(PlackettLuce, st.none() | st.integers(1, 4), numbers(0.1, 100)),
 }
 
 
@@ -200,8 +201,7 @@ def _sum(parts: list[tuple[float, Utility]]) -> Utility:
 
 def losses(**filters: Any) -> st.SearchStrategy[Loss]:
     """Return `utilities` and listwise losses; the filters are those of `utilities`."""
-    tops = st.one_of(st.none(), st.integers(1, 4))
-    return st.one_of(utilities(**filters), st.builds(PlackettLuce, tops, numbers(0.1, 100)))
+    return st.one_of(utilities(**filters), FAMILIES[PlackettLuce])
 
 
 # -- programs and laws ---------------------------------------------------------------------
