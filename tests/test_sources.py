@@ -566,3 +566,62 @@ def test_rankings_come_from_the_same_sources(tmp_path: Path) -> None:
     text = "prompt,response,helpfulness\nq,a,1\nq,b,4\n"
     (tmp_path / "steer.csv").write_text(text)
     assert RankingDataset.from_file(tmp_path / "steer.csv")[0].completions == ("b", "a")
+
+
+# -- the commands ----------------------------------------------------------------------------------
+
+
+def test_commands_take_the_same_options_and_say_what_was_read(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from collapse_theory.cli import app
+
+    lines = [
+        f"{t},{s},{k},{step}\n"
+        for step in (1, 2)
+        for t, row in ROWS
+        for k, s in enumerate(row)
+    ]  # fmt: skip
+    file = tmp_path / "log.csv"
+    file.write_text("question,rating,place,iteration\n" + "".join(lines))
+    options = ["--prompt-column", "question", "--reward", "rating", "--step-column", "iteration"]
+    options += ["--rank", "place", "--where", "iteration=2", "--no-kinds"]
+
+    def run(*arguments: str):
+        return CliRunner().invoke(app, list(arguments))
+
+    for command in (["diagnose", str(file), "--utility", "x"], ["design", "--from", str(file)]):
+        found = run(*command, *options)
+        assert found.exit_code == 0, found.stderr
+        shown = " ".join(found.stdout.split())
+        assert "120 of 240 rows used, 30 prompts of 4 completions, step 2" in shown
+        assert (
+            "columns: prompt = question, reward = rating, rank = place, step = iteration" in shown
+        )
+        assert "left out: 120 with something else than iteration=2" in shown
+        content = json.loads(run(*command, *options, "--json").stdout)
+        assert content["rows"] == {"read": 240, "used": 120, "bad": 0}
+        assert content["columns"]["reward"] == "rating"
+        assert content["left_out"][0]["count"] == 120
+        for wrong, message in (
+            (["--no-steps", "--step", "2"], "--no-steps excludes --step"),
+            (["--no-ranks", "--rank", "place"], "--no-ranks and --rank exclude each other"),
+            (["--where", "place"], "--where takes NAME=VALUE"),
+        ):
+            assert message in run(*command, *wrong).stderr
+    assert "options of a log's columns" in run("design", "uniform", "--prompt", "p").stderr
+
+
+def test_several_files_and_steps_of_one_log(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from collapse_theory.cli import app
+
+    for k in (1, 2):
+        rows = [{"prompt": t, "rewards": row, "step": k} for t, row in ROWS]
+        written(tmp_path / f"{k}.jsonl", rows, "jsonl")
+    files = [str(tmp_path / f"{k}.jsonl") for k in (1, 2)]
+    found = CliRunner().invoke(app, ["diagnose", *files, "--utility", "x"])
+    shown = " ".join(found.stdout.split())
+    assert "120 of 240 rewards used, 30 prompts of 4 completions, step 2" in shown
+    assert "in the course by step alone: 120 rewards of 1 other steps" in shown

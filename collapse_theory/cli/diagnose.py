@@ -57,10 +57,12 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 )
 @with_reading
 def diagnose(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="FILE", help="A reward log: CSV, JSON lines or Parquet; .gz is unzipped."
+            metavar="FILE...",
+            help="A reward log: CSV, JSON, Parquet, Arrow, plain or packed; a folder or several "
+            "files of one log; - is the standard input.",
         ),
     ],
     reading: Reading,
@@ -96,8 +98,9 @@ def diagnose(
     """
     if (low is None) != (high is None):
         raise typer.BadParameter("--low and --high go together")
-    with _progress(f"reading {file.name}"):
-        log = reading.log(file, every_step=True)
+    file = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    with _progress(f"reading {file}"):
+        log = reading.log(files, every_step=True)
         other = None if against is None else reading.log(against, every_step=True)
     scale = None if low is None or high is None else (low, high)
     domain = chosen_domain(None, None, confined, centered, free)
@@ -112,9 +115,9 @@ def diagnose(
     if plot is not None:
         drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
-        print_json(_content(found, log, str(file)) | _against(compared))
+        print_json(_content(found, log, file) | _against(compared))
     else:
-        _show(found, log, str(file), compared)
+        _show(found, log, file, compared)
 
 
 @contextmanager

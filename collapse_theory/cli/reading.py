@@ -75,8 +75,8 @@ class Reading:
         """Whether any option was given."""
         return self != Reading()
 
-    def log(self, file: Path, *, every_step: bool = False) -> RewardLog:
-        """Return the log that a file holds: of the last step, or of every one."""
+    def log(self, file: Path | list[Path], *, every_step: bool = False) -> RewardLog:
+        """Return the log that a file holds, or several: of the last step, or of every one."""
         return read_log(
             file,
             prompt=self.prompt,
@@ -123,25 +123,37 @@ def with_reading(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def reading_lines(log: RewardLog, file: str) -> list[str]:
-    """Return what to tell people of what was read, line by line."""
-    used, read = log.rewards.size, log.read
+    """Return what to tell people of what was read, line by line; of several steps the last."""
+    here = _used(log)
+    used, read = int(here.sum()), log.read
     what = "rewards" if log.lists else "rows"
     rows = f"{used:,} of {read:,} {what} used" if used < read else f"{read:,} {what}"
-    sizes = sorted(set(np.bincount(log.prompts).tolist()))
+    counts = np.bincount(log.prompts[here])
+    sizes = sorted(set(counts[counts > 0].tolist()))
     each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    prompts = counted(int((counts > 0).sum()), "prompt")
     step = "" if log.step is None else f", step {log.step:g}"
-    lines = [f"{file}: {rows}, {counted(log.count, 'prompt')} of {each} completions{step}"]
+    lines = [f"{file}: {rows}, {prompts} of {each} completions{step}"]
     if log.columns:
         lines.append("  columns: " + ", ".join(f"{role} = {name}" for role, name in log.columns))
     lines += [f"  bad: {rows}" for rows in log.bad]
     lines += [f"  left out: {rows}" for rows in log.left_out]
+    if others := log.rewards.size - used:
+        steps = np.unique(log.steps[~here]).size if log.steps is not None else 0
+        lines.append(f"  in the course by step alone: {others:,} {what} of {steps:,} other steps")
     return lines
+
+
+def _used(log: RewardLog) -> np.ndarray:
+    if log.steps is None:
+        return np.ones(log.rewards.size, dtype=bool)
+    return log.steps == log.steps.max()
 
 
 def reading_content(log: RewardLog) -> dict[str, Any]:
     """Return what was read, as JSON holds it."""
     return {
-        "rows": {"read": log.read, "used": int(log.rewards.size), "bad": log.bad_count},
+        "rows": {"read": log.read, "used": int(_used(log).sum()), "bad": log.bad_count},
         "columns": dict(log.columns),
         "bad": [_left(rows) for rows in log.bad],
         "left_out": [_left(rows) for rows in log.left_out],

@@ -317,9 +317,11 @@ class _Look:
         """Return a look at a log, which must have a prompt of two completions."""
         stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
         if not stats.count:
+            column = dict(log.columns).get("prompt")
+            named = f", {column!r}," if column else ""
             raise CollapseError(
-                f"none of the {log.count} prompts has two completions: is the prompt column the "
-                "right one? Collapse is about the rewards of several completions of one prompt"
+                f"none of the {log.count} prompts has two completions: is the prompt column{named} "
+                "the right one? Collapse is about the rewards of several completions of one prompt"
             )
         return cls(log, stats, utilities, domain, scale, rng)
 
