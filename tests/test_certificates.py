@@ -317,3 +317,10 @@ def test_no_listwise_ranking_is_above_the_printed_objective_and_gap(
             if isinstance(domain, ct.Confined):
                 value -= mp.mpf(domain.kappa) * mp.fsum(x**2 for x in r) / n
             assert value <= mp.mpf(found.objective) + mp.mpf(found.gap)
+
+
+def test_a_bound_that_leaves_float64_hides_no_better_answer():
+    pair = ct.Comparisons(2, [0], [1], margins=[0.3])
+    found = ct.solve("logsigmoid(1e300*x)", domain=(0, 0.5), comparisons=pair)
+    assert found.status == "optimal"
+    assert found.rewards.tolist() == [0.5, 0.0]

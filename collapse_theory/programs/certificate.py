@@ -84,6 +84,8 @@ def _certificate(
     objective: float, bound: float, rounding: float, shortfall: float, saturated: bool = False
 ) -> Certificate:
     """Return a certificate; `saturated` says that no pair can have more but for rounding."""
+    # NaN where values leave float64 (margins of 1e16 widths): then nothing is certified.
+    bound, rounding = (math.inf if math.isnan(x) else x for x in (bound, rounding))
     if saturated or bound == 0 or shortfall == math.inf:
         relative = 0.0 if bound < math.inf else math.inf
     else:

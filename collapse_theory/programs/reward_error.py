@@ -387,12 +387,12 @@ def _of_graph(
     rounded = EPS * ((2 + k / 2) * x + np.abs(graph.m))
     unsure, sharp, slack = w * _noise(utility, y, rounded), dual.multipliers.copy(), 0.0
     for kink in utility.kinks:
-        near = np.abs(y - kink) < AT_KINK
+        there = np.abs(y - kink) < AT_KINK
         below, above = sides(utility, kink)
         firm = w * np.maximum(np.minimum(dual.slopes - above, below - dual.slopes), 0.0)
-        sharp = np.where(near, firm + sharp, sharp)
-        unsure = np.where(near, 4 * EPS * w * abs(below), unsure)  # the slope is a chosen one
-        slack += 2 * float((w * (below - above) * np.abs(y - kink))[near].sum())
+        sharp = np.where(there, firm + sharp, sharp)
+        unsure = np.where(there, 4 * EPS * w * abs(below), unsure)  # the slope is a chosen one
+        slack += 2 * float((w * (below - above) * np.abs(y - kink))[there].sum())
     flow = np.append(w * dual.slopes + dual.multipliers, dual.on[len(w) :])
     pull, node = program.pull(r), np.arange(k)
     forces = _summed(k + 2, [(a, flow), (b, -flow), (node, -pull)])
