@@ -8,7 +8,7 @@ import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import High, Json, Low
+from collapse_theory.cli.options import High, Json, Low, chosen_domain
 from collapse_theory.cli.output import print_json
 from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
@@ -33,8 +33,8 @@ def atoms(
     mass: Annotated[
         float | None, typer.Option(help="The mass wanted at each end, between 0 and 0.5.")
     ] = None,
-    low: Low = 0.0,
-    high: High = 1.0,
+    low: Low = None,
+    high: High = None,
     as_json: Json = False,
 ) -> None:
     """Tell what share of completions ends at each end, or which loss gives a wanted share.
@@ -43,7 +43,7 @@ def atoms(
     number grows. JSON has the keys utility, family, parameter, mass, domain, relative_gap, status
     (of the law); family and parameter are null without --mass.
     """
-    box = ct.Box(low, high)
+    box = chosen_domain(low, high)
     family, parameter = None, None
     if mass is not None:
         family, parameter = what, ct.atom_parameter(what, mass, box)

@@ -15,7 +15,7 @@ import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain
+from collapse_theory.cli.options import Centered, Confined, Free, Json, Plot, chosen_domain
 from collapse_theory.cli.output import (
     console,
     drawn,
@@ -85,9 +85,7 @@ def diagnose(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For what is drawn at random.")] = 0,
     as_json: Json = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw the diagnosis into this file (pdf, png or svg).")
-    ] = None,
+    plot: Plot = None,
 ) -> None:
     """Tell from a log of rewards whether a reward model has collapsed.
 
@@ -103,7 +101,7 @@ def diagnose(
         log = reading.log(files, every_step=True)
         other = None if against is None else reading.log(against, every_step=True)
     scale = None if low is None or high is None else (low, high)
-    domain = chosen_domain(None, None, confined, centered, free)
+    domain = chosen_domain(confined=confined, centered=centered, free=free)
     with _progress("diagnosing"):
         found = ct.diagnose(log, utility=utility, domain=domain, scale=scale, rng=seed)
         before = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,8 +10,15 @@ import typer
 import collapse_theory as ct
 from collapse_theory.programs import Domain
 
-Low = Annotated[float, typer.Option("--low", help="The lowest reward there can be.")]
-High = Annotated[float, typer.Option("--high", help="The highest reward there can be.")]
+Low = Annotated[
+    float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")
+]
+High = Annotated[
+    float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="Draw the answer into this file (pdf, png or svg).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Confined = Annotated[
     float | None,
@@ -34,11 +42,11 @@ Free = Annotated[
 
 
 def chosen_domain(
-    low: float | None,
-    high: float | None,
-    confined: float | None,
-    centered: float | None,
-    free: bool,
+    low: float | None = None,
+    high: float | None = None,
+    confined: float | None = None,
+    centered: float | None = None,
+    free: bool = False,
 ) -> Domain:
     """Return the domain that the options name; the box [0, 1] where they name none."""
     given = {"--low": low, "--high": high, "--confined": confined, "--centered": centered}

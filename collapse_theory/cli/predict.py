@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain
+from collapse_theory.cli.options import (
+    Centered,
+    Confined,
+    Free,
+    High,
+    Json,
+    Low,
+    Plot,
+    chosen_domain,
+)
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.wording import (
     certificate_text,
@@ -52,12 +60,8 @@ def predict(
         int | None,
         typer.Option("--n", help=f"How many completions are ranked. [default: {COMPLETIONS}]"),
     ] = None,
-    low: Annotated[
-        float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")
-    ] = None,
-    high: Annotated[
-        float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
-    ] = None,
+    low: Low = None,
+    high: High = None,
     confined: Confined = None,
     centered: Centered = None,
     free: Free = False,
@@ -77,9 +81,7 @@ def predict(
         ),
     ] = "auto",
     as_json: Json = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw the answer into this file (pdf, png or svg).")
-    ] = None,
+    plot: Plot = None,
 ) -> None:
     """Predict the rewards that training towards a utility ends with.
 
