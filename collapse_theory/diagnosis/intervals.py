@@ -88,6 +88,8 @@ def _weights(count: int) -> np.ndarray:
 def _studentised(top: np.ndarray, below: np.ndarray, error: float) -> tuple[float, float]:
     """Return how many standard errors the interval reaches above and below the logarithm."""
     count = top.size
+    order = np.lexsort((below, top))  # the order of the prompts decides nothing
+    top, below = top[order], below[order]
     weights = _weights(count)
     columns = np.stack([top, below, top * top, top * below, below * below], axis=1)
     a, b, aa, ab, bb = (weights @ columns).T
