@@ -143,8 +143,11 @@ def _kinds_differ(evidence: Evidence) -> bool:
 
 
 def _grouped(view: View, groups: Groups | None) -> bool:
+    # Draws of one law that is nearly two-valued fall into groups by chance.
+    unlike = view.ratio.high < ONE_LAW[0] or (view.p is not None and view.p <= CHANCE)
     return (
         groups is not None
+        and unlike
         and view.ratio.value >= _ALIKE
         and groups.explained >= _GROUPED
         and groups.smaller >= _GROUP
