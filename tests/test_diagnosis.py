@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -671,6 +672,16 @@ def test_the_course_is_drawn(tmp_path: Path) -> None:
     axes = ct.figures.diagnosis(found)
     assert axes.shape == (2, 2)
     assert [line.get_text() for line in axes[1, 0].get_legend().get_texts()] == ["test", "train"]
+
+
+@pytest.mark.parametrize("shape", [(100_000, 8), (1000, 800), (12, 60_000)])
+def test_large_logs_take_seconds_and_little_memory(shape: tuple[int, int]) -> None:
+    # About a million rows; the time is that of a slow processor with other work.
+    rewards = np.random.default_rng(0).standard_normal(shape)
+    start = time.process_time()
+    found = ct.diagnose(rewards, utility=())
+    assert time.process_time() - start < 15
+    assert found.collapsed is not True
 
 
 # -- values and refusals -----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from collapse_theory.diagnosis.intervals import Measure, ratio_of_means
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, different, to_levels
 from collapse_theory.values import Value
 
-_DRAWN = 4_000_000  # rewards, at most: 32 MB
+_DRAWN = 1_000_000  # rewards of a cell, at most
 _SIMULATED = 8192  # prompts of each cell's size: R is then right to about 2%
 _TAIL, _REACH = 0.1, 0.5  # at a level, rewards further than half the middle 80% beyond that are
 # held there: wild ones don't decide, and a group of more than a tenth of the prompts still does

@@ -8,6 +8,8 @@ by their ranks among all, so that wild ones and any monotone map change nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, different
@@ -15,6 +17,7 @@ from collapse_theory.diagnosis.order_statistics import OrderStatistics, differen
 _MOST_ROWS = (
     20_000  # of more, whole prompts are drawn: a difference that so many don't show is tiny
 )
+_LONG = 64  # completions of a prompt that are kept before prompts are left out
 _WORK = 2_000_000  # rewards that are dealt out in all
 _LEAST, _MOST = 199, 499  # deals
 _BLOCK = 50_000  # rewards dealt out at once: what stays in a processor's cache
@@ -22,8 +25,7 @@ _BLOCK = 50_000  # rewards dealt out at once: what stays in a processor's cache
 
 def prompts_differ(stats: OrderStatistics, rng: np.random.Generator) -> float:
     """Return the p of prompts that differ in level, spread or skewness, against one law for all."""
-    keep = _some(stats, rng)
-    stats = stats.kept(keep)
+    stats = _some(stats, rng)
     return _chance(_ranks(stats.rewards), stats.sizes, rng)
 
 
@@ -37,7 +39,7 @@ def prompts_differ_beyond_level(stats: OrderStatistics, rng: np.random.Generator
     stats = stats.kept(stats.sizes >= 4)
     if stats.count < 5:
         return None
-    stats = stats.kept(_some(stats, rng))
+    stats = _some(stats, rng)
     sizes = stats.sizes
     prompt = np.repeat(np.arange(stats.count), sizes)
     dealt = stats.rewards[np.lexsort((rng.random(prompt.size), prompt))]
@@ -48,11 +50,19 @@ def prompts_differ_beyond_level(stats: OrderStatistics, rng: np.random.Generator
     return _chance(_ranks(np.abs(dealt[first] - dealt[first + 1])), pairs, rng)
 
 
-def _some(stats: OrderStatistics, rng: np.random.Generator) -> np.ndarray:
+def _some(stats: OrderStatistics, rng: np.random.Generator) -> OrderStatistics:
+    """Return at most 20,000 rewards: of long prompts some, then some of the prompts, at random."""
+    sizes, most = stats.sizes, max(_MOST_ROWS // stats.count, _LONG)
+    if sizes.max() > most:
+        prompt = np.repeat(np.arange(stats.count), sizes)
+        dealt = stats.rewards[np.lexsort((rng.random(prompt.size), prompt))]
+        place = np.arange(prompt.size) - np.repeat(stats.starts[:-1], sizes)
+        starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, most))])
+        stats = replace(stats, rewards=dealt[place < most], starts=starts)
     order = rng.permutation(stats.count)
     keep = np.zeros(stats.count, dtype=bool)
     keep[order[np.cumsum(stats.sizes[order]) <= _MOST_ROWS]] = True
-    return keep if keep.sum() > 1 else np.ones(stats.count, dtype=bool)
+    return stats.kept(keep)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
