@@ -36,7 +36,7 @@ from collapse_theory.testing import (
     programs,
     utilities,
 )
-from collapse_theory.utilities.base import Family
+from collapse_theory.utilities.families import Family
 
 MOST = 10.0  # seconds in which a mistake is found
 EXAMPLES = int(os.environ.get("EXAMPLES", "25"))  # that right answers pass; 1000 do, in minutes

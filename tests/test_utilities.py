@@ -34,9 +34,9 @@ from collapse_theory.utilities import (
     require_increasing,
     utility,
 )
-from collapse_theory.utilities.base import Family
 from collapse_theory.utilities.bounds import curvature_bound
 from collapse_theory.utilities.expression import jet
+from collapse_theory.utilities.families import Family
 from collapse_theory.utilities.parser import parse
 
 RECOGNISED = [

@@ -10,10 +10,9 @@ of them, so that the same sum is the same utility in whatever order it was writt
 
 from __future__ import annotations
 
-import math
 import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
 from operator import add
@@ -23,10 +22,10 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import finite, positive
-from collapse_theory.utilities import bounds, checks, expression, places
+from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
-from collapse_theory.utilities.language import NoFormula, traced
-from collapse_theory.values import Value, names, shown_by_repr
+from collapse_theory.utilities.formula import Formula
+from collapse_theory.values import shown_by_repr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -34,12 +33,29 @@ if TYPE_CHECKING:
 ONCE, NOTHING = Fraction(1), Fraction(0)  # x itself: scale 1, shift 0
 
 
-class Utility(Value):
+class Utility(Formula):
     """A concave utility U of a reward gap, the negative of a pairwise ranking loss.
 
     Made by `collapse_theory.utility` from text, by the families (`Log`, `Power`, ...) or by
     `Utility.from_functions`. Utilities add up, take positive factors, and can be scaled and
     shifted. ``u(x)``, ``u.d1(x)`` and ``u.d2(x)`` are U, U' and U'' at the gaps `x` (no units).
+
+    A class of one's own has a `value`, and `derivatives` where that is made of other functions than
+    texts are: see CONTRIBUTING.md.
+
+    Attributes
+    ----------
+    slope_at_zero : float
+        U'(0), which may be inf.
+    exponent : float
+        The p of U'(x) ~ x**(p-1) near 0: 1 where U'(0) is finite, 0 for log x.
+    kinks : tuple of float
+        The gaps at which U' jumps.
+    strictly_concave : bool
+        Whether U is strictly concave on all of (0, 1].
+    concavity : str
+        How it is known that U is concave on (0, 1]: "proved by composition", "proved by interval
+        bounds" or "sampled".
 
     Examples
     --------
@@ -50,108 +66,6 @@ class Utility(Value):
     >>> float(u.d1(0.9))
     3.0
     """
-
-    # -- the formula ---------------------------------------------------------------------
-
-    def value(self, x: Any, xp: Any = np) -> Any:
-        """Return U(x), written against the array namespace `xp` (NumPy or torch)."""
-        raise InvalidUtility(
-            f"{type(self).__name__} lacks the method value(x, xp), which returns U(x)"
-        )
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        """Return U'(x) and U''(x) for an array of gaps; unless written, those of the formula."""
-        first, second = self._plain(x)
-        first = filled(x, first, lambda: self.slope_at_zero)
-        return first, filled(x, second, lambda: float(self._plain(1e-100)[1]))
-
-    def _plain(self, x: Any) -> tuple[Any, Any]:
-        """Return U' and U'' as they come from the tree, where 0*inf at the gap 0 may be NaN."""
-        if self.regular is None:
-            raise InvalidUtility(
-                f"{type(self).__name__} needs the method derivatives(x), which returns U'(x) and "
-                f"U''(x): {self._no_formula}"
-            )
-        return expression.jet(self.regular, x)[1:]
-
-    # -- the formula as a tree: read off `value`, unless a class writes `tree` ---------------
-
-    named: ClassVar[bool] = False  # whether its name is a word of the language (`register`)
-
-    @property
-    def called(self) -> str:
-        """Its name and parameters, as text."""
-        if not self.named:
-            return str(getattr(self, "name", type(self).__name__))
-        numbers = (checks.number_text(getattr(self, name)) for name in names(type(self)))
-        return f"{type(self).__name__}({', '.join(numbers)})"
-
-    @cached_property
-    def formula(self) -> Tree | None:
-        """The formula of U in x, None where U isn't made of the functions of the language."""
-        if type(self).tree is not Utility.tree:
-            return self.tree()
-        try:
-            return traced(self.value)
-        except NoFormula as fault:
-            self._set(_no_formula=str(fault))
-            return None
-
-    _no_formula: ClassVar[str] = ""  # why there is none
-
-    @cached_property
-    def regular(self) -> Tree | None:
-        """The formula as it is evaluated, with series where it is 0/0."""
-        if self.formula is None:
-            return None
-        return places.regular(expression.accurate(self.formula), places.MAX_KINK)
-
-    def tree(self, inner: Tree = X) -> Tree:
-        """Return the formula of U at `inner`, as a tree; without one a call of its name."""
-        if self.named or self.formula is None:
-            return expression.own(self, inner)
-        return expression.substituted(self.formula, inner)
-
-    def slope(self, x: Any) -> Any:
-        """Return U'(x) for an array of gaps."""
-        return self.derivatives(x)[0]
-
-    def curvature(self, x: Any) -> Any:
-        """Return U''(x) for an array of gaps."""
-        return self.derivatives(x)[1]
-
-    def curvature_bound(self, low: Any, high: Any) -> Any:
-        """Return what U'' doesn't exceed on each cell [low, high]; NaN where nothing is known."""
-        if self.regular is None:
-            return np.full_like(low, np.nan)
-        return bounds.curvature_bound(self.regular, low, high)
-
-    def gain(self, x: Any, step: Any, end: Any) -> Any:
-        """Return U(end) - U(x), end = x + step, for arrays of gaps and steps of at least 0.
-
-        Families write it in the step, without cancellation. Here it is the difference of two
-        values; where that is mere rounding (tanh(400x) near 1) it is bounded from below: as U'
-        falls, each step of a ladder from x to `end` gains at least U' at its upper end.
-        """
-        high, low = self.value(end), self.value(x)
-        gain = np.asarray(high - low)
-        lost = (np.abs(gain) < 1e-13 * (np.abs(high) + np.abs(low))) & (x < end * (1 - 1e-12))
-        if np.any(lost):
-            start, stop = np.broadcast_arrays(x, end)
-            lost[lost] = self.slope(start[lost]) > 0  # elsewhere the whole ladder is level
-            start, stop = start[lost], stop[lost]
-            ladder = start + (stop - start) * 2.0 ** -np.arange(40.0)[:, None]  # from the end down
-            rises = -np.diff(np.vstack([ladder, start]), axis=0)
-            gain[lost] = np.maximum(gain[lost], (self.slope(ladder) * rises).sum(axis=0))
-        return gain
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        """Return U(reference * ratio) as a concave CVXPY expression.
-
-        `ratio` is a CVXPY expression near 1 and `reference` the gaps near which it is wanted,
-        so that each cone is well scaled.
-        """
-        return expression.conic(self.tree(), cp, cp.multiply(reference, ratio))
 
     # -- evaluation ----------------------------------------------------------------------
 
@@ -171,68 +85,6 @@ class Utility(Value):
         """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding."""
         x = np.asarray(x, dtype=np.float64)
         return self.gain(x, top - x, np.float64(top))
-
-    # -- what solvers ask: looked at in samples, unless a family knows ---------------------
-
-    cancels = True  # whether `gain` subtracts values, so that their rounding is in it
-    below_zero = False  # whether the formula holds for all real gaps, concave, not steep below 0
-
-    @property
-    def own_functions(self) -> bool:
-        """Whether there are functions of one's own in it, unknown to text."""
-        return type(self).tree is Utility.tree and not self.named and self.formula is None
-
-    # Looked at once: each takes many evaluations.
-
-    @cached_property
-    def slope_at_zero(self) -> float:
-        """U'(0), which may be inf."""
-        return checks.slope_at_zero(self.derivatives if self.regular is None else self._plain)
-
-    @cached_property
-    def exponent(self) -> float:
-        """The p of U'(x) ~ x**(p-1) near 0: 1 where U'(0) is finite, 0 for log x."""
-        finite = math.isfinite(self.slope_at_zero)
-        return 1.0 if finite else checks.exponent_at_zero(self.derivatives)
-
-    @cached_property
-    def kinks(self) -> tuple[float, ...]:
-        """The gaps at which U' jumps."""
-        return () if self.formula is None else places.kinks(self.formula, places.MAX_KINK)
-
-    @cached_property
-    def strictly_concave(self) -> bool:
-        """Whether U is strictly concave on all of (0, 1]."""
-        if self.formula is None:
-            return checks.strictly_concave(self.derivatives)
-        return checks.strictly_concave_formula(self.derivatives, self.kinks)
-
-    @cached_property
-    def concavity(self) -> str:
-        """How it is known that U is concave on (0, 1].
-
-        "proved by composition": from the signs of the slopes and curvatures of its parts;
-        "proved by interval bounds": U'' is bounded by 0, up to rounding, on cells that cover the
-        gaps from 1e-60 to 1; "sampled": no gap was found, among thousands, at which it isn't.
-        """
-        low, high = self.concave_range if self.known else (0.0, 0.0)
-        return checks.COMPOSED if low <= 0 and high >= 1 else checks.concavity(self, 1.0)
-
-    @property
-    def known(self) -> bool:
-        """Whether it is made of families, which know where they are concave."""
-        return False
-
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        """The gaps between which U is known to be concave; looked at unless a class knows it."""
-        return (0.0, 1.0) if self.concavity else (0.0, 0.0)
-
-    @cached_property
-    def landmarks(self) -> tuple[float, ...]:
-        """Gaps near which the checks look closely: kinks, and where narrow bumps may sit."""
-        roots = () if self.formula is None else places.roots(self.formula, 1.0)
-        return tuple(sorted({*roots, *self.kinks}))
 
     # -- algebra -------------------------------------------------------------------------
 
@@ -357,51 +209,6 @@ class Utility(Value):
         return f"utility({str(self)!r})"
 
 
-class Family(Utility):
-    """A utility with a name and positive parameters, which knows its properties.
-
-    A family writes `value`, `derivatives`, `gain` and `tree`; in `at` how it takes an affine
-    argument; `conic` where cones want another scaling than that of the formula; and the
-    properties below where they aren't these.
-    """
-
-    cancels = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        family: Any = self
-        for name in (field.name for field in fields(family)):
-            what = f"{name} of {type(self).__name__}"
-            self._set(**{name: positive(getattr(self, name), what, InvalidUtility)})
-
-    @property
-    def slope_at_zero(self) -> float:
-        with np.errstate(all="ignore"):
-            return float(self.slope(np.float64(0.0)))
-
-    @property
-    def exponent(self) -> float:
-        return 1.0
-
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return ()
-
-    @property
-    def strictly_concave(self) -> bool:
-        return True
-
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        if not self.known:
-            return super().concave_range
-        return -np.inf if self.below_zero else 0.0, np.inf
-
-    @property
-    def known(self) -> bool:
-        return type(self).__module__.startswith(Family.__module__.rpartition(".")[0])
-
-
 # -- sums --------------------------------------------------------------------------------
 
 
@@ -524,11 +331,6 @@ class Sum(Utility):
         return tuple(sorted({t.outer(k) for _, t in self.parts for k in t.of.kinks if k > t.shift}))
 
     @property
-    def landmarks(self) -> tuple[float, ...]:
-        marks = {t.outer(m) for _, t in self.parts for m in t.of.landmarks if m > t.shift}
-        return tuple(sorted(marks))
-
-    @property
     def strictly_concave(self) -> bool:
         # Families know it on all gaps; functions of one's own are looked at where they are used.
         return any(
@@ -558,11 +360,14 @@ class Sum(Utility):
         return max(lows), min(highs)
 
     def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        total = Combination({}, self.offset)
-        for weight, term in self.parts:
-            own, moved = Fraction(term.scale), Fraction(term.shift)
-            total += term.of.at(own * scale, own * shift + moved) * Fraction(weight)
-        return total
+        moved = (
+            term.of.at(
+                Fraction(term.scale) * scale, Fraction(term.scale) * shift + Fraction(term.shift)
+            )
+            * Fraction(weight)
+            for weight, term in self.parts
+        )
+        return Combination.total([Combination({}, self.offset), *moved])
 
     def tree(self, inner: Tree = X) -> Tree:
         parts = [mul(num(weight), term.tree) for weight, term in self.parts]
@@ -591,13 +396,19 @@ class Combination:
         """Return weight * F(x + shift) + constant."""
         return cls({Term(of, 1.0, rounded(shift)): weight}, constant)
 
+    @staticmethod
+    def total(parts: Iterable[Combination]) -> Combination:
+        """Return the sum; the part that has more to do in `utility` decides what becomes of it."""
+        weights, constant, kind = dict[Term, Fraction](), NOTHING, Combination
+        for part in parts:
+            for term, weight in part.weights.items():
+                weights[term] = weights.get(term, NOTHING) + weight
+            constant += part.constant
+            kind = type(part) if issubclass(type(part), kind) else kind
+        return kind(weights, constant)
+
     def __add__(self, other: Combination) -> Combination:
-        weights = dict(self.weights)
-        for term, weight in other.weights.items():
-            weights[term] = weights.get(term, Fraction(0)) + weight
-        # The one that has more to do in `utility` decides what becomes of the sum.
-        kind = type(self) if isinstance(self, type(other)) else type(other)
-        return kind(weights, self.constant + other.constant)
+        return Combination.total((self, other))
 
     def __mul__(self, factor: Fraction) -> Combination:
         scaled = {term: weight * factor for term, weight in self.weights.items()}
@@ -663,12 +474,6 @@ def rounded(number: Fraction, power: float = 1.0) -> float:
         raise InvalidUtility(
             f"a constant or factor of the utility overflows float64; {_REMEDY}"
         ) from None
-
-
-def filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
-    """Return `found` with its limit where 0*inf at the gap 0 made it NaN, as in x*log(x)."""
-    lost = np.isnan(found) & (np.asarray(x) == 0)
-    return np.where(lost, limit(), found)[()] if np.any(lost) else found
 
 
 def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:

@@ -217,6 +217,8 @@ def _unproved(utility: Curve, width: float) -> Cells | None:
         open_ = ~(bound <= 0)
         if not open_.any():
             return None
+        if np.isnan(bound).all():
+            return low[:0], high[:0]  # functions of one's own, of which no bounds are known
         low, high = low[open_], high[open_]
         middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
         if len(low) > _MOST_CELLS or _convex(utility, middle).any():
@@ -267,7 +269,7 @@ def _steps(utility: Curve, x: np.ndarray) -> np.ndarray:
         first, last = utility.value(below), utility.value(above)
         slopes = np.maximum(*(np.abs(utility.slope(x * share)) for share in (1 - 1e-9, 1 + 1e-9)))
         # Of U's own size more can't be told: (x + 0.4 - abs(x - 0.4))/2 is rounded at 0.4.
-        size = 1e-15 * np.abs(utility.value(np.float64(1.0)))
+        size = 1e-14 * np.abs(utility.value(np.float64(1.0)))
         room = 4e-13 * x * slopes + 1e-12 * (np.abs(first) + np.abs(last)) + size
         return np.abs(last - first) > room
 

@@ -1,9 +1,12 @@
 """The families of utilities, a class each."""
 
+# What a family knows is looked at once for other utilities:
+# pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +19,6 @@ from collapse_theory.utilities.base import (
     NOTHING,
     ONCE,
     Combination,
-    Family,
     Term,
     Utility,
     rounded,
@@ -38,6 +40,52 @@ from collapse_theory.utilities.expression import (
     power,
 )
 from collapse_theory.utilities.functions import log_sigmoid
+
+
+class Family(Utility):
+    """A utility with a name and positive parameters, which knows its properties.
+
+    A family writes `value`, `derivatives`, `gain` and `tree`; in `at` how it takes an affine
+    argument; `conic` where cones want another scaling than that of the formula; and the
+    properties below where they aren't these.
+    """
+
+    cancels = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        family: Any = self
+        for name in (field.name for field in fields(family)):
+            what = f"{name} of {type(self).__name__}"
+            self._set(**{name: positive(getattr(self, name), what, InvalidUtility)})
+
+    @property
+    def slope_at_zero(self) -> float:
+        with np.errstate(all="ignore"):
+            return float(self.slope(np.float64(0.0)))
+
+    @property
+    def exponent(self) -> float:
+        return 1.0
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return ()
+
+    @property
+    def strictly_concave(self) -> bool:
+        return True
+
+    @property
+    def concave_range(self) -> tuple[float, float]:
+        if not self.known:
+            return super().concave_range
+        return -np.inf if self.below_zero else 0.0, np.inf
+
+    @property
+    def known(self) -> bool:
+        return type(self).__module__ == Family.__module__
+
 
 # -- scale free: U(b x) is a multiple of U(x), up to a constant ----------------------------
 

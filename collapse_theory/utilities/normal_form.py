@@ -24,7 +24,6 @@ from collapse_theory.utilities.base import (
     Combination,
     Term,
     Utility,
-    filled,
     rounded,
 )
 from collapse_theory.utilities.expression import Tree, X, is_num
@@ -41,6 +40,7 @@ from collapse_theory.utilities.families import (
     Squared,
     exponential,
 )
+from collapse_theory.utilities.formula import filled
 from collapse_theory.utilities.parser import parse
 from collapse_theory.utilities.plackett_luce import PlackettLuce
 from collapse_theory.values import reads
@@ -347,9 +347,7 @@ class _Forms(expression.Arithmetic):
         if len(lines) == len(parts):
             slopes, constants = zip(*lines, strict=True)
             return Form(line=(sum(slopes, Fraction(0)), sum(constants, Fraction(0))))
-        return Form(
-            expression.add, parts, read=lambda: sum((p.sum() for p in parts), Combination({}))
-        )
+        return Form(expression.add, parts, read=lambda: Combination.total(p.sum() for p in parts))
 
     def mul(self, *parts: Form) -> Form:
         rest = [part for part in parts if part.number is None]

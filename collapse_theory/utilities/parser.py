@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from collapse_theory.errors import InvalidUtility, ParseError
 from collapse_theory.utilities import families
-from collapse_theory.utilities.base import Family, Utility
+from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.expression import (
     Tree,
     X,
@@ -33,6 +33,7 @@ from collapse_theory.utilities.expression import (
     num,
     power,
 )
+from collapse_theory.utilities.families import Family
 from collapse_theory.utilities.functions import FUNCTIONS
 from collapse_theory.utilities.language import ALIASES, CONSTANTS, MACROS, SEVERAL
 from collapse_theory.values import names
