@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from collapse_theory.data.columns import Columns, is_pair, opened, picked
-from collapse_theory.data.source import RECORD, Part
+from collapse_theory.data.parts import RECORD, Part
 from collapse_theory.data.text import UNREADABLE, Bad, Row
 from collapse_theory.lazy import polars as pl
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from collapse_theory.data.columns import Columns, Wanted, find_columns
 from collapse_theory.data.frames import REASONS, frame_of
+from collapse_theory.data.parts import Part
 from collapse_theory.data.remarks import remarks
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes, is_array
-from collapse_theory.data.source import Part, parts_of
+from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
