@@ -167,6 +167,19 @@ WHOLE = {
         "log.json",
         json.dumps({k: {str(i): x for i, x in enumerate(v)} for k, v in COLUMNS.items()}).encode(),
     ),
+    "JSON as pandas splits it": (
+        "log.json",
+        json.dumps({"columns": NAMES, "data": [list(one.values()) for one in OBJECTS]}).encode(),
+    ),
+    "JSON by the number of the row": (
+        "log.json",
+        json.dumps(dict(enumerate(OBJECTS))).encode(),
+    ),
+    "JSON objects without line ends": ("log.json", JSONL.replace(b"\n", b"")),
+    "JSON with more beside the rows": (
+        "log.json",
+        json.dumps({"meta": {"a": 1}, "models": ["a"], "results": OBJECTS}).encode(),
+    ),
     "JSON with the rows inside": ("log.json", json.dumps({"version": 1, "data": OBJECTS}).encode()),
     "jsonl, numbers as text": ("log.jsonl", JSONL.replace(b'"rank": 0', b'"rank": "0"')),
 }  # fmt: skip
@@ -438,7 +451,9 @@ REFUSED = {
     "empty jsonl": (b"\n\n", "log.jsonl", "no column"),
     "header alone": (b"prompt,reward\n", "log.csv", "no rows"),
     "line ends alone": (b"\n\n\n", "log.csv", "is empty|no column"),
-    "no good row": (CSV.replace(b".", b"x"), "log.csv", "no good row among 120: 120 with no num"),
+    "no good row": (CSV.replace(b".", b"x"), "log.csv", r"120 with no num.*'reward' holds '[01]x"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "log.csv", "git lfs pull"),
+    "blanks": (CSV.replace(b",", b"  "), "log.csv", "not blanks; say which holds the prompt"),
     "a gzip's first bytes": (
         gzip.compress(CSV)[:9],
         "log.csv.gz",
@@ -449,7 +464,7 @@ REFUSED = {
     "no Parquet": (CSV, "log.parquet", "no Parquet"),
     "half a Parquet": (b"PAR1" + bytes(500), "log.parquet", "damaged, or not written to its end"),
     "a photograph": (bytes(random.Random(3).randbytes(5000)), "log.csv", "log.csv"),
-    "html": (b"<!DOCTYPE html><html>404</html>", "log.csv", "no column is called 'prompt'"),
+    "html": (b"<!DOCTYPE html><html>404</html>", "log.csv", "is a web page"),
     "kinds everywhere": (
         csv_of([[f"p{i % 50}", str(i), "0", "0.5"] for i in range(1500)]),
         "log.csv",

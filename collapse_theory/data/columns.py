@@ -59,6 +59,7 @@ ROLES = (
 )  # fmt: skip
 """The columns of a log; another is one row, and how it is read one in `frames.READERS`."""
 
+PROMPTS = frozenset((*ROLES[0].usual, "chosen"))
 COLUMN_NAMES = frozenset(name for role in ROLES for name in role.usual)
 
 

@@ -98,6 +98,10 @@ _OTHERS = {
     b"\x89HDF": "an HDF5 file; read it by pandas, and give the frame to ct.diagnose",
     b"SQLite format 3": "a data base; query it, and give the frame to ct.diagnose",
     b"\x80\x04": "a pickle, or made by torch.save; load it, and give what it holds to ct.diagnose",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself; run git lfs pull",
+    b"<!DOCTYPE": "a web page, such as an error's; fetch the file again",
+    b"<html": "a web page, such as an error's; fetch the file again",
+    b"<?xml": "XML; read it by pandas, and give the frame to ct.diagnose",
     b"%PDF": "a PDF",
     b"\x89PNG": "a picture",
 }
@@ -152,6 +156,8 @@ def _is_document(file: PlainFile) -> bool:
         first, second = opened.readline().strip(), opened.readline().strip()
     if second or not first.endswith(b"}"):
         return first.endswith((b"{", b"[", b","))  # printed over several lines
+    if b"}{" in first:  # one after another
+        return True
     with contextlib.suppress(ValueError, RecursionError):
         return records_of(json.loads(first)) != [json.loads(first)]  # columns, in one object
     return False

@@ -87,6 +87,8 @@ class TextPart(Part):
         self.text = self.reader(Lines(self.file))
         if isinstance(self.text, Csv):
             self.advice = "The first line of a CSV file names its columns; s"
+            if len(self.text.names) == 1 and " " in self.text.names[0].strip():
+                self.advice = "Names are parted by commas, tabs, semicolons or bars, not blanks; s"
 
     @cached_property
     def names(self) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
-from collapse_theory.data.columns import Columns, Wanted, find_columns
+from collapse_theory.data.columns import Columns, Wanted, find_columns, picked
 from collapse_theory.data.frames import REASONS, frame_of
 from collapse_theory.data.parts import Part
 from collapse_theory.data.remarks import remarks
@@ -282,8 +282,16 @@ class Reading:
             raise CollapseError(
                 f"{self.name} has no good row among {frame.height}: "
                 + "; ".join(map(str, self.bad))
+                + self._such_as()
             )
         return good
+
+    def _such_as(self) -> str:
+        """Return what the first row has as its prompt and reward."""
+        row = next((part.sample[0] for part in self.parts if part.sample), {})
+        paths = replace(self.columns, where=()).paths()
+        held = [f"{path!r} holds {_short(picked(row, path))}" for path in paths]
+        return f". In the first row {', '.join(held)}" if held else ""
 
     def _set_aside(self, reason: str, rows: pl.DataFrame) -> None:
         first = rows.select("part", "record").unique().sort("part", "record").head(_NAMED)
@@ -338,6 +346,11 @@ def _splits(good: pl.DataFrame) -> tuple[np.ndarray | None, tuple[str, ...]]:
     column = good["split"].fill_null("")
     names = sorted(column.unique().to_list())
     return column.cast(pl.Enum(names)).to_physical().to_numpy(), tuple(names)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _ranks(good: pl.DataFrame) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from collapse_theory.data.columns import COLUMN_NAMES
+from collapse_theory.data.columns import COLUMN_NAMES, PROMPTS
 from collapse_theory.errors import CollapseError
 
 
@@ -42,16 +42,16 @@ def records_of(source: Any) -> Iterable[Any]:
 def _records_of_mapping(source: Mapping[Any, Any]) -> Iterable[Any]:
     values = list(source.values())
     if values and all(hasattr(value, "column_names") for value in values):
-        names = list(map(str, source))
-        raise CollapseError(
-            f"this holds the data sets {', '.join(names)}; give one of them, data[{names[0]!r}]"
-        )
-    inner = [
-        value for value in values if is_list(value) and value and isinstance(value[0], Mapping)
-    ]
-    scalars = sum(not is_list(value) and not isinstance(value, Mapping) for value in values)
-    if len(inner) == 1 and len(inner) + scalars == len(values):
-        return inner[0]  # {"data": [...], "version": 1}
+        raise _several("data sets", list(source))
+    tables = {name: value for name, value in source.items() if _is_table(value)}
+    if len(tables) > 1:
+        raise _several("tables", list(tables))
+    if tables:  # {"version": 1, "data": [...]}
+        return next(iter(tables.values()))
+    if {"columns", "data"} <= set(source):  # pandas, orient="split"
+        return (dict(zip(source["columns"], row, strict=True)) for row in source["data"])
+    if _is_table(values):  # pandas, orient="index"
+        return values
     texts = {str(name).casefold() for name in source}
     if texts & COLUMN_NAMES and all(map(_sized, values)):
         columns = [list(v.values()) if isinstance(v, Mapping) else list(v) for v in values]
@@ -59,9 +59,20 @@ def _records_of_mapping(source: Mapping[Any, Any]) -> Iterable[Any]:
             sizes = ", ".join(f"{name} {len(c)}" for name, c in zip(source, columns, strict=True))
             raise CollapseError(f"the columns differ in length: {sizes}")
         return (dict(zip(source, row, strict=True)) for row in zip(*columns, strict=True))
-    if values and all(_sized(value) for value in values):
+    if values and all(map(_sized, values)):
         return [{"prompt": str(name), "reward": value} for name, value in source.items()]
     return [source]
+
+
+def _several(what: str, names: list[Any]) -> CollapseError:
+    listed = ", ".join(map(str, names))
+    return CollapseError(f"this holds the {what} {listed}; give one of them, data[{names[0]!r}]")
+
+
+def _is_table(value: Any) -> bool:
+    """Whether this is a list of objects that name their prompts."""
+    row = value[0] if is_list(value) and value else None
+    return isinstance(row, Mapping) and any(str(name).casefold() in PROMPTS for name in row)
 
 
 def _sized(value: Any) -> bool:
