@@ -34,6 +34,7 @@ from collapse_theory.testing import (
     domains,
     losses,
     programs,
+    search,
     utilities,
 )
 from collapse_theory.utilities.families import Family
@@ -209,6 +210,11 @@ def test_the_smallest_case_is_shown():
     beta = float(text.split("beta=")[1].split(")")[0])
     assert 50 <= beta < 101
     assert "), n=7: expected rewards [1," in text
+
+
+def test_with_ci_set_the_case_is_the_same_each_time(monkeypatch):
+    monkeypatch.setattr(search, "FIXED", True)
+    assert found(closed(*WRONG["factor"])) == found(closed(*WRONG["factor"]))
 
 
 def test_all_of_a_list_of_n_are_tried():

@@ -54,7 +54,7 @@ class LogSummary(Value):
         The latest; rows of earlier steps are counted in `left_out`.
     bad, left_out : tuple of BadRows
         As in `RewardLog`, without lines.
-    columns : tuple of (role, name)
+    columns : tuple of pairs of str
     notes : tuple of Note
     limits : (int, int)
         So many prompts and rows are kept at most; prompts whole, and one at least.

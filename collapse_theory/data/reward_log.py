@@ -95,7 +95,7 @@ class RewardLog(Value):
         What was set aside, a reason each.
     left_out : tuple of BadRows
         What wasn't asked for: rows of other steps, rows that `where` passes over.
-    columns : tuple of (role, name)
+    columns : tuple of pairs of str
         The column that each role was read from.
     lists : bool
         Whether a row of the source held a prompt's rewards, not one; rewards are counted then.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from inspect import signature
 from typing import Any, NoReturn
 
 import numpy as np
@@ -99,7 +100,13 @@ def check_loss(
             f'nothing says what {name_of(module)} trains: give utility="log(x + 0.1)" or such'
         )
     place = as_domain(getattr(module, "domain", None) if domain is None else domain)
-    claim = Claim(module, as_loss(claimed), place)
+    try:
+        import torch
+    except ImportError as fault:
+        raise CollapseError(
+            'check_loss needs torch: pip install "collapse-theory[training]"'
+        ) from fault
+    claim = Claim(module, as_loss(claimed), place, torch)
     steps = st.lists(hundredths(0.05, 2), min_size=32, max_size=32)
     cases = st.tuples(numbers_of(ns), hundredths(-2, 2), steps, st.randoms(use_true_random=False))
     seen: set[int] = set()
@@ -123,6 +130,8 @@ class Claim:
     module: Callable[..., Any]
     loss: Loss
     domain: Domain
+    torch: Any
+    scales: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def name(self) -> str:
@@ -130,21 +139,8 @@ class Claim:
         return name_of(self.module)
 
     @cached_property
-    def torch(self) -> Any:
-        """The package, or an error that says what to install."""
-        try:
-            import torch
-        except ImportError as fault:
-            raise CollapseError(
-                'check_loss needs torch: pip install "collapse-theory[training]"'
-            ) from fault
-        return torch
-
-    @cached_property
     def ranked(self) -> bool:
         """Whether the loss takes ranks."""
-        from inspect import signature
-
         try:
             return "ranks" in signature(getattr(self.module, "forward", self.module)).parameters
         except (TypeError, ValueError):
@@ -159,13 +155,11 @@ class Claim:
         """Return the rewards of logits."""
         if not isinstance(self.domain, Box):
             return logits
-        share = 1 / (1 + xp.exp(-logits))
-        return self.domain.low + self.domain.width * share
+        return self.domain.low + self.domain.width / (1 + xp.exp(-logits))
 
     def objective(self, logits: Any) -> Any:
         """Return the mean objective of ordered logits (prompts, n), by the definition."""
-        r, domain = self.rewards(logits, self.torch), self.domain
-        n = logits.shape[1]
+        r, n, domain = self.rewards(logits, self.torch), logits.shape[1], self.domain
         i, j = self.torch.triu_indices(n, n, 1)
         if isinstance(self.loss, PlackettLuce):
             value = self.loss.value(r, self.torch)
@@ -178,25 +172,15 @@ class Claim:
         self, function: Callable[..., Any], logits: np.ndarray, *ranks: Any
     ) -> tuple[float, np.ndarray, float]:
         """Return value and gradient at logits (n,) or (prompts, n), and the room of its digits."""
-        torch = self.torch
+        torch, where = self.torch, f"the logits {np.asarray(logits).tolist()}"
         at = torch.tensor(np.atleast_2d(logits), dtype=torch.float64, requires_grad=True)
-        where = f"the logits {np.asarray(logits).tolist()}"
         value = answered(self.name, where, function, at, *ranks)
-        n = at.shape[1]
-        if not torch.is_tensor(value) or value.ndim != 0:
-            shape = tuple(value.shape) if torch.is_tensor(value) else type(value).__name__
-            self.wrong(n, f"expected a scalar tensor, got {shape}")
-        if not value.requires_grad:
-            self.wrong(n, f"expected a gradient at {where}, got none")
+        if not torch.is_tensor(value) or value.ndim != 0 or not value.requires_grad:
+            self.wrong(at.shape[1], f"expected a scalar with a gradient at {where}, got {value}")
         (gradient,) = torch.autograd.grad(value, at, allow_unused=True)
         gradient = torch.zeros_like(at) if gradient is None else gradient
         room = ROOM if value.dtype == torch.float64 else SINGLE
         return value.item(), gradient.numpy().reshape(np.shape(logits)), room
-
-    @cached_property
-    def scales(self) -> dict[int, tuple[float, float]]:
-        """The factor and the constant of the loss for each n, filled as they are found."""
-        return {}
 
     def scale(self, n: int) -> tuple[float, float]:
         """Return a > 0 and b with loss = b - a objective, as they are at one ranking."""
@@ -216,8 +200,7 @@ class Claim:
 
     def looked_at(self, logits: np.ndarray, random: Any) -> float:
         """Return the error at ordered logits; all that is asked of one ranking."""
-        n = len(logits)
-        factor, constant = self.scale(n)
+        n, (factor, constant) = len(logits), self.scale(len(logits))
         value, slope, room = self.of(self.module, logits)
         objective, gradient, _ = self.of(self.objective, logits)
         expected, wanted = constant - factor * objective, -factor * gradient
@@ -231,11 +214,8 @@ class Claim:
             )
         off = np.abs(slope - wanted)
         if not off.max() <= 10 * room * size:
-            self.wrong(
-                n,
-                f"at the logits {_few(logits)} the gradient: "
-                f"{contrast(wanted, slope, int(np.argmax(off)), 'entry')}",
-            )
+            entries = contrast(wanted, slope, int(np.argmax(off)), "entry")
+            self.wrong(n, f"at the logits {_few(logits)} the gradient: {entries}")
         self._in_other_orders(logits, value, room, random)
         return error
 
@@ -245,19 +225,14 @@ class Claim:
             order = random.sample(range(n), n)
             found = self.of(self.module, logits[order], self.torch.tensor([order]))[0]
             if not abs(found - value) <= 10 * room * size:
-                self.wrong(
-                    n, f"for the ranks {order} expected the loss {value:.8g}, got {found:.8g}"
-                )
+                self.wrong(n, f"for ranks {order} expected the loss {value:.8g}, got {found:.8g}")
         turned, slope, _ = self.of(self.module, logits[::-1].copy())
-        if not (np.isfinite(turned) and np.isfinite(slope).all()):
-            self.wrong(
-                n, f"with the worst on top expected a finite loss and gradient, got {turned}"
-            )
-        if not slope[0] < slope[-1]:
+        if not (np.isfinite(turned) and slope[0] < slope[-1]):
             self.wrong(
                 n,
-                f"with the worst on top, logits {_few(logits[::-1])}, expected a push on the best "
-                f"up and on the worst down, got the gradient {_few(slope)}",
+                f"with the worst on top, logits {_few(logits[::-1])}, expected a finite loss and a "
+                f"push on the best up and on the worst down, got {turned:.6g} and the gradient "
+                f"{_few(slope)}",
             )
         other = 0.5 * logits
         both = self.of(self.module, np.array([logits, other]))[0]
@@ -275,26 +250,21 @@ class Claim:
         if best is None:
             return
         start = np.linspace(0.5, -0.5, n)
-
-        def step(logits: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope, _ = self.of(self.module, logits)
-            return value, slope
-
         options = {"maxiter": STEPS, "ftol": 0.0, "gtol": 1e-10}
-        logits = minimize(step, start, jac=True, method="L-BFGS-B", options=options).x
-        before, after = (self.of(self.objective, at)[0] for at in (start, logits))
-        got, expected = self.rewards(logits, np), np.array(best.rewards)
+        value = partial(self.of, self.module)
+        steps = minimize(
+            lambda at: value(at)[:2], start, method="L-BFGS-B", jac=True, options=options
+        )
+        before, after = (self.of(self.objective, at)[0] for at in (start, steps.x))
+        got, expected = self.rewards(steps.x, np), np.array(best.rewards)
         if not self.domain.bounded:
             got, expected = got - got.mean(), expected - expected.mean()
-        short = best.objective - after
-        off, spread = np.abs(got - expected), max(float(np.ptp(expected)), 1e-300)
-        far = best.unique and off.max() > FAR * spread
-        if not short <= SHORT * (best.objective - before) + best.gap + 1e-9 * abs(after) or far:
-            self.wrong(
-                n,
-                f"a descent of {STEPS} steps leads elsewhere: "
-                f"{contrast(expected, got, int(np.argmax(off)))}",
-            )
+        off = np.abs(got - expected)
+        far = best.unique and off.max() > FAR * max(float(np.ptp(expected)), 1e-300)
+        room = SHORT * (best.objective - before) + best.gap + 1e-9 * abs(after)
+        if far or not best.objective - after <= room:
+            ends = contrast(expected, got, int(np.argmax(off)))
+            self.wrong(n, f"a descent of {STEPS} steps leads elsewhere: {ends}")
 
 
 def _few(values: np.ndarray) -> str:

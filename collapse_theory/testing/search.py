@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky, Unsatisfiable
+from hypothesis.errors import Unsatisfiable
 
 from collapse_theory.errors import CollapseError, NoClosedForm
 from collapse_theory.programs import Domain, as_domain
@@ -53,7 +53,8 @@ class Report(Value):
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = f"{self.subject}: nothing wrong in {self.cases} cases"
+        cases = "1 case" if self.cases == 1 else f"{self.cases} cases"
+        text = f"{self.subject}: nothing wrong in {cases}"
         if self.skipped:
             text += f" ({self.skipped} more without an answer)"
         if self.where:
@@ -117,8 +118,6 @@ def searched(
         run()
     except AssertionError as fault:
         raise AssertionError(str(fault)) from None
-    except Flaky:
-        raise AssertionError(f"{subject} gives different answers for the same case") from None
     except Unsatisfiable:
         raise CollapseError(f"there is no case to check {subject} in: widen the filters") from None
     if not found:
@@ -157,22 +156,21 @@ def name_of(function: Any) -> str:
 
 
 def arguments(function: Callable[..., Any], least: int, most: int) -> int:
-    """Return how many positional arguments a function needs, between `least` and `most`.
+    """Return how many arguments a function needs, `most` where it doesn't tell.
 
     Raises
     ------
     CollapseError
-        Where it needs fewer or more.
+        Where it takes fewer than `least`, or needs more than `most`.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return most
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    placed = [p for p in parameters if p.kind in kinds]
-    needed = sum(p.default is inspect.Parameter.empty for p in placed)
-    if any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters):
+    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
         return most
+    placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = sum(p.default is p.empty for p in placed)
     if needed > most or len(placed) < least:
         raise CollapseError(
             f"{name_of(function)} takes {needed or len(placed)} arguments, where {least} to {most} "
