@@ -6,6 +6,8 @@ most the sum of their errors.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from problems import FORMULAS, cases, high_precision
 
 import collapse_theory as ct
+from collapse_theory.programs import as_rewards
+from collapse_theory.programs.program import centred
 
 PAIRS = ct.Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], weights=[2, 1, 1, 1, 1, 1])
 DOMAINS = (ct.Box(), ct.Box(-2, 3), ct.Confined(0.1), ct.Centered(0.3))
@@ -62,6 +66,28 @@ def test_two_answers_differ_by_no_more_than_their_errors(text, domain, pairs, mo
     apart = float(np.abs(exact.rewards - early.rewards).max())
     assert exact.rewards_error < 1e-12
     assert apart <= exact.rewards_error + early.rewards_error
+
+
+@cases(80)
+@given(
+    st.sampled_from(["log(x + 0.1)", "sqrt(x)", "log(x + 0.1) + min(x, 0.3)", ct.PlackettLuce(30)]),
+    st.sampled_from([ct.Box(), ct.Confined(0.1)]),
+    st.integers(3, 9),
+    st.floats(-12, 0.5),
+    st.integers(0, 1000),
+)
+def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, exponent, seed):
+    best = ct.solve(loss, n, domain)
+    noise = np.random.default_rng(seed).normal(size=n - 1)
+    gaps = best.gaps * np.exp(10**exponent * noise)
+    if domain.bounded:
+        gaps /= gaps.sum()
+        rewards = as_rewards(gaps)
+    else:
+        rewards = centred(gaps)
+    moved = replace(best, gaps=gaps, rewards=rewards)
+    apart = float(np.abs(rewards - best.rewards).max())
+    assert apart <= moved.rewards_error + best.rewards_error
 
 
 @pytest.mark.parametrize("domain", [ct.Box(), ct.Confined(0.1)])
