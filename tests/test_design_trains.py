@@ -52,6 +52,7 @@ KINDS = {
     "uniform sample": RNG.random(2000),
     "normal sample": RNG.standard_normal(500),
     "grades": GRADES,
+    "even grades": np.random.default_rng(8).integers(1, 6, 600),
     "scores": SCORES,
     "rewards": "rewards 1 0.97 0.6 0.4 0.03 0",
     "even rewards": "rewards 8 7 6 5 4 3 2 1",

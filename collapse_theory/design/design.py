@@ -342,8 +342,14 @@ def _reached(
     wanted: WantedLaw | WantedRewards, found: Candidate, proof: Proof | RankedProof | None
 ) -> str:
     target, of_law = wanted.target, isinstance(wanted, WantedLaw)
+    kinks = ""
+    if found.utility.kinks:
+        kinks = (
+            "; of n rewards its optimum is one of several unless they fit the levels: for a smooth "
+            "utility take logsigmoid(b*(x - m))/b for min(x, m), or a larger tol"
+        )
     if of_law and wanted.exact is not None and wanted.exact[0] == found.utility:
-        return f"recognised as {wanted.exact[1]}, which this utility has in closed form"
+        return f"recognised as {wanted.exact[1]}, which this utility has in closed form{kinks}"
     within = f"the tolerance {wanted.allowed:g}"
     if target.error == wanted.allowed:
         within = f"the sampling error {target.error:.2g}"
@@ -354,10 +360,7 @@ def _reached(
             f"; the {target.size} numbers are taken as a sample, with n = {target.size} (or as "
             "'rewards ...') they are the wanted rewards themselves"
         )
-    if found.utility.kinks:
-        text += (
-            "; for a smooth utility take logsigmoid(b*(x - m))/b for min(x, m), or a tol of 0.01"
-        )
+    text += kinks
     if proof is not None and not target.size:
         text += "; exactly what is wanted is out of reach (see the proof)"
     return text

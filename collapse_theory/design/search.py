@@ -186,7 +186,10 @@ class WantedLaw(Wanted):
         if self.target.size or not (self.graded or self.skewed):
             yield PLAIN
         if self.target.size:
-            yield self.known(bound)
+            known = self.known(bound)
+            yield [utility for utility in known if not utility.kinks]
+            for hinge in (utility for utility in known if utility.kinks and not self.skewed):
+                yield from levels(np.array(hinge.kinks), np.ones(1), 0.0)
         if self.graded and not self.skewed:
             yield from graded(evened(self.law), self.allowed, bound)
         if not self.skewed and (self.target.size or not self.graded):
@@ -281,11 +284,14 @@ def graded(law: RewardLaw, allowed: float, bound: Bound) -> Iterator[list[Utilit
     if found.excess > 1e-7:
         return
     weights = made @ (np.where(found.weights > 1e-9, found.weights, 0.0) / shortfall)
-    needed = SPREAD * float(masses[1:-1].sum()) / allowed
+    yield from levels(margins, weights, SPREAD * float(masses[1:-1].sum()) / allowed)
+
+
+def levels(margins: np.ndarray, weights: np.ndarray, least: float) -> Iterator[list[Utility]]:
+    """Yield hinges, first smoothed at the rates from `least` on: then their optimum is unique."""
     for rate in RATES:
-        if rate >= needed:
+        if rate >= least:
             yield [smoothed_hinges(margins, weights, rate)]
-            break
     yield [hinge_utility(margins, weights)]
 
 
