@@ -80,11 +80,13 @@ def measured(rewards: pl.DataFrame, runs: Sequence[Run]) -> pl.DataFrame:
                 | {f"{name}_by_rank": getattr(one, name).tolist() for name in BY_RANK}
                 for one in found.kinds
             ]
-            worst = {name: float(np.max([one[name] for one in each])) for name in OF_KIND}
-            worst |= {"right": min(one["right"] for one in each), "loss": float(value)}
+            worst: dict[str, Any] = {"kind": None, "prompts": len(kinds), "loss": float(value)}
+            for name in OF_KIND:
+                worse = np.min if name == "right" else np.max
+                worst[name] = float(worse([one[name] for one in each]))
             worst |= {"between": found.between, "between_predicted": found.between_predicted}
             start = {"run": run.number, "split": split, "step": step}
-            rows += [start | of for of in ({"prompts": len(kinds), **worst}, *each)]
+            rows += [start | of for of in (worst, *each)]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
