@@ -328,12 +328,20 @@ def _unsure(evidence: Evidence) -> Verdict:
             "of whether prompts share one law."
         )
         advice = "Log four or more completions of each prompt."
-    elif evidence.prompts < 100:
+    elif view.p is not None and CHANCE < view.p <= DOUBT:
+        reason = (
+            f"Not decided (p = {view.p:.2g}, {between}): draws of one law seldom differ so much, and "
+            "too often to call these laws of their own."
+        )
+        advice = "Log the rewards of more prompts."
+    elif high > 1.5 * low or evidence.prompts < 100:
         reason = f"Too few prompts: {between} is too wide to tell."
         advice = "Log the rewards of more prompts."
     else:
-        reason = f"Not decided: {between}" + (f", p = {view.p:.2g}." if view.p is not None else ".")
-        advice = "The other lines of the table and the notes say what stands in the way."
+        reason = f"Not decided: {between} is on the border of two outcomes."
+        advice = (
+            "Log more prompts, or diagnose a later step; the other views and the notes may help."
+        )
     if evidence.wild:
         reason += f" {counted(evidence.wild, 'prompt')} with wild rewards may be why."
     elif evidence.sizes[0] < evidence.sizes[1]:
