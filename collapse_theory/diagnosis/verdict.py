@@ -330,8 +330,8 @@ def _unsure(evidence: Evidence) -> Verdict:
         advice = "Log four or more completions of each prompt."
     elif view.p is not None and CHANCE < view.p <= DOUBT:
         reason = (
-            f"Not decided (p = {view.p:.2g}, {between}): draws of one law seldom differ so much, and "
-            "too often to call these laws of their own."
+            f"Not decided (p = {view.p:.2g}, {between}): draws of one law seldom differ so much, "
+            "and too often to call these laws of their own."
         )
         advice = "Log the rewards of more prompts."
     elif high > 1.5 * low or evidence.prompts < 100:
