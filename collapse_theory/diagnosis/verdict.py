@@ -90,7 +90,7 @@ def with_levels(views: Sequence[View]) -> tuple[View, ...]:
     """
     named = {view.name: view for view in views}
     raw, rest = named.get("as they are"), named.get("centred")
-    alike = raw and rest and raw.outcome is None and rest.outcome == "collapsed"
+    alike = raw and rest and raw.outcome != "collapsed" and rest.outcome == "collapsed"
     if raw and rest and alike and raw.ratio.low > max(COLLAPSED, _LEVELLED * rest.ratio.high):
         named["as they are"] = replace(raw, outcome="own laws")
     return tuple(named.values())
