@@ -81,6 +81,7 @@ def register(kind: Kind) -> Kind:
 
     Examples
     --------
+    >>> import numpy as np
     >>> import collapse_theory as ct
     >>> @ct.register
     ... class Root(ct.Utility):
@@ -88,7 +89,7 @@ def register(kind: Kind) -> Kind:
     ...     def value(self, x, xp=np):
     ...         return xp.sqrt(x + self.shift)
     >>> str(ct.utility("Root(0.1) + 2*Root(1)(3*x)"))
-    '2*Root(1)(3*x) + Root(0.1)'
+    'Root(0.1) + 2*Root(1)(3*x)'
     """
     if not (isinstance(kind, type) and issubclass(kind, Utility)):
         raise InvalidUtility(
