@@ -99,6 +99,8 @@ def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
         stays = best is not None and abs(found.law.radius / radius - 1.0) < _SAME_RADIUS
         if best is None or stays or found.misfit <= best.misfit:
             best = found
+        elif best.misfit < 1e3 * _SETTLED_MISFIT:
+            break  # more terms bring rounding alone
         if found.misfit < _SETTLED_MISFIT or (stays and found.misfit < enough):
             break
     assert best is not None

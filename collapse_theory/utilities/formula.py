@@ -107,10 +107,15 @@ class Formula(Value):
         """
         high, low = self.value(end), self.value(x)
         gain = np.asarray(high - low)
-        lost = (np.abs(gain) < 1e-13 * (np.abs(high) + np.abs(low))) & (x < end * (1 - 1e-12))
+        near = np.abs(gain) < 1e-13 * (np.abs(high) + np.abs(low))
+        lost = np.asarray(near & (x < end * (1 - 1e-12)))
         if np.any(lost):
             start, stop = np.broadcast_arrays(x, end)
-            lost[lost] = self.slope(start[lost]) > 0  # elsewhere the whole ladder is level
+            # U gains no more than its slope times the step: mostly nothing beside other gains.
+            most = self.slope(start[lost]) * (stop[lost] - start[lost])
+            largest = max(np.max(d, where=np.isfinite(d), initial=0.0) for d in (gain, most))
+            gain[lost] = np.maximum(gain[lost], 0.0)
+            lost[lost] = ~(most <= 1e-40 * largest)
             start, stop = start[lost], stop[lost]
             ladder = start + (stop - start) * 2.0 ** -np.arange(40.0)[:, None]  # from the end down
             rises = -np.diff(np.vstack([ladder, start]), axis=0)
