@@ -646,9 +646,12 @@ def test_no_design_where_no_completion_beats_another(case):
     assert advice.design is found["all prompts"] is None
     assert advice.reason.startswith("no completion is better than another")
     assert advice.flat == (0 if case == "one completion" else 200)
-    assert (
-        Value.from_dict(json.loads(json.dumps(found.to_dict()))).advice[0].reason == advice.reason
-    )
+    again = Value.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.advice[0].reason == advice.reason
+    if case != "one completion":
+        rows = np.concatenate([*logged(NOTHING[case]).values()])
+        said = ct.diagnose(rows, np.repeat(np.arange(200), 8), utility=())
+        assert said.outcome == "no spread"
 
 
 def collapsed(text):
