@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -364,7 +364,7 @@ def stopped(share):
 
     def early(u, n):
         answer = ct.solve(u, n, method="newton", max_iterations=2)
-        return answer.rewards, share * answer.gap
+        return replace(answer, gap=share * answer.gap)
 
     return early
 

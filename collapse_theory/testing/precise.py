@@ -84,6 +84,12 @@ class Precise:
     def tree(self) -> Tree:
         return parse(str(self.utility), longest=100_000)
 
+    @cached_property
+    def top(self) -> float:
+        """1 + |U| + |U'| at gap 1: what constants inside the formula are like."""
+        with mp.workdps(DIGITS):
+            return 1.0 + sum(abs(float(part)) for part in derivatives(self.tree, mp.mpf(1))[:2])
+
     @property
     def known(self) -> bool:
         """Whether there is a formula at all."""
@@ -95,7 +101,7 @@ class Precise:
             mid, first, second = derivatives(self.tree, mp.mpf(x))
             size, bend = abs(mid) + abs(x * first), abs(second) + abs(first) / x
             # log(x + 1) is rounded at 1: the value to 1e-16 absolutely, the slope to 1e-16 U/x.
-            scales = (float(size) + 1e-3, float(abs(first) + abs(mid) / x), float(bend))
+            scales = (float(size) + 1e-3 * self.top, float(abs(first) + abs(mid) / x), float(bend))
             return Jet((float(mid), float(first), float(second)), scales)
 
     def gain(self, x: float) -> float:

@@ -54,9 +54,9 @@ def check_solver(
     ----------
     function : callable
         From (utility, n), or (utility, n, domain), or (utility, n, domain, comparisons), as many
-        as it takes, to the rewards, or (rewards, gap), or an object with `rewards` and maybe `gap`;
-        best first, with comparisons in the completions' order. Where it doesn't apply it returns
-        None or raises `NoClosedForm`.
+        as it takes, to the rewards, or (rewards, gap), or an object with `rewards` and maybe `gap`
+        and `gaps`; best first, with comparisons in the completions' order. Where it doesn't apply
+        it returns None or raises `NoClosedForm`.
     utilities : Utility, str, class, strategy or a list of such, optional
         What it is for; any that rises in [0, 1] unless given.
     ns : int, list of int or strategy, optional
@@ -126,8 +126,8 @@ def _solved(
         raise AssertionError(f"{name} is wrong for {where}: {text}")
 
     given = answered(name, where, function, *(loss, program.n, domain, pairs)[:taken])
-    rewards, claimed = _parted(given)
-    got = read(program, rewards, wrong, "rewards")
+    answer, claimed = _parted(given, program.full)
+    got = read(program, answer, wrong)
     best = read(program, ours.gaps if program.full else ours.rewards, wrong).certificate
     spread = max(best.shortfall, ours.gap, 1e-300)
     # The optimum is above our objective, but for its rounding, which our gap covers.
@@ -147,11 +147,12 @@ def _solved(
     return Finding(max(short, 0.0) / spread, f"{name}({where})", gap)
 
 
-def _parted(given: Any) -> tuple[Any, float | None]:
-    """Return the rewards of an answer, and the gap that comes with them."""
+def _parted(given: Any, ranked: bool) -> tuple[Any, float | None]:
+    """Return the rewards of an answer, or the gaps, which have more digits; and its gap."""
     if hasattr(given, "rewards"):
-        gap = getattr(given, "gap", None)
-        return given.rewards, None if gap is None else float(gap)
+        gap, gaps = getattr(given, "gap", None), getattr(given, "gaps", None)
+        answer = given.rewards if gaps is None or not ranked else gaps
+        return answer, None if gap is None else float(gap)
     if isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1:
         return given[0], float(given[1])
     return given, None
