@@ -247,15 +247,17 @@ def cell(found: list[str | None], right: tuple[str | None, ...]) -> str:
     return " / ".join(f"{share:.0f}" for share in shares)
 
 
-def verdicts(logs: int, seed: int, only: list[str] | None) -> None:
+def verdicts(
+    logs: int, seed: int, only: list[str] | None, prompts: list[int] | tuple[int, ...]
+) -> None:
     print("\nOutcome right / left open / wrong, in percent\n")
-    print("| log | right | " + " | ".join(f"P = {P}" for P in PROMPTS) + " |")
-    print("|---" * (2 + len(PROMPTS)) + "|")
+    print("| log | right | " + " | ".join(f"P = {P}" for P in prompts) + " |")
+    print("|---" * (2 + len(prompts)) + "|")
     for sort in SORTS:
         if only and not any(text in sort.name for text in only):
             continue
         cells = []
-        for P in PROMPTS:
+        for P in prompts:
             found = [
                 outcome
                 for n in COMPLETIONS
@@ -310,8 +312,9 @@ def main() -> None:
     parser.add_argument("--logs", type=int, default=8, help="simulated logs a cell and size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="parts of names of logs, such as missing")
+    parser.add_argument("--prompts", nargs="*", type=int, default=PROMPTS)
     options = parser.parse_args()
-    verdicts(options.logs, options.seed, options.only)
+    verdicts(options.logs, options.seed, options.only, options.prompts)
     if not options.only:
         coverage(25 * options.logs, options.seed)
 

@@ -420,17 +420,18 @@ class _Look:
         found: list[View] = []
         if compared.count < 2:
             return ()
+        free = int(compared.sizes.sum()) - compared.count
         ragged = compared.sizes.min() < compared.sizes.max()
         for name, take in TAKEN.items():
             view = view_of(name, compared, self.rng)
             if view is None or (name == "scaled" and compared.sizes.max() < 3):
                 continue
-            view = judged(view)
+            view = judged(view, free)
             if ragged and name != "scaled" and view.outcome is None:
                 view = self._with_missing(view, compared, take)
             if name != "scaled" and view.outcome != "collapsed":
                 test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
-                view = judged(replace(view, p=test(self.stats, self.rng)))
+                view = judged(replace(view, p=test(self.stats, self.rng)), free)
             found.append(view)
         return with_levels(found)
 
@@ -440,7 +441,7 @@ class _Look:
         for own in (by_rank(self.log, compared, level), as_subsets(compared, take, self.rng)):
             if own is not None:
                 other = view_of(view.name, compared, self.rng, own)
-                if other is not None and (other := judged(other)).outcome == "collapsed":
+                if other is not None and (other := judged(other, 0)).outcome == "collapsed":
                     return other
         return view
 

@@ -23,6 +23,8 @@ ALIKE = 0.98
 """With a p above that prompts are more alike than draws of one law."""
 NO_SPREAD = 0.95
 """From so large a share of prompts without a spread on, the log has none."""
+LEAST_REWARDS = 150
+"""Of fewer, the first of each prompt not counted, the test misses prompts of different spreads."""
 LEAST_PROMPTS = 10
 KIND_PROMPTS = 5
 """A kind with fewer prompts is summarised and not judged."""
@@ -70,8 +72,8 @@ class Evidence:
     nearest: str | None
 
 
-def judged(view: View) -> View:
-    """Return a view with the outcome that it has by itself."""
+def judged(view: View, rewards: int) -> View:
+    """Return a view with the outcome that it has by itself, of so many rewards beside the first."""
     low, high = view.ratio.low, view.ratio.high
     outcome: Outcome = None
     if high <= COLLAPSED:
@@ -79,7 +81,8 @@ def judged(view: View) -> View:
     elif view.p is not None and view.p <= CHANCE and low > COLLAPSED:
         outcome = "own laws"
     elif view.p is not None and DOUBT < view.p <= ALIKE:
-        outcome = "one law" if low >= ONE_LAW[0] and high <= ONE_LAW[1] else None
+        clear = low >= ONE_LAW[0] and high <= ONE_LAW[1] and rewards >= LEAST_REWARDS
+        outcome = "one law" if clear else None
     return replace(view, outcome=outcome)
 
 
@@ -334,6 +337,12 @@ def _unsure(evidence: Evidence) -> Verdict:
             "and too often to call these laws of their own."
         )
         advice = "Log the rewards of more prompts."
+    elif view.p is not None and low >= ONE_LAW[0] and high <= ONE_LAW[1]:
+        reason = (
+            f"Too few rewards: {between} and p = {view.p:.2g} fit draws of one law, but so few "
+            "would hide prompts of different spreads."
+        )
+        advice = "Log the rewards of more prompts, or of more completions."
     elif high > 1.5 * low or evidence.prompts < 100:
         reason = f"Too few prompts: {between} is too wide to tell."
         advice = "Log the rewards of more prompts."
