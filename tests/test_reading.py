@@ -145,6 +145,7 @@ WHOLE = {
     "blank lines": ("log.csv", CSV.replace(b"\n", b"\n\n")),
     "blank lines at the end": ("log.csv", CSV + b"\n\n\n"),
     "semicolons": ("log.csv", csv_of(ROWS, mark=";")),
+    "blanks": ("log.tsv", CSV.replace(b"prompt ", b"prompt").replace(b",", b"   ")),
     "tabs": ("log.tsv", csv_of(ROWS, mark="\t")),
     "all quoted": ("log.csv", b'"' + CSV.replace(b",", b'","').replace(b"\n", b'"\n"')[:-1]),
     "spaces": ("log.csv", CSV.replace(b",", b" , ")),
@@ -453,7 +454,7 @@ REFUSED = {
     "line ends alone": (b"\n\n\n", "log.csv", "is empty|no column"),
     "no good row": (CSV.replace(b".", b"x"), "log.csv", r"120 with no num.*'reward' holds '[01]x"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "log.csv", "git lfs pull"),
-    "blanks": (CSV.replace(b",", b"  "), "log.csv", "not blanks; say which holds the prompt"),
+    "blanks": (b"the prompt\na b c\nd\n", "log.csv", "not blanks; say which holds the prompt"),
     "a gzip's first bytes": (
         gzip.compress(CSV)[:9],
         "log.csv.gz",

@@ -201,6 +201,22 @@ def test_ranks_beside_lists_and_of_another_length() -> None:
     assert noted(rows) == "4 rows have no rank: their rewards count, but in no pair of ranks"
 
 
+def test_scores_by_aspect_are_no_completions() -> None:
+    rows = [{"context": t, "scores": {"naturalness": 1.0, "fluency": s}} for t, _, s in SINGLE]
+    with pytest.raises(ct.CollapseError, match=r"by aspect.*--reward scores\.naturalness"):
+        read_log(rows)
+    same(read_log(rows, reward="scores.fluency"))
+    overall = [
+        row | {"scores": {"overall": row["scores"]["fluency"], "fluency": 0}} for row in rows
+    ]
+    same(read_log(overall))
+
+
+def test_labels_that_are_no_numbers_are_no_rewards() -> None:
+    with pytest.raises(ct.CollapseError, match="no column is called 'reward'"):
+        read_log([{"question": t, "label": "A>B"} for t in TEXTS])
+
+
 def test_rankings_alone_are_no_rewards() -> None:
     answers = [{"answer": "a", "rank": 1.0}, {"answer": "b", "rank": 2.0}]
     with pytest.raises(ct.CollapseError, match=r"ranks it has, but a diagnosis needs rewards"):
@@ -303,6 +319,7 @@ def test_standard_input_and_pipes(tmp_path: Path) -> None:
 
 OTHERS = {
     "an archive": (b"PK\x03\x04rest", "a ZIP archive or a spreadsheet; unpack it"),
+    "tar": (b"log.csv".ljust(257, b"\0") + b"ustar\0", "a tar archive; unpack it"),
     "Feather 1": (b"FEA1rest", "a Feather file of version 1"),
     "NumPy": (b"\x93NUMPYrest", r"an array of NumPy; give np\.load"),
     "HDF5": (b"\x89HDF\r\n", "an HDF5 file; read it by pandas"),

@@ -19,6 +19,24 @@ from collapse_theory.data.text import Row
 from collapse_theory.errors import CollapseError
 
 _SHOWN = 12  # columns that a message lists
+_ASPECTS = frozenset(
+    [
+        "coherence",
+        "consistency",
+        "correctness",
+        "engagingness",
+        "fluency",
+        "groundedness",
+        "honesty",
+        "informativeness",
+        "instruction_following",
+        "naturalness",
+        "relevance",
+        "truthfulness",
+        "understandability",
+    ]
+)
+_OF_ANYTHING = ("preference", "label", "value")  # rewards where they are numbers
 Wanted = Mapping[str, str | tuple[str, ...] | bool | None]
 Names = str | tuple[str, ...]
 
@@ -38,7 +56,7 @@ ROLES = (
         (
             "prompt", "prompt_id", "instruction", "question", "question_id", "query", "query_id",
             "qid", "problem", "problem_id", "task_id", "input", "messages", "conversation",
-            "context",
+            "context", "seg_id", "segment_id",
         ),
         needed=True,
     ),
@@ -222,13 +240,21 @@ class _Look:
             keys = list(first)
         elif isinstance(first, list | tuple) and first and isinstance(first[0], Mapping):
             keys = list(first[0])
-        inside = next((name for name in (*ROLES[1].usual, "mean") if name in keys), None)
+        inside = next((name for name in (*ROLES[1].usual, "mean", "overall") if name in keys), None)
+        aspects = [str(key) for key in keys if str(key).casefold() in _ASPECTS]
+        if aspects and not inside and isinstance(first, Mapping):
+            raise CollapseError(
+                f"{self.source}: {path!r} holds scores by aspect, {', '.join(map(str, keys))}; say "
+                f"which is the reward: --reward {path}.{aspects[0]}"
+            )
         return f"{path}.{inside}" if inside else None
 
     def guessed(self, role: Role) -> Names | None:
         """Return the column that a role is read from, by its name, else by its shape."""
         for usual in role.usual:
-            if (name := self.match(usual)) is not None:
+            if (name := self.match(usual)) is not None and (
+                usual not in _OF_ANYTHING or all(map(_like_number, self.values(name)))
+            ):
                 return name
         if role.name != "reward":
             return None

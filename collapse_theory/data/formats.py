@@ -167,6 +167,8 @@ def _require_readable(found: Format, file: PlainFile, head: bytes) -> None:
     for start, what in _OTHERS.items():
         if head.startswith(start):
             raise CollapseError(f"{file.name} is {what}")
+    if head[257:262] == b"ustar":
+        raise CollapseError(f"{file.name} is a tar archive; unpack it, and give the files in it")
     if found.columnar and not head.startswith(found.starts):
         name = found.name.capitalize()
         raise CollapseError(f"{file.name} is no {name} file: it doesn't begin as one")

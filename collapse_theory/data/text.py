@@ -172,7 +172,7 @@ def _after_blanks(text: str, at: int) -> int:
 
 
 class Csv:
-    """A text of fields under a line of names, parted by one of four marks.
+    """A text of fields under a line of names, parted by one of four marks, or all by blanks.
 
     What stands before the names is passed over: blank lines, comments (#), and Excel's "sep=;".
     A field in quotes may run over lines. Where quotes don't match, a line is taken by itself: so
@@ -203,6 +203,10 @@ class Csv:
             record += [line for _, line in ahead] if closed else []
             head += len(record) - 1
         mark = said or max(_DELIMITERS, key=lambda mark: (text.count(mark), mark == ","))
+        if mark not in text and (rows := [row for _, row in islice(lines, _ROWS_ASKED) if row]):
+            alike = {len(row.split()) for row in [text, *rows]}
+            if len(alike) == 1 and max(alike) > 1:
+                return text.split(), " ", head
         # A header that the csv module refuses (a stray \r, an open quote) is split at the marks.
         names = [name.strip() for name in _fields(record, mark) or text.split(mark)]
         some = [_fields([row], mark) for _, row in islice(lines, _ROWS_ASKED) if row.strip()]
@@ -246,7 +250,7 @@ class Csv:
         That is: names from the first line on, all of it UTF-8; quotes open a field and close it, or
         are doubled within; no line is blank, and carriage returns end lines alone. Else None.
         """
-        if self.first != 1 or self.lines.file.damage is not None:
+        if self.first != 1 or self.mark == " " or self.lines.file.damage is not None:
             return None
         decoder, tail = codecs.getincrementaldecoder("utf-8")(), b" \n"
         count, inside = 0, False
@@ -305,7 +309,7 @@ def _up_to_quote(lines: Iterable[tuple[int, str]]) -> tuple[list[tuple[int, str]
 def _fields(lines: list[str], mark: str) -> list[str] | None:
     """Return the fields of one record, None where its quotes don't match."""
     if len(lines) == 1 and '"' not in lines[0]:
-        return lines[0].split(mark)
+        return lines[0].split(None if mark == " " else mark)
     before = csv.field_size_limit(2**31 - 1)  # prompts of any length
     try:
         found = list(csv.reader([f"{line}\n" for line in lines], delimiter=mark, strict=True))
