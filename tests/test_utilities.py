@@ -482,6 +482,11 @@ def test_classes_of_ones_own_are_utilities():
     )
 
 
+def test_a_value_takes_its_namespace():
+    with pytest.raises(InvalidUtility, match="xp=np"):
+        type("Narrow", (Utility,), {"value": lambda self, x: np.log(x + 0.5)})
+
+
 class Bent(Utility):  # no formula: the derivatives can't be found
     def value(self, x, xp=np):
         return xp.where(x < 0.3, x, 0.3)

@@ -8,6 +8,7 @@ The formula is read off `value`, unless a class writes it; families know most of
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -24,6 +25,11 @@ from collapse_theory.values import Value, names
 
 class Formula(Value):
     """A function U of a gap, and what follows from how it is written."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "value" in vars(cls) and len(inspect.signature(cls.value).parameters) < 3:
+            raise InvalidUtility(f"the method value of {cls.__name__} takes value(self, x, xp=np)")
 
     def value(self, x: Any, xp: Any = np) -> Any:
         """Return U(x), written against the array namespace `xp` (NumPy or torch)."""
