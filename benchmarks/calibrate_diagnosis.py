@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 import collapse_theory as ct
+from collapse_theory.diagnosis.likeness import TAKEN, View, view_of
+from collapse_theory.diagnosis.order_statistics import OrderStatistics
 
 PROMPTS = (10, 20, 50, 200, 2000)
 COMPLETIONS = (2, 4, 8, 16)
@@ -285,6 +287,12 @@ COVERED: dict[str, Callable[[int, Rng], Table]] = {
 }
 
 
+def views(table: Table, rng: Rng) -> list[View]:
+    stats = OrderStatistics.of(table.ravel(), np.repeat(np.arange(len(table)), table.shape[1]))
+    found = (view_of(name, stats, rng) for name in TAKEN)
+    return [view for view in found if view is not None]
+
+
 def coverage(logs: int, seed: int) -> None:
     print("\nHow often the 95% interval of W / R holds the ratio of 40,000 prompts, in percent\n")
     sizes = (10, 20, 50, 200)
@@ -292,12 +300,11 @@ def coverage(logs: int, seed: int) -> None:
     print("|---" * (2 + len(sizes)) + "|")
     for name, make in COVERED.items():
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        views = ct.diagnose(make(40_000, rng), utility=()).views
-        truths = {view.name: view.ratio.value for view in views}
+        truths = {view.name: view.ratio.value for view in views(make(40_000, rng), rng)}
         inside = {view: np.zeros(len(sizes)) for view in truths}
         for at, P in enumerate(sizes):
-            for i in range(logs):
-                for view in ct.diagnose(make(P, rng), utility=(), rng=i).views:
+            for _ in range(logs):
+                for view in views(make(P, rng), rng):
                     ratio = view.ratio
                     inside[view.name][at] += ratio.low <= truths[view.name] <= ratio.high
         for view, hits in inside.items():
@@ -312,9 +319,11 @@ def main() -> None:
     parser.add_argument("--logs", type=int, default=8, help="simulated logs a cell and size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="parts of names of logs, such as missing")
+    parser.add_argument("--coverage", action="store_true", help="of the intervals alone")
     parser.add_argument("--prompts", nargs="*", type=int, default=PROMPTS)
     options = parser.parse_args()
-    verdicts(options.logs, options.seed, options.only, options.prompts)
+    if not options.coverage:
+        verdicts(options.logs, options.seed, options.only, options.prompts)
     if not options.only:
         coverage(25 * options.logs, options.seed)
 

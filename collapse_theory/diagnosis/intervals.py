@@ -101,6 +101,15 @@ def _studentised(top: np.ndarray, below: np.ndarray, error: float) -> tuple[floa
     return float(max(-tail, 0.0)), float(max(other, 0.0))
 
 
+def widened(measure: Measure, factor: float) -> Measure:
+    """Return a measure above 0 with its interval so many times as wide, on a logarithmic scale."""
+    if not 0 < measure.low <= measure.high < math.inf:
+        return measure
+    value = measure.value
+    low, high = (value * (end / value) ** factor for end in (measure.low, measure.high))
+    return Measure(value, low, high)
+
+
 def share_of(count: int, of: int) -> Measure:
     """Return a share of prompts with Wilson's interval.
 
