@@ -117,6 +117,10 @@ def test_the_direction_of_unbounded_training_has_an_error_too():
     assert ct.max_margin(PAIRS).rewards_error < 1e-6
 
 
+def test_three_rewards_are_known_by_symmetry_however_flat_u_is():
+    assert ct.solve("logsigmoid(300*(x - 0.6))", 3).rewards_error < 1e-15
+
+
 def test_where_nothing_can_be_said_the_error_is_infinite():
     several = ct.solve("min(x, 0.3)", 7)
     assert not several.unique

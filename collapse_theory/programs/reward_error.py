@@ -217,6 +217,9 @@ def rewards_error(
     size = float(np.abs(rewards).max())
     if program.n == 2 and program.box:
         return 0.0 if gaps[0] == width else math.inf
+    strict = isinstance(program, Program) and program.utility.strictly_concave
+    if program.n == 3 and program.full and program.box and strict and gaps[0] == gaps[1]:
+        return 4 * EPS * size  # the only optimum is symmetric
     if program.n > MOST_REWARDS or program.domain.own:
         return math.inf
     found = math.inf
