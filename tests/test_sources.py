@@ -210,6 +210,9 @@ def test_scores_by_aspect_are_no_completions() -> None:
         row | {"scores": {"overall": row["scores"]["fluency"], "fluency": 0}} for row in rows
     ]
     same(read_log(overall))
+    assert not read_log(overall).lists
+    with pytest.raises(ct.CollapseError, match="no column is called 'prompt'"):
+        read_log([{"source": row["context"], "scores": row["scores"]} for row in overall])
 
 
 def test_labels_that_are_no_numbers_are_no_rewards() -> None:

@@ -188,7 +188,7 @@ def _of_one_shape(look: _Look, found: dict[str, Names]) -> tuple[dict[str, Names
     reward = found["reward"]
     lists = not isinstance(reward, str) or look.is_list(reward)
     if isinstance(reward, str) and lists and (inner := look.inner_reward(reward)) is not None:
-        found = found | {"reward": inner}
+        found, lists = found | {"reward": inner}, look.is_list(inner)
         beside = f"{reward}.rank"
         if "rank" not in found and look.holds(beside):
             found["rank"] = beside
