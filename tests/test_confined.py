@@ -579,3 +579,9 @@ def test_functions_of_ones_own() -> None:
 )
 def test_powers_that_lie_close(text: str, kappa: float) -> None:
     optimal(confined_law(text, kappa))
+
+
+def test_a_hinge_of_a_hundred_thousand_steps_takes_no_matrix() -> None:
+    law = limit("0.05398*min(2.612e7*x, 0.8835)", ct.Centered(0.2))
+    assert law.status == "optimal"
+    assert law.parts[0].knots().size > 10**5

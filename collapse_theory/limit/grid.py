@@ -54,12 +54,7 @@ class Points(NamedTuple):
 
     def potential(self, utility: Utility, x: np.ndarray) -> np.ndarray:
         """Return T(x)."""
-        reach = _reach(utility)
-        first = np.searchsorted(self.places, x - reach)
-        count = np.searchsorted(self.places, x + reach, side="right") - first
-        seen = first[..., None] + np.arange(count.max())  # by all; what is further counts nothing
-        counts = seen < self.places.size
-        at = np.where(counts, seen, 0)
+        at, counts = _within(self.places, x, _reach(utility))
         short = utility.shortfall(np.abs(x[..., None] - self.places[at]), 1.0)
         return (np.where(counts, short, 0.0) * self.masses[at]).sum(axis=-1)
 
@@ -87,11 +82,20 @@ class Points(NamedTuple):
         return by_potential(utility, shortfall, lowest, units=4.0)
 
 
-def _reach(utility: Utility) -> float:
-    """Return the gap from which U is flat, 1 where it rises to the end."""
-    last = max((kink for kink in utility.kinks if kink < 1.0), default=1.0)
-    beyond = np.array([last * (1.0 + 1e-9)])
-    return last * (1.0 + 1e-12) if last < 1.0 and not utility.slope(beyond).any() else 1.0
+def _within(places: np.ndarray, x: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places no further than `reach` from each x, by number, and which of them count."""
+    first = np.searchsorted(places, x - reach)
+    count = np.searchsorted(places, x + reach, side="right") - first
+    seen = first[..., None] + np.arange(count.max())
+    counts = seen < places.size
+    return np.where(counts, seen, 0), counts
+
+
+def _reach(utility: Utility, length: float = 1.0) -> float:
+    """Return the gap from which U is flat, `length` where it rises to the end."""
+    last = max((kink for kink in utility.kinks if kink < length), default=length)
+    flat = last < length and not utility.slope(np.array([last * (1.0 + 1e-9)])).any()
+    return last * (1.0 + 1e-12) if flat else length
 
 
 def walled_points(utility: Utility) -> tuple[Points, Certificate]:
@@ -208,7 +212,11 @@ class Cells(NamedTuple):
     def push(self, utility: Utility, x: np.ndarray) -> np.ndarray:
         """Return ∫ sgn(x-y) U'(|x-y|) dmu(y)."""
         jumps = np.diff(np.concatenate([[0.0], self.heights, [0.0]]))
-        return utility.value(np.abs(x[..., None] - self.edges)) @ jumps
+        reach = _reach(utility, float(self.edges[-1] - self.edges[0]))
+        at, counts = _within(self.edges, x, reach)
+        # The jumps add up to 0: what all values have in common counts nothing.
+        value = utility.value(np.abs(x[..., None] - self.edges[at])) - utility.value(reach)
+        return (np.where(counts, value, 0.0) * jumps[at]).sum(axis=-1)
 
     def certify(self, utility: Utility, kappa: float) -> Certificate:
         """Return what the law reaches under the penalty `kappa`."""
