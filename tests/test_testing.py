@@ -405,7 +405,7 @@ WRONG_SOLVERS = {
     "never tied": (never_tied, SMOOTH, {}),
     "the box is always [0, 1]": (unit_box, SMOOTH, {}),
     "half the penalty": (half_penalty, SMOOTH, {"domain": domains(bounded=False)}),
-    "weights ignored": (unweighted, SMOOTH, {"domain": ct.Box()}),
+    "weights ignored": (unweighted, SMOOTH, {"domain": ct.Box(), "pairs": comparisons(5)}),
     "ties ignored": (
         ties_apart, ct.LogSigmoid, {"domain": ct.Box(), "pairs": comparisons(ties=True)}),
 }  # fmt: skip
