@@ -684,6 +684,15 @@ def test_the_error_of_a_prediction_is_in_units_of_the_rewards() -> None:
         limit("log(x)", Confined(1)).prediction(200)
 
 
+def test_a_correction_that_outweighs_the_law_leaves_the_quantiles() -> None:
+    text = "x**0.05677/(6.273e-8 + x**0.05677) + 1.886*min(x, 0.8579)"
+    law = limit(text, Box(-3.378610451964569, -3.378478314998686))
+    for n in range(2, 8):
+        rewards = law.rewards(n)
+        assert np.isfinite(rewards).all()
+        assert (np.diff(rewards) <= 0).all()
+
+
 @pytest.mark.parametrize("text", ["-1/x", "min(x, 0.3)", "log(x) + min(x, 0.5)"])
 def test_no_prediction_where_none_is_justified(text: str) -> None:
     with pytest.raises(CollapseError, match="solve"):

@@ -169,6 +169,8 @@ def _corrected(unit: Utility, law: SeriesLaw, n: int) -> np.ndarray:
     level = np.minimum.accumulate((below + shift)[::-1])[::-1]
     level, above = level[level > 0], x[level > 0]
     level, first = np.unique(level, return_index=True)
+    if level.size < 2:
+        return np.full(n, np.nan)  # the correction outweighs the law all over
     place = PchipInterpolator(np.log(level), np.log(above[first]), extrapolate=True)
     return _whole(np.exp(place(np.log(_levels(n)))), n)
 
