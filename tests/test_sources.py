@@ -489,7 +489,9 @@ def test_what_is_odd_is_noted() -> None:
     assert "in 30 of 30 prompts each row is there twice" in noted(flat * 2)
     assert [note.code for note in read_log(flat * 2).notes] == ["duplicates"]
     blank = [row | {"prompt": row["prompt"] + " \n"} for row in flat[:8]]
-    assert noted(flat + blank).startswith("2 prompts differ from others by blanks alone")
+    assert noted(flat + blank).startswith(
+        "2 prompts differ from others by blanks at their ends alone"
+    )
     models = [row | {"model": f"m{k % 4}", "seed": k % 2} for k, row in enumerate(flat)]
     other = [row | {"reward": -row["reward"]} for row in models]
     assert noted(models) == ""
