@@ -77,7 +77,7 @@ def _near(rows: pl.DataFrame, found: Remarks) -> None:
     first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
     alike = first.size - np.unique(loose[first]).size if loose.any() else 0
     if alike:
-        text = "prompts differ from others by blanks at their ends alone; they are taken as prompts of their own"
+        text = "prompts differ from others by blanks at their ends alone; each is taken as its own"
         found.notes.append(Note("duplicates", f"{alike:,} {text}"))
 
 
