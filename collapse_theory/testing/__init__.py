@@ -11,7 +11,6 @@ from collapse_theory.testing.loss import check_loss
 from collapse_theory.testing.search import Report
 from collapse_theory.testing.solver import check_solver
 from collapse_theory.testing.strategies import (
-    FAMILIES,
     Saturating,
     comparisons,
     domains,
@@ -24,7 +23,6 @@ from collapse_theory.testing.strategies import (
 )
 
 __all__ = [
-    "FAMILIES",
     "Report",
     "Saturating",
     "check_closed_form",
