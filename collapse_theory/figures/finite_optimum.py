@@ -134,8 +134,9 @@ def finite_optimum(
     """
     data = finite_optimum_data(u, n, domain=domain, method=method)
     with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:
-        shown = {"color": color, "label": label or f"optimum, $n={data.ranks.size}$"}
-        draw_optimum(axes, data, data.low, data.high, margin=0.06, ticks=12, **shown)
+        draw_optimum(
+            axes, data, data.low, data.high, margin=0.06, ticks=12, color=color, label=label
+        )
         axes.set_xlabel("rank of the completion, 1 the best")
         axes.set_ylabel("reward")
         listwise = data.utility.startswith("PlackettLuce")
@@ -155,7 +156,7 @@ def draw_optimum(
     margin: float,
     ticks: int,
     color: Any = look.BLUE,
-    label: str = "optimum",
+    label: str | None = None,
 ) -> None:
     """Draw rewards over the limit law, on a scale from low to high with a margin (as a share).
 

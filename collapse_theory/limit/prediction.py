@@ -24,6 +24,7 @@ ends is small (n > 50 for -1/(x + 0.01)).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -112,8 +113,8 @@ class Trend:
         early, late = (max(map(error_at, sizes)) for sizes in (_EARLY_SIZES, _LATE_SIZES))
         if not 0 < late < early:
             return cls(late, 0.0)
-        rate = np.log(early / late) / np.log(_LATE_SIZES[-1] / _EARLY_SIZES[-1])
-        return cls(late, min(float(rate), _FASTEST_RATE))
+        rate = math.log(early / late) / math.log(_LATE_SIZES[-1] / _EARLY_SIZES[-1])
+        return cls(late, min(rate, _FASTEST_RATE))
 
     def at(self, n: int) -> float:
         """Return what error to expect for n completions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -121,11 +122,13 @@ class LimitLaw(RewardLaw):
         n = count(n)
         rewards = self.rewards(n)
         if n <= SOLVED:
-            return Prediction(rewards, sum(missed(rewards, self._loss, self.domain)), False)
+            return Prediction(
+                rewards, sum(missed(rewards, self._loss, self.domain)), estimated=False
+            )
         # A law that is off itself stays off however large n is: J is quadratic about its maximum.
-        own = 0.0 if self.method == CLOSED_FORM.name else np.sqrt(self.relative_gap or 0.0)
+        own = 0.0 if self.method == CLOSED_FORM.name else math.sqrt(self.relative_gap or 0.0)
         width = float(np.ptp(self.support))
-        return Prediction(rewards, self._trend.at(n) + width * own, True)
+        return Prediction(rewards, self._trend.at(n) + width * own, estimated=True)
 
     @cached_property
     def _trend(self) -> Trend:
