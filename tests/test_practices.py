@@ -194,6 +194,8 @@ def test_the_figure_says_loss_and_domain_and_shares_its_scale() -> None:
         limits = {panel.get_ylim() for panel in axes}
         assert len(limits) == 2, "boxes on one scale, all else on another"
         assert len(axes[0].figure.legends) == 1
+        key = [text.get_text() for text in axes[0].figure.legends[0].get_texts()]
+        assert any(text.startswith("optimum") for text in key)
     finally:
         plt.close("all")
 

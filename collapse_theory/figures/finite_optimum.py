@@ -171,7 +171,7 @@ def draw_optimum(
     axes.plot(data.ranks, data.rewards, color=color, linewidth=0.7, clip_on=False)
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * look.SINGLE / n, 1.0, 4.5))
-    for tied, name in ((False, label), (True, "tied with a neighbour")):
+    for tied, name in ((False, label or f"optimum, $n={n}$"), (True, "tied with a neighbour")):
         here = (data.tied > 0) == tied
         if here.any():
             mark = look.mark(color, size=size, filled=not tied)
