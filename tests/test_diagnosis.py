@@ -337,6 +337,21 @@ def test_missing_completions_are_allowed_for(share: float) -> None:
     assert outcome(np.where(keep, law + rng.standard_normal((300, 1)), np.nan)) == "own laws"
 
 
+def test_missing_completions_are_no_levels() -> None:
+    # What is left of one vector has another mean in each prompt; levels of their own stay levels.
+    rng = np.random.default_rng(11)
+    found = []
+    for level in (0.0, 1.0):
+        for _ in range(8):
+            table = collapsed(P=50, n=4, noise=0.03) + level * rng.standard_normal((50, 1))
+            keep = rng.random((50, 4)) >= 0.2
+            prompts = np.repeat(np.arange(50), 4)[keep.ravel()]
+            found.append(ct.diagnose(table.ravel()[keep.ravel()], prompts, utility=()).outcome)
+    assert "collapsed" in found[:8]
+    assert set(found[:8]) <= {"collapsed", None}
+    assert found[8:] == ["own laws"] * 8
+
+
 @pytest.mark.parametrize("sizes", [(2, 8), (4, 8), (8, 9), (16, 17)])
 @pytest.mark.parametrize("text", ["x", "log(x + 0.1)"])
 def test_kinds_of_other_sizes_cant_be_compared(sizes: tuple[int, int], text: str) -> None:

@@ -20,7 +20,8 @@ import collapse_theory as ct
 from collapse_theory.errors import NoConicForm
 from collapse_theory.exact import FINITE_FORMS
 from collapse_theory.finite import METHODS
-from collapse_theory.testing import FAMILIES, numbers, utilities
+from collapse_theory.testing import numbers, utilities
+from collapse_theory.testing.strategies import FAMILIES
 
 SMOOTH = utilities(kinked=False)
 STRICT = utilities(strictly_concave=True, kinked=False)

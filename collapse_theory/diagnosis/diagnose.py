@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -422,28 +422,28 @@ class _Look:
             return ()
         free = int(compared.sizes.sum()) - compared.count
         ragged = compared.sizes.min() < compared.sizes.max()
-        for name, take in TAKEN.items():
+        for name in TAKEN:
             view = view_of(name, compared, self.rng)
             if view is None or (name == "scaled" and compared.sizes.max() < 3):
                 continue
             view = judged(view, free)
             if ragged and name != "scaled" and view.outcome is None:
-                view = self._with_missing(view, compared, take)
+                allowing = self._allowing(name, compared)
+                view = next((v for v in allowing if v.outcome == "collapsed"), view)
             if name != "scaled" and view.outcome != "collapsed":
                 test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
                 view = judged(replace(view, p=test(self.stats, self.rng)), free)
             found.append(view)
-        return with_levels(found)
+        fair = next(self._allowing("as they are", compared), None) if ragged else None
+        return with_levels(found, fair)
 
-    def _with_missing(self, view: View, compared: OrderStatistics, take: Any) -> View:
-        """Return the view that allows for missing completions, where that shows a collapse."""
-        level = view.name == "as they are"
+    def _allowing(self, name: str, compared: OrderStatistics) -> Iterator[View]:
+        """Yield the views that allow for missing completions, by ranks and by random subsets."""
+        level, take = name == "as they are", TAKEN[name]
         for own in (by_rank(self.log, compared, level), as_subsets(compared, take, self.rng)):
-            if own is not None:
-                other = view_of(view.name, compared, self.rng, own)
-                if other is not None and (other := judged(other, 0)).outcome == "collapsed":
-                    return other
-        return view
+            view = own and view_of(name, compared, self.rng, own)
+            if view is not None:
+                yield judged(view, 0)
 
     def _kinds(self, shown: OrderStatistics, scale: RewardMap | None) -> tuple[KindSummary, ...]:
         # Where all rewards are equal any scale will do: it only has a place to stand.

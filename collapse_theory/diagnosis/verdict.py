@@ -86,16 +86,20 @@ def judged(view: View, rewards: int) -> View:
     return replace(view, outcome=outcome)
 
 
-def with_levels(views: Sequence[View]) -> tuple[View, ...]:
+def with_levels(views: Sequence[View], fair: View | None = None) -> tuple[View, ...]:
     """Return views in which prompts that share one vector but for their level have own laws.
 
     Noise of each reward's own makes both ratios; only a level makes the first and not the second.
+    Missing completions move the mean of those that are left: `fair` are rewards as they are with
+    an allowance for that.
     """
     named = {view.name: view for view in views}
     raw, rest = named.get("as they are"), named.get("centred")
     alike = raw and rest and raw.outcome != "collapsed" and rest.outcome == "collapsed"
-    if raw and rest and alike and raw.ratio.low > max(COLLAPSED, _LEVELLED * rest.ratio.high):
-        named["as they are"] = replace(raw, outcome="own laws")
+    if raw and rest and alike:
+        fair = replace(fair or raw, p=raw.p)
+        if fair.ratio.low > max(COLLAPSED, _LEVELLED * rest.ratio.high):
+            named["as they are"] = replace(fair, outcome="own laws")
     return tuple(named.values())
 
 
