@@ -324,7 +324,9 @@ def opaque(x):
 
 
 def test_right_utilities_pass():
-    for u in (Own(), Saturating(0.3), ct.utility("tanh(3*x) + 0.2*log(x)")):
+    # The last has the gap that the conic form is scaled by, 0.2, at its margin.
+    margin = ct.utility("logsigmoid(x - 0.2)")
+    for u in (Own(), Saturating(0.3), ct.utility("tanh(3*x) + 0.2*log(x)"), margin):
         assert check_utility(u).cases >= 8
     assert "ct.register" in str(check_utility(Own()))
     assert not _left_out(check_utility(ct.LabelSmoothing(0.1), ct.Free()))

@@ -427,8 +427,14 @@ def test_a_power_without_a_cone_says_so():
 def test_extreme_parameters_have_values():
     for u in (LogSigmoid(1e200), LabelSmoothing(0.1, 1e200), Exponential(1e200)):
         assert u.d2([0.0, 0.1]).tolist() == [-np.inf, 0.0]
-    with pytest.raises(ct.CollapseError, match="bends within"):
-        ct.limit(LogSigmoid(1e200))
+    for u in (LogSigmoid(1e200), Exponential(1e195)):
+        with pytest.raises(ct.CollapseError, match="bends within"):
+            ct.limit(u)
+    for g in (217.7, 8e74):
+        assert ct.limit(NegativePower(g)).name == "uniform on [0, 1]"
+    with pytest.raises(ct.SolverFailed, match="rises by 0"):
+        ct.limit("-x*x**0 + x")
+    assert ct.utility("-1/2*x**x**0 + x")(0.5) == 0.25
     assert ct.solve(Hinge(1e-290), 3).rewards.tolist() == [1, 0.5, 0]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from collapse_theory.exact import finite, limit, penalty  # noqa: F401 - they fill the registries
 from collapse_theory.exact.plackett_luce import LISTWISE, listwise_gaps
 from collapse_theory.exact.registry import (
@@ -46,5 +48,6 @@ def exact_law(unit: Utility, kappa: float | None = None) -> RewardLaw | None:
         found = (form(unit) for form in LIMIT_FORMS)
     else:
         found = (form(unit, kappa) for form in HELD_LIMIT_FORMS)
-    law = next((law for law in found if law is not None), None)
+    with np.errstate(all="ignore"):
+        law = next((law for law in found if law is not None), None)
     return law and replace(law, method="exact", status="optimal")

@@ -194,6 +194,8 @@ def exponential_mixture(utility: Utility) -> RewardLaw | None:
         return None
     b, w = _distinct(np.array(rates), np.array(weights))
     lambdas, apart = _characteristic(b, w, slope)
+    if not np.isfinite(apart).all():  # rates whose squares leave float64
+        return None
     system = (lambdas * np.tanh(lambdas / 2) + b[:, None]) / apart
     # Relative to the mass at each end: sum_j (A_j/a) system_kj = 1.
     relative = np.linalg.solve(system, np.ones(len(b)))

@@ -168,7 +168,10 @@ def _minimise(kernel: np.ndarray) -> np.ndarray:
     """
     import cvxpy as cp
 
-    values, vectors = np.linalg.eigh(kernel / float(kernel.max()) + 1.0)
+    largest = float(kernel.max())
+    if not 0 < largest < np.inf:
+        raise SolverFailed(f"U rises by {largest:g} over the gaps of the grid: nothing to maximise")
+    values, vectors = np.linalg.eigh(kernel / largest + 1.0)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     masses = cp.Variable(kernel.shape[0], nonneg=True)
     form: Any = cp.sum_squares(root.T @ masses)

@@ -287,9 +287,12 @@ class Sum(Utility):
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         total = self.offset
         for weight, term in self.parts:
-            inner = term.inner(reference)
             if not term.plain:
-                scaled = cp.multiply(term.scale * reference / inner, ratio)
+                own = term.scale * reference
+                inner = term.inner(reference)
+                # At a margin the argument is 0, which is no scale: any other will do there.
+                inner = np.where(np.abs(inner) > 1e-3 * np.abs(own), inner, own)
+                scaled = cp.multiply(own / inner, ratio)
                 total += weight * term.of.conic(cp, scaled + term.shift / inner, inner)
             else:
                 total += weight * term.of.conic(cp, ratio, reference)

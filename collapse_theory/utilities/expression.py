@@ -339,7 +339,7 @@ class Jets(Arithmetic):
         return ratio, first, times(plus(f[2], rest), inverse)
 
     def pow(self, base: Jet, exponent: Jet) -> Jet:
-        if exponent[1] is not None:
+        if exponent[1] is not None or not isinstance(exponent[0], int | float):
             return self.call("exp", self._product(exponent, self.call("log", base)))
         u, c = base[0], exponent[0]
         first = None if c == 0 else c * u ** (c - 1)
