@@ -100,10 +100,12 @@ def paper_curves() -> tuple[PaperCurve, ...]:
     (30, 'x', [1.0, 1.0, 1.0, 0.96, 0.14, 0.0, 0.0, 0.0])
     """
     names = ("figure", "panel", "split", "prompt_type", "kind")
-    table = pl.read_csv(SOURCE).with_columns(pl.col("band").fill_null(np.nan))
+    # Groups of a table with a column called index fail in the oldest Polars.
+    table = pl.read_csv(SOURCE).rename({"index": "place"})
+    table = table.with_columns(pl.col("band").fill_null(np.nan))
     curves = []
     for key, points in table.group_by(names, maintain_order=True):
-        best_first = points.sort("index", descending=True)  # index 1 is the worst completion
+        best_first = points.sort("place", descending=True)  # the first is the worst completion
         curves.append(PaperCurve(*key, *best_first.select("reward", "band").to_numpy().T))
     return tuple(curves)
 
