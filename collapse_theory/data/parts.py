@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ RECORD = "__record__"  # the column of a frame that counts its rows, from 1
 
 
 @dataclass(kw_only=True)
-class Part:
+class Part(ABC):
     """Rows of one kind from one place.
 
     Attributes
@@ -58,9 +59,9 @@ class Part:
         """The names of the columns; of objects those in the first of them."""
         return list(dict.fromkeys(chain.from_iterable(self.sample)))
 
+    @abstractmethod
     def rows(self) -> Iterator[tuple[int, Row | Bad]]:
         """Yield each row with its number, or why there is none."""
-        raise NotImplementedError
 
     def frame(self, needed: Sequence[str]) -> pl.LazyFrame | None:
         """Return these columns and `RECORD` by Polars, None where it may misread some."""

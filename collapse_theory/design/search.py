@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +66,7 @@ def nearer(first: Candidate | None, second: Candidate | None) -> Candidate | Non
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Wanted(ABC):
     """What is wanted of a utility, a law or n rewards, and how near counts as reached."""
 
     target: Target
@@ -82,9 +83,9 @@ class Wanted:
         return not self.target.law.parts and len(self.target.law.atoms) <= MOST_LEVELS
 
     @property
+    @abstractmethod
     def points(self) -> np.ndarray:
         """What is wanted as quantiles at (i - 1/2)/k, rising."""
-        raise NotImplementedError
 
     def known(self, bound: Bound) -> list[Utility]:
         """Return utilities with closed forms, the exact one first."""
@@ -97,13 +98,13 @@ class Wanted:
         # A sample says no more than its law up to its error: the plainest within is enough.
         return self.allowed if self.target.size else min(PLAIN_DISTANCE / 5, self.allowed / 25)
 
+    @abstractmethod
     def forward(self, utility: Utility) -> Candidate | None:
         """Return a utility with what it makes, computed anew; None where it can't be solved."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quick(self, bound: Bound) -> Iterator[Iterable[Utility]]:
         """Yield groups of utilities to try, within a bound on the slope."""
-        raise NotImplementedError
 
 
 class Search:
