@@ -30,6 +30,7 @@ HOUSE = (
     "finite",
     "limit",
     "design",
+    "capacity",
     "testing",
     "data",
     "diagnosis",
@@ -126,6 +127,7 @@ LOCAL_IMPORTS_DONE = (
     "training",
     "cli",
     "limit",
+    "capacity",
 )
 LOCAL_IMPORTS_LEFT = tuple(part for part in HOUSE if part not in LOCAL_IMPORTS_DONE)
 
