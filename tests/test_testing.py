@@ -288,6 +288,7 @@ WRONG_UTILITIES = {
     "falls": own(value=lambda self, x, xp=np: -x * (1 + x), gain=ct.Utility.gain,
                  derivatives=lambda self, x: (-1 - 2 * x, -2 + 0 * x)),
     "gain": own(gain=lambda self, x, step, end: np.log(step / (x + self.k))),
+    "gain subtracts": own(gain=lambda self, x, step, end: self.value(end) - self.value(x)),
     "torch differs": own(value=lambda self, x, xp=np: xp.log(x + (self.k if xp is np else 0.1001))),
     "no torch": own(value=lambda self, x, xp=np: np.log(np.asarray(x) + self.k)),
     "no gradient": own(value=lambda self, x, xp=np: xp.log(
@@ -317,6 +318,22 @@ def test_wrong_utilities_are_found(name):
     u = WRONG_UTILITIES[name]
     text = found(lambda _: check_utility(u), words="is wrong: ")
     assert text.startswith(f"{u} is wrong: ")
+
+
+@dataclass(frozen=True, eq=False)
+class Plain(Family):
+    """log(x + k) without a `gain`."""
+
+    k: float = 0.1
+    value, derivatives = Own.value, Own.derivatives
+
+
+def test_rounding_of_subtracted_values_is_allowed_for():
+    """What a gain without a formula of its own loses, also where its terms cancel at gap 1."""
+    assert Plain().cancels
+    assert not Own().cancels
+    for u in (Plain(), ct.utility("-1/x") + 2 * Saturating(1.0), "-1/x + 1/(1 + exp(-x))"):
+        check_utility(u)
 
 
 def opaque(x):

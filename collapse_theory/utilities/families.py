@@ -50,8 +50,6 @@ class Family(Utility):
     properties below where they aren't these.
     """
 
-    cancels = False
-
     def __post_init__(self) -> None:
         super().__post_init__()
         family: Any = self

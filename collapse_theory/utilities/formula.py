@@ -138,8 +138,12 @@ class Formula(Value):
 
     # -- what solvers ask: looked at in samples, unless a family knows ---------------------
 
-    cancels = True  # whether `gain` subtracts values, so that their rounding is in it
     below_zero = False  # whether the formula holds for all real gaps, concave, not steep below 0
+
+    @property
+    def cancels(self) -> bool:
+        """Whether `gain` subtracts values, so that their rounding is in it."""
+        return type(self).gain is Formula.gain
 
     @property
     def own_functions(self) -> bool:
