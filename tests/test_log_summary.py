@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ def log(prompts: int, size: int = 4, seed: int = 0) -> pl.DataFrame:
             "reward": rng.random(names.size).round(3),
             "kind": np.where(names % 3, "open", "closed"),
             "rank": np.tile(np.arange(size), prompts),
+            "split": np.where(names % 4, "train", "test"),
         }
     )
 
@@ -90,6 +93,22 @@ def test_a_sample_has_whole_prompts_and_says_so() -> None:
     assert ct.diagnose(summary).outcome == ct.diagnose(frame).outcome == "one law"
 
 
+def test_training_and_held_out_prompts_stay_apart() -> None:
+    """A vector learned by heart for the prompts that were trained on, draws for the others."""
+    rng, frame = np.random.default_rng(1), log(200)
+    vector = np.tile(ct.solve("log(x + 0.1)", 4).rewards, 200) + 0.01 * rng.standard_normal(800)
+    reward = pl.when(pl.col("split") == "train").then(vector).otherwise(rng.random(800))
+    frame = frame.with_columns(reward=reward)
+    summary = LogSummary.of(frame[::2]) + LogSummary.of(frame[1::2])
+    found, expected = ct.diagnose(summary), ct.diagnose(frame)
+    assert found == expected
+    assert [part.name for part in found.splits] == ["test", "train"]
+    assert found.outcome == "collapsed"
+    assert summary.split_names == ("test", "train")
+    only = LogSummary.of(frame.filter(split="test")) + LogSummary.of(frame.filter(split="train"))
+    assert only == LogSummary.of(frame)
+
+
 def test_the_latest_step_counts() -> None:
     frames = [log(20, seed=s).with_columns(step=pl.lit(s)) for s in (1, 2, 3)]
     whole = LogSummary.of(pl.concat(frames))
@@ -105,6 +124,7 @@ def test_what_cannot_be_added() -> None:
     summary = LogSummary.of(frame)
     for other, what in (
         (LogSummary.of(frame.drop("kind")), "columns of kinds"),
+        (LogSummary.of(frame.drop("split")), "columns of splits"),
         (LogSummary.of(frame, most_prompts=7), "limits"),
         (LogSummary.of(frame.with_columns(step=pl.lit(1))), "columns of steps"),
     ):
@@ -126,3 +146,23 @@ def test_files_are_summarised_in_other_processes(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         parts = list(pool.map(LogSummary.of, sorted(tmp_path.glob("*.parquet"))))
     assert sum(parts[1:], parts[0]) == LogSummary.of(tmp_path) == LogSummary.of(frame)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Dask's own sockets and threads, as they are closed
+def test_shards_are_summarised_by_dask(tmp_path: Path) -> None:
+    bag, distributed = pytest.importorskip("dask.bag"), pytest.importorskip("distributed")
+    frame = log(100)
+    for k in range(6):
+        frame[k::6].write_parquet(tmp_path / f"{k}.parquet")
+    files = bag.from_sequence(sorted(map(str, tmp_path.glob("*.parquet"))), npartitions=4)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        found = files.map(LogSummary.of).fold(add).compute()
+        workers = client.run(lambda: __import__("os").getpid())
+    assert found == LogSummary.of(frame)
+    assert len(set(workers.values()) - {os.getpid()}) == 2

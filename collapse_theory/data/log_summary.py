@@ -10,13 +10,13 @@ the sample is one of prompts drawn without replacement, and its intervals hold.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.data.reading import KIND_CHANGES, Reading, of_their_kind
+from collapse_theory.data.reading import KIND_CHANGES, Reading, coded_names, of_their_kind
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes
 from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
@@ -28,6 +28,7 @@ MOST_ROWS = 2_000_000  # 50 MB
 _ALL = 2**64  # hashes are below it
 _MARGIN = 1.2  # so much more is read at once than is kept, by luck of the hashes
 _NOTES = 20
+_CODED = {"kinds": "kind_names", "splits": "split_names"}  # numbers, into names
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +45,9 @@ class LogSummary(Value):
     kind_names : tuple of str
     ranks : (kept,) array, or None
         NaN isn't known.
+    splits : (kept,) array of int, or None
+        Numbers into `split_names`, such as test and train; "" is no split.
+    split_names : tuple of str
     below : int
         All prompts with hashes below it are kept; 2**64 where all are.
     read, rows : int
@@ -77,6 +81,8 @@ class LogSummary(Value):
     kinds: Any = None
     kind_names: tuple[str, ...] = ()
     ranks: Array | None = None
+    splits: Any = None
+    split_names: tuple[str, ...] = ()
     below: int = _ALL
     read: int = 0
     rows: int = 0
@@ -92,12 +98,12 @@ class LogSummary(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        keys = np.array(self.keys, dtype=np.uint64)
-        kinds = None if self.kinds is None else np.array(self.kinds, dtype=np.int32)
-        for array in (keys, kinds):
-            if array is not None:
+        for name, dtype in (("keys", np.uint64), *((code, np.int32) for code in _CODED)):
+            if (column := getattr(self, name)) is not None:
+                array = np.array(column, dtype=dtype)
                 array.setflags(write=False)
-        self._set(keys=keys, kinds=kinds, limits=tuple(self.limits), notes=as_notes(self.notes))
+                self._set(**{name: array})
+        self._set(limits=tuple(self.limits), notes=as_notes(self.notes))
 
     @classmethod
     def of(
@@ -119,8 +125,8 @@ class LogSummary(Value):
         most_prompts, most_rows : int, optional
             What is kept at most. Summaries to be added need the same.
         at, where, format, **columns
-            As in `read_log`; the columns are prompt, reward, kind, rank, step. The latest step
-            counts, of this shard and of all that are added.
+            As in `read_log`; the columns are prompt, reward, kind, rank, step, split. The latest
+            step counts, of this shard and of all that are added.
 
         Raises
         ------
@@ -129,26 +135,26 @@ class LogSummary(Value):
         """
         reading = Reading.of(parts_of(source, format), columns, where, at)
         sums = reading.sums()
-        keys = "prompt", "reward", "kind", "rank"
+        taken = "prompt", "reward", "kind", "rank", "split"
         share = min(_MARGIN * most_rows / max(sums.rows, 1), 1.0)
         while True:
             below = min(int(share * _ALL), _ALL)
             some = sums.good if share == 1 else sums.good.filter(pl.col("prompt") < below)
-            frame = some.select(keys).collect(engine="streaming")
+            frame = some.select(taken).collect(engine="streaming")
             enough = frame.height > most_rows or frame["prompt"].n_unique() > most_prompts
             if share == 1 or enough:
                 break
             share = min(4 * share, 1.0)
-        kind_names, kinds = sums.kind_names, None
-        if kind_names:
-            kinds = frame["kind"].cast(pl.Enum(kind_names)).to_physical().to_numpy()
-        ranked = "rank" in reading.columns.read
+        read = reading.columns.read
+        coded = {}
+        for role, (codes, names) in zip(("kind", "split"), _CODED.items(), strict=True):
+            if role in read:
+                coded[codes], coded[names] = coded_names(frame[role])
         return cls(
             keys=frame["prompt"].to_numpy(),
             rewards=frame["reward"].to_numpy(),
-            kinds=kinds,
-            kind_names=kind_names,
-            ranks=frame["rank"].fill_null(np.nan).to_numpy() if ranked else None,
+            ranks=frame["rank"].fill_null(np.nan).to_numpy() if "rank" in read else None,
+            **coded,
             below=below,
             read=sums.read,
             rows=sums.rows,
@@ -168,19 +174,14 @@ class LogSummary(Value):
             return NotImplemented
         self._require_alike(other)
         one, two = self._of_step(other.step), other._of_step(self.step)
-        names = tuple(sorted({*one.kind_names, *two.kind_names}))
-        kinds = None
-        if one.kinds is not None and two.kinds is not None:
-            kinds = np.concatenate([_renamed(part, names) for part in (one, two)])
         ranks = None
         if one.ranks is not None or two.ranks is not None:
             ranks = np.concatenate([_ranks(one), _ranks(two)])
         return LogSummary(
             keys=np.concatenate([one.keys, two.keys]),
             rewards=np.concatenate([one.rewards, two.rewards]),
-            kinds=kinds,
-            kind_names=names,
             ranks=ranks,
+            **{name: value for codes in _CODED for name, value in _joined(codes, one, two)},
             below=min(one.below, two.below),
             read=one.read + two.read,
             rows=one.rows + two.rows,
@@ -201,6 +202,7 @@ class LogSummary(Value):
             ("limits", self.limits, other.limits),
             ("columns of kinds", self.kinds is None, other.kinds is None),
             ("columns of steps", self.step is None, other.step is None),
+            ("columns of splits", self.splits is None, other.splits is None),
         ):
             if one != two:
                 raise CollapseError(
@@ -218,11 +220,7 @@ class LogSummary(Value):
         )
         kept = tuple(r for r in self.left_out if not r.reason.startswith("another step"))
         return replace(
-            self,
-            keys=self.keys[:0],
-            rewards=self.rewards[:0],
-            kinds=None if self.kinds is None else self.kinds[:0],
-            ranks=None if self.ranks is None else self.ranks[:0],
+            self._of(np.zeros(0, int)),
             below=_ALL,
             rows=0,
             low=np.inf,
@@ -234,9 +232,9 @@ class LogSummary(Value):
 
     def _trimmed(self) -> LogSummary:
         """Return the summary in its one order, with no more than may be kept."""
-        kinds = np.zeros(self.keys.size) if self.kinds is None else self.kinds
-        ranks = np.zeros(self.keys.size) if self.ranks is None else self.ranks
-        order = np.lexsort((ranks, kinds, self.rewards, self.keys))
+        nothing = np.zeros(self.keys.size)
+        columns = [getattr(self, name) for name in ("splits", "ranks", "kinds", "rewards", "keys")]
+        order = np.lexsort([nothing if column is None else column for column in columns])
         keys = self.keys[order]
         below = self.below
         some = keys if below == _ALL else keys[keys < below]
@@ -248,14 +246,17 @@ class LogSummary(Value):
             below = int(prompts[keep])
         if below < _ALL:
             order = order[keys < below]
-        return replace(
-            self,
-            keys=self.keys[order],
-            rewards=self.rewards[order],
-            kinds=None if self.kinds is None else self.kinds[order],
-            ranks=None if self.ranks is None else self.ranks[order],
-            below=below,
-        )
+        return replace(self._of(order), below=below)
+
+    def _of(self, rows: np.ndarray) -> LogSummary:
+        """Return the summary with some of its rows, and the names that come in them."""
+        found = {name: getattr(self, name) for name in ("keys", "rewards", "ranks", *_CODED)}
+        found = {name: None if one is None else one[rows] for name, one in found.items()}
+        for codes, names in _CODED.items():
+            if found[codes] is not None:
+                used, found[codes] = np.unique(found[codes], return_inverse=True)
+                found[names] = tuple(getattr(self, names)[code] for code in used)
+        return replace(self, **found)
 
     @property
     def kept(self) -> int:
@@ -287,6 +288,8 @@ class LogSummary(Value):
             kinds=None if self.kinds is None else self.kinds[same],
             kind_names=self.kind_names,
             ranks=None if self.ranks is None else self.ranks[same],
+            splits=None if self.splits is None else self.splits[same],
+            split_names=self.split_names,
             step=self.step,
             read=self.read,
             bad=(*self.bad, *([others] if others.count else [])),
@@ -305,9 +308,16 @@ def _ranks(part: LogSummary) -> np.ndarray:
     return np.full(part.keys.size, np.nan) if part.ranks is None else part.ranks
 
 
-def _renamed(part: LogSummary, names: tuple[str, ...]) -> np.ndarray:
-    number = np.array([names.index(name) for name in part.kind_names], dtype=np.int32)
-    return number[part.kinds]
+def _joined(codes: str, one: LogSummary, two: LogSummary) -> Iterator[tuple[str, Any]]:
+    """Yield the codes of both, and the names that they are numbers into, as fields."""
+    if getattr(one, codes) is None:
+        return
+    each = [getattr(part, _CODED[codes]) for part in (one, two)]
+    names = tuple(sorted({*each[0], *each[1]}))
+    numbers = [np.array([names.index(name) for name in some], int) for some in each]
+    parts = zip(numbers, (one, two), strict=True)
+    yield codes, np.concatenate([number[getattr(part, codes)] for number, part in parts])
+    yield _CODED[codes], names
 
 
 def _added(*several: tuple[BadRows, ...]) -> tuple[BadRows, ...]:

@@ -132,7 +132,6 @@ class Sums:
     low: float
     high: float
     bad: Mapping[str, int]
-    kind_names: tuple[str, ...]
     good: pl.LazyFrame
 
 
@@ -181,7 +180,7 @@ class Reading:
 
     def sums(self) -> Sums:
         """Return what is counted of the log, without its rows."""
-        rows, read, asked, kind_names = self._chosen()
+        rows, read, asked, _ = self._chosen()
         reason, reward = pl.col("reason"), pl.col("reward")
         counts = [(reason == number).sum().alias(why) for number, why in enumerate(REASONS)]
         good = rows.filter(reason == 0)
@@ -190,7 +189,7 @@ class Reading:
         self._passed(asked - sum(found))
         bad = {why: n for why, n in zip(REASONS, found, strict=True) if n and why}
         low, high = ends if found[0] else (np.inf, -np.inf)
-        return Sums(read, found[0], low, high, bad, kind_names, good)
+        return Sums(read, found[0], low, high, bad, good)
 
     def _chosen(self) -> tuple[pl.LazyFrame, int, int, tuple[str, ...]]:
         """Return the rows that are asked for, how many there are, and are asked for, and kinds."""
@@ -319,7 +318,7 @@ class Reading:
         found = remarks(last, self.columns, unused)
         self.notes += found.notes
         self.columns = found.columns
-        splits, split_names = _splits(good)
+        splits = coded_names(good["split"]) if "split" in good.columns else (None, ())
         return RewardLog(
             rewards=good["reward"].to_numpy(),
             prompts=prompts,
@@ -334,16 +333,14 @@ class Reading:
             lists=self.columns.lists,
             notes=as_notes(self.notes),
             steps=steps,
-            splits=splits,
-            split_names=split_names,
+            splits=splits[0],
+            split_names=splits[1],
         )
 
 
-def _splits(good: pl.DataFrame) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return the number of each row's split, and the splits' names, sorted; "" is no split."""
-    if "split" not in good.columns:
-        return None, ()
-    column = good["split"].fill_null("")
+def coded_names(column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the number of each name, and the names, sorted; "" is none."""
+    column = column.fill_null("")
     names = sorted(column.unique().to_list())
     return column.cast(pl.Enum(names)).to_physical().to_numpy(), tuple(names)
 
