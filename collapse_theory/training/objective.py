@@ -8,11 +8,9 @@ sum to 1. The objective of a prompt is
 
 or for the listwise loss the mean log-likelihood of its picks, less the penalty.
 
-A model in training ranks some pairs the wrong way round: their gaps are negative, where many
-utilities have no value (log(x + 0.1) ends at -0.1) or explode (1 - exp(-b x)). Such a utility goes
-on from gap 0 along its tangent, concave still, so that a wrong pair gets a finite push:
-
-    U(x) for x >= 0,    U(0) + U'(0) x for x < 0.
+A model in training ranks some pairs the wrong way round: their gaps are negative. A utility without
+values there, or steep ones (1 - exp(-b x)), goes on from gap 0 along its tangent
+(`utilities.continued`), which leaves the optimum as it is.
 """
 
 from __future__ import annotations
@@ -32,18 +30,15 @@ from collapse_theory.programs import Comparisons, Domain
 from collapse_theory.programs.program import WIDEST_CHECKED
 from collapse_theory.training.predictions import tables
 from collapse_theory.utilities import (
+    Continued,
     Loss,
     PlackettLuce,
     Utility,
+    continued,
     require_concave,
     require_increasing,
 )
 from collapse_theory.utilities.checks import number_text
-
-# Shares of the largest gap from which the tangent is taken: 0, unless the formula is 0*inf there.
-# Beyond 1e-8 the tangent would be another utility's in single precision.
-STARTS = (0.0, 1e-30, 1e-20, 1e-12, 1e-8)
-
 
 # -- a batch -----------------------------------------------------------------------------
 
@@ -165,7 +160,7 @@ class Objective(nn.Module):
         if isinstance(loss, PlackettLuce):
             self.on_tensors = Stages(loss)
         else:
-            self.on_tensors = continued(loss, width_of(domain))
+            self.on_tensors = on_tensors(loss, width_of(domain))
         self.slope = self.on_tensors.slope
         weights = margins = None
         if pairs is not None:
@@ -226,32 +221,24 @@ def width_of(domain: Domain) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Continued:
-    """A utility of tensors of gaps, all real numbers allowed; made by `continued`.
+class Pairs:
+    """A utility of tensors of gaps, all real numbers allowed; made by `on_tensors`."""
 
-    Attributes
-    ----------
-    utility : Utility
-    slope : float
-        U'(0).
-    start : float or None
-        Where the tangent takes over, 0 but for formulas without a value there; None where the
-        utility keeps its own formula below 0.
-    """
+    utility: Continued
 
-    utility: Utility
-    slope: float
-    start: float | None
+    @property
+    def slope(self) -> float:
+        """U'(0)."""
+        return self.utility.slope_at_zero
+
+    @property
+    def start(self) -> float | None:
+        """Where a tangent takes over, if one does."""
+        return self.utility.start
 
     def __call__(self, gaps: Tensor) -> Tensor:
         """Return U(gaps), elementwise, in the dtype of `gaps`."""
-        if self.start is None:
-            return self.utility.value(gaps, torch)
-        # Clamped first: no NaN arises below the start, so none comes back through a product with
-        # 0. What is left of the gap is a difference, so that at the start itself, where the clamp
-        # passes gradients, the slope is counted once.
-        inside = gaps.clamp(min=self.start)
-        return self.utility.value(inside, torch) + self.slope * (gaps - inside)
+        return self.utility.value(gaps, torch)
 
     def total(self, rewards: Tensor, weights: Tensor, margins: Tensor | None = None) -> Tensor:
         """Return sum over pairs of w U(r_i - r_j - margin), shape (B,)."""
@@ -356,7 +343,7 @@ def trained_utility(
     return trained, offset
 
 
-def continued(utility: Utility, width: float) -> Continued:
+def on_tensors(utility: Utility, width: float) -> Pairs:
     """Return the utility on tensors, for gaps up to `width`.
 
     Raises
@@ -367,23 +354,13 @@ def continued(utility: Utility, width: float) -> Continued:
     Examples
     --------
     >>> import collapse_theory as ct
-    >>> continued(ct.utility("log(x + 0.1)"), 1.0)(torch.tensor([-1.0, 0.9])).round(decimals=4)
+    >>> on_tensors(ct.utility("log(x + 0.1)"), 1.0)(torch.tensor([-1.0, 0.9])).round(decimals=4)
     tensor([-12.3026,   0.0000])
     """
-    slope = utility.slope_at_zero
-    if not np.isfinite(slope):
-        raise InvalidUtility(f"the slope of {utility} at gap 0 is {slope}: it can't be trained")
     if any(term.own_functions for _, term in utility.terms):
         _require_tensors(utility, width)
-    if keeps_formula(utility):
-        return Continued(utility, slope, None)
-    for start in STARTS:
-        if _usable(utility, slope, start * width):
-            return Continued(utility, slope, start * width)
-    raise InvalidUtility(
-        f"the formula of {utility} has no value or no slope near gap 0 on torch tensors; write it "
-        "so that it has one, or shift it: u.shifted(0.01)"
-    )
+    keeps = keeps_formula(utility)
+    return Pairs(continued(utility, width, keeps, lambda start: _usable(utility, start)))
 
 
 def _value_and_slope(utility: Utility, x: Any, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -394,8 +371,9 @@ def _value_and_slope(utility: Utility, x: Any, dtype: torch.dtype) -> tuple[Any,
     return value.detach().double().numpy(), slope.double().numpy()
 
 
-def _usable(utility: Utility, slope: float, start: float) -> bool:
+def _usable(utility: Utility, start: float) -> bool:
     """Whether value and slope at `start` are finite in single precision, and the slope U'(0)."""
+    slope = utility.slope_at_zero
     value, found = _value_and_slope(utility, [start], torch.float32)
     near = abs(found[0] - slope) <= 1e-3 * abs(slope) + 1e-30
     return bool(np.isfinite(value[0]) and near)

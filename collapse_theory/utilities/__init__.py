@@ -2,6 +2,7 @@
 
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave, require_increasing
+from collapse_theory.utilities.continued import Continued, continued
 from collapse_theory.utilities.custom import Custom
 from collapse_theory.utilities.families import (
     Exponential,
@@ -21,6 +22,7 @@ from collapse_theory.utilities.parser import register
 from collapse_theory.utilities.plackett_luce import PlackettLuce
 
 __all__ = [
+    "Continued",
     "Custom",
     "Exponential",
     "Expression",
@@ -38,6 +40,7 @@ __all__ = [
     "Squared",
     "Utility",
     "as_loss",
+    "continued",
     "register",
     "require_concave",
     "require_increasing",

@@ -315,6 +315,15 @@ class Sum(Utility):
         return all(t.of.below_zero for _, t in self.parts)
 
     @property
+    def everywhere(self) -> bool:
+        # A negative weight leaves a line a line, and makes anything else convex.
+        straight = (not (t.of.strictly_concave or t.of.kinks) for _, t in self.parts)
+        return all(
+            t.of.everywhere and (w > 0 or line)
+            for (w, t), line in zip(self.parts, straight, strict=True)
+        )
+
+    @property
     def own_functions(self) -> bool:
         return any(t.of.own_functions for _, t in self.parts)
 

@@ -78,7 +78,7 @@ class Family(Utility):
     def concave_range(self) -> tuple[float, float]:
         if not self.known:
             return super().concave_range
-        return -np.inf if self.below_zero else 0.0, np.inf
+        return -np.inf if self.everywhere else 0.0, np.inf
 
     @property
     def known(self) -> bool:
@@ -321,6 +321,7 @@ class Exponential(Family):
     """U(x) = 1 - exp(-b x), b > 0."""
 
     b: float
+    everywhere = True  # but steep below 0
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return -xp.expm1(-self.b * x)

@@ -141,6 +141,11 @@ class Formula(Value):
     below_zero = False  # whether the formula holds for all real gaps, concave, not steep below 0
 
     @property
+    def everywhere(self) -> bool:
+        """Whether the formula holds for all real gaps, concave, however steep it is below 0."""
+        return self.below_zero
+
+    @property
     def cancels(self) -> bool:
         """Whether `gain` subtracts values, so that their rounding is in it."""
         return type(self).gain is Formula.gain

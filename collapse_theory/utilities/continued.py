@@ -1,0 +1,133 @@
+"""A utility at negative gaps, where a model has two completions the wrong way round.
+
+Many utilities have no value there: log(x + 0.1) ends at -0.1. Such a one goes on from gap 0 along
+its tangent, concave still, so that a wrong pair gets a finite push:
+
+    U(x) for x >= 0,    U(0) + U'(0) x for x < 0.
+
+Utilities that are concave on all of R by their own formula keep it: log-sigmoid, 1 - exp(-b x).
+"""
+
+# What one class looks at once, another knows:
+# pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.errors import InvalidUtility
+from collapse_theory.utilities.base import Utility
+
+# Gaps, in units of the largest, from which the tangent is taken: 0, unless the formula is 0*inf
+# there. Beyond 1e-8 the tangent would be another utility's in single precision.
+STARTS = (0.0, 1e-30, 1e-20, 1e-12, 1e-8)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Continued(Utility):
+    """A utility of all real gaps, of arrays or tensors; made by `continued`.
+
+    Attributes
+    ----------
+    of : Utility
+    start : float or None
+        Where the tangent takes over, 0 but for formulas without a value there; None where the
+        utility keeps its own formula below 0.
+    """
+
+    of: Utility
+    start: float | None
+    everywhere = True
+    formula = None
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        if self.start is None:
+            return self.of.value(x, xp)
+        # Clipped first: no NaN arises below the start, so none comes back through a product with
+        # 0. What is left of the gap is a difference, so that at the start itself, where torch's
+        # clip passes gradients, the slope is counted once.
+        inside = xp.clip(x, self.start, None)
+        return self.of.value(inside, xp) + self.of.slope_at_zero * (x - inside)
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        if self.start is None:
+            return self.of.derivatives(x)
+        below = x < self.start
+        first, second = self.of.derivatives(np.maximum(x, self.start))
+        return np.where(below, self.of.slope_at_zero, first), np.where(below, 0.0, second)
+
+    @property
+    def slope_at_zero(self) -> float:
+        return self.of.slope_at_zero
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return self.of.kinks
+
+    @property
+    def strictly_concave(self) -> bool:
+        return self.of.strictly_concave
+
+    def __str__(self) -> str:
+        return str(self.of)
+
+
+def continued(
+    utility: Utility,
+    width: float = 1.0,
+    keeps: bool | None = None,
+    usable: Callable[[float], bool] | None = None,
+) -> Continued:
+    """Return the utility with values at all real gaps.
+
+    Parameters
+    ----------
+    utility : Utility
+    width : float
+        What gaps are measured by.
+    keeps : bool, optional
+        Whether it keeps its formula below 0; unless given, where it is concave there.
+    usable : callable, optional
+        Tells of a gap whether value and slope can be computed there; unless given, by NumPy.
+
+    Raises
+    ------
+    InvalidUtility
+        Where U'(0) isn't finite, or the formula has no value near 0.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.utilities import continued
+    >>> continued(ct.utility("log(x + 0.1)"))([-1.0, 0.9])
+    array([-12.30258509,   0.        ])
+    """
+    slope = utility.slope_at_zero
+    if not np.isfinite(slope):
+        raise InvalidUtility(
+            f"the slope of {utility} at gap 0 is {slope}: a pair that is the wrong way round has "
+            "no value, and a model can't be trained from equal rewards; shift it, such as "
+            "u.shifted(0.01)"
+        )
+    if utility.everywhere if keeps is None else keeps:
+        return Continued(utility, None)
+    fits = usable or (lambda start: _usable(utility, start))
+    for start in width * np.array(STARTS):
+        if fits(start):
+            return Continued(utility, float(start))
+    raise InvalidUtility(
+        f"the formula of {utility} has no value or no slope near gap 0; write it so that it has "
+        "one, or shift it: u.shifted(0.01)"
+    )
+
+
+def _usable(utility: Utility, start: float) -> bool:
+    with np.errstate(all="ignore"):
+        x = np.float64(start)
+        slope = utility.slope_at_zero
+        near = abs(float(utility.slope(x)) - slope) <= 1e-6 * abs(slope) + 1e-300
+        return near and bool(np.isfinite(utility.value(x)))
