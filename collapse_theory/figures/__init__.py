@@ -1,8 +1,9 @@
 """Figures of a paper about reward collapse: one file each, its data function and its draw function.
 
 A figure of one panel takes `ax` and returns the Axes; one of several takes `fig` (a Figure or
-SubFigure) and returns the array of Axes. Without them they open a pyplot figure of their own, in
-the package's style. matplotlib is loaded on the first drawing.
+SubFigure) and returns the array of Axes. Without them they open a pyplot figure of their own, one
+and two columns wide, in the package's style. Arguments are those of the data function. matplotlib
+is loaded on the first drawing.
 """
 
 from __future__ import annotations
@@ -95,13 +96,7 @@ FIGURES: tuple[FigureEntry, ...] = (
 
 
 def figure_entry(name: str) -> FigureEntry:
-    """Return the figure of this name.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for an unknown name; it lists the known ones.
-    """
+    """Return the figure of this name, or raise a CollapseError that lists those there are."""
     entries = {entry.name: entry for entry in FIGURES}
     if name not in entries:
         raise CollapseError(f"no figure is called {name!r}; there are {', '.join(entries)}")

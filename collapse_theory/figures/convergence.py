@@ -28,9 +28,8 @@ SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class ConvergenceRows(Value):
     """What `convergence` draws: a row a utility.
 
-    Parameters
+    Attributes
     ----------
-    utilities : tuple of str
     n : (k,) array
         Numbers of completions.
     distances : (m, k) array
@@ -56,17 +55,8 @@ def convergence_data(
 ) -> ConvergenceRows:
     """Return how far optima of n completions are from the limit law and from its prediction.
 
-    Parameters
-    ----------
-    utilities : sequence of Utility or str
-        One row each.
-    sizes : sequence of int
-        Numbers of completions, at least two, in increasing order.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for an empty sequence, a single text, or sizes out of order.
+    `sizes` are numbers of completions, at least two, in increasing order; others, or no utilities,
+    are a CollapseError, a ValueError.
 
     Examples
     --------
@@ -81,10 +71,7 @@ def convergence_data(
         raise CollapseError(f"convergence needs two or more increasing sizes, got {sizes!r}")
     distances, errors = zip(*(_row(u, n) for u in chosen), strict=True)
     return ConvergenceRows(
-        utilities=tuple(str(u) for u in chosen),
-        n=np.array(n),
-        distances=np.array(distances),
-        errors=np.array(errors),
+        tuple(map(str, chosen)), np.array(n), np.array(distances), np.array(errors)
     )
 
 
@@ -107,18 +94,7 @@ def convergence(
     each in the middle of its share of the law. Middle: the same times n, which tells apart what
     lies together on the left. Right: the largest error of the rewards that the limit law predicts
     (`collapse_theory.limit.predicted_rewards`), which falls faster; the cross-hairs are an error
-    of 0.001 at 32 completions.
-
-    Parameters
-    ----------
-    utilities, sizes
-        As `convergence_data` takes them.
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
-
-    Returns
-    -------
-    (3,) array of matplotlib.axes.Axes
+    of 0.001 at 32 completions. Returns the (3,) array of Axes.
     """
     data = convergence_data(utilities, sizes)
     with look.figure_or_new(fig, look.DOUBLE, 2.7) as figure:

@@ -28,12 +28,10 @@ NAMES = {EXAMPLES[0]: "grades .3 .15 .1 .15 .3", EXAMPLES[1]: "Beta(2, 2)"}
 class DesignRow(Value):
     """One wanted law.
 
-    Parameters
+    Attributes
     ----------
-    name : str
-        What it is called.
-    reachable : bool or None
-    distance : float
+    name, reachable, distance
+        What it is called, and as in `collapse_theory.design.Design`.
     shares : (k,) array
         Shares of completions, from 0 to 1.
     wanted, reached : (k,) array
@@ -74,10 +72,6 @@ class DesignFigure(Value):
 
 def design_data(targets: Any = EXAMPLES) -> DesignFigure:
     """Return the numbers of the figure for wanted laws or finished designs.
-
-    Parameters
-    ----------
-    targets : Design, or sequence of str or Design, optional
 
     Examples
     --------
@@ -147,8 +141,6 @@ def design(targets: Any = EXAMPLES, fig: Figure | SubFigure | None = None) -> An
     ----------
     targets : Design, or sequence of str or Design, optional
         A rubric of five grades and a hump unless given.
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
 
     Returns
     -------

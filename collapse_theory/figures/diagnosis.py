@@ -34,10 +34,6 @@ def diagnosis_data(found: Diagnosis | None = None) -> Diagnosis:
     The simulated log has 100 open-ended and 100 closed-ended prompts of eight completions. All
     were trained with log(x + 0.1): the optimum, and noise of standard deviation 0.05.
 
-    Parameters
-    ----------
-    found : Diagnosis, optional
-
     Examples
     --------
     >>> from collapse_theory.figures import diagnosis_data
@@ -61,19 +57,8 @@ def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = N
     The law is drawn as a distribution function; the shaded area between it and the dashed one is
     the Wasserstein-1 distance to the nearest prediction. On the right is the mean reward of each
     rank with the band that nine tenths of the prompts lie in: a narrow band is what collapse means.
-
-    Parameters
-    ----------
-    found : Diagnosis, optional
-        What `ct.diagnose` returned; a simulated log's unless given.
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
-
-    Returns
-    -------
-    (kinds, 2) array of matplotlib.axes.Axes
-        With another row for a log of several steps: how alike prompts are, and how well they are
-        ranked, by step with 95% intervals.
+    A log of several steps has another row: how alike prompts are, and how well they are ranked, by
+    step with 95% intervals. Returns the (kinds, 2) array of Axes, with that row.
     """
     data = diagnosis_data(found)
     course = 1.6 if data.steps else 0.0

@@ -81,14 +81,8 @@ def downstream_data(
 
     The base policy gives all completions of a prompt the same probability, and their rewards
     follow the limit law of the utility. So the completion of rank t has the reward Q(t), Q the
-    law's quantile function, and the tilted policy gives it exp(Q(t) / beta) / Z times as much.
-
-    Parameters
-    ----------
-    collapsed, closed_ended, open_ended : Utility or str
-        The utility for all prompts alike, and those for the two kinds of prompt.
-    beta : float, optional
-        The price of a nat at which probabilities by rank are given.
+    law's quantile function, and the tilted policy gives it exp(Q(t) / beta) / Z times as much;
+    `beta` is the price of a nat at which probabilities by rank are given.
 
     Examples
     --------
@@ -101,24 +95,12 @@ def downstream_data(
     """
     texts = tuple(str(utility(u)) for u in (collapsed, closed_ended, open_ended))
     tilted, best = zip(*map(_curves, texts), strict=True)
-    shares, good, kl, means = np.stack(tilted, axis=1)
-    best_kl, best_means = np.stack(best, axis=1)
+    by_beta, by_draws = np.stack(tilted, axis=1), np.stack(best, axis=1)
     ranks = np.linspace(0.0, 1.0, 401)
     policies = [_law(text).tilted(beta) for text in texts]
-    return Downstream(
-        utilities=texts,
-        betas=BETAS,
-        shares=shares,
-        good=good,
-        kl=kl,
-        means=means,
-        draws=np.array(DRAWS),
-        best_kl=best_kl,
-        best_means=best_means,
-        beta=float(beta),
-        ranks=ranks,
-        ratios=np.array([policy.ratio(policy.base.ppf(ranks)) for policy in policies]),
-    )
+    ratios = np.array([policy.ratio(policy.base.ppf(ranks)) for policy in policies])
+    draws = np.array(DRAWS)
+    return Downstream(texts, BETAS, *by_beta, draws, *by_draws, float(beta), ranks, ratios)
 
 
 @lru_cache(maxsize=16)
@@ -160,17 +142,7 @@ def downstream(
     the probability of the better half in closed-ended prompts against the number of completions
     still used in open-ended ones; along each line beta falls, and the marks are beta = 1, 0.4 and
     0.2. Bottom right: mean reward against divergence, for beta (lines) and best-of-k (marks).
-
-    Parameters
-    ----------
-    collapsed, closed_ended, open_ended, beta
-        As `downstream_data` takes them.
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
-
-    Returns
-    -------
-    (2, 2) array of matplotlib.axes.Axes
+    Returns the (2, 2) array of Axes.
     """
     data = downstream_data(collapsed, closed_ended, open_ended, beta=beta)
     with look.figure_or_new(fig, look.DOUBLE, 5.0) as figure:

@@ -22,18 +22,10 @@ SPLITS = {"train": "training prompts", "held_out": "held-out prompts"}
 
 
 def trained_figure(table: pl.DataFrame, columns: Sequence[tuple[int, str]]) -> Any:
-    """Draw a column a run: training prompts above, held-out prompts below.
+    """Draw a column a run, with its title: training prompts above, held-out prompts below.
 
-    Parameters
-    ----------
-    table : polars.DataFrame
-        With mean_by_rank, std_by_rank and predicted_by_rank of each kind of prompt, best first.
-    columns : sequence of (int, str)
-        The run, and its title.
-
-    Returns
-    -------
-    (2, C) array of matplotlib.axes.Axes
+    The table has mean_by_rank, std_by_rank and predicted_by_rank of each kind of prompt, best
+    first.
     """
     from matplotlib.figure import Figure
 
@@ -85,17 +77,9 @@ def stopping_figure(
 ) -> Any:
     """Draw runs on their way: distance to the end, the kinds' distance, pairs ranked right.
 
-    Parameters
-    ----------
-    table : polars.DataFrame
-        With distance (to the law that training ends at), between (the kinds) and right.
-    runs : sequence of (int, str, bool, sequence of dict)
-        The run, its utility, whether that depends on the kind of prompt, and where rules would
-        have stopped ("step"), the last at the end. Runs with the same utility have one colour.
-
-    Returns
-    -------
-    (3,) array of matplotlib.axes.Axes
+    The table has distance (to the law that training ends at), between (the kinds) and right. Of
+    `runs` come the number, the utility, whether that depends on the kind of prompt, and where rules
+    would have stopped ("step"), the last at the end. Runs with the same utility have one colour.
     """
     from matplotlib.figure import Figure
 

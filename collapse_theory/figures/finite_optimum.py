@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 class FiniteOptimum(Value):
     """What `finite_optimum` draws.
 
-    Parameters
+    Attributes
     ----------
-    utility : str
-    domain : str
-        Empty for Box(0, 1).
+    utility, domain : str
+        The domain is empty for Box(0, 1).
     ranks, rewards : (n,) array
         From rank 1, the best.
     tied : (n,) array
@@ -59,17 +58,8 @@ def finite_optimum_data(
 ) -> FiniteOptimum:
     """Return the optimal rewards of n completions and the limit law's quantiles.
 
-    Parameters
-    ----------
-    u : Utility, PlackettLuce, str or Solution
-        The utility of a gap, or the listwise loss; or its solution, which then says n and the
-        domain too.
-    n : int, optional
-        The number of completions.
-    domain : Box, Confined, Centered or Free, optional
-        Where rewards may lie, or what holds them; Box(0, 1) unless given.
-    method : str, optional
-        The method of `collapse_theory.solve`.
+    All are as `collapse_theory.solve` takes them; `u` may also be a Solution, which then says n and
+    the domain too.
 
     Examples
     --------
@@ -117,20 +107,8 @@ def finite_optimum(
     """Draw the optimal rewards of n completions against their rank, the best on the left.
 
     Filled points stand alone, hollow ones are tied with a neighbour. The pale line behind them is
-    the quantile function of the limit law.
-
-    Parameters
-    ----------
-    u, n, domain, method
-        As `finite_optimum_data` takes them.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure of one column's width unless given.
-    color, label : optional
-        Of the points: a colour of matplotlib's, and their entry in the key.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    the quantile function of the limit law. `color` and `label` are the points' colour and their
+    entry in the key.
     """
     data = finite_optimum_data(u, n, domain=domain, method=method)
     with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:

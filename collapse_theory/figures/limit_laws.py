@@ -25,15 +25,7 @@ Given = RewardLaw | Loss | str
 
 @dataclass(frozen=True, eq=False)
 class LimitLaws(Curves):
-    """What `limit_laws` draws.
-
-    Parameters
-    ----------
-    places, densities, atoms, top
-        As `collapse_theory.laws.curves.Curves` has them.
-    utilities : tuple of str
-        What the laws are of, or their names.
-    """
+    """What `limit_laws` draws: the curves, and of which utilities they are, or the laws' names."""
 
     utilities: tuple[str, ...] = ()
 
@@ -50,11 +42,8 @@ def limit_laws_data(
     ----------
     laws : Utility, PlackettLuce, str or RewardLaw, or a sequence of them
         Utilities, whose limit laws are drawn, and laws as they are.
-    domain : Box, Confined, Centered or Free, optional
-        Where rewards may lie, or what holds them; Box(0, 1) unless given. It is that of utilities:
-        laws have their own.
-    method : str, optional
-        The method of `collapse_theory.limit`.
+    domain, method
+        Of utilities, as `collapse_theory.limit` takes them; laws have their own.
 
     Raises
     ------
@@ -100,22 +89,9 @@ def limit_laws(
 
     Densities are curves on the left scale. Atoms are stems on the right scale, the height the
     mass; stems that would hide each other stand side by side, those at the ends outside the box.
-    Densities that grow without bound leave the picture at the top.
-
-    Parameters
-    ----------
-    laws, domain, method
-        As `limit_laws_data` takes them.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw, with room for the key above; a new figure of one column's width unless
-        given.
-    colors, labels : sequences, optional
-        One a law: matplotlib's colours, and texts of the key in place of the utilities.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes of the densities; the scale of the masses is a twin of it.
+    Densities that grow without bound leave the picture at the top. `ax` needs room for the key
+    above; `colors` and `labels` (texts of the key in place of the utilities) are one a law. Returns
+    the Axes of the densities, of which the scale of the masses is a twin.
     """
     data = limit_laws_data(laws, domain=domain, method=method)
     texts = [look.formula(text) for text in data.utilities]

@@ -58,7 +58,7 @@ DASHED: dict[str, Any] = {"color": look.GREY, "linewidth": 0.9, "linestyle": (0,
 class PaperCurve(Value):
     """One curve of a published figure.
 
-    Parameters
+    Attributes
     ----------
     figure, panel : str
         The figure's file name and the panel's title.
@@ -85,12 +85,7 @@ class PaperCurve(Value):
 
 @cache
 def paper_curves() -> tuple[PaperCurve, ...]:
-    """Return all curves of the published figures.
-
-    Returns
-    -------
-    tuple of PaperCurve
-        In the order of the figures.
+    """Return all curves of the published figures, in their order.
 
     Examples
     --------
@@ -117,7 +112,7 @@ def paper_curves() -> tuple[PaperCurve, ...]:
 class PaperPanel(Value):
     """What one panel shows; rows of arrays are open-ended and closed-ended prompts.
 
-    Parameters
+    Attributes
     ----------
     figure, title : str
         The published figure and its panel's title.
@@ -220,17 +215,8 @@ def paper_comparison(fig: Figure | SubFigure | None = None) -> Any:
     """Draw the paper's comparison of utilities with both predictions and their largest errors.
 
     Points are the published mean rewards after 1000 steps, open circles for open-ended prompts
-    and squares for closed-ended ones, with their bands.
-
-    Parameters
-    ----------
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
-
-    Returns
-    -------
-    (2, 4) array of matplotlib.axes.Axes
-        Training prompts above, test prompts below.
+    and squares for closed-ended ones, with their bands. Returns the (2, 4) array of Axes, training
+    prompts above.
     """
     data = paper_comparison_data()
     # Every first line has a bracket, the deepest of letters: so all are equally far up.
@@ -250,17 +236,8 @@ def paper_comparison(fig: Figure | SubFigure | None = None) -> Any:
 def paper_steps(fig: Figure | SubFigure | None = None) -> Any:
     """Draw rewards after 250 and 750 steps: one utility for all prompts, and a prompt-aware one.
 
-    Beside them is the optimum that training moves towards.
-
-    Parameters
-    ----------
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
-
-    Returns
-    -------
-    (4,) array of matplotlib.axes.Axes
-        log-sigmoid after 250 and 750 steps, then the prompt-aware utility.
+    Beside them is the optimum that training moves towards. Returns the (4,) array of Axes:
+    log-sigmoid after 250 and 750 steps, then the prompt-aware utility.
     """
     data = paper_steps_data()
     panels = data.logsigmoid + data.prompt_aware

@@ -35,12 +35,10 @@ TOP = 0.56
 
 @dataclass(frozen=True, eq=False)
 class PhasePanel(Value):
-    """One family of utilities.
+    """One family of utilities, `family` its name in `collapse_theory.limit.FAMILIES`.
 
-    Parameters
+    Attributes
     ----------
-    family : str
-        Its name in `collapse_theory.limit.FAMILIES`.
     parameters, masses : (k,) array
         The mass at each end of the box, from 0 to 1/2, at each parameter.
     trained, trained_mass : float
@@ -72,12 +70,7 @@ class PhaseDiagram(Value):
 
 
 def phase_diagram_data(points: int = 61) -> PhaseDiagram:
-    """Return the mass at the ends of the box along three families of utilities.
-
-    Parameters
-    ----------
-    points : int, optional
-        Parameters a family, evenly spaced by logarithm.
+    """Return the mass at the ends of the box along three families, at `points` parameters each.
 
     Examples
     --------
@@ -116,16 +109,8 @@ def phase_diagram(fig: Figure | SubFigure | None = None) -> Any:
     A panel each for log sigma(beta x), log(x + epsilon) and -1/(x + epsilon). A mass of 1/2 is a
     two-valued law, a mass of 0 one without atoms. The small pictures above are laws on [0, 1] at
     the points below them: stems are the masses at both ends, the shaded density lies between
-    them, all to one scale. The filled point is what the paper's experiments trained.
-
-    Parameters
-    ----------
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure of two columns' width unless given.
-
-    Returns
-    -------
-    (3,) array of matplotlib.axes.Axes
+    them, all to one scale. The filled point is what the paper's experiments trained. Returns the
+    (3,) array of Axes.
     """
     data = phase_diagram_data()
     with look.figure_or_new(fig, look.DOUBLE, 2.9) as figure:

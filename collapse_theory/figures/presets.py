@@ -36,7 +36,7 @@ COLUMNS = 3
 class PracticePanels(Value):
     """What `practices` draws.
 
-    Parameters
+    Attributes
     ----------
     names, formulas : tuple of str
         A panel each: the practice, and its loss with what holds the rewards.
@@ -55,17 +55,8 @@ class PracticePanels(Value):
 def practices_data(names: Sequence[str] = SHOWN, n: int = 8) -> PracticePanels:
     """Return the optimal rewards of n completions under several practices.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Of `collapse_theory.limit.presets.PRESETS`, those with an optimum.
-    n : int, optional
-        The number of completions.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for no name, an unknown one, or a practice without an optimum.
+    They are named as in `collapse_theory.limit.presets.PRESETS`. No name, an unknown one, or a
+    practice without an optimum is a CollapseError, a ValueError.
 
     Examples
     --------
@@ -96,19 +87,7 @@ def practices(
 
     Filled points stand alone, hollow ones are tied with a neighbour; the pale line behind them is
     the quantile function of the limit law. Panels of rewards in a box have its scale, all others
-    one common scale.
-
-    Parameters
-    ----------
-    names, n
-        As `practices_data` takes them.
-    fig : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; a new figure across two columns unless given.
-
-    Returns
-    -------
-    numpy.ndarray of matplotlib.axes.Axes
-        As many as names.
+    one common scale. Returns the array of as many Axes.
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -38,24 +38,9 @@ def format_of(path: str | os.PathLike[str]) -> str:
 def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
     """Save what a draw function returned; the file's ending says the format.
 
-    Parameters
-    ----------
-    drawn : Axes or array of Axes
-        Their whole figure is saved, in the package's style, PNG at 300 dots per inch.
-    path : str or path
-        Ending in .pdf, .png or .svg; a file that is there is replaced, and a folder that isn't
-        there is made.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for another ending.
-    OSError
-        Where the file can't be written.
+    The whole figure is saved, in the package's style, PNG at 300 dots per inch. A file that is
+    there is replaced, and a folder that isn't there is made. An ending other than .pdf, .png and
+    .svg is a CollapseError, a ValueError; what can't be written an OSError.
     """
     target, suffix = Path(path), format_of(path)
     # PDF and SVG hold the time of writing unless told otherwise: the same figure, the same file.
