@@ -93,6 +93,10 @@ SHAPES = {
         [{"prompt": t} | {f"reward_{k}": s for k, s in enumerate(row)} for t, row in ROWS],
         "reward_0, reward_1, reward_2, reward_3",
     ),
+    "a list of a head's outputs": (
+        [{"question": t, "code": list("abcd"), "score": [[s] for s in row]} for t, row in ROWS],
+        "score",
+    ),
     "objects in objects": (
         [{"prompt": chat(t), "metrics": {"reward": {"mean": s, "sd": 1.0}}} for t, _, s in SINGLE],
         "metrics.reward.mean",
@@ -129,6 +133,43 @@ def test_logs_as_published(tmp_path: Path, shape: str, way: str) -> None:
     same(log)
     assert dict(log.columns)["reward"] == reward
     same(read_log(iter(rows)))
+
+
+@pytest.mark.parametrize(
+    "line", ["{} Q0 d{} {} {} bm25\n", "{}\tQ0\td{}\t{}\t{}\trun\n", "{} 0 d{} {} {} None \n"]
+)
+def test_runs_and_judgements_of_trec_have_no_line_of_names(tmp_path: Path, line: str) -> None:
+    """The position in a run is made from its scores: it is no true rank."""
+    names = [text.replace(" ", "-") for text in TEXTS]
+    lines = [line.format(names[k // SIZE], k, k % SIZE, s) for k, s in enumerate(SCORES.ravel())]
+    (tmp_path / "run.trec").write_text("".join(lines))
+    log = read_log(tmp_path)
+    same(log)
+    assert log.columns == (("prompt", "query_id"), ("reward", "score"))
+    qrels = [f"{names[k // SIZE]} 0 d{k} {int(s)}\n" for k, s in enumerate(SCORES.ravel())]
+    (tmp_path / "qrels").write_text("".join(qrels))
+    same(read_log(tmp_path / "qrels"), SCORES.astype(int))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "p", "response 1": "a", "response 2": "b", "label": 1}, "'response 1', 'resp"),
+        ({"input": "p", "output_1": "a", "output_2": "b", "label": 2}, "has two completions"),
+        ({"chosen": "a", "rejected": "b"}, "'chosen', 'rejected', and may say which is better"),
+        ({"idx": 1, "response1": "a", "response2": "b", "annotator1": 1}, "reward of each"),
+        ({"prompt": "p", "gpt4_score": [5, 4], "score_rubric": "s"}, "mean 'gpt4_score'"),
+    ],
+)
+def test_rankings_are_no_rewards(row: dict, message: str) -> None:
+    with pytest.raises(ct.CollapseError, match=message):
+        read_log([row, row])
+
+
+def test_another_column_that_may_hold_rewards_is_named() -> None:
+    rows = [{"prompt": t, "score": s > 5, "pred_score": s, "rubric": "x"} for t, _, s in SINGLE]
+    assert "'score'; pred_score may be" in read_log(rows).notes[-1]
+    assert read_log(rows, reward="pred_score").notes == ()
 
 
 @pytest.mark.parametrize("way", ["parquet", "json", "jsonl", "csv"])

@@ -19,24 +19,13 @@ from collapse_theory.data.text import Row
 from collapse_theory.errors import CollapseError
 
 _SHOWN = 12  # columns that a message lists
-_ASPECTS = frozenset(
-    [
-        "coherence",
-        "consistency",
-        "correctness",
-        "engagingness",
-        "fluency",
-        "groundedness",
-        "honesty",
-        "informativeness",
-        "instruction_following",
-        "naturalness",
-        "relevance",
-        "truthfulness",
-        "understandability",
-    ]
+_ASPECTS = re.compile(
+    "coherence|consistency|correctness|engagingness|fluency|groundedness|honesty|informativeness|"
+    "instruction_following|naturalness|relevance|truthfulness|understandability"
 )
 _OF_ANYTHING = ("preference", "label", "value")  # rewards where they are numbers
+_OF_PAIRS = ("label", "value")  # which of two completions of a row is better, where there are two
+_COMPLETIONS = re.compile(r"(response|output|answer|completion|generation|summary)[ _.-]?[12ab]")
 Wanted = Mapping[str, str | tuple[str, ...] | bool | None]
 Names = str | tuple[str, ...]
 
@@ -55,8 +44,8 @@ ROLES = (
         "prompt",
         (
             "prompt", "prompt_id", "instruction", "question", "question_id", "query", "query_id",
-            "qid", "problem", "problem_id", "task_id", "input", "messages", "conversation",
-            "context", "seg_id", "segment_id",
+            "qid", "q_id", "example_id", "problem", "problem_id", "task_id", "input", "messages",
+            "conversation", "context", "seg_id", "segment_id",
         ),
         needed=True,
     ),
@@ -95,12 +84,15 @@ class Columns:
     where : tuple of (column, value)
     guessed : frozenset of str
         The roles that nobody named.
+    others : tuple of str
+        Further columns that may hold rewards, where these were guessed.
     """
 
     names: Mapping[str, Names]
     lists: bool = False
     where: tuple[tuple[str, str], ...] = ()
     guessed: frozenset[str] = field(default_factory=frozenset)
+    others: tuple[str, ...] = ()
 
     def paths(self) -> Iterator[str]:
         """Yield each column's name."""
@@ -160,7 +152,7 @@ def find_columns(
         elif name is not False and (guess := look.guessed(role)) is not None:
             found[role.name] = guess
     if "reward" not in found:
-        raise CollapseError(look.missing(ROLES["prompt" in found]))
+        raise CollapseError(look.missing(ROLES["prompt" in found or bool(look.compared)]))
     found, lists = _of_one_shape(look, found)
     if "prompt" not in found and not lists:
         raise CollapseError(look.missing(ROLES[0]))
@@ -168,6 +160,10 @@ def find_columns(
     guessed = frozenset(role for role in found if not isinstance(wanted.get(role), str | tuple))
     columns = Columns(found, lists, conditions, guessed)
     flat = list(replace(columns, where=()).paths())
+    if "reward" in guessed:
+        read = {name.partition(".")[0] for name in flat} | set(flat)
+        others = [name for name in look.like_rewards() if name not in read]
+        columns = replace(columns, others=tuple(others))
     for name in flat:
         if flat.count(name) > 1:
             raise CollapseError(
@@ -175,7 +171,7 @@ def find_columns(
                 f"{', '.join(role.name for role in ROLES)} a column of its own"
             )
     reward = found["reward"]
-    if isinstance(reward, str) and _is_number(reward):
+    if isinstance(reward, str) and is_number(reward):
         raise CollapseError(
             f"{source}: its first line, {', '.join(there)}, holds a number where a name should be; "
             "put a line of names, such as prompt,reward, before it"
@@ -201,7 +197,8 @@ def _of_one_shape(look: _Look, found: dict[str, Names]) -> tuple[dict[str, Names
     return found, lists
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
     with contextlib.suppress(ValueError):
         float(text)
         return True
@@ -241,7 +238,7 @@ class _Look:
         elif isinstance(first, list | tuple) and first and isinstance(first[0], Mapping):
             keys = list(first[0])
         inside = next((name for name in (*ROLES[1].usual, "mean", "overall") if name in keys), None)
-        aspects = [str(key) for key in keys if str(key).casefold() in _ASPECTS]
+        aspects = [str(key) for key in keys if _ASPECTS.fullmatch(str(key).casefold())]
         if aspects and not inside and isinstance(first, Mapping):
             raise CollapseError(
                 f"{self.source}: {path!r} holds scores by aspect, {', '.join(map(str, keys))}; say "
@@ -252,9 +249,9 @@ class _Look:
     def guessed(self, role: Role) -> Names | None:
         """Return the column that a role is read from, by its name, else by its shape."""
         for usual in role.usual:
-            if (name := self.match(usual)) is not None and (
-                usual not in _OF_ANYTHING or all(map(_like_number, self.values(name)))
-            ):
+            name = self.match(usual)
+            numbers = usual not in _OF_ANYTHING or all(map(_like_number, self.values(name or "")))
+            if name is not None and numbers and not (self.compared and usual in _OF_PAIRS):
                 return name
         if role.name != "reward":
             return None
@@ -327,6 +324,12 @@ class _Look:
             f"{_listed(self.there)}{_hint(name, self.there)}"
         )
 
+    def like_rewards(self) -> list[str]:
+        """Return the columns whose names and first values may be those of rewards."""
+        named = [name for name in self.there if re.search("reward|score|rating", name.casefold())]
+        firsts = [(name, next(iter(self.values(name)), "")) for name in named]
+        return [name for name, first in firsts if _is_list(first) or _like_number(first)]
+
     def match(self, name: str) -> str | None:
         """Return the column of this name: exactly, else but for case and spaces around it."""
         matches = [c for c in self.there if c == name]
@@ -338,17 +341,35 @@ class _Look:
             )
         return matches[0] if matches else None
 
+    @property
+    def compared(self) -> list[str]:
+        """The columns of the two completions of a row, where it says which is better."""
+        found = [name for name in self.there if _COMPLETIONS.fullmatch(name.strip().casefold())]
+        found = found or [
+            name for name in self.there if re.match("chosen|rejected", name.casefold())
+        ]
+        return found if len(found) == 2 else []
+
     def missing(self, role: Role) -> str:
         """Return what to say where no column is that of a needed role."""
         usual = " or ".join(map(repr, role.usual[:2]))
-        ranks = any(self.holds(way) for name in self.there for way in ("rank", f"{name}.rank"))
-        only = " (ranks it has, but a diagnosis needs rewards)"
-        only = only if role.name == "reward" and ranks else ""
+        only, hint = "", _hint(role.name, self.there)
+        if role.name == "reward" and (like := self.like_rewards()):
+            hint = f"; did you mean {like[0]!r}?"
+        elif role.name == "reward" and self.compared:
+            only = (
+                f" (a row has two completions, {_listed(self.compared)}, and may say which is "
+                "better; a diagnosis needs the model's reward of each)"
+            )
+        elif role.name == "reward" and any(
+            self.holds(way) for name in self.there for way in ("rank", f"{name}.rank")
+        ):
+            only = " (ranks it has, but a diagnosis needs rewards)"
         return (
             f"{self.source}: no column is called {usual}, or alike{only}; there are "
             f"{_listed(self.there)}. {self.advice}ay which holds the {role.name} with "
             f"--{role.name} NAME ({role.name}=... in Python)"
-            f"{_hint(role.name, self.there)}"
+            f"{hint}"
         )
 
 
@@ -412,10 +433,10 @@ def is_pair(value: Any) -> bool:
 
 def _like_number(value: Any) -> bool:
     if isinstance(value, str):
-        return _is_number(value)
+        return is_number(value)
     return value is None or isinstance(value, int | float)
 
 
 def as_number(value: Any) -> Any:
     """Return the number that a text holds, as all fields of CSV do; other values as they are."""
-    return float(value) if isinstance(value, str) and _is_number(value) else value
+    return float(value) if isinstance(value, str) and is_number(value) else value

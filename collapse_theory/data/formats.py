@@ -85,7 +85,7 @@ FORMATS = (
     ),
     Format(
         "csv",
-        (".csv", ".tsv", ".txt"),
+        (".csv", ".tsv", ".txt", ".trec", ".qrels"),
         (),
         lambda file: TextPart(name=file.name, file=file, reader=Csv),
     ),

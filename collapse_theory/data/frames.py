@@ -319,7 +319,14 @@ def _rewards(value: Any) -> list[Any]:
         value = list(value.values())
     if not isinstance(value, list | tuple):
         value = [value]
-    return [one[1] if is_pair(one) else one for one in value] or [None]
+    return [_single(one[1] if is_pair(one) else one) for one in value] or [None]
+
+
+def _single(value: Any) -> Any:
+    """Return the one value in a list, such as the one output of a model's head; else the value."""
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value
 
 
 def _beside(value: Any, rewards: list[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
+from collapse_theory.data.columns import is_number
 from collapse_theory.data.text import Bad, Csv, JsonLines, Lines, Row, Svmlight, row_or_bad
 from collapse_theory.data.unpacked import PlainFile
 from collapse_theory.errors import CollapseError
@@ -88,6 +89,11 @@ class TextPart(Part):
         self.text = self.reader(Lines(self.file))
         if isinstance(self.text, Csv):
             self.advice = "The first line of a CSV file names its columns; s"
+            if any(map(is_number, self.text.names)):
+                self.advice = (
+                    "The first line of a CSV file names its columns, and here it holds a number: "
+                    "put a line of names, such as prompt,reward, before it, or s"
+                )
             if len(self.text.names) == 1 and " " in self.text.names[0].strip():
                 self.advice = "Names are parted by commas, tabs, semicolons or bars, not blanks; s"
 

@@ -38,6 +38,10 @@ def remarks(rows: pl.DataFrame, columns: Columns, unused: Sequence[str]) -> Rema
     for bit, text in ODD.items():
         if count := int(bits[(values & bit) > 0].sum()):
             found.notes.append(Note("reading", text.format(count=f"{count:,}")))
+    if columns.others:
+        read = dict(columns.described())["reward"]
+        text = f"rewards are read from {read!r}; {_listed(columns.others)} may be, too (--reward)"
+        found.notes.append(Note("reading", text))
     _ranks(rows, found)
     _near(rows, found)
     _repeated(rows, found, unused)
@@ -84,8 +88,7 @@ def _near(rows: pl.DataFrame, found: Remarks) -> None:
 def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None:
     """Name what comes several times in a prompt: rows, ranks, models."""
     ids = [role for role in ("rank", "model") if role in found.columns.read]
-    others = ", ".join(unused[:_SHOWN]) + (", ..." if len(unused) > _SHOWN else "")
-    choose = f" Columns that aren't used: {others}; --where picks a part" if unused else ""
+    choose = f" Columns that aren't used: {_listed(unused)}; --where picks a part" if unused else ""
     written = "each row is there twice or more: was the log written twice?"
     looks = [(["reward", *ids], _DIFFERENT, written)]
     runs = f"comes twice or more: are these several runs, or ties?{choose}"
@@ -103,6 +106,10 @@ def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None
             text = f"in {twice:,} of {count:,} prompts {text}"
             found.notes.append(Note("duplicates", text))
             return
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _not_once(rows: pl.DataFrame) -> np.ndarray:

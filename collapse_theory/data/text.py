@@ -37,6 +37,14 @@ _LONGEST_FIELD = 2000
 _QUOTE, _END, _RETURN = b'"\n\r'
 _ROWS_ASKED = 5  # whether R named them
 _BLANKS = re.compile(r"\s*")
+# A line of TREC's judgements (qrels), and one of its runs: the names that they go without.
+_TREC = (
+    (r"\S+\s+Q?0\s+\S+\s+-?\d+\s*", "query_id iteration document label"),
+    (
+        r"\S+\s+Q?0\s+\S+\s+\d+\s+-?[\d.]+\S*\s+\S+\s*",
+        "query_id iteration document position score run",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,8 @@ def _after_blanks(text: str, at: int) -> int:
 class Csv:
     """A text of fields under a line of names, parted by one of four marks, or all by blanks.
 
+    TREC's judgements and runs have no line of names.
+
     What stands before the names is passed over: blank lines, comments (#), and Excel's "sep=;".
     A field in quotes may run over lines. Where quotes don't match, a line is taken by itself: so
     one bad line never takes others with it.
@@ -197,6 +207,9 @@ class Csv:
                 break
         else:
             return [], ",", 0
+        for line, trec in _TREC:
+            if re.fullmatch(line, text):
+                return trec.split(), " ", head - 1
         record = [text]
         if text.count('"') % 2:  # a name runs over lines
             ahead, closed = _up_to_quote(lines)
