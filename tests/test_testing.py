@@ -336,6 +336,11 @@ def test_rounding_of_subtracted_values_is_allowed_for():
         check_utility(u)
 
 
+def test_gains_at_a_maximum_keep_their_digits():
+    for u in (ct.Quadratic(0.5), ct.Sine(np.pi / 2), ct.Squared(1.0)):
+        check_utility(u)
+
+
 def opaque(x):
     return np.log(x + np.where(x < 0, 0.1, 0.1))
 

@@ -368,7 +368,8 @@ class Quadratic(Family):
         return 1 - 2 * self.c * x, np.full_like(x, -2 * self.c)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return step * (1 - self.c * (x + end))
+        # U'(end) and the rest, both positive in the box: at a maximum too nothing cancels.
+        return step * ((1 - 2 * self.c * end) + self.c * step)
 
     def tree(self, inner: Tree = X) -> Tree:
         return add(inner, mul(num(-self.c), power(inner, num(2.0))))
@@ -434,7 +435,9 @@ class Sine(Family):
         return self.k * np.cos(self.k * x), -(self.k**2) * np.sin(self.k * x)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return 2 * np.cos(0.5 * self.k * (x + end)) * np.sin(0.5 * self.k * step)
+        # 2 sin(h) cos(k end - h), whose cosine is a sum of positive terms up to the maximum.
+        h, top = 0.5 * self.k * step, self.k * end
+        return 2 * np.sin(h) * (np.cos(top) * np.cos(h) + np.sin(top) * np.sin(h))
 
     @property
     def concave_range(self) -> tuple[float, float]:
