@@ -245,6 +245,27 @@ def test_what_floats_cant_tell_apart_is_no_spread(name: str) -> None:
     assert "inside a prompt the model ranks nothing" in found.reason
 
 
+@pytest.mark.parametrize("flat", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("domain", [ct.Box(), ct.Free()])
+def test_prompts_without_a_spread_make_no_vector_of_the_others(flat: float, domain) -> None:
+    """Answers that are all right or all wrong, and some prompts between: as math problems are."""
+    rng = np.random.default_rng(3)
+    right = np.where(
+        rng.random((200, 1)) < flat, rng.integers(0, 2, (200, 1)), np.full((200, 8), 2)
+    )
+    rewards = np.where(right < 2, right, rng.integers(0, 2, (200, 8)))
+    found = ct.diagnose(rewards, utility=(), domain=domain)
+    assert found.outcome in ("own laws", None)
+    assert found.spread.flat.low < flat < found.spread.flat.high
+
+
+def test_few_ties_have_a_narrow_interval() -> None:
+    rewards = np.random.default_rng(0).random((350, 2))
+    rewards[:3, 1] = rewards[:3, 0]
+    tied = ct.diagnose(rewards, utility=()).spread.tied
+    assert tied.low < 3 / 350 < tied.high < 0.03
+
+
 def test_grades_and_small_rewards_have_a_spread() -> None:
     rng = np.random.default_rng(0)
     assert outcome(rng.integers(1, 6, (200, 8)).astype(float)) == "one law"

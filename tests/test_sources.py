@@ -159,11 +159,28 @@ def test_runs_and_judgements_of_trec_have_no_line_of_names(tmp_path: Path, line:
         ({"chosen": "a", "rejected": "b"}, "'chosen', 'rejected', and may say which is better"),
         ({"idx": 1, "response1": "a", "response2": "b", "annotator1": 1}, "reward of each"),
         ({"prompt": "p", "gpt4_score": [5, 4], "score_rubric": "s"}, "mean 'gpt4_score'"),
+        (
+            {"question": "p", "judged": [{"as": {"scores": [5, 4]}}] * 2},
+            r"mean 'judged\.0\.as\.scores",
+        ),
     ],
 )
 def test_rankings_are_no_rewards(row: dict, message: str) -> None:
     with pytest.raises(ct.CollapseError, match=message):
         read_log([row, row])
+
+
+def test_a_number_in_a_name_is_a_place_in_a_list() -> None:
+    rows = [{"question": t, "judged": [{"as": {"scores": row}}] * 2} for t, row in ROWS]
+    same(read_log(rows, reward="judged.0.as.scores"))
+
+
+def test_missing_rewards_may_be_written_as_words(tmp_path: Path) -> None:
+    lines = [f"sys {'None' if k % 5 == 0 else s} {t[7:]}" for k, (t, _, s) in enumerate(SINGLE)]
+    (tmp_path / "log").write_text("\n".join(["system mqm_avg_score seg_id", *lines]))
+    log = read_log(tmp_path / "log")
+    assert log.columns == (("prompt", "seg_id"), ("reward", "mqm_avg_score"))
+    assert (log.rewards.size, log.bad[0].count) == (96, 24)
 
 
 def test_another_column_that_may_hold_rewards_is_named() -> None:

@@ -25,6 +25,10 @@ _ASPECTS = re.compile(
 )
 _OF_ANYTHING = ("preference", "label", "value")  # rewards where they are numbers
 _OF_PAIRS = ("label", "value")  # which of two completions of a row is better, where there are two
+_MISSING = frozenset(
+    ("", "none", "null", "na", "n/a", "nan", "-")
+)  # how missing values are written
+_LIKE_REWARDS = re.compile("reward|score|rating", re.IGNORECASE)
 _COMPLETIONS = re.compile(r"(response|output|answer|completion|generation|summary)[ _.-]?[12ab]")
 Wanted = Mapping[str, str | tuple[str, ...] | bool | None]
 Names = str | tuple[str, ...]
@@ -162,7 +166,7 @@ def find_columns(
     flat = list(replace(columns, where=()).paths())
     if "reward" in guessed:
         read = {name.partition(".")[0] for name in flat} | set(flat)
-        others = [name for name in look.like_rewards() if name not in read]
+        others = [name for name in look.like_rewards() if name in there and name not in read]
         columns = replace(columns, others=tuple(others))
     for name in flat:
         if flat.count(name) > 1:
@@ -216,8 +220,9 @@ class _Look:
 
     def values(self, path: str) -> list[Any]:
         """Return the first values that are there, those in texts of JSON as they are."""
-        found = (picked(row, path) for row in self.sample)
-        return [value for value in map(opened, found) if value not in (None, "")]
+        found = [opened(picked(row, path)) for row in self.sample]
+        there = (not isinstance(v, str) or v.strip().casefold() not in _MISSING for v in found)
+        return [v for v, is_there in zip(found, there, strict=True) if is_there and v is not None]
 
     def holds(self, path: str) -> bool:
         """Whether there is anything at a path."""
@@ -274,8 +279,7 @@ class _Look:
         found = [
             name
             for name in self.there
-            if re.search("reward|score", name.casefold())
-            and all(map(_like_number, self.values(name)))
+            if _LIKE_REWARDS.search(name) and all(map(_like_number, self.values(name)))
         ]
         return found[0] if len(found) == 1 else None
 
@@ -325,10 +329,15 @@ class _Look:
         )
 
     def like_rewards(self) -> list[str]:
-        """Return the columns whose names and first values may be those of rewards."""
-        named = [name for name in self.there if re.search("reward|score|rating", name.casefold())]
-        firsts = [(name, next(iter(self.values(name)), "")) for name in named]
-        return [name for name, first in firsts if _is_list(first) or _like_number(first)]
+        """Return the ways to what is called as rewards are, and holds numbers."""
+        ways = _ways(self.sample[0]) if self.sample else ()
+        return [way for way in ways if _LIKE_REWARDS.search(way.split(".")[-1]) and self.hold(way)]
+
+    def hold(self, path: str) -> bool:
+        """Whether numbers are at a path, or lists of them."""
+        first = next(iter(self.values(path)), "")
+        first = first[0] if _is_list(first) and first else first
+        return _like_number(first[0] if _is_list(first) and len(first) == 1 else first)
 
     def match(self, name: str) -> str | None:
         """Return the column of this name: exactly, else but for case and spaces around it."""
@@ -391,13 +400,20 @@ def _hint(name: str, there: Sequence[str]) -> str:
 def picked(row: Any, path: str) -> Any:
     """Return the value at a path into an object; of a list of objects, one of each.
 
+    A number in the path is that of one in a list, from 0.
+
     Examples
     --------
-    >>> picked({"answers": [{"score": 1}, {"score": 2}]}, "answers.score")
-    [1, 2]
+    >>> row = {"answers": [{"score": 1}, {"score": 2}]}
+    >>> picked(row, "answers.score"), picked(row, "answers.0.score")
+    ([1, 2], 1)
     """
     row = opened(row)
     if isinstance(row, list | tuple):
+        head, dot, rest = path.partition(".")
+        if head.isdecimal():
+            one = row[int(head)] if int(head) < len(row) else None
+            return picked(one, rest) if dot else one
         return [picked(one, path) for one in row]
     if not isinstance(row, Mapping):
         return None
@@ -405,6 +421,19 @@ def picked(row: Any, path: str) -> Any:
         return row[path]
     head, dot, rest = path.partition(".")
     return picked(row.get(head), rest) if dot else None
+
+
+def _ways(value: Any, path: str = "", depth: int = 4) -> Iterator[str]:
+    """Yield the paths to what an object holds; into a list of objects with and without a number."""
+    value = opened(value)
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            way = f"{path}.{name}" if path else str(name)
+            yield way
+            yield from _ways(one, way, depth - 1) if depth else ()
+    elif _is_list(value) and value and isinstance(value[0], Mapping):
+        for way in (path, f"{path}.0"):
+            yield from _ways(value[0], way, depth)
 
 
 def opened(value: Any) -> Any:

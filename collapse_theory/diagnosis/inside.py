@@ -94,14 +94,14 @@ def spread_of(stats: OrderStatistics) -> Spread:
     best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
     level = float(np.median(np.abs(stats.rewards)))
     equal = np.concatenate([[0], np.cumsum(stats.rewards[1:] == stats.rewards[:-1])])
-    tied = equal[stats.starts[1:] - 1] - equal[stats.starts[:-1]]
+    tied = (equal[stats.starts[1:] - 1] - equal[stats.starts[:-1]]).astype(float)
     return Spread(
         flat=share_of(int(flat.sum()), stats.count),
         gap=_median((best - worst) / (sizes - 1)),
         level=level,
         resolution=float(steps * _float32_step(np.array(level))),
         precision=name,
-        tied=_at_most_one(ratio_of_means(tied.astype(float), sizes - 1.0), stats.count),
+        tied=_share(tied, sizes - 1.0),
     )
 
 
@@ -113,10 +113,17 @@ def _median(values: np.ndarray) -> Measure:
     return Measure(float(np.median(values)), float(ordered[low]), float(ordered[-1 - low]))
 
 
-def _at_most_one(share: Measure, count: int) -> Measure:
-    """Return a share of rows; what no prompt shows may be had by 3 in P (the rule of three)."""
-    high = min(share.high, 1.0) if share.value else 1 - 0.025 ** (1 / count)
-    return Measure(share.value, min(share.low, 1.0), high)
+def _share(some: np.ndarray, of: np.ndarray) -> Measure:
+    """Return a share that prompts have parts in, `some` of each one's `of`.
+
+    It is no larger than the share of prompts that show any, for which Wilson's interval holds
+    where few do: a bootstrap of few that aren't 0 knows nothing.
+    """
+    share = ratio_of_means(some, of)
+    weights = of / of.sum()
+    prompts = 1 / float(weights @ weights)  # of equal weight, that vary as much
+    most = share_of(prompts * float(weights[some > 0].sum()), prompts).high
+    return Measure(share.value, min(share.low, 1.0), min(share.high, most) if share.value else most)
 
 
 def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
@@ -216,13 +223,11 @@ def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> 
         return None
     if pairs.size == 1:
         return Measure(float(right[0] / pairs[0]), 0.0, 1.0)
-    below = ratio_of_means(pairs - right, pairs)
-    above = ratio_of_means(right, pairs)
     # The logarithm of the smaller of the two shares is the better behaved.
-    if above.value <= 0.5:
-        return _at_most_one(above, pairs.size)
-    below = _at_most_one(below, pairs.size)
-    return Measure(above.value, 1 - below.high, 1 - below.low)
+    if right.sum() <= 0.5 * pairs.sum():
+        return _share(right, pairs)
+    wrong = _share(pairs - right, pairs)
+    return Measure(float(right.sum() / pairs.sum()), 1 - wrong.high, 1 - wrong.low)
 
 
 def _pairs_counted(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:

@@ -110,8 +110,8 @@ def widened(measure: Measure, factor: float) -> Measure:
     return Measure(value, low, high)
 
 
-def share_of(count: int, of: int) -> Measure:
-    """Return a share of prompts with Wilson's interval.
+def share_of(count: float, of: float) -> Measure:
+    """Return a share of prompts with Wilson's interval; effective numbers needn't be whole.
 
     Examples
     --------

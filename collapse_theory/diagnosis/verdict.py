@@ -23,6 +23,8 @@ ALIKE = 0.98
 """With a p above that prompts are more alike than draws of one law."""
 NO_SPREAD = 0.95
 """From so large a share of prompts without a spread on, the log has none."""
+MIXED = 0.5
+"""From so large a share on, the vector that prompts share is that of no spread, not of a loss."""
 LEAST_REWARDS = 150
 """Of fewer, the first of each prompt not counted, the test misses prompts of different spreads."""
 LEAST_PROMPTS = 10
@@ -204,6 +206,14 @@ def _normalised(how: str) -> Verdict:
 def _collapsed(evidence: Evidence) -> Verdict:
     view = evidence.view
     assert view is not None
+    flat = evidence.spread.flat.value
+    if flat >= MIXED:
+        return Verdict(
+            None,
+            f"{flat:.0%} of the prompts have no spread inside, and share that; the others have "
+            "one: that is no single vector, and too few prompts with a spread to say more.",
+            "Diagnose the prompts with a spread by themselves; the others rank nothing.",
+        )
     several = len(evidence.kinds) > 1
     if several and evidence.apart is None:
         return Verdict(
