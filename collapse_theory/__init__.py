@@ -37,7 +37,16 @@ from collapse_theory.limit import (
     limit,
     predicted_rewards,
 )
-from collapse_theory.programs import Box, Centered, Comparisons, Confined, Domain, Free, Solution
+from collapse_theory.programs import (
+    Anchored,
+    Box,
+    Centered,
+    Comparisons,
+    Confined,
+    Domain,
+    Free,
+    Solution,
+)
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -65,6 +74,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Anchored",
     "Box",
     "Centered",
     "CollapseError",

@@ -95,10 +95,10 @@ def on_pieces(
 
 
 def feasible(program: Program, r: np.ndarray) -> np.ndarray:
-    """Return rewards with no gap below 0, from rewards that have some by rounding."""
+    """Return rewards with no gap below the least, from rewards that have some by rounding."""
     graph = program.graph
     r = np.clip(r, 0.0, 1.0) if program.box else r.copy()
-    while np.any(graph.differences(r) < 0):
+    while np.any(graph.differences(r) < program.least_gap):
         np.minimum.at(r, graph.b, r[graph.a])
     return r
 
@@ -118,7 +118,7 @@ def _moved(
     if pieces is None:
         return None
     x, last = pieces.gathered(r), np.inf
-    inverted = pieces.gaps(x) < -CLOSED_GAP * float(np.abs(x).max())
+    inverted = pieces.gaps(x) < program.least_gap - CLOSED_GAP * float(np.abs(x).max())
     if inverted.any():
         return r, Rows(inverted, closed.low & False, closed.high & False)
     for _ in budget.rounds(40):
@@ -216,7 +216,8 @@ class Pieces:
     def forces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the gradient at the nodes that move, and the edges' curvature."""
         apart = self.ends[2]
-        first, bend = self.program.slopes(np.where(apart, np.maximum(self.gaps(x), 0.0), 1.0))
+        gaps = np.maximum(self.gaps(x), self.program.least_gap)
+        first, bend = self.program.slopes(np.where(apart, gaps, 1.0))
         flow = self.program.graph.divergence(np.where(apart, first, 0.0))
         rest = self.summed(flow - self.program.pull(self.placed(x)))
         return np.where(self.moves, rest, 0.0), np.where(apart, bend, 0.0)
@@ -241,7 +242,7 @@ class Pieces:
     def blocked(self, x: np.ndarray, dx: np.ndarray) -> Rows | None:
         """Return the constraints that the full step would break, of those that can be tight."""
         apart, ahead = self.ends[2], x + dx
-        edges = apart & (self.gaps(ahead) < 0) & self.closes
+        edges = apart & (self.gaps(ahead) < self.program.least_gap) & self.closes
         low = high = np.zeros(self.program.graph.k, dtype=bool)
         if self.program.box:
             r = np.where(self.moves[self.label], self.placed(ahead), 0.5)
@@ -252,7 +253,7 @@ class Pieces:
     def searched(self, x: np.ndarray, dx: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Return the end of the step, shortened until the objective no longer falls there."""
         a, b, _ = self.ends
-        gaps, change = self.gaps(x), dx[a] - dx[b]
+        gaps, change = self.gaps(x) - self.program.least_gap, dx[a] - dx[b]
         falling = change < 0
         most = float((gaps[falling] / -change[falling]).min()) if falling.any() else np.inf
         alpha, rise = (1.0 if most >= 1 else 0.9 * most), max(float(rest @ dx), 0.0)

@@ -223,8 +223,11 @@ def _refined(
 def _on_graph(program: Program, budget: Budget) -> Answer | None:
     import cvxpy as cp
 
-    if program.domain.own:
-        raise NoConicForm(f'{program.domain} has no conic form; use method="newton"')
+    if program.domain.own or not program.domain.ordered:
+        raise NoConicForm(
+            f"the reference knows Box, Confined, Centered and Free alone, not {program.domain}; "
+            'use method="newton"'
+        )
     graph, start = program.graph, first_rewards(program)
     scale = 1.0 if program.box else float(np.ptp(start))
     v = cp.Variable(graph.k)

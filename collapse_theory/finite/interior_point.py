@@ -172,6 +172,22 @@ class GraphBarrier:
         """What each t costs."""
         return np.outer(self.kinks[1], self.program.graph.w).ravel()
 
+    @cached_property
+    def lowest(self) -> float:
+        """What no gap at the optimum is below: 0, or without an order a bound.
+
+        f is strongly concave, of modulus 1/memory: from equal rewards the optimum is no farther
+        than memory times the gradient there. Twice that leaves the constraints slack.
+        """
+        program = self.program
+        if program.least_gap == 0:
+            return 0.0
+        equal = np.full(program.graph.k, np.mean(program.centers))
+        first = program.slopes(np.zeros(self.edges))[0]
+        force = program.graph.divergence(first) - program.pull(equal)
+        far = np.linalg.norm(force) / (2 * program.d.min())
+        return -4.0 * float(far)
+
     @property
     def edges(self) -> int:
         """The number of pairs, whose gaps are the first slacks."""
@@ -205,7 +221,7 @@ class GraphBarrier:
         t = np.maximum(past, 0.0) + 0.1 * float(np.abs(y).max())
         ends = [r, 1 - r] if self.program.box else []
         gaps = y + graph.m
-        s = np.concatenate([gaps, *ends, t, t - past])
+        s = np.concatenate([gaps - self.lowest, *ends, t, t - past])
         unit = float(np.abs(self.first_slopes(gaps)[0]) @ gaps) or 1.0
         z = 0.1 / len(s) / s
         if len(t):
@@ -216,7 +232,7 @@ class GraphBarrier:
 
     def at(self, x: np.ndarray, s: np.ndarray) -> _OnGraph:
         """Return the program at a point."""
-        return _OnGraph(self, x, s, *self.first_slopes(s[: self.edges]))
+        return _OnGraph(self, x, s, *self.first_slopes(s[: self.edges] + self.lowest))
 
     def rigid(self, point: Point) -> tuple[Rows, np.ndarray]:
         """Return the constraints that hold with equality at all optima, and the edges' gaps then.
@@ -236,7 +252,7 @@ class GraphBarrier:
     def slopes(self, point: Point) -> np.ndarray:
         """Return the U' of the pairs, at kinks those that balance the rest."""
         graph = self.program.graph
-        first = self.first_slopes(point.s[: self.edges])[0]
+        first = self.first_slopes(point.s[: self.edges] + self.lowest)[0]
         if len(self.kinks[0]):
             first = first - self.unit * self.over_edges(self.split(point.z)[4])
         return first / graph.w
@@ -314,7 +330,7 @@ class InteriorPoint:
     def solved(self, program: Program, budget: Budget) -> Answer:
         graph, edges = program.graph, len(program.graph.a)
         still = np.zeros(edges)
-        held = program.box or program.domain.own
+        held = program.box or program.domain.own or not program.domain.ordered
         if not held and np.all(program.slopes(still)[0] <= 0):
             return Answer(rewards=np.zeros(graph.k), unique=True)  # no gap is worth opening
         barrier, at = GraphBarrier(program).start(first_rewards(program))
@@ -339,6 +355,7 @@ class InteriorPoint:
         assert best is not None
         if (
             relative > ROUNDED_GAP
+            and program.least_gap == 0
             and not program.utility.kinks
             and edges * graph.k**2 <= LARGEST_TREE
         ):
@@ -369,15 +386,18 @@ def first_rewards(program: Program) -> np.ndarray:
     if program.box:
         return graph.levels
     shape = graph.centred(graph.levels)
-    rise = graph.differences(shape)
+    rise, middle = graph.differences(shape), np.mean(program.centers)
+    slopes, pull = program.slopes, program.pull
 
     def excess(log_scale: float) -> float:
         scale = np.exp(log_scale)
-        return float(program.slopes(scale * rise)[0] @ rise - program.pull(scale * shape) @ shape)
+        return float(slopes(scale * rise)[0] @ rise - pull(scale * shape + middle) @ shape)
 
     low, high = -2.0, 2.0
     while excess(high) > 0 and high < 340:
         low, high = high, high + 2.0
     while not excess(low) > 0 and low > -340:
         low, high = low - 2.0, low
-    return np.exp(bisect(excess, low, high, rounds=10)) * shape
+    scale = np.exp(bisect(excess, low, high, rounds=10))
+    # Centers in a wrong order would close all gaps: from a part of their spread it isn't far.
+    return middle + max(scale, 0.1 * float(np.ptp(program.centers))) * shape

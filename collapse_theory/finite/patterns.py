@@ -90,7 +90,7 @@ def patterns(program: Program) -> list[Pattern] | None:
     """Return the patterns of the parts, or None where solving them one by one saves little."""
     graph = program.graph
     count = int(graph.part.max()) + 1
-    if count == 1 or program.domain.own:
+    if count == 1 or program.domain.own or not program.domain.ordered:
         return None
     nodes, edges = _split(graph.part, count), _split(graph.part[graph.a], count)
     place = np.empty(graph.k, dtype=np.int64)

@@ -201,6 +201,7 @@ def _solved(
 
 
 def _exact(program: Program | ListwiseProgram, tol: float | None) -> Solution:
+    program.domain.require_known("closed_form")
     answer = exact_answer(program)
     if answer is None:
         where = "" if program.domain == Box() else f" under {program.domain}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collapse_theory.programs.certificate import Certificate, certify
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import (
+    Anchored,
     Box,
     Centered,
     Confined,
@@ -21,6 +22,7 @@ from collapse_theory.programs.solution import LOOSE, TOLERANCE, Solution, as_rew
 __all__ = [
     "LOOSE",
     "TOLERANCE",
+    "Anchored",
     "Answer",
     "Box",
     "Centered",

@@ -7,7 +7,8 @@ at most depends on what holds the rewards (docs/theory.md#the-certificate):
   G_k d_k with G_k the derivative by the gap d_k (the Frank-Wolfe duality gap: Jaggi 2013);
 - in the box of a graph, with h = grad f + B'z and the multipliers z >= 0 of r_a >= r_b, which for a
   feasible s only help: sum_i [max(h_i, 0) - h_i r_i] + z.(r_a - r_b);
-- under a penalty sum_i d_i r_i**2, which makes f strongly concave, sum_i h_i**2 / (4 d_i) more;
+- under a penalty sum_i d_i (r_i - c_i)**2, which makes f strongly concave, sum_i h_i**2 / (4 d_i)
+  more;
 - otherwise Fenchel's bound: slopes q of the pairs and t of the sums r_a + r_b that balance at every
   node give f(s) <= sum_e w_e [sup_{y >= 0} (U(y - m_e) - q_e y) + t_e**2 / (4c)].
 
@@ -241,8 +242,9 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     steep = len(values) * graph.w * np.abs(first) * (np.abs(gaps) + np.abs(graph.m))
     rounding = _rounding_of_mean(len(values) * graph.w * values, steep, 2.0)
     rounding += (4 + math.sqrt(len(gaps))) * EPS * penalty
-    short = _graph_shortfall(program, gaps, values)
-    still = not np.any(r) and np.all(first <= 0) and not program.domain.own
+    short = _graph_shortfall(program, r, gaps, values)
+    domain, ordered = program.domain, program.least_gap == 0
+    still = not (np.any(r) or domain.own) and domain.ordered and np.all(first <= 0)
     satisfied = np.all(gaps == 1.0) if program.box else still
     if satisfied:
         return _certificate(objective, 0.0, rounding, 0.0)  # no pair can have more
@@ -250,10 +252,12 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     if slopes is None and z is None:
         dual = dual_flow(program, r)
         slopes, z = dual.slopes, dual.multipliers
-    z = np.zeros_like(gaps) if z is None else np.maximum(z, 0.0)
+    z = np.zeros_like(gaps) if z is None or not ordered else np.maximum(z, 0.0)
     p, lost = at_kinks(utility, y, first, slopes)
-    if not np.all(np.isfinite(p)) or np.any(gaps < 0):
+    if not np.all(np.isfinite(p)) or np.any(gaps < program.least_gap):
         return _certificate(objective, math.inf, 0.0, short)
+    if not ordered:  # a tangent has no curvature, and ends within rounding
+        second = np.maximum(np.abs(second), np.abs(utility.curvature(y + rounded)))
     unsure = np.where(p == first, np.abs(second) * rounded, 0.0)
     forces = GraphForces(program, r, gaps, p, unsure, z)
     bound = forces.bound() + float(graph.w @ lost)
@@ -285,8 +289,13 @@ def _edge_gaps(program: Program, answer: Answer) -> tuple[np.ndarray, np.ndarray
     return gaps, np.full_like(gaps, EPS * size)
 
 
-def _graph_shortfall(program: Program, gaps: np.ndarray, values: np.ndarray) -> float:
+def _graph_shortfall(
+    program: Program, r: np.ndarray, gaps: np.ndarray, values: np.ndarray
+) -> float:
     graph, utility = program.graph, program.utility
+    if not program.domain.ordered:  # gaps may be 0 by chance
+        spread = _spread(utility, gaps, values, graph.w, graph.m)
+        return max(spread, program.penalty(r))
     if not program.box:
         return _spread(utility, gaps, values, graph.w, graph.m)
     margins = np.unique(graph.m)

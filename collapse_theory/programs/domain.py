@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.numerics.checks import bracketless, finite, positive
+from collapse_theory.numerics.checks import bracketless, finite, finite_array, positive
 from collapse_theory.utilities.expression import Tree, jet
 from collapse_theory.utilities.language import NoFormula, traced
-from collapse_theory.values import Value
+from collapse_theory.values import Array, Value
 
 MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside float64
 
@@ -35,7 +35,12 @@ class Domain(Value):
         The largest gap that the domain allows, and what a program measures gaps in: the width of a
         box.
     squares, sums : float
-        The weights of the penalties mean r_i**2, and mean over pairs of (r_i + r_j)**2.
+        The weights of the penalties mean (r_i - anchor_i)**2, and mean over pairs of
+        (r_i + r_j)**2.
+    anchors : numpy.ndarray or None
+        Where the penalty on squares pulls each completion; 0 unless given.
+    ordered : bool
+        Whether a better completion can't have less than a worse one.
 
     Examples
     --------
@@ -56,6 +61,12 @@ class Domain(Value):
     unit: float = 1.0
     squares: float = 0.0
     sums: float = 0.0
+    ordered: bool = True
+
+    @property
+    def anchors(self) -> np.ndarray | None:
+        """Where the penalty on squares pulls each completion; None for 0."""
+        return None
 
     def placed(self, rewards: np.ndarray) -> np.ndarray:
         """Return a program's rewards, in the box between 0 and 1, where the domain has them."""
@@ -137,7 +148,13 @@ class Domain(Value):
         return bool(np.all(np.diff(first[known & near]) > 0))
 
     def require_known(self, what: str) -> None:
-        """Raise where the penalty is one's own, which `what` doesn't know."""
+        """Raise where the penalty is one's own, or of one prompt, which `what` doesn't know."""
+        if self.anchors is not None:
+            raise CollapseError(
+                f"{what} doesn't know Anchored: its centers are those of the completions of one "
+                "prompt, so that no law is common to all prompts, or to all numbers of "
+                "completions; ct.solve takes it, and RankingLoss"
+            )
         if self.own:
             raise CollapseError(
                 f"{what} knows Box, Confined, Centered and Free alone; ct.solve takes {self}"
@@ -262,6 +279,54 @@ class Centered(Domain):
         super().__post_init__()
         c = positive(self.c, "c of Centered")
         self._set(c=c, sums=c)
+
+
+@dataclass(frozen=True, eq=False)
+class Anchored(Domain):
+    """Rewards in all of R, pulled to centers: mean U(r_i - r_j) - |r - centers|**2/(2 memory).
+
+    What a model says of a prompt that it has learned from, where the centers are what it says
+    without (docs/capacity.md): it may still have an order wrong, so that no order is kept and gaps
+    may be negative. Below gap 0 a utility keeps its formula where that is concave (log-sigmoid,
+    1 - exp(-b x)), and goes on along its tangent elsewhere; one with an infinite slope there keeps
+    all gaps positive.
+
+    Parameters
+    ----------
+    centers : array_like, shape (n,)
+        One a completion, in the completions' own order: best first unless comparisons say more.
+    memory : float
+        Positive; near 0 the rewards are the centers, at infinity those of total collapse.
+
+    Notes
+    -----
+    It is the proximal map of the program (Moreau, Bulletin de la SMF 93 (1965), 273-299). With all
+    centers 0 it is Confined(n/(2 memory)) without the order. The objective is strongly concave: no
+    rewards have one above it by more than memory/2 times the square of its gradient.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.solve("logsigmoid(x)", domain=ct.Anchored([0.3, -0.2, 0.5], 1.0)).rewards.round(3)
+    array([ 0.605, -0.145,  0.14 ])
+    """
+
+    centers: Array
+    memory: float
+    ordered = False
+
+    def __post_init__(self) -> None:
+        centers = finite_array(self.centers, "the centers of Anchored", 1)
+        if len(centers) < 2:
+            raise CollapseError(f"Anchored needs 2 centers or more, one a completion: {centers}")
+        memory = positive(self.memory, "memory of Anchored")
+        self._set(centers=centers, memory=memory, squares=len(centers) / (2 * memory))
+        super().__post_init__()
+
+    @property
+    def anchors(self) -> np.ndarray:
+        """The centers."""
+        return self.centers
 
 
 @dataclass(frozen=True, eq=False)

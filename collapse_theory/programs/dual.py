@@ -82,7 +82,7 @@ def dual_flow(
         close = np.abs(y - kink) < AT_KINK
         below, above = sides(utility, kink)
         low[close], jump[close] = above, below - above
-    closed = gaps <= near * float(np.abs(r).max())
+    closed = gaps - program.least_gap <= near * float(np.abs(r).max())
     top = np.flatnonzero(r >= 1 - near) if program.box else np.empty(0, dtype=int)
     bottom = np.flatnonzero(r <= near) if program.box else np.empty(0, dtype=int)
     tail = np.concatenate([graph.b, top, np.full(len(bottom), k)])

@@ -52,8 +52,8 @@ class ListwiseProgram:
                 "comparisons: give n (and top=k in PlackettLuce where only the best k are ranked), "
                 "or solve the comparisons with a utility of a gap, such as logsigmoid(x)"
             )
-        n = count(n)
         domain.require_known("a listwise loss")
+        n = count(n)
         if domain.bounded:
             return cls(loss, domain, n, loss.scaled(domain.width), 0.0)
         program = cls(loss, domain, n, loss, domain.penalty(n))

@@ -3,6 +3,8 @@
     maximise    sum_e w_e U(r_a - r_b - m_e) - kappa mean r_i**2 - c sum_e w_e (r_a + r_b)**2
     subject to  r_a >= r_b on each edge e = (a, b), and 0 <= r <= 1 in the box;  sum_e w_e = 1.
 
+Of an Anchored domain the first penalty is kappa mean (r_i - center_i)**2, and no order is kept.
+
 A box of another width is the unit box of a scaled utility. Of a full ranking the gaps d_k =
 r_k - r_{k+1} between neighbours are the better unknowns: every pair's gap is a sum of them, and the
 derivative G_k of the objective by d_k is a sum of U' over the pairs that straddle k. All terms are
@@ -11,6 +13,7 @@ positive, so both keep full relative accuracy however small a gap is (docs/theor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -24,9 +27,11 @@ from collapse_theory.programs.comparisons import Comparisons, depths
 from collapse_theory.programs.domain import Box, Domain, as_domain
 from collapse_theory.programs.plackett_luce import ListwiseProgram, program_text
 from collapse_theory.utilities import (
+    Continued,
     Loss,
     PlackettLuce,
     Utility,
+    continued,
     require_concave,
     require_increasing,
 )
@@ -244,11 +249,11 @@ class Program:
         domain = as_domain(domain)
         if isinstance(loss, PlackettLuce):
             return ListwiseProgram.of(loss, n, domain, pairs)
-        n = _completions(n, pairs)
-        if domain.own:
+        n = _completions(n, pairs, domain)
+        if domain.own or not domain.ordered:
             graph = Graph.of(pairs or Comparisons.full(ranked(n, MOST_KINKED)))
-            program = Program(loss, domain, n, pairs, 0.0, 0.0, graph)
-            if np.any(program.graph.node_of < 0):
+            program = Program(loss, domain, n, pairs, domain.squares, 0.0, graph)
+            if domain.own and np.any(program.graph.node_of < 0):
                 raise CollapseError(f"under {domain} every completion must be in a pair")
         elif pairs is None or pairs.full_order() is not None:
             # The penalty of a full ranking, whose mean is 0, is on squares alone.
@@ -268,7 +273,14 @@ class Program:
     def utility(self) -> Utility:
         """U of gaps in units of the box's width."""
         unit = self.domain.unit
+        if not self.domain.ordered and math.isfinite(self.loss.slope_at_zero):
+            return continued(self.loss)
         return self.loss if unit == 1 else self.loss.scaled(unit)
+
+    @property
+    def least_gap(self) -> float:
+        """The least gap on an edge: 0, or none where no order is kept but by an infinite slope."""
+        return -math.inf if isinstance(self.utility, Continued) else 0.0
 
     @property
     def full(self) -> bool:
@@ -299,6 +311,25 @@ class Program:
         """The weight of each node's square: kappa mean r_i**2 is sum_i d_i r_i**2."""
         return self.kappa / self.n * self.graph.sizes
 
+    @cached_property
+    def centers(self) -> np.ndarray | float:
+        """Where the penalty on squares pulls each node: to the mean over its completions."""
+        anchors = self.domain.anchors
+        if anchors is None:
+            return 0.0
+        used = self.graph.node_of >= 0
+        node = self.graph.node_of[used]
+        return np.bincount(node, anchors[used], self.graph.k) / self.graph.sizes
+
+    @cached_property
+    def torn(self) -> float:
+        """What the penalty costs where completions of several centers are held equal."""
+        anchors, used = self.domain.anchors, self.graph.node_of >= 0
+        if anchors is None or self.graph.k == np.count_nonzero(used):
+            return 0.0
+        off = anchors[used] - np.asarray(self.centers)[self.graph.node_of[used]]
+        return self.kappa / self.n * float(off @ off)
+
     @property
     def margins(self) -> float:
         """How far the margins of the pairs lie apart."""
@@ -326,7 +357,7 @@ class Program:
 
     def pull(self, r: np.ndarray) -> np.ndarray:
         """Return the gradient of the penalties."""
-        pull = 2 * self.d * r
+        pull = 2 * self.d * (r - self.centers)
         if self.c > 0:
             sums = r[self.graph.a] + r[self.graph.b]
             pull += self.graph.gathered(2 * self.c * self.graph.w * sums)
@@ -338,7 +369,8 @@ class Program:
         """Return what the penalties take off the mean utility."""
         sums = r[self.graph.a] + r[self.graph.b]
         own = float(self.shares @ self.domain.cost(r)) if self.domain.own else 0.0
-        return float(self.d @ r**2 + self.c * (self.graph.w @ sums**2)) + own
+        squares = self.d @ (r - self.centers) ** 2 + self.torn
+        return float(squares + self.c * (self.graph.w @ sums**2)) + own
 
 
 def unit_utility(utility: Utility, domain: Box) -> Utility:
@@ -380,7 +412,14 @@ def in_gaps(program: Program | ListwiseProgram, answer: Answer) -> Answer:
 # -- what is checked -----------------------------------------------------------------------
 
 
-def _completions(n: int | None, pairs: Comparisons | None) -> int:
+def _completions(n: int | None, pairs: Comparisons | None, domain: Domain) -> int:
+    if domain.anchors is not None:
+        n = len(domain.anchors) if n is None else n
+        found = count(n) if pairs is None else pairs.n
+        if found != len(domain.anchors):
+            raise CollapseError(
+                f"{len(domain.anchors)} centers for {found} completions: Anchored takes one each"
+            )
     if pairs is None:
         return ranked(n)
     if not isinstance(pairs, Comparisons):
@@ -403,6 +442,11 @@ def _check_utility(program: Program) -> None:
     if reach > 1:
         require_concave(utility, reach)
     if least != 0 or most != 0:
+        if isinstance(program.utility, Continued) and program.utility.start is not None:
+            raise InvalidUtility(
+                f"margins need values of U below gap 0, and {utility} is continued there by its "
+                "tangent; use log-sigmoid, a hinge or another utility that has them"
+            )
         _check_margins(utility, reach, least, most)
     if domain.bounded:
         require_increasing(utility if least == 0 else utility.shifted(-least), reach)

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.numerics.linear import cholesky, components
+from collapse_theory.programs.certificate import certify
 from collapse_theory.programs.domain import Box
 from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
 from collapse_theory.programs.plackett_luce import ListwiseProgram
-from collapse_theory.programs.program import EPS, Program, pair_gaps, straddle
+from collapse_theory.programs.program import EPS, Answer, Program, pair_gaps, straddle
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
@@ -220,6 +221,8 @@ def rewards_error(
     strict = isinstance(program, Program) and program.utility.strictly_concave
     if program.n == 3 and program.full and program.box and strict and gaps[0] == gaps[1]:
         return 4 * EPS * size  # the only optimum is symmetric
+    if isinstance(program, Program) and program.least_gap < 0:
+        return _strongly_concave(program, rewards)
     if program.n > MOST_REWARDS or program.domain.own:
         return math.inf
     found = math.inf
@@ -232,6 +235,16 @@ def rewards_error(
                 break
     # Sums of gaps are rounded, and so is their map to the box.
     return width * found + (2 + program.n / 4) * EPS * size
+
+
+def _strongly_concave(program: Program, rewards: np.ndarray) -> float:
+    """Return a bound from the penalty alone: f falls by sum_i d_i v_i**2 or more."""
+    used = program.graph.node_of >= 0
+    r = np.empty(program.graph.k)
+    r[program.graph.node_of[used]] = rewards[used]
+    found = certify(program, Answer(rewards=r))
+    square = found.relative_gap * found.shortfall / float(program.d.min())
+    return math.sqrt(square) if square < math.inf else math.inf
 
 
 def _chain(

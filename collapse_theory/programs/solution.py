@@ -58,7 +58,8 @@ class Solution(Value):
         The source of a closed form.
     comparisons : Comparisons or None
         The pairs that count; None for the full ranking, best first. With them the rewards are in
-        the completions' own order, and `gaps` are those between the sorted rewards.
+        the completions' own order, and `gaps` are those between the sorted rewards; without, under
+        Anchored, `gaps` may be negative.
     undetermined : tuple of int
         Completions whose reward is a convention: in no pair, or in a part of the comparisons that
         nothing ties to the largest part (Free).
@@ -194,9 +195,11 @@ def _placed(
     r = graph.centred(r) if program.floating else r
     alone = graph.floating if program.floating else graph.node_of < 0
     # What is in no pair lies in the middle; a penalty on squares is what ties it there.
-    middle = 0.5 if domain.bounded else 0.0
+    middle = 0.5 if domain.bounded else 0.0 if domain.anchors is None else domain.anchors
     rewards = domain.placed(np.where(graph.node_of >= 0, r[graph.node_of], middle))
     missing = () if program.kappa > 0 or domain.own else tuple(np.flatnonzero(alone).tolist())
+    if program.comparisons is None:
+        return rewards, -np.diff(rewards), missing
     if answer.apart is None or graph.k < program.n or graph.k > MOST_PATHS:
         return rewards, -np.diff(np.sort(rewards)[::-1]), missing
     return rewards, domain.unit * _sorted_gaps(program, r, answer.apart), missing

@@ -1,0 +1,136 @@
+"""The proximal map of many prompts at once: what a model with a memory says of what it learned.
+
+    r = argmax over r in R^n of f(r) - |r - xi|**2 / (2 gamma),   f(r) = mean_{i<j} U(r_i - r_j)
+
+for full rankings, best first, U continued below 0. Strongly concave: Newton's method, every prompt
+with its own step, all in the same arrays. `ct.solve` with `ct.Anchored` is the same for one prompt
+with a certificate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapse_theory.utilities import Utility
+
+MOST_STEPS = 300  # 5 to 15 are usual
+STEEP = 1e3  # times U'(0): from such slopes Newton's method comes down by factors of e
+MOST_ENTRIES = 2_000_000  # of an array at once, some 16 MB
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Full rankings of n completions under a continued utility, as arrays over prompts."""
+
+    utility: Utility
+    n: int
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The better and the worse completion of each pair."""
+        return np.triu_indices(self.n, 1)
+
+    def value(self, rewards: np.ndarray) -> np.ndarray:
+        """Return f of each row, shape (N,)."""
+        i, j = self.pairs
+        return self.utility.value(rewards[:, i] - rewards[:, j]).mean(axis=1)
+
+    def derivatives(self, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return grad f (N, n) and L, minus its Hessian (N, n, n)."""
+        i, j = self.pairs
+        first, second = self.utility.derivatives(rewards[:, i] - rewards[:, j])
+        table = np.zeros((len(rewards), self.n, self.n))
+        table[:, i, j] = first / len(i)
+        gradient = table.sum(axis=2) - table.sum(axis=1)
+        table[:, i, j] = table[:, j, i] = second / len(i)
+        diagonal = np.arange(self.n)
+        table[:, diagonal, diagonal] = -table.sum(axis=2)
+        return gradient, table
+
+
+def proximal(
+    ranked: Ranked, centers: np.ndarray, memory: float, start: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the rewards of each prompt, shape (N, n).
+
+    Parameters
+    ----------
+    ranked : Ranked
+    centers : numpy.ndarray, shape (N, n)
+    memory : float
+        gamma > 0.
+    start : numpy.ndarray, shape (N, n), optional
+        Rewards to start from, such as those at another memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.utilities import continued
+    >>> proximal(Ranked(continued(ct.Linear()), 2), np.array([[0.0, 1.0]]), 0.25)
+    array([[0.25, 0.75]])
+    """
+    start = _start(ranked, centers) if start is None else start
+    rows = max(1, MOST_ENTRIES // ranked.n**2)
+    parts = range(0, len(centers), rows)
+    return np.concatenate(
+        [_solved(ranked, centers[p : p + rows], memory, start[p : p + rows]) for p in parts]
+    )
+
+
+def _start(ranked: Ranked, xi: np.ndarray) -> np.ndarray:
+    """Return the centers, and equal rewards where U is as steep there as exp(-b x) can be."""
+    lowest = -np.ptp(xi, axis=1)
+    with np.errstate(all="ignore"):
+        steep = ~(ranked.utility.slope(lowest) <= STEEP * ranked.utility.slope_at_zero)
+    return np.where(steep[:, None], xi.mean(axis=1, keepdims=True), xi)
+
+
+@np.errstate(all="ignore")  # a step that leaves float64 is shortened
+def _solved(ranked: Ranked, xi: np.ndarray, memory: float, r: np.ndarray) -> np.ndarray:
+    r, todo, last = r.copy(), np.arange(len(r)), np.full(len(r), np.inf)
+    for _ in range(MOST_STEPS):
+        here, center = r[todo], xi[todo]
+        step, rise = _newton(ranked, here, center, memory)
+        # f is concave: a step is too long where f falls at its end more steeply than it rose.
+        alpha = np.ones(len(todo))
+        for _ in range(40):
+            ahead = here + alpha[:, None] * step
+            force = memory * ranked.derivatives(ahead)[0] - (ahead - center)
+            long = ~(-(force * step).sum(axis=1) <= rise)
+            if not long.any():
+                break
+            alpha = np.where(long, alpha / 2, alpha)
+        r[todo] = here + alpha[:, None] * step
+        size = np.abs(step).max(axis=1) / np.abs(ahead).max(axis=1, initial=1e-300)
+        # Converged, or near it and no longer falling: only rounding is left.
+        done = (size < 1e-15) | ((size < 1e-9) & (size >= 0.3 * last[todo]))
+        last[todo] = size
+        todo = todo[~done]
+        if not len(todo):
+            break
+    return r
+
+
+def _newton(
+    ranked: Ranked, r: np.ndarray, xi: np.ndarray, memory: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Newton's step for gamma f(r) - |r - xi|**2 / 2, and the slope along it."""
+    gradient, minus = ranked.derivatives(r)
+    force = memory * gradient - (r - xi)
+    matrix = memory * minus + np.eye(ranked.n)
+    step = np.linalg.solve(matrix, force[:, :, None])[:, :, 0]
+    return step, (force * step).sum(axis=1)
+
+
+def sensitivity(ranked: Ranked, xi: np.ndarray, memory: float, r: np.ndarray) -> np.ndarray:
+    """Return the derivative of f by log gamma at each prompt's optimum r, shape (N,).
+
+    With grad f = (r - xi)/gamma and dr/dlog gamma = (I + gamma L)^-1 (r - xi) it is
+    (r - xi).(I + gamma L)^-1 (r - xi) / gamma.
+    """
+    moved = r - xi
+    matrix = memory * ranked.derivatives(r)[1] + np.eye(ranked.n)
+    return (moved * np.linalg.solve(matrix, moved[:, :, None])[:, :, 0]).sum(axis=1) / memory
