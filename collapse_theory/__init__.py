@@ -67,6 +67,7 @@ from collapse_theory.utilities import (
 
 if TYPE_CHECKING:
     from collapse_theory import figures
+    from collapse_theory.capacity import Head, fit_head
     from collapse_theory.data import LogSummary, RewardLog, read_log
     from collapse_theory.diagnosis import Diagnosis, diagnose
     from collapse_theory.finite.max_margin import max_margin
@@ -85,6 +86,7 @@ __all__ = [
     "Domain",
     "Exponential",
     "Free",
+    "Head",
     "Hinge",
     "InvalidUtility",
     "LabelSmoothing",
@@ -119,6 +121,7 @@ __all__ = [
     "design",
     "diagnose",
     "figures",
+    "fit_head",
     "limit",
     "max_margin",
     "predicted_rewards",
@@ -136,6 +139,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("collapse_theory.figures")
     if name == "max_margin":
         return importlib.import_module("collapse_theory.finite.max_margin").max_margin
+    if name in ("Head", "fit_head"):
+        return getattr(importlib.import_module("collapse_theory.capacity"), name)
     if name in ("Diagnosis", "diagnose"):
         return getattr(importlib.import_module("collapse_theory.diagnosis"), name)
     if name in ("LogSummary", "RewardLog", "read_log"):

@@ -42,6 +42,7 @@ class _Lazy:
         return value
 
 
+blas: Any = _Lazy("scipy.linalg.blas")
 lapack: Any = _Lazy("scipy.linalg.lapack")
 
 if TYPE_CHECKING:

@@ -12,8 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from collapse_theory.errors import InvalidUtility
+from collapse_theory.numerics.checks import finite
 from collapse_theory.numerics.roots import bisect
-from collapse_theory.utilities import Utility
+from collapse_theory.programs import Domain
+from collapse_theory.programs.program import WIDEST_CHECKED
+from collapse_theory.utilities import Utility, require_concave, require_increasing
+from collapse_theory.utilities.checks import number_text
 
 # The offset of a utility with an infinite slope at gap 0 in training, as a share of the box.
 OFFSET_SHARE = 0.01
@@ -93,3 +98,60 @@ def cone(terms: list[Utility], bound: Bound) -> np.ndarray:
     within, steep = np.flatnonzero(over <= 0), np.flatnonzero(over > 0)
     pairs = [whole[j] / over[j] + whole[k] / -over[k] for j in steep for k in within if over[k] < 0]
     return np.array([*whole[within], *pairs]).T
+
+
+# -- what is trained ----------------------------------------------------------------------
+
+
+def width_of(domain: Domain) -> float:
+    """Return the gap up to which a utility must be concave: as where the optimum is solved for."""
+    return domain.width if domain.bounded else WIDEST_CHECKED
+
+
+def trained_utility(
+    utility: Utility, domain: Domain, offset: float | None
+) -> tuple[Utility, float]:
+    """Return U(x + offset) and the offset.
+
+    Where U'(0) is infinite a pair of equal rewards would get an infinite push. The offset is then
+    a hundredth of the box's width unless given; elsewhere 0 unless given.
+
+    Raises
+    ------
+    InvalidUtility
+        Where U'(0) is infinite and there is no box to take the scale from, or the offset is 0.
+    CollapseError
+        Where the trained utility isn't concave, or falls, over the gaps that the domain allows.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> trained_utility(ct.Log(), ct.Box(), None)
+    (utility('log(x + 0.01)'), 0.01)
+    """
+    steep = not np.isfinite(utility.slope_at_zero)
+    if offset is None and steep and not domain.bounded:
+        raise InvalidUtility(
+            f"{utility} has an infinite slope at gap 0, and {domain} has no width to take an "
+            "offset from; give one that is small beside the gaps you expect, such as "
+            f"offset={OFFSET_SHARE}: U(x + {OFFSET_SHARE}) is trained then"
+        )
+    if offset is None:
+        offset = OFFSET_SHARE * domain.width if steep else 0.0
+    offset = finite(offset, "offset", InvalidUtility)
+    if offset < 0 or (steep and offset == 0):
+        needed = "positive" if steep else "0 or more"
+        reason = f": {utility} has an infinite slope at gap 0" if steep else ""
+        raise InvalidUtility(f"offset must be {needed}, got {number_text(offset)}{reason}")
+    trained = utility.shifted(offset) if offset else utility
+    try:
+        require_concave(trained, width_of(domain))
+        if domain.bounded:
+            require_increasing(trained, domain.width)
+    except InvalidUtility as fault:
+        if not offset:
+            raise
+        raise type(fault)(
+            f"{fault} (the offset {number_text(offset)} moves the gaps; offset= sets it)"
+        ) from None
+    return trained, offset

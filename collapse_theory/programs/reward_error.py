@@ -273,7 +273,7 @@ def _curvature(
     return np.maximum(np.where(narrow, np.maximum(proved, seen), proved), 0.0)
 
 
-def _noise(utility: Utility, y: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+def slope_noise(utility: Utility, y: np.ndarray, rounded: np.ndarray) -> np.ndarray:
     """Return how far rounding may put U' at gaps that are rounded by `rounded`.
 
     What U' itself has is seen at neighbouring floats, where it should change by U'' times the step.
@@ -309,7 +309,7 @@ def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> _Chain | Non
     table[i, j] = utility.slope(x) / len(x)
     if not np.all(np.isfinite(table)):
         return None
-    unsure = _noise(utility, x, units * x) / len(x)
+    unsure = slope_noise(utility, x, units * x) / len(x)
     closed = np.zeros(n - 1)
     if program.box:
         closed, push = _wall(straddle(table), gaps)
@@ -401,7 +401,7 @@ def _of_graph(
     a, b = np.where(dual.head == k, k, dual.head), np.where(dual.tail == k, k + 1, dual.tail)
     none = np.zeros(len(a) - len(w))
     rounded = EPS * ((2 + k / 2) * x + np.abs(graph.m))
-    unsure, sharp, slack = w * _noise(utility, y, rounded), dual.multipliers.copy(), 0.0
+    unsure, sharp, slack = w * slope_noise(utility, y, rounded), dual.multipliers.copy(), 0.0
     for kink in utility.kinks:
         there = np.abs(y - kink) < AT_KINK
         below, above = sides(utility, kink)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from collapse_theory.design import Design, Link
+from collapse_theory.design.slope import trained_utility
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
 from collapse_theory.training.objective import (
@@ -17,7 +18,6 @@ from collapse_theory.training.objective import (
     as_batch,
     as_ranks,
     mean_over_prompts,
-    trained_utility,
 )
 from collapse_theory.training.predictions import Predictions, by_rank
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss

@@ -1,0 +1,158 @@
+"""The program of a linear head: the sums over prompts that Newton's method and a certificate need.
+
+    maximise  F(w) = sum_p a_p f_p(Phi_p w) - lambda |w|**2,    a_p = 1/N,
+
+with f_p the (weighted) mean of U over prompt p's pairs and Phi_p its features (n, d). U goes on
+below gap 0 as in training. With G_p = grad f_p and L_p = -Hess f_p, a weighted graph Laplacian,
+
+    grad F = sum a_p Phi_p' G_p - 2 lambda w,    -Hess F = sum a_p Phi_p' L_p Phi_p + 2 lambda I.
+
+All are sums over prompts: features are read in blocks, and rewards alone are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from collapse_theory.capacity.features import Edges, Part, Prompts
+from collapse_theory.lazy import blas
+from collapse_theory.programs.program import EPS
+from collapse_theory.programs.reward_error import slope_noise
+from collapse_theory.utilities import Utility
+
+# Coordinates that are summed at a time where rounding counts: the error of a sum of d products is
+# then of CHUNK + d/CHUNK units in the last place, not of d.
+CHUNK = 32
+
+
+class Checked(NamedTuple):
+    """What weights are worth, computed once more and with care for rounding."""
+
+    rewards: np.ndarray  # of all completions
+    norms: np.ndarray  # |phi| of each
+    off: float  # rounding puts a reward off by at most this times |phi|
+    objective: float
+    rounding: float  # how far rounding may put the objective
+    slope: float  # a bound of |grad F|
+    spread: float  # what a gap is measured by: the spread of U over the pairs, or its slopes
+
+
+@dataclass(frozen=True)
+class HeadProgram:
+    """The program of a head: prompts, and the utility of all real gaps."""
+
+    prompts: Prompts
+    utility: Utility
+
+    def rewards(self, weights: np.ndarray) -> np.ndarray:
+        """Return Phi w for all completions."""
+        found = np.empty(self.prompts.completions)
+        for part, phi in self.prompts.blocks():
+            found[part.rows] = phi.reshape(-1, self.prompts.d) @ weights
+        return found
+
+    def utilities(self, rewards: np.ndarray) -> np.ndarray:
+        """Return a_p f_p of each prompt."""
+        found = []
+        for part in self.prompts.parts():
+            at, r = part.pairs(), rewards[part.rows]
+            with np.errstate(all="ignore"):
+                worth = self.utility.value(r[at.better] - r[at.worse] - at.margins)
+            found.append(np.bincount(at.better // part.n, at.weights * worth, part.size))
+        return np.concatenate(found)
+
+    def forces(self, part: Part, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return a_p G_p (count, n) and a_p L_p (count, n, n) of a block."""
+        at, r, n = part.pairs(), rewards[part.rows], part.n
+        first, second = self.utility.derivatives(r[at.better] - r[at.worse] - at.margins)
+        force = _divergence(at, at.weights * first, len(r))
+        # The entry (i, j) of prompt p is at (p n + i) n + j.
+        place = at.better * n + at.worse % n
+        half = np.bincount(place, at.weights * -second, len(r) * n).reshape(part.size, n, n)
+        whole = half + half.transpose(0, 2, 1)
+        bend = -whole
+        bend[:, np.arange(n), np.arange(n)] = whole.sum(axis=2)
+        return force.reshape(part.size, n), bend
+
+    def newton(self, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return sum a_p Phi_p' G_p, and the lower half of sum a_p Phi_p' L_p Phi_p."""
+        d = self.prompts.d
+        gradient, hessian = np.zeros(d), np.zeros((d, d), order="F")
+        for part, phi in self.prompts.blocks():
+            force, bend = self.forces(part, rewards)
+            gradient += force.ravel() @ phi.reshape(-1, d)
+            # L = R R', but for the constant vector that L maps to 0: one row less a prompt.
+            values, vectors = np.linalg.eigh(bend)
+            root = vectors[:, :, 1:] * np.sqrt(np.maximum(values[:, None, 1:], 0.0))
+            rows = np.matmul(root.transpose(0, 2, 1), phi).reshape(-1, d)
+            if len(rows):
+                hessian = blas.dsyrk(1.0, rows.T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
+        return gradient, hessian
+
+    def checked(self, weights: np.ndarray, penalty: float) -> Checked:
+        """Return what bounds how far weights are from optimal, rounding included.
+
+        In norm, sum phi_i e_i <= sum |phi_i| |e_i|: errors of the forces on each completion bound
+        that of the gradient.
+        """
+        d, long = self.prompts.d, float(np.linalg.norm(weights))
+        off = (CHUNK + math.ceil(d / CHUNK) + 2) * EPS * long
+        rewards, norms = np.empty((2, self.prompts.completions))
+        gradients, values, unsure, rounding, slopes, bends = [], [], 0.0, 0.0, 0.0, 0.0
+        low, high = math.inf, -math.inf
+        for part, phi in self.prompts.blocks():
+            flat, at = phi.reshape(-1, d), part.pairs()
+            r = flat[:, :CHUNK] @ weights[:CHUNK]
+            for k in range(CHUNK, d, CHUNK):
+                r += flat[:, k : k + CHUNK] @ weights[k : k + CHUNK]
+            rewards[part.rows] = r
+            norms[part.rows] = norm = np.linalg.norm(flat, axis=1) * (1 + d * EPS)
+            gaps = r[at.better] - r[at.worse]
+            y = gaps - at.margins
+            moved = off * (norm[at.better] + norm[at.worse])
+            moved += 2 * EPS * (np.abs(gaps) + np.abs(at.margins))
+            worth, (first, second) = self.utility.value(y), self.utility.derivatives(y)
+            steep, bend = at.weights * np.abs(first), at.weights * np.maximum(-second, 0.0)
+            # U' falls, so that its values on both sides bound it between them.
+            doubt = self.utility.slope(y - moved) - self.utility.slope(y + moved)
+            doubt = at.weights * (doubt + slope_noise(self.utility, y, 0.0 * y))
+            # n terms a force, n a prompt's gradient, the halvings of a block, and the last sum.
+            terms = (2 * part.n + 24) * EPS
+            unsure += float(norm @ _gathered(at, doubt + terms * steep, len(r)))
+            force = _divergence(at, at.weights * first, len(r)).reshape(part.size, 1, part.n)
+            gradients.append(_summed(np.matmul(force, phi)[:, 0]))
+            values.append(math.fsum(at.weights * worth))
+            rounding += float(steep @ moved + 8 * EPS * (at.weights @ np.abs(worth)))
+            slopes, bends = slopes + steep @ np.abs(gaps), bends + bend @ gaps**2
+            low, high = min(low, worth.min(initial=low)), max(high, worth.max(initial=high))
+        gradient = np.array([math.fsum(column) for column in np.transpose(gradients).tolist()])
+        gradient -= 2 * penalty * weights
+        square = penalty * float(weights @ weights)
+        objective = math.fsum([*values, -square])
+        rounding += 4 * EPS * abs(objective) + (d + 4) * EPS * square
+        slope = float(np.linalg.norm(gradient)) * (1 + d * EPS) + unsure + 8 * EPS * penalty * long
+        spread = float(max(high - low, slopes, bends))
+        return Checked(rewards, norms, off, objective, rounding, slope, spread)
+
+
+def _divergence(at: Edges, flow: np.ndarray, size: int) -> np.ndarray:
+    return np.bincount(at.better, flow, size) - np.bincount(at.worse, flow, size)
+
+
+def _gathered(at: Edges, values: np.ndarray, size: int) -> np.ndarray:
+    return np.bincount(at.better, values, size) + np.bincount(at.worse, values, size)
+
+
+def _summed(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of rows by halves: its rounding grows with the logarithm of their number."""
+    while len(rows) > 1:
+        half = len(rows) // 2
+        rest = rows[2 * half :]
+        rows = rows[:half] + rows[half : 2 * half]
+        if len(rest):
+            rows[0] += rest[0]
+    return rows[0]
