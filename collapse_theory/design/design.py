@@ -32,23 +32,16 @@ LEAST_SLOPE = 1.01  # of `max_slope`
 
 @dataclass(frozen=True, eq=False)
 class Steeper(Value):
-    """A utility beyond the bound on the slope that comes nearer: what the bound costs.
-
-    Attributes
-    ----------
-    utility : Utility
-    distance, slope : float
-        As in `Design`.
-    """
+    """A utility beyond the bound on the slope that comes nearer: what the bound costs."""
 
     utility: Utility
     distance: float
     slope: float
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Design(Value):
-    """A utility for a wanted law.
+    """A utility for a wanted law; `max_slope`, `n` and `tol` are what was asked for.
 
     Attributes
     ----------
@@ -64,7 +57,6 @@ class Design(Value):
         How steep the utility is: U'(0), as it is trained, over its mean slope between the gaps .08
         (of fewer than ten completions .8/n) and 1. Up to 50, Adam on free logits comes within .02
         of the optimum in 2000 steps: see docs/design.md, "How well it trains".
-    max_slope : float
     steeper : Steeper or None
         A utility beyond `max_slope` that comes nearer, and how near, where one was found.
     reachable : bool or None
@@ -79,8 +71,6 @@ class Design(Value):
         Where the wanted law is out of reach: the map to put on top of a model's rewards.
     target : Target
         The wanted law on [0, 1], and the scale it was given on.
-    n : int or None
-    tol : float
     reason : str
         One or two sentences on how the utility was found, and what `reachable` rests on.
     solution : Solution or None
@@ -91,14 +81,14 @@ class Design(Value):
     law: RewardLaw
     distance: float
     slope: float
-    max_slope: float
-    steeper: Steeper | None
+    max_slope: float = np.inf
+    steeper: Steeper | None = None
     reachable: bool | None
-    proof: Proof | RankedProof | None
-    comparisons: Comparisons | None
-    link: Link | None
+    proof: Proof | RankedProof | None = None
+    comparisons: Comparisons | None = None
+    link: Link | None = None
     target: Target
-    n: int | None
+    n: int | None = None
     tol: float
     reason: str
     solution: Solution | None = None
@@ -161,12 +151,6 @@ def design(
         inf for any: then "uniform" gets -1/x, whose slope is 910.
     utility : Utility or str, optional
         For by="weights": strictly concave; log(x + 0.1) unless given.
-
-    Returns
-    -------
-    Design
-        With `.utility`, `.law`, `.distance`, `.slope`, `.reachable`, `.steeper`, `.proof`, `.link`,
-        `.comparisons`.
 
     Raises
     ------
@@ -232,17 +216,10 @@ def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, bound: Bound) -> 
         steeper = _steeper(wanted, found, bound.start, proof is None and exact is None)
     reached = min(found.distance, steeper.distance if steeper else np.inf) <= wanted.allowed
     link = wanted.link(found, bound) if found.distance > wanted.allowed else None
-    return _made(
-        found,
-        wanted.target,
-        tol,
-        _reason(wanted, found, proof, steeper),
-        reachable=True if reached else (False if proof is not None else None),
-        max_slope=bound.most,
-        steeper=steeper,
-        proof=proof,
-        link=link,
-    )
+    reachable = True if reached else (False if proof is not None else None)
+    reason = _reason(wanted, found, proof, steeper)
+    more = {"max_slope": bound.most, "steeper": steeper, "proof": proof, "link": link}
+    return _made(found, wanted.target, tol, reason, reachable, **more)
 
 
 def _steeper(
@@ -284,38 +261,27 @@ def _by_weights(target: Target, n: int, tol: float, given: Utility | str | None)
         f"(relative gap {found.solution.relative_gap:.1e})"
     )
     reachable = True if found.distance <= tol else None
-    return _made(found, target, tol, reason, reachable=reachable)
+    return _made(found, target, tol, reason, reachable)
 
 
 def _made(
-    found: Candidate,
-    target: Target,
-    tol: float,
-    reason: str,
-    *,
-    reachable: bool | None,
-    max_slope: float = np.inf,
-    steeper: Steeper | None = None,
-    proof: Proof | RankedProof | None = None,
-    link: Link | None = None,
+    found: Candidate, target: Target, tol: float, reason: str, reachable: bool | None, **more: Any
 ) -> Design:
     solution = found.solution
+    n = solution.n if solution else None
     return Design(
         utility=found.utility,
         law=found.law,
         distance=found.distance,
-        slope=slope(found.utility, first_gap(solution.n if solution else None)),
-        max_slope=max_slope,
-        steeper=steeper,
+        slope=slope(found.utility, first_gap(n)),
         reachable=reachable,
-        proof=proof,
         comparisons=solution.comparisons if solution else None,
-        link=link,
         target=target,
-        n=solution.n if solution else None,
+        n=n,
         tol=tol,
         reason=reason,
         solution=solution,
+        **more,
     )
 
 

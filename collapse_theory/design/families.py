@@ -22,18 +22,8 @@ from collapse_theory.utilities import utility as utility_of
 
 SAME_PARAMETER = 1e-9  # exponents, places and masses nearer than this are one
 # What people train with, tried first where a sample's law needn't be met exactly.
-PLAIN = tuple(
-    utility_of(text)
-    for text in (
-        "x",
-        "log(x)",
-        "log(x + 0.1)",
-        "sqrt(x)",
-        "logsigmoid(4*x)",
-        "-1/(x + 0.1)",
-        "-1/x",
-    )
-)
+TEXTS = ("x", "log(x)", "log(x + 0.1)", "sqrt(x)", "logsigmoid(4*x)", "-1/(x + 0.1)", "-1/x")
+PLAIN = tuple(map(utility_of, TEXTS))
 LEAST_EXPONENT = 0.01  # of Beta: below it the law is two-valued to within .01
 LARGEST_RATE = 1e4  # of 1 - exp(-b x): its law is uniform to within 1e-4
 MOST_STEPS = 11  # min(x, 1/k) is fitted up to k, that of twelve levels
@@ -74,9 +64,8 @@ def fitted(quantiles: np.ndarray, bound: Bound, levels: bool) -> list[Utility]:
         return float(np.abs(beta_law(a).ppf(share) - quantiles).mean())
 
     def of_mass(mass: float) -> float:
-        return float(
-            np.abs(np.clip((share - mass) / (1.0 - 2.0 * mass), 0.0, 1.0) - quantiles).mean()
-        )
+        law = np.clip((share - mass) / (1.0 - 2.0 * mass), 0.0, 1.0)
+        return float(np.abs(law - quantiles).mean())
 
     largest, rate, steps = _largest(bound)
     options = {"xatol": 1e-4, "maxiter": 40}
@@ -119,9 +108,7 @@ def beta_utility(a: float) -> Utility:
     power = round(1.0 - 2.0 * a, 12)
     if abs(power) < SAME_PARAMETER:
         return Log()
-    if power > 0.0:
-        return Power(power)
-    return NegativePower(min(-power, 1.0))
+    return Power(power) if power > 0.0 else NegativePower(min(-power, 1.0))
 
 
 def graded_utility(steps: int) -> Utility:

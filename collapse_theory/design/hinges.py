@@ -84,11 +84,8 @@ def closeness(
     `area` is A, exact unless given.
     """
     area = area or law.distribution.integral
-    middle = 2.0 * area(x)[:, None]
-    return np.maximum(
-        area(x[:, None] + margins) - middle + area(x[:, None] - margins),
-        0.0,
-    )
+    x = x[:, None]
+    return np.maximum(area(x + margins) - 2.0 * area(x) + area(x - margins), 0.0)
 
 
 def _by_cubics(law: RewardLaw) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from collapse_theory.design.target import Target
 from collapse_theory.laws import RewardLaw
+from collapse_theory.numerics.checks import answer
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Array, Value
 
@@ -69,8 +70,7 @@ class Link(Value):
         """
         if hasattr(rewards, "new_tensor"):
             return self._of_tensor(rewards)
-        found = np.interp(np.asarray(rewards, dtype=np.float64), self.knots, self.values)
-        return float(found) if np.ndim(rewards) == 0 else found
+        return answer(np.interp(np.asarray(rewards, dtype=np.float64), self.knots, self.values))
 
     def _of_tensor(self, rewards: Any) -> Any:
         # NumPy's own answer, whatever the device; what is added is 0, and carries the gradient.

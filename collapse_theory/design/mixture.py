@@ -7,8 +7,9 @@ smooth, defined for negative gaps too, and read back from their text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +19,10 @@ from collapse_theory.utilities import Hinge, Linear, LogSigmoid, Utility
 
 # A term is (margin, rate); rate 0 stands for x itself.
 Term = tuple[float, float]
-# Digits kept of a weight: what is lost moves laws by far less than the fit does.
-DIGITS = 6
-LOST = 1e-9  # weights below this share of the largest are left out
+# Digits kept of a weight, and the share of the largest below which weights are left out: what is
+# lost moves laws by far less than the fit does. Laws of hinges hang on their weights.
+DIGITS, LOST = 6, 1e-9
+HINGE_DIGITS, HINGE_LOST = 10, 1e-7
 
 
 def _round(value: float) -> float:
@@ -53,8 +55,7 @@ STAGES: tuple[tuple[Term, ...], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Mixer:
+class Mixer(NamedTuple):
     """Terms as mixtures of hinges: `weights[k, j]` is the weight of min(x, margins_k) in term j.
 
     A term is taken as its own values at the margins, joined by straight lines, which are mixtures
@@ -103,29 +104,35 @@ def smooth_columns(table: HingeTable, weights: np.ndarray) -> tuple[np.ndarray, 
     return (table.mean - table.at) @ weights / shortfall, shortfall
 
 
-def mixture(terms: tuple[Term, ...], weights: np.ndarray) -> Utility:
-    """Return the sum of weighted terms, weights rounded to a few digits, tiny ones left out."""
-    top = weights.max()
-    parts = [
-        float(f"{w / top:.{DIGITS}g}") * term_utility(term)
-        for term, w in zip(terms, weights.tolist(), strict=True)
-        if w > LOST * top
-    ]
-    return sum(parts[1:], start=parts[0])
+def mixture(terms: Iterable[Term], weights: np.ndarray) -> Utility:
+    """Return the sum of weighted terms."""
+    return _mixed(term_utility, terms, weights, DIGITS, LOST)
+
+
+def hinge(margin: float) -> Utility:
+    """Return min(x, m), which is x from m = 1 on."""
+    return Linear() if margin >= 1.0 else Hinge(margin)
 
 
 def hinge_utility(margins: np.ndarray, weights: np.ndarray) -> Utility:
-    """Return the mixture of hinges, weights rounded to a few digits, tiny ones left out."""
-    top = weights.max()
-    parts = []
-    for m, w in zip(margins.tolist(), weights.tolist(), strict=True):
-        if w > 1e-7 * top:
-            hinge = Linear() if m >= 1.0 else Hinge(m)
-            parts.append(float(f"{w / top:.10g}") * hinge)
-    return sum(parts[1:], start=parts[0])
+    """Return the mixture of hinges."""
+    return _mixed(hinge, margins.tolist(), weights, HINGE_DIGITS, HINGE_LOST)
+
+
+def _mixed(
+    make: Callable[[Any], Utility],
+    terms: Iterable[Any],
+    weights: np.ndarray,
+    digits: int,
+    lost: float,
+) -> Utility:
+    """Return a weighted sum, weights rounded to a few digits, tiny ones left out."""
+    shares = zip(terms, (weights / weights.max()).tolist(), strict=True)
+    first, *more = [float(f"{w:.{digits}g}") * make(term) for term, w in shares if w > lost]
+    return sum(more, start=first)
 
 
 def smoothed_hinges(margins: np.ndarray, weights: np.ndarray, rate: float) -> Utility:
     """Return the mixture of hinges with log sigma(b (x - m))/b in place of min(x, m)."""
     terms = [(m, rate) if m < 1.0 else (0.0, 0.0) for m in margins.tolist()]
-    return mixture(tuple(terms), np.where(margins < 1.0, weights / rate, weights))
+    return mixture(terms, np.where(margins < 1.0, weights / rate, weights))

@@ -5,7 +5,7 @@ Both choose weights of columns, one a utility: how much moving mass to each poin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ JOINS = 1e-12
 SUM = 10.0
 
 
-@dataclass(frozen=True)
-class Balance:
+class Balance(NamedTuple):
     """A solution of the program and of its dual.
 
     Attributes
@@ -46,16 +45,8 @@ def balance(gains: np.ndarray) -> Balance:
     Its dual maximises min_k sum_x d_x gains[x, k] over masses d; both have the value t, which is
     nonnegative where the points carry the law.
 
-    Parameters
-    ----------
-    gains : (p, k) array
-        (V_k(x) - J_k) / (U_k(1) - J_k): columns scaled by their shortfall, without which hinges of
-        1e-6 and of 1 would be hard to solve for together.
-
-    Raises
-    ------
-    SolverFailed
-        Where HiGHS finds no solution.
+    `gains` (p, k) are (V_k(x) - J_k) / (U_k(1) - J_k): columns scaled by their shortfall, without
+    which hinges of 1e-6 and of 1 would be hard to solve for together.
     """
     from scipy.optimize import linprog
 
@@ -114,13 +105,11 @@ def nonnegative_least_squares(matrix: np.ndarray, right: np.ndarray) -> np.ndarr
         if not pull[best] > JOINS * np.linalg.norm(right):
             break
         free[best] = True
-        before = x
-        x, free = _solved(scaled, right, x, free)
-        if not free[best]:
-            # It left at once: equal to others up to rounding. It may not come back.
-            barred[best] = True
-            x = before
-            free = x > 0
+        found, kept = _solved(scaled, right, x, free)
+        if kept[best]:
+            x, free = found, kept
+        else:  # it left at once: equal to others up to rounding. It may not come back.
+            barred[best], free[best] = True, False
     return x / np.where(length > 0, length, 1.0)
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from collapse_theory.design.hinges import closeness, hinge_table, law_nodes
 from collapse_theory.design.program import balance
 from collapse_theory.laws import RewardLaw, discrete_law
+from collapse_theory.numerics.checks import answer
 from collapse_theory.values import Value
 
+Nodes = tuple[np.ndarray, np.ndarray]  # of a rule that integrates over a law, and their weights
 # Bounds below this are taken for rounding; the gains of a law that is out of reach are far above.
 LEAST_GAIN = 1e-5
 MAX_ROUNDS = 6
@@ -67,12 +69,11 @@ class Proof(Value):
     def gain(self, m: Any) -> Any:
         """Return 1 - K_d(m) / K(m) for margins `m` in (0, 1]."""
         m = np.asarray(m, dtype=np.float64)
-        toward, own, _ = _pair(self.target, self.direction, np.atleast_1d(m).ravel(), self._nodes)
-        found = (1.0 - toward / own).reshape(m.shape)
-        return float(found) if m.ndim == 0 else found
+        toward, own, _ = _pair(self.target, self.direction, m.ravel(), self._nodes)
+        return answer((1.0 - toward / own).reshape(m.shape))
 
     @cached_property
-    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+    def _nodes(self) -> Nodes:
         return law_nodes(self.target, fine=True, fold=True)
 
     def __repr__(self) -> str:
@@ -151,10 +152,7 @@ def proof_grid(law: RewardLaw) -> np.ndarray:
 
 
 def _pair(
-    law: RewardLaw,
-    direction: RewardLaw,
-    m: np.ndarray,
-    nodes: tuple[np.ndarray, np.ndarray],
+    law: RewardLaw, direction: RewardLaw, m: np.ndarray, nodes: Nodes
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return K_d(m), K(m), and what a coarser rule changes of K(m)."""
     points, masses = law_nodes(direction, fine=True)
@@ -167,10 +165,7 @@ def _pair(
 
 
 def _least_gain(
-    law: RewardLaw,
-    direction: RewardLaw,
-    small: float,
-    nodes: tuple[np.ndarray, np.ndarray],
+    law: RewardLaw, direction: RewardLaw, small: float, nodes: Nodes
 ) -> tuple[float, np.ndarray]:
     """Return a lower bound of the gain over all m in (0, 1], and the margins where it is least.
 
@@ -269,7 +264,5 @@ def _between(m: np.ndarray, low: np.ndarray, top: np.ndarray, high: np.ndarray) 
     bottom = low[:-1] + before * meet
     chord = high[:-1] + (high[1:] - high[:-1]) * meet / width
     with np.errstate(divide="ignore", invalid="ignore"):
-        gains = np.vstack(
-            [1.0 - high[:-1] / low[:-1], 1.0 - high[1:] / low[1:], 1.0 - chord / bottom]
-        )
+        gains = 1.0 - np.array([high[:-1] / low[:-1], high[1:] / low[1:], chord / bottom])
     return np.where(np.isnan(gains), -np.inf, gains).min(axis=0)

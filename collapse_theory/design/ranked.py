@@ -16,6 +16,7 @@ from collapse_theory.design.search import Candidate, Search, Wanted
 from collapse_theory.design.slope import Bound
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
+from collapse_theory.numerics.checks import answer
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Array, Value
 
@@ -63,12 +64,12 @@ class RankedProof(Value):
         """Return D(m) / (m - mean min(gap, m)) for margins above the smallest gap, else 0."""
         m = np.asarray(m, dtype=np.float64)
         gaps, change = _pairs(self.rewards), _pairs(self.better) - _pairs(self.rewards)
-        flat = np.atleast_1d(m).ravel()[:, None]
+        flat = m.reshape(-1, 1)
         below, at = gaps < flat - SAME_GAP, np.abs(gaps - flat) <= SAME_GAP
         rate = (below * change + at * np.minimum(change, 0.0)).mean(axis=1)
         short = np.maximum(flat - gaps, 0.0).mean(axis=1)
-        found = np.where(short > SAME_GAP, rate / np.maximum(short, SAME_GAP), 0.0).reshape(m.shape)
-        return float(found) if m.ndim == 0 else found
+        found = np.where(short > SAME_GAP, rate / np.maximum(short, SAME_GAP), 0.0)
+        return answer(found.reshape(m.shape))
 
     def __repr__(self) -> str:
         if self.kind == "mirror":
@@ -78,8 +79,7 @@ class RankedProof(Value):
 
 def find_ranked_proof(rewards: np.ndarray) -> RankedProof | None:
     """Return a proof that no concave utility has these rewards as its optimum, or None."""
-    found = _by_program(rewards) if len(rewards) <= MOST_REWARDS else None
-    if found is not None:
+    if len(rewards) <= MOST_REWARDS and (found := _by_program(rewards)):
         return found
     mirrored = 1.0 - rewards[::-1]
     if np.abs(mirrored - rewards).max() <= ASYMMETRIC:
@@ -97,7 +97,8 @@ def _by_program(rewards: np.ndarray) -> RankedProof | None:
 
     n = len(rewards)
     gaps = _pairs(rewards)
-    levels = _levels(gaps)
+    rising = np.sort(gaps)
+    levels = rising[np.append(True, np.diff(rising) > SAME_GAP)]
     steps = np.vstack([np.ones(n), (np.arange(n) < np.arange(n)[:, None]).astype(float)])
     changes = np.array([_pairs(step) for step in steps]).T  # (pairs, steps)
     count, size = changes.shape[1], len(gaps)
@@ -130,11 +131,8 @@ def _by_program(rewards: np.ndarray) -> RankedProof | None:
     masses = np.maximum(found.x[:count], 0.0)
     better = steps.T @ (masses / masses.sum())
     proof = RankedProof(rewards, better, 0.0)
-    tops = np.append(levels[1:], 1.0) - 2.0 * SAME_GAP
-    checked = np.concatenate(
-        [levels[levels > levels[0] + SAME_GAP], tops[tops > levels[0] + SAME_GAP]]
-    )
-    margin = float(proof.gain(checked).min())
+    checked = np.concatenate([levels, np.append(levels[1:], 1.0) - 2.0 * SAME_GAP])
+    margin = float(proof.gain(checked[checked > levels[0] + SAME_GAP]).min())
     return RankedProof(rewards, better, margin) if margin > LEAST_GAIN else None
 
 
@@ -144,11 +142,6 @@ def _row(
     """Return t short - sum of d_ij below - sum of e_ij at <= 0 as a row and its right side."""
     row = np.concatenate([-changes[below].sum(axis=0), [short], np.where(at, -1.0, 0.0)])
     return row / short, float(lost[below].sum()) / short
-
-
-def _levels(gaps: np.ndarray) -> np.ndarray:
-    rising = np.sort(gaps)
-    return rising[np.append(True, np.diff(rising) > SAME_GAP)]
 
 
 def _pairs(rewards: np.ndarray) -> np.ndarray:

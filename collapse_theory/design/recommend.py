@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from collapse_theory.design.slope import MAX_SLOPE
 from collapse_theory.design.target import SPREAD, Target
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
+from collapse_theory.numerics.checks import finite_array, numbers
 from collapse_theory.values import Array, Value
 
 ALL = "all prompts"
@@ -28,7 +30,6 @@ class KindAdvice(Value):
 
     Attributes
     ----------
-    kind : str
     prompts, scores : int
         How many there are.
     flat : int
@@ -155,14 +156,12 @@ def recommend(
     """
     values, owner, kind_of = _arrays(scores, prompts, kinds)
     labels = sorted(set(kind_of))
-    codes = np.array([labels.index(kind) for kind in kind_of])[owner]
-    advice, laws = [], []
-    for k, label in enumerate(labels):
-        within = Within.of(values[codes == k], owner[codes == k])
-        laws.append(within.law)
-        advice.append(_advice(label, within, tol, max_slope))
+    own = np.array(kind_of)[owner]
+    within = {kind: Within.of(values[own == kind], owner[own == kind]) for kind in labels}
+    advice = tuple(_advice(kind, found, tol, max_slope) for kind, found in within.items())
+    laws = [found.law for found in within.values()]
     between = np.array([[_apart(first, second) for second in laws] for first in laws])
-    return Recommendation(float(values.min()), float(values.max()), tuple(advice), between)
+    return Recommendation(float(values.min()), float(values.max()), advice, between)
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ class Within:
         renumbered = (np.cumsum(spread) - 1)[own]
         return cls(unit, renumbered, ends[spread], len(counts), len(values), flat, between)
 
-    @property
+    @cached_property
     def law(self) -> RewardLaw | None:
         """Their law, with weights 1 over the number of their prompt's scores."""
         if not self.unit.size:
@@ -245,8 +244,7 @@ def _apart(first: RewardLaw | None, second: RewardLaw | None) -> float:
 
 def _advice(kind: str, within: Within, tol: float, max_slope: float) -> KindAdvice:
     law = within.law
-    shares: tuple[float, float, float] = (np.nan, np.nan, np.nan)
-    found, error = None, np.nan
+    found, shares, error = None, (np.nan, np.nan, np.nan), np.nan
     reason = f"no completion is better than another in any of the {within.prompts} prompts"
     if law is not None:
         low, high = float(law.cdf(END)), 1.0 - float(law.distribution(np.array(1.0 - END), "left"))
@@ -260,19 +258,8 @@ def _advice(kind: str, within: Within, tol: float, max_slope: float) -> KindAdvi
             reason += ": two are 1 and 0 under every utility; their order is all they show"
         if within.flat:
             reason += f"; {within.flat} of {within.prompts} prompts have no spread, and don't count"
-    return KindAdvice(
-        kind,
-        within.prompts,
-        within.scores,
-        within.flat,
-        within.between,
-        shares[0],
-        shares[1],
-        shares[2],
-        error,
-        found,
-        reason,
-    )
+    counts = within.prompts, within.scores, within.flat, within.between
+    return KindAdvice(kind, *counts, *shares, error, found, reason)
 
 
 def _arrays(scores: Any, prompts: Any, kinds: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -321,14 +308,7 @@ def _kinds_of(names: list[Any], kinds: Any) -> list[str]:
 
 
 def _numbers(values: Any, what: str) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        raise CollapseError(f"the scores of {what} must be numbers, got {values!r}") from None
+    array = numbers(values, f"the scores of {what}").ravel()
     if not array.size:
         raise CollapseError(f"there are no scores for {what}")
-    if not np.isfinite(array).all():
-        raise CollapseError(
-            f"the scores of {what} must be finite; one is {array[~np.isfinite(array)][0]}"
-        )
-    return array
+    return finite_array(array, f"the scores of {what}", 1)

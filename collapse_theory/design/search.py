@@ -16,6 +16,7 @@ from collapse_theory.design.mixture import (
     STAGES,
     Term,
     edges,
+    hinge,
     hinge_utility,
     mixer,
     mixture,
@@ -30,7 +31,7 @@ from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.laws import RewardLaw, discrete_law, spread_law, uniform_panels
 from collapse_theory.limit import limit
 from collapse_theory.programs import Solution
-from collapse_theory.utilities import Hinge, Linear, NegativePower, Utility
+from collapse_theory.utilities import Linear, NegativePower, Utility
 
 # A law as near as this is taken as it is; farther ones may be provably another.
 PLAIN_DISTANCE = 1e-3
@@ -189,8 +190,8 @@ class WantedLaw(Wanted):
         if self.target.size:
             known = self.known(bound)
             yield [utility for utility in known if not utility.kinks]
-            for hinge in (utility for utility in known if utility.kinks and not self.skewed):
-                yield from levels(np.array(hinge.kinks), np.ones(1), 0.0)
+            for kinked in (utility for utility in known if utility.kinks and not self.skewed):
+                yield from levels(np.array(kinked.kinks), np.ones(1), 0.0)
         if self.graded and not self.skewed:
             yield from graded(evened(self.law), self.allowed, bound)
         if not self.skewed and (self.target.size or not self.graded):
@@ -279,7 +280,7 @@ def graded(law: RewardLaw, allowed: float, bound: Bound) -> Iterator[list[Utilit
     # The potential of atoms is largest, if anywhere above them, a hinge's length away.
     reached = (atoms[:, None, None] + margins[:, None] * np.array([-1.0, 1.0])).ravel()
     places = np.unique(np.concatenate([atoms, reached[(reached >= 0) & (reached <= 1)]]))
-    made = cone([Linear() if m >= 1.0 else Hinge(m) for m in margins.tolist()], bound)
+    made = cone(list(map(hinge, margins.tolist())), bound)
     gains, shortfall = smooth_columns(hinge_table(law, places, margins), made)
     found = balance(gains)
     if found.excess > 1e-7:

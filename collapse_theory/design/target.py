@@ -109,11 +109,14 @@ def target_of(target: Any, n: int | None = None) -> Target:
         law, is_law = law_of(target), hasattr(target, "ppf")
     except CollapseError as fault:
         raise CollapseError(f"{fault}; {NUMBERS}") from None
-    if is_law and not np.isfinite(ends := np.asarray(_ends(target))).all():
-        raise CollapseError(
-            f"the wanted law must have bounded support, got {ends.tolist()}; give a truncated "
-            "distribution, or a dict of quantiles"
-        )
+    if is_law:
+        own: Any = target
+        ends = np.asarray(own.support() if callable(own.support) else own.support)
+        if not np.isfinite(ends).all():
+            raise CollapseError(
+                f"the wanted law must have bounded support, got {ends.tolist()}; give a truncated "
+                "distribution, or a dict of quantiles"
+            )
     found = _mapped(law)
     if is_law or isinstance(target, str | Mapping):
         return found
@@ -169,10 +172,6 @@ def sampling_error(law: RewardLaw, count: float) -> float:
     x = law.atoms[:, 0]
     below = law.cdf(x[:-1])
     return SPREAD * float(np.sqrt(below * (1.0 - below) / count) @ np.diff(x))
-
-
-def _ends(law: Any) -> Any:
-    return law.support() if callable(law.support) else law.support
 
 
 def _mapped(law: RewardLaw) -> Target:

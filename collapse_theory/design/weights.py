@@ -22,9 +22,7 @@ def adjacent_weights(u: Utility, rewards: np.ndarray) -> Comparisons:
     completions differ, so these weights give any rewards from 1 down to 0 exactly (U strictly
     concave; ties need U'(0) < inf).
     """
-    slopes = _slopes(u, -np.diff(rewards))
-    n = len(rewards)
-    weights = 1.0 / slopes
+    n, weights = len(rewards), 1.0 / _slopes(u, -np.diff(rewards))
     return Comparisons(n, np.arange(n - 1), np.arange(1, n), weights / weights.mean())
 
 
@@ -36,11 +34,6 @@ def pair_weights(u: Utility, rewards: np.ndarray) -> Comparisons:
     is w = max(0, 1 + B^T y), a system of n - 1 equations that Newton's method solves in a few steps
     (it is piecewise linear). A pair of weight 0 drops out. Where rewards are tied the force may be
     less than c: those conditions join only where they would be broken.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for ties under a utility with U'(0) = inf.
     """
     n = len(rewards)
     i, j = np.triu_indices(n, 1)
