@@ -22,8 +22,13 @@ from tiny import VOCABULARY, tokenizer  # noqa: E402
 from collapse_theory.data.layouts import LAYOUTS  # noqa: E402
 from collapse_theory.data.ranking import ranks_of_scores  # noqa: E402
 from collapse_theory.errors import CollapseError  # noqa: E402
-from collapse_theory.training import Ranking, RankingCollator, RankingDataset  # noqa: E402
-from collapse_theory.training.collator import RankingLabels, to_grid  # noqa: E402
+from collapse_theory.training import (  # noqa: E402
+    Ranking,
+    RankingCollator,
+    RankingDataset,
+    ranking_of,
+)
+from collapse_theory.training.labels import RankingLabels, labels_of, to_grid  # noqa: E402
 
 GOOD = {"prompt": "2 + 2?", "completions": ["4", "four", "5"], "kind": "closed"}
 
@@ -53,6 +58,11 @@ def feedback(response, overall, fine=None, rated=("3", "N/A")):
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}]
 REPLY = {"role": "assistant", "content": "4"}
 WRONG = {"role": "assistant", "content": "5"}
+TOOL = [
+    {"role": "user", "content": "2 + 2?"},
+    {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add"}}]},
+    {"role": "tool", "content": "4", "name": "add"},
+]
 TRANSCRIPT = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: 2 + 2?\n\nAssistant:"
 
 # Rows as published, cut to what is read and a little that isn't, and the ranking they make.
@@ -82,7 +92,7 @@ LAYOUT_CASES = [
             "source": ["lmsys-chat-1m"],
             "good_natured": True,
         },
-        Ranking("\n\nHuman: 2 + 2?\n\nAssistant: ", ("5", "4", "four"), (2, 0, 1)),
+        Ranking("2 + 2?", ("5", "4", "four"), (2, 0, 1)),
     ),
     (
         "ultrafeedback",
@@ -137,7 +147,83 @@ LAYOUT_CASES = [
     (
         "pairs",
         {"chosen": f"{TRANSCRIPT} 4", "rejected": f"{TRANSCRIPT} 5"},
-        Ranking(TRANSCRIPT.strip(), ("4", "5")),
+        Ranking("2 + 2?", ("4", "5"), turns=(("user", "Hi"), ("assistant", "Hello."))),
+    ),
+    (
+        "pairs",
+        {"prompt": TRANSCRIPT, "chosen": "4", "rejected": "5", "margin": 3},
+        Ranking(
+            "2 + 2?",
+            ("4", "5"),
+            turns=(("user", "Hi"), ("assistant", "Hello.")),
+            margins=((0, 3), (0, 0)),
+        ),
+    ),
+    (
+        "own",
+        {
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": "2 + 2?"}]}],
+            "completions": [[REPLY], WRONG],
+            "rewards": [0.2, 0.1],
+            "weight": 2,
+            "pair_weights": [[9, 0.5], [9, 9]],
+        },
+        Ranking("2 + 2?", ("4", "5"), pair_weights=((0, 0.5), (0, 0)), weight=2.0),
+    ),
+    (
+        "pairs",
+        {"chosen": [*TOOL, REPLY], "rejected": [*TOOL, WRONG]},
+        Ranking(
+            "",
+            ("4", "5"),
+            turns=(
+                ("user", "2 + 2?"),
+                ("assistant", "", '{"tool_calls": [{"function": {"name": "add"}}]}'),
+                ("tool", "4", '{"name": "add"}'),
+            ),
+        ),
+    ),
+    (
+        "helpsteer2-preference",
+        {
+            "split": "train",
+            "prompt": "Hi<extra_id_1>Assistant\nHello.\n<extra_id_1>User\n2 + 2?",
+            "response_1": "5",
+            "response_2": "4",
+            "preference_strength": 2,
+        },
+        Ranking("2 + 2?", ("5", "4"), (1, 0), turns=(("user", "Hi"), ("assistant", "Hello."))),
+    ),
+    (
+        "helpsteer3",
+        {"context": CHAT, "response1": "4", "response2": "5", "overall_preference": -1},
+        Ranking("2 + 2?", ("4", "5"), turns=(("system", "Be brief."),)),
+    ),
+    (
+        "safe-rlhf",
+        {
+            "prompt": "2 + 2?",
+            "response_0": "5",
+            "response_1": "4",
+            "is_response_0_safe": True,
+            "better_response_id": 1,
+            "safer_response_id": 0,
+        },
+        Ranking("2 + 2?", ("5", "4"), (1, 0)),
+    ),
+    (
+        "shp",
+        {"history": "2 + 2?", "human_ref_A": "4", "human_ref_B": "5", "labels": 1, "score_A": 9},
+        Ranking("2 + 2?", ("4", "5")),
+    ),
+    (
+        "summaries",
+        {
+            "info": {"subreddit": "maths", "title": "Sums", "post": "2 + 2?", "article": None},
+            "summaries": [{"text": "5", "policy": "a"}, {"text": "4", "policy": "b"}],
+            "choice": 1,
+        },
+        Ranking("SUBREDDIT: r/maths\n\nTITLE: Sums\n\nPOST: 2 + 2?\n\nTL;DR:", ("5", "4"), (1, 0)),
     ),
     ("pairs", {"chosen": "yes", "rejected": "no"}, Ranking("", ("yes", "no"))),
 ]
@@ -148,6 +234,7 @@ def test_each_layout_is_recognised_and_read(name, row, ranking, tmp_path):
     data = RankingDataset.from_records([row])
     assert data[0] == ranking
     assert RankingDataset.from_records([row], layout=name)[0] == ranking
+    assert ranking_of(row) == ranking_of(ranking.row()) == ranking
     assert RankingDataset.from_file(jsonl(tmp_path / "x.jsonl", [row, "", row])).rankings == (
         ranking,
         ranking,
@@ -217,6 +304,114 @@ def test_pairs_in_csv(tmp_path):
         (4, "no rejected (layout pairs)"),
         (5, "4 fields under 3 names"),
     )
+
+
+# -- what is named -----------------------------------------------------------------------
+
+
+def test_columns_that_are_not_used_and_identical_completions_are_named(caplog):
+    words = {"prompt": "w1", "completions": ["w2", "w3", "w4"]}
+    rows = [
+        {**words, "ranks": [0, 0, 1], "scores": [1, 1, 0], "source": "a", "weight": None},
+        {**words, "completions": ["w4", "w4", "w5"], "source": "b"},
+        {"prompt": "?", "completions": ["same", "same"], "kind": "closed"},
+    ]
+    with caplog.at_level(logging.WARNING):
+        report = RankingDataset.from_records(rows).report
+    assert (report.identical, report.unused, report.bad) == (2, ("scores", "source"), ())
+    assert caplog.text.count("2 with identical completions, whose pairs don't count") == 1
+    assert "columns not used: scores, source" in caplog.text
+    collator = RankingCollator(tokenizer())
+    with caplog.at_level(logging.WARNING):
+        batches = [collator(rows)["labels"] for _ in range(2)]
+    assert caplog.text.count("columns not used: scores, source") == 2  # by each reader once
+    assert collator.identical == 4
+    assert batches[1].ne(-100).tolist() == [1, 1, 0]
+    assert batches[1].pairs("pair_weights", 1.0)[1].tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
+
+
+def test_long_rankings_are_left_out_on_request():
+    data = RankingDataset.from_records(
+        {"prompt": "w1", "completions": ["w2 " * long, "w3"]} for long in (2, 30, 3, 40)
+    )
+    kept = data.filter(RankingCollator(tokenizer(), max_length=12).fits, "too long")
+    assert kept.rankings == (data[0], data[2])
+    assert str(kept.report) == "4 rows read, 2 rankings kept, none bad; 2 left out: too long"
+    with pytest.raises(CollapseError, match="no ranking is left: all 4 are too long"):
+        data.filter(RankingCollator(tokenizer(), max_length=5).fits, "too long")
+
+
+def test_rows_of_datasets_are_read_by_the_same_function():
+    datasets = pytest.importorskip("datasets")
+    rows = [{"prompt": "q", "completions": ["bad", "good"], "scores": [0.1, s]} for s in (0.9, 0)]
+    mapped = datasets.Dataset.from_list(rows).map(lambda row: ranking_of(row).row())
+    data = RankingDataset.from_records(rows)
+    assert RankingDataset.from_records(mapped).rankings == data.rankings
+    ranks = RankingCollator(tokenizer())(rows)["labels"]["ranks"]
+    assert ranks.tolist() == [list(ranking.ranks) for ranking in data] == [[1, 0], [0, 1]]
+
+
+TALK = "\n\nHuman: a\n\nAssistant: b"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"chosen": f"{TALK}\n\nHuman: c", "rejected": f"{TALK}\n\nHuman: d"}, "must end with a"),
+        ({"chosen": TALK, "rejected": "\n\nHuman: z\n\nAssistant: b"}, "differ before their last"),
+        ({"chosen": TALK, "rejected": "yes"}, "rejected is no transcript"),
+        ({"chosen": TALK, "rejected": TALK.replace("b", " ")}, "differ before their last message"),
+        (
+            {"prompt": f"{TALK}\n\nAssistant:", "chosen": "x", "rejected": "y"},
+            "last message before",
+        ),
+        ({"prompt": f"\n\nHuman: a{TALK}", "chosen": "x", "rejected": "y"}, "don't take turns"),
+        (
+            {"prompt": TALK, "completions": ["x", "y"]},
+            "the last message before the reply is by 'as",
+        ),
+        ({"prompt": "\n\nHuman:\n\nAssistant:", "completions": ["x", "y"]}, "don't take turns"),
+    ],
+)
+def test_transcripts_that_make_no_turns_are_refused_with_their_line(row, message):
+    good = {**dict.fromkeys(row, "q"), "chosen": "x", "rejected": "y"}
+    if "completions" in row:
+        good = GOOD
+    report = RankingDataset.from_records([good, row]).report
+    assert report.bad[0][0] == 2
+    assert message in report.bad[0][1]
+    with pytest.raises(CollapseError, match=message):
+        ranking_of(row)
+
+
+@pytest.mark.parametrize("text", ["Human: a history", "Say:\n\nHuman: a\n\nAssistant: b", "A: b"])
+def test_ordinary_prompts_are_no_transcripts(text):
+    assert ranking_of({"prompt": text, "completions": ["x", "y"]}).prompt == text
+
+
+def test_a_ranking_made_by_hand_is_taken_apart_by_the_collator():
+    chat = tokenizer()
+    chat.chat_template = "{% for m in messages %}{{ m.role[0] }} {{ m.content }} {% endfor %}"
+    chat.add_tokens(["u", "a", "t"])
+    made = [Ranking("\n\nHuman: w1\n\nAssistant: w2\n\nHuman: w3\n\nAssistant:", ("w4", "w5"))]
+    tokens = RankingCollator(chat)(made)["input_ids"][0]
+    assert chat.decode(tokens) == "u w1 a w2 u w3 a w4"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"margins": [[0, 1]]}, "margins must be a finite number, or a table of 3 by 3"),
+        ({"margins": "big"}, "margins must be a finite number"),
+        ({"margin": float("nan")}, "margins must be a finite number"),
+        ({"pair_weights": [[0, -1, 1]] * 3}, "pair_weights must be 0 or more"),
+        ({"weight": -1}, "the weight must be 0 or more"),
+        ({"weight": "much"}, "the weight must be a finite number"),
+    ],
+)
+def test_margins_and_weights_that_are_none(more, message):
+    with pytest.raises(CollapseError, match=message):
+        ranking_of({**GOOD, **more})
 
 
 # -- bad data ----------------------------------------------------------------------------
@@ -413,7 +608,9 @@ def test_each_completion_is_encoded_once_and_prompts_of_all_sizes_go_together():
     assert labels["ranks"].tolist() == [[0, 1, 2], [1, 0, -1]]
     assert labels["kinds"].tolist() == [1, 0]
     assert int(labels.ne(-100).sum()) == 2
-    assert set(RankingCollator(tokenizer())(list(rankings()))["labels"]) == {"ranks"}
+    plain = RankingCollator(tokenizer())(list(rankings()))["labels"]
+    assert set(plain) == {"ranks", "weights", "margins", "pair_weights"}
+    assert plain.pairs("margins", 0.0) is None
 
 
 def test_a_long_prompt_leaves_something_of_the_completions():
@@ -474,7 +671,7 @@ def test_what_the_collator_refuses():
         RankingCollator(tokenizer(), kinds=["open"])([Ranking("p", ("a", "b"))])
     with pytest.raises(CollapseError, match="remove_unused_columns=False"):
         RankingCollator(tokenizer())([{"label": 1}])
-    with pytest.raises(CollapseError, match="takes rankings, got a str"):
+    with pytest.raises(CollapseError, match="must be an object with columns, got str"):
         RankingCollator(tokenizer())(["text"])
 
 
@@ -484,6 +681,27 @@ def test_labels_move_detach_and_count():
     assert labels.ne(-100).tolist() == [True, False, False, False]
     assert type(labels.to("cpu")) is RankingLabels
     assert pickle.loads(pickle.dumps(labels)).ne(-100).sum() == 1
+
+
+@cases(20)
+@given(st.lists(st.integers(2, 5), min_size=1, max_size=6), st.integers(0, 99))
+def test_tables_of_pairs_come_back_from_labels_that_trainer_has_padded(sizes, seed):
+    rng = np.random.default_rng(seed)
+    made = [
+        Ranking("p", [f"{k}" for k in range(n)], margins=rng.normal(size=(n, n)) if odd else None)
+        for n, odd in zip(sizes, rng.random(len(sizes)) < 0.5, strict=True)
+    ]
+    from transformers.trainer_pt_utils import nested_concat
+
+    parts = [labels_of([one], [range(len(one))]) for one in made]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = nested_concat(whole, part, padding_index=-100)
+    tables = RankingLabels(whole).pairs("margins", 0.0)
+    for row, one in enumerate(made):
+        n, expected = len(one), 0.0 if one.margins is None else one.margins
+        found = 0.0 if tables is None else tables[row, :n, :n].numpy()
+        assert found == pytest.approx(expected, abs=1e-6)
 
 
 @cases(20)

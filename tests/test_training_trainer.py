@@ -38,9 +38,10 @@ from collapse_theory.training import (  # noqa: E402
     RankingCollator,
     RankingDataset,
     RankingLoss,
+    ranking_of,
     trainer_loss,
 )
-from collapse_theory.training.collator import RankingLabels, to_grid  # noqa: E402
+from collapse_theory.training.labels import RankingLabels, labels_of, to_grid  # noqa: E402
 from collapse_theory.training.live import figure_path  # noqa: E402
 from collapse_theory.training.measures import Measures, measure  # noqa: E402
 
@@ -147,6 +148,56 @@ def test_prompts_without_a_comparable_pair_neither_count_nor_push():
     assert torch.equal(flat.grad[2:], torch.zeros(2, 1, dtype=torch.float64))
     nothing = RankingLabels(ranks=torch.tensor([[0, 0], [0, 0]]))
     assert trainer_loss(loss)({"logits": flat.detach()}, nothing).item() == 0.0
+
+
+def test_margins_and_weights_of_rows_reach_the_loss(tmp_path):
+    rows = [
+        {"prompt": "w1", "chosen": "w2 w3", "rejected": "w4", "margin": 3.0, "weight": 2.0},
+        {"prompt": "w5", "chosen": "w6", "rejected": "w7 w8"},
+        {"prompt": "w9", "completions": ["w1", "w1", "w2 w3"]},
+    ]
+    loss = RankingLoss("logsigmoid(x)", ct.Free(), normalize=False)
+    data = RankingDataset(tuple(map(ranking_of, rows)))
+    model = tiny.model().double()
+    with torch.no_grad():
+        z, _ = whole_batch(model, loss, data)
+    pairs = torch.stack([z[0, 0] - z[0, 1] - 3, z[1, 0] - z[1, 1]])
+    third = (z[2, :2] - z[2, 2]).double()  # the identical completions are in no pair
+    each = -torch.nn.functional.logsigmoid(torch.cat([pairs, third]))
+    expected = (2 * each[0] + each[1] + each[2:].mean()) / 4
+    trainer = made(
+        tmp_path,
+        loss,
+        data,
+        model=model,
+        max_steps=1,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=3,
+        logging_steps=1,
+    )
+    trainer.train()
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert logged == pytest.approx([expected.item()], rel=1e-5)
+    for wrong in (RankingLoss("log(x + 0.1)"), RankingLoss(ct.PlackettLuce())):
+        with pytest.raises(CollapseError, match="margins"):
+            trainer_loss(wrong)({"logits": z[0, :2, None]}, labels_of([data[0]], [[0, 1]]))
+
+
+def test_weights_by_rank_that_leave_a_prompt_without_a_pair():
+    weights = np.zeros((3, 3))
+    weights[0, 2] = 1
+    loss = RankingLoss("logsigmoid(x)", ct.Free(), pair_weights=weights)
+    rankings = [Ranking("w1", ("w2", "w3", "w4")), Ranking("w5", ("w6", "w7"))]
+    batch = RankingCollator(tiny.tokenizer(), kinds=loss)(rankings)
+    plain = RankingCollator(tiny.tokenizer())(rankings)["labels"]
+    outputs, labels = tiny.model()(**batch | {"labels": None}), batch["labels"]
+    grid = to_grid(outputs.logits, labels["ranks"])
+    assert labels.ne(-100).tolist() == [1, 0]
+    for each, counted in [(labels, None), (labels, labels.ne(-100).sum()), (plain, None)]:
+        value = trainer_loss(loss)({"logits": outputs.logits}, each, counted)
+        assert value.item() == pytest.approx(loss(grid, labels["ranks"]).item(), rel=1e-6)
+    with pytest.raises(CollapseError, match=r"RankingCollator\(tokenizer, kinds=loss\), with the"):
+        trainer_loss(loss)({"logits": outputs.logits}, plain, plain.ne(-100).sum())
 
 
 def test_decoders_without_two_segments(tmp_path):

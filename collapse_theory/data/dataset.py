@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -33,20 +33,36 @@ class DatasetReport(Value):
         Rankings made of them.
     bad : tuple of (int, str)
         The line (from 1) of each row that was left out, and the reason.
+    identical : int
+        Rankings with completions of different ranks that are the same text. Such pairs don't
+        count, and a ranking that has no others has no say in a mean.
+    unused : tuple of str
+        The columns that were not used.
+    filtered : tuple of (str, int)
+        Why `RankingDataset.filter` left rankings out, and how many.
     """
 
     read: int
     kept: int
     bad: tuple[tuple[int, str], ...] = ()
+    identical: int = 0
+    unused: tuple[str, ...] = ()
+    filtered: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
-        if not self.bad:
-            return f"{self.read} rows read, {self.kept} rankings kept, none bad"
-        shown = "; ".join(f"line {line}: {reason}" for line, reason in self.bad[:SHOWN])
-        more = f"; and {len(self.bad) - SHOWN} more" if len(self.bad) > SHOWN else ""
-        return (
-            f"{self.read} rows read, {self.kept} rankings kept, {len(self.bad)} bad: {shown}{more}"
-        )
+        parts = [f"{self.read} rows read, {self.kept} rankings kept, "]
+        if self.bad:
+            shown = "; ".join(f"line {line}: {reason}" for line, reason in self.bad[:SHOWN])
+            more = f"; and {len(self.bad) - SHOWN} more" if len(self.bad) > SHOWN else ""
+            parts[0] += f"{len(self.bad)} bad: {shown}{more}"
+        else:
+            parts[0] += "none bad"
+        parts += [f"{count} left out: {reason}" for reason, count in self.filtered]
+        if self.identical:
+            parts.append(f"{self.identical} with identical completions, whose pairs don't count")
+        if self.unused:
+            parts.append(f"columns not used: {', '.join(self.unused)}")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +99,8 @@ class RankingDataset(Value):
                 )
         if not rankings:
             raise CollapseError("a dataset needs at least one ranking, got none")
-        report = self.report or DatasetReport(len(rankings), len(rankings))
+        same = sum(ranking.identical for ranking in rankings)
+        report = self.report or DatasetReport(len(rankings), len(rankings), identical=same)
         self._set(rankings=rankings, report=report)
 
     @classmethod
@@ -102,7 +119,7 @@ class RankingDataset(Value):
         ----------
         path : str or path
         layout : str, optional
-            "own", "nectar", "ultrafeedback", "helpsteer" or "pairs"; recognised by the columns of
+            A name of `layouts.LAYOUTS`, such as "nectar" or "pairs"; recognised by the columns of
             the first row unless given.
         kind : str or callable, optional
             The column that holds the kind of prompt (none is needed), or a function of the row.
@@ -146,10 +163,16 @@ class RankingDataset(Value):
                 yield from part.rows()
 
         rankings = reader.rankings(rows(), where)
-        report = DatasetReport(reader.read, len(rankings), tuple(sorted(reader.bad)))
+        report = DatasetReport(
+            reader.read,
+            len(rankings),
+            tuple(sorted(reader.bad)),
+            sum(ranking.identical for ranking in rankings),
+            reader.unused,
+        )
         if not rankings:
             raise CollapseError(f"{where}no ranking is left: {report}")
-        if report.bad:
+        if report.bad or report.identical or report.unused:
             logger.warning("%s", report)
         return cls(rankings, report)
 
@@ -178,16 +201,26 @@ class RankingDataset(Value):
         The collator takes them too, where Trainer leaves the columns in
         (``remove_unused_columns=False``).
         """
-        return [
-            {
-                "prompt": ranking.prompt,
-                "completions": list(ranking.completions),
-                "ranks": list(ranking.ranks),
-                "kind": ranking.kind,
-                "turns": [list(turn) for turn in ranking.turns],
-            }
-            for ranking in self.rankings
-        ]
+        return [ranking.row() for ranking in self.rankings]
+
+    def filter(self, keep: Callable[[Ranking], bool], reason: str = "filtered") -> Self:
+        """Return the dataset of the rankings that are to be kept; the report counts the others.
+
+        ``data.filter(collator.fits, "too long")`` drops what the collator would cut.
+
+        Raises
+        ------
+        CollapseError
+            Where none is left.
+        """
+        kept = tuple(ranking for ranking in self.rankings if keep(ranking))
+        if not kept:
+            raise CollapseError(f"no ranking is left: all {len(self)} are {reason}")
+        assert self.report is not None
+        filtered = (*self.report.filtered, (reason, len(self) - len(kept)))
+        same = sum(ranking.identical for ranking in kept)
+        report = replace(self.report, kept=len(kept), filtered=filtered, identical=same)
+        return type(self)(kept, report)
 
     def select(self, indices: Iterable[int]) -> Self:
         """Return the dataset of these rankings, in this order."""
@@ -234,7 +267,7 @@ def unique_names(rankings: Sequence[Ranking]) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     names = []
     for ranking in rankings:
-        base = name = ranking.prompt or "(no prompt)"
+        base = name = ranking.asked or "(no prompt)"
         while name in taken:
             counts[base] = counts.get(base, 1) + 1
             name = f"{base} ({counts[base]})"

@@ -9,10 +9,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import Any
 
 from collapse_theory.data.columns import as_number, opened
+from collapse_theory.data.messages import (
+    Turns,
+    asked,
+    is_messages,
+    is_transcript,
+    messages,
+    parted,
+    reply,
+    transcript,
+)
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
 from collapse_theory.data.text import Bad, Row, row_or_bad
 from collapse_theory.errors import CollapseError
@@ -21,8 +30,8 @@ Score = str | Mapping[str, float] | None
 """Which column ranks the completions, or a weighted sum of columns; None for the layout's own."""
 Kind = str | Callable[[Row], str | None]
 """The column of the kind of prompt, or a function of the row."""
-Turns = tuple[tuple[str, str], ...]
-REPLY = "\n\nAssistant:"  # what comes before every reply in Anthropic's transcripts
+SCORES = ("scores", "rewards", "ratings", "score", "reward", "labels")
+"""What a list of the completions' scores is called, where they have no ranks."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +58,42 @@ def _own(row: Row, score: Score) -> Ranking:
         raise CollapseError("score= is one column here: a sum of columns needs one row a response")
     if score is not None and row.get(score) is None:
         raise CollapseError(f"no column {score!r} to rank by; name one by score=")
-    ranks, column = row.get("ranks"), score or "scores"
-    if (score or ranks is None) and row.get(column) is not None:
-        scores, completions = _list(row, column), _list(row, "completions")
-        if len(scores) != len(completions):
+    completions: Any = opened(row["completions"])
+    ranks: Any = None
+    if isinstance(completions, list | tuple):
+        completions = [reply(one, "completions") for one in completions]
+    usual = (name for name in SCORES if name in row and row[name] is not None)
+    if score is None and row.get("ranks") is not None:
+        ranks = opened(row["ranks"])
+    elif column := score or next(usual, None):
+        scores = _list(row, column)
+        if not isinstance(completions, list) or len(scores) != len(completions):
+            many = len(completions) if isinstance(completions, list) else "no list of"
             raise CollapseError(
-                f"{len(completions)} completions but {len(scores)} scores: give one a completion"
+                f"{many} completions but {len(scores)} {column}: give one a completion"
             )
         ranks = ranks_of_scores(scores)
-    ranks = () if ranks is None else opened(ranks)
-    return Ranking(_text(row, "prompt"), opened(row["completions"]), ranks)
+    ranks = () if ranks is None else ranks
+    if row.get("turns") is not None:  # a row of a ranking, whose prompt may be in its turns
+        turns = tuple(tuple(turn) for turn in opened(row["turns"]))
+        turns, prompt = asked(row["prompt"], turns)
+    else:
+        turns, prompt = _prompt(row["prompt"])
+    return Ranking(prompt, completions, ranks, turns=turns)
 
 
 def _nectar(row: Row, score: Score) -> Ranking:
     """Nectar (berkeley-nest): a list of answers, each with its rank, 1 the best."""
     answers = _objects(row, "answers")
     ranks = ranks_of_scores(-finite_number("rank", answer.get("rank")) for answer in answers)
-    texts = tuple(answer.get("answer", "") for answer in answers)
-    return Ranking(_text(row, "prompt"), texts, ranks)
+    return _ranked(row["prompt"], [answer.get("answer", "") for answer in answers], ranks)
 
 
 def _ultrafeedback(row: Row, score: Score) -> Ranking:
     """UltraFeedback (openbmb): a list of completions, each with ratings by aspect and scores."""
     answers = _objects(row, "completions")
     ranks = ranks_of_scores(_feedback(answer, score) for answer in answers)
-    texts = tuple(answer.get("response", "") for answer in answers)
-    return Ranking(_text(row, "instruction"), texts, ranks)
+    return _ranked(row["instruction"], [a.get("response", "") for a in answers], ranks)
 
 
 def _feedback(answer: Row, score: Score) -> float:
@@ -95,65 +114,86 @@ def _helpsteer(row: Row, score: Score) -> Scored:
     return Scored(prompt, response, _scored(row, score or "helpfulness"))
 
 
+def _two(prompt: str, first: str, second: str, preferred: str) -> Callable[[Row, Score], Ranking]:
+    """Return the reader of two responses and a column above 0 where the second is preferred."""
+
+    def read(row: Row, score: Score) -> Ranking:
+        ahead = _scored(row, score or preferred)
+        return _ranked(row[prompt], [row[first], row[second]], ranks_of_scores((-ahead, ahead)))
+
+    return read
+
+
+def _safe_rlhf(row: Row, score: Score) -> Ranking:
+    """PKU-SafeRLHF: the number of the better response; score="safer_response_id", of the safer."""
+    responses = [row["response_0"], row["response_1"]]
+    return _ranked(row["prompt"], responses, _chosen(_scored(row, score or "better_response_id")))
+
+
+def _shp(row: Row, score: Score) -> Ranking:
+    """SHP (stanfordnlp): two comments on a post; labels is 1 where A is preferred."""
+    replies = [row["human_ref_A"], row["human_ref_B"]]
+    return _ranked(row["history"], replies, _chosen(1 - _scored(row, score or "labels")))
+
+
+def _summaries(row: Row, score: Score) -> Ranking:
+    """TL;DR comparisons (openai/summarize_from_feedback): summaries of a post, and the choice."""
+    post, texts = row["info"], [one.get("text", "") for one in _objects(row, "summaries")]
+    heads = [("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post")]
+    said = [f"{head}{post[name].strip()}" for head, name in heads if post.get(name)]
+    said = said if post.get("post") else [_text(post, "article").strip()]
+    return _ranked("\n\n".join([*said, "TL;DR:"]), texts, _chosen(_scored(row, "choice")))
+
+
+def _chosen(at: float) -> tuple[int, int]:
+    """Return the ranks of two completions of which the one numbered so is better."""
+    if at not in (0, 1):
+        raise CollapseError(f"the number of the better completion must be 0 or 1, got {at:g}")
+    return (int(at), 1 - int(at))
+
+
+def _ranked(prompt: Any, completions: list[Any], ranks: tuple[int, ...]) -> Ranking:
+    turns, asked = _prompt(prompt)
+    return Ranking(asked, tuple(completions), ranks, turns=turns)
+
+
+def _prompt(prompt: Any) -> tuple[Turns, Any]:
+    """Return the turns before a prompt, and what was asked: of a text, messages or a transcript."""
+    prompt = opened(prompt) if isinstance(prompt, str) and prompt[:2] == "[{" else prompt
+    if is_messages(prompt):
+        return parted(messages(prompt, "prompt"))
+    if isinstance(prompt, str) and not prompt.strip():
+        raise CollapseError("the prompt is empty")
+    return asked(prompt)
+
+
 def _pairs(row: Row, score: Score) -> Ranking:
     """A chosen and a rejected completion: texts or messages, with a prompt or with none.
 
-    Messages that both share are the context; without a prompt, transcripts in Anthropic's form are
-    parted after the last reply that both share.
+    Messages that both share are the context, and so are the turns of transcripts.
     """
-    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
-    if not (isinstance(chosen, str) and isinstance(rejected, str)):
-        return _of_messages(chosen, rejected, prompt)
-    turns: Turns = ()
-    if prompt is None:
-        prompt, chosen, rejected = _transcripts(chosen, rejected)
-    elif isinstance(prompt, list | tuple):
-        turns, prompt = _parted(_messages(prompt, "prompt"))
-    return Ranking(prompt, (chosen, rejected), turns=turns)
-
-
-def _of_messages(chosen: Any, rejected: Any, prompt: Any) -> Ranking:
-    before = _messages(prompt, "prompt") if isinstance(prompt, list | tuple) else ()
-    one = (*before, *_messages(chosen, "chosen"))
-    other = (*before, *_messages(rejected, "rejected"))
-    if not before and isinstance(prompt, str) and one[0][0] == "assistant":
-        # The messages are the replies alone.
-        one, other = (("user", prompt), *one), (("user", prompt), *other)
-    if len(one) != len(other) or one[:-1] != other[:-1]:
+    pair, prompt = [row["chosen"], row["rejected"]], row.get("prompt")
+    if all(isinstance(one, str) for one in pair):
+        if not any(is_transcript(one) for one in pair):
+            turns, said = _prompt(prompt) if prompt else ((), "")
+            return Ranking(said, tuple(pair), turns=turns)
+        pair = [transcript(pair[0], "chosen"), transcript(pair[1], "rejected")]
+        prompt = None  # both hold it
+    else:
+        pair = [messages(pair[0], "chosen"), messages(pair[1], "rejected")]
+    before: Turns = ()
+    if is_messages(prompt):
+        before = messages(prompt, "prompt")
+    elif isinstance(prompt, str) and pair[0][0][0] == "assistant":  # the replies alone
+        turns, said = asked(prompt)
+        before = (*turns, ("user", said))
+    one, other = ((*before, *turns) for turns in pair)
+    if one[:-1] != other[:-1]:
         raise CollapseError("chosen and rejected differ before their last message")
-    turns, asked = _parted(one[:-1])
-    return Ranking(asked, (one[-1][1], other[-1][1]), turns=turns)
-
-
-def _messages(values: Any, name: str) -> Turns:
-    if not isinstance(values, list | tuple) or not values:
-        raise CollapseError(f"{name} must be text or a list of messages, got {values!r:.40}")
-    turns = []
-    for message in values:
-        there = message if isinstance(message, Mapping) else {}
-        role, text = there.get("role"), there.get("content")
-        if not (isinstance(role, str) and isinstance(text, str)):
-            raise CollapseError(f"a message of {name} needs a role and a content that are text")
-        turns.append((role, text))
-    return tuple(turns)
-
-
-def _parted(turns: Turns) -> tuple[Turns, str]:
-    """Part the last message, the prompt, from those before it."""
-    if not turns:
-        return (), ""
-    if turns[-1][0] != "user":
-        raise CollapseError(f"the last message before the reply is by {turns[-1][0]!r}, not 'user'")
-    return turns[:-1], turns[-1][1]
-
-
-def _transcripts(chosen: str, rejected: str) -> tuple[str, str, str]:
-    same = takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False))
-    shared = "".join(one for one, _ in same)
-    if REPLY not in shared:
-        return "", chosen, rejected
-    at = shared.rfind(REPLY) + len(REPLY)
-    return shared[:at].strip(), chosen[at:].strip(), rejected[at:].strip()
+    if {one[-1][0], other[-1][0]} != {"assistant"}:
+        raise CollapseError("chosen and rejected must end with a reply of the assistant")
+    turns, said = parted(one[:-1])
+    return Ranking(said, (one[-1][1], other[-1][1]), turns=turns)
 
 
 def _text(row: Row, name: str) -> str:
@@ -195,6 +235,19 @@ LAYOUTS = (
     Layout("ultrafeedback", ("instruction", "completions"), _ultrafeedback),
     Layout("own", ("prompt", "completions"), _own),
     Layout("helpsteer", ("prompt", "response"), _helpsteer),
+    Layout(
+        "helpsteer2-preference",
+        ("prompt", "response_1", "response_2", "preference_strength"),
+        _two("prompt", "response_1", "response_2", "preference_strength"),
+    ),
+    Layout(
+        "helpsteer3",
+        ("context", "response1", "response2", "overall_preference"),
+        _two("context", "response1", "response2", "overall_preference"),
+    ),
+    Layout("safe-rlhf", ("prompt", "response_0", "response_1", "better_response_id"), _safe_rlhf),
+    Layout("shp", ("history", "human_ref_A", "human_ref_B", "labels"), _shp),
+    Layout("summaries", ("info", "summaries", "choice"), _summaries),
     Layout("pairs", ("chosen", "rejected"), _pairs),
 )
 """Tried in this order; to read another layout is one reader and one line here."""
@@ -233,6 +286,52 @@ def _recognised(row: Row, where: str) -> Layout:
 
 # -- from rows to rankings ----------------------------------------------------------------------
 
+# Columns that any layout may have, and the fields of a ranking that they are.
+EXTRAS = {
+    "margin": "margins",
+    "margins": "margins",
+    "pair_weights": "pair_weights",
+    "weight": "weight",
+}
+
+
+class _Noted(dict[str, Any]):
+    """A row that notes which of its columns are read."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def ranking_of(
+    row: Ranking | Row, *, layout: str | None = None, kind: Kind = "kind", score: Score = None
+) -> Ranking:
+    """Return the ranking that a row holds, in any layout with a ranking to a row.
+
+    `RankingDataset` and `RankingCollator` read rows by it, and ``datasets.Dataset.map`` can:
+    ``data.map(lambda row: ranking_of(row).row())``. The parameters are those of
+    `RankingDataset.from_file`.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError that says what is wrong with the row.
+
+    Examples
+    --------
+    >>> ranking_of({"prompt": "2 + 2?", "completions": ["5", "4"], "scores": [0.1, 0.9]}).ranks
+    (1, 0)
+    """
+    return Reader(layout, kind, None, score).ranking(row)
+
 
 @dataclass
 class _Group:
@@ -248,8 +347,8 @@ class _Group:
             raise CollapseError("1 completion: a ranking needs two or more")
         ordered = sorted(self.rows, key=lambda row: -row.score)
         ranks = ranks_of_scores(row.score for row in ordered)
-        texts = tuple(row.completion for row in ordered)
-        return Ranking(ordered[0].prompt, texts, ranks, self.kind)
+        texts = [row.completion for row in ordered]
+        return replace(_ranked(ordered[0].prompt, texts, ranks), kind=self.kind)
 
 
 class Reader:
@@ -265,6 +364,12 @@ class Reader:
         self.place = ""  # the file that is read, where there are several
         self.bad: list[tuple[int, str]] = []  # their lines, and why
         self.groups: dict[str, _Group] = {}
+        self.columns: dict[str, bool] = {}  # that were seen, and whether any row's was read
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The columns that no row's reading used."""
+        return tuple(name for name, read in self.columns.items() if not read)
 
     def rankings(self, source: Iterable[tuple[int, Any]], where: str = "") -> tuple[Ranking, ...]:
         """Return the rankings in the order of their lines.
@@ -277,15 +382,30 @@ class Reader:
         found: dict[int, Ranking] = {}
         for line, row in source:
             self.read += 1  # counts lines of several files on
-            if self.layout is None and isinstance(row, Mapping):
-                self.layout = _recognised(row, f"{where}line {line}")
+            self._recognise(row, f"{where}line {line}")
             with self._bad_named(line):
-                if (one := self._ranking(line, row)) is not None:
+                if isinstance(one := self._one(row), Ranking):
                     found[self.read] = one
+                else:
+                    self._gather(line, *one)
         for group in self.groups.values():
             with self._bad_named(group.line):
                 found[group.order] = group.ranking()
         return tuple(found[order] for order in sorted(found))
+
+    def ranking(self, row: Any) -> Ranking:
+        """Return the ranking of one row, or raise what is wrong with it."""
+        self._recognise(row, "the row")
+        one = self._one(row)
+        if isinstance(one, Ranking):
+            return one
+        raise CollapseError(
+            "the row holds one completion; RankingDataset gathers such rows by their prompt"
+        )
+
+    def _recognise(self, row: Any, where: str) -> None:
+        if self.layout is None and isinstance(row, Mapping):
+            self.layout = _recognised(row, where)
 
     @contextlib.contextmanager
     def _bad_named(self, line: int) -> Iterator[None]:
@@ -294,32 +414,40 @@ class Reader:
         except CollapseError as fault:
             self.bad.append((line, f"{self.place}{fault}"))
 
-    def _ranking(self, line: int, row: Any) -> Ranking | None:
-        """Return a row's ranking; None where the row has joined those of its prompt."""
+    def _one(self, row: Any) -> Ranking | tuple[Scored, str | None]:
+        """Return a row's ranking, or its one completion and kind."""
         if isinstance(row, Ranking):
             self._require_allowed(row.kind)
-            return row
+            turns, prompt = asked(row.prompt, row.turns)
+            return row if prompt is row.prompt else replace(row, prompt=prompt, turns=turns)
         row = row_or_bad(row)
         if isinstance(row, Bad):
             raise CollapseError(row.detail)
         assert self.layout is not None  # that of the first row with columns
+        row = _Noted(row)
         missing = [name for name in self.layout.columns if row.get(name) is None]
         if missing:
             raise CollapseError(f"no {' and no '.join(missing)} (layout {self.layout.name})")
         kind = self._kind_of(row)
         try:
             one = self.layout.read(row, self.score)
-        except (TypeError, ValueError) as fault:
+            if isinstance(one, Ranking):
+                more = {EXTRAS[name]: row.get(name) for name in EXTRAS if row.get(name) is not None}
+                more = {name: as_number(opened(value)) for name, value in more.items()}
+                one = replace(one, kind=kind, **more) if more or kind is not None else one
+        except (KeyError, TypeError, ValueError) as fault:
             raise CollapseError(str(fault)) from None
-        if isinstance(one, Ranking):
-            return one if kind is None else replace(one, kind=kind)
+        for name in row:
+            self.columns[name] = self.columns.get(name, False) or name in row.read
+        return one if isinstance(one, Ranking) else (one, kind)
+
+    def _gather(self, line: int, one: Scored, kind: str | None) -> None:
         group = self.groups.setdefault(one.prompt, _Group(line, self.read, kind))
         if group.kind != kind:
             raise CollapseError(
                 f"kind {kind!r}, but line {group.line} has {group.kind!r} for its prompt"
             )
         group.rows.append(one)
-        return None
 
     def _kind_of(self, row: Row) -> str | None:
         kind = self.kind(row) if callable(self.kind) else row.get(self.kind)

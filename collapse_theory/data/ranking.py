@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.data.messages import Turns
 from collapse_theory.errors import CollapseError
-from collapse_theory.values import Value
+from collapse_theory.values import Array, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,15 @@ class Ranking(Value):
     kind : str, optional
         The kind of prompt, which a prompt-aware loss chooses its utility by.
     turns : tuple of (role, text), optional
-        What was said before the prompt: a system message, earlier turns.
+        What was said before the prompt: a system message, earlier turns. A third entry is JSON of
+        what else a message has, such as the calls of a tool.
+    margins : array_like, shape (K, K), or float, optional
+        Entry (i, j): by how much completion i should be above the worse j. A number is that of all
+        pairs.
+    pair_weights : array_like, shape (K, K), optional
+        Entry (i, j): how much the pair counts in which i is better than j.
+    weight : float
+        How much the prompt counts beside others.
 
     Raises
     ------
@@ -46,7 +55,10 @@ class Ranking(Value):
     completions: tuple[str, ...]
     ranks: tuple[int, ...] = ()
     kind: str | None = None
-    turns: tuple[tuple[str, str], ...] = ()
+    turns: Turns = ()
+    margins: Array | None = None
+    pair_weights: Array | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str):
@@ -57,11 +69,51 @@ class Ranking(Value):
             ranks = range(len(completions))
         if self.kind is not None and (not isinstance(self.kind, str) or not self.kind.strip()):
             raise CollapseError(f"the kind must be text, got {_short(self.kind)}")
+        ranks = _dense(ranks, len(completions))
+        weight = finite_number("the weight", self.weight)
+        if weight < 0:
+            raise CollapseError(f"the weight must be 0 or more, got {weight:g}")
         self._set(
             completions=completions,
-            ranks=_dense(ranks, len(completions)),
-            turns=tuple((str(role), str(text)) for role, text in self.turns),
+            ranks=ranks,
+            turns=tuple(tuple(map(str, turn)) for turn in self.turns),
+            margins=_table(self.margins, "margins", ranks),
+            pair_weights=_table(self.pair_weights, "pair_weights", ranks),
+            weight=weight,
         )
+        super().__post_init__()
+        if self.pair_weights is not None and (self.pair_weights < 0).any():
+            raise CollapseError("pair_weights must be 0 or more")
+
+    @property
+    def asked(self) -> str:
+        """The prompt, or where a tool spoke last what the user said before that."""
+        said = (turn[1] for turn in reversed(self.turns) if turn[0] == "user")
+        return self.prompt or next(said, "")
+
+    @property
+    def identical(self) -> bool:
+        """Whether completions of different ranks are the same text: such pairs don't count."""
+        return len(set(zip(self.completions, self.ranks, strict=True))) > len(set(self.completions))
+
+    def row(self) -> dict[str, Any]:
+        """Return the ranking as a row of columns, which every reader of rows takes.
+
+        Examples
+        --------
+        >>> Ranking("2 + 2?", ("4", "5")).row()["ranks"]
+        [0, 1]
+        """
+        return {
+            "prompt": self.prompt,
+            "completions": list(self.completions),
+            "ranks": list(self.ranks),
+            "kind": self.kind,
+            "turns": [list(turn) for turn in self.turns],
+            "margins": None if self.margins is None else self.margins.tolist(),
+            "pair_weights": None if self.pair_weights is None else self.pair_weights.tolist(),
+            "weight": self.weight,
+        }
 
     def __len__(self) -> int:
         return len(self.completions)
@@ -109,6 +161,27 @@ def finite_number(what: str, value: Any) -> float:
     if not math.isfinite(number):
         raise CollapseError(f"{what} must be a finite number, got {_short(value)}")
     return number
+
+
+def _table(values: Any, name: str, ranks: tuple[int, ...]) -> np.ndarray | None:
+    """Return a table of pairs as an array, 0 where no pair is compared; None where all are 0.
+
+    Weights that are all 0 stay: they say that nothing is compared.
+    """
+    if values is None or (isinstance(values, list | tuple) and not values):
+        return None
+    size = len(ranks)
+    try:
+        table = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        table = np.array(np.nan)
+    if not np.isfinite(table).all() or table.shape not in ((), (size, size)):
+        raise CollapseError(
+            f"{name} must be a finite number, or a table of {size} by {size} of them, a row the "
+            f"better and a column the worse completion; got {_short(values)}"
+        )
+    pairs = np.less.outer(ranks, ranks)
+    return np.where(pairs, table, 0.0) if table.any() or name == "pair_weights" else None
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from collapse_theory.lazy import names_at_use
 
 if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
+    from collapse_theory.data.layouts import ranking_of
     from collapse_theory.data.ranking import Ranking
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
@@ -29,6 +30,7 @@ __all__ = [
     "RankingCollator",
     "RankingDataset",
     "RankingLoss",
+    "ranking_of",
     "trainer_loss",
 ]
 
@@ -36,6 +38,7 @@ __getattr__, __dir__ = names_at_use(
     __name__,
     {
         "collapse_theory.data.dataset": ("RankingDataset",),
+        "collapse_theory.data.layouts": ("ranking_of",),
         "collapse_theory.data.ranking": ("Ranking",),
         f"{__name__}.collator": ("RankingCollator",),
         f"{__name__}.loss": ("RankingLoss",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from collapse_theory.data.layouts import Reader
+from collapse_theory.data.messages import Turn, as_message
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
+from collapse_theory.training.labels import RankingLabels, kind_table, labels_of
 
 logger = logging.getLogger(__name__)
 
-PADDING = -1
-
 # Tokenizers without a limit say 1e30; no encoder reads a million tokens.
 NO_LIMIT = 1_000_000
+
+# In one text, as transcripts write them.
+SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
 
 
 @dataclass(eq=False)
@@ -32,9 +35,10 @@ class RankingCollator:
         With a pad token.
     max_length : int, optional
         Tokens beyond it are cut on the right; the tokenizer's own limit unless given.
-    kinds : sequence of str, or a loss that has kinds, optional
+    kinds : sequence of str, or a loss, optional
         The kinds that labels index, in the loss's order: ``kinds=loss.kinds``. Without them the
-        kinds of the rankings are left out of the labels.
+        kinds of the rankings are left out of the labels. Of a loss with weights by rank give the
+        loss itself: prompts that these leave without a pair then don't count.
     template : str, optional
         How a prompt and a completion are put together. "chat": the tokenizer's chat template;
         "pair": two segments; "joined": one text with a blank line between, closed by the
@@ -47,8 +51,16 @@ class RankingCollator:
     CollapseError
         A ValueError: no pad token, no kinds, an unknown template, a `max_length` without room.
 
+    Attributes
+    ----------
+    identical : int
+        Prompts so far with completions of different ranks that have the same tokens: such pairs
+        don't count.
+
     Notes
     -----
+    A row is read as `RankingDataset` reads it, in any layout with a ranking to a row.
+
     A batch of B prompts has ``input_ids`` and the tokenizer's other inputs of shape (N, L), N the
     completions of all prompts one after another, and ``labels``, a `RankingLabels`.
     """
@@ -58,7 +70,8 @@ class RankingCollator:
     kinds: Any = None
     template: str = "auto"
     pad_to_multiple_of: int | None = None
-    _warned: bool = field(default=False, init=False, repr=False)
+    identical: int = field(default=0, init=False, repr=False)
+    _named: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if getattr(self.tokenizer, "pad_token_id", None) is None:
@@ -69,7 +82,9 @@ class RankingCollator:
             )
         self.template = template_for(self.tokenizer, self.template)
         self.max_length = _longest(self.tokenizer, self.max_length)
+        self._loss = self.kinds if hasattr(self.kinds, "loss_and_counts") else None
         self.kinds = _kinds(self.kinds)
+        self.reader = Reader(None, "kind", None, None)
 
     def __call__(self, rankings: Sequence[Ranking | Mapping[str, Any]]) -> dict[str, Any]:
         """Return the batch of these rankings.
@@ -79,7 +94,7 @@ class RankingCollator:
         CollapseError
             For something that is no ranking, and for a kind that isn't among the kinds.
         """
-        rows = [as_ranking(row) for row in rankings]
+        rows = [self._read(row) for row in rankings]
         batch = encode(
             self.tokenizer,
             rows,
@@ -89,18 +104,43 @@ class RankingCollator:
             pad_to_multiple_of=self.pad_to_multiple_of,
             return_tensors="pt",
         )
-        self._warn_alike(rows, batch["input_ids"])
-        return {**batch, "labels": self.labels(rows)}
+        return {**batch, "labels": self.labels(rows, batch["input_ids"])}
 
-    def labels(self, rankings: Sequence[Ranking]) -> RankingLabels:
-        """Return the labels of rankings: ranks, and with kinds their indices."""
-        size = max(len(ranking) for ranking in rankings)
-        rows = [[*ranking.ranks, *[PADDING] * (size - len(ranking))] for ranking in rankings]
-        labels = RankingLabels(ranks=torch.tensor(rows))
+    def labels(self, rankings: Sequence[Ranking], tokens: Tensor | None = None) -> RankingLabels:
+        """Return the labels of rankings; `tokens` (N, L) tell which completions are the same."""
+        sizes = [len(ranking) for ranking in rankings]
+        if tokens is None:
+            same = [[r.completions.index(text) for text in r.completions] for r in rankings]
+        else:
+            rows = tokens.split(sizes)
+            same = [row.unique(dim=0, return_inverse=True)[1].tolist() for row in rows]
+        labels = labels_of(rankings, same)
+        cut = tokens is not None and tokens.shape[1] == self.max_length
+        self._count(rankings, same, f"cut at max_length={self.max_length} tokens, " if cut else "")
         if self.kinds is not None:
             labels["kinds"] = torch.tensor([self._index(ranking) for ranking in rankings])
             labels["table"] = torch.full((len(rankings),), kind_table(self.kinds))
+        if self._loss is not None:  # its weights by rank may leave a prompt without a pair
+            counts = self._loss.loss_and_counts(
+                torch.zeros(labels["ranks"].shape), labels.get("kinds"), labels["ranks"]
+            )[1]
+            labels["weights"] = labels["weights"] * counts
         return labels
+
+    def fits(self, ranking: Ranking | Mapping[str, Any]) -> bool:
+        """Whether nothing of a ranking would be cut: ``data.filter(collator.fits, "too long")``."""
+        rows = [self._read(ranking)]
+        tokens = encode(self.tokenizer, rows, self.template, None)["input_ids"]
+        return self.max_length is None or max(map(len, tokens)) <= self.max_length
+
+    def _read(self, row: Any) -> Ranking:
+        try:
+            return self.reader.ranking(row)
+        except CollapseError as fault:
+            if self.reader.layout is None and isinstance(row, Mapping):
+                advice = "rows of a datasets.Dataset need TrainingArguments("
+                raise CollapseError(f"{fault}; {advice}remove_unused_columns=False)") from None
+            raise
 
     def _index(self, ranking: Ranking) -> int:
         if ranking.kind in self.kinds:
@@ -108,30 +148,31 @@ class RankingCollator:
         known = ", ".join(map(repr, self.kinds))
         given = "no kind" if ranking.kind is None else f"the kind {ranking.kind!r}"
         raise CollapseError(
-            f"the prompt {ranking.prompt[:60]!r} has {given}; known kinds: {known}. "
+            f"the prompt {ranking.asked[:60]!r} has {given}; known kinds: {known}. "
             "RankingDataset.from_file(..., kinds=...) finds such rows beforehand"
         )
 
-    def _warn_alike(self, rankings: Sequence[Ranking], tokens: Tensor) -> None:
-        """Say once where cutting made completions of a prompt alike: nothing ranks them then."""
-        if self._warned or self.max_length is None or tokens.shape[1] < self.max_length:
-            return
-        sizes = [len(ranking) for ranking in rankings]
-        for ranking, rows in zip(rankings, tokens.split(sizes), strict=True):
-            if len(rows.unique(dim=0)) < len(set(ranking.completions)):
-                self._warned = True
+    def _count(self, rankings: Sequence[Ranking], same: Sequence[Sequence[int]], cut: str) -> None:
+        """Count, and name once, completions that can't be told apart and columns not used."""
+        for ranking, numbers in zip(rankings, same, strict=True):
+            if len(set(numbers)) == len(set(zip(numbers, ranking.ranks, strict=True))):
+                continue
+            self.identical += 1
+            if self.identical == 1:
                 logger.warning(
-                    "cut at max_length=%d tokens, completions of %r are the same: nothing can "
-                    "rank them; give a larger max_length or shorter prompts",
-                    self.max_length,
-                    ranking.prompt[:60],
+                    "%scompletions of %r are the same: nothing can rank them, and their pairs "
+                    "don't count (RankingCollator.identical counts such prompts)",
+                    cut,
+                    ranking.asked[:60],
                 )
-                return
+        if self.reader.unused and not self._named:
+            self._named = True
+            logger.warning("columns not used: %s", ", ".join(self.reader.unused))
 
 
 def _kinds(kinds: Any) -> tuple[str, ...] | None:
     listed = getattr(kinds, "kinds", kinds)
-    if kinds is None:
+    if listed is None:
         return None
     texts = isinstance(listed, Sequence) and not isinstance(listed, str)
     if not texts or not listed or not all(isinstance(kind, str) for kind in listed):
@@ -139,23 +180,6 @@ def _kinds(kinds: Any) -> tuple[str, ...] | None:
     if len(set(listed)) < len(listed):
         raise CollapseError(f"kinds has one twice: {kinds!r}")
     return tuple(listed)
-
-
-def as_ranking(row: Any) -> Ranking:
-    """Return a ranking as it is, or made of a row with prompt and completions."""
-    if isinstance(row, Ranking):
-        return row
-    if not isinstance(row, Mapping):
-        raise CollapseError(f"the collator takes rankings, got a {type(row).__name__}")
-    if not {"prompt", "completions"} <= set(row):
-        raise CollapseError(
-            f"a row has the columns {', '.join(row) or '(none)'} but a ranking needs prompt and "
-            "completions; give RankingDataset.from_records(rows), or for rows as they are "
-            "TrainingArguments(remove_unused_columns=False)"
-        )
-    ranks, turns = row.get("ranks"), row.get("turns")
-    given = () if ranks is None else ranks, row.get("kind"), tuple(turns or ())
-    return Ranking(row["prompt"], row["completions"], *given)
 
 
 # -- texts -------------------------------------------------------------------------------
@@ -181,8 +205,7 @@ def _chat(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
     """The tokenizer's own chat template."""
     chats = []
     for ranking in rankings:
-        turns = [*ranking.turns, *([("user", ranking.prompt)] if ranking.prompt else [])]
-        before = [{"role": role, "content": text} for role, text in turns]
+        before = [as_message(turn) for turn in _said(ranking)]
         chats += [[*before, {"role": "assistant", "content": t}] for t in ranking.completions]
     return tokenizer.apply_chat_template(chats, tokenize=False), None
 
@@ -194,9 +217,17 @@ TEMPLATES: dict[str, Callable[[Any, Sequence[Ranking]], Texts]] = {
 }
 
 
-def _asked(ranking: Ranking) -> str:
+def _said(ranking: Ranking) -> list[Turn]:
     """Return what comes before the completion: earlier turns and the prompt."""
-    return "\n\n".join([*(text for _, text in ranking.turns), ranking.prompt]).strip()
+    return [*ranking.turns, *([("user", ranking.prompt)] if ranking.prompt else [])]
+
+
+def _asked(ranking: Ranking) -> str:
+    """Return it in one text; who speaks is written where there was more than one turn of talk."""
+    said = _said(ranking)
+    named = any(turn[0] == "assistant" for turn in said)
+    parts = [f"{SPEAKERS.get(t[0], t[0])}: {t[1]}" if named else t[1] for t in said]
+    return "\n\n".join(parts).strip()
 
 
 def template_for(tokenizer: Any, template: str = "auto") -> str:
@@ -259,81 +290,3 @@ def encode(
         max_length=max_length,
         **options,
     )
-
-
-# -- labels ------------------------------------------------------------------------------
-
-
-class RankingLabels(dict[str, Any]):
-    """A dict of tensors: `ranks` (B, K), and with kinds `kinds` (B,) and `table` (B,).
-
-    `ranks` has 0 for the best, equal ranks for ties, -1 for padding (Trainer pads with -100, which
-    is padding too). `kinds` are indices into the collator's kinds; `table` is a digest of those
-    kinds, so that a loss with others notices.
-
-    Trainer counts the items of an accumulated batch as ``labels.ne(-100).sum()``. Here an item is
-    a prompt with something to compare, so that a batch of prompts in parts has the mean, and the
-    gradient, of the whole.
-
-    Examples
-    --------
-    >>> labels = RankingLabels(ranks=torch.tensor([[0, 1, 1], [0, 1, -1], [0, 0, 0]]))
-    >>> labels.ne(-100).sum()
-    tensor(2)
-    """
-
-    def ne(self, other: Any) -> Tensor:
-        """Return which prompts count, bool, shape (B,); `other` is what Trainer pads with."""
-        ranks = self["ranks"]
-        lowest = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max).amin(1)
-        return ranks.amax(1) > lowest
-
-    def to(self, *args: Any, **kwargs: Any) -> RankingLabels:
-        """Return the labels with each tensor moved as `Tensor.to` moves it."""
-        return type(self)({name: value.to(*args, **kwargs) for name, value in self.items()})
-
-
-def require_labels(labels: Any) -> None:
-    """Raise unless the labels are those that the collator made, or a dict of their tensors."""
-    if not isinstance(labels, Mapping) or "ranks" not in labels:
-        raise CollapseError(
-            f"labels must be those of RankingCollator, got {type(labels).__name__}; give Trainer "
-            "data_collator=RankingCollator(tokenizer)"
-        )
-
-
-def kind_table(kinds: Sequence[str]) -> int:
-    """Return a number that tells a list of kinds from any other, the same in all processes."""
-    text = "\0".join(kinds).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
-
-
-def to_grid(logits: Tensor, ranks: Tensor) -> Tensor:
-    """Return logits of shape (B, K) from those of the completions one after another.
-
-    Padding has the logit 0.
-
-    Raises
-    ------
-    CollapseError
-        Unless there is one logit a completion.
-
-    Examples
-    --------
-    >>> logits = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]])
-    >>> to_grid(logits, torch.tensor([[0, 1, 2], [1, 0, -1]]))
-    tensor([[1., 2., 3.],
-            [4., 5., 0.]])
-    """
-    present = ranks >= 0
-    count = int(present.sum())
-    if logits.numel() != count:
-        advice = "use RankingCollator for the batches, and one process a device (torchrun)"
-        if logits.ndim > 1 and logits.shape[0] == count:
-            advice = f"the model has {logits.shape[-1]} labels; load it with num_labels=1"
-        raise CollapseError(
-            f"{count} completions but logits of shape {tuple(logits.shape)}: {advice}"
-        )
-    grid = torch.zeros(ranks.shape, dtype=logits.dtype, device=logits.device)
-    # Row by row, as the collator put the completions: no copy a prompt.
-    return grid.masked_scatter(present, logits.reshape(-1))

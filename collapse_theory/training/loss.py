@@ -221,13 +221,18 @@ class RankingLoss(Settings):
             return rewards
         return self.link((rewards - self.domain.low) / self.domain.width)
 
-    def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
+    def loss_and_counts(
+        self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return `per_prompt` and `comparable` in one pass; the kinds make no difference.
+
+        `margins` and `pair_weights`, (B, K, K), are the prompts' own: `Objective.values`.
+        """
         logits, objective = as_batch(logits), self._objective
         ranks = as_ranks(ranks, logits, objective.most)
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
         rewards = self.rewards(logits.masked_fill(ranks < 0, 0.0))
-        value, counts = objective.values(rewards, ranks)
+        value, counts = objective.values(rewards, ranks, margins, pair_weights)
         return value / -self.slope, counts
 
     def objective(self, rewards: Tensor, ranks: Any = None) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from collapse_theory.data.dataset import unique_names
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.collator import require_labels
+from collapse_theory.training.labels import require_labels
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.predictions import patterns
 from collapse_theory.training.prompt_aware import AnyLoss

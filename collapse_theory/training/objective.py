@@ -162,24 +162,38 @@ class Objective(nn.Module):
             weights, margins = map(torch.from_numpy, tables(pairs))
             weights = weights / weights.max()  # in the range of float32, whatever their scale
             margins = margins if margins.any() else None
-        if margins is not None and self.on_tensors.start is not None:
-            raise InvalidUtility(
-                f"margins need values of U below gap 0, and {loss} is continued there by its "
-                "tangent; use log-sigmoid, a hinge or another utility that has them"
-            )
+        self.loss = loss
+        if margins is not None:
+            self._require_margins()
         # Settings and no weights of a model: a checkpoint holds none of it.
         self.register_buffer("rank_weights", weights, persistent=False)
         self.register_buffer("rank_margins", margins, persistent=False)
 
-    def values(self, rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the objectives (B,), 0 where no pair is compared, and where one is."""
+    def values(
+        self,
+        rewards: Tensor,
+        ranks: Tensor,
+        margins: Tensor | None = None,
+        pair_weights: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the objectives (B,), 0 where no pair is compared, and where one is.
+
+        The prompts' own margins and weights of pairs, (B, K, K), entry (i, j) for i better than j,
+        come on top of those by rank.
+        """
         weights = compared(ranks).to(rewards.dtype)
+        if pair_weights is not None:
+            weights = weights * pair_weights.to(weights)
         by_rank = self._looked_up(self.rank_weights, ranks, rewards.dtype)
         weights = weights if by_rank is None else weights * by_rank
         total = weights.sum((1, 2))
         counts = total > 0
         weights = weights / torch.where(counts, total, 1.0)[:, None, None]
-        margins = self._looked_up(self.rank_margins, ranks, rewards.dtype)
+        by_rank = self._looked_up(self.rank_margins, ranks, rewards.dtype)
+        if margins is not None:
+            self._require_margins()
+            by_rank = margins.to(weights) + (0.0 if by_rank is None else by_rank)
+        margins = by_rank
         value = self.on_tensors.total(rewards, weights, margins)
         if self.domain.squares:
             present = (ranks >= 0).to(rewards.dtype)
@@ -190,6 +204,15 @@ class Objective(nn.Module):
             value = value - self.domain.sums * (weights * both**2).sum((1, 2))
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
+
+    def _require_margins(self) -> None:
+        if isinstance(self.loss, PlackettLuce):
+            raise InvalidUtility(f"{self.loss} ranks all completions at once: it has no margins")
+        if self.on_tensors.start is not None:
+            raise InvalidUtility(
+                f"margins need values of U below gap 0, and {self.loss} is continued there by its "
+                "tangent; use log-sigmoid, a hinge or another utility that has them"
+            )
 
     def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""

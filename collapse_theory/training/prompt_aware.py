@@ -158,7 +158,9 @@ class PromptAwareRankingLoss(Settings):
             made = torch.where((index == k)[:, None], own, made)
         return made.view(logits.shape)
 
-    def loss_and_counts(self, logits: Tensor, kinds: Any, ranks: Any) -> tuple[Tensor, Tensor]:
+    def loss_and_counts(
+        self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """Return `per_prompt` and `comparable` in one pass.
 
         Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
@@ -172,7 +174,7 @@ class PromptAwareRankingLoss(Settings):
         order = as_ranks(ranks, batch)
         each = [
             self.of_kind(k).loss_and_counts(
-                batch, None, torch.where((index == k)[:, None], order, -1)
+                batch, None, torch.where((index == k)[:, None], order, -1), margins, pair_weights
             )
             for k in present
         ]

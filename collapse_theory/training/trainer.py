@@ -12,17 +12,12 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
+from collapse_theory.data.layouts import ranking_of
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.data.reward_log import RewardLogWriter
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.saving import save
-from collapse_theory.training.collator import (
-    RankingLabels,
-    as_ranking,
-    kind_table,
-    require_labels,
-    to_grid,
-)
+from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
 from collapse_theory.training.live import figure_path, live_figure
 from collapse_theory.training.measures import (
     Evaluated,
@@ -90,8 +85,28 @@ class TrainerLoss:
                 "sequence classification with num_labels=1 and return_dict=True"
             )
         outputs["logits"] = grid = to_grid(outputs["logits"], labels["ranks"])
-        total = prompt_losses(self.loss, grid, labels).sum()
-        return total / _prompts(labels, num_items_in_batch)
+        value, counts = prompt_losses(self.loss, grid, labels)
+        share = counts * labels.get("weights", 1.0)
+        return (share * value).sum() / self._total(labels, share, num_items_in_batch)
+
+    def _total(self, labels: Any, share: Tensor, counted: Any) -> Any:
+        """Return the weight of the whole accumulated batch, of which this is a part."""
+        if counted is None:
+            counted = share.sum()
+        elif not isinstance(counted, Tensor):
+            return counted or 1
+        elif counted.numel() > 1:
+            raise CollapseError(
+                "several devices in one process (DataParallel) count prompts wrongly; start one "
+                "process a device: torchrun --nproc-per-node N script.py"
+            )
+        elif _weighs_ranks(self.loss) and bool((RankingLabels(labels).ne(-100) != share).any()):
+            raise CollapseError(
+                "the weights by rank leave prompts without a pair, which Trainer has counted; make "
+                "the collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
+            )
+        counted = counted.reshape(())
+        return torch.where(counted > 0, counted, 1.0)
 
     def __repr__(self) -> str:
         return f"trainer_loss({self.loss!r})"
@@ -100,11 +115,18 @@ class TrainerLoss:
 trainer_loss = TrainerLoss
 
 
-def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> Tensor:
-    """Return each prompt's loss, shape (B,), from logits (B, K) and a collator's labels."""
+def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+    """Return each prompt's loss, and which compare a pair, (B,), from logits (B, K) and labels."""
     if loss.kinds is not None:
         _require_table(labels, loss.kinds)
-    return loss.loss_and_counts(grid, labels.get("kinds"), labels["ranks"])[0]
+    own = RankingLabels(labels)
+    pairs = own.pairs("margins", 0.0), own.pairs("pair_weights", 1.0)
+    return loss.loss_and_counts(grid, labels.get("kinds"), labels["ranks"], *pairs)
+
+
+def _weighs_ranks(loss: AnyLoss) -> bool:
+    kinds = [None] if loss.kinds is None else loss.kinds
+    return any(loss.of_kind(kind).pair_weights is not None for kind in kinds)
 
 
 def _require_table(labels: Any, kinds: Sequence[str]) -> None:
@@ -118,19 +140,6 @@ def _require_table(labels: Any, kinds: Sequence[str]) -> None:
             f"the collator was given other kinds than the loss has, or another order: {listed}; "
             f"{advice}"
         )
-
-
-def _prompts(labels: Any, counted: Any) -> Any:
-    if counted is None:
-        counted = RankingLabels(labels).ne(-100).sum()
-    if not isinstance(counted, Tensor):
-        return max(counted, 1)
-    if counted.numel() > 1:
-        raise CollapseError(
-            "several devices in one process (DataParallel) count prompts wrongly; start one "
-            "process a device: torchrun --nproc-per-node N script.py"
-        )
-    return counted.reshape(()).clamp(min=1)
 
 
 def _require_loss(loss: Any, user: str) -> AnyLoss:
@@ -293,7 +302,7 @@ def _split_of(metrics: Any) -> str:
 
 
 def _rankings(dataset: Any) -> list[Ranking]:
-    return [as_ranking(dataset[row]) for row in range(len(dataset))]
+    return [ranking_of(dataset[row]) for row in range(len(dataset))]
 
 
 @torch.no_grad()
