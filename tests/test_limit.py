@@ -39,7 +39,7 @@ from collapse_theory.limit.certificate import certify
 from collapse_theory.limit.coordinate import Grading
 from collapse_theory.numerics.quadrature import Ends, Nodes, singular_sides
 from collapse_theory.numerics.series import contract, contract_difference, evaluate
-from collapse_theory.programs import Box, Confined
+from collapse_theory.programs import Box, Confined, Domain
 from collapse_theory.testing import utilities
 from collapse_theory.utilities import (
     Exponential,
@@ -569,6 +569,8 @@ def test_singular_rules_against_the_level_potential_of_powers(p: float) -> None:
         ("x**0.5", 1e-5),
         ("sqrt(x) + x**0.3", 1e-5),
         ("-x**-0.3", 1e-3),
+        ("-x**-0.1", 5e-4),
+        ("-x**-1e-5", 3e-4),
         ("-x**-0.5", 2e-3),
     ],
 )
@@ -622,9 +624,24 @@ def test_layers_however_narrow(text: str, within: float) -> None:
     assert law.cdf(0.25) == pytest.approx(1 / 3 if "log" in text else 1 / 4, abs=5e-3)
 
 
-def test_layers_that_rewards_cannot_resolve_are_refused() -> None:
-    with pytest.raises(CollapseError, match="tells no rewards apart"):
-        limit("log(x + 1e-300)", Box(0, 2))
+@pytest.mark.parametrize(
+    ("text", "domain", "match"),
+    [
+        ("log(x + 1e-300)", Box(0, 2), "tells no rewards apart"),
+        ("atan(1e70*x) + x", Box(), "tells no rewards apart"),  # U''(0) = 0: by its slopes alone
+        ("1 - exp(-1e40*x)", Confined(1), "tells no rewards apart"),
+        ("1 - exp(-1e15*x)", Confined(1), "which float64 doesn't show"),
+        ("logsigmoid(x)", Confined(1e-40), "which float64 doesn't show"),
+        ("min(x, 1e-250)", Confined(1), r"9.86e\+83 steps.*Beta\(2, 2\).*within 1e-250"),
+        ("3e100*min(x, 0.4)", Confined(1e-300), "steps"),
+        ("min(x, 1e-9)", Box(), "uniform law .* is within 1e-09"),
+        ("1e-40*logsigmoid(x)", Confined(1), "within 1e-30"),
+        ("log1p(x)", Confined(1e-80), "within 1e30"),
+    ],
+)
+def test_laws_that_float64_cannot_hold_are_refused(text: str, domain: Domain, match: str) -> None:
+    with pytest.raises(CollapseError, match=match):
+        limit(text, domain)
 
 
 def test_panels_refuse_beforehand_what_they_cannot_resolve() -> None:

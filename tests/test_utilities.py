@@ -434,6 +434,8 @@ def test_extreme_parameters_have_values():
         assert ct.limit(NegativePower(g)).name == "uniform on [0, 1]"
     with pytest.raises(ct.SolverFailed, match="rises by 0"):
         ct.limit("-x*x**0 + x")
+    with pytest.raises(ct.InvalidUtility, match="no value at the gap"):
+        ct.limit("erf(x**-2.61e+05/x**0)")
     assert ct.utility("-1/2*x**x**0 + x")(0.5) == 0.25
     assert ct.solve(Hinge(1e-290), 3).rewards.tolist() == [1, 0.5, 0]
 

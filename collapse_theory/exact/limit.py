@@ -11,8 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError
-from collapse_theory.exact.registry import LIMIT_FORMS, PAPER, closed, only_term, parabola
+from collapse_theory.exact.registry import LIMIT_FORMS, PAPER, closed, listed, only_term, parabola
 from collapse_theory.laws import (
     BetaDensity,
     Density,
@@ -39,8 +38,6 @@ BOX = "docs/theory.md#laws-in-the-box-0-1"
 NEAR_ZERO, SAME_SLOPE = 1e-12, 1e-13
 # Rates nearer to each other, relatively, are one: that moves U by less than its rounding.
 SAME_RATE = 1e-8
-# The atoms of a law are a list.
-MOST_ATOMS = 2 * 10**5
 RTOL = np.float64(4 * np.finfo(np.float64).eps)  # the tightest that brentq takes
 
 
@@ -54,8 +51,10 @@ def linear(utility: Utility) -> RewardLaw | None:
     first, last = np.asarray(utility.slope(np.array([NEAR_ZERO, 1.0]))) + np.zeros(2)
     if not 0 < first <= last * (1 + SAME_SLOPE):
         return None
-    energy = (float(utility(0.0)) + float(utility(1.0))) / 2
-    return discrete_law([0.0, 1.0], [0.5, 0.5], objective=energy)
+    low, high = float(utility(0.0)), float(utility(1.0))
+    if high - low > last * (1 + NEAR_ZERO) + NEAR_ZERO * abs(high):
+        return None  # U rises at once below the gaps that were looked at
+    return discrete_law([0.0, 1.0], [0.5, 0.5], objective=(low + high) / 2)
 
 
 @closed(LIMIT_FORMS, "power", f"{PAPER}, theorem 2", "x**0.5")
@@ -149,11 +148,7 @@ def hinge(utility: Utility) -> RewardLaw | None:
     if found is None:
         return None
     weight, m = found[0], found[1].m
-    if m * MOST_ATOMS < 1:
-        raise CollapseError(
-            f"the limit law of {utility} has atoms {m:.3g} apart, more than the {MOST_ATOMS} that "
-            f"are listed at most; the uniform law is within {m:.1g} of it"
-        )
+    listed(1 / m, f"atoms of {utility}", f"the uniform law on [0, 1] is within {m:.1g} of it")
     k = int(1 / m * (1 + 1e-14))
     d, unit = 1 - k * m, 1 / ((k + 1) * (k + 2))
     steps = np.arange(k + 1)

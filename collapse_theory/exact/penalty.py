@@ -14,6 +14,7 @@ from collapse_theory.exact.registry import (
     HELD_FINITE_FORMS,
     HELD_LIMIT_FORMS,
     closed,
+    listed,
     only_term,
     parabola,
 )
@@ -123,9 +124,12 @@ def hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     if found is None or kappa <= 0:
         return None
     weight, m = found[0], found[1].m
-    pull = kappa / weight
+    pull = np.float64(kappa) / weight  # which may be beneath float64
     whole = 12.0 / (pull * m)
-    k = int(np.floor(np.cbrt(whole)))
+    count = np.cbrt(whole)
+    near = f"Beta(2, 2) on [-R, R], R = {0.5 * count * m:.3g}, is within {m:.1g} of it"
+    listed(2.0 * count, f"steps of {utility}", near)
+    k = int(count)
     while k > 0 and k * (k + 1) * (k + 2) > whole:
         k -= 1
     while (k + 1) * (k + 2) * (k + 3) <= whole:

@@ -18,6 +18,7 @@ from collapse_theory.utilities import Linear, Quadratic, Squared, Utility
 
 Kind = TypeVar("Kind", bound=Utility)
 Found = TypeVar("Found", RewardLaw, Answer)
+MOST_LISTED = 2 * 10**5  # the atoms and steps of a law are lists
 PAPER = "Song, Cai, Lee, Su (2023), Reward Collapse in Aligning LLMs, arXiv:2305.17608"
 
 
@@ -100,6 +101,15 @@ def closed(
         return made
 
     return add
+
+
+def listed(count: float, what: str, instead: str) -> None:
+    """Raise for a law of more parts than are listed; `instead` says what is near it."""
+    if not count <= MOST_LISTED:
+        raise CollapseError(
+            f"the limit law has {count:.3g} {what}, more than the {MOST_LISTED} that are listed at "
+            f"most; {instead}"
+        )
 
 
 def only_term(utility: Utility, kind: type[Kind]) -> tuple[float, Kind] | None:

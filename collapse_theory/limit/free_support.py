@@ -19,10 +19,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from collapse_theory.errors import NoOptimum, SolverFailed
+from collapse_theory.errors import NoOptimum, OutOfRange
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, second_kind
 from collapse_theory.limit.coordinate import Level, SeriesLaw
+from collapse_theory.numerics.quadrature import log_rule
 from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.numerics.series import evaluate
 from collapse_theory.utilities.base import Utility
@@ -38,6 +39,7 @@ _MOST_STEPS = 60
 # Where the sign of a density is looked at; nearer to the ends it may be rounding.
 _DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
 _GAIN_NODES = 12
+_GAIN_SHARES, _GAIN_GAPS = np.array([[1e-30], [1.0]]), 64
 
 Found = TypeVar("Found")
 
@@ -52,30 +54,43 @@ def first_radius(utility: Utility, kappa: float) -> float:
     ------
     NoOptimum
         Where the left side never falls below 0 and kappa = 0.
+    OutOfRange
+        Where the radius is beyond 1e+-30.
     """
     q = 0.5 * (1.0 - utility.exponent)
-    # Two rules without common points, as U'(0) may be infinite.
-    (x, v), (y, w) = (special.roots_jacobi(k, q, q) for k in (_GAIN_NODES, _GAIN_NODES + 1))
-    gap = np.abs(x[:, None] - y).ravel()
-    weight = np.outer(v, w).ravel() / (v.sum() * w.sum())
+    x, v = special.roots_jacobi(_GAIN_NODES, q, q)
+    # The gaps below each x, by their logarithm: U may bend as near to gap 0 as it likes.
+    below = (1.0 + x)[:, None]
+    share, w = log_rule(*_GAIN_SHARES, _GAIN_GAPS)
+    gap = below * share
+    weight = v[:, None] * below * w * ((below - gap) * (2.0 - below + gap)) ** q
+    weight /= weight.sum()
     variance = 1.0 / (2.0 * q + 3.0)
 
     def gain(z: float) -> float:
         radius = float(np.exp(z))
         with np.errstate(all="ignore"):
-            pull = weight @ (utility.slope(radius * gap) * gap)
+            pull = (weight * utility.slope(radius * gap) * gap).sum()
         # Underflow to 0 is no fall: U may level off.
         return float(pull) - 2.0 * kappa * radius * variance or 5e-324
 
     low, high = bracket(
         gain,
-        none_above=NoOptimum(
+        none_above=OutOfRange(
+            f"the penalty {kappa:g} holds no rewards under {utility} within 1e30 of each other: "
+            "take a stronger one, or a utility whose slopes are smaller"
+        )
+        if kappa > 0
+        else NoOptimum(
             f"nothing holds the rewards under {utility}: the objective rises without bound, or "
             "to a value that it never reaches, as the gaps grow. Use a penalty (Confined, "
             "Centered), a box, or a utility with a maximum (LabelSmoothing, Squared); the "
             "direction in which unbounded training goes is ct.max_margin(n)"
         ),
-        none_below=SolverFailed(f"no radius is large enough for {utility} to leave"),
+        none_below=OutOfRange(
+            f"the penalty {kappa:g} holds rewards under {utility} within 1e-30 of each other: take "
+            "a weaker one, or a utility that is less flat"
+        ),
     )
     return float(np.exp(bisect(gain, low, high, 1e-3)))
 
@@ -92,15 +107,17 @@ def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
     smooth = utility.exponent >= 1.0
     # Without a penalty the certificate is of the first order in the misfit.
     enough = (1e3 * _SETTLED_MISFIT if kappa > 0 else _SETTLED_MISFIT) if smooth else _LOOSE
-    found, best, slope = None, None, 0.0
+    found, best, slope, worse = None, None, 0.0, 0
     for count in _SECOND_KIND_COUNTS if smooth else _FIRST_KIND_COUNTS:
         radius = start if found is None else found.law.radius
         found, slope = _of_terms(utility, kappa, radius, count, slope)
         stays = best is not None and abs(found.law.radius / radius - 1.0) < _SAME_RADIUS
         if best is None or stays or found.misfit <= best.misfit:
-            best = found
-        elif best.misfit < 1e3 * _SETTLED_MISFIT:
+            best, worse = found, 0
+        elif best.misfit < 1e3 * _SETTLED_MISFIT or (worse and best.misfit < second_kind.SETTLING_MISFIT):
             break  # more terms bring rounding alone
+        else:
+            worse += 1
         if found.misfit < _SETTLED_MISFIT or (stays and found.misfit < enough):
             break
     assert best is not None

@@ -45,6 +45,9 @@ _RESPONSE_POINTS = 1025
 # The response diverges at the ends; its equation is asked for where T is still felt.
 _INNERMOST_POINT = 1e-9
 _RESPONSE_ROUNDS = 3
+# Above this exponent the response is sought as for log x: measured at 32 and 128 completions, it is
+# up to a hundred times as exact as the singular one, and as exact at -0.2.
+_NEARLY_LOG = -0.15
 # The weights of Gregory's formula at the end of a sum over 16 neighbours.
 _NEIGHBOURS = np.ones(16)
 _NEIGHBOURS[-6:] += np.array([863, -5449, 14762, -22742, 23719, -41393]) / 60480
@@ -180,24 +183,26 @@ def _response(unit: Utility, law: SeriesLaw, n: int) -> tuple[np.ndarray, np.nda
     """Return points x and what the correction adds to the distribution function there.
 
     The correction's density is (x (1-x))**s G with s = (p-2)(p+1)/2 for p < 0. For p >= 0 that
-    isn't integrable: it is masses at the ends and a density as the law's own.
+    isn't integrable: it is masses at the ends and a density as the law's own, and nearly so for p
+    just below 0.
     """
     p, grading = unit.exponent, law.grading
-    s = law.power if p >= 0 else 0.5 * (p - 2.0) * (p + 1.0)
+    at_ends = p > _NEARLY_LOG
+    s = law.power if at_ends else 0.5 * (p - 2.0) * (p + 1.0)
     at = grading.points(2 * _TERMS)
     at = at[at > _INNERMOST_POINT]
     rows = potential_rows(unit, grading, at, Ends(p, s, 4, _TERMS, nodes=_TERMS + 8))
     ends = unit.shortfall(at, 1.0) + unit.shortfall(1.0 - at, 1.0)
-    columns = [rows, -np.ones((at.size, 1))] + [ends[:, None]] * (p >= 0)
+    columns = [rows, -np.ones((at.size, 1))] + [ends[:, None]] * at_ends
     # No mass is added in all; the row is heavy, so that least squares keeps to it.
-    none = 1e3 * np.concatenate([0.5 * grading.masses(s, _TERMS), [0.0], [1.0] * (p >= 0)])
+    none = 1e3 * np.concatenate([0.5 * grading.masses(s, _TERMS), [0.0], [1.0] * at_ends])
     matrix = np.vstack([np.hstack(columns), none])
     scale = np.abs(matrix).max(axis=0)
     inverse = np.linalg.pinv(matrix / scale, rcond=1e-13) / scale[:, None]
     limit_density = density = law.density(at, 1.0 - at)
     # Once is exact to first order; for p < 0 the second order counts too.
     found = inverse @ np.append(_field(unit, density, n), 0.0)
-    for _ in range(0 if p >= 0 else _RESPONSE_ROUNDS - 1):
+    for _ in range(0 if at_ends else _RESPONSE_ROUNDS - 1):
         change = evaluate(found[:_TERMS], grading.sigma(at, 1.0 - at)) * (at * (1.0 - at)) ** s
         density = np.maximum(limit_density + change, 0.1 * limit_density)
         found = inverse @ np.append(_field(unit, density, n), 0.0)
@@ -205,7 +210,7 @@ def _response(unit: Utility, law: SeriesLaw, n: int) -> tuple[np.ndarray, np.nda
     y, weight = grading.end_rule(x, s, _TERMS + 8)
     smooth = evaluate(found[:_TERMS], grading.sigma(y, 1.0 - y)) * (1.0 - y) ** s
     shift = (weight * smooth).sum(axis=1) * x ** (1.0 + s)
-    return x, shift + (found[-1] if p >= 0 else 0.0)
+    return x, shift + (found[-1] if at_ends else 0.0)
 
 
 def _field(unit: Utility, density: np.ndarray, n: int) -> np.ndarray:

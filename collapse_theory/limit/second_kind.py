@@ -27,11 +27,11 @@ from collapse_theory.utilities.base import Utility
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 # Layers of a coordinate whose ends float64 tells apart.
 _FINEST_LAYER = 1e-14
-_LAYER_GAPS = np.geomspace(_FINEST_LAYER, 1.0, 99)  # gaps at which slopes tell the layer
+_LAYER_GAPS = np.geomspace(1e-17, 1.0, 120)  # gaps at which slopes tell the layer
 # A series whose last coefficients, or whose rule of quadrature, miss by more has not settled.
 _SETTLED_MISFIT = 1e-11
 # Where this was reached and more terms make it worse, they bring rounding alone.
-_SETTLING_MISFIT = 1e-3
+SETTLING_MISFIT = 1e-3
 # Where U' falls this far, the differences rho(x) - rho(y) are formed without cancellation, which
 # takes several times as long: up to so many terms.
 _STEEP_SLOPE, _STEEP_TERMS = 1e-4, 256
@@ -48,7 +48,7 @@ def walled(utility: Utility) -> Iterator[SeriesLaw]:
             worse += 1
         if found.misfit < _SETTLED_MISFIT:
             yield found.law
-        elif (worse > 1 and best.misfit < _SETTLING_MISFIT) or count == _COUNTS[-1]:
+        elif (worse > 1 and best.misfit < SETTLING_MISFIT) or count == _COUNTS[-1]:
             yield best.law
             return
 

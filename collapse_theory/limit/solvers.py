@@ -23,6 +23,9 @@ from collapse_theory.utilities import Utility, require_concave
 CONCAVE_LENGTHS = 3.0
 # Layers thinner than this share of a box hold no two rewards that float64 tells apart.
 THINNEST = 1e-16
+# V'' = 0 is an equation for slopes: where the penalty's is this share of U'(0) at the ends of the
+# support, R is right to 1e-3, and beneath it soon to no digit.
+FAINTEST = 1e-17
 # The support's expected length is right to a third: a kink is inside from this share on.
 INSIDE_LENGTH = 0.7
 
@@ -90,6 +93,21 @@ class LimitProgram:
         if not np.isfinite(self.utility.slope_at_zero):
             return 1.0
         return second_kind.layer(self.utility, 2.0 * self.start)
+
+    def require_seen(self) -> None:
+        """Raise where float64 doesn't show what holds the law, whatever solves for it."""
+        if self.layer < THINNEST:
+            raise CollapseError(
+                f"{self.utility} bends within {THINNEST:.0e} of 0, where float64 tells no rewards "
+                "apart: leave that out, as in log(x) for log(x + 1e-300), or let it bend later"
+            )
+        slope = self.utility.slope_at_zero
+        if self.kappa and np.isfinite(slope) and self.kappa * self.start < FAINTEST * slope:
+            raise CollapseError(
+                f"the penalty {self.kappa:g} moves the slopes of {self.utility}, up to {slope:g}, "
+                f"by less than {FAINTEST:g} of them, which float64 doesn't show: take a stronger "
+                "one, or a utility that bends later"
+            )
 
     def kinked(self, length: float) -> bool:
         """Whether U' jumps at a gap below `length`."""
@@ -402,11 +420,8 @@ def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
         if not fitting:
             raise ways[0].refusal(program)
         return fitting[0](program, tol)
-    if program.closed_form is None and program.layer < THINNEST:
-        raise CollapseError(
-            f"{program.utility} bends within {THINNEST:.0e} of 0, where float64 tells no rewards "
-            "apart: leave that out, as in log(x) for log(x + 1e-300), or let it bend later"
-        )
+    if program.closed_form is None:
+        program.require_seen()
     found: Answer | None = None
     failed: Exception | None = None
     for solver in ways:

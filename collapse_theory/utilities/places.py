@@ -136,4 +136,5 @@ def _lost(tree: Tree, width: float) -> list[float]:
 
 
 def _vanishes(tree: Tree, gap: float) -> bool:
-    return bool(abs(value(tree, gap)) < 1e-13 * abs(value(tree, 1.1 * gap or 0.1)))
+    beside = np.float64(1.1 * gap or 0.1)  # a plain float raises where it leaves float64
+    return bool(abs(value(tree, gap)) < 1e-13 * abs(value(tree, beside)))
