@@ -218,7 +218,8 @@ class Cells(NamedTuple):
         reach = _reach(utility, float(self.edges[-1] - self.edges[0]))
         at, counts = _within(self.edges, x, reach)
         # The jumps add up to 0: what all values have in common counts nothing.
-        value = utility.value(np.abs(x[..., None] - self.edges[at])) - utility.value(np.float64(reach))
+        level = utility.value(np.float64(reach))
+        value = utility.value(np.abs(x[..., None] - self.edges[at])) - level
         return (np.where(counts, value, 0.0) * jumps[at]).sum(axis=-1)
 
     def certify(self, utility: Utility, kappa: float) -> Certificate:
