@@ -644,6 +644,11 @@ def test_laws_that_float64_cannot_hold_are_refused(text: str, domain: Domain, ma
         limit(text, domain)
 
 
+def test_atoms_of_kinks_do_not_depend_on_the_scale() -> None:
+    plain, large = (limit(f"{w}*min(x, 0.3) + {w}*min(x, 0.45)") for w in (1, "1e160"))
+    np.testing.assert_allclose(large.atoms, plain.atoms, atol=1e-9)
+
+
 def test_panels_refuse_beforehand_what_they_cannot_resolve() -> None:
     with pytest.raises(SolverFailed, match="more structure"):
         limit("tanh(8534*sqrt(x))", method="panels")

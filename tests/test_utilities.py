@@ -436,6 +436,8 @@ def test_extreme_parameters_have_values():
         ct.limit("-x*x**0 + x")
     with pytest.raises(ct.InvalidUtility, match="no value at the gap"):
         ct.limit("erf(x**-2.61e+05/x**0)")
+    with pytest.raises(ct.NotIncreasing, match="falls at"):
+        ct.solve("6e199*x - 1e301*x**2", 4, ct.Box(0, 1e34))  # both slopes looked at are -inf
     assert ct.utility("-1/2*x**x**0 + x")(0.5) == 0.25
     assert ct.solve(Hinge(1e-290), 3).rewards.tolist() == [1, 0.5, 0]
 

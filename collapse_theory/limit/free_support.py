@@ -114,7 +114,7 @@ def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
         stays = best is not None and abs(found.law.radius / radius - 1.0) < _SAME_RADIUS
         if best is None or stays or found.misfit <= best.misfit:
             best, worse = found, 0
-        elif best.misfit < 1e3 * _SETTLED_MISFIT or (worse and best.misfit < second_kind.SETTLING_MISFIT):
+        elif best.misfit < (second_kind.SETTLING_MISFIT if worse else 1e3 * _SETTLED_MISFIT):
             break  # more terms bring rounding alone
         else:
             worse += 1

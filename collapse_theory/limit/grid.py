@@ -143,13 +143,15 @@ def _distinct(points: np.ndarray) -> np.ndarray:
 def _polished(utility: Utility, law: Points) -> Points | None:
     """Return the law with T level on its heavy points alone, where they carry all mass."""
     heavy = law.masses > 1e-5
+    kernel = _kernel(utility, law.places)
+    kernel /= kernel.max()
     for _ in range(20):
         places = law.places[heavy]
         size = places.size
-        if size > _FEW_CELLS:
+        if not 0 < size <= _FEW_CELLS:
             break
         system = np.zeros((size + 1, size + 1))
-        system[:size, :size], system[:size, size] = _kernel(utility, places), -1.0
+        system[:size, :size], system[:size, size] = kernel[np.ix_(heavy, heavy)], -1.0
         system[size, :size] = 1.0
         masses = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0][:size]
         if masses.min() >= 0:

@@ -158,7 +158,7 @@ def require_increasing(utility: Curve, width: float) -> None:
     with np.errstate(all="ignore"):
         half, top = utility.slope(at) + 0 * at
     # The left derivative where the upper end is a kink.
-    if top < -1e-12 * max(abs(half), 1e-300):
+    if top < -1e-12 * np.clip(abs(half), 1e-300, 1e300):
         x = _grid(width)
         with np.errstate(all="ignore"):
             first = utility.slope(x) + 0 * x
