@@ -572,6 +572,42 @@ def test_gradients_of_mixed_kinds():
     assert torch.autograd.gradcheck(lambda z: loss(z, [0, 1, 2, 0], ranks), logits)
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "ranks"),
+    [
+        ("logsigmoid(x)", {}, [0, 1, 2, 3]),
+        ("1 - exp(-x)", {}, [0, 1, 2, 3]),
+        ("log(x + 0.1)", {}, [3, 1, 0, 2]),
+        ("log(x)", {"offset": 0.05}, [2, 0, 0, 1]),
+        ("min(x, 0.5)", {}, [1, 0, -1, 2]),
+        ("logsigmoid(x)", {"pair_weights": 1.0 + np.arange(16.0).reshape(4, 4)}, [1, 0, 3, 2]),
+    ],
+)
+def test_rewards_pulled_to_centers_are_where_the_solver_has_them(text, options, ranks):
+    """Some gaps stay negative: U goes on below 0 in training as it does in `solve`."""
+    domain = ct.Anchored([0.3, -0.2, 0.5, -0.6], 0.5)
+    loss = RankingLoss(text, domain, **options)
+    assert RankingLoss.from_dict(loss.to_dict()) == loss
+    logits = torch.tensor(domain.centers[None], requires_grad=True)
+    step = torch.optim.LBFGS([logits], tolerance_change=1e-18, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        step.zero_grad()
+        value = loss(logits, [ranks])
+        value.backward()
+        return value
+
+    for _ in range(20):
+        step.step(closure)
+    # At a kink the last bits of the rewards are left to the line search.
+    assert abs(loss.gap(logits, [ranks])) < (1e-6 if "min" in text else 1e-11)
+    if ranks == [0, 1, 2, 3]:
+        found = loss.predict(4).rewards
+        assert logits.detach().numpy()[0] == pytest.approx(found, abs=1e-7)
+    with pytest.raises(ct.CollapseError, match=r"one a column|pair weights"):
+        loss(torch.zeros(2, 5))
+
+
 def test_kinds_have_their_own_predictions_and_gaps():
     loss = PromptAwareRankingLoss({"open": "log(x)", "closed": "x"})
     assert loss.predict(4, "closed").rewards.tolist() == [1, 1, 0, 0]

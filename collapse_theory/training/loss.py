@@ -56,7 +56,8 @@ class RankingLoss(Settings):
         loss = -(mean of U(r_i - r_j) over pairs in which i is better than j - penalty) / U'(0)
 
     with the penalty kappa mean r_i**2 for Confined(kappa), the mean over the pairs of
-    c (r_i + r_j)**2 for Centered(c), none for Box and Free. The batch's loss is the mean over
+    c (r_i + r_j)**2 for Centered(c), sum (r_i - center_i)**2/(2 memory) for Anchored, whose centers
+    are those of the columns, none for Box and Free. The batch's loss is the mean over
     prompts. Below gap 0 utilities go on as `training.objective` says.
 
     Parameters
@@ -65,7 +66,7 @@ class RankingLoss(Settings):
         What a pair's gap is worth; or the listwise loss, of which the mean over picks takes the
         place of the mean over pairs, and whose slope is that of a pair, beta/2. A design is trained
         as it says, with its pair weights, and its link maps what `report` returns.
-    domain : Box, Confined, Centered or Free
+    domain : Box, Confined, Centered, Anchored or Free
         In a box the rewards are low + width sigmoid(logits), elsewhere the logits themselves.
     pair_weights : array_like of shape (K, K) or Comparisons, optional
         How much each pair of ranks counts, entry (p, q), p < q, for rank p above rank q; 1 unless

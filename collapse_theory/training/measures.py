@@ -214,6 +214,8 @@ def _predictions(loss: RankingLoss, ranks: np.ndarray) -> np.ndarray:
     (Plackett-Luce). Prompts of the same ranks share theirs.
     """
     found = np.full(ranks.shape, np.nan)
+    if not loss.domain.ordered:
+        return found  # Anchored is of one prompt
     for pattern, rows in patterns(ranks):
         with suppress(CollapseError):
             solution = loss.predictions.of_ranks(pattern)

@@ -136,7 +136,7 @@ class Objective(nn.Module):
     ----------
     loss : Utility or PlackettLuce
         As it is trained: with a finite slope at gap 0.
-    domain : Box, Confined, Centered or Free
+    domain : Box, Confined, Centered, Anchored or Free
     pairs : Comparisons or None
         The pairs of ranks that count, completion p the one of rank p; all unless given.
 
@@ -150,12 +150,14 @@ class Objective(nn.Module):
 
     def __init__(self, loss: Loss, domain: Domain, pairs: Comparisons | None) -> None:
         super().__init__()
-        domain.require_known("training")
+        if domain.own:
+            domain.require_known("training")
         self.domain, self.most = domain, None if pairs is None else pairs.n
         if isinstance(loss, PlackettLuce):
             self.on_tensors = Stages(loss)
         else:
-            self.on_tensors = on_tensors(loss, width_of(domain))
+            keeps = keeps_formula(loss) if domain.ordered else loss.everywhere
+            self.on_tensors = on_tensors(loss, width_of(domain), keeps)
         self.slope = self.on_tensors.slope
         weights = margins = None
         if pairs is not None:
@@ -168,6 +170,8 @@ class Objective(nn.Module):
         # Settings and no weights of a model: a checkpoint holds none of it.
         self.register_buffer("rank_weights", weights, persistent=False)
         self.register_buffer("rank_margins", margins, persistent=False)
+        anchors = None if domain.anchors is None else torch.tensor(domain.anchors)
+        self.register_buffer("anchors", anchors, persistent=False)
 
     def values(
         self,
@@ -197,8 +201,11 @@ class Objective(nn.Module):
         value = self.on_tensors.total(rewards, weights, margins)
         if self.domain.squares:
             present = (ranks >= 0).to(rewards.dtype)
-            mean = (present * rewards**2).sum(1) / present.sum(1).clamp(min=1.0)
-            value = value - self.domain.squares * mean
+            count, pulled = present.sum(1).clamp(min=1.0), rewards
+            if self.anchors is not None:
+                # Each completion's own pull, 1/(2 memory), however many are there.
+                count, pulled = len(self.anchors), rewards - self._anchored(rewards)
+            value = value - self.domain.squares * (present * pulled**2).sum(1) / count
         if self.domain.sums:
             both = rewards[:, :, None] + rewards[:, None, :]
             value = value - self.domain.sums * (weights * both**2).sum((1, 2))
@@ -213,6 +220,15 @@ class Objective(nn.Module):
                 f"margins need values of U below gap 0, and {self.loss} is continued there by its "
                 "tangent; use log-sigmoid, a hinge or another utility that has them"
             )
+
+    def _anchored(self, rewards: Tensor) -> Tensor:
+        anchors: Any = self.anchors
+        if len(anchors) != rewards.shape[1]:
+            raise CollapseError(
+                f"{len(anchors)} centers for rewards of shape {tuple(rewards.shape)}: Anchored "
+                "takes one a column; make a loss of each prompt's own centers"
+            )
+        return anchors.to(rewards.device, rewards.dtype)
 
     def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""
@@ -307,8 +323,10 @@ def keeps_formula(utility: Utility) -> bool:
     return all(term.below_zero for _, term in utility.terms)
 
 
-def on_tensors(utility: Utility, width: float) -> Pairs:
+def on_tensors(utility: Utility, width: float, keeps: bool | None = None) -> Pairs:
     """Return the utility on tensors, for gaps up to `width`.
+
+    `keeps` tells whether it keeps its formula below 0; unless given, `keeps_formula` does.
 
     Raises
     ------
@@ -323,7 +341,7 @@ def on_tensors(utility: Utility, width: float) -> Pairs:
     """
     if any(term.own_functions for _, term in utility.terms):
         _require_tensors(utility, width)
-    keeps = keeps_formula(utility)
+    keeps = keeps_formula(utility) if keeps is None else keeps
     return Pairs(continued(utility, width, keeps, lambda start: _usable(utility, start)))
 
 

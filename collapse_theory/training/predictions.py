@@ -90,13 +90,13 @@ def tables(pairs: Comparisons) -> tuple[np.ndarray, np.ndarray]:
 
 
 def within(pairs: Comparisons | None, ranks: tuple[int, ...]) -> Comparisons | None:
-    """Return the comparisons of completions with these ranks; None where no pair counts.
+    """Return the comparisons of completions with these ranks, padding below 0; None without a pair.
 
     >>> within(None, (0, 1, 1))
     Comparisons(n=3, better=[0, 0], worse=[1, 2])
     """
     rank = np.asarray(ranks, dtype=np.int64)
-    better, worse = np.nonzero(rank[:, None] < rank[None, :])
+    better, worse = np.nonzero((rank[:, None] < rank) & (rank[:, None] >= 0))
     if pairs is None:
         return Comparisons(len(rank), better, worse) if len(better) else None
     weights, margins = (table[rank[better], rank[worse]] for table in tables(pairs))
@@ -131,10 +131,13 @@ class Predictions:
         return found
 
     def of_ranks(self, ranks: tuple[int, ...]) -> Solution | None:
-        """Return the optimum of completions with these ranks, sorted; None without a pair."""
+        """Return the optimum of completions with these ranks; None without a pair.
+
+        They are sorted, but under Anchored those of the columns.
+        """
         if self.pairs is None:
             # Without weights only the order counts.
-            place = {rank: at for at, rank in enumerate(sorted(set(ranks)))}
+            place = {rank: at for at, rank in enumerate(sorted(set(ranks) - {-1}))} | {-1: -1}
             ranks = tuple(place[rank] for rank in ranks)
         if ranks not in self._known:
             pairs = within(self.pairs, ranks)
@@ -146,18 +149,19 @@ class Predictions:
     def objectives(self, ranks: np.ndarray) -> np.ndarray:
         """Return the optimum of each row of ranks (B, K), padding below 0; NaN without a pair."""
         best = np.full(len(ranks), np.nan)
-        for pattern, rows in patterns(ranks):
+        for pattern, rows in patterns(ranks, self.domain.ordered):
             solution = self.of_ranks(pattern)
             best[rows] = np.nan if solution is None else solution.objective
         return best
 
     def _solved(self, ranks: tuple[int, ...], pairs: Comparisons) -> Solution:
-        if self.pairs is None and len(set(ranks)) == len(ranks):
+        if self.pairs is None and ranks == tuple(range(len(ranks))):
             return solve(self.utility, len(ranks), self.domain)
         if isinstance(self.utility, PlackettLuce):
             raise CollapseError(f"the optimum of {self.utility} isn't known for tied completions")
         found = solve(self.utility, domain=self.domain, comparisons=pairs)
-        if self.pairs is not None and not keeps_order(self.utility, found, pairs):
+        held = self.pairs is not None and self.domain.ordered
+        if held and not keeps_order(self.utility, found, pairs):
             raise CollapseError(
                 "the pair weights pull a completion above a better one, so that the loss leads "
                 "away from the ranking; raise the weights of the pairs between neighbours"
@@ -165,11 +169,16 @@ class Predictions:
         return found
 
 
-def patterns(ranks: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Yield the sorted ranks that rows of (B, K) have, padding left out, and which rows."""
-    found, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
+def patterns(ranks: np.ndarray, alike: bool = True) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Yield the sorted ranks that rows of (B, K) have, padding left out, and which rows.
+
+    Where columns aren't `alike`, the ranks as they are, -1 for padding.
+    """
+    rows = np.sort(ranks, axis=1) if alike else np.maximum(ranks, -1)
+    found, which = np.unique(rows, axis=0, return_inverse=True)
     for number, row in enumerate(found):
-        yield tuple(row[row >= 0].tolist()), np.flatnonzero(which.ravel() == number)
+        kept = row[row >= 0] if alike else row
+        yield tuple(kept.tolist()), np.flatnonzero(which.ravel() == number)
 
 
 # -- whether the order of the completions holds by itself -----------------------------------
