@@ -67,7 +67,7 @@ from collapse_theory.utilities import (
 
 if TYPE_CHECKING:
     from collapse_theory import figures
-    from collapse_theory.capacity import Head, fit_head
+    from collapse_theory.capacity import Head, HeadPath, fit_head, head_path
     from collapse_theory.data import LogSummary, RewardLog, read_log
     from collapse_theory.diagnosis import Diagnosis, diagnose
     from collapse_theory.finite.max_margin import max_margin
@@ -87,6 +87,7 @@ __all__ = [
     "Exponential",
     "Free",
     "Head",
+    "HeadPath",
     "Hinge",
     "InvalidUtility",
     "LabelSmoothing",
@@ -122,6 +123,7 @@ __all__ = [
     "diagnose",
     "figures",
     "fit_head",
+    "head_path",
     "limit",
     "max_margin",
     "predicted_rewards",
@@ -139,7 +141,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("collapse_theory.figures")
     if name == "max_margin":
         return importlib.import_module("collapse_theory.finite.max_margin").max_margin
-    if name in ("Head", "fit_head"):
+    if name in ("Head", "HeadPath", "fit_head", "head_path"):
         return getattr(importlib.import_module("collapse_theory.capacity"), name)
     if name in ("Diagnosis", "diagnose"):
         return getattr(importlib.import_module("collapse_theory.diagnosis"), name)

@@ -360,3 +360,42 @@ def test_a_head_is_a_value():
     few = ct.fit_head(WAVES, "log(x)", offset=0.001, penalty=1e-3, max_iterations=2)
     assert few.status == "max_iterations"
     assert few.iterations == 2
+
+
+# -- a path of penalties -------------------------------------------------------------------
+
+
+def test_a_path_of_penalties():
+    features = ranked(60, 4, 20)
+    path = ct.head_path(features)
+    assert path.penalties == pytest.approx(np.geomspace(10, 1e-5, 13), rel=1e-5)
+    assert np.all(np.diff(path.mean_utility) > 0)
+    assert np.all(np.diff(path.freedom) > 0)
+    assert np.all(path.held_out_utility < path.mean_utility)
+    assert not path.at_an_end
+    check(path)
+    for head in path.heads[::4]:
+        alone = ct.fit_head(features, penalty=head.penalty)
+        assert alone.rewards == pytest.approx(head.rewards, abs=1e-9)
+        assert alone.held_out == pytest.approx(head.held_out, abs=1e-9)
+        assert head.status == "optimal"
+    chosen = ct.head_path(features, penalties=[0.01, 10, 0.1])
+    assert chosen.penalties.tolist() == [10, 0.1, 0.01]
+    with pytest.raises(ct.CollapseError, match="penalties must be positive"):
+        ct.head_path(features, penalties=[0.1, 0])
+    with pytest.warns(UserWarning, match="take 50 prompts or more; there are 6"):
+        ct.head_path(WAVES, penalties=[1.0])
+
+
+def test_the_penalty_chosen_is_that_of_prompts_really_held_out():
+    for seed in range(3):
+        features, fresh = np.split(ranked(400, 4, 40, seed, noise=2.0), [100])
+        path = ct.head_path(features, penalties=np.geomspace(1, 1e-3, 13))
+        worth = ct.utility("logsigmoid(x)")
+        i, j = np.triu_indices(4, 1)
+        really = []
+        for head in path.heads:
+            r = head.predict(fresh)
+            really.append(float(worth(r[:, i] - r[:, j]).mean()))
+        best = path.penalties[np.argmax(really)]
+        assert 1 / 3.2 < path.best.penalty / best < 3.2

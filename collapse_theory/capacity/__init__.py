@@ -1,5 +1,6 @@
 """Models with limits: linear heads on given features, what they would say unseen, memory."""
 
 from collapse_theory.capacity.head import Head, fit_head
+from collapse_theory.capacity.head_path import HeadPath, head_path
 
-__all__ = ["Head", "fit_head"]
+__all__ = ["Head", "HeadPath", "fit_head", "head_path"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.capacity.features import Prompts, as_features, prompts_of
+from collapse_theory.capacity.features import as_features, prompts_of
 from collapse_theory.capacity.head_program import HeadProgram
 from collapse_theory.design.slope import trained_utility
 from collapse_theory.errors import CollapseError, InvalidUtility
@@ -83,7 +83,7 @@ class Head(Value):
     Head(logsigmoid(x), 60 prompts, 5 features, penalty 0.1: mean utility -0.692927, left out
     -0.705958, freedom 2.75 of 180, memory 0.0916, relative gap ..., optimal)
     >>> bool(head.reward_error.max() < 1e-12), head.predict(np.eye(5)[:2]).round(3)
-    (True, array([-0.003,  0.016]))
+    (True, array([-0.003,  0.015]))
     """
 
     weights: Array
@@ -271,10 +271,7 @@ def fitted(
     program: HeadProgram, penalty: float, start: Any = None, max_iterations: int = ITERATIONS
 ) -> Head:
     """Return the head of a program under one penalty."""
-    if program.prompts.d > program.prompts.completions:
-        inner, basis = _reduced(program)
-    else:
-        inner, basis = program, None
+    inner, basis = program.reduced
     d = program.prompts.d
     weights = np.zeros(d) if start is None else _start(start, d)
     at = weights if basis is None else basis.T @ weights
@@ -383,26 +380,6 @@ def _factor(hessian: np.ndarray, ridge: float) -> np.ndarray:
         if not failed:
             return factor
     raise CollapseError("the features or the penalty are outside float64: scale the features")
-
-
-def _reduced(program: HeadProgram) -> tuple[HeadProgram, np.ndarray]:
-    """Return the program on an orthonormal basis of the features' span, and the basis (d, M).
-
-    The optimum lies in that span (the Gram form of the program, without the square of its condition
-    that a Gram matrix has); |w| stays what it is.
-    """
-    prompts = program.prompts
-    rows = np.concatenate([phi.reshape(-1, prompts.d) for _, phi in prompts.blocks()])
-    basis, triangle = np.linalg.qr(rows.T)
-    coordinates = np.ascontiguousarray(triangle.T)
-    ends = np.cumsum([0, *(count * pairs.n for count, pairs in prompts.groups)])
-    arrays = [
-        coordinates[first:last].reshape(count, pairs.n, -1)
-        for (count, pairs), first, last in zip(prompts.groups, ends, ends[1:], strict=False)
-    ]
-    size = coordinates.shape[1]
-    inner = Prompts(size, prompts.groups, lambda: iter(arrays), prompts.share, prompts.shape)
-    return HeadProgram(inner, program.utility), basis
 
 
 # -- left out ------------------------------------------------------------------------------

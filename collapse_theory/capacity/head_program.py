@@ -13,7 +13,8 @@ All are sums over prompts: features are read in blocks, and rewards alone are ke
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,26 @@ class HeadProgram:
 
     prompts: Prompts
     utility: Utility
+
+    @cached_property
+    def reduced(self) -> tuple[HeadProgram, np.ndarray | None]:
+        """The program on an orthonormal basis of the features' span, and the basis (d, M).
+
+        The optimum lies in that span, where |w| is the same: the Gram form of a program with d > M,
+        without the square of its condition that a Gram matrix has. Others are left as they are.
+        """
+        prompts = self.prompts
+        if prompts.d <= prompts.completions:
+            return self, None
+        rows = np.concatenate([phi.reshape(-1, prompts.d) for _, phi in prompts.blocks()])
+        basis, triangle = np.linalg.qr(rows.T)
+        ends = np.cumsum([0, *(count * pairs.n for count, pairs in prompts.groups)])
+        arrays = [
+            np.ascontiguousarray(triangle.T[first:last]).reshape(count, pairs.n, -1)
+            for (count, pairs), first, last in zip(prompts.groups, ends, ends[1:], strict=False)
+        ]
+        inner = replace(prompts, d=len(triangle), read=lambda: iter(arrays))
+        return HeadProgram(inner, self.utility), basis
 
     def rewards(self, weights: np.ndarray) -> np.ndarray:
         """Return Phi w for all completions."""
