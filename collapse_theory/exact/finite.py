@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from collapse_theory.exact.limit import RTOL, quadratic_coefficients
-from collapse_theory.exact.registry import FINITE_FORMS, PAPER, closed, only_term
+from collapse_theory.exact.registry import FINITE_FORMS, PAPER, closed
 from collapse_theory.lazy import special
 from collapse_theory.programs import Answer
 from collapse_theory.utilities import Exponential, Hinge, Linear, Log, Utility
@@ -37,27 +37,26 @@ def few(utility: Utility, n: int) -> Answer | None:
     return None
 
 
-@closed(FINITE_FORMS, "linear", f"{PAPER}, section 2: two-valued rewards", "x")
-def linear(utility: Utility, n: int) -> Answer | None:
+@closed(FINITE_FORMS, "linear", f"{PAPER}, section 2: two-valued rewards", "x", of=(Linear, Hinge))
+def linear(utility: Linear | Hinge, n: int) -> Answer | None:
     """x: half ones, half zeros; for odd n the middle reward is free, and 1/2 here."""
-    found = only_term(utility, Linear) or only_term(utility, Hinge)
-    if found is None or (isinstance(found[1], Hinge) and found[1].m < 1):
+    if isinstance(utility, Hinge) and utility.m < 1:
         return None
     half = np.zeros(n // 2)
     half[-1] = 0.5
     return Answer(mirrored(half, n), unique=n % 2 == 0)
 
 
-@closed(FINITE_FORMS, "log", "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.1", "log(x)")
-def log(utility: Utility, n: int) -> Answer | None:
+@closed(
+    FINITE_FORMS, "log", "Stieltjes; Szego, Orthogonal Polynomials, theorem 6.7.1", "log(x)", of=Log
+)
+def log(utility: Log, n: int) -> Answer:
     """log x: 0, 1 and the zeros of the Jacobi polynomial P^(1,1)_{n-2}, mapped to [0, 1].
 
     They are the zeros of P'_m, m = n-1, found by Newton's method in t = 1 - x, with Legendre
     polynomials by the recurrence of their differences, which keeps the zeros nearest the ends
     right in relative terms.
     """
-    if only_term(utility, Log) is None:
-        return None
     m, inner = n - 1, (n - 2) // 2
     # In the angle, the zeros are near those of the Bessel function J_1 over n - 1/2.
     t = 2 * np.sin(special.jn_zeros(1, inner) / (2 * (n - 0.5))) ** 2 if inner else np.empty(0)
@@ -81,19 +80,17 @@ def log(utility: Utility, n: int) -> Answer | None:
     f"balance of the one-sided sums of exp(-b gap): {BOX}",
     "1 - exp(-3*x)",
     "1 - exp(-20*x)",
+    of=Exponential,
 )
-def exponential(utility: Utility, n: int) -> Answer | None:
+def exponential(utility: Exponential, n: int) -> Answer:
     """1 - exp(-bx): m tied at each end, and equal gaps inside.
 
     From each inner reward the sums of exp(-b gap) over either side are the same, S, for all: so
     exp(-b g) = S/(1+S) inside and S/m at the ends, with m - 1 <= S <= m.
     """
-    found = only_term(utility, Exponential)
-    if found is None:
-        return None
     from scipy.optimize import brentq
 
-    b = found[1].b
+    b = utility.b
     # The right m is the least with (n-2m-1) log(1 + 1/m) <= b.
     m = next((k for k in range(1, (n - 1) // 2 + 1) if (n - 2 * k - 1) * np.log1p(1 / k) <= b), 0)
     half = np.zeros(n // 2)
@@ -132,19 +129,17 @@ def quadratic(utility: Utility, n: int) -> Answer | None:
     "hinge",
     "levels 1/k apart: for min(x, 1/k) no pair gains from a larger gap",
     "min(x, 1/3)",
+    of=Hinge,
 )
-def hinge(utility: Utility, n: int) -> Answer | None:
+def hinge(utility: Hinge, n: int) -> Answer | None:
     """min(x, 1/k), n > k: k+1 groups of ties at 0, 1/k, ..., 1, as even as n allows.
 
     The mean is 1/k times the share of pairs in different groups. Where k+1 divides n the optimum
     is unique, else one of several; given where the group sizes can be symmetric.
     """
-    found = only_term(utility, Hinge)
-    if found is None:
-        return None
-    k = round(min(1 / found[1].m, 1e15))
+    k = round(min(1 / utility.m, 1e15))
     size, extra = divmod(n, k + 1)
-    if abs(k * found[1].m - 1) > 1e-14 or size == 0 or (extra % 2 and k % 2):
+    if abs(k * utility.m - 1) > 1e-14 or size == 0 or (extra % 2 and k % 2):
         return None
     sizes = np.full(k + 1, size)
     sizes[: extra // 2] += 1

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from collapse_theory.exact.registry import LIMIT_FORMS, PAPER, closed, listed, only_term, parabola
+from collapse_theory.exact.registry import LIMIT_FORMS, PAPER, closed, listed, parabola
 from collapse_theory.laws import (
     BetaDensity,
     Density,
@@ -57,16 +57,11 @@ def linear(utility: Utility) -> RewardLaw | None:
     return discrete_law([0.0, 1.0], [0.5, 0.5], objective=(low + high) / 2)
 
 
-@closed(LIMIT_FORMS, "power", f"{PAPER}, theorem 2", "x**0.5")
-def power(utility: Utility) -> RewardLaw | None:
+@closed(LIMIT_FORMS, "power", f"{PAPER}, theorem 2", "x**0.5", of=Power)
+def power(utility: Power) -> RewardLaw:
     """x**g: Beta((1-g)/2, (1-g)/2)."""
-    found = only_term(utility, Power)
-    if found is None:
-        return None
-    weight, g = found[0], found[1].g
-    a = (1 - g) / 2
-    energy = special.beta(a + g, a) / special.beta(a, a)
-    return beta_law(a, objective=utility.constant + weight * energy)
+    a = (1 - utility.g) / 2
+    return beta_law(a, objective=special.beta(a + utility.g, a) / special.beta(a, a))
 
 
 @closed(
@@ -74,27 +69,21 @@ def power(utility: Utility) -> RewardLaw | None:
     "log",
     f"{PAPER}, theorem 2; Szego, Orthogonal Polynomials, section 6.7 (arcsine law)",
     "log(x)",
+    of=Log,
 )
-def log(utility: Utility) -> RewardLaw | None:
+def log(utility: Log) -> RewardLaw:
     """log x: Beta(1/2, 1/2), with E log Y = -2 log 2."""
-    found = only_term(utility, Log)
-    if found is None:
-        return None
-    return beta_law(0.5, objective=utility.constant - found[0] * 2 * np.log(2))
+    return beta_law(0.5, objective=-2 * np.log(2))
 
 
-@closed(LIMIT_FORMS, "negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x")
-def negative_power(utility: Utility) -> RewardLaw | None:
+@closed(LIMIT_FORMS, "negative power", f"{PAPER}, theorem 3", "-x**-0.5", "-1/x", of=NegativePower)
+def negative_power(utility: NegativePower) -> RewardLaw:
     """-x**-g: Beta((1+g)/2, (1+g)/2) for g < 1; uniform for g >= 1, where the energy is -inf."""
-    found = only_term(utility, NegativePower)
-    if found is None:
-        return None
-    weight, g = found[0], found[1].g
+    g = utility.g
     if g >= 1:
         return uniform_law(objective=-np.inf, gap=np.nan, relative_gap=np.nan)
     a = (1 + g) / 2
-    energy = -special.beta(a - g, a) / special.beta(a, a)
-    return beta_law(a, objective=utility.constant + weight * energy)
+    return beta_law(a, objective=-special.beta(a - g, a) / special.beta(a, a))
 
 
 @closed(
@@ -116,19 +105,20 @@ def quadratic(utility: Utility) -> RewardLaw | None:
 
 
 @closed(
-    LIMIT_FORMS, "sine", f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}", "sin(x)"
+    LIMIT_FORMS,
+    "sine",
+    f"the Fredholm equation of second kind with U'' = -k**2 U: {BOX}",
+    "sin(x)",
+    of=Sine,
 )
-def sine(utility: Utility) -> RewardLaw | None:
+def sine(utility: Sine) -> RewardLaw:
     """sin(kx), k <= pi/2: density d = 1/(1 + (2/k) cot(k/2)), mass (d/k) cot(k/2) at each end."""
-    found = only_term(utility, Sine)
-    if found is None:
-        return None
-    weight, k = found[0], found[1].k
+    k = utility.k
     cotangent = 1 / np.tan(k / 2)
     density = 1 / (1 + 2 / k * cotangent)
     mass = density / k * cotangent
     energy = density * (1 - np.cos(k)) / k + mass * np.sin(k)
-    return _ends_and_flat(mass, density, utility.constant + weight * energy)
+    return _ends_and_flat(mass, density, energy)
 
 
 @closed(
@@ -137,17 +127,15 @@ def sine(utility: Utility) -> RewardLaw | None:
     f"a level potential, checked at the atoms: {BOX}",
     "min(x, 1/3)",
     "min(x, 0.3)",
+    of=Hinge,
 )
-def hinge(utility: Utility) -> RewardLaw | None:
+def hinge(utility: Hinge) -> RewardLaw:
     """min(x, m), 1 = km + d with 0 <= d < m: masses k+1, k, ..., 1 at 0, m, ..., km, and mirrored.
 
     For m = 1/k these are k+1 equal masses. In units of a = 1/((k+1)(k+2)) the masses at jm, at
     d + jm and d + (j-1)m are k+1-j, j+1 and j, others are m away or more: V = m - a((k+2)m - d).
     """
-    found = only_term(utility, Hinge)
-    if found is None:
-        return None
-    weight, m = found[0], found[1].m
+    m = utility.m
     listed(1 / m, f"atoms of {utility}", f"the uniform law on [0, 1] is within {m:.1g} of it")
     k = int(1 / m * (1 + 1e-14))
     d, unit = 1 - k * m, 1 / ((k + 1) * (k + 2))
@@ -157,8 +145,7 @@ def hinge(utility: Utility) -> RewardLaw | None:
     else:
         places = np.concatenate([steps * m, 1 - steps * m])
         masses = np.tile((k + 1 - steps) * unit, 2)
-    energy = m - unit * ((k + 2) * m - d)
-    return discrete_law(places, masses, objective=utility.constant + weight * energy)
+    return discrete_law(places, masses, objective=m - unit * ((k + 2) * m - d))
 
 
 @closed(
@@ -254,8 +241,7 @@ def _characteristic(b: np.ndarray, w: np.ndarray, slope: float) -> tuple[np.ndar
 def quadratic_coefficients(utility: Utility) -> tuple[float, float] | None:
     """Return (a, b) where U = a x - b x**2 + const with a >= 2b > 0, else None."""
     found = parabola(utility)
-    steep = found is not None and found[1] > 0 and found[0] >= 2 * found[1] * (1 - 1e-15)
-    return found if steep else None
+    return found if found and 0 < 2 * found[1] * (1 - 1e-15) <= found[0] else None
 
 
 def _ends_and_flat(mass: float, density: float, objective: float) -> RewardLaw:

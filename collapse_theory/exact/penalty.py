@@ -15,19 +15,12 @@ from collapse_theory.exact.registry import (
     HELD_LIMIT_FORMS,
     closed,
     listed,
-    only_term,
     parabola,
 )
 from collapse_theory.laws import Density, RewardLaw, beta_law, discrete_law
 from collapse_theory.lazy import special
 from collapse_theory.programs import Answer
-from collapse_theory.utilities import (
-    Hinge,
-    Log,
-    NegativePower,
-    Power,
-    Utility,
-)
+from collapse_theory.utilities import Hinge, Log, NegativePower, Power, Utility
 
 _FLAT = (
     "the derivative of a uniform law's potential is linear: docs/theory.md#rewards-without-a-box"
@@ -67,65 +60,51 @@ def uniform(utility: Utility, kappa: float) -> RewardLaw | None:
     return beta_law(1.0, 1.0, -radius, radius, objective=objective)
 
 
-@closed(HELD_LIMIT_FORMS, "semicircle", _WIGNER, "log(x)", "2*log(x) + 1")
-def semicircle(utility: Utility, kappa: float) -> RewardLaw | None:
-    """w log x: R = sqrt(2w/kappa), Wigner's law."""
-    return _homogeneous(utility, kappa, Log)
+@closed(HELD_LIMIT_FORMS, "semicircle", _WIGNER, "log(x)", "2*log(x) + 1", of=Log)
+def semicircle(utility: Log, kappa: float) -> RewardLaw | None:
+    """log x: R = sqrt(2/kappa), Wigner's law."""
+    if kappa <= 0:
+        return None
+    radius = np.sqrt(2.0 / kappa)
+    # E log|X-Y| = log(R/2) - 1/4 for two points of the semicircle, and kappa var = kappa R**2/4.
+    objective = np.log(0.5 * radius) - 0.25 - 0.5
+    return beta_law(1.5, 1.5, -radius, radius, objective=objective)
 
 
-@closed(HELD_LIMIT_FORMS, "powers", _RIESZ, "x**0.5", "-x**-0.5")
-def powers(utility: Utility, kappa: float) -> RewardLaw | None:
-    """w x**g and -w x**-g, g < 1: density A (R**2 - x**2)**((1-g)/2) and ((1+g)/2)."""
-    return _homogeneous(utility, kappa, Power) or _homogeneous(utility, kappa, NegativePower)
+@closed(HELD_LIMIT_FORMS, "powers", _RIESZ, "x**0.5", "-x**-0.5", of=(Power, NegativePower))
+def powers(utility: Power | NegativePower, kappa: float) -> RewardLaw | None:
+    """x**g and -x**-g, g < 1: density A (R**2 - x**2)**((1+s)/2), s = -g and g.
 
-
-def _homogeneous(
-    utility: Utility, kappa: float, kind: type[Log | Power | NegativePower]
-) -> RewardLaw | None:
-    """w log x, w x**g and -w x**-g: density A (R**2 - x**2)**((1+s)/2), s = 0, -g and g.
-
-    For s = 0, A = kappa/(pi w), and R = sqrt(2w/kappa). Else 1 - x**2 = const - C_2/(2l(l+1)) with
-    l = s/2, and C_2^(l) has the eigenvalue pi G(2+s) / (2 cos(pi s/2) G(s)), so that
+    1 - x**2 = const - C_2/(2l(l+1)) with l = s/2, and C_2^(l) has the eigenvalue
+    pi G(2+s) / (2 cos(pi s/2) G(s)), so that
 
         ∫ |x-y|**-s (R**2 - y**2)**((1+s)/2) dy = const - pi s (1+s) / (2 cos(pi s/2)) x**2
 
-    and A = kappa cos(pi s/2) / (pi w |s| (1+s)). Mass 1 gives R**(2+s) = 1/(A B(1/2, (3+s)/2)). By
-    Euler's theorem the energy without the constant is -2 kappa var/s for U of degree -s.
+    and A = kappa cos(pi s/2) / (pi |s| (1+s)). Mass 1 gives R**(2+s) = 1/(A B(1/2, (3+s)/2)). By
+    Euler's theorem the energy is -2 kappa var/s for U of degree -s.
     """
-    found = only_term(utility, kind)
-    if found is None or kappa <= 0:
-        return None
-    weight, term = found
-    s = -term.exponent
-    if s >= 1:
+    s = -utility.exponent
+    if kappa <= 0 or s >= 1:
         return None
     a = 0.5 * (3.0 + s)
-    if s == 0:
-        radius = np.sqrt(2.0 * weight / kappa)
-        # E log|X-Y| = log(R/2) - 1/4 for two points of the semicircle, and var = R**2/4.
-        energy = weight * (np.log(0.5 * radius) - 0.25)
-    else:
-        density = kappa * np.cos(0.5 * np.pi * s) / (np.pi * weight * abs(s) * (1.0 + s))
-        radius = (density * special.beta(0.5, a)) ** (-1.0 / (2.0 + s))
-        energy = -2.0 * kappa * radius**2 / (4.0 + s) / s
-    objective = utility.constant + float(energy - kappa * radius**2 / (4.0 + s))
-    return beta_law(a, a, -float(radius), float(radius), objective=objective)
+    density = kappa * np.cos(0.5 * np.pi * s) / (np.pi * abs(s) * (1.0 + s))
+    radius = float(density * special.beta(0.5, a)) ** (-1.0 / (2.0 + s))
+    objective = -kappa * radius**2 / (4.0 + s) * (2.0 / s + 1.0)
+    return beta_law(a, a, -radius, radius, objective=objective)
 
 
-@closed(HELD_LIMIT_FORMS, "hinge", _CHAINS, "min(x, 0.5)")
-def hinge(utility: Utility, kappa: float) -> RewardLaw | None:
-    """w min(x, m): constant between steps, which follow each other by t m and (1-t) m in turn.
+@closed(HELD_LIMIT_FORMS, "hinge", _CHAINS, "min(x, 0.5)", of=Hinge)
+def hinge(utility: Hinge, kappa: float) -> RewardLaw | None:
+    """min(x, m): constant between steps, which follow each other by t m and (1-t) m in turn.
 
-    V'' = 0 is 2 rho(x) - rho(x-m) - rho(x+m) = kappa/w on the support, with rho = 0 beyond: on a
-    chain of q points m apart rho_j = (kappa/w) j (q+1-j)/2, of sum (kappa/w) q (q+1) (q+2)/12. With
+    V'' = 0 is 2 rho(x) - rho(x-m) - rho(x+m) = kappa on the support, with rho = 0 beyond: on a
+    chain of q points m apart rho_j = kappa j (q+1-j)/2, of sum kappa q (q+1) (q+2)/12. With
     2R = (k+t) m a share t of the chains has k+1 points and the rest k; mass 1 gives k and t.
     """
-    found = only_term(utility, Hinge)
-    if found is None or kappa <= 0:
+    if kappa <= 0:
         return None
-    weight, m = found[0], found[1].m
-    pull = np.float64(kappa) / weight  # which may be beneath float64
-    whole = 12.0 / (pull * m)
+    m = utility.m
+    whole = 12.0 / (kappa * m)
     count = np.cbrt(whole)
     near = f"Beta(2, 2) on [-R, R], R = {0.5 * count * m:.3g}, is within {m:.1g} of it"
     listed(2.0 * count, f"steps of {utility}", near)
@@ -137,8 +116,8 @@ def hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     t = (whole - k * (k + 1) * (k + 2)) / (3.0 * (k + 1) * (k + 2))
     long, short = np.arange(1.0, k + 2), np.arange(1.0, k + 1)
     heights = np.zeros(2 * k + 1)
-    heights[::2] = 0.5 * pull * long * (k + 2 - long)
-    heights[1::2] = 0.5 * pull * short * (k + 1 - short)
+    heights[::2] = 0.5 * kappa * long * (k + 2 - long)
+    heights[1::2] = 0.5 * kappa * short * (k + 1 - short)
     steps = np.tile([t * m, (1.0 - t) * m], k + 1)[: 2 * k + 1]
     keep = steps > 1e-13 * m
     steps, heights = steps[keep], heights[keep]
@@ -150,9 +129,8 @@ def hinge(utility: Utility, kappa: float) -> RewardLaw | None:
     upper = np.maximum(edges, 0.0)
     below = np.minimum(upper, m)
     area = 0.5 * below**2 + m * (upper - below)
-    level = 4.0 * weight * float(heights @ np.diff(area))
-    objective = utility.constant + 0.5 * (level - kappa * density.variance)
-    return RewardLaw((), (density,), objective=objective)
+    level = 4.0 * float(heights @ np.diff(area))
+    return RewardLaw((), (density,), objective=0.5 * (level - kappa * density.variance))
 
 
 @closed(HELD_FINITE_FORMS, "point", "U' <= 0 at every gap", "-x")
@@ -170,14 +148,13 @@ def equal_gaps(utility: Utility, n: int, kappa: float) -> Answer | None:
     return Answer(np.full(n - 1, 2.0 * line[0] / ((n - 1) * held)), unique=True)
 
 
-@closed(HELD_FINITE_FORMS, "log", _HERMITE, "log(x)", "2*log(x) + 1")
-def hermite(utility: Utility, n: int, kappa: float) -> Answer | None:
-    """w log x: zeros of the Hermite polynomial H_n, times sqrt(w/(kappa (n-1)))."""
-    found = only_term(utility, Log)
-    if found is None or kappa <= 0:
+@closed(HELD_FINITE_FORMS, "log", _HERMITE, "log(x)", "2*log(x) + 1", of=Log)
+def hermite(utility: Log, n: int, kappa: float) -> Answer | None:
+    """log x: zeros of the Hermite polynomial H_n, times sqrt(1/(kappa (n-1)))."""
+    if kappa <= 0:
         return None
-    # sum_j 1/(r_i - r_j) = kappa (n-1)/w r_i, and for zeros of H_n it is x_i.
-    return Answer(hermite_gaps(n) * np.sqrt(found[0] / (kappa * (n - 1))), unique=True)
+    # sum_j 1/(r_i - r_j) = kappa (n-1) r_i, and for zeros of H_n it is x_i.
+    return Answer(hermite_gaps(n) / np.sqrt(kappa * (n - 1)), unique=True)
 
 
 def hermite_gaps(n: int) -> np.ndarray:

@@ -34,14 +34,7 @@ SUMMED_TERMS = 64  # up to so many terms are summed; more are a difference of di
 
 
 def listwise_gaps(unit: PlackettLuce, n: int) -> np.ndarray:
-    """Return the gaps (n-1,) of the optimal rewards in the box [0, 1].
-
-    Parameters
-    ----------
-    unit : PlackettLuce
-        The loss; its beta is the width of the box that the scores have.
-    n : int
-        The number of completions.
+    """Return the gaps (n-1,) of the optimal rewards in the box [0, 1], beta that of the scores.
 
     Examples
     --------
@@ -148,16 +141,6 @@ class PenalisedScores:
 
     As kappa grows 2 kappa X tends to 1 - E, with E exponential of mean 1; as it falls
     sqrt(2 kappa) X tends to a standard normal variable.
-
-    Parameters
-    ----------
-    kappa : float
-        Positive.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a kappa that isn't positive.
 
     Examples
     --------

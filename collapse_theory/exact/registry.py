@@ -16,8 +16,9 @@ from collapse_theory.laws import RewardLaw
 from collapse_theory.programs import Answer
 from collapse_theory.utilities import Linear, Quadratic, Squared, Utility
 
-Kind = TypeVar("Kind", bound=Utility)
 Found = TypeVar("Found", RewardLaw, Answer)
+Kinds = type[Utility] | tuple[type[Utility], ...]
+SMALLEST = 5e-324  # float above 0
 MOST_LISTED = 2 * 10**5  # the atoms and steps of a law are lists
 PAPER = "Song, Cai, Lee, Su (2023), Reward Collapse in Aligning LLMs, arXiv:2305.17608"
 
@@ -30,18 +31,39 @@ class Form(Generic[Found]):
     with its kappa last, 0 for the domain Free. It gives the answer with its source, or None where
     it doesn't hold. The `examples` are texts of utilities that it holds for: the command `table`
     and the tests check them.
+
+    A formula `of` families is given the bare F of U = w F + c, and kappa/w, which has the same
+    optimum; the objective of its law is that of F.
     """
 
     name: str
     reference: str
     formula: Callable[..., Any]
     examples: tuple[str, ...] = ()
+    of: Kinds = ()
+    held: bool = False
 
-    def __call__(self, *program: Any) -> Found | None:
-        found: Any = self.formula(*program)
+    def __call__(self, utility: Utility, *program: Any) -> Found | None:
+        found: Any = self._found(utility, *program)
         if found is not None and not isinstance(found, Answer | RewardLaw):
             found = Answer(-np.diff(np.asarray(found, dtype=np.float64)))
         return None if found is None else cast("Found", replace(found, reference=self.reference))
+
+    def _found(self, utility: Utility, *program: Any) -> Any:
+        if not self.of:
+            return self.formula(utility, *program)
+        (weight, bare), *others = utility.terms
+        if others or not isinstance(bare, self.of):
+            return None
+        if self.held:
+            kappa = np.float64(program[-1])
+            # A share beneath float64 is no 0, which would be the domain Free.
+            program = (*program[:-1], np.maximum(kappa / weight, np.sign(kappa) * SMALLEST))
+        found = self.formula(bare, *program)
+        if isinstance(found, RewardLaw) and found.objective is not None:
+            objective = utility.constant + weight * found.objective
+            return replace(found, objective=objective)
+        return found
 
 
 LIMIT_FORMS: list[Form[RewardLaw]] = []
@@ -51,7 +73,11 @@ HELD_FINITE_FORMS: list[Form[Answer]] = []
 
 
 def closed(
-    forms: list[Form[Found]], name: str, reference: str, *examples: str
+    forms: list[Form[Found]],
+    name: str,
+    reference: str,
+    *examples: str,
+    of: Kinds = (),
 ) -> Callable[[Callable[..., Any]], Form[Found]]:
     """Make a closed form of the function below, and add it to those of its kind.
 
@@ -64,6 +90,8 @@ def closed(
         What it is called, and its source.
     *examples : str
         Utilities that it holds for.
+    of : family or tuple of families, optional
+        Those whose members the function is given, for any weight and constant; see `Form`.
 
     Raises
     ------
@@ -89,7 +117,8 @@ def closed(
     """
 
     def add(formula: Callable[..., Any]) -> Form[Found]:
-        made: Form[Found] = Form(name, reference, formula, examples)
+        held = forms is HELD_LIMIT_FORMS or forms is HELD_FINITE_FORMS
+        made: Form[Found] = Form(name, reference, formula, examples, of, held)
         for i, form in enumerate(forms):
             if form.name == name:
                 one, other = ((f.__module__, f.__qualname__) for f in (form.formula, formula))
@@ -110,14 +139,6 @@ def listed(count: float, what: str, instead: str) -> None:
             f"the limit law has {count:.3g} {what}, more than the {MOST_LISTED} that are listed at "
             f"most; {instead}"
         )
-
-
-def only_term(utility: Utility, kind: type[Kind]) -> tuple[float, Kind] | None:
-    """Return (weight, term) where the utility is one term of `kind`, up to a constant."""
-    if len(utility.terms) != 1:
-        return None
-    weight, term = utility.terms[0]
-    return (weight, term) if isinstance(term, kind) else None
 
 
 def parabola(utility: Utility) -> tuple[float, float] | None:
