@@ -216,7 +216,9 @@ def _straight(lazy: pl.LazyFrame, columns: Columns) -> pl.LazyFrame | None:
     frame = lazy.select(
         *(expression.alias(role) for role, expression in roles.items()),
         pl.col(RECORD),
-        pl.lit(0, pl.UInt8).alias("__problem__"),
+        pl.col("__problem__")
+        if "__problem__" in schema
+        else pl.lit(0, pl.UInt8).alias("__problem__"),
         asked.alias("asked"),
     )
     return frame.explode(_listed(columns)) if columns.lists else frame

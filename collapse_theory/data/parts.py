@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,18 @@ from itertools import chain, islice
 from typing import Any
 
 from collapse_theory.data.columns import is_number
-from collapse_theory.data.text import Bad, Csv, JsonLines, Lines, Row, Svmlight, row_or_bad
-from collapse_theory.data.unpacked import PlainFile
+from collapse_theory.data.text import (
+    BROKEN_CSV,
+    UNREADABLE,
+    Bad,
+    Csv,
+    JsonLines,
+    Lines,
+    Row,
+    Svmlight,
+    row_or_bad,
+)
+from collapse_theory.data.unpacked import NO_TEXT, PlainFile
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
@@ -84,6 +93,7 @@ class TextPart(Part):
     unit: str = "line"
     file: PlainFile
     reader: Callable[[Lines], Csv | JsonLines | Svmlight]
+    by_line: bool = False  # whether `RECORD` counts lines
 
     def __post_init__(self) -> None:
         self.text = self.reader(Lines(self.file))
@@ -111,54 +121,71 @@ class TextPart(Part):
         return iter(self.text)
 
     def frame(self, needed: Sequence[str]) -> pl.LazyFrame | None:
+        text, path = self.text, self.file.path
+        if isinstance(text, Svmlight) or self.file.damage is not None:
+            return None
+        if isinstance(text, Csv) and text.plain():
+            self.by_line = True
+            return self._fields(text, needed)
+        if (rows := text.regular()) is None:
+            return None
         options: dict[str, Any] = {"row_index_name": RECORD, "row_index_offset": 1}
         try:
-            if isinstance(self.text, Csv):
-                names = self.text.names
-                if (records := self.text.regular()) is None or len(set(names)) < len(names):
-                    return None
-                options |= {"row_index_offset": 2, "separator": self.text.mark}
-                options |= {"infer_schema": False, "new_columns": names, "glob": False}
-                frame, records = pl.scan_csv(self.file.path, **options), records - 1
-            elif isinstance(self.text, Svmlight):
-                return None
+            if isinstance(text, Csv):
+                options |= {"separator": text.mark, "new_columns": text.names, "glob": False}
+                frame = pl.scan_csv(path, infer_schema=False, **options)
             else:
-                if (records := _json_line_count(self.file)) is None:
-                    return None
-                options["schema"] = dict.fromkeys(needed, pl.String)
-                frame = pl.scan_ndjson(self.file.path, **options)
+                schema = dict.fromkeys(needed, pl.String)
+                frame = pl.scan_ndjson(path, schema=schema, **options)
             # Every field is parsed, so that a line that doesn't fit is found now.
             checked = frame.select(pl.len().alias("__rows__"), pl.all().null_count())
             read = checked.collect(engine="streaming")["__rows__"].item()
         except pl.exceptions.PolarsError:
             return None
-        return frame if read == records else None
+        return frame if read == rows else None
+
+    def _fields(self, text: Csv, needed: Sequence[str]) -> pl.LazyFrame:
+        """Return the fields of lines without quotes, numbered by their lines, as `Csv` has them."""
+        line, fields, count = pl.col("__line__"), pl.col("__fields__"), len(text.names)
+        lines = pl.scan_csv(
+            self.file.path,
+            has_header=False,
+            separator=NO_TEXT,
+            quote_char=None,
+            new_columns=["__line__"],
+            infer_schema=False,
+            row_index_name=RECORD,
+            row_index_offset=1,
+            glob=False,
+        )
+        lines = lines.filter(pl.col(RECORD) > text.head, line.str.strip_chars(" \t\r") != "")
+        bare = line.str.strip_suffix("\r")
+        parted = bare.str.extract_all(r"\S+") if text.mark == " " else bare.str.split(text.mark)
+        lines = lines.with_columns(parted.alias("__fields__"))
+        if text.comments:
+            lines = lines.filter(~(line.str.starts_with("#") & (fields.list.len() != count)))
+        more = fields.list.slice(count).list.join("").str.strip_chars() != ""
+        broken = pl.lit(1 + UNREADABLE.index(BROKEN_CSV), pl.UInt8)
+        places = {name: place for place, name in enumerate(text.names)}
+        return lines.select(
+            RECORD,
+            pl.when(more).then(broken).otherwise(pl.lit(0, pl.UInt8)).alias("__problem__"),
+            *(
+                fields.list.get(places[name], null_on_oob=True).alias(name)
+                for name in needed
+                if name in places
+            ),
+        )
 
     def places(self, records: Sequence[int]) -> list[int]:
-        if not (isinstance(self.text, Csv) and self.straight and records):
+        if self.by_line or not self.straight or isinstance(self.text, Svmlight) or not records:
             return list(records)
-        lines = self.text.lines_of(records)
+        wanted, numbered = set(records), enumerate(self.text.starts(), start=1)
+        lines = {record: line for record, line in islice(numbered, max(wanted)) if record in wanted}
         return [lines[record] for record in records]
 
     def notes(self) -> list[str]:
         return [*super().notes(), *self.text.lines.notes()]
-
-
-def _json_line_count(file: PlainFile) -> int | None:
-    """Return how many lines a text has, None if one is blank or isn't UTF-8."""
-    lines, last, decoder = 0, b"", codecs.getincrementaldecoder("utf-8")()
-    if file.damage is not None:
-        return None
-    with file.path.open("rb") as opened:
-        while block := opened.read(1 << 22):
-            if b"\n\n" in last + block or b"\n\r\n" in last + block:
-                return None
-            try:
-                decoder.decode(block)
-            except UnicodeDecodeError:
-                return None
-            lines, last = lines + block.count(b"\n"), block[-2:]
-    return lines + (last[-1:] != b"\n")
 
 
 @dataclass(kw_only=True)

@@ -173,67 +173,69 @@ class Reading:
 
     def log(self) -> RewardLog:
         """Return the log."""
-        rows, read, asked, kind_names = self._chosen()
-        frame = self._collected(rows, kind_names)
-        self._passed(asked - frame.height)
-        return self._made(self._good(frame), kind_names, read)
+        rows, read = self._asked()
+        if self.every_step:  # all rows are held anyway
+            rows = self._collected(rows).lazy()
+        rows, asked = self._one_step(rows)
+        frame = self._collected(rows)
+        asked = self._passed(asked, frame.height)
+        return self._made(self._good(frame), asked if read is None else read)
 
     def sums(self) -> Sums:
         """Return what is counted of the log, without its rows."""
-        rows, read, asked, _ = self._chosen()
+        rows, read = self._asked()
+        rows, asked = self._one_step(rows)
         reason, reward = pl.col("reason"), pl.col("reward")
+        good = reward.filter(reason == 0)
         counts = [(reason == number).sum().alias(why) for number, why in enumerate(REASONS)]
-        good = rows.filter(reason == 0)
-        found = rows.select(counts).collect(engine="streaming").row(0)
-        ends = good.select(low=reward.min(), high=reward.max()).collect(engine="streaming").row(0)
-        self._passed(asked - sum(found))
+        facts = rows.select(*counts, low=good.min(), high=good.max())
+        *found, low, high = facts.collect(engine="streaming").row(0)
+        asked = self._passed(asked, sum(found))
         bad = {why: n for why, n in zip(REASONS, found, strict=True) if n and why}
-        low, high = ends if found[0] else (np.inf, -np.inf)
-        return Sums(read, found[0], low, high, bad, good)
+        low, high = (low, high) if found[0] else (np.inf, -np.inf)
+        return Sums(read or asked, found[0], low, high, bad, rows.filter(reason == 0))
 
-    def _chosen(self) -> tuple[pl.LazyFrame, int, int, tuple[str, ...]]:
-        """Return the rows that are asked for, how many there are, and are asked for, and kinds."""
+    def _asked(self) -> tuple[pl.LazyFrame, int | None]:
+        """Return the rows that `where` asks for, and how many there are in all, if it does."""
         frames = [frame_of(part, self.columns, at) for at, part in enumerate(self.parts)]
         rows = pl.concat(frames)
-        read, asked, kind_names, last = self._facts(rows)
-        if asked < read:
-            passed = " and ".join(f"{name}={value}" for name, value in self.columns.where)
-            self.left_out.append(BadRows(f"something else than {passed}", read - asked))
         for part in self.parts:
             self.notes += part.notes()
-        return self._one_step(rows.filter("asked"), last), read, asked, kind_names
-
-    def _passed(self, count: int) -> None:
-        if count > 0:
-            self.left_out.append(BadRows(f"another step than {self.at:g}", count))
-
-    def _facts(self, rows: pl.LazyFrame) -> tuple[int, int, tuple[str, ...], float | None]:
-        """Return how many rows there are, and are asked for; the kinds, sorted; the last step."""
+        if not self.columns.where:
+            return rows, None
         asked = pl.col("asked")
-        kinds = pl.col("kind").filter(asked).drop_nulls().unique().head(_MAX_KINDS + 1).implode()
-        last_step = pl.col("step").filter(asked).max()
-        facts = rows.select(pl.len(), asked.sum(), kinds, last_step).collect(engine="streaming")
-        count, used, names, last = facts.row(0)
+        read, used = rows.select(pl.len(), asked.sum()).collect(engine="streaming").row(0)
+        wanted = [f"{name}={value}" for name, value in self.columns.where]
         if not used:
-            wanted = ", ".join(f"{name}={value}" for name, value in self.columns.where)
-            raise CollapseError(f"{self.name} has no rows{' with ' + wanted if wanted else ''}")
-        if len(names) > _MAX_KINDS:
-            raise CollapseError(
-                f"{self.name}: the column {self.columns.names['kind']!r} has more than "
-                f"{_MAX_KINDS} different values; name the right one with --kind (kind=...), or "
-                "read none with --no-kinds (kind=False)"
-            )
-        return count, used, tuple(sorted(names)), last
+            raise CollapseError(f"{self.name} has no rows with {', '.join(wanted)}")
+        if used < read:
+            passed = f"something else than {' and '.join(wanted)}"
+            self.left_out.append(BadRows(passed, read - used))
+        return rows.filter(asked), read
 
-    def _one_step(self, rows: pl.LazyFrame, last: float | None) -> pl.LazyFrame:
-        """Return the rows of the step that is asked for, the last unless one is."""
+    def _passed(self, asked: int | None, there: int) -> int:
+        """Count the rows of other steps; return how many there are with them."""
+        if not there:
+            raise CollapseError(f"{self.name} has no rows")
+        if asked is not None and asked > there:
+            self.left_out.append(BadRows(f"another step than {self.at:g}", asked - there))
+        return there if asked is None else asked
+
+    def _one_step(self, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, int | None]:
+        """Return the rows of the step that is asked for, the last unless one is; and of how many.
+
+        All rows where there are no steps, or those of every step are asked for.
+        """
         step, name = pl.col("step"), self.columns.names.get("step")
         if name is None:
             if self.at is not None:
                 raise CollapseError(
                     f"{self.name} has no step column, so no step {self.at:g} can be chosen"
                 )
-            return rows
+            return rows, None
+        count, last = rows.select(pl.len(), step.max()).collect(engine="streaming").row(0)
+        if not count:
+            return rows, None
         if last is None:
             if "step" not in self.columns.guessed:
                 raise CollapseError(
@@ -243,11 +245,11 @@ class Reading:
             self.notes.append(f"the column {name!r} holds no numbers, and so isn't read as steps")
             self.columns = self.columns.without("step")
             reason = pl.col("reason")
-            return rows.with_columns(
-                pl.when(reason != REASONS.index("no number as step")).then(reason).otherwise(0)
-            )
-        self.at = last if self.at is None else self.at
-        if not rows.select((step == self.at).any()).collect(engine="streaming").item():
+            some = pl.when(reason != REASONS.index("no number as step")).then(reason).otherwise(0)
+            return rows.with_columns(some), None
+        if self.at is None:
+            self.at = last
+        elif not rows.select((step == self.at).any()).collect(engine="streaming").item():
             steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")
             there = steps["step"].to_list()
             texts = [f"{s:g}" for s in (there if len(there) <= 8 else [*there[:4], *there[-4:]])]
@@ -255,20 +257,18 @@ class Reading:
                 f"{self.name} has no step {self.at:g}; there are {', '.join(texts)}"
             )
         if self.every_step:
-            return rows
+            return rows, None
         # A row whose step can't be read is of no step: it is named, whichever step is chosen.
-        return rows.filter((step == self.at) | step.is_null())
+        return rows.filter((step == self.at) | step.is_null()), count
 
-    def _collected(self, rows: pl.LazyFrame, kind_names: tuple[str, ...]) -> pl.DataFrame:
+    def _collected(self, rows: pl.LazyFrame) -> pl.DataFrame:
         """Return the rows as numbers, some 50 bytes each however long the prompts."""
-        kind = pl.lit(0, pl.UInt16)
-        if kind_names:
-            kind = pl.col("kind").cast(pl.Enum(kind_names), strict=False).to_physical()
-            kind = kind.cast(pl.UInt16).fill_null(0)
-        optional = ("rank", "model", "split", *(["step"] if self.every_step else []))
+        optional = ("rank", "model", *(["step"] if self.every_step else []))
         there = [name for name in optional if name in self.columns.read]
         names = ("prompt", "loose", "reward", "odd", "reason", "part", "record", *there)
-        return rows.select(*names, kind.alias("kind")).collect(engine="streaming")
+        named = [name for name in ("kind", "split") if name in self.columns.read]
+        taken = rows.select(*names, *(pl.col(name).cast(pl.Categorical) for name in named))
+        return taken.collect(engine="streaming")
 
     def _good(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the good rows, and set the others aside by their reasons."""
@@ -301,15 +301,15 @@ class Reading:
             lines += places if len(self.parts) == 1 else [f"{part.name}:{n}" for n in places]
         self.bad.append(BadRows(reason, rows.height, tuple(lines), self.parts[0].unit))
 
-    def _made(self, good: pl.DataFrame, kind_names: tuple[str, ...], read: int) -> RewardLog:
-        kinds, prompts = None, _numbered(good["prompt"].to_numpy())
-        if kind_names:
-            same = of_their_kind(prompts, good["kind"].to_numpy(), len(kind_names))
+    def _made(self, good: pl.DataFrame, read: int) -> RewardLog:
+        prompts, kinds = _numbered(good["prompt"].to_numpy()), (None, ())
+        if "kind" in good.columns:
+            kinds = self._kinds(good["kind"])
+            same = of_their_kind(prompts, kinds[0], len(kinds[1]))
             if not same.all():
                 self._set_aside(KIND_CHANGES, good.filter(~same))
                 good = good.filter(same)
-                prompts = _numbered(prompts[same])
-            kinds = good["kind"].to_numpy()
+                prompts, kinds = _numbered(prompts[same]), (kinds[0][same], kinds[1])
         unused = [name for name in self.parts[0].names if name not in set(self.columns.paths())]
         steps = good["step"].to_numpy() if "step" in good.columns else None
         # What comes again at another step is no repetition.
@@ -322,8 +322,8 @@ class Reading:
         return RewardLog(
             rewards=good["reward"].to_numpy(),
             prompts=prompts,
-            kinds=kinds,
-            kind_names=kind_names,
+            kinds=kinds[0],
+            kind_names=kinds[1],
             ranks=_ranks(good) if "rank" in self.columns.read else None,
             step=self.at,
             read=read,
@@ -337,12 +337,22 @@ class Reading:
             split_names=splits[1],
         )
 
+    def _kinds(self, column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return the kind of each row and the kinds' names, of which there aren't too many."""
+        if column.n_unique() > _MAX_KINDS:
+            raise CollapseError(
+                f"{self.name}: the column {self.columns.names['kind']!r} has more than "
+                f"{_MAX_KINDS} different values; name the right one with --kind (kind=...), or "
+                "read none with --no-kinds (kind=False)"
+            )
+        return coded_names(column)
+
 
 def coded_names(column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the number of each name, and the names, sorted; "" is none."""
-    column = column.fill_null("")
-    names = sorted(column.unique().to_list())
-    return column.cast(pl.Enum(names)).to_physical().to_numpy(), tuple(names)
+    names = sorted({name or "" for name in column.unique().to_list()})
+    codes = column.cast(pl.Enum(names)).to_physical()
+    return codes.fill_null(0).to_numpy(), tuple(names)  # "" comes first
 
 
 def _short(value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.data.unpacked import PlainFile
+from collapse_theory.data.unpacked import NO_TEXT, PlainFile
 from collapse_theory.errors import CollapseError
 
 Row = Mapping[str, Any]
@@ -131,6 +131,22 @@ class JsonLines:
             if raw.strip():
                 yield number, self._row(raw)
         yield from self.lines.cut()
+
+    def starts(self) -> Iterator[int]:
+        """Yield the line of each row."""
+        return (number for number, raw in self.lines if raw.strip())
+
+    def regular(self) -> int | None:
+        """Return how many rows there are; None of a text that isn't UTF-8."""
+        count = 0
+        with self.lines.file.path.open("rb") as opened:
+            while lines := opened.readlines(_BLOCK):
+                try:
+                    b"".join(lines).decode()
+                except UnicodeDecodeError:
+                    return None
+                count += sum(map(bool, map(bytes.strip, lines)))
+        return count
 
     @staticmethod
     def _row(raw: bytes) -> Row | Bad:
@@ -257,16 +273,33 @@ class Csv:
                 yield number, dict(zip(names, fields, strict=False))
         yield from self.lines.cut()
 
+    def starts(self) -> Iterator[int]:
+        """Yield the line on which each row begins."""
+        return (number for number, _ in self)
+
+    def plain(self) -> bool:
+        """Whether the text is UTF-8 without quotes: then a line is a row, parted at each mark."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with self.lines.file.path.open("rb") as opened:
+            while block := opened.read(_BLOCK):
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    return False
+                if b'"' in block or NO_TEXT.encode() in block:
+                    return False
+        return True
+
     def regular(self) -> int | None:
-        """Return how many records there are where Polars reads the file as `__iter__` does.
+        """Return how many rows there are where Polars reads the file as `__iter__` does.
 
         That is: names from the first line on, all of it UTF-8; quotes open a field and close it, or
         are doubled within; no line is blank, and carriage returns end lines alone. Else None.
         """
-        if self.first != 1 or self.mark == " " or self.lines.file.damage is not None:
+        if self.first != 1 or self.mark == " " or len(set(self.names)) < len(self.names):
             return None
         decoder, tail = codecs.getincrementaldecoder("utf-8")(), b" \n"
-        count, inside = 0, False
+        count, inside = -1, False  # the line of names is no row
         with self.lines.file.path.open("rb") as opened:
             opened.seek(len(_BOM) if opened.read(len(_BOM)) == _BOM else 0)
             while block := opened.read(_BLOCK):
@@ -279,12 +312,6 @@ class Csv:
                     return None
                 count, inside, tail = count + found[0], found[1], (tail + block)[-2:]
         return None if inside else count + (tail[-1:] != b"\n")
-
-    def lines_of(self, records: Iterable[int]) -> dict[int, int]:
-        """Return the lines on which records begin; record 2 is the first below the names."""
-        wanted = set(records)
-        walk = islice(enumerate(self, start=2), max(wanted, default=1))
-        return {record: line for record, (line, _) in walk if record in wanted}
 
 
 def _ended(text: bytes, inside: bool, mark: str) -> tuple[int, bool] | None:

@@ -28,7 +28,7 @@ _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError)
 _BLOCK = 1 << 20
 _HEAD = 4096  # bytes that tell what a file is
 _STILL_PACKED = "(\ufffd/\ufffd".encode()  # what Polars makes of a damaged file, taken for text
-_NO_TEXT = "\x1e"  # a mark that parts nothing: no text has it
+NO_TEXT = "\x1e"  # a mark that parts nothing: no text has it
 _ENCODINGS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -154,7 +154,7 @@ def _zstandard(file: PlainFile) -> PlainFile:
     """Unpack Zstandard, of text alone: Polars reads each line as a field of one column."""
     keeper = _Folder()
     copy = keeper.path / "copy"
-    options: dict[str, Any] = {"has_header": False, "separator": _NO_TEXT, "quote_char": None}
+    options: dict[str, Any] = {"has_header": False, "separator": NO_TEXT, "quote_char": None}
     damage = "damaged or cut off, or no text"
     try:
         lines = pl.read_csv(
