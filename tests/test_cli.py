@@ -34,7 +34,17 @@ KEYS = [
     "unique",
     "limit",
 ]
-COMMANDS = ["atoms", "check", "design", "diagnose", "experiment", "figures", "predict", "table"]
+COMMANDS = [
+    "atoms",
+    "check",
+    "design",
+    "diagnose",
+    "experiment",
+    "figures",
+    "head",
+    "predict",
+    "table",
+]
 HOSTILE = [
     "__import__('os').system('touch owned')",
     "open('owned','w')",

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from collapse_theory.cli import atoms, check, design, diagnose, experiment, figures, predict, table
+from collapse_theory.cli import (
+    atoms,
+    check,
+    design,
+    diagnose,
+    experiment,
+    figures,
+    head,
+    predict,
+    table,
+)
 from collapse_theory.cli.app import app
 
 __all__ = [
@@ -15,6 +25,7 @@ __all__ = [
     "diagnose",
     "experiment",
     "figures",
+    "head",
     "main",
     "predict",
     "table",

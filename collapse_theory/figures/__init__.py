@@ -35,6 +35,7 @@ from collapse_theory.figures.paper import (
     paper_steps,
     paper_steps_data,
 )
+from collapse_theory.figures.penalty_path import penalty_path, penalty_path_data
 from collapse_theory.figures.phase_diagram import (
     PhaseDiagram,
     PhasePanel,
@@ -52,7 +53,14 @@ __all__ += ["convergence", "convergence_data", "design", "design_data", "diagnos
 __all__ += ["diagnosis_data", "downstream", "downstream_data", "figure_entry", "figure_of"]
 __all__ += ["finite_optimum", "finite_optimum_data", "limit_laws", "limit_laws_data"]
 __all__ += ["paper_comparison", "paper_comparison_data", "paper_curves", "paper_steps"]
-__all__ += ["paper_steps_data", "phase_diagram", "phase_diagram_data", "practices"]
+__all__ += [
+    "paper_steps_data",
+    "penalty_path",
+    "penalty_path_data",
+    "phase_diagram",
+    "phase_diagram_data",
+    "practices",
+]
 __all__ += ["practices_data", "save", "style"]
 
 
@@ -92,6 +100,7 @@ FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(paper_steps_data, paper_steps),
     FigureEntry(diagnosis_data, diagnosis),
     FigureEntry(downstream_data, downstream),
+    FigureEntry(penalty_path_data, penalty_path, into="ax"),
 )
 
 
