@@ -656,7 +656,7 @@ def test_small_large_and_empty():
     logits = torch.linspace(2, -2, 64, dtype=torch.float64).expand(3, 64)
     expected = by_hand(loss, loss.rewards(logits)[0].numpy(), np.arange(64))
     assert loss.per_prompt(logits).tolist() == pytest.approx([expected] * 3, rel=1e-12)
-    for shape in ((0, 4), (3, 1), (2, 0), (0, 0)):
+    for shape in ((0, 4), (0, 1), (0, 0)):
         empty = torch.zeros(shape, requires_grad=True)
         value = loss(empty)
         value.backward()
@@ -712,6 +712,13 @@ def test_weights_of_prompts():
             "several margins",
         ),
         (lambda: RankingLoss("x")(torch.zeros(2, 3, 1)), "logits.view"),
+        (lambda: RankingLoss("x")(torch.tensor(1.0)), r"got \(\); logits.view"),
+        (lambda: RankingLoss("x")(torch.zeros(16, 1)), "one completion a prompt.*logits.view"),
+        (lambda: RankingLoss("x")(torch.zeros(1)), "one completion a prompt"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 0)), "one completion a prompt"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 2), [[0, -1], [-1, 0]]), "at most one completion"),
+        (lambda: RankingLoss("x").gap([[0.5], [0.1]]), "rewards of shape .* one completion"),
+        (lambda: RankingLoss("x").gap([[0.5, 0.1]], [[0, -1]]), "at most one completion"),
         (lambda: RankingLoss("x")(torch.zeros(2, 3).int()), "tensor of floats"),
         (lambda: RankingLoss("x")(np.zeros((2, 3))), "tensor of floats, got ndarray"),
         (lambda: RankingLoss("x")(torch.zeros(2, 3), [[0, 1]]), "shape of the logits"),
@@ -719,6 +726,16 @@ def test_weights_of_prompts():
         (lambda: RankingLoss("x")(torch.zeros(2, 2), [[0], [0, 1]]), "ranks must be a tensor"),
         (lambda: RankingLoss("x")(torch.zeros(2, 3), None, [1.0]), "one a prompt"),
         (lambda: RankingLoss("x")(torch.zeros(2, 3), None, "ab"), "weights must be a tensor"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 3), None, [1, -1]), "finite and 0 or more"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 3), None, torch.ones(2, 3, 3)), "pair_weights="),
+        (lambda: RankingLoss("x")(torch.zeros(2, 3), margins=[1.0, math.nan]), "must be finite"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 3), margins=[1.0, 2.0, 3.0]), "one a prompt"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 3), margins=torch.ones(2, 3)), "one a pair"),
+        (lambda: RankingLoss("x")(torch.zeros(2, 3), pair_weights=-1.0), "must be 0 or more"),
+        (lambda: RankingLoss("log(x)")(torch.zeros(2, 3), margins=0.1), "margins need values"),
+        (lambda: RankingLoss("log(x)").predict(3, margins=0.1), "margins need values"),
+        (lambda: RankingLoss("x").predict(3, pair_weights=np.eye(3)), "compare none"),
+        (lambda: RankingLoss(ct.PlackettLuce())(torch.zeros(2, 3), margins=1), "takes no margins"),
         (
             lambda: RankingLoss("x", pair_weights=np.eye(3, k=1))(torch.zeros(1, 2), [[0, 3]]),
             "rank 3 has no pair weights",

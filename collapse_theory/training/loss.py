@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
@@ -12,16 +13,28 @@ from torch import Tensor, nn
 from collapse_theory.design import Design, Link
 from collapse_theory.design.slope import trained_utility
 from collapse_theory.errors import CollapseError, InvalidUtility
+from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
 from collapse_theory.training.objective import (
     Objective,
     as_batch,
     as_ranks,
+    centring,
+    compared,
+    looked_at,
     mean_over_prompts,
+    of_pairs,
+    one_sided,
+    require_several,
 )
 from collapse_theory.training.predictions import Predictions, by_rank
-from collapse_theory.utilities import Loss, PlackettLuce, as_loss
+from collapse_theory.utilities import LogSigmoid, Loss, PlackettLuce, as_loss
 from collapse_theory.values import Value, reading
+
+logger = logging.getLogger(__name__)
+
+# A prompt with all its logits beyond it has its rewards within 1.8% of one end of the box.
+SATURATED = 4.0
 
 # Computed with in float32: their own digits don't tell two rewards apart.
 HALF = (torch.float16, torch.bfloat16)
@@ -31,15 +44,23 @@ HALF = (torch.float16, torch.bfloat16)
 ROUNDING = 1e-5
 
 
-class Settings(nn.Module, ABC):
-    """A loss that compares, and hashes, by its settings."""
+class PromptLoss(nn.Module, ABC):
+    """A loss of prompts, each by itself; it compares, and hashes, by its settings."""
+
+    kinds: tuple[str, ...] | None = None  # one utility for all
 
     @abstractmethod
     def _settings(self) -> tuple[Any, ...]:
         """Return all that the loss depends on."""
 
+    @abstractmethod
+    def loss_and_counts(
+        self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return each prompt's loss and whether it has a pair to compare, (B,) each."""
+
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Settings) or type(other) is not type(self):
+        if not isinstance(other, PromptLoss) or type(other) is not type(self):
             return NotImplemented
         return self._settings() == other._settings()
 
@@ -47,7 +68,7 @@ class Settings(nn.Module, ABC):
         return hash((type(self).__name__, self._settings()))
 
 
-class RankingLoss(Settings):
+class RankingLoss(PromptLoss):
     """The loss whose optimum `collapse_theory.solve` predicts.
 
     For a prompt with rewards r, the weighted mean over its compared pairs, less the penalty of the
@@ -113,8 +134,6 @@ class RankingLoss(Settings):
     tensor([-0.0625, -0.0625,  0.1250])
     """
 
-    kinds: tuple[str, ...] | None = None  # one utility for all
-
     def __init__(
         self,
         utility: Loss | str | Design | Link,
@@ -150,6 +169,14 @@ class RankingLoss(Settings):
             self.trained, self.offset = self.utility, 0.0
         else:
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
+        if domain is None and self._in_a_box():
+            logger.warning(
+                "RankingLoss(%r) trains log-sigmoid of sigmoid(a) - sigmoid(b): its rewards are in "
+                "the default box [0, 1]. For that of a - b, as Bradley-Terry, TRL and OpenRLHF "
+                'have it, write RankingLoss("logsigmoid(x)", Free(), normalize=False), or '
+                "Confined(kappa) for Free(); domain=Box() says that the box is meant",
+                str(self.utility),
+            )
         self._objective = Objective(self.trained, self.domain, self.pair_weights)
         self.slope = self._objective.slope if self.normalize else 1.0
         if self.slope <= 0:
@@ -159,6 +186,11 @@ class RankingLoss(Settings):
                 "trains it as it is"
             )
         self.predictions = Predictions(self.trained, self.domain, self.pair_weights)
+        self._calls, self._said = 0, set[str]()  # calls with gradients; warnings given
+
+    def _in_a_box(self) -> bool:
+        """Whether it is log-sigmoid, by itself, of rewards that are sigmoids themselves."""
+        return self.utility == LogSigmoid() and isinstance(self.domain, Box)
 
     def of_kind(self, kind: str | None) -> RankingLoss:
         """Return the loss of the prompts of a kind: this one, for all kinds."""
@@ -166,7 +198,15 @@ class RankingLoss(Settings):
 
     # -- the loss ------------------------------------------------------------------------
 
-    def forward(self, logits: Tensor, ranks: Any = None, weights: Any = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        ranks: Any = None,
+        weights: Any = None,
+        *,
+        margins: Any = None,
+        pair_weights: Any = None,
+    ) -> Tensor:
         """Return the mean loss of a batch's prompts.
 
         Parameters
@@ -178,22 +218,34 @@ class RankingLoss(Settings):
             given.
         weights : Tensor or array_like, shape (B,), optional
             How much each prompt counts.
+        margins : Tensor or array_like, shape (B,) or (B, K, K), optional
+            U(r_i - r_j - margin) takes the place of U(r_i - r_j): one margin a prompt, or entry
+            (b, i, j) for completion i above j. They add to those of `pair_weights` by rank.
+        pair_weights : Tensor or array_like, shape (B, K, K), optional
+            How much each pair counts within its prompt, times its weight by rank.
 
         Returns
         -------
         Tensor
             A scalar: the mean over the prompts that have a pair to compare; 0, with a gradient of
             0, where none has.
+
+        Raises
+        ------
+        CollapseError
+            Where no prompt has two completions, and for shapes and types that don't fit.
         """
-        return mean_over_prompts(*self.loss_and_counts(logits, None, ranks), weights)
+        return mean_over_prompts(
+            *self.loss_and_counts(logits, None, ranks, margins, pair_weights), weights
+        )
 
-    def per_prompt(self, logits: Tensor, ranks: Any = None) -> Tensor:
+    def per_prompt(self, logits: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
         """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
-        return self.loss_and_counts(logits, None, ranks)[0]
+        return self.loss_and_counts(logits, None, ranks, **pairs)[0]
 
-    def comparable(self, logits: Tensor, ranks: Any = None) -> Tensor:
+    def comparable(self, logits: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
         """Return which prompts have a pair to compare, bool, shape (B,): the mean is over those."""
-        return self.loss_and_counts(logits.detach(), None, ranks)[1]
+        return self.loss_and_counts(logits.detach(), None, ranks, **pairs)[1]
 
     def rewards(self, logits: Tensor) -> Tensor:
         """Return the rewards that the logits stand for, in their shape.
@@ -225,26 +277,72 @@ class RankingLoss(Settings):
     def loss_and_counts(
         self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass; the kinds make no difference.
+        """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
+        logits = as_batch(logits)
+        ranks = as_ranks(ranks, logits)
+        require_several(ranks.expand(logits.shape))
+        return self.of_batch(logits, ranks, margins, pair_weights)
 
-        `margins` and `pair_weights`, (B, K, K), are the prompts' own: `Objective.values`.
-        """
-        logits, objective = as_batch(logits), self._objective
-        ranks = as_ranks(ranks, logits, objective.most)
+    def of_batch(
+        self, logits: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return `loss_and_counts` of checked logits (B, K) and ranks, (B, K) or (1, K)."""
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
-        rewards = self.rewards(logits.masked_fill(ranks < 0, 0.0))
-        value, counts = objective.values(rewards, ranks, margins, pair_weights)
+        logits = logits.masked_fill(ranks < 0, 0.0)
+        logits = logits.float() if logits.dtype in HALF else logits
+        rewards = self.rewards(logits)
+        if isinstance(self.domain, Box):
+            rewards = rewards + self.domain.width * centring(logits, ranks)
+        value, counts = self._objective.values(rewards, ranks, margins, pair_weights)
+        if logits.requires_grad and not torch.compiler.is_compiling():
+            self._watch(logits.detach(), ranks, value.detach())
         return value / -self.slope, counts
 
-    def objective(self, rewards: Tensor, ranks: Any = None) -> Tensor:
+    def _watch(self, logits: Tensor, ranks: Tensor, value: Tensor) -> None:
+        """Say once what is wrong with a batch that is trained on."""
+        self._calls += 1
+        if "nan" not in self._said and looked_at(value.isnan().any()):
+            self._said.add("nan")
+            logger.warning(
+                "training call %d of %s: the loss is NaN at the prompts %s of the batch, whose "
+                "logits are %s; look at the model's learning rate, types and inputs (said once)",
+                self._calls,
+                type(self).__name__,
+                looked_at(value.isnan().nonzero()[:4, 0]),
+                looked_at(logits[value.isnan()][0]),
+            )
+        if "saturated" in self._said or not isinstance(self.domain, Box):
+            return
+        if looked_at(one_sided(logits, ranks, SATURATED).float().mean() > 0.5):
+            self._said.add("saturated")
+            logger.warning(
+                "training call %d of %s: most prompts have all their rewards within 2%% of one end "
+                "of %s (mean logit %.3g): the head starts off centre. They are pushed as if they "
+                "were centred; a bias of %.3g at the head would centre them (said once)",
+                self._calls,
+                type(self).__name__,
+                self.domain,
+                logits.mean().item(),
+                -logits.mean().item(),
+            )
+
+    def objective(self, rewards: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
         """Return each prompt's objective in the scale of U, shape (B,), from its rewards."""
         rewards = as_batch(rewards)
-        return self._objective.values(rewards, as_ranks(ranks, rewards, self._objective.most))[0]
+        return self._objective.values(rewards, as_ranks(ranks, rewards), **pairs)[0]
 
     # -- what it leads to ----------------------------------------------------------------
 
-    def predict(self, n: int) -> Solution:
+    def predict(self, n: int, *, margins: Any = None, pair_weights: Any = None) -> Solution:
         """Return the rewards of n completions that this loss leads to, offset and weights included.
+
+        Parameters
+        ----------
+        n : int
+        margins : float or array_like of shape (n, n), optional
+            As in the call, for a prompt that comes best first.
+        pair_weights : array_like of shape (n, n), optional
+            The same.
 
         Raises
         ------
@@ -259,19 +357,31 @@ class RankingLoss(Settings):
         >>> RankingLoss("log(x)").predict(4).rewards.round(3)
         array([1.   , 0.726, 0.274, 0.   ])
         """
-        return self.predictions.solution(n)
+        n = count(n)
+        own = self._of_pairs(torch.arange(n)[None], margins, pair_weights)
+        return self.predictions.solution(n, *(None if of is None else of[0] for of in own))
 
-    def gap(self, rewards: Any, ranks: Any = None) -> float:
+    def _of_pairs(self, ranks: Any, *given: Any) -> list[np.ndarray | None]:
+        """Return margins and weights of pairs, (B, K, K), as the loss takes them."""
+        rewards = torch.zeros(ranks.shape, dtype=torch.float64)
+        if any(of is not None for of in given):
+            self._objective.values(rewards, ranks, *given)  # refuses what it doesn't take
+        return [
+            None if of is None else of_pairs("pairs", of, rewards, compared(ranks)).numpy()
+            for of in given
+        ]
+
+    def gap(self, rewards: Any, ranks: Any = None, **pairs: Any) -> float:
         """Return how far a batch's mean objective is from its optimum, in the scale of U.
 
         0 is total collapse. The optimum is each prompt's own: of its number of completions, its
-        ties and its weights. Not divided by the slope.
+        ties, its margins and its weights. Not divided by the slope.
 
         Parameters
         ----------
         rewards : Tensor or array_like, shape (B, K) or (K,)
             Rewards as `rewards` makes them, no logits.
-        ranks
+        ranks, margins, pair_weights
             As in the call.
 
         Returns
@@ -279,16 +389,25 @@ class RankingLoss(Settings):
         float
             NaN where no prompt has a pair to compare.
         """
-        return mean_gap(self.prompt_gaps(rewards, ranks))
+        return mean_gap(self.prompt_gaps(rewards, ranks, **pairs))
 
-    def prompt_gaps(self, rewards: Any, ranks: Any = None) -> np.ndarray:
+    def prompt_gaps(self, rewards: Any, ranks: Any = None, **pairs: Any) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        made, order = as_rewards(rewards, ranks, self._objective.most)
+        made, order = as_rewards(rewards, ranks)
+        require_several(order)
+        return self.gaps_of(made, order, **pairs)
+
+    def gaps_of(
+        self, made: Tensor, order: Tensor, margins: Any = None, pair_weights: Any = None
+    ) -> np.ndarray:
+        """Return `prompt_gaps` of what `as_rewards` returns."""
         if isinstance(self.domain, Box):
             _require_inside(made[order >= 0], self.domain)
         # Padding may hold anything, and takes a reward that every utility has values for.
         made = made.masked_fill(order < 0, 0.0)
-        return self.predictions.objectives(order.numpy()) - self.objective(made, order).numpy()
+        found = self._objective.values(made, order, margins, pair_weights)[0].numpy()
+        own = self._of_pairs(order, margins, pair_weights)
+        return self.predictions.objectives(order.numpy(), *own) - found
 
     # -- values --------------------------------------------------------------------------
 
@@ -324,6 +443,8 @@ class RankingLoss(Settings):
     def __repr__(self) -> str:
         """Return all settings, with what is really trained and the scale divided out."""
         parts = [f"{str(self.utility)!r}", f"domain={self.domain}"]
+        if self._in_a_box():
+            parts.append("of sigmoid(logits); of logits with domain=Free()")
         if self.pair_weights is not None:
             parts.append(f"pair_weights={self.pair_weights}")
         if self.link is not None:
@@ -343,12 +464,12 @@ def require_type(kind: type, data: dict[str, Any]) -> None:
         raise CollapseError(f"the dict holds a {data['type']!r}, not a {kind.__name__}")
 
 
-def as_rewards(rewards: Any, ranks: Any, most: int | None = None) -> tuple[Tensor, Tensor]:
+def as_rewards(rewards: Any, ranks: Any) -> tuple[Tensor, Tensor]:
     """Return rewards, float64 without their history, and ranks, both (B, K) and on the CPU."""
     if not isinstance(rewards, Tensor):
         rewards = torch.from_numpy(np.array(rewards, dtype=np.float64))
     made = as_batch(rewards.detach().to("cpu", torch.float64), "rewards")
-    order = as_ranks(ranks.cpu() if isinstance(ranks, Tensor) else ranks, made, most)
+    order = as_ranks(ranks.cpu() if isinstance(ranks, Tensor) else ranks, made)
     return made, order.expand(made.shape)
 
 

@@ -35,7 +35,25 @@ from collapse_theory.utilities import (
     continued,
 )
 
+# Beyond it a sigmoid has less than half its slope at 0 (0.105 of 0.25). Measured with 1, 2 and 3
+# (benchmarks/saturation.py): they train alike.
+AT_ONE_END = 2.0
+
+# A logit of what isn't there: its exp is 0 in every dtype.
+LEAST = -1e30
+
+
 # -- a batch -----------------------------------------------------------------------------
+
+
+def looked_at(values: Tensor) -> Any:
+    """Return a tensor's numbers; None where there are none yet: compiled, under vmap, on meta."""
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        return values.tolist()
+    except RuntimeError:
+        return None
 
 
 def as_batch(values: Any, what: str = "logits") -> Tensor:
@@ -43,34 +61,38 @@ def as_batch(values: Any, what: str = "logits") -> Tensor:
     if not isinstance(values, Tensor) or not values.is_floating_point():
         found = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise CollapseError(f"{what} must be a tensor of floats, got {found}")
+    shape = tuple(values.shape)
     values = values[None, :] if values.ndim == 1 else values
     if values.ndim != 2:
         raise CollapseError(
-            f"{what} must have shape (prompts, completions), got {tuple(values.shape)}; "
+            f"{what} must have shape (prompts, completions), got {shape}; "
             f"{what}.view(prompts, completions) makes it from a model's output"
+        )
+    if len(values) and values.shape[1] < 2:
+        raise CollapseError(
+            f"{what} of shape {shape} have one completion a prompt: nothing to compare; group a "
+            f"model's output, one row a completion: {what}.view(prompts, completions)"
         )
     return values
 
 
-def as_tensor(what: str, values: Any, device: torch.device) -> Tensor:
+def as_tensor(what: str, values: Any, device: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Return `values` as a tensor on the device, or raise an error that names `what`."""
     try:
-        return torch.as_tensor(values, device=device)
+        return torch.as_tensor(values, dtype=dtype, device=device)
     except (TypeError, ValueError, RuntimeError) as fault:
         raise CollapseError(
             f"{what} must be a tensor, or numbers in rows of one length: {fault}"
         ) from None
 
 
-def as_ranks(ranks: Any, logits: Tensor, most: int | None = None) -> Tensor:
+def as_ranks(ranks: Any, logits: Tensor) -> Tensor:
     """Return ranks as a tensor of whole numbers, (B, K) or (1, K), beside logits (B, K).
 
-    Without ranks the logits come best first. `most` is the number of ranks that pair weights are
-    given for.
+    Without ranks the logits come best first.
     """
     count = logits.shape[1]
     if ranks is None:
-        _require_within(count - 1, most)
         return torch.arange(count, device=logits.device)[None, :]
     found = as_tensor("ranks", ranks, logits.device)
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
@@ -83,16 +105,15 @@ def as_ranks(ranks: Any, logits: Tensor, most: int | None = None) -> Tensor:
             f"ranks must have the shape of the logits, {tuple(logits.shape)}; got "
             f"{tuple(found.shape)}"
         )
-    # The largest rank is read from the device only where weights by rank ask for it.
-    if most is not None and not torch.compiler.is_compiling() and found.numel():
-        _require_within(int(found.max()), most)
     return found.long()
 
 
-def _require_within(largest: int, most: int | None) -> None:
-    if most is not None and largest >= most:
+def require_several(ranks: Tensor) -> None:
+    """Raise where no prompt has two completions, padding left out."""
+    if ranks.numel() and looked_at(((ranks >= 0).sum(1) < 2).all()):
         raise CollapseError(
-            f"rank {largest} has no pair weights: they are given for the ranks 0, ..., {most - 1}"
+            f"ranks of shape {tuple(ranks.shape)} have at most one completion a prompt, the others "
+            "are padding: nothing to compare; a row must hold the completions of one prompt"
         )
 
 
@@ -111,17 +132,36 @@ def compared(ranks: Tensor) -> Tensor:
     return (first < second) & (first >= 0)
 
 
+def of_pairs(what: str, values: Any, logits: Tensor, which: Tensor) -> Tensor:
+    """Return numbers given one a prompt or one a pair, as (B, K, K); 0 off the pairs `which`."""
+    made = as_tensor(what, values, logits.device, logits.dtype)
+    shape = *logits.shape, logits.shape[1]
+    try:
+        made = (made.reshape(-1, 1, 1) if made.ndim < 2 else made).expand(shape)
+    except RuntimeError:
+        raise CollapseError(
+            f"{what} must be one a prompt, shape {shape[:1]}, or one a pair, shape {shape}, entry "
+            f"(b, i, j) for completion i above j; got shape {tuple(made.shape)}"
+        ) from None
+    made = torch.where(which, made, 0.0)
+    if looked_at((~made.isfinite()).any()):
+        raise CollapseError(f"{what} of pairs that are compared must be finite")
+    return made
+
+
 def mean_over_prompts(value: Tensor, counts: Tensor, weights: Any) -> Tensor:
     """Return the (weighted) mean of the prompts' losses over those that count; 0 for none."""
     share = counts.to(value.dtype)
     if weights is not None:
-        weights = as_tensor("weights", weights, value.device)
+        weights = as_tensor("weights", weights, value.device, value.dtype)
         if weights.shape != value.shape:
             raise CollapseError(
                 f"weights must be one a prompt, shape {tuple(value.shape)}; got "
-                f"{tuple(weights.shape)}"
+                f"{tuple(weights.shape)}; those of pairs are pair_weights="
             )
-        share = share * weights.to(value.dtype)
+        if looked_at((~(weights >= 0) | weights.isinf()).any()):
+            raise CollapseError("weights of prompts must be finite and 0 or more")
+        share = share * weights
     total = share.sum()
     return (share * value).sum() / torch.where(total == 0, 1.0, total)
 
@@ -152,7 +192,7 @@ class Objective(nn.Module):
         super().__init__()
         if domain.own:
             domain.require_known("training")
-        self.domain, self.most = domain, None if pairs is None else pairs.n
+        self.loss, self.domain, self.most = loss, domain, None if pairs is None else pairs.n
         if isinstance(loss, PlackettLuce):
             self.on_tensors = Stages(loss)
         else:
@@ -164,9 +204,8 @@ class Objective(nn.Module):
             weights, margins = map(torch.from_numpy, tables(pairs))
             weights = weights / weights.max()  # in the range of float32, whatever their scale
             margins = margins if margins.any() else None
-        self.loss = loss
         if margins is not None:
-            self._require_margins()
+            self.require_margins()
         # Settings and no weights of a model: a checkpoint holds none of it.
         self.register_buffer("rank_weights", weights, persistent=False)
         self.register_buffer("rank_margins", margins, persistent=False)
@@ -174,31 +213,18 @@ class Objective(nn.Module):
         self.register_buffer("anchors", anchors, persistent=False)
 
     def values(
-        self,
-        rewards: Tensor,
-        ranks: Tensor,
-        margins: Tensor | None = None,
-        pair_weights: Tensor | None = None,
+        self, rewards: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the objectives (B,), 0 where no pair is compared, and where one is.
-
-        The prompts' own margins and weights of pairs, (B, K, K), entry (i, j) for i better than j,
-        come on top of those by rank.
-        """
-        weights = compared(ranks).to(rewards.dtype)
-        if pair_weights is not None:
-            weights = weights * pair_weights.to(weights)
-        by_rank = self._looked_up(self.rank_weights, ranks, rewards.dtype)
-        weights = weights if by_rank is None else weights * by_rank
-        total = weights.sum((1, 2))
-        counts = total > 0
-        weights = weights / torch.where(counts, total, 1.0)[:, None, None]
-        by_rank = self._looked_up(self.rank_margins, ranks, rewards.dtype)
-        if margins is not None:
-            self._require_margins()
-            by_rank = margins.to(weights) + (0.0 if by_rank is None else by_rank)
-        margins = by_rank
-        value = self.on_tensors.total(rewards, weights, margins)
+        """Return the objectives (B,), 0 where no pair is compared, and where one is."""
+        if isinstance(self.on_tensors, Stages):
+            value, counts = self.on_tensors.mean(rewards, ranks), _several_ranks(ranks)
+            if margins is not None or pair_weights is not None:
+                raise CollapseError(f"{self.on_tensors.model} takes no margins or weights of pairs")
+            weights = _shares(compared(ranks).to(rewards.dtype)) if self.domain.sums else None
+        else:
+            weights, margins = self._pairs(rewards, ranks, margins, pair_weights)
+            counts, weights = weights.sum((1, 2)) > 0, _shares(weights)
+            value = self.on_tensors.total(rewards, weights, margins)
         if self.domain.squares:
             present = (ranks >= 0).to(rewards.dtype)
             count, pulled = present.sum(1).clamp(min=1.0), rewards
@@ -206,19 +232,47 @@ class Objective(nn.Module):
                 # Each completion's own pull, 1/(2 memory), however many are there.
                 count, pulled = len(self.anchors), rewards - self._anchored(rewards)
             value = value - self.domain.squares * (present * pulled**2).sum(1) / count
-        if self.domain.sums:
+        if weights is not None and self.domain.sums:
             both = rewards[:, :, None] + rewards[:, None, :]
             value = value - self.domain.sums * (weights * both**2).sum((1, 2))
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
 
-    def _require_margins(self) -> None:
-        if isinstance(self.loss, PlackettLuce):
-            raise InvalidUtility(f"{self.loss} ranks all completions at once: it has no margins")
-        if self.on_tensors.start is not None:
+    def _pairs(
+        self, rewards: Tensor, ranks: Tensor, margins: Any, pair_weights: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the weight and the margin of each pair, by rank and as given with the batch."""
+        which = compared(ranks)
+        weights = which.to(rewards.dtype)
+        largest = looked_at(ranks.max()) if self.most is not None and ranks.numel() else None
+        if largest is not None and largest >= self.most:
+            raise CollapseError(
+                f"rank {largest} has no pair weights: they are given for the ranks 0, ..., "
+                f"{self.most - 1}"
+            )
+        if self.rank_weights is not None:
+            weights = weights * self._looked_up(self.rank_weights, ranks, rewards.dtype)
+        if pair_weights is not None:
+            given = of_pairs("pair_weights", pair_weights, rewards, which)
+            if looked_at((given < 0).any()):
+                raise CollapseError("pair_weights must be 0 or more")
+            weights = weights * given
+        made = None
+        if margins is not None:
+            made = of_pairs("margins", margins, rewards, which)
+            if looked_at(made.any()) is not False:
+                self.require_margins()
+        if self.rank_margins is not None:
+            by_rank = self._looked_up(self.rank_margins, ranks, rewards.dtype)
+            made = by_rank if made is None else made + by_rank
+        return weights, made
+
+    def require_margins(self) -> None:
+        """Raise unless the utility has values of its own below gap 0."""
+        if isinstance(self.on_tensors, Stages) or self.on_tensors.start is not None:
             raise InvalidUtility(
-                f"margins need values of U below gap 0, and {self.loss} is continued there by its "
-                "tangent; use log-sigmoid, a hinge or another utility that has them"
+                f"margins need values of U below gap 0, and {self.loss} has none: it is continued "
+                "there by its tangent; use log-sigmoid, a hinge or another utility that has them"
             )
 
     def _anchored(self, rewards: Tensor) -> Tensor:
@@ -230,10 +284,8 @@ class Objective(nn.Module):
             )
         return anchors.to(rewards.device, rewards.dtype)
 
-    def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor | None:
+    def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""
-        if table is None:
-            return None
         at = ranks.clamp(min=0)
         return table.to(ranks.device, dtype)[at[:, :, None], at[:, None, :]]
 
@@ -244,6 +296,47 @@ class Objective(nn.Module):
                 device = fn(torch.empty(0, device=table.device)).device
                 self._buffers[name] = table.to(device)
         return self
+
+
+def one_sided(logits: Tensor, ranks: Tensor, beyond: float) -> Tensor:
+    """Return which prompts have all their logits beyond +`beyond`, or all below -`beyond`, (B, 1).
+
+    >>> one_sided(torch.tensor([[3.0, 9.0], [-3.0, 9.0]]), torch.tensor([[0, 1]]), 2.0).tolist()
+    [[True], [False]]
+    """
+    there = (ranks >= 0).expand(logits.shape)
+    above, below = ((sign * logits > beyond) | ~there for sign in (1, -1))
+    return (above.all(1, True) | below.all(1, True)) & there.any(1, True)
+
+
+def centring(logits: Tensor, ranks: Tensor) -> Tensor:
+    """Return 0 for each logit, with the gradient that one end of the box takes from its prompt.
+
+    Where all of a prompt's completions are at one end the sigmoid is flat: at a common logit of 16
+    its slope is 1e-7, in float32 the rewards are equal, and what gradient is left comes from the
+    prompts least far out. No such rewards are an optimum, which fills the box. So such a prompt is
+    pushed as if it were centred, by max(s'(z), s'(z - mean z)) in the place of s'(z), until one of
+    its logits is within `AT_ONE_END`. All other prompts, and every value, stay what they are.
+    """
+    z = logits.detach()
+    there = (ranks >= 0).expand(z.shape)
+    mean = (there * z).sum(1, True) / there.sum(1, True).clamp(min=1)
+    found = there & mean.isfinite() & one_sided(z, ranks, AT_ONE_END)
+    share, centred = torch.sigmoid(z), torch.sigmoid(z - mean)
+    more = (centred * (1 - centred) - share * (1 - share)).clamp(min=0)
+    return torch.where(found, more, 0.0) * torch.where(found, logits - z, 0.0)
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """Return the weights of each prompt's pairs (B, K, K) divided by their sum."""
+    total = weights.sum((1, 2), keepdim=True)
+    return weights / torch.where(total > 0, total, 1.0)
+
+
+def _several_ranks(ranks: Tensor) -> Tensor:
+    """Return which prompts have completions of different ranks, (B,)."""
+    best = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max).amin(1)
+    return ranks.amax(1) > best
 
 
 # -- what pairs or picks are worth -------------------------------------------------------
@@ -282,8 +375,7 @@ class Pairs:
 class Stages:
     """The listwise loss of tensors of rewards; its slope is that of one pair at gap 0.
 
-    >>> pairs = torch.ones(1, 3, 3).triu(1)
-    >>> Stages(PlackettLuce()).total(torch.tensor([[1.0, 0.5, 0.0]]), pairs)
+    >>> Stages(PlackettLuce()).mean(torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[0, 1, 2]]))
     tensor([-0.5772])
     """
 
@@ -295,22 +387,30 @@ class Stages:
         """The slope of a pair's log-likelihood at gap 0, beta/2."""
         return self.model.beta / 2
 
-    def total(self, rewards: Tensor, weights: Tensor, margins: Tensor | None = None) -> Tensor:
+    def mean(self, rewards: Tensor, ranks: Tensor) -> Tensor:
         """Return the mean log-likelihood of a pick, shape (B,): of i among i and all worse than i.
 
         Tied completions are in no pick of each other. A pick is among the first `top` where fewer
-        than `top` completions are better.
+        than `top` completions are better. In O(K log K), of the sort.
         """
-        worse = weights > 0
-        picked = worse.any(2)
+        last = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max)  # padding
+        order, by = last.expand(rewards.shape).sort(dim=1, stable=True)
+        present = order < torch.iinfo(ranks.dtype).max
+        # Finite, since a difference of two -inf would be NaN; exp of it is 0 in every dtype.
+        scaled = torch.where(present, self.model.beta * rewards.gather(1, by), LEAST)
+        tails = scaled.flip(1).logcumsumexp(1).flip(1)  # log sum of exp from here on
+        # Where the next worse rank begins: beyond the last place for none.
+        places, size = torch.arange(order.shape[1], device=order.device), order.shape[1]
+        ends = pad(order[:, 1:] != order[:, :-1], (0, 1), value=True)
+        worse = torch.where(ends, places + 1, size).flip(1).cummin(1).values.flip(1)
+        others = pad(tails, (0, 1), value=LEAST).gather(1, worse)
+        picked = present & (others > LEAST / 2)
         if self.model.top is not None:
-            picked = picked & (worse.sum(1) < self.model.top)
-        # log [exp(b r_i) / (exp(b r_i) + sum exp(b r_j))] = -log(exp(0) + sum exp(b (r_j - r_i))).
-        ahead = self.model.beta * (rewards[:, None, :] - rewards[:, :, None])
-        others = ahead.masked_fill(~worse, 0.0).masked_fill(~worse, -torch.inf)
-        value = -torch.logsumexp(pad(others, (1, 0)), 2)
-        share = picked.to(value.dtype)
-        return (share * value).sum(1) / share.sum(1).clamp(min=1.0)
+            starts = pad(order[:, 1:] != order[:, :-1], (1, 0), value=True)
+            better = torch.where(starts, places, 0).cummax(1).values
+            picked = picked & (better < self.model.top)
+        value = torch.where(picked, scaled - torch.logaddexp(scaled, others), 0.0)
+        return value.sum(1) / picked.sum(1).clamp(min=1)
 
 
 def keeps_formula(utility: Utility) -> bool:

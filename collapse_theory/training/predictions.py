@@ -15,7 +15,6 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.finite import solve
-from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, Domain, Solution
 from collapse_theory.programs.dual import AT_KINK
 from collapse_theory.utilities import Loss, PlackettLuce, Utility
@@ -89,20 +88,31 @@ def tables(pairs: Comparisons) -> tuple[np.ndarray, np.ndarray]:
     return weights, margins
 
 
-def within(pairs: Comparisons | None, ranks: tuple[int, ...]) -> Comparisons | None:
+def within(
+    pairs: Comparisons | None,
+    ranks: Any,
+    margins: np.ndarray | None = None,
+    pair_weights: np.ndarray | None = None,
+) -> Comparisons | None:
     """Return the comparisons of completions with these ranks, padding below 0; None without a pair.
+
+    Margins and weights (K, K) of the completions' own pairs add to those by rank, or multiply them.
 
     >>> within(None, (0, 1, 1))
     Comparisons(n=3, better=[0, 0], worse=[1, 2])
     """
     rank = np.asarray(ranks, dtype=np.int64)
-    better, worse = np.nonzero((rank[:, None] < rank) & (rank[:, None] >= 0))
-    if pairs is None:
-        return Comparisons(len(rank), better, worse) if len(better) else None
-    weights, margins = (table[rank[better], rank[worse]] for table in tables(pairs))
+    better, worse = np.nonzero((rank[:, None] < rank[None, :]) & (rank[:, None] >= 0))
+    weights, shifts = np.ones(len(better)), np.zeros(len(better))
+    if pairs is not None:
+        weights, shifts = (table[rank[better], rank[worse]] for table in tables(pairs))
+    if pair_weights is not None:
+        weights = weights * pair_weights[better, worse]
+    if margins is not None:
+        shifts = shifts + margins[better, worse]
     if not np.any(weights > 0):
         return None
-    return Comparisons(len(rank), better, worse, weights, (), margins)
+    return Comparisons(len(rank), better, worse, weights, (), shifts)
 
 
 # -- predictions -------------------------------------------------------------------------
@@ -117,15 +127,21 @@ class Predictions:
     pairs: Comparisons | None
     _known: dict[tuple[int, ...], Solution] = field(default_factory=dict)
 
-    def solution(self, n: int) -> Solution:
+    def solution(
+        self, n: int, margins: np.ndarray | None = None, pair_weights: np.ndarray | None = None
+    ) -> Solution:
         """Return the optimum of n completions with the ranks 0, ..., n-1."""
-        n = count(n)
         if self.pairs is not None and n > self.pairs.n:
             raise CollapseError(
                 f"n = {n} completions: pair weights are given for the ranks 0, ..., "
                 f"{self.pairs.n - 1} only"
             )
-        found = self.of_ranks(tuple(range(n)))
+        if margins is None and pair_weights is None:
+            found = self.of_ranks(tuple(range(n)))
+        else:
+            found = self._solved(
+                tuple(range(n)), within(self.pairs, range(n), margins, pair_weights)
+            )
         if found is None:
             raise CollapseError(f"the pair weights compare none of the ranks 0, ..., {n - 1}")
         return found
@@ -140,31 +156,50 @@ class Predictions:
             place = {rank: at for at, rank in enumerate(sorted(set(ranks) - {-1}))} | {-1: -1}
             ranks = tuple(place[rank] for rank in ranks)
         if ranks not in self._known:
-            pairs = within(self.pairs, ranks)
-            if pairs is None:
+            found = self._solved(ranks, within(self.pairs, ranks))
+            if found is None:
                 return None
-            self._known[ranks] = self._solved(ranks, pairs)
+            self._known[ranks] = found
         return self._known[ranks]
 
-    def objectives(self, ranks: np.ndarray) -> np.ndarray:
+    def objectives(
+        self,
+        ranks: np.ndarray,
+        margins: np.ndarray | None = None,
+        pair_weights: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return the optimum of each row of ranks (B, K), padding below 0; NaN without a pair."""
         best = np.full(len(ranks), np.nan)
         for pattern, rows in patterns(ranks, self.domain.ordered):
-            solution = self.of_ranks(pattern)
-            best[rows] = np.nan if solution is None else solution.objective
+            if margins is None and pair_weights is None:
+                solution = self.of_ranks(pattern)
+                best[rows] = np.nan if solution is None else solution.objective
+                continue
+            for row in rows:  # each prompt has its own
+                keep = (ranks[row] >= 0) | (not self.domain.ordered)
+                at, there = np.ix_(keep, keep), np.maximum(ranks[row][keep], -1)
+                own = (None if of is None else of[row][at] for of in (margins, pair_weights))
+                solution = self._solved(tuple(there), within(self.pairs, there, *own))
+                best[row] = np.nan if solution is None else solution.objective
         return best
 
-    def _solved(self, ranks: tuple[int, ...], pairs: Comparisons) -> Solution:
-        if self.pairs is None and ranks == tuple(range(len(ranks))):
+    def _solved(self, ranks: tuple[int, ...], pairs: Comparisons | None) -> Solution | None:
+        if pairs is None:
+            return None
+        # All pairs, equally, keep the order: swapping two rewards the wrong way round is a gain.
+        everyone = within(None, ranks)
+        plain = everyone is not None and len(pairs.weights) == len(everyone.weights)
+        plain = plain and np.ptp(pairs.weights) == 0 and not pairs.margins.any()
+        if plain and ranks == tuple(range(len(ranks))):
             return solve(self.utility, len(ranks), self.domain)
         if isinstance(self.utility, PlackettLuce):
             raise CollapseError(f"the optimum of {self.utility} isn't known for tied completions")
         found = solve(self.utility, domain=self.domain, comparisons=pairs)
-        held = self.pairs is not None and self.domain.ordered
+        held = not plain and self.domain.ordered
         if held and not keeps_order(self.utility, found, pairs):
             raise CollapseError(
-                "the pair weights pull a completion above a better one, so that the loss leads "
-                "away from the ranking; raise the weights of the pairs between neighbours"
+                "the pair weights or margins pull a completion above a better one, so that the "
+                "loss leads away from the ranking; raise the weights of pairs of neighbours"
             )
         return found
 

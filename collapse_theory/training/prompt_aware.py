@@ -13,18 +13,24 @@ from collapse_theory.design import Design, Link
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import DomainLike, Solution
 from collapse_theory.training.loss import (
+    PromptLoss,
     RankingLoss,
-    Settings,
     as_rewards,
     mean_gap,
     require_type,
 )
-from collapse_theory.training.objective import as_batch, as_ranks, mean_over_prompts
+from collapse_theory.training.objective import (
+    as_batch,
+    as_ranks,
+    looked_at,
+    mean_over_prompts,
+    require_several,
+)
 from collapse_theory.utilities import Loss
 from collapse_theory.values import reading
 
 
-class PromptAwareRankingLoss(Settings):
+class PromptAwareRankingLoss(PromptLoss):
     """A `RankingLoss` per kind of prompt, on batches in which the kinds are mixed.
 
     Each prompt's loss is that of its own kind, scaled by that kind's own slope; the batch's loss
@@ -105,13 +111,20 @@ class PromptAwareRankingLoss(Settings):
     # -- the loss ------------------------------------------------------------------------
 
     def forward(
-        self, logits: Tensor, kinds: Any = None, ranks: Any = None, weights: Any = None
+        self,
+        logits: Tensor,
+        kinds: Any = None,
+        ranks: Any = None,
+        weights: Any = None,
+        *,
+        margins: Any = None,
+        pair_weights: Any = None,
     ) -> Tensor:
         """Return the mean loss of a batch's prompts; as `RankingLoss`, each by its kind.
 
         Parameters
         ----------
-        logits, ranks, weights
+        logits, ranks, weights, margins, pair_weights
             As in `RankingLoss`.
         kinds : sequence of str or int, or Tensor of int, shape (B,)
             The kind of each prompt; whole numbers are indices into `kinds`.
@@ -121,15 +134,21 @@ class PromptAwareRankingLoss(Settings):
         CollapseError
             For a kind that has no utility.
         """
-        return mean_over_prompts(*self.loss_and_counts(logits, kinds, ranks), weights)
+        return mean_over_prompts(
+            *self.loss_and_counts(logits, kinds, ranks, margins, pair_weights), weights
+        )
 
-    def per_prompt(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
+    def per_prompt(
+        self, logits: Tensor, kinds: Any = None, ranks: Any = None, **pairs: Any
+    ) -> Tensor:
         """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
-        return self.loss_and_counts(logits, kinds, ranks)[0]
+        return self.loss_and_counts(logits, kinds, ranks, **pairs)[0]
 
-    def comparable(self, logits: Tensor, kinds: Any = None, ranks: Any = None) -> Tensor:
+    def comparable(
+        self, logits: Tensor, kinds: Any = None, ranks: Any = None, **pairs: Any
+    ) -> Tensor:
         """Return which prompts have a pair to compare, bool, shape (B,)."""
-        return self.loss_and_counts(logits.detach(), kinds, ranks)[1]
+        return self.loss_and_counts(logits.detach(), kinds, ranks, **pairs)[1]
 
     def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
         """Return the rewards that the logits stand for, each row by the domain of its kind.
@@ -167,38 +186,39 @@ class PromptAwareRankingLoss(Settings):
         exactly 0 from rows of others.
         """
         batch = as_batch(logits)
-        index = self._indices(kinds, batch)
-        present = list(range(len(self.kinds)))
-        if not torch.compiler.is_compiling():
-            present = index.unique().tolist() or [0]
-        order = as_ranks(ranks, batch)
-        each = [
-            self.of_kind(k).loss_and_counts(
-                batch, None, torch.where((index == k)[:, None], order, -1), margins, pair_weights
-            )
-            for k in present
-        ]
+        order, index = as_ranks(ranks, batch), self._indices(kinds, batch)
+        require_several(order.expand(batch.shape))
+        found = looked_at(index)
+        present = range(len(self.kinds)) if found is None else sorted(set(found)) or [0]
+        each = []
+        for k in present:
+            own = torch.where((index == k)[:, None], order, -1)
+            each.append(self.of_kind(k).of_batch(batch, own, margins, pair_weights))
         losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
         return losses.sum(0), counts.any(0)
 
     # -- what it leads to ----------------------------------------------------------------
 
-    def predict(self, n: int, kind: str) -> Solution:
+    def predict(self, n: int, kind: str, **pairs: Any) -> Solution:
         """Return the rewards of n completions of a prompt of this kind."""
-        return self.of_kind(kind).predict(n)
+        return self.of_kind(kind).predict(n, **pairs)
 
-    def gap(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> float:
+    def gap(self, rewards: Any, kinds: Any = None, ranks: Any = None, **pairs: Any) -> float:
         """Return the mean over prompts of optimum less objective, as `RankingLoss.gap`."""
-        return mean_gap(self.prompt_gaps(rewards, kinds, ranks))
+        return mean_gap(self.prompt_gaps(rewards, kinds, ranks, **pairs))
 
-    def prompt_gaps(self, rewards: Any, kinds: Any = None, ranks: Any = None) -> np.ndarray:
+    def prompt_gaps(
+        self, rewards: Any, kinds: Any = None, ranks: Any = None, **pairs: Any
+    ) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
         made, order = as_rewards(rewards, ranks)
-        index = self._indices(kinds, made).numpy()
+        require_several(order)
+        index = self._indices(kinds, made)
         found = np.full(len(made), np.nan)
-        for k in np.unique(index):
-            rows = np.flatnonzero(index == k)
-            found[rows] = self.of_kind(k).prompt_gaps(made[rows], order[rows])
+        for k in index.unique().tolist():
+            own = torch.where((index == k)[:, None], order, -1)
+            own_gaps = self.of_kind(k).gaps_of(made, own, **pairs)
+            found = np.where(index == k, own_gaps, found)
         return found
 
     # -- kinds ---------------------------------------------------------------------------
@@ -221,10 +241,9 @@ class PromptAwareRankingLoss(Settings):
             kinds = torch.tensor(numbers, dtype=torch.long)
         elif kinds.is_floating_point() or kinds.dtype == torch.bool:
             raise CollapseError(f"kinds must be whole numbers or texts, got {kinds.dtype}")
-        elif not torch.compiler.is_compiling():
-            for k in kinds.unique().tolist():
-                self._index(k)
         index = kinds.reshape(1) if kinds.ndim == 0 else kinds
+        for k in set(looked_at(index) or ()):
+            self._index(k)
         if index.shape != batch.shape[:1]:
             raise CollapseError(
                 f"kinds must be one a prompt, {len(batch)} in all; got shape {tuple(index.shape)}"
