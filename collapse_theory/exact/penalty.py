@@ -107,7 +107,7 @@ def hinge(utility: Hinge, kappa: float) -> RewardLaw | None:
     whole = 12.0 / (kappa * m)
     count = np.cbrt(whole)
     near = f"Beta(2, 2) on [-R, R], R = {0.5 * count * m:.3g}, is within {m:.1g} of it"
-    listed(count, f"pairs of steps of {utility}", near)
+    listed(2.0 * count, f"steps of {utility}", near)
     k = int(count)
     while k > 0 and k * (k + 1) * (k + 2) > whole:
         k -= 1

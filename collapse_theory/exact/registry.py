@@ -19,7 +19,7 @@ from collapse_theory.utilities import Linear, Quadratic, Squared, Utility
 Found = TypeVar("Found", RewardLaw, Answer)
 Kinds = type[Utility] | tuple[type[Utility], ...]
 SMALLEST = 5e-324  # float above 0
-MOST_LISTED = 2 * 10**5  # the atoms and steps of a law are lists
+MOST_LISTED = 4 * 10**5  # the atoms and steps of a law are lists
 PAPER = "Song, Cai, Lee, Su (2023), Reward Collapse in Aligning LLMs, arXiv:2305.17608"
 
 
