@@ -7,6 +7,7 @@ most the sum of their errors.
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import mpmath as mp
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from problems import FORMULAS, cases, high_precision
 
 import collapse_theory as ct
-from collapse_theory.programs import as_rewards
+from collapse_theory.programs import as_rewards, reward_error
 from collapse_theory.programs.program import centred
 
 PAIRS = ct.Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], weights=[2, 1, 1, 1, 1, 1])
@@ -75,8 +76,9 @@ def test_two_answers_differ_by_no_more_than_their_errors(text, domain, pairs, mo
     st.integers(3, 9),
     st.floats(-12, 0.5),
     st.integers(0, 1000),
+    st.sampled_from([reward_error.MOST_REWARDS, 2]),  # also as beyond 1500 completions
 )
-def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, exponent, seed):
+def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, exponent, seed, most):
     best = ct.solve(loss, n, domain)
     noise = np.random.default_rng(seed).normal(size=n - 1)
     gaps = best.gaps * np.exp(10**exponent * noise)
@@ -87,7 +89,25 @@ def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, expo
         rewards = centred(gaps)
     moved = replace(best, gaps=gaps, rewards=rewards)
     apart = float(np.abs(rewards - best.rewards).max())
-    assert apart <= moved.rewards_error + best.rewards_error
+    near = best.rewards_error
+    with mock.patch.object(reward_error, "MOST_REWARDS", most):
+        assert apart <= moved.rewards_error + near
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "within"),
+    [
+        ("log(x)", ct.Box(), 1e-10),
+        ("1 - exp(-3*x)", ct.Box(1, 3), 1e-10),
+        ("logsigmoid(4*x)", ct.Box(), 1e-11),
+        ("log(x)", ct.Confined(0.1), 1e-9),
+        (ct.PlackettLuce(), ct.Confined(0.1), 1e-9),
+    ],
+)
+def test_many_completions_have_a_bound_by_the_least_curvature(text, domain, within):
+    found = ct.solve(text, 300, domain)
+    with mock.patch.object(reward_error, "MOST_REWARDS", 299):
+        assert found.rewards_error < within
 
 
 @pytest.mark.parametrize("domain", [ct.Box(), ct.Confined(0.1)])

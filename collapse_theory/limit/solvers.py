@@ -223,7 +223,7 @@ class Solver:
             raise SolverFailed(
                 f'method="{self.asked(program)}" found no positive density for {program.utility}; '
                 "where a utility is not strictly concave, its best laws may be several or atoms: "
-                'method="auto", or ct.solve(u, n, domain) for finitely many completions'
+                "take another method, or ct.solve(u, n, domain) for finitely many completions"
             ) from error
         series = shape.series if isinstance(shape, _Known) else shape
         series = series if isinstance(series, SeriesLaw) else None

@@ -32,6 +32,7 @@ from collapse_theory.programs.program import EPS, Answer, Program, pair_gaps, st
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
+_CELLS, _ROWS = np.linspace(0.0, 1.0, 257), 200  # of gaps, and rewards, looked at together
 MOST_PAIRS = 20_000  # pairs of a program with kinks: beyond, its flows take seconds
 # Of the largest reward: gaps up to it may be rounding and are closed, the second where the first
 # leaves an error that isn't small.
@@ -153,7 +154,7 @@ class _Chain:
             along = along - along[:-1].mean()  # gaps sum to 1
         push += math.sqrt(max(float(along @ inverse @ along), 0.0))
         # Q(v) <= push sqrt(Q(v)) + slack.
-        length = 1.01 * (push + math.sqrt(push**2 + 4 * self.slack)) / 2
+        length = 1.01 * (push + math.hypot(push, 2 * math.sqrt(self.slack))) / 2
         return (length, spread, across) if length < math.inf else None
 
     def _inverse(self, weight: np.ndarray) -> np.ndarray | None:
@@ -221,13 +222,17 @@ def rewards_error(
     strict = isinstance(program, Program) and program.utility.strictly_concave
     if program.n == 3 and program.full and program.box and strict and gaps[0] == gaps[1]:
         return 4 * EPS * size  # the only optimum is symmetric
-    if isinstance(program, Program) and program.least_gap < 0:
-        return _strongly_concave(program, rewards)
-    if program.n > MOST_REWARDS or program.domain.own:
+    if program.domain.own:
         return math.inf
+    ordered = not (isinstance(program, Program) and program.least_gap < 0)
     found = math.inf
     with np.errstate(all="ignore"):
-        for near in CLOSED:
+        if not program.box:
+            found = _strongly_concave(program, rewards, gaps)
+        elif program.n > MOST_REWARDS and isinstance(program, Program):
+            smooth = program.full and not program.kinked
+            found = _of_many(program, gaps / width) if smooth else math.inf
+        for near in CLOSED if ordered and program.n <= MOST_REWARDS else ():
             chain = _chain(program, rewards, gaps / width, near)
             if chain is not None:
                 found = min(found, chain.bound(), chain.rigid)
@@ -237,14 +242,51 @@ def rewards_error(
     return width * found + (2 + program.n / 4) * EPS * size
 
 
-def _strongly_concave(program: Program, rewards: np.ndarray) -> float:
+def _strongly_concave(
+    program: Program | ListwiseProgram, rewards: np.ndarray, gaps: np.ndarray
+) -> float:
     """Return a bound from the penalty alone: f falls by sum_i d_i v_i**2 or more."""
-    used = program.graph.node_of >= 0
-    r = np.empty(program.graph.k)
-    r[program.graph.node_of[used]] = rewards[used]
-    found = certify(program, Answer(rewards=r))
-    square = found.relative_gap * found.shortfall / float(program.d.min())
+    if program.full:
+        answer, least = Answer(gaps=gaps), program.kappa / program.n
+    else:
+        assert isinstance(program, Program)
+        used = program.graph.node_of >= 0
+        r = np.empty(program.graph.k)
+        r[program.graph.node_of[used]] = rewards[used]
+        answer, least = Answer(rewards=r), float(program.d.min())
+    found = certify(program, answer)
+    square = found.relative_gap * found.shortfall / least if least > 0 else math.inf
     return math.sqrt(square) if square < math.inf else math.inf
+
+
+def _of_many(program: Program, gaps: np.ndarray) -> float:
+    """Return a bound for a smooth full ranking in the box from the least curvature of any gap.
+
+    The optimum is symmetric. From the answer, made so, v sums to 0, hence sum_{i<j} (v_i - v_j)**2
+    = n |v|**2, and m <= -U'' gives 2m/(n-1) |v|**2 <= h.v. Of n entries two at least are as large.
+    """
+    utility, n = program.utility, program.n
+    given = gaps
+    gaps, _ = _closed(gaps, math.isfinite(utility.slope_at_zero), CLOSED[0])
+    gaps = (gaps + gaps[::-1]) / 2
+    moved = float(np.abs(np.cumsum(gaps - given)).max())
+    least = -float(utility.curvature_bound(_CELLS[:-1], _CELLS[1:]).max())
+    if not least > 0:
+        return math.inf
+    push, unsure = np.zeros(n), np.zeros(n)  # of the rewards below, by symmetry of those above
+    for rows in np.array_split(np.arange(n - 1), -(-n // _ROWS)):
+        below = np.arange(1, n) > rows[:, None]
+        x = np.where(below, gaps, 0.0).cumsum(axis=1)
+        x, units = np.minimum(x, 1 - 4 * EPS), (n / 2 + 4) * EPS + abs(1 - gaps.sum())
+        push[rows] = np.where(below, utility.slope(x), 0.0).sum(axis=1)
+        unsure[rows] = np.where(below, slope_noise(utility, x, units * x), 0.0).sum(axis=1)
+    unsure += 32 * EPS * push  # NumPy sums in pairs, sixteen numbers at a time
+    pairs = n * (n - 1) / 2
+    force = np.cumsum(push - push[::-1])[:-1] / pairs
+    closed, ends = _wall(force, gaps)
+    forces = (push - push[::-1]) / pairs + ends + np.append(closed, 0.0) - np.append(0.0, closed)
+    left = np.abs(forces[1:-1]) + (unsure + unsure[::-1])[1:-1] / pairs
+    return float(np.linalg.norm(left)) * (n - 1) / (2 * math.sqrt(2) * least) + moved
 
 
 def _chain(

@@ -138,9 +138,12 @@ class Solution(Value):
 
         It follows from U's curvature at the gaps, and its kinks (docs/theory.md
         #the-error-of-the-rewards), is computed when it is asked for, in the time of a few steps of
-        Newton's method, and holds for rounding too. inf where nothing can be said: where the
-        optimum isn't the only one, where U is flat at the gaps that decide, beyond 1500
-        completions.
+        Newton's method, and holds for rounding too. Beyond 1500 completions it
+        follows from the penalty alone, in a box from the least curvature of a smooth U, which may
+        say little. inf where nothing can be said: where the optimum isn't the only one, where U is
+        flat at the gaps that decide, where weights put gaps some 30 orders below each other; and
+        beyond 1500 completions for kinks and graphs in a box, where each reward would take a
+        system of its own.
         """
         try:
             program = Program.of(self.utility, self.n, self.domain, self.comparisons)
