@@ -226,7 +226,7 @@ def test_decoders_without_two_segments(tmp_path):
             alone = collator([Ranking(ranking.prompt, (text, text))])
             del alone["labels"]
             assert model(**alone).logits[0].item() == pytest.approx(logit, abs=1e-5)
-    assert metrics["eval_gap"] > 0
+    assert metrics["eval_gap_loss"] > 0
 
 
 # -- evaluation --------------------------------------------------------------------------
@@ -281,27 +281,27 @@ def test_the_callback_measures_what_trainer_evaluates(tmp_path, together):
         save_strategy="steps",
         save_steps=2,
         load_best_model_at_end=True,
-        metric_for_best_model="gap",
-        greater_is_better=False,
+        metric_for_best_model="gap_loss",
         per_device_eval_batch_size=3,
         eval_do_concat_batches=together,
     )
     reports = Reports()
     trainer.callback_handler.callbacks.insert(0, reports)
     trainer.train()
-    logged = [entry for entry in reports.seen if "eval_gap" in entry]
+    logged = [entry for entry in reports.seen if "eval_gap_loss" in entry]
     assert len(logged) == 3
     measures = callback.measures["eval"]
     assert {one.kind for one in measures.kinds} == {"open", "closed"}
     last = logged[-1]
     assert last["eval_between_kinds"] == pytest.approx(measures.between)
-    assert last["eval_between_kinds_predicted"] == pytest.approx(measures.between_predicted)
     for one in measures.kinds:
-        assert last[f"eval_{one.kind}_distance"] == pytest.approx(one.distance)
-        assert last[f"eval_{one.kind}_pairs_right"] == pytest.approx(one.right)
-        assert last[f"eval_{one.kind}_mean_rank_1"] == pytest.approx(one.mean[0])
-        assert last[f"eval_{one.kind}_std_rank_3"] == pytest.approx(one.std[2])
-    assert trainer.state.best_metric == min(entry["eval_gap"] for entry in logged)
+        assert last[f"eval_{one.kind}_distance_loss"] == pytest.approx(one.distance)
+    own = [name for name in last if name.startswith("eval_") and not name.endswith(TIMES)]
+    assert len(own) <= 12
+    # The training prompts are the evaluated ones here.
+    assert last["eval_collapse_train"] == pytest.approx(last["eval_collapse"], abs=1e-6)
+    assert last["eval_pairs_right_train"] == last["eval_pairs_right"]
+    assert trainer.state.best_metric == min(entry["eval_gap_loss"] for entry in logged)
     rows = [json.loads(line) for line in (tmp_path / "log/rewards.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == sorted([0, 2, 4] * sum(map(len, data)))
     per_prompt = [(row["prompt"], row["kind"], row["rank"]) for row in rows if row["step"] == 4]
@@ -331,7 +331,7 @@ def test_the_callback_alone_measures_the_same(tmp_path, caplog):
     for name, value in metrics.items():
         if not name.endswith(TIMES):
             assert by_itself[name] == pytest.approx(value, abs=1e-5), name
-    assert by_itself["eval_open_gap"] == trainer.state.log_history[0]["eval_open_gap"]
+    assert by_itself["eval_gap_loss"] == trainer.state.log_history[0]["eval_gap_loss"]
     # Evaluated twice at one step: the rows of it are there once.
     assert len((tmp_path / "x.jsonl").read_text().splitlines()) == sum(map(len, data))
 
@@ -342,7 +342,7 @@ def test_several_evaluation_sets(tmp_path):
     sets = {"train": data.select(range(8)), "held_out": Subset(data, range(8, 12))}
     trainer = made(tmp_path, loss, data, sets, callback=callback)
     metrics = trainer.evaluate()
-    assert metrics["eval_train_open_gap"] != metrics["eval_held_out_open_gap"]
+    assert metrics["eval_train_gap_loss"] != metrics["eval_held_out_gap_loss"]
     assert set(callback.measures) == {"eval_train", "eval_held_out"}
     rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert {row["prompt"] for row in rows if row["split"] == "held_out"} == set(data.names[8:])
@@ -354,8 +354,8 @@ def test_a_loss_without_optimum_is_measured_without_prediction(tmp_path):
     callback = CollapseCallback(loss, figure=tmp_path / "live.png")
     data = tiny.rankings(6)
     metrics = made(tmp_path, loss, data, data, callback=callback).evaluate()
-    assert "eval_open_pairs_right" in metrics
-    assert "eval_open_gap" not in metrics
+    assert "eval_pairs_right" in metrics
+    assert "eval_gap_loss" not in metrics
     assert (tmp_path / "live.png").exists()
 
 
@@ -417,10 +417,15 @@ def test_training_reaches_the_prediction(tmp_path):
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
-    assert before["eval_distance"] > 0.2
-    assert after["eval_distance"] < 0.02
-    assert after["eval_gap"] < 0.05 * before["eval_gap"]
+    assert before["eval_distance_loss"] > 0.2
+    assert after["eval_distance_loss"] < 0.02
+    assert after["eval_gap_loss"] < 0.05 * before["eval_gap_loss"]
     assert after["eval_pairs_right"] == 1.0
+    rewards = loss.rewards(torch.tensor(trainer.predict(data).predictions))
+    assert after["eval_collapse"] == pytest.approx(
+        ct.diagnose(rewards.numpy(), utility=()).index, abs=1e-6
+    )
+    assert after["eval_collapse"] > 0.9
 
 
 # -- measures ----------------------------------------------------------------------------
@@ -466,8 +471,28 @@ def test_measures_by_hand():
     assert tied.kinds[0].pairs == 10
     assert tied.kinds[0].mean == pytest.approx([0.8, 0.8, 0.3, 0.1])
     assert tied.kinds[0].std == pytest.approx([0.1, 0.1, 0.1, 0.0])
-    log = tied.log(bands=3)
-    assert set(log) == {"distance", "gap", "pairs_right"}
+    assert set(tied.log()) == {"distance_loss", "gap_loss", "pairs_right"}
+    counted = np.ones((2, 4, 4))
+    counted[1, 0, 1] = 0  # the pair that is wrong
+    logits = np.log(rewards / (1 - rewards))
+    assert measure(loss, logits, ranks, None, counted).right == 1
+
+
+def test_many_kinds_make_a_dozen_names_and_no_more():
+    rng = np.random.default_rng(0)
+    ranks = np.tile(np.arange(4), (60, 1))
+    found = measure(
+        RankingLoss("x"), rng.normal(size=(60, 4)), ranks, ["abcdef"[k % 6] for k in range(60)]
+    )
+    assert len(found.kinds) == 6
+    assert set(found.log()) == {
+        "collapse",
+        "distance_loss",
+        "gap_loss",
+        "pairs_right",
+        "between_kinds",
+    }
+    assert found.log(found)["collapse_train"] == found.collapse
 
 
 def test_prompts_without_a_prediction_are_left_out_of_distance_and_gap():
@@ -477,7 +502,7 @@ def test_prompts_without_a_prediction_are_left_out_of_distance_and_gap():
     found, untied = (measure(loss, logits[:k], ranks[:k]).kinds[0] for k in (3, 2))
     assert (found.distance, found.gap) == (untied.distance, untied.gap)
     assert (found.prompts, untied.prompts, found.pairs, untied.pairs) == (3, 2, 8, 6)
-    assert "distance" not in measure(loss, logits[2:], ranks[2:]).log()
+    assert "distance_loss" not in measure(loss, logits[2:], ranks[2:]).log()
 
 
 # -- errors and files --------------------------------------------------------------------
@@ -516,12 +541,114 @@ def test_what_goes_wrong_is_named(tmp_path):
     with pytest.raises(CollapseError, match="must end in one of"):
         figure_path("live.gif")
     callback = CollapseCallback(loss)
-    callback.on_prediction_step(None, None, None, eval_dataloader=SimpleNamespace(dataset=data))
+    state, settings = SimpleNamespace(global_step=0), SimpleNamespace(eval_batch_size=8)
+    loader = SimpleNamespace(dataset=data)
+    callback.on_prediction_step(settings, state, None, eval_dataloader=loader)
     shuffled = SimpleNamespace(
         predictions=np.zeros((6, 5)), label_ids={"ranks": labels["ranks"].numpy()[::-1]}
     )
     with pytest.raises(CollapseError, match="not those of the 6 rankings in their order"):
         callback(shuffled)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metric_for_best_model": "gap"}, "the log has gap_loss, a name that transformers takes"),
+        ({"metric_for_best_model": "eval_open_distance"}, "the log has distance_loss"),
+        ({"metric_for_best_model": "collapse"}, "'collapse' says how alike prompts are, not which"),
+        (
+            {"metric_for_best_model": "pairs_right", "greater_is_better": False},
+            "keeps the worst checkpoint; leave greater_is_better out",
+        ),
+        ({"label_smoothing_factor": 0.1}, r"RankingLoss\(ct.LabelSmoothing\(0.1\), domain\)"),
+    ],
+)
+def test_settings_that_mislead_are_refused_before_training(tmp_path, settings, message):
+    callback = CollapseCallback(RankingLoss("x"))
+    data = tiny.rankings(4)
+    with pytest.raises(CollapseError, match=message):
+        made(tmp_path, callback.loss, data, data, callback=callback, **settings)
+    trainer = made(tmp_path, callback.loss, data, data, **settings)
+    trainer.add_callback(callback)
+    with pytest.raises(CollapseError, match=message):
+        trainer.train()
+
+
+def test_the_best_checkpoint_is_that_of_the_least_gap(tmp_path):
+    loss, data = RankingLoss("log(x + 0.1)"), tiny.rankings(8)
+    callback = CollapseCallback(loss, train_prompts=0)
+    trainer = made(
+        tmp_path,
+        loss,
+        data,
+        data,
+        callback=callback,
+        max_steps=3,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=1,
+        save_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="gap_loss",
+        learning_rate=0.05,
+    )
+    trainer.train()
+    logged = {e["step"]: e["eval_gap_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    best = min(logged, key=logged.get)
+    assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
+    assert logged[best] < logged[1]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_streams_are_evaluated(tmp_path, alone):
+    datasets = pytest.importorskip("datasets")
+    loss, data = prompt_aware(), tiny.rankings(7)
+    stream = datasets.Dataset.from_list(data.rows()).to_iterable_dataset()
+    callback = CollapseCallback(loss, file=tmp_path / "x.jsonl")
+    one = None if alone else callback
+    settings = {"remove_unused_columns": False, "per_device_eval_batch_size": 3}
+    trainer = made(tmp_path, loss, data, stream, callback=one, **settings)
+    if alone:
+        trainer.add_callback(callback)
+    found = trainer.evaluate()
+    expected = made(tmp_path, loss, data, data, callback=CollapseCallback(loss)).evaluate()
+    for name, value in expected.items():
+        if not name.endswith((*TIMES, "eval_loss")):
+            assert found[name] == pytest.approx(value, abs=1e-6), name
+    rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert {row["kind"] for row in rows} == {"open", "closed"}
+
+
+def test_a_last_batch_that_is_dropped_is_named(tmp_path, caplog):
+    loss, data = RankingLoss("x"), tiny.rankings(7)
+    callback = CollapseCallback(loss)
+    settings = {"dataloader_drop_last": True, "per_device_eval_batch_size": 3}
+    trainer = made(tmp_path, loss, data, data, callback=callback, **settings)
+    with caplog.at_level(logging.WARNING):
+        trainer.evaluate()
+    assert "the last 1 of 7 prompts weren't evaluated: dataloader_drop_last=True" in caplog.text
+    assert sum(one.prompts for one in callback.measures["eval"].kinds) == 6
+
+
+def test_nan_is_said_once_with_its_step(tmp_path, caplog):
+    loss, data = RankingLoss("x"), tiny.rankings(6)
+    callback = CollapseCallback(loss)
+
+    class Broken(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 2:
+                with torch.no_grad():
+                    model.classifier.weight.fill_(float("nan"))
+
+    trainer = made(tmp_path, loss, data, data, callback=callback, max_steps=5)
+    trainer.add_callback(Broken())
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+        metrics = trainer.evaluate()
+    assert caplog.text.count("the loss is NaN in training at step 3:") == 1
+    assert caplog.text.count("NaN") == 2  # in that sentence
+    assert "eval_gap_loss" not in metrics
 
 
 def test_a_reward_log_is_not_written_over_other_files(tmp_path):

@@ -58,10 +58,7 @@ def _own(row: Row, score: Score) -> Ranking:
         raise CollapseError("score= is one column here: a sum of columns needs one row a response")
     if score is not None and row.get(score) is None:
         raise CollapseError(f"no column {score!r} to rank by; name one by score=")
-    completions: Any = opened(row["completions"])
-    ranks: Any = None
-    if isinstance(completions, list | tuple):
-        completions = [reply(one, "completions") for one in completions]
+    completions, ranks = _replies(row), None
     usual = (name for name in SCORES if name in row and row[name] is not None)
     if score is None and row.get("ranks") is not None:
         ranks = opened(row["ranks"])
@@ -80,6 +77,12 @@ def _own(row: Row, score: Score) -> Ranking:
     else:
         turns, prompt = _prompt(row["prompt"])
     return Ranking(prompt, completions, ranks, turns=turns)
+
+
+def _replies(row: Row) -> Any:
+    values = opened(row["completions"])
+    several = isinstance(values, list | tuple)
+    return [reply(one, "completions") for one in values] if several else values
 
 
 def _nectar(row: Row, score: Score) -> Ranking:

@@ -30,10 +30,11 @@ from collapse_theory.experiment.setting import Run, Setting
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, threads
 from collapse_theory.files import keep, kept
+from collapse_theory.training.callback import evaluate_all
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.objective import mean_over_prompts
 from collapse_theory.training.prompt_aware import AnyLoss
-from collapse_theory.training.trainer import evaluate_all, trainer_loss
+from collapse_theory.training.trainer import trainer_loss
 
 _SEEDING = threading.Lock()  # torch has one generator for all threads
 

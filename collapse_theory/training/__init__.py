@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
     from collapse_theory.data.layouts import ranking_of
     from collapse_theory.data.ranking import Ranking
+    from collapse_theory.training.callback import CollapseCallback
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
-    from collapse_theory.training.trainer import CollapseCallback, trainer_loss
+    from collapse_theory.training.trainer import trainer_loss
 
 __all__ = [
     "CollapseCallback",
@@ -40,9 +41,10 @@ __getattr__, __dir__ = names_at_use(
         "collapse_theory.data.dataset": ("RankingDataset",),
         "collapse_theory.data.layouts": ("ranking_of",),
         "collapse_theory.data.ranking": ("Ranking",),
+        f"{__name__}.callback": ("CollapseCallback",),
         f"{__name__}.collator": ("RankingCollator",),
         f"{__name__}.loss": ("RankingLoss",),
         f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
-        f"{__name__}.trainer": ("CollapseCallback", "trainer_loss"),
+        f"{__name__}.trainer": ("trainer_loss",),
     },
 )

@@ -61,9 +61,13 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
         for number, one in enumerate(measures.kinds):
             _rewards(rewards, one, number)
             start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
-            for at, name in ((distances, "distance"), (right, "pairs_right")):
-                points = _series(history, f"{start}{name}")
-                at.plot(*points, **_look(number), markersize=2.5, label=_name(one))
+            points = _series(history, f"{start}distance_loss")
+            distances.plot(*points, **_look(number), markersize=2.5, label=_name(one))
+        for number, (end, label) in enumerate((("", "held out"), ("_train", "training"))):
+            points = _series(history, f"{split}_pairs_right{end}")
+            if points[0]:
+                right.plot(*points, **_look(number), markersize=2.5, label=label)
+                right.legend(loc="lower right")
         rewards.legend(loc="upper right")
         if len(measures.kinds) > 1:
             points = _series(history, f"{split}_between_kinds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,16 +14,27 @@ import torch
 
 from collapse_theory.data.dataset import unique_names
 from collapse_theory.data.ranking import Ranking
+from collapse_theory.diagnosis import diagnose
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.labels import require_labels
+from collapse_theory.training.labels import PADDING, RankingLabels, require_labels
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.predictions import patterns
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.values import Array, Value
 
+logger = logging.getLogger(__name__)
+
 # Levels of mean quantile functions where prompts differ in their number of completions: a multiple
 # of the common numbers (4, 8, 16, ...), for which they are exact.
 LEVELS = 128
+
+# Of a dozen numbers to an evaluation, those that aren't of a kind; and one is kept for memory.
+MOST_KINDS = 4
+ALL = ("collapse", "gap_loss", "distance_loss", "pairs_right", "between_kinds")
+SAYS_NOTHING = {
+    "collapse": "how alike prompts are",
+    "between_kinds": "how far kinds are apart",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,35 +84,74 @@ class Measures(Value):
     between, between_predicted : float
         The largest mean absolute difference between two kinds' mean curves, measured and
         predicted; NaN for a single kind.
+    collapse : float
+        The index of `collapse_theory.diagnose`: 1 where all prompts of a kind have the same
+        rewards, 0 where they differ as draws from one law do; NaN where it isn't known.
     """
 
     kinds: tuple[KindMeasures, ...]
     between: float
     between_predicted: float
+    collapse: float = float("nan")
 
-    def log(self, bands: int = 16) -> dict[str, float]:
-        """Return the measures as plain numbers by name, those that aren't known left out.
+    @property
+    def right(self) -> float:
+        """The share of all compared pairs that are ranked right."""
+        return _mean(self.kinds, "right", "pairs")
 
-        `bands` is the largest number of completions for which mean and standard deviation by rank
-        are among them.
+    def log(self, train: Measures | None = None) -> dict[str, float]:
+        """Return a dozen plain numbers at most, by name; those that aren't known are left out.
+
+        ``collapse``, ``pairs_right``, both also of training prompts (``_train``);
+        ``between_kinds``; and ``gap_loss`` and ``distance_loss``, the latter of up to four kinds
+        too (``open_distance_loss``): names that end in "loss" are taken by transformers for what
+        should be small.
         """
         values = {
-            "distance": _mean(self.kinds, "distance", "prompts"),
-            "gap": _mean(self.kinds, "gap", "prompts"),
-            "pairs_right": _mean(self.kinds, "right", "pairs"),
+            "collapse": self.collapse,
+            "pairs_right": self.right,
+            "gap_loss": _mean(self.kinds, "gap", "prompts"),
+            "distance_loss": _mean(self.kinds, "distance", "prompts"),
             "between_kinds": self.between,
-            "between_kinds_predicted": self.between_predicted,
         }
-        for one in self.kinds:
-            start = "" if one.kind is None else f"{one.kind}_"
-            values[f"{start}distance"] = one.distance
-            values[f"{start}gap"] = one.gap
-            values[f"{start}pairs_right"] = one.right
-            if len(one.mean) <= bands:
-                for place, (mean, std) in enumerate(zip(one.mean, one.std, strict=True), start=1):
-                    values[f"{start}mean_rank_{place}"] = float(mean)
-                    values[f"{start}std_rank_{place}"] = float(std)
+        if train is not None:
+            values |= {"collapse_train": train.collapse, "pairs_right_train": train.right}
+        if len(self.kinds) <= MOST_KINDS:
+            named = (one for one in self.kinds if one.kind is not None)
+            values |= {f"{one.kind}_distance_loss": one.distance for one in named}
         return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
+def require_direction(metric: str | None, greater_is_better: bool | None) -> None:
+    """Raise for a measure that transformers would keep the worst checkpoint by.
+
+    >>> require_direction("eval_gap_loss", False)
+    >>> require_direction("gap", True)
+    Traceback (most recent call last):
+        ...
+    collapse_theory.errors.CollapseError: metric_for_best_model='gap': the log has gap_loss, ...
+    """
+    advice = (
+        "choose by held-out utility (metric_for_best_model='loss') or 'pairs_right'; a small "
+        "gap_loss says that the collapse is reached, not that the model is good"
+    )
+    for name in ("gap", "distance"):
+        if metric is not None and (metric == name or metric.endswith(f"_{name}")):
+            raise CollapseError(
+                f"metric_for_best_model={metric!r}: the log has {name}_loss, a name that "
+                f"transformers takes the right way round; {advice}"
+            )
+    for name in ALL:
+        if metric is None or not (metric == name or metric.endswith(f"_{name}")):
+            continue
+        if name in SAYS_NOTHING:
+            says = SAYS_NOTHING[name]
+            raise CollapseError(f"{metric!r} says {says}, not which model is better; {advice}")
+        if greater_is_better is not None and greater_is_better == name.endswith("loss"):
+            raise CollapseError(
+                f"metric_for_best_model={metric!r} with greater_is_better={greater_is_better} "
+                "keeps the worst checkpoint; leave greater_is_better out"
+            )
 
 
 def _mean(kinds: Sequence[KindMeasures], name: str, weight: str) -> float:
@@ -121,7 +172,11 @@ def rewards_of(loss: AnyLoss, logits: Any, kinds: Sequence[str | None]) -> np.nd
 
 
 def measure(
-    loss: AnyLoss, logits: Any, ranks: Any, kinds: Sequence[str | None] | None = None
+    loss: AnyLoss,
+    logits: Any,
+    ranks: Any,
+    kinds: Sequence[str | None] | None = None,
+    counted: Any = None,
 ) -> Measures:
     """Return how far the rewards of prompts are from what the loss leads to.
 
@@ -133,6 +188,9 @@ def measure(
         0 the best, equal for ties, below 0 for padding.
     kinds : sequence of str or None, shape (B,), optional
         The kind of each prompt; a loss without kinds is measured by kind too.
+    counted : array_like, shape (B, K, K), optional
+        The prompts' own weights of pairs: pairs of weight 0 aren't counted among those ranked
+        right.
 
     Returns
     -------
@@ -161,9 +219,24 @@ def measure(
     for kind in sorted(set(names), key=lambda name: (name is not None, name)):
         rows = np.flatnonzero([name == kind for name in names])
         one = loss.of_kind(kind)
-        found.append(_kind(one, kind, logits[rows], rewards[rows], ranks[rows], levels))
+        own = None if counted is None else np.asarray(counted)[rows]
+        found.append(_kind(one, kind, logits[rows], rewards[rows], ranks[rows], levels, own))
     curves = [one.curve for one in found], [one.predicted_curve for one in found]
-    return Measures(tuple(found), *(_largest_distance(each) for each in curves))
+    between, expected = (_largest_distance(each) for each in curves)
+    return Measures(tuple(found), between, expected, _index(loss, rewards, ranks, names))
+
+
+def _index(
+    loss: AnyLoss, rewards: np.ndarray, ranks: np.ndarray, kinds: Sequence[str | None]
+) -> float:
+    """Return the index of collapse; NaN where rewards aren't finite or nothing can be compared."""
+    rows, places = np.nonzero(ranks >= 0)
+    names = None if None in kinds else np.array(kinds, dtype=object)[rows]
+    domain = loss.of_kind(kinds[0]).domain
+    with suppress(CollapseError):
+        index = diagnose(rewards[rows, places], rows, names, (), domain=domain).index
+        return float("nan") if index is None else float(index)
+    return float("nan")
 
 
 def _kind(
@@ -173,6 +246,7 @@ def _kind(
     rewards: np.ndarray,
     ranks: np.ndarray,
     levels: int,
+    counted: np.ndarray | None,
 ) -> KindMeasures:
     sizes = (ranks >= 0).sum(axis=1)
     ordered, expected = _best_first(rewards, ranks), _predictions(loss, ranks)
@@ -185,7 +259,7 @@ def _kind(
     if known.any():
         distance = float(np.abs(np.sort(ordered[there]) - np.sort(expected[there])).mean())
         gap = loss.gap(rewards[known], ranks[known])
-    right, pairs = _pairs_right(logits, ranks)
+    right, pairs = _pairs_right(logits, ranks, counted)
     return KindMeasures(
         kind=kind,
         prompts=len(ranks),
@@ -224,9 +298,12 @@ def _predictions(loss: RankingLoss, ranks: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pairs_right(logits: np.ndarray, ranks: np.ndarray) -> tuple[float, int]:
+def _pairs_right(
+    logits: np.ndarray, ranks: np.ndarray, counted: np.ndarray | None
+) -> tuple[float, int]:
     first, second = ranks[:, :, None], ranks[:, None, :]
     compared = (first < second) & (first >= 0)
+    compared &= True if counted is None else counted > 0
     gaps = (logits[:, :, None] - logits[:, None, :])[compared]
     share = (gaps > 0).mean() + (gaps == 0).mean() / 2 if gaps.size else np.nan
     return float(share), gaps.size
@@ -251,12 +328,20 @@ def _largest_distance(curves: Sequence[np.ndarray]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Logits and ranks of an evaluation, (B, K), padding of rank -1; kinds and names of prompts."""
+    """Logits and ranks of an evaluation, (B, K), padding of rank -1; kinds and names of prompts.
+
+    `counted` has the prompts' own weights of pairs, (B, K, K), where any has some.
+    """
 
     logits: np.ndarray
     ranks: np.ndarray
     kinds: Sequence[str | None]
     prompts: Sequence[str]
+    counted: np.ndarray | None = None
+
+    def measures(self, loss: AnyLoss) -> Measures:
+        """Return what is measured of it."""
+        return measure(loss, self.logits, self.ranks, self.kinds, self.counted)
 
 
 def evaluated(
@@ -278,38 +363,60 @@ def evaluated(
     """
     whole = not isinstance(labels, list)  # eval_do_concat_batches=False gives lists
     parts = [(predictions, labels)] if whole else zip(predictions, labels, strict=True)
-    logits, ranks, numbers = [], [], []
+    logits, rows, numbers = [], [], []
     for outputs, label in parts:
         require_labels(label)
         # Some models return more than logits, which come first.
         logits.append(np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs))
-        ranks.append(np.maximum(label["ranks"], -1))  # Trainer pads with -100
+        rows.append({name: np.asarray(value) for name, value in label.items()})
         numbers.extend(label.get("kinds", ()))
-        if logits[-1].shape != ranks[-1].shape:
+        if logits[-1].shape != rows[-1]["ranks"].shape:
             raise CollapseError(
-                f"logits of shape {logits[-1].shape} for ranks of shape {ranks[-1].shape}; give "
-                "Trainer compute_loss_func=trainer_loss(loss)"
+                f"logits of shape {logits[-1].shape} for ranks of shape "
+                f"{rows[-1]['ranks'].shape}; give Trainer compute_loss_func="
+                "trainer_loss(loss)"
             )
-    order = _stacked(ranks, -1)
+    names = {name for name in ("ranks", "pair_weights") if name in rows[0]}
+    stacked = {name: _stacked([row[name] for row in rows], -100) for name in names}
+    order = np.maximum(stacked["ranks"], PADDING).astype(np.int64)  # Trainer pads with -100
     grid = np.where(order >= 0, _stacked(logits, 0.0), 0.0)
+    pairs = RankingLabels({name: torch.from_numpy(value) for name, value in stacked.items()})
+    own = pairs.pairs("pair_weights", 1.0)
+    counted = None if own is None else own.numpy()
     if rankings is not None:
-        _require_rows(order, rankings)
-        return Evaluated(grid, order, [one.kind for one in rankings], unique_names(rankings))
-    names = [kinds[int(k)] for k in numbers] if kinds and numbers else [None] * len(order)
-    return Evaluated(grid, order, names, [f"prompt {row + 1}" for row in range(len(order))])
+        rankings = _of_rows(order, rankings)
+        prompts = unique_names(rankings)
+        return Evaluated(grid, order, [one.kind for one in rankings], prompts, counted)
+    known = [kinds[int(k)] for k in numbers] if kinds and numbers else [None] * len(order)
+    prompts = [f"prompt {row + 1}" for row in range(len(order))]
+    return Evaluated(grid, order, known, prompts, counted)
 
 
-def _require_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> None:
-    same = len(rankings) == len(ranks) and all(
+def _of_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking]:
+    """Return the rankings that were evaluated: all, or without the last batch, which was left out.
+
+    Raises
+    ------
+    CollapseError
+        Where others, or in another order, were.
+    """
+    same = 0 < len(ranks) <= len(rankings) and all(
         tuple(row[row >= 0].tolist()) == ranking.ranks
-        for row, ranking in zip(ranks, rankings, strict=True)
+        for row, ranking in zip(ranks, rankings, strict=False)
     )
     if not same:
         raise CollapseError(
             f"{len(ranks)} rows were evaluated, but not those of the {len(rankings)} rankings in "
-            "their order; evaluate a RankingDataset, with "
-            'train_sampling_strategy="random" and dataloader_drop_last=False'
+            'their order; evaluate a RankingDataset, with train_sampling_strategy="random"'
         )
+    if len(ranks) < len(rankings):
+        logger.warning(
+            "the last %d of %d prompts weren't evaluated: dataloader_drop_last=True leaves them "
+            "out",
+            len(rankings) - len(ranks),
+            len(rankings),
+        )
+    return rankings[: len(ranks)]
 
 
 def _stacked(parts: Sequence[np.ndarray], padding: float) -> np.ndarray:

@@ -1,0 +1,243 @@
+"""The callback of transformers' `Trainer` that measures how far rewards are from the prediction."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from collapse_theory.data.layouts import ranking_of
+from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.reward_log import RewardLogWriter
+from collapse_theory.errors import CollapseError
+from collapse_theory.figures.saving import save
+from collapse_theory.training.labels import to_grid
+from collapse_theory.training.live import figure_path, live_figure
+from collapse_theory.training.measures import (
+    Evaluated,
+    Measures,
+    evaluated,
+    require_direction,
+    rewards_of,
+)
+from collapse_theory.training.prompt_aware import AnyLoss
+from collapse_theory.training.trainer import TrainerLoss, require_loss
+
+logger = logging.getLogger(__name__)
+
+
+class CollapseCallback(TrainerCallback):
+    """Measure at each evaluation how far the rewards are from what the loss leads to.
+
+    Give it twice: ``Trainer(compute_metrics=callback, callbacks=[callback])``. Then it measures
+    what Trainer has evaluated, on all processes together, and its numbers go to the trainer's log:
+    to TensorBoard and others, and to ``metric_for_best_model``. Given as a callback alone it
+    evaluates by itself, and the numbers reach the metrics and the log history only.
+
+    The names, with the prefix of the evaluation (``eval_``), are those of `Measures.log`: a dozen
+    at most. A small ``gap_loss`` says that the collapse the loss leads to is reached, not that the
+    model is good: choose a model by ``loss`` or ``pairs_right`` of held-out prompts.
+
+    Parameters
+    ----------
+    loss : RankingLoss, PromptAwareRankingLoss, or what `trainer_loss` made of it
+    file : str or path, optional
+        JSON lines, one a completion: prompt, kind, rank, reward, step, split. ``collapse-theory
+        diagnose`` reads it. Resumed training goes on with it; a new one begins it anew.
+    figure : str or path, optional
+        A PNG, PDF or SVG file, drawn anew at each evaluation. With several evaluation sets their
+        names are added to it.
+    train_prompts : int
+        How many training prompts are evaluated too, always the same ones, for ``collapse_train``
+        and ``pairs_right_train``. 0 for none.
+
+    Raises
+    ------
+    CollapseError
+        When the Trainer is made: for settings that Trainer would ignore, and for a
+        ``metric_for_best_model`` the wrong way round.
+
+    Attributes
+    ----------
+    measures : dict
+        The last `Measures` by evaluation set ("eval" where there is one).
+    """
+
+    def __init__(
+        self,
+        loss: AnyLoss | TrainerLoss,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        figure: str | os.PathLike[str] | None = None,
+        train_prompts: int = 64,
+    ) -> None:
+        inner = loss.loss if isinstance(loss, TrainerLoss) else loss
+        self.loss = require_loss(inner, "CollapseCallback")
+        self.file = None if file is None else RewardLogWriter(file)
+        self.figure = None if figure is None else figure_path(figure)
+        self.train_prompts = train_prompts
+        self.measures: dict[str, Measures] = {}
+        self._seen: dict[str, Any] = {}
+        self._evaluated: tuple[Evaluated, Measures] | None = None
+        self._train: tuple[int, Measures] | None = None
+        self._warned = False
+
+    # -- as compute_metrics --------------------------------------------------------------
+
+    def __call__(self, prediction: Any, compute_result: bool | None = None) -> dict[str, float]:
+        """Return the measures of what Trainer has evaluated, by name without prefix."""
+        if compute_result is not None:
+            raise CollapseError(
+                "CollapseCallback measures whole evaluations: give "
+                "TrainingArguments(batch_eval_metrics=False), the default"
+            )
+        loader = self._seen.get("eval_dataloader")
+        rankings = None if loader is None else _rankings(loader.dataset)
+        done = evaluated(prediction.predictions, prediction.label_ids, rankings, self.loss.kinds)
+        return self._measured(done)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remember what is evaluated: the rows' prompts and kinds are in its dataset."""
+        self._seen = {**kwargs, "step": state.global_step, "size": args.eval_batch_size}
+
+    def _measured(self, done: Evaluated) -> dict[str, float]:
+        measures = done.measures(self.loss)
+        self._evaluated = done, measures
+        return measures.log(self._measured_train())
+
+    def _measured_train(self) -> Measures | None:
+        """Return the measures of the same few training prompts, once a step."""
+        loader: Any = self._seen.get("train_dataloader")
+        dataset: Any = getattr(loader, "dataset", None)
+        model = self._seen.get("model")
+        if model is None or not self.train_prompts or not hasattr(dataset, "__getitem__"):
+            return None
+        step = self._seen["step"]
+        if self._train is None or self._train[0] != step:
+            count = min(self.train_prompts, len(dataset))
+            spread = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+            rankings = [ranking_of(dataset[int(row)]) for row in np.unique(spread)]
+            done = evaluate_all(model, rankings, loader.collate_fn, self._seen["size"])
+            self._train = step, done.measures(self.loss)
+        return self._train[1]
+
+    # -- as a callback -------------------------------------------------------------------
+
+    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Refuse settings that would be ignored, or keep the worst checkpoint."""
+        if args.label_smoothing_factor:
+            raise CollapseError(
+                f"label_smoothing_factor={args.label_smoothing_factor:g} smooths labels of "
+                "classes, and Trainer ignores it here; the loss of smoothed pairs is "
+                f"RankingLoss(ct.LabelSmoothing({args.label_smoothing_factor:g}), domain)"
+            )
+        require_direction(args.metric_for_best_model, args.greater_is_better)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell the loss which step it is, for what it may have to say."""
+        self.loss.step = state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin the file anew, or where training is resumed drop what is from a later step."""
+        self.on_init_end(args, state, control)  # not called for a callback that came later
+        if self.file is not None and state.is_world_process_zero:
+            self.file.begin(state.global_step)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Measure, unless compute_metrics has, and write the file and the figure."""
+        split = _split_of(metrics)
+        loader, model = kwargs.get("eval_dataloader"), kwargs.get("model")
+        if self._evaluated is None and loader is not None and model is not None:
+            self.on_prediction_step(args, state, control, **kwargs)
+            rankings = [ranking_of(row) for row in loader.dataset]
+            done = evaluate_all(model, rankings, loader.collate_fn, args.eval_batch_size)
+            self._note(state, split, metrics, self._measured(done))
+        found, self._evaluated, self._seen = self._evaluated, None, {}
+        if found is not None:
+            self.measures[split] = found[1]
+            if state.is_world_process_zero:
+                self._write(state, split, *found)
+
+    def _note(self, state: Any, split: str, metrics: Any, values: dict[str, float]) -> None:
+        """Add the measures of its own pass to the metrics and the history, where Trainer's are."""
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "CollapseCallback evaluates by itself, and its numbers don't reach TensorBoard and "
+                "others; give it as compute_metrics too: "
+                "Trainer(compute_metrics=callback, callbacks=[callback])"
+            )
+        found = {f"{split}_{name}": value for name, value in values.items()}
+        if metrics is not None:
+            metrics.update(found)
+        last = state.log_history[-1] if state.log_history else {}
+        if last.get("step") == state.global_step and f"{split}_loss" in last:
+            last.update(found)
+        else:
+            state.log_history.append({**found, "step": state.global_step})
+
+    def _write(self, state: Any, split: str, done: Evaluated, measures: Measures) -> None:
+        try:
+            if self.file is not None:
+                name = split.removeprefix("eval_")
+                self.file.write(state.global_step, name, self._rows(done))
+            if self.figure is not None:
+                drawn = live_figure(measures, state.log_history, split, state.global_step)
+                save(drawn, figure_path(self.figure, split))
+        except OSError as fault:
+            # A full disk must not end a training that has run for days.
+            logger.warning("the rewards of step %d aren't written: %s", state.global_step, fault)
+
+    def _rows(self, done: Evaluated) -> list[dict[str, Any]]:
+        rewards = rewards_of(self.loss, done.logits, done.kinds)
+        return [
+            {
+                "prompt": done.prompts[row],
+                "kind": done.kinds[row],
+                "rank": int(done.ranks[row, at]),
+                "reward": float(rewards[row, at]),
+            }
+            for row, at in np.argwhere(done.ranks >= 0)
+        ]
+
+
+def _split_of(metrics: Any) -> str:
+    """Return the prefix of an evaluation's metrics: "eval", or "eval_name" for a named set."""
+    for name in metrics or ():
+        for end in ("_loss", "_runtime"):
+            if name.endswith(end):
+                return name.removesuffix(end)
+    return "eval"
+
+
+def _rankings(dataset: Any) -> list[Ranking] | None:
+    """Return the rankings of a dataset; None of a stream, which can't be read again."""
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        return None
+    return [ranking_of(dataset[row]) for row in range(len(dataset))]
+
+
+@torch.no_grad()
+def evaluate_all(model: Any, rankings: Sequence[Ranking], collate: Any, size: int) -> Evaluated:
+    """Evaluate all rankings, the same on each process; the model is left as it was."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    logits, labels = [], []
+    try:
+        for start in range(0, len(rankings), size):
+            batch = collate(rankings[start : start + size])
+            labels.append(batch.pop("labels"))
+            inputs = {name: value.to(device) for name, value in batch.items()}
+            made = model(**inputs).logits.float().reshape(-1).cpu()
+            logits.append(to_grid(made, labels[-1]["ranks"]))
+    finally:
+        model.train(training)
+    return evaluated(logits, labels, rankings)
