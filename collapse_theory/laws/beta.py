@@ -33,12 +33,7 @@ class BetaDensity(Part):
     low, high : float
         Ends of the support.
     mass : float
-        Total mass.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for exponents or a mass that aren't positive, or low >= high.
+        Total mass, positive.
 
     Examples
     --------
@@ -66,37 +61,30 @@ class BetaDensity(Part):
 
     @property
     def mean(self) -> float:
-        """Mean of the part taken as a law by itself."""
         return self.low + (self.high - self.low) * self.a / (self.a + self.b)
 
     @property
     def variance(self) -> float:
-        """Second moment about `mean` of the part taken as a law by itself."""
         total = self.a + self.b
         return (self.high - self.low) ** 2 * (self.a / total) * (self.b / total) / (total + 1)
 
     @property
     def exponents(self) -> tuple[float, float]:
-        """The powers of the distance that the density follows next to `low` and `high`."""
         return self.a - 1.0, self.b - 1.0
 
     def mapped(self, low: float, scale: float) -> Self:
-        """Return the density of low + scale X, for scale > 0."""
         low, scale = check_map(low, scale)
         ends = low + scale * self.low, low + scale * self.high
         return type(self)(self.a, self.b, *ends, self.mass)
 
     def scaled(self, factor: float) -> Self:
-        """Return `factor` times the density, for factor > 0."""
         mass = self.mass * positive(factor, "factor")
         return type(self)(self.a, self.b, self.low, self.high, mass)
 
     def mirrored(self) -> Self:
-        """Return the density of low + high - X."""
         return type(self)(self.b, self.a, self.low, self.high, self.mass)
 
     def knots(self) -> np.ndarray:
-        """Return points, ends included, between which the density is smooth and bends little."""
         ends, deviation = np.array([self.low, self.high]), self.variance**0.5
         if deviation > _NARROW_SHARE * (self.high - self.low):
             return ends
@@ -104,15 +92,11 @@ class BetaDensity(Part):
         return np.unique(np.concatenate([ends, frame.clip(self.low, self.high)]))
 
     def bound(self, low: float, high: float) -> float:
-        """Return the highest value of the density in [low, high].
-
-        It has one turning point at most, its mode or its lowest point.
-        """
         low, high = max(low, self.low), min(high, self.high)
         if not low <= high:
             return 0.0
         places, bend = [low, high], self.a + self.b - 2.0
-        if bend != 0.0:
+        if bend != 0.0:  # one turning point at most, its mode or its lowest point
             turn = self.low + (self.high - self.low) * (self.a - 1.0) / bend
             if low < turn < high:
                 places.append(turn)

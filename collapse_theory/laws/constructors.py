@@ -29,8 +29,13 @@ _TERM = re.compile(
     r")",
     re.ASCII,
 )
-# Atoms and densities on [0, 1] with masses that needn't add up to 1 yet.
-_Pieces = tuple[list[tuple[float, float]], list[tuple[float, float, float]]]
+# Masses, and the places of atoms or the exponents of Beta densities on [0, 1].
+_Pieces = list[tuple[float, float | tuple[float, float]]]
+_NAMED: dict[str, _Pieces] = {
+    "two-valued": [(0.5, 0.0), (0.5, 1.0)],
+    "uniform": [(1.0, (1.0, 1.0))],
+    "arcsine": [(1.0, (0.5, 0.5))],
+}
 
 
 def beta_law(
@@ -49,11 +54,6 @@ def beta_law(
     **fields
         Further fields of the `RewardLaw`, such as `method` or `reference`.
 
-    Raises
-    ------
-    CollapseError
-        A ValueError, for exponents that aren't positive or low >= high.
-
     Examples
     --------
     >>> from collapse_theory.laws import beta_law
@@ -65,18 +65,6 @@ def beta_law(
 
 def uniform_law(low: float = 0.0, high: float = 1.0, **fields: Any) -> RewardLaw:
     """Return the uniform law on [low, high].
-
-    Parameters
-    ----------
-    low, high : float
-        Ends of the support.
-    **fields
-        Further fields of the `RewardLaw`, such as `method` or `reference`.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for low >= high.
 
     Examples
     --------
@@ -95,12 +83,7 @@ def discrete_law(locations: Any, masses: Any, **fields: Any) -> RewardLaw:
     locations, masses : (k,) arrays
         Where the atoms are and how heavy; masses are nonnegative and sum to 1.
     **fields
-        Further fields of the `RewardLaw`, such as `method` or `reference`.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for lengths that differ, negative masses or a total that isn't 1.
+        Further fields of the `RewardLaw`.
 
     Examples
     --------
@@ -123,14 +106,9 @@ def empirical_law(rewards: Any, weights: Any = None, **fields: Any) -> RewardLaw
     rewards : (n,) array
         The sample, in any order; equal rewards become one atom.
     weights : (n,) array, optional
-        Nonnegative weights; equal ones unless given.
+        Nonnegative weights, not all 0; equal ones unless given.
     **fields
-        Further fields of the `RewardLaw`, such as `method` or `reference`.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for an empty sample, NaN, or weights that are negative or all 0.
+        Further fields of the `RewardLaw`.
 
     Examples
     --------
@@ -176,29 +154,25 @@ def law_of_text(text: str) -> RewardLaw:
         raise CollapseError(f"a law's text must be a str, not {text!r}; {LAW_TEXT}")
     if len(text) > _LONGEST:
         raise CollapseError(f"the text has {len(text)} characters; at most {_LONGEST} are read")
-    given, open_terms = 0.0, []
-    atoms: list[tuple[float, float]] = []
-    parts: list[tuple[float, float, float]] = []
+    weighted: list[tuple[float, _Pieces]] = []
+    unweighted: list[_Pieces] = []
     for found in _terms(text):
-        if found["atom"]:
-            mass = (_number(found["weight"]) if found["weight"] else 1.0) * _number(found["atom"])
-            atoms += [(0.0, mass), (1.0, mass)]
-            given += 2.0 * mass
-        elif found["weight"]:
-            weight = _number(found["weight"])
-            _add(_unit(found), weight, atoms, parts)
-            given += weight
+        if found["weight"] or found["atom"]:
+            weighted.append((_number(found["weight"] or "1"), _pieces(found)))
         else:
-            open_terms.append(found)
+            unweighted.append(_pieces(found))
+    given = sum(weight * mass for weight, pieces in weighted for mass, _ in pieces)
     rest = 1.0 - given
-    if rest < -1e-9 or (open_terms and rest <= 1e-12) or (not open_terms and abs(rest) > 1e-9):
+    if rest < -1e-9 or (unweighted and rest <= 1e-12) or (not unweighted and abs(rest) > 1e-9):
         raise CollapseError(f"the masses in {text!r} add up to {given:.6g}; they must make 1")
-    for found in open_terms:
-        _add(_unit(found), rest / len(open_terms), atoms, parts)
-    total = sum(mass for _, mass in atoms) + sum(mass for *_, mass in parts)
-    points = [(place, mass / total) for place, mass in atoms if mass > 0]
-    densities = tuple(BetaDensity(a, b, 0.0, 1.0, mass / total) for a, b, mass in parts if mass > 0)
-    return RewardLaw(points, densities)
+    weighted += [(rest / len(unweighted), pieces) for pieces in unweighted]
+    made = [(weight * mass, at) for weight, pieces in weighted for mass, at in pieces]
+    total = sum(mass for mass, _ in made)
+    made = [(mass / total, at) for mass, at in made if mass > 0]
+    return RewardLaw(
+        [(at, mass) for mass, at in made if isinstance(at, float)],
+        tuple(BetaDensity(*at, 0.0, 1.0, mass) for mass, at in made if isinstance(at, tuple)),
+    )
 
 
 def _terms(text: str) -> list[re.Match[str]]:
@@ -220,21 +194,18 @@ def _terms(text: str) -> list[re.Match[str]]:
     return found
 
 
-def _unit(found: re.Match[str]) -> _Pieces:
-    """Return one term as pieces of total mass 1."""
-    if found["name"] == "two-valued":
-        return [(0.0, 0.5), (1.0, 0.5)], []
-    if found["name"] == "uniform":
-        return [], [(1.0, 1.0, 1.0)]
-    if found["name"] == "arcsine":
-        return [], [(0.5, 0.5, 1.0)]
+def _pieces(found: re.Match[str]) -> _Pieces:
+    """Return one term without its weight."""
+    if found["name"]:
+        return _NAMED[found["name"]]
+    if found["atom"]:
+        return [(_number(found["atom"]), place) for place in (0.0, 1.0)]
     if found["a"]:
-        a = _number(found["a"])
-        return [], [(a, _number(found["b"]) if found["b"] else a, 1.0)]
-    return _levels(re.findall(_VALUE, found["levels"])), []
+        return [(1.0, (_number(found["a"]), _number(found["b"] or found["a"])))]
+    return _levels(re.findall(_VALUE, found["levels"]))
 
 
-def _levels(texts: list[str]) -> list[tuple[float, float]]:
+def _levels(texts: list[str]) -> _Pieces:
     masses = np.array([_number(text) for text in texts])
     if len(texts) < 2:
         raise CollapseError(f"levels need two or more masses, got {texts[0]!r}; {LAW_TEXT}")
@@ -243,17 +214,7 @@ def _levels(texts: list[str]) -> list[tuple[float, float]]:
     if not counts and abs(total - 1.0) > 1e-6:
         raise CollapseError(f"the masses of the levels add up to {total:.6g}, not to 1")
     places = np.linspace(0.0, 1.0, len(texts))
-    return list(zip(places.tolist(), (masses / total).tolist(), strict=True))
-
-
-def _add(
-    pieces: _Pieces,
-    weight: float,
-    atoms: list[tuple[float, float]],
-    parts: list[tuple[float, float, float]],
-) -> None:
-    atoms += [(place, weight * mass) for place, mass in pieces[0]]
-    parts += [(a, b, weight * mass) for a, b, mass in pieces[1]]
+    return list(zip((masses / total).tolist(), places.tolist(), strict=True))
 
 
 def _number(text: str) -> float:

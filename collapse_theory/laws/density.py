@@ -197,12 +197,10 @@ class Density(Part):
 
     @cached_property
     def mass(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Integral of the density."""
         return sum(side.mass for side in self._sides)
 
     @property
     def mean(self) -> float:
-        """Mean of the part taken as a law by itself."""
         if self.upper is None:
             return self.low + self._seam
         lower, upper = self._sides
@@ -211,7 +209,6 @@ class Density(Part):
 
     @property
     def variance(self) -> float:
-        """Second moment about `mean` of the part taken as a law by itself."""
         lower, upper = self._sides
         return (
             lower.spread(self.mean - self.low) + upper.spread(self.high - self.mean)
@@ -219,16 +216,13 @@ class Density(Part):
 
     @property
     def exponents(self) -> tuple[float, float]:
-        """The powers of the distance that the density follows next to `low` and `high`."""
         return self._sides[0].exponent, self._sides[1].exponent
 
     def mapped(self, low: float, scale: float) -> Self:
-        """Return the density of low + scale X, for scale > 0."""
         low, scale = check_map(low, scale)
         return self._with(low + scale * self.low, low + scale * self.high, scale, 1.0)
 
     def scaled(self, factor: float) -> Self:
-        """Return `factor` times the density, for factor > 0."""
         return self._with(self.low, self.high, 1.0, positive(factor, "factor"))
 
     def _with(self, low: float, high: float, length: float, factor: float) -> Self:
@@ -290,13 +284,11 @@ class Density(Part):
         return np.append(self.high - self.low - low, high), np.append(first, second)
 
     def mirrored(self) -> Self:
-        """Return the density of low + high - X."""
         if self.upper is None:
             return self
         return type(self)(self.low, self.high, self.upper, self.lower)
 
     def knots(self) -> np.ndarray:
-        """Return points, ends included, between which the density is smooth and bends little."""
         found = [np.array([self.low, self.high])]
         for side, upper in zip(self._sides, (False, True), strict=True):
             # A polynomial of degree k turns about once between two of k+1 Chebyshev points.
@@ -307,7 +299,6 @@ class Density(Part):
         return np.unique(np.concatenate(found))
 
     def bound(self, low: float, high: float) -> float:
-        """Return a number that the density nowhere in [low, high] exceeds."""
         low, high = max(low, self.low), min(high, self.high)
         found = 0.0
         for side, upper in zip(self._sides, (False, True), strict=True):

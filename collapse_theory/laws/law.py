@@ -104,41 +104,18 @@ class RewardLaw(Value):
         return np.array(self.distribution.support)
 
     def pdf(self, x: Any) -> Any:
-        """Return the density at `x` of the continuous part; atoms don't show in it.
-
-        Parameters
-        ----------
-        x : float or array
-
-        Returns
-        -------
-        float or array, as `x`
-        """
+        """Return the density at `x`, a number or an array, of the parts that aren't atoms."""
         return answer(self.distribution.pdf(numbers(x, "x")))
 
     def cdf(self, x: Any) -> Any:
-        """Return F(x), the mass at or below `x`: continuous from the right, 1 from the top on.
+        """Return F(x), the mass at or below `x`, a number or an array; NaN where that is NaN.
 
-        Parameters
-        ----------
-        x : float or array
-
-        Returns
-        -------
-        float or array, as `x`; NaN where `x` is NaN
+        It is continuous from the right, and 1 from the top on.
         """
         return answer(self.distribution(numbers(x, "x")))
 
     def sf(self, x: Any) -> Any:
         """Return 1 - F(x), the mass above `x`, which keeps its digits however small it is.
-
-        Parameters
-        ----------
-        x : float or array
-
-        Returns
-        -------
-        float or array, as `x`; NaN where `x` is NaN
 
         Examples
         --------
@@ -151,19 +128,12 @@ class RewardLaw(Value):
     def ppf(self, q: Any) -> Any:
         """Return the smallest x with cdf(x) >= `q`; at q = 0 the lower end of the support.
 
+        It is nondecreasing in `q`, and cdf(ppf(q)) >= q in floating point.
+
         Parameters
         ----------
         q : float or array
-            Probabilities in [0, 1].
-
-        Returns
-        -------
-        float or array, as `q`; nondecreasing in `q` and with cdf(ppf(q)) >= q in floating point
-
-        Raises
-        ------
-        CollapseError
-            A ValueError, if a probability is NaN or outside [0, 1].
+            Probabilities; outside [0, 1], or NaN, they are a CollapseError, a ValueError.
 
         Examples
         --------
@@ -180,12 +150,8 @@ class RewardLaw(Value):
     def rvs(self, size: Any = None, rng: Any = None) -> Any:
         """Return rewards drawn from the law, by inversion of the cdf.
 
-        Parameters
-        ----------
-        size : int or tuple of int, optional
-            Shape of the sample; None for one number.
-        rng : numpy.random.Generator, int or None
-            Source of randomness, as `numpy.random.default_rng` takes it.
+        `size` is the shape of the sample, None for one number; `rng` a Generator, or what
+        `numpy.random.default_rng` takes.
 
         Examples
         --------
@@ -237,16 +203,9 @@ class RewardLaw(Value):
     def expect(self, function: Callable[[np.ndarray], Any]) -> float:
         """Return E function(X), by quadrature on panels that are halved until each is resolved.
 
-        Parameters
-        ----------
-        function : callable
-            From an array of rewards to an array of their values; it may have kinks, and grow next
-            to an end of the support as a logarithm does.
-
-        Raises
-        ------
-        CollapseError
-            A ValueError, for values that aren't finite numbers, one a reward.
+        The function takes an array of rewards to an array of their values, finite ones (else that
+        is a CollapseError, a ValueError); it may have kinks, and grow next to an end of the support
+        as a logarithm does.
 
         Examples
         --------
@@ -275,10 +234,7 @@ class RewardLaw(Value):
     def entropy(self) -> float:
         """Return the entropy in nats: -∫ f log f of a density f, -sum m log m of atoms.
 
-        Raises
-        ------
-        CollapseError
-            A ValueError, for a law of atoms and densities, which has neither.
+        A law of atoms and densities has neither: that is a CollapseError, a ValueError.
 
         Examples
         --------
@@ -301,12 +257,7 @@ class RewardLaw(Value):
         return sum(gap.integral(partial(surprise, gap)) for gap in gaps)
 
     def quantiles(self, n: int) -> np.ndarray:
-        """Return the (n,) quantiles ppf((i - 1/2) / n), best first.
-
-        Raises
-        ------
-        CollapseError
-            A ValueError, for n < 1 or above 100,000,000.
+        """Return the (n,) quantiles ppf((i - 1/2) / n), best first, for n up to 100,000,000.
 
         Examples
         --------
@@ -322,10 +273,7 @@ class RewardLaw(Value):
     def distance(self, other: Any) -> float:
         """Return the Wasserstein-1 distance to `other`, W1 = ∫ |F(x) - G(x)| dx.
 
-        Parameters
-        ----------
-        other : RewardLaw, scipy.stats distribution, array, str or mapping
-            A law in any form that `collapse_theory.laws.law_of` reads: an array is a sample.
+        That is a law in any form that `collapse_theory.laws.law_of` reads: an array is a sample.
 
         Examples
         --------
@@ -378,12 +326,8 @@ class RewardLaw(Value):
     def rewards(self, n: int) -> np.ndarray:
         """Return the rewards that the law predicts for n completions, corrected for finite n.
 
-        Only the laws of `ct.limit` know the program that the correction comes from.
-
-        Raises
-        ------
-        CollapseError
-            A ValueError, for any other law.
+        Only the laws of `ct.limit` know the program that the correction comes from; of any other
+        this is a CollapseError, a ValueError.
         """
         raise CollapseError(
             f"only a law from ct.limit(u) predicts the rewards of {n} completions; quantiles(n) "
@@ -393,21 +337,8 @@ class RewardLaw(Value):
     def plot(self, ax: Any = None, *, label: str | None = None, color: Any = None) -> Any:
         """Draw the law: its density as a curve, its atoms as stems on a second scale.
 
-        Laws that are drawn on the same axes stand beside each other; `ax.legend()` names them.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new pyplot figure unless given.
-        label : str, optional
-            The law's entry in a legend; its name unless given.
-        color : optional
-            Any colour of matplotlib's; the next of the axes' cycle unless given.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes of the density.
+        Laws that are drawn on the same axes stand beside each other; `ax.legend()` names them, by
+        `label`. Without `ax` it opens a pyplot figure. Returns the axes of the density.
         """
         if ax is None:
             from matplotlib import pyplot

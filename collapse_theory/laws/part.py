@@ -33,10 +33,6 @@ class Part(Value, ABC):
         Whether `low` is the end of the support, and not where its tail is too thin to be seen.
     mass : float
         Integral of the density, positive.
-    mean, variance : float
-        Those of the part taken as a law by itself: its mean is ∫ x pdf(x) dx / mass.
-    exponents : tuple of two floats
-        p > -1 of the power law d**p that the density follows next to each end.
     """
 
     low: float
@@ -57,7 +53,7 @@ class Part(Value, ABC):
     @property
     @abstractmethod
     def exponents(self) -> tuple[float, float]:
-        """The powers of the distance that the density follows next to `low` and `high`."""
+        """The powers p > -1 of the distance that it follows next to `low` and `high`."""
 
     @abstractmethod
     def mapped(self, low: float, scale: float) -> Self:
@@ -143,11 +139,8 @@ class Part(Value, ABC):
     def integral(self, function: _Hook) -> float:
         """Return ∫ of the density times a function of the distance from an end, by panels.
 
-        Parameters
-        ----------
-        function : callable
-            From distances no further than the seam, and whether they are from `high`, to values.
-            It may grow at the ends as a logarithm does, and have kinks.
+        The function takes distances no further than the seam, and whether they are from `high`. It
+        may grow at the ends as a logarithm does, and have kinks.
         """
         total = 0.0
         for upper in (False, True):
@@ -182,13 +175,7 @@ class Part(Value, ABC):
         return answer(np.where(self._upper(x), area + self.mass * (x - self.mean), area))
 
     def ppf(self, m: Any) -> Any:
-        """Return the location below which the mass `m` lies, for 0 <= m <= mass.
-
-        Raises
-        ------
-        CollapseError
-            A ValueError, if `m` is negative, above `mass` or NaN.
-        """
+        """Return the location below which the mass `m` lies, for 0 <= m <= mass."""
         m = np.asarray(m, dtype=np.float64)
         if not ((m >= 0) & (m <= self.mass)).all():
             raise CollapseError(f"ppf takes masses between 0 and {self.mass!r}, got {m!r}")

@@ -84,13 +84,7 @@ class PolicyLaw(RewardLaw, ABC):
         return 1.0 if self._idle else min(1.0, 1.0 / self._second_moment())
 
     def ratio(self, x: Any) -> Any:
-        """Return w(x), by which completions of reward `x` become more probable.
-
-        Parameters
-        ----------
-        x : float or array
-            Rewards in the support of the base law.
-        """
+        """Return w(x), by which completions of reward `x`, in the base law's support, gain."""
         x = np.asarray(x, dtype=np.float64)
         return answer(np.ones_like(x) if self._idle else self._ratio(x))
 
@@ -131,26 +125,14 @@ class PolicyLaw(RewardLaw, ABC):
 
 
 class _Cut(NamedTuple):
-    """A law cut at its atoms and at the ends of its densities.
+    """A law cut at its atoms and at the ends of its densities."""
 
-    Attributes
-    ----------
-    points, masses : (p,) array
-        The points and the masses of the atoms there, 0 where there is none.
-    inner : (p-1,) array
-        Masses between neighbouring points.
-    below, above : (p, 2) array
-        Masses below each point, without and with its atom; above each point, with and without.
-    gaps : dict of int to Density
-        The base law's density between points i and i+1, where it has one.
-    """
-
-    points: np.ndarray
-    masses: np.ndarray
-    inner: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
-    gaps: dict[int, Density]
+    points: np.ndarray  # (p,)
+    masses: np.ndarray  # (p,), of the atoms there, 0 where there is none
+    inner: np.ndarray  # (p-1,), masses between neighbouring points
+    below: np.ndarray  # (p, 2), masses below each point, without and with its atom
+    above: np.ndarray  # (p, 2), masses above, with and without it
+    gaps: dict[int, Density]  # the density between points i and i+1, where there is one
 
     @property
     def total(self) -> float:
@@ -440,26 +422,14 @@ class TiltedLaw(PolicyLaw):
 
 
 class _Sample(NamedTuple):
-    """A law and its tilt as points: the points of the cut first, then the nodes of every gap.
+    """A law and its tilt as points: the points of the cut first, then the nodes of every gap."""
 
-    Attributes
-    ----------
-    masses, log_ratios, gained : (m,) array
-        The base law's masses, of sum 1; log w; and the tilted masses.
-    log_normal : float
-        log w(x) = (x - top) / beta - log_normal, for the top of the law.
-    mild : bool
-        Whether log w hardly exceeds 1 in size.
-    gaps : list of (Density, float)
-        The tilted densities, each brought to mass 1, and the logarithms of their masses.
-    """
-
-    masses: np.ndarray
-    log_ratios: np.ndarray
-    gained: np.ndarray
-    log_normal: float
-    mild: bool
-    gaps: list[tuple[Density, float]]
+    masses: np.ndarray  # of the base law, of sum 1
+    log_ratios: np.ndarray  # log w
+    gained: np.ndarray  # the tilted masses
+    log_normal: float  # log w(x) = (x - top) / beta - log_normal, for the top of the law
+    mild: bool  # whether log w hardly exceeds 1 in size
+    gaps: list[tuple[Density, float]]  # tilted, of mass 1, and the logarithms of their masses
 
     @classmethod
     def of(cls, cut: _Cut, beta: float) -> _Sample:
