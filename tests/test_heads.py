@@ -93,16 +93,34 @@ def test_left_out_rewards_are_those_of_refits(prompts, n, d, within, text, penal
         assert np.linalg.norm(exact - head.held_out[p]) < within * shift
 
 
-def test_memory_and_freedom_of_isotropic_features():
-    # Real prompts unseen and seen: memory leads from the ones' utility to the others' roughly.
-    head = ct.fit_head(ranked(200, 4, 20), penalty=0.01)
-    assert 0 < head.freedom < 20
-    assert head.memory > 0
-    unseen = head.predict(ranked(200, 4, 20, seed=1))
-    assert unseen.shape == (200, 4)
-    linear = ct.fit_head(ranked(200, 4, 20), "x", penalty=0.01)
-    assert linear.freedom == 0  # no curvature: nothing adapts
-    assert linear.iterations <= 2
+def test_isotropic_features_are_as_in_the_mean_field():
+    # phi = s h v + N(0, I), h = (1, -1), s = .5, d/N = .25, penalty .01: as N grows gamma, the mean
+    # utility and the accuracy unseen tend to these (docs/capacity.md).
+    prompts, d, gamma = 1600, 400, 1.2460174584
+    rng = np.random.default_rng(2)
+    way = rng.normal(size=d)
+    way /= np.linalg.norm(way)
+    features = rng.normal(size=(prompts, 2, d)) + 0.5 * np.array([1, -1])[:, None] * way
+    head = ct.fit_head(features, penalty=0.01)
+    assert head.mean_utility == pytest.approx(-0.3485704067, abs=0.02)
+    unseen = -np.diff(head.held_out)
+    assert np.mean(unseen > 0) == pytest.approx(0.6936834337, abs=0.03)
+    # Before its left-out correction gamma is gamma / (1 + 2 gamma u) with u = -U'' at the gap.
+    bend = -ct.utility("logsigmoid(x)").d2(-np.diff(head.rewards))
+    assert head.memory == pytest.approx(np.mean(gamma / (1 + 2 * gamma * bend)), rel=0.03)
+    assert head.freedom == pytest.approx(
+        prompts * np.mean(1 - 1 / (1 + 2 * gamma * bend)), rel=0.03
+    )
+
+
+def test_a_linear_utility_has_a_head_in_closed_form():
+    features = ranked(60, 4, 20)
+    head = ct.fit_head(features, "x", penalty=0.01)
+    slopes = np.array([3, 1, -1, -3]) / 6 / 60
+    weights = np.einsum("i,pid->d", slopes, features) / 0.02
+    assert head.weights == pytest.approx(weights, rel=1e-12)
+    assert head.freedom == 0  # no curvature: what is learned doesn't depend on what is known
+    assert head.iterations <= 3
 
 
 # -- the certificate -----------------------------------------------------------------------

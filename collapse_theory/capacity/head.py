@@ -34,6 +34,7 @@ TOLERANCE = 1e-9  # the relative gap up to which a head is optimal, as of `solve
 ITERATIONS = 100
 # Of the rewards: a step this short is the last, and needs no new Hessian (its error is squared).
 SHORT = 1e-12
+KEPT = 10  # a Hessian is kept while each step is so much shorter than the one before
 NEAR = 1e-6  # of the rewards: steps below it that stop shrinking are rounding
 
 
@@ -276,7 +277,7 @@ def fitted(
     weights = np.zeros(d) if start is None else _start(start, d)
     at = weights if basis is None else basis.T @ weights
     found = _newton(inner, penalty, at, whole(max_iterations, "max_iterations", 0))
-    if found.moved:
+    if found.iterations:
         weights = found.weights if basis is None else basis @ found.weights
     check = program.checked(weights, penalty)
     left = _left_out(inner, found, check.rewards)
@@ -331,27 +332,36 @@ class _Optimum:
     factor: np.ndarray  # of Cholesky, lower, of -Hess F
     iterations: int
     converged: bool
-    moved: bool
 
 
 def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: int) -> _Optimum:
-    """Return where Newton's method with backtracking ends."""
-    rewards, before = program.rewards(weights), math.inf
+    """Return where Newton's method with backtracking ends.
+
+    A Hessian takes the time of d/10 gradients, so it is kept while steps shrink; the last one is
+    that of the optimum.
+    """
+    rewards, before, factor, moved = program.rewards(weights), math.inf, None, 0.0
     value = _objective(program, rewards, penalty * float(weights @ weights))
     for done in range(budget + 1):
-        gradient, hessian = program.newton(rewards)
-        gradient -= 2 * penalty * weights
-        factor = _factor(hessian, 2 * penalty)
+        if factor is None or done == budget:
+            gradient, hessian = program.newton(rewards)
+            factor, moved = _factor(hessian, 2 * penalty), 0.0
+        else:
+            gradient = program.gradient(rewards)
         if done == budget:
-            return _Optimum(weights, factor, done, False, done > 0)
+            break
+        gradient -= 2 * penalty * weights
         step = lapack.dpotrs(factor, gradient, lower=1)[0]
         move = program.rewards(step)
         size = float(np.abs(move).max())
         scale = float(np.abs(rewards).max()) + size
         if size <= SHORT * scale or (before <= NEAR * scale and size > before / 2):
-            return _Optimum(weights + step, factor, done + 1, True, True)
-        rise = float(gradient @ step)
-        t, before = 1.0, size
+            weights, rewards = weights + step, rewards + move
+            if moved <= SHORT * scale:
+                return _Optimum(weights, factor, done + 1, True)
+            factor = None
+            continue
+        t, rise = 1.0, float(gradient @ step)
         while True:
             new = weights + t * step
             reached = _objective(program, rewards + t * move, penalty * float(new @ new))
@@ -360,7 +370,10 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
                 break
             t /= 2
         weights, rewards, value = new, rewards + t * move, reached
-    raise AssertionError
+        moved += size
+        factor = factor if t == 1 and size <= before / KEPT else None
+        before = math.inf if factor is None else size
+    return _Optimum(weights, factor, budget, False)
 
 
 def _objective(program: HeadProgram, rewards: np.ndarray, square: float) -> float:
@@ -402,9 +415,10 @@ def _left_out(program: HeadProgram, found: _Optimum, rewards: np.ndarray) -> _Le
     a tr(C S C) / (n - 1), C = I - 11'/n.
     """
     left, freedom, memories, room = rewards.copy(), [], [], 0
+    inverse = lapack.dtrtri(found.factor, lower=1)[0]
     for part, phi in program.prompts.blocks():
         rows = phi.reshape(-1, program.prompts.d)
-        half = blas.dtrsm(1.0, found.factor, rows.T, side=0, lower=1).T.reshape(phi.shape)
+        half = blas.dtrmm(1.0, inverse, rows.T, lower=1).T.reshape(phi.shape)
         own = np.matmul(half, half.transpose(0, 2, 1))
         force, bend = program.forces(part, rewards)
         taught = np.matmul(own, bend)

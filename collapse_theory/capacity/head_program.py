@@ -99,6 +99,15 @@ class HeadProgram:
         bend[:, np.arange(n), np.arange(n)] = whole.sum(axis=2)
         return force.reshape(part.size, n), bend
 
+    def gradient(self, rewards: np.ndarray) -> np.ndarray:
+        """Return sum a_p Phi_p' G_p."""
+        total = np.zeros(self.prompts.d)
+        for part, phi in self.prompts.blocks():
+            at, r = part.pairs(), rewards[part.rows]
+            first = self.utility.slope(r[at.better] - r[at.worse] - at.margins)
+            total += _divergence(at, at.weights * first, len(r)) @ phi.reshape(-1, self.prompts.d)
+        return total
+
     def newton(self, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sum a_p Phi_p' G_p, and the lower half of sum a_p Phi_p' L_p Phi_p."""
         d = self.prompts.d
