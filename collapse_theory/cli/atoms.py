@@ -9,7 +9,7 @@ import typer
 import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
 from collapse_theory.cli.options import High, Json, Low, chosen_domain
-from collapse_theory.cli.output import print_json
+from collapse_theory.cli.output import named, print_json
 from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
 
@@ -54,17 +54,9 @@ def atoms(
         utility = ct.utility(what)
     law, found = ct.limit(utility, box), ct.atom_mass(utility, box)
     if as_json:
-        print_json(
-            {
-                "utility": str(utility),
-                "family": family,
-                "parameter": parameter,
-                "mass": found,
-                "domain": box.to_dict(),
-                "relative_gap": law.relative_gap,
-                "status": law.status,
-            }
-        )
+        given = {"utility": str(utility), "family": family, "parameter": parameter}
+        answer = {"mass": found, "domain": box.to_dict(), **named(law, "relative_gap", "status")}
+        print_json(given | answer)
         return
     if family is not None:
         print(f"{PARAMETERS.get(family, 'parameter')} = {parameter:.10g}")

@@ -13,7 +13,7 @@ import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, Json, chosen_domain
+from collapse_theory.cli.options import Centered, Confined, Free, High, Json, Low, chosen_domain
 from collapse_theory.cli.output import print_json
 from collapse_theory.programs import Box, Domain
 
@@ -52,12 +52,8 @@ def check(
         list[int] | None,
         typer.Option("--n", help="A number of completions; may be given again."),
     ] = None,
-    low: Annotated[
-        float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")
-    ] = None,
-    high: Annotated[
-        float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
-    ] = None,
+    low: Low = None,
+    high: High = None,
     confined: Confined = None,
     centered: Centered = None,
     free: Free = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,8 +97,7 @@ def design(
     if source is not None:
         if n is not None or by != "utility" or utility is not None:
             raise ct.CollapseError("--n, --by and --utility are for a wanted law, not for --from")
-        log = reading.log(source)
-        _from_scores(log, source, tol, max_slope, as_json, plot)
+        _from_scores(reading.log(source), source, tol, max_slope, as_json, plot)
         return
     assert target is not None
     way: Any = by  # ct.design says which there are
@@ -239,9 +239,7 @@ def _recommendation_content(found: ct.Recommendation, log: RewardLog) -> dict[st
         },
         "between_kinds": {
             f"{first}, {second}": found.between[i, j]
-            for i, first in enumerate(found.kinds)
-            for j, second in enumerate(found.kinds)
-            if i < j
+            for (i, first), (j, second) in combinations(enumerate(found.kinds), 2)
         },
         "scale": named(found, "low", "high"),
         **reading_content(log),
@@ -276,16 +274,15 @@ def _show_recommendation(found: ct.Recommendation, path: Path, log: RewardLog) -
         "distance of the utility's rewards to the scores within a prompt; error: what sampling "
         "prompts explains of it, in 95 of 100 cases."
     )
-    for i, first in enumerate(found.kinds):
-        for j, second in enumerate(found.kinds[i + 1 :], start=i + 1):
-            if (apart := found.differ(first, second)) is None:
-                continue
+    for (i, first), (j, second) in combinations(enumerate(found.kinds), 2):
+        if (apart := found.differ(first, second)) is None:
+            continue
+        verdict = "no more than sampling explains: one utility will do for both"
+        if apart:
             verdict = (
                 "more than sampling explains: train them with utilities (or links) of their own"
-                if apart
-                else "no more than sampling explains: one utility will do for both"
             )
-            page.print(f"{first} and {second} differ by {found.between[i, j]:.3g}, {verdict}")
+        page.print(f"{first} and {second} differ by {found.between[i, j]:.3g}, {verdict}")
     for advice in found.advice:
         page.print()
         page.rule(f"{advice.kind}", align="left")

@@ -16,14 +16,7 @@ import typer
 import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Centered, Confined, Free, Json, Plot, chosen_domain
-from collapse_theory.cli.output import (
-    console,
-    drawn,
-    facts_grid,
-    named,
-    number_table,
-    print_json,
-)
+from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.parts import MEASURES, Part, changes
@@ -104,12 +97,10 @@ def diagnose(
     domain = chosen_domain(confined=confined, centered=centered, free=free)
     with _progress("diagnosing"):
         found = ct.diagnose(log, utility=utility, domain=domain, scale=scale, rng=seed)
-        before = None
+        compared = None
         if other is not None:
             before = ct.diagnose(other, utility=(), domain=domain, scale=scale, rng=seed)
-    compared = None
-    if before is not None:
-        compared = before.part(f"before: {against}"), found.part(f"after: {file}")
+            compared = before.part(f"before: {against}"), found.part(f"after: {file}")
     if plot is not None:
         drawn(lambda: ct.figures.diagnosis(found), [plot])
     if as_json:
@@ -162,16 +153,8 @@ def _content(found: ct.Diagnosis, log: RewardLog, file: str) -> dict[str, Any]:
         "between_kinds_p": found.kinds_p,
         "within_prompts": found.within,
         "pairs_right_interval": found.ranked_right and _interval(found.ranked_right),
-        **named(
-            found,
-            "between_kinds",
-            "reference",
-            "pairs_right",
-            "prompts",
-            "compared",
-            "completions",
-            "step",
-        ),
+        **named(found, "between_kinds", "reference", "pairs_right"),
+        **named(found, "prompts", "compared", "completions", "step"),
         "steps": [_part_content(part) for part in found.steps],
         "splits": [_part_content(part) for part in found.splits],
         **reading_content(log),
@@ -242,18 +225,20 @@ def _show(
         page.print(line)
     page.print(f"\n{_HEADINGS[found.outcome]}. {found.reason}")
     page.print(found.advice)
+    boxed = found.view == "as they are"
     if found.views:
         page.print(_views(found))
+        why = ": a pairwise loss without a box never sees a prompt's level"
         page.print(
             "W/R: variance of a rank's reward over prompts, in that of prompts drawn at random "
             "from this log: 0 after a collapse, 1 for draws of one law; [95% interval]. index: "
             "1 - W/R, at least 0. p: the chance that prompts of one law differ so in level, "
-            f"spread and shape. *: what counts{_why(found)}."
+            f"spread and shape. *: what counts{', as for a loss in a box' if boxed else why}."
         )
     page.print(facts_grid(_facts(found)))
     page.print(_laws(found))
     page.print(
-        f"Quantiles of the rewards{'' if found.view == 'as they are' else ', centred'}; ends: "
+        f"Quantiles of the rewards{'' if boxed else ', centred'}; ends: "
         "within 0.01 of the lowest and the highest on the scale; tied: neighbours in a prompt that "
         "are equal; spread: standard deviation over prompts of the reward of a rank, on the scale."
     )
@@ -308,12 +293,6 @@ def _cell(name: str, measure: Measure | None) -> str:
     return str(measure) if name == "ratio" else measure.percent()
 
 
-def _why(found: ct.Diagnosis) -> str:
-    if found.view == "as they are":
-        return ", as for a loss in a box"
-    return ": a pairwise loss without a box never sees a prompt's level"
-
-
 def _views(found: ct.Diagnosis) -> Table:
     rows = [
         (
@@ -331,9 +310,8 @@ def _views(found: ct.Diagnosis) -> Table:
 def _facts(found: ct.Diagnosis) -> dict[str, str]:
     facts = {}
     if found.shares is not None:
-        parts = ("rank", "level", "scale", "shape")
-        texts = (f"{part} {getattr(found.shares, part).percent()}" for part in parts)
-        facts["variance"] = ", ".join(texts)
+        parts = named(found.shares, "rank", "level", "scale", "shape").items()
+        facts["variance"] = ", ".join(f"{name} {share.percent()}" for name, share in parts)
     if found.kinds_apart is not None:
         facts["kinds apart"] = f"{found.kinds_apart}, p = {found.kinds_p:.2g}"
     spread = found.spread
@@ -362,10 +340,8 @@ def _laws(found: ct.Diagnosis) -> Table:
         for kind in found.kinds
     ]
     names = ("kind", "prompts", *(f"{q:.0%}" for q in _SHOWN), "ends", "tied", "spread")
-    table = number_table(names, rows, words=1, padding=0)
+    table = number_table(names, rows, words=1, padding=0, unbroken=0)
     table.columns[0].min_width = 6
-    for column in table.columns:
-        column.no_wrap = True
     return table
 
 

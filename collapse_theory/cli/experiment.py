@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -163,10 +163,9 @@ def _show(findings: Findings, folder: Path) -> None:
     page = console()
     names = [name.replace(" ", "\n") for name in room.COLUMNS]
     # Eighty columns are enough for a utility and eight numbers.
-    table = number_table(names, room.rows(findings), words=1, pad_edge=False, padding=(0, 1, 0, 0))
+    look: Any = {"pad_edge": False, "padding": (0, 1, 0, 0), "unbroken": 1}
+    table = number_table(names, room.rows(findings), words=1, **look)
     table.columns[0].header, table.columns[0].overflow = room.COLUMNS[0], "fold"
-    for column in table.columns[1:]:
-        column.no_wrap = True
     page.print(table)
     page.print(room.NOTES)
     for text in room.sentences(findings):

@@ -48,11 +48,12 @@ def number_table(
     *,
     words: int = 0,
     framed: bool = False,
+    unbroken: int | None = None,
     **options: Any,
 ) -> Table:
     """Return a table whose first `words` columns are text and the others numbers, to the right.
 
-    Without a frame eighty columns are enough.
+    Without a frame eighty columns are enough. Columns from `unbroken` on aren't folded.
     """
     from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.table import Table
@@ -60,6 +61,8 @@ def number_table(
     table = Table(*names, box=HEAVY_HEAD if framed else SIMPLE_HEAD, **options)
     for column in table.columns[words:]:
         column.justify = "right"
+    for column in [] if unbroken is None else table.columns[unbroken:]:
+        column.no_wrap = True
     for row in rows:
         table.add_row(*row)
     return table

@@ -189,15 +189,7 @@ def _preset_lines(n: int) -> Table:
 
 
 def rewards_text(rewards: np.ndarray) -> str:
-    """Return rewards in short, two decimals each.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from collapse_theory.cli.table import rewards_text
-    >>> rewards_text(np.array([1.0, 0.5, 0.0]))
-    '1 0.5 0'
-    """
+    """Return rewards in short, two decimals each."""
     short = [_short(reward) for reward in rewards.tolist()]
     return " ".join(short if len(short) <= SHOWN else [*short[:4], "...", *short[-4:]])
 
@@ -208,15 +200,7 @@ def _short(reward: float) -> str:
 
 
 def law_text(law: ct.RewardLaw) -> str:
-    """Return a law in words: its atoms, and where the rest lies.
-
-    Examples
-    --------
-    >>> import collapse_theory as ct
-    >>> from collapse_theory.cli.table import law_text
-    >>> law_text(ct.limit(ct.PlackettLuce()))
-    'mass 0.27 at 0, 0.46 at 1; the rest between'
-    """
+    """Return a law in words: its atoms, and where the rest lies."""
     masses = ", ".join(f"{_short(mass)} at {place:.3g}" for place, mass in law.atoms.tolist())
     if not law.parts:
         return "all at 0" if law.atoms[:, 0].tolist() == [0.0] else f"mass {masses}"
