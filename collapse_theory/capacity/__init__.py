@@ -2,5 +2,6 @@
 
 from collapse_theory.capacity.head import Head, fit_head
 from collapse_theory.capacity.head_path import HeadPath, head_path
+from collapse_theory.capacity.memory_law import Memory, memory
 
-__all__ = ["Head", "HeadPath", "fit_head", "head_path"]
+__all__ = ["Head", "HeadPath", "Memory", "fit_head", "head_path", "memory"]

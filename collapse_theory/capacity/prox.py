@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapse_theory.errors import SolverFailed
 from collapse_theory.utilities import Utility
 
-MOST_STEPS = 300  # 5 to 15 are usual
+MOST_STEPS = 60  # 5 to 15 are usual
+SHARES = 10.0 ** np.arange(-12, 1)  # of a memory: from the centers to where U is flat
 STEEP = 1e3  # times U'(0): from such slopes Newton's method comes down by factors of e
+NEAR = 1e-6  # of the rewards: steps below it that stop shrinking are rounding
+FALL = 0.25  # of the slope at its beginning: what is small at a step's end
 MOST_ENTRIES = 2_000_000  # of an array at once, some 16 MB
 
 
@@ -76,8 +80,24 @@ def proximal(
     rows = max(1, MOST_ENTRIES // ranked.n**2)
     parts = range(0, len(centers), rows)
     return np.concatenate(
-        [_solved(ranked, centers[p : p + rows], memory, start[p : p + rows]) for p in parts]
+        [_path(ranked, centers[p : p + rows], memory, start[p : p + rows]) for p in parts]
     )
+
+
+def _path(ranked: Ranked, xi: np.ndarray, memory: float, start: np.ndarray) -> np.ndarray:
+    """Return the rewards; those that Newton's method doesn't find by way of smaller memories."""
+    r, left = _solved(ranked, xi, memory, start)
+    if len(left):
+        near = _start(ranked, xi[left])
+        for share in SHARES:
+            near, lost = _solved(ranked, xi[left], share * memory, near)
+        if len(lost):
+            raise SolverFailed(
+                f"{len(lost)} of {len(r)} prompts have no optimum in float64, for "
+                f"{ranked.utility} and memory {memory:g}; ct.solve with ct.Anchored says more"
+            )
+        r[left] = near
+    return r
 
 
 def _start(ranked: Ranked, xi: np.ndarray) -> np.ndarray:
@@ -89,29 +109,55 @@ def _start(ranked: Ranked, xi: np.ndarray) -> np.ndarray:
 
 
 @np.errstate(all="ignore")  # a step that leaves float64 is shortened
-def _solved(ranked: Ranked, xi: np.ndarray, memory: float, r: np.ndarray) -> np.ndarray:
+def _solved(
+    ranked: Ranked, xi: np.ndarray, memory: float, r: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rewards, and which rows are short of the optimum."""
     r, todo, last = r.copy(), np.arange(len(r)), np.full(len(r), np.inf)
     for _ in range(MOST_STEPS):
         here, center = r[todo], xi[todo]
         step, rise = _newton(ranked, here, center, memory)
-        # f is concave: a step is too long where f falls at its end more steeply than it rose.
-        alpha = np.ones(len(todo))
-        for _ in range(40):
-            ahead = here + alpha[:, None] * step
-            force = memory * ranked.derivatives(ahead)[0] - (ahead - center)
-            long = ~(-(force * step).sum(axis=1) <= rise)
-            if not long.any():
-                break
-            alpha = np.where(long, alpha / 2, alpha)
-        r[todo] = here + alpha[:, None] * step
+        ahead = here + _lengths(ranked, here, center, memory, step, rise)[:, None] * step
+        r[todo] = ahead
         size = np.abs(step).max(axis=1) / np.abs(ahead).max(axis=1, initial=1e-300)
         # Converged, or near it and no longer falling: only rounding is left.
-        done = (size < 1e-15) | ((size < 1e-9) & (size >= 0.3 * last[todo]))
+        done = (size < 1e-15) | ((size < NEAR) & (size >= 0.3 * last[todo]))
         last[todo] = size
         todo = todo[~done]
         if not len(todo):
             break
-    return r
+    return r, todo
+
+
+def _lengths(
+    ranked: Ranked,
+    r: np.ndarray,
+    xi: np.ndarray,
+    memory: float,
+    step: np.ndarray,
+    rise: np.ndarray,
+) -> np.ndarray:
+    """Return how much of each step to take: all unless f falls at its end, then up to its maximum.
+
+    At gap 0 a tangent's curvature ends, and whole steps would go to and fro. Along a step the slope
+    of f falls, from `rise` on: secants and a bracket find where it is small.
+    """
+    alpha, low, high = np.ones(len(r)), np.zeros(len(r)), np.full(len(r), np.inf)
+    above, below = rise.copy(), np.full(len(r), -np.inf)
+    short = np.abs(step).max(axis=1) <= 1e-9 * np.abs(r).max(axis=1)  # slopes are rounding there
+    for _ in range(40):
+        ahead = r + alpha[:, None] * step
+        slope = ((memory * ranked.derivatives(ahead)[0] - (ahead - xi)) * step).sum(axis=1)
+        slope = np.where(np.isnan(slope), -np.inf, slope)
+        done = short | (np.abs(slope) <= FALL * rise) | ((high == np.inf) & (slope >= 0))
+        if done.all():
+            break
+        long = slope < 0
+        high, below = np.where(long, alpha, high), np.where(long, slope, below)
+        low, above = np.where(long, low, alpha), np.where(long, above, slope)
+        share = np.clip(np.nan_to_num(above / (above - below)), 0.1, 0.9)
+        alpha = np.where(done, alpha, low + share * (high - low))
+    return alpha
 
 
 def _newton(

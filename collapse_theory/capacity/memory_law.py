@@ -1,0 +1,462 @@
+"""The memory law: one number leads from a model's held-out rewards to its training rewards.
+
+On a prompt that a model has learned from, its rewards are argmax of f(r) - |r - xi|**2/(2 gamma),
+xi what it says without (`prox`; docs/capacity.md#the-memory-law). The mean of f rises with gamma
+from that of the held-out rewards to that of total collapse, so that the mean utility on the
+training prompts tells gamma, and all else is a prediction to hold against what is measured.
+
+The interval is a bootstrap over prompts. Each prompt's f at a ladder of gammas is computed once;
+a resample is then a weighted mean of ladders, in which gamma is read off by cubic interpolation.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.capacity.prox import Ranked, proximal, sensitivity
+from collapse_theory.errors import CollapseError, InvalidUtility
+from collapse_theory.numerics.checks import numbers, whole
+from collapse_theory.numerics.roots import halve
+from collapse_theory.programs import DomainLike, Free, as_domain
+from collapse_theory.programs.program import WIDEST_CHECKED
+from collapse_theory.utilities import (
+    Continued,
+    Loss,
+    PlackettLuce,
+    Utility,
+    as_loss,
+    continued,
+    require_concave,
+)
+from collapse_theory.values import Array, Value
+
+FEWEST = 20  # prompts on either side: with fewer the interval holds less than it claims
+LEAST, LARGEST = math.log(1e-12), math.log(1e16)  # of log gamma: 0 and infinity to float64
+STEP = 0.25  # of the ladder in log gamma: its cubics are off by 1e-5 of a step at most
+BEYOND = 0.01  # the share of resamples that may lie beyond the ladder's ends: quantiles are .025 in
+LEVELS = (0.025, 0.975)
+AT_ONCE = 4_000_000  # counts of resamples at once, 32 MB
+
+
+@dataclass(frozen=True, eq=False)
+class ByRank(Value):
+    """Rewards of many prompts by rank, each prompt's less their mean: gaps alone count.
+
+    Attributes
+    ----------
+    mean, std : numpy.ndarray, shape (n,)
+        Over prompts, best first.
+    explained : float
+        The share of the rewards' variance that the rank explains: 1 is collapse.
+    spread : float
+        The mean of `std` over the standard deviation of all rewards: 0 is collapse.
+    """
+
+    mean: Array
+    std: Array
+    explained: float
+    spread: float
+
+    @classmethod
+    def of(cls, rewards: np.ndarray) -> ByRank:
+        """Return it for rewards of shape (N, n), best first.
+
+        >>> ByRank.of(np.array([[3.0, 1.0], [2.0, 2.0]])).explained
+        0.5
+        """
+        centred = rewards - rewards.mean(axis=1, keepdims=True)
+        mean, std = centred.mean(axis=0), centred.std(axis=0)
+        whole = float(np.mean(centred**2))
+        if whole == 0:
+            return cls(mean, std, math.nan, math.nan)
+        return cls(mean, std, float(np.mean(mean**2)) / whole, float(std.mean()) / math.sqrt(whole))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Memory(Value):
+    """How much of what a model says of its training prompts it has learned by heart.
+
+    Attributes
+    ----------
+    gamma : float
+        The memory: 0 where the training prompts are no better ranked than held-out ones, inf where
+        no memory is large enough for their utility.
+    interval : tuple of float
+        Of 95%, by a bootstrap over prompts.
+    utility : Utility
+    trained_utility, held_out_utility : float
+        The mean over prompts of f on either side; the first is what gamma is matched on.
+    trained_prompts, held_out_prompts : int
+    completions : int
+        How many the prompts of `law`, `trained` and `held_out` have: the commonest number.
+    law, trained, held_out : ByRank
+        What the law makes of the held-out rewards at `gamma`, and what is measured. For gamma = inf
+        the law is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> rng = np.random.default_rng(0)
+    >>> unseen = rng.normal([[0.5, 0.0, -0.5]], 1.0, (400, 3))
+    >>> learned = [ct.solve("logsigmoid(x)", domain=ct.Anchored(xi, 3.0)) for xi in unseen[:200]]
+    >>> ct.memory([one.rewards for one in learned], unseen[200:], "logsigmoid(x)")
+    Memory(logsigmoid(x): gamma 3.05, 95% from 2.49 to 3.69, of 200 prompts trained and 200 held
+    out; explained by rank: trained 0.626, law 0.621, held out 0.155)
+    """
+
+    gamma: float
+    interval: tuple[float, float]
+    utility: Utility
+    trained_utility: float
+    held_out_utility: float
+    trained_prompts: int
+    held_out_prompts: int
+    completions: int
+    law: ByRank
+    trained: ByRank
+    held_out: ByRank
+
+    def rewards(self, held_out: Any) -> np.ndarray:
+        """Return what the model would say of prompts had it learned from them, by the law.
+
+        Parameters
+        ----------
+        held_out : array_like, shape (N, n) or (n,)
+            What it says without, best first.
+        """
+        rows = numbers(held_out, "held_out")
+        table = np.atleast_2d(rows)
+        return _learned(continued(self.utility), table, self.gamma).reshape(rows.shape)
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        shares = ", ".join(
+            f"{name} {one.explained:.3f}"
+            for name, one in (
+                ("trained", self.trained),
+                ("law", self.law),
+                ("held out", self.held_out),
+            )
+        )
+        return (
+            f"Memory({self.utility}: gamma {self.gamma:.3g}, 95% from {low:.3g} to {high:.3g}, of "
+            f"{self.trained_prompts} prompts trained and {self.held_out_prompts} held out; "
+            f"explained by rank: {shares})"
+        )
+
+
+def memory(
+    train: Any,
+    held_out: Any,
+    utility: Loss | str,
+    *,
+    domain: DomainLike | None = None,
+    paired: bool = False,
+    resamples: int = 1000,
+    rng: np.random.Generator | int = 0,
+) -> Memory:
+    """Return how much of what a model says of its training prompts it has learned by heart.
+
+    Parameters
+    ----------
+    train, held_out : array_like of shape (N, n) and (M, n), or sequences of rows
+        Rewards of full rankings, best first: of prompts that the model was trained on, and of ones
+        that it wasn't, which are alike otherwise. Rows may differ in length; NaN at the end of a
+        row is a completion that isn't there.
+    utility : Utility or str
+        What a gap is worth in training, offset included.
+    domain : Domain, optional
+        What held the rewards in training, where that was more than the training's end: the law
+        knows rewards that nothing else holds, and a domain other than Free is refused.
+    paired : bool
+        Whether row p of both is the same prompt, as left out by a linear head: prompts are then
+        resampled together.
+    resamples : int
+        Of the bootstrap.
+    rng : numpy.random.Generator or int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Memory
+
+    Raises
+    ------
+    CollapseError
+        A ValueError: fewer than 20 prompts on a side, a domain, rewards that all lie in [0, 1] as
+        those of a sigmoid do, a listwise loss, a utility with kinks or an infinite slope at gap 0.
+
+    Notes
+    -----
+    The memory is measured, never known in advance: it depends on the model, the optimiser and the
+    time. Training and held-out prompts must be drawn alike, and no text be part of another.
+    docs/capacity.md#the-memory-law has what was measured, and where the law says nothing.
+    """
+    _require_unheld(domain)
+    u = _smooth(as_loss(utility))
+    learned, unseen = _rows(train, "train"), _rows(held_out, "held_out")
+    if all(row.min() >= 0 and row.max() <= 1 for row in (*learned, *unseen)):
+        raise CollapseError(
+            "all rewards lie in [0, 1], as those of a sigmoid do, and in a box the memory law says "
+            "nothing (a mixture of held-out rewards and the optimum does as well); give the logits "
+            "of a model that was trained without a sigmoid"
+        )
+    if paired and len(learned) != len(unseen):
+        raise CollapseError(f"{len(learned)} rows for {len(unseen)}: paired rows are of one prompt")
+    worth = _Side.of(u, learned).values()
+    _warn_of_order(learned)
+    n = _commonest(learned, unseen)
+    ladder = _Ladder(_Side.of(u, unseen))
+    gamma = ladder.matched(float(worth.mean()))
+    draws = whole(resamples, "resamples", 100)
+    found = ladder.resampled(worth, gamma, paired, draws, np.random.default_rng(rng))
+    # Of the resamples themselves: some may be 0 or inf, between which there is no mean.
+    low, high = np.quantile(found, LEVELS, method="inverted_cdf")
+    common = np.array([row for row in unseen if len(row) == n])
+    return Memory(
+        gamma=gamma,
+        interval=(float(low), float(high)),
+        utility=u.of,
+        trained_utility=float(worth.mean()),
+        held_out_utility=float(ladder.floor.mean()),
+        trained_prompts=len(learned),
+        held_out_prompts=len(unseen),
+        completions=n,
+        law=ByRank.of(_learned(u, common, gamma)),
+        trained=ByRank.of(np.array([row for row in learned if len(row) == n])),
+        held_out=ByRank.of(common),
+    )
+
+
+def _learned(u: Utility, rows: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the law's rewards, NaN where nothing holds them."""
+    if gamma == 0 or not math.isfinite(gamma):
+        return rows if gamma == 0 else np.full_like(rows, np.nan)
+    return proximal(Ranked(u, rows.shape[1]), rows, gamma)
+
+
+# -- prompts -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Prompts of one side, those of the same number of completions together, and where they are."""
+
+    groups: tuple[tuple[Ranked, np.ndarray, np.ndarray], ...]
+    count: int
+
+    @classmethod
+    def of(cls, u: Utility, rows: list[np.ndarray]) -> _Side:
+        sizes = np.array([len(row) for row in rows])
+        places = ((int(n), np.flatnonzero(sizes == n)) for n in np.unique(sizes))
+        groups = ((Ranked(u, n), np.array([rows[i] for i in at]), at) for n, at in places)
+        return cls(tuple(groups), len(rows))
+
+    def values(self) -> np.ndarray:
+        """Return f of each prompt."""
+        found = np.empty(self.count)
+        for ranked, rows, at in self.groups:
+            found[at] = ranked.value(rows)
+        return found
+
+    def at(self, gamma: float, start: list[np.ndarray] | None) -> _Rung:
+        """Return what the law makes of them."""
+        rewards, value, slope = [], np.empty(self.count), np.empty(self.count)
+        for number, (ranked, rows, at) in enumerate(self.groups):
+            r = proximal(ranked, rows, gamma, start[number] if start else None)
+            value[at], slope[at] = ranked.value(r), sensitivity(ranked, rows, gamma, r)
+            rewards.append(r)
+        return _Rung(rewards, value, slope)
+
+
+@dataclass(frozen=True)
+class _Rung:
+    """Rewards at one gamma, each prompt's f and its derivative by log gamma."""
+
+    rewards: list[np.ndarray]
+    value: np.ndarray
+    slope: np.ndarray
+
+
+@dataclass
+class _Ladder:
+    """The held-out prompts under the law, at the gammas that were asked for."""
+
+    side: _Side
+    last: _Rung | None = None
+
+    @cached_property
+    def floor(self) -> np.ndarray:
+        """f at gamma = 0."""
+        return self.side.values()
+
+    def at(self, x: float) -> _Rung:
+        """Return the rung at log gamma = x, started from the last one."""
+        self.last = self.side.at(math.exp(x), self.last.rewards if self.last else None)
+        return self.last
+
+    def matched(self, target: float) -> float:
+        """Return the gamma at which the mean of f is `target`: Newton's method, in a bracket."""
+        if target <= self.floor.mean():
+            return 0.0
+        x, low, high, stride = 0.0, -math.inf, math.inf, 1.0
+        for _ in range(200):
+            rung = self.at(x)
+            short = target - float(rung.value.mean())
+            low, high = (x, high) if short > 0 else (low, x)
+            if low >= LARGEST or high <= LEAST:
+                return math.inf if low >= LARGEST else 0.0
+            step = short / float(rung.slope.mean()) if rung.slope.mean() > 0 else math.nan
+            if abs(step) <= 4e-16 * max(abs(x), 1.0):
+                return math.exp(x + step)
+            ahead = x + step
+            if not (low < ahead < high and abs(step) <= 2 * stride):
+                bracketed = math.isfinite(low) and math.isfinite(high)
+                ahead = (low + high) / 2 if bracketed else x + math.copysign(stride, short)
+                stride *= 1 if bracketed else 2
+            if ahead in (low, high):
+                break
+            x = min(max(ahead, LEAST), LARGEST)
+        return math.exp(x)
+
+    def resampled(
+        self, worth: np.ndarray, gamma: float, paired: bool, draws: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Return the gammas of resampled prompts, whose f in training are `worth`."""
+        target, weights = np.empty(draws), np.empty((draws, self.side.count))
+        for rows in np.array_split(np.arange(draws), 1 + draws * len(worth) // AT_ONCE):
+            drawn = _shares(len(worth), len(rows), rng)
+            target[rows] = drawn @ worth
+            weights[rows] = drawn if paired else _shares(self.side.count, len(rows), rng)
+        found = np.full(draws, np.nan)
+        found[target <= weights @ self.floor] = 0.0
+        middle = math.log(gamma) if 0 < gamma < math.inf else (LEAST if gamma == 0 else LARGEST)
+        self.last = None
+        here = self._means(middle, weights)
+        for side in (1, -1):
+            self._climbed(found, target, weights, (middle, here), side)
+        return found
+
+    def _climbed(
+        self,
+        found: np.ndarray,
+        target: np.ndarray,
+        weights: np.ndarray,
+        start: tuple[float, tuple[np.ndarray, np.ndarray]],
+        side: int,
+    ) -> None:
+        """Fill in the gammas on one side of the start, rung by rung, until few are left beyond."""
+        (x, (value, slope)), self.last, stride = start, None, side * STEP
+        todo = np.isnan(found) & (side * (target - value) >= 0)
+        while todo.sum() > BEYOND * len(found) and LEAST < x + stride < LARGEST:
+            ahead = self._means(x + stride, weights)
+            inside = todo & (side * (target - ahead[0]) < 0)
+            ends = [part[inside] for part in (value, slope, *ahead)]
+            found[inside] = np.exp(x + stride * _cubic_root(target[inside], stride, *ends))
+            todo, x, (value, slope) = todo & ~inside, x + stride, ahead
+        found[todo] = math.inf if side > 0 else 0.0
+
+    def _means(self, x: float, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rung = self.at(x)
+        return weights @ rung.value, weights @ rung.slope
+
+
+def _shares(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how much each of `count` prompts counts in resamples, shape (draws, count)."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws) / count
+
+
+def _cubic_root(
+    target: np.ndarray,
+    step: float,
+    value: np.ndarray,
+    slope: np.ndarray,
+    ahead: np.ndarray,
+    slope_ahead: np.ndarray,
+) -> np.ndarray:
+    """Return t in [0, 1] where the cubic between two rungs a `step` apart has the target."""
+    rise = ahead - value
+    first, last = step * slope - rise, rise - step * slope_ahead
+
+    def off(t: np.ndarray) -> np.ndarray:
+        return value + t * rise + t * (1 - t) * ((1 - t) * first + t * last) - target
+
+    return halve(off, np.zeros_like(target), np.ones_like(target), 40)
+
+
+# -- what is checked -----------------------------------------------------------------------
+
+
+def _require_unheld(domain: DomainLike | None) -> None:
+    if domain is None or isinstance(given := as_domain(domain), Free):
+        return
+    why = (
+        "in a box a mixture of held-out rewards and the optimum does as well, and saturated "
+        "logits are stuck"
+        if given.bounded
+        else "it speaks of rewards that nothing but the end of training holds"
+    )
+    raise CollapseError(f"the memory law says nothing about rewards under {given}: {why}")
+
+
+def _smooth(loss: Loss) -> Continued:
+    if isinstance(loss, PlackettLuce):
+        raise CollapseError(
+            f"the memory law is known for utilities of a gap, and {loss} is one of the whole "
+            "ranking; logsigmoid(x) is its likelihood of a pair"
+        )
+    if loss.kinks:
+        raise InvalidUtility(
+            f"the memory law is computed for smooth utilities, and {loss} has kinks at "
+            f"{', '.join(map(str, loss.kinks))}"
+        )
+    require_concave(loss, WIDEST_CHECKED)
+    return continued(loss)
+
+
+def _rows(given: Any, what: str) -> list[np.ndarray]:
+    """Return each prompt's rewards, those that aren't there left out at the end."""
+    rows = [numbers(row, f"a row of {what}") for row in given]
+    kept = []
+    for number, row in enumerate(rows):
+        there = np.isfinite(row) if row.ndim == 1 else np.zeros(0, dtype=bool)
+        count = int(there.sum())
+        if count < 2 or not there[:count].all() or np.isinf(row).any():
+            raise CollapseError(
+                f"row {number} of {what} must be the rewards of 2 completions or more, best first, "
+                f"NaN at the end for those that aren't there; got {row}"
+            )
+        kept.append(row[:count])
+    if len(kept) < FEWEST:
+        raise CollapseError(
+            f"{what} has {len(kept)} prompts, and the memory of a model takes {FEWEST} or more: "
+            "with fewer its interval would hold less than it claims"
+        )
+    return kept
+
+
+def _warn_of_order(rows: list[np.ndarray]) -> None:
+    right = np.array([np.mean((row[:, None] > row)[np.triu_indices(len(row), 1)]) for row in rows])
+    if right.mean() < 0.5:
+        warnings.warn(
+            f"the model has {right.mean():.0%} of the pairs of its training prompts the right way "
+            "round, fewer than a coin: are the rewards best first?",
+            stacklevel=3,
+        )
+
+
+def _commonest(*sides: list[np.ndarray]) -> int:
+    """Return the number of completions that most prompts of both sides have."""
+    sizes = [np.bincount([len(row) for row in side], minlength=64) for side in sides]
+    most = max(map(len, sizes))
+    both = np.prod([np.pad(size, (0, most - len(size))) for size in sizes], axis=0)
+    if not both.any():
+        raise CollapseError("no training prompt has as many completions as a held-out one")
+    return int(both.argmax())
