@@ -9,8 +9,8 @@ import collapse_theory as ct
 from collapse_theory.capacity.prox import Ranked, proximal, sensitivity
 from collapse_theory.utilities import continued
 
-P, I = np.ogrid[1:51, 1:6]
-XI = np.sin(P * I)
+PROMPT, PLACE = np.ogrid[1:51, 1:6]
+XI = np.sin(PROMPT * PLACE)
 
 
 def learned(text: str, xi: np.ndarray, gamma: float) -> np.ndarray:
@@ -29,7 +29,6 @@ def test_numbers_of_sines():
     assert found.rewards(XI) == pytest.approx(trained, abs=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:the model has")
 @pytest.mark.parametrize("gamma", [1e-3, 0.7, 50.0, 1e4])
 @pytest.mark.parametrize(
     "text", ["logsigmoid(x)", "log(x + 0.1)", "-1/(x + 0.1)", "1 - exp(-x)", "x", "x - 0.1*x**2"]
@@ -88,7 +87,7 @@ def test_nothing_learned_and_nothing_held():
     none = ct.memory(XI[:, ::-1] * 0.9, XI * 0.1, "logsigmoid(x)")
     assert none.gamma == none.interval[0] == 0
     assert none.law == none.held_out
-    fixed = ct.memory(XI * 0 + 90.0 * I[:, ::-1], XI, "logsigmoid(x)")
+    fixed = ct.memory(XI * 0 + 90.0 * PLACE[:, ::-1], XI, "logsigmoid(x)")
     assert fixed.gamma == np.inf
     assert fixed.trained.explained == pytest.approx(1)
     assert np.isnan(fixed.law.explained)

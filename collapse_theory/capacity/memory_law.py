@@ -40,6 +40,7 @@ FEWEST = 20  # prompts on either side: with fewer the interval holds less than i
 LEAST, LARGEST = math.log(1e-12), math.log(1e16)  # of log gamma: 0 and infinity to float64
 STEP = 0.25  # of the ladder in log gamma: its cubics are off by 1e-5 of a step at most
 BEYOND = 0.01  # the share of resamples that may lie beyond the ladder's ends: quantiles are .025 in
+WORST_ORDER = 0.45  # of the training pairs right: a coin has a half, up to chance
 LEVELS = (0.025, 0.975)
 AT_ONCE = 4_000_000  # counts of resamples at once, 32 MB
 
@@ -107,8 +108,8 @@ class Memory(Value):
     >>> unseen = rng.normal([[0.5, 0.0, -0.5]], 1.0, (400, 3))
     >>> learned = [ct.solve("logsigmoid(x)", domain=ct.Anchored(xi, 3.0)) for xi in unseen[:200]]
     >>> ct.memory([one.rewards for one in learned], unseen[200:], "logsigmoid(x)")
-    Memory(logsigmoid(x): gamma 3.05, 95% from 2.49 to 3.69, of 200 prompts trained and 200 held
-    out; explained by rank: trained 0.626, law 0.621, held out 0.155)
+    Memory(logsigmoid(x): gamma 3.46, 95% from 2.8 to 4.22, of 200 prompts trained and 200 held out;
+    explained by rank: trained 0.657, law 0.709, held out 0.119)
     """
 
     gamma: float
@@ -444,10 +445,10 @@ def _rows(given: Any, what: str) -> list[np.ndarray]:
 
 def _warn_of_order(rows: list[np.ndarray]) -> None:
     right = np.array([np.mean((row[:, None] > row)[np.triu_indices(len(row), 1)]) for row in rows])
-    if right.mean() < 0.5:
+    if right.mean() < WORST_ORDER:
         warnings.warn(
             f"the model has {right.mean():.0%} of the pairs of its training prompts the right way "
-            "round, fewer than a coin: are the rewards best first?",
+            "round, where a coin has half: are the rewards best first?",
             stacklevel=3,
         )
 

@@ -88,7 +88,7 @@ def _path(ranked: Ranked, xi: np.ndarray, memory: float, start: np.ndarray) -> n
     """Return the rewards; those that Newton's method doesn't find by way of smaller memories."""
     r, left = _solved(ranked, xi, memory, start)
     if len(left):
-        near = _start(ranked, xi[left])
+        near, lost = _start(ranked, xi[left]), left
         for share in SHARES:
             near, lost = _solved(ranked, xi[left], share * memory, near)
         if len(lost):

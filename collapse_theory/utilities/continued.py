@@ -41,8 +41,14 @@ class Continued(Utility):
 
     of: Utility
     start: float | None
-    everywhere = True
-    formula = None
+
+    @property
+    def everywhere(self) -> bool:
+        return True
+
+    @property
+    def formula(self) -> None:
+        return None
 
     def value(self, x: Any, xp: Any = np) -> Any:
         if self.start is None:

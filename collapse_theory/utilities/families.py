@@ -321,7 +321,10 @@ class Exponential(Family):
     """U(x) = 1 - exp(-b x), b > 0."""
 
     b: float
-    everywhere = True  # but steep below 0
+
+    @property
+    def everywhere(self) -> bool:
+        return True  # but steep below 0
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return -xp.expm1(-self.b * x)
