@@ -21,17 +21,21 @@ if TYPE_CHECKING:
     from collapse_theory.training.callback import CollapseCallback
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
+    from collapse_theory.training.parts import CrossEncoderRankingLoss, in_parts, rows_of
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
     from collapse_theory.training.trainer import trainer_loss
 
 __all__ = [
     "CollapseCallback",
+    "CrossEncoderRankingLoss",
     "PromptAwareRankingLoss",
     "Ranking",
     "RankingCollator",
     "RankingDataset",
     "RankingLoss",
+    "in_parts",
     "ranking_of",
+    "rows_of",
     "trainer_loss",
 ]
 
@@ -44,6 +48,7 @@ __getattr__, __dir__ = names_at_use(
         f"{__name__}.callback": ("CollapseCallback",),
         f"{__name__}.collator": ("RankingCollator",),
         f"{__name__}.loss": ("RankingLoss",),
+        f"{__name__}.parts": ("CrossEncoderRankingLoss", "in_parts", "rows_of"),
         f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
         f"{__name__}.trainer": ("trainer_loss",),
     },
