@@ -472,10 +472,34 @@ def test_measures_by_hand():
     assert tied.kinds[0].mean == pytest.approx([0.8, 0.8, 0.3, 0.1])
     assert tied.kinds[0].std == pytest.approx([0.1, 0.1, 0.1, 0.0])
     assert set(tied.log()) == {"distance_loss", "gap_loss", "pairs_right"}
-    counted = np.ones((2, 4, 4))
-    counted[1, 0, 1] = 0  # the pair that is wrong
+    weights = np.ones((2, 4, 4))
+    weights[1, 0, 1] = 0  # the pair that is wrong
     logits = np.log(rewards / (1 - rewards))
-    assert measure(loss, logits, ranks, None, counted).right == 1
+    assert measure(loss, logits, ranks, None, None, weights).right == 1
+
+
+def test_measures_of_prompts_with_their_own_margins_and_weights():
+    loss, rng = RankingLoss("logsigmoid(x)", ct.Confined(0.1)), np.random.default_rng(0)
+    ranks = np.array([[2, 0, 1], [0, 1, -1]])
+    margins, weights = rng.normal(size=(2, 3, 3)), rng.uniform(0.5, 1, size=(2, 3, 3))
+    logits = np.zeros((2, 3))
+    for row, (order, size) in enumerate([([1, 2, 0], 3), ([0, 1], 2)]):
+        own = (table[row][np.ix_(order, order)] for table in (margins, weights))
+        logits[row, order] = loss.predict(
+            size, **dict(zip(("margins", "pair_weights"), own, strict=True))
+        ).rewards
+    found = measure(loss, logits, ranks, None, margins, weights).kinds[0]
+    assert found.distance == pytest.approx(0, abs=1e-9)
+    assert found.gap == pytest.approx(0, abs=1e-9)
+    assert measure(loss, logits, ranks).kinds[0].distance > 0.01
+
+
+def test_identical_completions_under_plackett_luce_are_ties():
+    loss = RankingLoss(ct.PlackettLuce())
+    labels = labels_of([Ranking("w1", ("w2", "w3", "w2"), (0, 1, 2))], [[0, 1, 0]])
+    logits = torch.tensor([[0.3], [-0.4], [0.3]])
+    value = trainer_loss(loss)({"logits": logits}, labels)
+    assert value == loss(logits.T, ranks=[[0, 1, 0]])
 
 
 def test_many_kinds_make_a_dozen_names_and_no_more():
@@ -646,8 +670,9 @@ def test_nan_is_said_once_with_its_step(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         trainer.train()
         metrics = trainer.evaluate()
-    assert caplog.text.count("the loss is NaN in training at step 3:") == 1
-    assert caplog.text.count("NaN") == 2  # in that sentence
+    assert caplog.text.count("step 3 of RankingLoss: the loss is NaN") == 1
+    assert caplog.text.count("returned NaN in the evaluation at step 5") == 1
+    assert caplog.text.count("NaN") == 2
     assert "eval_gap_loss" not in metrics
 
 

@@ -26,7 +26,7 @@ from collapse_theory.training.measures import (
     rewards_of,
 )
 from collapse_theory.training.prompt_aware import AnyLoss
-from collapse_theory.training.trainer import TrainerLoss, require_loss
+from collapse_theory.training.trainer import TrainerLoss, each, require_loss
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class CollapseCallback(TrainerCallback):
         self._seen: dict[str, Any] = {}
         self._evaluated: tuple[Evaluated, Measures] | None = None
         self._train: tuple[int, Measures] | None = None
-        self._warned = False
+        self._warned = self._nan = False
 
     # -- as compute_metrics --------------------------------------------------------------
 
@@ -108,6 +108,13 @@ class CollapseCallback(TrainerCallback):
     def _measured(self, done: Evaluated) -> dict[str, float]:
         measures = done.measures(self.loss)
         self._evaluated = done, measures
+        if not self._nan and np.isnan(done.logits[done.ranks >= 0]).any():
+            self._nan = True
+            logger.warning(
+                "the model returned NaN in the evaluation at step %s: what is made of it is left "
+                "out of the log (said once)",
+                self._seen.get("step"),
+            )
         return measures.log(self._measured_train())
 
     def _measured_train(self) -> Measures | None:
@@ -140,7 +147,8 @@ class CollapseCallback(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Tell the loss which step it is, for what it may have to say."""
-        self.loss.step = state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+        for one in each(self.loss):
+            one.step = state.global_step + 1
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin the file anew, or where training is resumed drop what is from a later step."""

@@ -187,6 +187,7 @@ class RankingLoss(PromptLoss):
             )
         self.predictions = Predictions(self.trained, self.domain, self.pair_weights)
         self._calls, self._said = 0, set[str]()  # calls with gradients; warnings given
+        self.step: int | None = None  # of a Trainer, which CollapseCallback and RankingTrainer tell
 
     def _in_a_box(self) -> bool:
         """Whether it is log-sigmoid, by itself, of rewards that are sigmoids themselves."""
@@ -304,9 +305,9 @@ class RankingLoss(PromptLoss):
         if "nan" not in self._said and looked_at(value.isnan().any()):
             self._said.add("nan")
             logger.warning(
-                "training call %d of %s: the loss is NaN at the prompts %s of the batch, whose "
+                "%s of %s: the loss is NaN at the prompts %s of the batch, whose "
                 "logits are %s; look at the model's learning rate, types and inputs (said once)",
-                self._calls,
+                f"training call {self._calls}" if self.step is None else f"step {self.step}",
                 type(self).__name__,
                 looked_at(value.isnan().nonzero()[:4, 0]),
                 looked_at(logits[value.isnan()][0]),
@@ -316,10 +317,10 @@ class RankingLoss(PromptLoss):
         if looked_at(one_sided(logits, ranks, SATURATED).float().mean() > 0.5):
             self._said.add("saturated")
             logger.warning(
-                "training call %d of %s: most prompts have all their rewards within 2%% of one end "
+                "%s of %s: most prompts have all their rewards within 2%% of one end "
                 "of %s (mean logit %.3g): the head starts off centre. They are pushed as if they "
                 "were centred; a bias of %.3g at the head would centre them (said once)",
-                self._calls,
+                f"training call {self._calls}" if self.step is None else f"step {self.step}",
                 type(self).__name__,
                 self.domain,
                 logits.mean().item(),

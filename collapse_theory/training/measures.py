@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -176,7 +176,8 @@ def measure(
     logits: Any,
     ranks: Any,
     kinds: Sequence[str | None] | None = None,
-    counted: Any = None,
+    margins: Any = None,
+    pair_weights: Any = None,
 ) -> Measures:
     """Return how far the rewards of prompts are from what the loss leads to.
 
@@ -188,9 +189,8 @@ def measure(
         0 the best, equal for ties, below 0 for padding.
     kinds : sequence of str or None, shape (B,), optional
         The kind of each prompt; a loss without kinds is measured by kind too.
-    counted : array_like, shape (B, K, K), optional
-        The prompts' own weights of pairs: pairs of weight 0 aren't counted among those ranked
-        right.
+    margins, pair_weights : array_like, shape (B, K, K), optional
+        The prompts' own, as in the loss's call. Pairs of weight 0 aren't among those ranked right.
 
     Returns
     -------
@@ -219,8 +219,9 @@ def measure(
     for kind in sorted(set(names), key=lambda name: (name is not None, name)):
         rows = np.flatnonzero([name == kind for name in names])
         one = loss.of_kind(kind)
-        own = None if counted is None else np.asarray(counted)[rows]
-        found.append(_kind(one, kind, logits[rows], rewards[rows], ranks[rows], levels, own))
+        own = (None if of is None else np.asarray(of)[rows] for of in (margins, pair_weights))
+        own = Prompts(logits[rows], rewards[rows], ranks[rows], *own)
+        found.append(_kind(one, kind, own, levels))
     curves = [one.curve for one in found], [one.predicted_curve for one in found]
     between, expected = (_largest_distance(each) for each in curves)
     return Measures(tuple(found), between, expected, _index(loss, rewards, ranks, names))
@@ -239,17 +240,19 @@ def _index(
     return float("nan")
 
 
-def _kind(
-    loss: RankingLoss,
-    kind: str | None,
-    logits: np.ndarray,
-    rewards: np.ndarray,
-    ranks: np.ndarray,
-    levels: int,
-    counted: np.ndarray | None,
-) -> KindMeasures:
-    sizes = (ranks >= 0).sum(axis=1)
-    ordered, expected = _best_first(rewards, ranks), _predictions(loss, ranks)
+class Prompts(NamedTuple):
+    """Prompts of one kind, (B, K), padding of rank -1; their own tables of pairs, (B, K, K)."""
+
+    logits: np.ndarray
+    rewards: np.ndarray
+    ranks: np.ndarray
+    margins: np.ndarray | None
+    pair_weights: np.ndarray | None
+
+
+def _kind(loss: RankingLoss, kind: str | None, of: Prompts, levels: int) -> KindMeasures:
+    sizes = (of.ranks >= 0).sum(axis=1)
+    ordered, (expected, best) = _best_first(of.rewards, of.ranks), _predictions(loss, of)
     there = ~np.isnan(expected)  # no padding, and no prompt without a prediction
     known = there.any(axis=1)
     size = int(np.bincount(sizes).argmax())
@@ -258,11 +261,14 @@ def _kind(
     distance, gap = np.nan, np.nan
     if known.any():
         distance = float(np.abs(np.sort(ordered[there]) - np.sort(expected[there])).mean())
-        gap = loss.gap(rewards[known], ranks[known])
-    right, pairs = _pairs_right(logits, ranks, counted)
+        own = {"margins": of.margins, "pair_weights": of.pair_weights}
+        own = {name: None if table is None else table[known] for name, table in own.items()}
+        made = loss.objective(torch.from_numpy(of.rewards[known]), of.ranks[known], **own)
+        gap = float((best[known] - made.numpy()).mean())
+    right, pairs = _pairs_right(of)
     return KindMeasures(
         kind=kind,
-        prompts=len(ranks),
+        prompts=len(of.ranks),
         pairs=pairs,
         distance=distance,
         gap=gap,
@@ -281,30 +287,38 @@ def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     return np.take_along_axis(rewards, np.lexsort((-rewards, ranks)), axis=1)
 
 
-def _predictions(loss: RankingLoss, ranks: np.ndarray) -> np.ndarray:
-    """Return each prompt's optimum by rank, shape (B, K), NaN for padding.
+def _predictions(loss: RankingLoss, of: Prompts) -> tuple[np.ndarray, np.ndarray]:
+    """Return each prompt's optimum by rank, shape (B, K), NaN for padding, and its objective.
 
     NaN too where nothing holds the rewards, or where the utility has no answer for ties
-    (Plackett-Luce). Prompts of the same ranks share theirs.
+    (Plackett-Luce). Prompts of the same ranks share theirs, but for those with tables of pairs.
     """
-    found = np.full(ranks.shape, np.nan)
+    found, best = np.full(of.ranks.shape, np.nan), np.full(len(of.ranks), np.nan)
     if not loss.domain.ordered:
-        return found  # Anchored is of one prompt
-    for pattern, rows in patterns(ranks):
+        return found, best  # Anchored is of one prompt
+    plain = of.margins is None and of.pair_weights is None
+    groups = patterns(of.ranks) if plain else ((None, [row]) for row in range(len(of.ranks)))
+    for pattern, rows in groups:
         with suppress(CollapseError):
-            solution = loss.predictions.of_ranks(pattern)
+            if pattern is not None:
+                solution = loss.predictions.of_ranks(pattern)
+            else:
+                tables = (None if t is None else t[rows[0]] for t in (of.margins, of.pair_weights))
+                solution = loss.predictions.of_prompt(of.ranks[rows[0]], *tables)
             if solution is not None:
-                found[rows, : len(pattern)] = solution.rewards
-    return found
+                made = solution.rewards
+                if pattern is None:
+                    ranks = of.ranks[rows[0]]
+                    made = _best_first(made[None], ranks[ranks >= 0][None])[0]
+                found[rows, : len(made)], best[rows] = made, solution.objective
+    return found, best
 
 
-def _pairs_right(
-    logits: np.ndarray, ranks: np.ndarray, counted: np.ndarray | None
-) -> tuple[float, int]:
-    first, second = ranks[:, :, None], ranks[:, None, :]
+def _pairs_right(of: Prompts) -> tuple[float, int]:
+    first, second = of.ranks[:, :, None], of.ranks[:, None, :]
     compared = (first < second) & (first >= 0)
-    compared &= True if counted is None else counted > 0
-    gaps = (logits[:, :, None] - logits[:, None, :])[compared]
+    compared &= True if of.pair_weights is None else of.pair_weights > 0
+    gaps = (of.logits[:, :, None] - of.logits[:, None, :])[compared]
     share = (gaps > 0).mean() + (gaps == 0).mean() / 2 if gaps.size else np.nan
     return float(share), gaps.size
 
@@ -330,18 +344,20 @@ def _largest_distance(curves: Sequence[np.ndarray]) -> float:
 class Evaluated:
     """Logits and ranks of an evaluation, (B, K), padding of rank -1; kinds and names of prompts.
 
-    `counted` has the prompts' own weights of pairs, (B, K, K), where any has some.
+    `margins` and `pair_weights`, (B, K, K), are the prompts' own, where any has some.
     """
 
     logits: np.ndarray
     ranks: np.ndarray
     kinds: Sequence[str | None]
     prompts: Sequence[str]
-    counted: np.ndarray | None = None
+    margins: np.ndarray | None = None
+    pair_weights: np.ndarray | None = None
 
     def measures(self, loss: AnyLoss) -> Measures:
         """Return what is measured of it."""
-        return measure(loss, self.logits, self.ranks, self.kinds, self.counted)
+        tables = self.margins, self.pair_weights
+        return measure(loss, self.logits, self.ranks, self.kinds, *tables)
 
 
 def evaluated(
@@ -376,20 +392,20 @@ def evaluated(
                 f"{rows[-1]['ranks'].shape}; give Trainer compute_loss_func="
                 "trainer_loss(loss)"
             )
-    names = {name for name in ("ranks", "pair_weights") if name in rows[0]}
-    stacked = {name: _stacked([row[name] for row in rows], -100) for name in names}
+    there = [name for name in ("ranks", "margins", "pair_weights") if name in rows[0]]
+    stacked = {name: _stacked([row[name] for row in rows], -100) for name in there}
     order = np.maximum(stacked["ranks"], PADDING).astype(np.int64)  # Trainer pads with -100
     grid = np.where(order >= 0, _stacked(logits, 0.0), 0.0)
-    pairs = RankingLabels({name: torch.from_numpy(value) for name, value in stacked.items()})
-    own = pairs.pairs("pair_weights", 1.0)
-    counted = None if own is None else own.numpy()
+    labeled = RankingLabels({name: torch.from_numpy(value) for name, value in stacked.items()})
+    own = labeled.pairs("margins", 0.0), labeled.pairs("pair_weights", 1.0)
+    tables = [None if of is None else of.numpy() for of in own]
     if rankings is not None:
         rankings = _of_rows(order, rankings)
         prompts = unique_names(rankings)
-        return Evaluated(grid, order, [one.kind for one in rankings], prompts, counted)
+        return Evaluated(grid, order, [one.kind for one in rankings], prompts, *tables)
     known = [kinds[int(k)] for k in numbers] if kinds and numbers else [None] * len(order)
     prompts = [f"prompt {row + 1}" for row in range(len(order))]
-    return Evaluated(grid, order, known, prompts, counted)
+    return Evaluated(grid, order, known, prompts, *tables)
 
 
 def _of_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking]:

@@ -176,12 +176,22 @@ class Predictions:
                 best[rows] = np.nan if solution is None else solution.objective
                 continue
             for row in rows:  # each prompt has its own
-                keep = (ranks[row] >= 0) | (not self.domain.ordered)
-                at, there = np.ix_(keep, keep), np.maximum(ranks[row][keep], -1)
-                own = (None if of is None else of[row][at] for of in (margins, pair_weights))
-                solution = self._solved(tuple(there), within(self.pairs, there, *own))
+                own = (None if of is None else of[row] for of in (margins, pair_weights))
+                solution = self.of_prompt(ranks[row], *own)
                 best[row] = np.nan if solution is None else solution.objective
         return best
+
+    def of_prompt(
+        self,
+        ranks: np.ndarray,
+        margins: np.ndarray | None = None,
+        pair_weights: np.ndarray | None = None,
+    ) -> Solution | None:
+        """Return the optimum of one prompt's completions, in their order, padding left out."""
+        keep = (ranks >= 0) | (not self.domain.ordered)
+        there, at = np.maximum(ranks[keep], -1), np.ix_(keep, keep)
+        own = (None if of is None else of[at] for of in (margins, pair_weights))
+        return self._solved(tuple(there), within(self.pairs, there, *own))
 
     def _solved(self, ranks: tuple[int, ...], pairs: Comparisons | None) -> Solution | None:
         if pairs is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ from torch import Tensor
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
+from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss
-
-logger = logging.getLogger(__name__)
+from collapse_theory.utilities import PlackettLuce
 
 
 class TrainerLoss:
@@ -46,7 +45,7 @@ class TrainerLoss:
 
     def __init__(self, loss: AnyLoss) -> None:
         self.loss = require_loss(loss, "trainer_loss")
-        self._nan = False
+        self._by_rank = any(one.pair_weights is not None for one in each(self.loss))
 
     def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the batch's share of the mean over the prompts of the accumulated batch.
@@ -69,24 +68,8 @@ class TrainerLoss:
             )
         outputs["logits"] = grid = to_grid(outputs["logits"], labels["ranks"])
         value, counts = prompt_losses(self.loss, grid, labels)
-        self._say_nan(value)
         share = counts * labels.get("weights", 1.0)
         return (share * value).sum() / self._total(labels, share, num_items_in_batch)
-
-    def _say_nan(self, value: Tensor) -> None:
-        """Say once that a loss is NaN: Trainer leaves such losses out of what it logs."""
-        if self._nan or not bool(value.detach().isnan().any()):
-            return
-        self._nan = True
-        step = getattr(self.loss, "step", None)
-        when = "" if step is None else f" at step {step}"
-        where = "in training" if torch.is_grad_enabled() else "in evaluation"
-        logger.warning(
-            "the loss is NaN %s%s: the model returned NaN for a completion, or one so large that "
-            "the utility has no value there; what Trainer logs leaves such losses out",
-            where,
-            when,
-        )
 
     def _total(self, labels: Any, share: Tensor, counted: Any) -> Any:
         """Return the weight of the whole accumulated batch, of which this is a part."""
@@ -99,7 +82,7 @@ class TrainerLoss:
                 "several devices in one process (DataParallel) count prompts wrongly; start one "
                 "process a device: torchrun --nproc-per-node N script.py"
             )
-        elif _weighs_ranks(self.loss) and bool((RankingLabels(labels).ne(-100) != share).any()):
+        elif self._by_rank and bool((RankingLabels(labels).ne(-100) != share).any()):
             raise CollapseError(
                 "the weights by rank leave prompts without a pair, which Trainer has counted; make "
                 "the collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
@@ -118,14 +101,30 @@ def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> tuple[Tensor, Ten
     """Return each prompt's loss, and which compare a pair, (B,), from logits (B, K) and labels."""
     if loss.kinds is not None:
         _require_table(labels, loss.kinds)
-    own = RankingLabels(labels)
-    pairs = own.pairs("margins", 0.0), own.pairs("pair_weights", 1.0)
-    return loss.loss_and_counts(grid, labels.get("kinds"), labels["ranks"], *pairs)
+    own, ranks = RankingLabels(labels), labels["ranks"]
+    margins, weights = own.pairs("margins", 0.0), own.pairs("pair_weights", 1.0)
+    if weights is not None and any(isinstance(one.utility, PlackettLuce) for one in each(loss)):
+        ranks, weights = _tied(ranks, weights)
+    return loss.loss_and_counts(grid, labels.get("kinds"), ranks, margins, weights)
 
 
-def _weighs_ranks(loss: AnyLoss) -> bool:
-    kinds = [None] if loss.kinds is None else loss.kinds
-    return any(loss.of_kind(kind).pair_weights is not None for kind in kinds)
+def each(loss: AnyLoss) -> list[RankingLoss]:
+    """Return the losses of the kinds; a loss for all kinds is one."""
+    return [loss.of_kind(kind) for kind in loss.kinds or (None,)]
+
+
+def _tied(ranks: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return ranks with pairs of weight 0 tied, as a loss of whole rankings has it.
+
+    So identical completions are in no pick of each other. Other weights stay, and such a loss
+    refuses them.
+    """
+    first = ranks[:, :, None]
+    pairs = (first < ranks[:, None, :]) & (first >= 0)
+    left_out = pairs & (weights == 0)
+    best = first.masked_fill(~left_out, torch.iinfo(ranks.dtype).max).amin(1)
+    ones = bool((weights[pairs & ~left_out] == 1).all())
+    return torch.minimum(ranks, best), None if ones else weights
 
 
 def _require_table(labels: Any, kinds: Sequence[str]) -> None:
