@@ -594,6 +594,8 @@ def test_the_law_predicts_n_rewards(text: str, within: float) -> None:
         "log1p(1000*sqrt(x))",
         "tanh(100*sqrt(x))",
         "sqrt(x) + log(x + 0.001)",
+        "tanh(3.13*x**0.779)",
+        "0.151*sqrt(x) + log(x + 0.168)",
     ],
 )
 def test_a_prediction_is_no_worse_than_plain_quantiles(text: str) -> None:
@@ -601,7 +603,7 @@ def test_a_prediction_is_no_worse_than_plain_quantiles(text: str) -> None:
     for n in (9, 32):
         optimum = solve(text, n).rewards
         errors = [np.abs(r - optimum).max() for r in (law.rewards(n), law.quantiles(n))]
-        assert errors[0] < errors[1]
+        assert errors[0] <= errors[1]
 
 
 @pytest.mark.parametrize(
