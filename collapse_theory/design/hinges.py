@@ -26,24 +26,12 @@ _FINE = np.concatenate([[0.0], np.geomspace(1e-12, 0.01, 24), np.linspace(0.01, 
 
 @dataclass(frozen=True)
 class HingeTable:
-    """A law under hinges.
+    """A law under hinges."""
 
-    Attributes
-    ----------
-    margins : (k,) array
-        The hinges' m.
-    places : (p,) array
-        Points x of [0, 1].
-    at : (p, k) array
-        K(m; x) = m - V_m(x).
-    mean : (k,) array
-        Its mean under the law: m - J_m, the hinge's shortfall.
-    """
-
-    margins: np.ndarray
-    places: np.ndarray
-    at: np.ndarray
-    mean: np.ndarray
+    margins: np.ndarray  # (k,), the hinges' m
+    places: np.ndarray  # (p,), points x of [0, 1]
+    at: np.ndarray  # (p, k), K(m; x) = m - V_m(x)
+    mean: np.ndarray  # (k,), its mean under the law: m - J_m, the hinge's shortfall
 
     @property
     def gains(self) -> np.ndarray:

@@ -18,22 +18,14 @@ SUM = 10.0
 
 
 class Balance(NamedTuple):
-    """A solution of the program and of its dual.
+    """A solution of the program and of its dual."""
 
-    Attributes
-    ----------
-    excess : float
-        t: under the mixture no point's potential is above the energy by more than t, in units of
-        the mixture's shortfall.
-    weights : (k,) array
-        The share of each column in the mixture's shortfall; nonnegative, with sum 1.
-    direction : (p,) array
-        The dual solution: masses at the points, with sum 1. Moving mass there helps under each
-        column by t at least.
-    """
-
+    # t: under the mixture no point's potential is above the energy by more than t, in units of the
+    # mixture's shortfall.
     excess: float
-    weights: np.ndarray
+    weights: np.ndarray  # (k,), each column's share in that shortfall: nonnegative, with sum 1
+    # (p,), the dual solution: masses at the points, with sum 1. Moving mass there helps under each
+    # column by t at least.
     direction: np.ndarray
 
 

@@ -166,27 +166,15 @@ def recommend(
 
 @dataclass(frozen=True)
 class Within:
-    """The scores of prompts of one kind, each prompt's from 0 to 1.
+    """The scores of prompts of one kind, each prompt's from 0 to 1."""
 
-    Attributes
-    ----------
-    unit : (k,) array
-        The scores of the prompts with a spread, mapped; `owner` (k,) numbers their prompts.
-    ends : (prompts, 2) array
-        The lowest and the highest score of each of these prompts.
-    prompts, scores, flat : int
-        How many there are in all, and how many prompts have no spread.
-    between : float
-        The share of the variance between prompts.
-    """
-
-    unit: np.ndarray
-    owner: np.ndarray
-    ends: np.ndarray
-    prompts: int
-    scores: int
-    flat: int
-    between: float
+    unit: np.ndarray  # (k,), the scores of the prompts with a spread, mapped
+    owner: np.ndarray  # (k,), the numbers of their prompts
+    ends: np.ndarray  # (prompts, 2), the lowest and the highest score of each
+    prompts: int  # how many there are in all,
+    scores: int  # and how many scores,
+    flat: int  # and how many of the prompts have no spread
+    between: float  # the share of the variance between prompts
 
     @classmethod
     def of(cls, values: np.ndarray, owner: np.ndarray) -> Within:

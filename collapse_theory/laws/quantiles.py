@@ -26,18 +26,10 @@ def running_sum(masses: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class DistributionFunction:
-    """F of a law: F(x) is the mass of the atoms and of the densities at or below x.
+    """F of a law: F(x) is the mass of the atoms and of the densities at or below x."""
 
-    Attributes
-    ----------
-    atoms : (k, 2) array
-        Locations, increasing, and masses.
-    parts : tuple of Part
-        The densities, which may overlap.
-    """
-
-    atoms: np.ndarray
-    parts: tuple[Part, ...]
+    atoms: np.ndarray  # (k, 2), locations, increasing, and masses
+    parts: tuple[Part, ...]  # which may overlap
 
     def __call__(self, x: np.ndarray, side: str = "right") -> np.ndarray:
         """Return F at `x`, or with side="left" the limit F(x-)."""
@@ -112,16 +104,6 @@ class DistributionFunction:
         ends = [end for part in self.parts for end in part.support]
         return np.unique(np.concatenate([self.atoms[:, 0], ends]))
 
-    @property
-    def before(self) -> np.ndarray:
-        """F just before each of `points`."""
-        return self._jumps[:, 0]
-
-    @property
-    def after(self) -> np.ndarray:
-        """F at each of `points`."""
-        return self._jumps[:, 1]
-
     @cached_property
     def _sums(self) -> np.ndarray:
         """0 and the masses of the first 1, 2, ... atoms."""
@@ -137,10 +119,13 @@ class DistributionFunction:
 
     @cached_property
     def _jumps(self) -> np.ndarray:
+        """F just before each of `points`, and at it."""
         after = self(self.points)
         before = self(self.points, side="left") if self.parts else np.append(0.0, after[:-1])
         # Rounding must not make F fall.
-        return np.maximum.accumulate(np.column_stack([before, after]).ravel()).reshape(-1, 2)
+        return (
+            np.maximum.accumulate(np.column_stack([before, after]).ravel()).reshape(-1, 2).T.copy()
+        )
 
     def ppf(self, q: np.ndarray) -> np.ndarray:
         """Return the quantiles, put right to the last digit: monotone, and F(x) >= q."""
@@ -169,7 +154,7 @@ class DistributionFunction:
         if self.parts:
             q1, j1 = np.atleast_1d(q, j)
             # All of the mass is reached at the top, whatever rounding says just before it.
-            between = (j1 > 0) & (q1 <= self.before[j1]) & (q1 < 1.0)
+            between = (j1 > 0) & (q1 <= self._jumps[0, j1]) & (q1 < 1.0)
             x[between] = self._between(q1[between], j1[between])
             if self._centre is not None:
                 x[between & (q1 == 0.5)] = self._centre
@@ -177,7 +162,7 @@ class DistributionFunction:
 
     def _index(self, q: np.ndarray) -> np.ndarray:
         """Return the first points at which F has reached `q`."""
-        j = np.searchsorted(self.after, q, side="left")
+        j = np.searchsorted(self._jumps[1], q, side="left")
         return np.minimum(j, self.points.size - 1)
 
     def _raised(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -200,7 +185,7 @@ class DistributionFunction:
         for part in self.parts:
             here = (part.low <= low) & (part.high >= high)
             count += here
-            m = q[here] - self.after[j[here] - 1] + part.cdf(low[here])
+            m = q[here] - self._jumps[1, j[here] - 1] + part.cdf(low[here])
             out[here] = part.ppf(np.clip(m, 0.0, part.mass))
         many = count > 1
         if many.any():

@@ -66,20 +66,12 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class Level:
-    """How level a potential is.
+    """How level a potential is."""
 
-    Attributes
-    ----------
-    relative_gap : float
-        Twice what its maximum is above its mean, over what the largest U of a gap is above the
-        energy: in a box the bound of the certificate of limit laws. NaN where the integrals
-        aren't resolved.
-    energy : float
-        The law's objective.
-    """
-
+    # Twice what its maximum is above its mean, over what the largest U of a gap is above the
+    # energy: in a box the bound of the certificate of limit laws. NaN where it isn't resolved.
     relative_gap: float
-    energy: float
+    energy: float  # the law's objective
 
 
 def level(utility: Utility, domain: Domain, law: Quantiles) -> Level:

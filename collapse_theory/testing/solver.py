@@ -57,19 +57,14 @@ def check_solver(
         as it takes, to the rewards, or (rewards, gap), or an object with `rewards` and maybe `gap`
         and `gaps`; best first, with comparisons in the completions' order. Where it doesn't apply
         it returns None or raises `NoClosedForm`.
-    utilities : Utility, str, class, strategy or a list of such, optional
-        What it is for; any that rises in [0, 1] unless given.
-    ns : int, list of int or strategy, optional
-        Numbers of completions; 2 to 12 unless given.
-    domain : Box, Confined, Centered, Free or strategy, optional
-        Of a function that takes one any unless given, else the box [0, 1].
+    utilities, ns, domain, examples
+        As in `check_closed_form`; 2 to 12 completions, and of a function that takes a domain any,
+        unless given.
     pairs : strategy, optional
         Of `Comparisons`, for a function that takes them; random ones unless given.
     tol : float
         How far below the optimum the objective may be, over the spread of U: 1e-6 unless given.
         More lets approximate solvers pass; the gaps that they claim must be honest all the same.
-    examples : int
-        How many programs are solved at most.
 
     Returns
     -------
