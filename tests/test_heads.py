@@ -269,6 +269,22 @@ def test_prompts_of_different_sizes_and_ties():
     assert some.weights == pytest.approx(alone.weights, abs=1e-12)
 
 
+def test_prompts_count_by_their_weights():
+    features = ranked(70, 4, 5)
+    ragged = [one[: 2 + p % 3] for p, one in enumerate(features)]
+    weights = np.arange(70) % 3
+    for prompts in (features, ragged):
+        found = ct.fit_head(prompts, penalty=0.02, weights=weights)
+        repeated = [
+            one for one, weight in zip(prompts, weights, strict=True) for _ in range(weight)
+        ]
+        same = ct.fit_head(repeated, penalty=0.02)
+        assert found.weights == pytest.approx(same.weights, abs=1e-12)
+        assert found.mean_utility == pytest.approx(same.mean_utility, abs=1e-12)
+        assert found.prompts == np.count_nonzero(weights)
+        assert np.isfinite(left_out(found)[0, :2]).all()
+
+
 def test_features_of_torch_and_arrow_and_in_single_precision():
     torch, arrow = pytest.importorskip("torch"), pytest.importorskip("pyarrow")
     features = ranked(60, 3, 4).astype(np.float32)
@@ -354,6 +370,12 @@ class Once:
         ({"comparisons": Comparisons.full(3)}, "of 3 completions, a prompt has 4"),
         ({"comparisons": [Comparisons.full(4)] * 5}, "5 comparisons for 6 prompts"),
         ({"comparisons": Comparisons.ranking([[0, 1], [2, 3]])}, 'With ties="free"'),
+        ({"weights": [1, 2]}, "weights must be 6 numbers"),
+        ({"weights": np.zeros(6)}, "not all 0"),
+        (
+            {"features": np.eye(4), "comparisons": Comparisons.full(4), "weights": [1]},
+            "are of prompts, and the comparisons are of all completions",
+        ),
         ({"comparisons": "full"}, "must be Comparisons"),
         (
             {"utility": "log(x + 1)", "comparisons": Comparisons.full(4, margins=0.1)},

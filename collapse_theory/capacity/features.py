@@ -8,13 +8,13 @@ after another, and its completions are numbered in that order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.numerics.checks import ranked
+from collapse_theory.numerics.checks import finite_array, ranked
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import Comparisons
 
@@ -147,10 +147,12 @@ class Prompts:
     groups : list of (count, Pairs)
     read : callable
         Returns the groups' features, (count, n, d) each, in float32 or float64.
-    share : float
-        What a prompt's pairs count, in the objective: 1/N, or 1 where weights say it all.
+    shares : numpy.ndarray, shape (prompts,)
+        What a prompt's pairs count in the objective: 1/N, or 1 where their weights say it all.
     order : numpy.ndarray or None
         The place of each completion in what was given; None where that is the same.
+    members : numpy.ndarray or None
+        The place of each prompt in what was given; None where that is the same.
     shape : tuple of int
         Of what is said of each completion.
     """
@@ -158,9 +160,10 @@ class Prompts:
     d: int
     groups: list[tuple[int, Pairs]]
     read: Callable[[], Iterator[np.ndarray]]
-    share: float
+    shares: np.ndarray
     shape: tuple[int, ...]
     order: np.ndarray | None = None
+    members: np.ndarray | None = None
 
     @property
     def prompts(self) -> int:
@@ -180,9 +183,12 @@ class Prompts:
             for first in range(0, count, step):
                 size = min(step, count - first)
 
-                def edges(pairs: Pairs = pairs, first: int = first, size: int = size) -> Edges:
+                def edges(
+                    pairs: Pairs = pairs, first: int = first, size: int = size, prompt: int = prompt
+                ) -> Edges:
                     found = pairs.block(first, size)
-                    return found._replace(weights=self.share * found.weights)
+                    shares = self.shares[prompt + found.better // pairs.n]
+                    return found._replace(weights=shares * found.weights)
 
                 yield Part(size, pairs.n, prompt, completion, edges)
                 prompt, completion = prompt + size, completion + size * pairs.n
@@ -205,8 +211,27 @@ class Prompts:
         return found.reshape(self.shape)
 
 
-def prompts_of(features: Any, comparisons: Any = None) -> Prompts:
+def prompts_of(features: Any, comparisons: Any = None, weights: Any = None) -> Prompts:
     """Return the prompts of features, however they come; see `fit_head`."""
+    found = _read(features, comparisons)
+    if weights is None:
+        return found
+    if isinstance(comparisons, Comparisons) and len(found.shape) == 1:
+        raise CollapseError(
+            "weights= are of prompts, and the comparisons are of all completions in one: give "
+            "their pairs weights, or a list of Comparisons with one a prompt"
+        )
+    shares = finite_array(weights, "weights", 1)
+    if len(shares) != found.prompts or shares.min() < 0 or not 0 < shares.sum() < np.inf:
+        raise CollapseError(
+            f"weights must be {found.prompts} numbers of 0 or more, one a prompt, not all 0; got "
+            f"{len(shares)}"
+        )
+    order = slice(None) if found.members is None else found.members
+    return replace(found, shares=(shares / shares.sum())[order])
+
+
+def _read(features: Any, comparisons: Any) -> Prompts:
     if isinstance(features, Iterator):
         raise CollapseError(
             "the features come from an iterator, which can be read once, and every pass reads them "
@@ -240,7 +265,7 @@ def prompts_of(features: Any, comparisons: Any = None) -> Prompts:
 def _of_array(array: np.ndarray, comparisons: Any) -> Prompts:
     count, n, d = array.shape
     pairs = _group(comparisons, count, n)
-    return Prompts(d, [(count, pairs)], lambda: iter([array]), 1 / count, (count, n))
+    return Prompts(d, [(count, pairs)], lambda: iter([array]), _equal(count), (count, n))
 
 
 def _group(comparisons: Any, count: int, n: int) -> Pairs:
@@ -310,7 +335,7 @@ def _of_rows(array: np.ndarray, comparisons: Any) -> Prompts:
     )
     split = [np.split(values[order], cuts) for values in whole]
     edges = [Edges(*one) for one in zip(*split, strict=True)]
-    return _sorted(array, part, edges, (rows,), share=1.0)
+    return _sorted(array, part, edges, (rows,), shares=np.ones(len(edges)))
 
 
 def _of_ragged(arrays: list[np.ndarray], comparisons: Any) -> Prompts:
@@ -340,7 +365,7 @@ def _sorted(
     edges: list[Edges],
     shape: tuple[int, ...],
     places: np.ndarray | None = None,
-    share: float | None = None,
+    shares: np.ndarray | None = None,
 ) -> Prompts:
     """Return prompts of any sizes, the rows of which are `part`, in groups of one size."""
     sizes = np.bincount(part)
@@ -355,8 +380,12 @@ def _sorted(
         arrays.append(array[first:last].reshape(len(members), n, -1))
         first = last
     places = order if places is None else places[order]
-    share = 1 / len(sizes) if share is None else share
-    return Prompts(array.shape[1], groups, lambda: iter(arrays), share, shape, places)
+    shares = _equal(len(sizes)) if shares is None else shares
+    return Prompts(array.shape[1], groups, lambda: iter(arrays), shares, shape, places, by_size)
+
+
+def _equal(count: int) -> np.ndarray:
+    return np.full(count, 1 / count)
 
 
 def _of_batches(batches: Iterable[Any], comparisons: Any) -> Prompts:
@@ -404,7 +433,7 @@ def _of_batches(batches: Iterable[Any], comparisons: Any) -> Prompts:
     most = max(sizes)
     where = np.arange(most) < np.repeat(sizes, counts)[:, None]
     order = None if len(set(sizes)) == 1 else np.flatnonzero(where)
-    return Prompts(shapes[0][2], groups, read, 1 / total, (total, most), order)
+    return Prompts(shapes[0][2], groups, read, _equal(total), (total, most), order)
 
 
 def _require_finite(array: np.ndarray) -> None:

@@ -177,6 +177,7 @@ def fit_head(
     *,
     penalty: float,
     comparisons: Any = None,
+    weights: Any = None,
     domain: Domain | None = None,
     offset: float | None = None,
     start: Any = None,
@@ -202,6 +203,8 @@ def fit_head(
         One graph for all prompts, or one a prompt; of features (M, d) one of all M completions,
         whose connected parts are the prompts. Weights count within a prompt, in one graph of all M
         over all. What is held equal is refused: a head says what features are worth.
+    weights : array_like, shape (N,), optional
+        How much each prompt counts; the same unless given.
     domain : Domain, optional
         Free(), as nothing but the penalty holds a head; others are refused with the reason.
     offset : float, optional
@@ -225,7 +228,7 @@ def fit_head(
     >>> bool(abs(head.rewards[0] - expected.rewards).max() < 1e-12)
     True
     """
-    program = program_of(features, utility, comparisons, domain, offset)
+    program = program_of(features, utility, comparisons, weights, domain, offset)
     return fitted(program, positive(penalty, "penalty"), start, max_iterations)
 
 
@@ -233,6 +236,7 @@ def program_of(
     features: Any,
     utility: Utility | str,
     comparisons: Any = None,
+    weights: Any = None,
     domain: Domain | None = None,
     offset: float | None = None,
 ) -> HeadProgram:
@@ -259,7 +263,7 @@ def program_of(
             "logsigmoid(4*x)"
         )
     trained, _ = trained_utility(loss, domain, offset)
-    prompts = prompts_of(features, comparisons)
+    prompts = prompts_of(features, comparisons, weights)
     if not trained.everywhere and any(np.any(p.edges.margins) for _, p in prompts.groups):
         raise InvalidUtility(
             f"margins need values of U below gap 0, and {trained} is continued there by its "
@@ -340,12 +344,13 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
     A Hessian takes the time of d/10 gradients, so it is kept while steps shrink; the last one is
     that of the optimum.
     """
-    rewards, before, factor, moved = program.rewards(weights), math.inf, None, 0.0
+    rewards, before, moved = program.rewards(weights), math.inf, 0.0
+    factor, fresh = np.empty((0, 0)), False
     value = _objective(program, rewards, penalty * float(weights @ weights))
     for done in range(budget + 1):
-        if factor is None or done == budget:
+        if not fresh or done == budget:
             gradient, hessian = program.newton(rewards)
-            factor, moved = _factor(hessian, 2 * penalty), 0.0
+            factor, fresh, moved = _factor(hessian, 2 * penalty), True, 0.0
         else:
             gradient = program.gradient(rewards)
         if done == budget:
@@ -359,7 +364,7 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
             weights, rewards = weights + step, rewards + move
             if moved <= SHORT * scale:
                 return _Optimum(weights, factor, done + 1, True)
-            factor = None
+            fresh = False
             continue
         t, rise = 1.0, float(gradient @ step)
         while True:
@@ -371,8 +376,8 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
             t /= 2
         weights, rewards, value = new, rewards + t * move, reached
         moved += size
-        factor = factor if t == 1 and size <= before / KEPT else None
-        before = math.inf if factor is None else size
+        fresh = t == 1 and size <= before / KEPT
+        before = size if fresh else math.inf
     return _Optimum(weights, factor, budget, False)
 
 

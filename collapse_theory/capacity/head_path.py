@@ -106,6 +106,7 @@ def head_path(
     *,
     penalties: Iterable[float] | None = None,
     comparisons: Any = None,
+    weights: Any = None,
     domain: Domain | None = None,
     offset: float | None = None,
     max_iterations: int = ITERATIONS,
@@ -114,7 +115,7 @@ def head_path(
 
     Parameters
     ----------
-    features, utility, comparisons, domain, offset, max_iterations
+    features, utility, comparisons, weights, domain, offset, max_iterations
         As of `fit_head`.
     penalties : iterable of float, optional
         Sorted, the largest first; 13 in a geometric series from 10 to 1e-5 unless given.
@@ -129,7 +130,7 @@ def head_path(
     values = np.unique(finite_array(listed, "penalties", 1))[::-1]
     if not values.size or values[-1] <= 0:
         raise CollapseError(f"penalties must be positive, one or more; got {listed}")
-    program = program_of(features, utility, comparisons, domain, offset)
+    program = program_of(features, utility, comparisons, weights, domain, offset)
     heads: list[Head] = []
     for penalty in values.tolist():
         start = heads[-1] if heads else None

@@ -14,7 +14,7 @@ import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
 from collapse_theory.cli.options import Json, Plot
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
-from collapse_theory.data import RankingDataset
+from collapse_theory.data import Ranking, RankingDataset
 
 
 @app.command(
@@ -69,19 +69,25 @@ def head(
 ) -> None:
     """Fit a linear head on given features, and tell what it would say of prompts left out.
 
-    Of several penalties, left-out prompts choose one; its head is told: weights, rewards, left-out
-    rewards and a bound of each reward's error are in the JSON. Tied completions aren't compared.
+    Of several penalties, left-out prompts choose one; its weights, rewards, left-out rewards and a
+    bound of each reward's error are in the JSON. Ties and equal texts aren't compared.
     """
     phi = _features(features, array)
-    comparisons = None
+    comparisons = weights = None
     if rankings is not None:
         dataset = RankingDataset.from_file(rankings, layout=layout, score=score)
-        comparisons = _pairs(dataset, phi, rankings)
+        _require_rows(dataset, phi, rankings)
+        comparisons, weights = zip(*map(_compared, dataset), strict=True)
         phi = phi.reshape(-1, phi.shape[-1])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         path = ct.head_path(
-            phi, utility, penalties=penalty or None, comparisons=comparisons, offset=offset
+            phi,
+            utility,
+            penalties=penalty or None,
+            comparisons=comparisons,
+            weights=weights,
+            offset=offset,
         )
     notes = [str(one.message) for one in caught if one.category is UserWarning]
     if path.at_an_end and len(path.heads) > 1:
@@ -111,9 +117,9 @@ def _features(file: Path, array: str) -> np.ndarray:
         return found[array if array in found.files else found.files[0]]
 
 
-def _pairs(dataset: RankingDataset, phi: np.ndarray, file: Path) -> list[ct.Comparisons]:
-    """Return the pairs of each ranking, its completions in the order of the file."""
-    needed = sum(map(len, dataset.rankings))
+def _require_rows(dataset: RankingDataset, phi: np.ndarray, file: Path) -> None:
+    """Refuse features that aren't those of the rankings."""
+    needed = sum(map(len, dataset))
     if phi.ndim not in (2, 3) or phi.size // max(phi.shape[-1], 1) != needed:
         raise ct.CollapseError(
             f"{file}: {dataset.report}, with {needed} completions in all; the features are of the "
@@ -124,12 +130,17 @@ def _pairs(dataset: RankingDataset, phi: np.ndarray, file: Path) -> list[ct.Comp
             f"{file}: the rankings have {min(map(len, dataset))} to {max(map(len, dataset))} "
             f"completions, the features {phi.shape[1]} each; give features (completions, d)"
         )
-    made = []
-    for one in dataset:
-        ranks = np.array(one.ranks)
-        better, worse = np.nonzero(ranks[:, None] < ranks)
-        made.append(ct.Comparisons(len(ranks), better, worse))
-    return made
+
+
+def _compared(one: Ranking) -> tuple[ct.Comparisons, float]:
+    """Return a ranking's pairs, without those of equal texts, and how much it counts."""
+    ranks, texts = np.array(one.ranks), np.unique(one.completions, return_inverse=True)[1].ravel()
+    better, worse = np.nonzero((ranks[:, None] < ranks) & (texts[:, None] != texts))
+    weights = np.ones(len(better)) if one.pair_weights is None else one.pair_weights[better, worse]
+    if not weights.any():  # of no pair: it counts for nothing, but keeps its place
+        return ct.Comparisons.full(len(ranks)), 0.0
+    margins = 0.0 * weights if one.margins is None else one.margins[better, worse]
+    return ct.Comparisons(len(ranks), better, worse, weights, margins=margins), one.weight
 
 
 _EACH = ("penalty", "mean_utility", "held_out_utility", "freedom", "memory", "relative_gap")

@@ -51,8 +51,8 @@ def penalty_path(path: HeadPath | None = None, ax: Axes | None = None) -> Axes:
             colour, marker = look.turn(number)
             axes.semilogx(data.penalties, row, color=colour, marker=marker, ms=3, label=label)
         best = data.best
-        chosen = look.mark(look.turn(1)[0], "s", 7, filled=False) | {"zorder": 1}
-        axes.plot([best.penalty], [best.held_out_utility], **chosen)
+        chosen = look.mark(look.turn(1)[0], "s", 7, filled=False)
+        axes.plot([best.penalty], [best.held_out_utility], zorder=1, **chosen)
         # Left-out utilities of nearly no penalty may fall without bound: what decides is in view.
         low, high = np.nanmin(data.held_out_utility[data.penalties >= best.penalty]), 0.0
         high = float(np.nanmax(data.mean_utility))
