@@ -118,14 +118,13 @@ class DistributionFunction:
         return sums / sums[-1]
 
     @cached_property
-    def _jumps(self) -> np.ndarray:
+    def jumps(self) -> np.ndarray:
         """F just before each of `points`, and at it."""
         after = self(self.points)
         before = self(self.points, side="left") if self.parts else np.append(0.0, after[:-1])
         # Rounding must not make F fall.
-        return (
-            np.maximum.accumulate(np.column_stack([before, after]).ravel()).reshape(-1, 2).T.copy()
-        )
+        rising = np.maximum.accumulate(np.column_stack([before, after]).ravel())
+        return np.array([rising[::2], rising[1::2]])
 
     def ppf(self, q: np.ndarray) -> np.ndarray:
         """Return the quantiles, put right to the last digit: monotone, and F(x) >= q."""
@@ -154,7 +153,7 @@ class DistributionFunction:
         if self.parts:
             q1, j1 = np.atleast_1d(q, j)
             # All of the mass is reached at the top, whatever rounding says just before it.
-            between = (j1 > 0) & (q1 <= self._jumps[0, j1]) & (q1 < 1.0)
+            between = (j1 > 0) & (q1 <= self.jumps[0, j1]) & (q1 < 1.0)
             x[between] = self._between(q1[between], j1[between])
             if self._centre is not None:
                 x[between & (q1 == 0.5)] = self._centre
@@ -162,7 +161,7 @@ class DistributionFunction:
 
     def _index(self, q: np.ndarray) -> np.ndarray:
         """Return the first points at which F has reached `q`."""
-        j = np.searchsorted(self._jumps[1], q, side="left")
+        j = np.searchsorted(self.jumps[1], q, side="left")
         return np.minimum(j, self.points.size - 1)
 
     def _raised(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -185,7 +184,7 @@ class DistributionFunction:
         for part in self.parts:
             here = (part.low <= low) & (part.high >= high)
             count += here
-            m = q[here] - self._jumps[1, j[here] - 1] + part.cdf(low[here])
+            m = q[here] - self.jumps[1, j[here] - 1] + part.cdf(low[here])
             out[here] = part.ppf(np.clip(m, 0.0, part.mass))
         many = count > 1
         if many.any():
