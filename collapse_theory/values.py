@@ -96,8 +96,8 @@ class Value:
 
     def __post_init__(self) -> None:
         for name in _array_fields(type(self)):
-            if getattr(self, name) is not None:
-                self._set(**{name: frozen_array(getattr(self, name))})
+            if vars(self)[name] is not None:
+                self._set(**{name: frozen_array(vars(self)[name])})
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
@@ -111,7 +111,7 @@ class Value:
     def _key(self) -> tuple:
         if not dataclasses.is_dataclass(self):
             return (id(self),)  # a class of one's own without fields: what it holds isn't known
-        return tuple(_hashable(getattr(self, name)) for name in names(type(self)))
+        return tuple(_hashable(vars(self)[name]) for name in names(type(self)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Value) or type(other) is not type(self):
@@ -125,7 +125,7 @@ class Value:
         if not dataclasses.is_dataclass(self):
             return copyreg.__newobj__, (type(self),), vars(self)  # pyright: ignore
         # By the constructor, so that arrays come back read-only and checked.
-        state = {name: getattr(self, name) for name in names(type(self))}
+        state = {name: vars(self)[name] for name in names(type(self))}
         return type(self)._from_fields, (state,)
 
     @classmethod
@@ -134,7 +134,7 @@ class Value:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value as a dict that JSON can hold (NaN and infinities as text)."""
-        content = {name: encoded(getattr(self, name)) for name in names(type(self))}
+        content = {name: encoded(vars(self)[name]) for name in names(type(self))}
         return {"type": type(self).__name__, **content}
 
     @classmethod

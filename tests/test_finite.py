@@ -489,7 +489,6 @@ def test_the_best_of_all_methods_where_one_is_short_of_its_tolerance(text, n):
 @pytest.mark.parametrize(
     "work",
     [
-        lambda: ct.solve("log(x)", 200_000),
         lambda: ct.solve("x", 10**12),
         lambda: ct.solve("log(x)", 10**5, ct.Confined(1.0)),
         lambda: ct.closed_form("x", 10**6),

@@ -21,6 +21,7 @@ import numpy as np
 from collapse_theory.finite.active_set import Rows, feasible, on_pieces, polished
 from collapse_theory.finite.budget import Budget, max_step
 from collapse_theory.finite.tree_gaps import in_tree_gaps
+from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.linear import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
@@ -319,8 +320,10 @@ class InteriorPoint:
     name = "newton"
 
     def fits(self, program: Program | ListwiseProgram) -> bool:
-        """Whether it is a program of pairs."""
-        return isinstance(program, Program)
+        """Whether it is a program of pairs, no more than can be looked at one by one."""
+        if not isinstance(program, Program):
+            return False
+        return not program.full or program.n <= MOST_RANKED
 
     def __call__(self, program: Program, budget: Budget) -> Answer:
         """Return rewards, with the multipliers and slopes that certify them."""

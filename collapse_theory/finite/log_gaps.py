@@ -27,6 +27,7 @@ from collapse_theory.errors import NoOptimum, OutOfRange
 from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step
 from collapse_theory.finite.interior_point import Point, Step, interior_point
 from collapse_theory.finite.symmetric import SymmetricRanking, initial_gaps
+from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.linear import cholesky
 from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.programs import Answer, ListwiseProgram, Program
@@ -46,8 +47,9 @@ class LogGaps:
     name = "newton"
 
     def fits(self, program: Program | ListwiseProgram) -> bool:
-        """Whether it is a full ranking under a utility without kinks."""
-        return isinstance(program, Program) and program.full and not program.kinked
+        """Whether it is a full ranking under a utility without kinks, and its pairs fit memory."""
+        smooth = isinstance(program, Program) and program.full and not program.kinked
+        return smooth and program.n <= MOST_RANKED
 
     def __call__(self, program: Program, budget: Budget) -> Answer:
         """Return the optimal gaps.

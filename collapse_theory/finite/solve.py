@@ -17,8 +17,9 @@ from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.finite.min_cut import MinCut
 from collapse_theory.finite.patterns import ByPatterns
 from collapse_theory.finite.plackett_luce import ScoreNewton
+from collapse_theory.finite.spectral import Spectral
 from collapse_theory.finite.uniqueness import is_determined
-from collapse_theory.numerics.checks import positive, whole
+from collapse_theory.numerics.checks import positive, ranked, whole
 from collapse_theory.programs import (
     TOLERANCE,
     Answer,
@@ -74,6 +75,7 @@ class ClosedForm:
 # In the order in which they are tried; the first that comes within TOLERANCE is taken.
 SOLVERS: tuple[Solver, ...] = (
     ClosedForm(),
+    Spectral(),
     LogGaps(),
     ScoreNewton(),
     ByPatterns(MinCut()),
@@ -82,8 +84,8 @@ SOLVERS: tuple[Solver, ...] = (
 )
 # Which of them a user's `method` means.
 Method = Literal["auto", "newton", "conic", "exact"]
-METHODS = {"newton": ("newton", "cuts"), "conic": ("conic",)}
-AUTO = ("closed form", "newton", "cuts", "conic")
+METHODS = {"newton": ("newton", "spectral", "cuts"), "conic": ("conic",)}
+AUTO = ("closed form", "newton", "spectral", "cuts", "conic")
 
 
 def solve(
@@ -115,9 +117,11 @@ def solve(
         Which pairs count and how much; the full ranking, best first, unless given. With them the
         rewards come back in the completions' own order.
     method : {"auto", "newton", "conic", "exact"}
-        "newton" is this package's own and the most accurate; piecewise linear utilities, which may
-        have several optima, are solved by minimum cuts, reported as "cuts", and the answer is the
-        limit of strictly concave optima: the least sum of squares of all pairs' gaps. "conic" is
+        "newton" is this package's own and the most accurate. Of very many completions in a box
+        gaps are found as polynomials of the index, reported as "spectral"; piecewise linear
+        utilities, which may have several optima, are solved by minimum cuts, reported as "cuts",
+        and the answer is the limit of strictly concave optima: the least sum of squares of all
+        pairs' gaps. "conic" is
         the reference, through CVXPY; "exact" takes closed forms alone. "auto" takes newton, and
         closed forms for utilities that aren't strictly concave and for listwise losses in a box;
         where that is short of the tolerance, every other method that fits, and the best answer.
@@ -172,17 +176,17 @@ def _solved(
     program = Program.of(loss, n, domain, comparisons)
     if method == "exact":
         return _exact(program, tol)
-    budget, best = Budget(max_iterations), None
+    budget, best, failed = Budget(max_iterations), None, None
     for solver in SOLVERS:
         if solver.name not in METHODS.get(method, AUTO) or not solver.fits(program):
             continue
-        if best is not None and solver.name == "conic" and not _worth_a_reference(program, best):
+        tried = best is not None or failed is not None
+        if tried and solver.name == "conic" and not _worth_a_reference(program, best):
             continue
         try:
             answer = solver(program, budget)
-        except (NoConicForm, SolverFailed):
-            if best is None:
-                raise
+        except (NoConicForm, SolverFailed) as fault:
+            failed = failed or fault
             continue
         if answer is None:
             continue
@@ -192,7 +196,9 @@ def _solved(
         if best.relative_gap <= TOLERANCE or (budget.asked and budget.spent):
             break
         budget = budget if budget.asked else budget.again()
-    assert best is not None
+    if best is None:
+        assert failed is not None
+        raise failed
     if isinstance(program, Program) and not program.box:
         widest = float(np.ptp(best.rewards)) + program.margins
         if widest > WIDEST_CHECKED:
@@ -202,6 +208,8 @@ def _solved(
 
 def _exact(program: Program | ListwiseProgram, tol: float | None) -> Solution:
     program.domain.require_known("closed_form")
+    if isinstance(program, Program):
+        ranked(program.n)
     answer = exact_answer(program)
     if answer is None:
         where = "" if program.domain == Box() else f" under {program.domain}"
@@ -219,17 +227,18 @@ def _exact(program: Program | ListwiseProgram, tol: float | None) -> Solution:
 _remembered = lru_cache(maxsize=256)(_solved)
 
 
-def _worth_a_reference(program: Program | ListwiseProgram, best: Solution) -> bool:
+def _worth_a_reference(program: Program | ListwiseProgram, best: Solution | None) -> bool:
     """Whether the conic program may do better, in a time that one waits."""
     pairs = len(program.edges.a) if isinstance(program, Program) and program.edges else 0
-    return best.status != "optimal" and max(pairs, program.n * (program.n - 1) // 2) <= QUICK_PAIRS
+    short = best is None or best.status != "optimal"
+    return short and max(pairs, program.n * (program.n - 1) // 2) <= QUICK_PAIRS
 
 
 def _finished(program: Program | ListwiseProgram, answer: Answer) -> Answer:
     """Return the answer in gaps for a full ranking, and with whether it is the only one."""
     if isinstance(program, Program) and answer.unique is None:
         answer = replace(answer, unique=is_determined(program, answer.rewards))
-    return in_gaps(program, answer) if program.full and answer.gaps is None else answer
+    return in_gaps(program, answer) if program.full and answer.rewards is not None else answer
 
 
 def _check_options(method: str, tol: float | None, max_iterations: int | None) -> None:

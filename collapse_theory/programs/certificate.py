@@ -32,10 +32,13 @@ from collapse_theory.programs.graph_bounds import (
 )
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program, centred, pair_gaps, straddle
+from collapse_theory.programs.smooth_bounds import smooth_bound
+from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
 from collapse_theory.utilities import Utility
 from collapse_theory.values import Value
 
 FIRST_ORDER = 1e-12  # the relative gap above which a bound of the second order is worth its time
+MOST_DENSE = 3000  # completions up to which all pairs are looked at; beyond, gaps must be smooth
 MOST_PATHS = 2000  # nodes up to which the paths of a forest are worth their memory
 
 
@@ -75,10 +78,23 @@ def certify(program: Program | ListwiseProgram, answer: Answer) -> Certificate:
     0.333333333333
     """
     with np.errstate(all="ignore"):
+        if answer.smooth is not None:
+            # Each float of the gaps that are written out is within some units of its polynomial.
+            return _of_many(program, answer.smooth, 32 * EPS)
         if answer.gaps is None:
             assert isinstance(program, Program)
             return _in_rewards(program, answer)
-        return _in_gaps(program, np.asarray(answer.gaps, dtype=np.float64), answer.slopes)
+        gaps = np.asarray(answer.gaps, dtype=np.float64)
+        if program.n > MOST_DENSE and program.box and isinstance(program, Program):
+            ratio = panel_ratio(program.utility, program.n)
+            return _of_many(program, *SmoothGaps.fitted(gaps, ratio))
+        return _in_gaps(program, gaps, answer.slopes)
+
+
+def _of_many(program: Program | ListwiseProgram, gaps: SmoothGaps, rough: float) -> Certificate:
+    assert isinstance(program, Program)
+    found = smooth_bound(program.utility, gaps, rough)
+    return _certificate(found.objective, found.bound, found.rounding, found.shortfall)
 
 
 def _certificate(

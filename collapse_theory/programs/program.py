@@ -26,6 +26,7 @@ from collapse_theory.numerics.linear import components
 from collapse_theory.programs.comparisons import Comparisons, depths
 from collapse_theory.programs.domain import Box, Domain, as_domain
 from collapse_theory.programs.plackett_luce import ListwiseProgram, program_text
+from collapse_theory.programs.smooth_gaps import SmoothGaps
 from collapse_theory.utilities import (
     Continued,
     Loss,
@@ -52,6 +53,8 @@ class Answer:
         Between neighbours of a full ranking; in the box in units of its width.
     rewards : numpy.ndarray, shape (k,), optional
         Of the graph's nodes, if there are no `gaps`; in the box within [0, 1].
+    smooth : SmoothGaps, optional
+        The gaps of very many completions in the box, in place of `gaps`.
     multipliers : numpy.ndarray, shape (edges,), optional
         Of r_a >= r_b, in a graph.
     slopes : numpy.ndarray, shape (edges,), optional
@@ -70,6 +73,7 @@ class Answer:
 
     gaps: np.ndarray | None = None
     rewards: np.ndarray | None = None
+    smooth: SmoothGaps | None = None
     multipliers: np.ndarray | None = None
     slopes: np.ndarray | None = None
     apart: np.ndarray | None = None
@@ -250,6 +254,8 @@ class Program:
         if isinstance(loss, PlackettLuce):
             return ListwiseProgram.of(loss, n, domain, pairs)
         n = _completions(n, pairs, domain)
+        if pairs is None and not (domain.bounded and domain.ordered and smooth(loss)):
+            ranked(n)
         if domain.own or not domain.ordered:
             graph = Graph.of(pairs or Comparisons.full(ranked(n, MOST_KINKED)))
             program = Program(loss, domain, n, pairs, domain.squares, 0.0, graph)
@@ -373,6 +379,11 @@ class Program:
         return float(squares + self.c * (self.graph.w @ sums**2)) + own
 
 
+def smooth(utility: Utility) -> bool:
+    """Whether the gaps in a box are told by few numbers, so that pairs needn't be looked at."""
+    return utility.strictly_concave and not utility.kinks
+
+
 def unit_utility(utility: Utility, domain: Box) -> Utility:
     """Return the utility on [0, 1] that stands for `utility` on a box, checked for its gaps.
 
@@ -421,7 +432,7 @@ def _completions(n: int | None, pairs: Comparisons | None, domain: Domain) -> in
                 f"{len(domain.anchors)} centers for {found} completions: Anchored takes one each"
             )
     if pairs is None:
-        return ranked(n)
+        return count(n)
     if not isinstance(pairs, Comparisons):
         raise CollapseError(f"comparisons must be a Comparisons, got {pairs!r}")
     if n is not None and count(n) != pairs.n:

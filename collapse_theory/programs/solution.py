@@ -9,20 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.errors import NoOptimum
-from collapse_theory.laws import RewardLaw, empirical_law
+from collapse_theory.errors import CollapseError, NoOptimum
+from collapse_theory.laws import Density, RewardLaw, empirical_law
+from collapse_theory.numerics.checks import answer as answer_of
+from collapse_theory.numerics.checks import numbers
 from collapse_theory.numerics.linear import components, least_tree_paths
 from collapse_theory.programs.certificate import MOST_PATHS, certify
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Domain
 from collapse_theory.programs.program import Answer, ListwiseProgram, Program, centred
-from collapse_theory.programs.reward_error import rewards_error
+from collapse_theory.programs.reward_error import MOST_REWARDS, rewards_error
+from collapse_theory.programs.smooth_gaps import SmoothGaps
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value, encoded
 
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or at kinks.
 TOLERANCE, LOOSE = 1e-9, 1e-6
+MOST_LISTED = 10**8  # completions whose rewards are written out: 0.8 GB
+_CELLS = 256  # of a law of more, on each panel: within 1e-6 of the rewards in the mean
 FEW_DIGITS = 1e-6  # of a reward: smaller differences have less than ten digits
 WELL_KNOWN = 1e-6  # of the largest reward: an error above it can be seen in a figure of rewards
 
@@ -63,6 +68,9 @@ class Solution(Value):
     undetermined : tuple of int
         Completions whose reward is a convention: in no pair, or in a part of the comparisons that
         nothing ties to the largest part (Free).
+    smooth : SmoothGaps or None
+        Of very many completions, the few hundred numbers that `rewards` and `gaps` are written out
+        from when they are asked for, up to n = 100,000,000.
 
     Examples
     --------
@@ -89,6 +97,12 @@ class Solution(Value):
     reference: str | None = None
     comparisons: Comparisons | None = None
     undetermined: tuple[int, ...] = ()
+    smooth: SmoothGaps | None = None
+
+    def __post_init__(self) -> None:
+        if self.smooth is not None:  # they follow from it
+            self._set(rewards=None, gaps=None)
+        super().__post_init__()
 
     @classmethod
     def of(
@@ -104,7 +118,8 @@ class Solution(Value):
         if tol is None:
             tol = LOOSE if method == "conic" or program.kinked else TOLERANCE
         short = "inaccurate" if answer.converged else "max_iterations"
-        rewards, gaps, undetermined = _placed(program, answer)
+        none = np.empty(0), np.empty(0), ()
+        rewards, gaps, undetermined = none if answer.smooth else _placed(program, answer)
         return cls(
             rewards=rewards,
             gaps=gaps,
@@ -120,17 +135,105 @@ class Solution(Value):
             reference=answer.reference,
             comparisons=program.comparisons,
             undetermined=undetermined,
+            smooth=answer.smooth,
         )
 
     @property
     def n(self) -> int:
         """The number of completions."""
-        return len(self.rewards)
+        return len(self.rewards) if self.smooth is None else self.smooth.n
+
+    @cached_property
+    def _listed(self) -> dict[str, np.ndarray]:
+        if self.n > MOST_LISTED:
+            raise CollapseError(
+                f"rewards and gaps are written out for n up to {MOST_LISTED:,}; of {self.n:,} "
+                "completions solution.reward(i) gives that of rank i, solution.quantile(p) the "
+                "quantiles and solution.law their law"
+            )
+        assert self.smooth is not None
+        gaps = self.smooth.gaps()
+        rewards = self.domain.placed(as_rewards(gaps))
+        gaps *= self.domain.unit
+        for array in (rewards, gaps):
+            array.setflags(write=False)
+        return {"rewards": rewards, "gaps": gaps}
+
+    def reward(self, i: Any) -> Any:
+        """Return the reward of the completion of rank `i`, the best having rank 1.
+
+        Parameters
+        ----------
+        i : int or array of int
+            Ranks from 1 to n; of comparisons, ranks among the rewards.
+
+        Returns
+        -------
+        float or array, as `i`
+
+        Examples
+        --------
+        >>> import collapse_theory as ct
+        >>> many = ct.solve("log(x + 0.1)", 10**9)
+        >>> many.reward(1), round(many.reward(3 * 10**8), 6), many.relative_gap < 1e-10
+        (1.0, 0.845577, True)
+        """
+        rank = np.asarray(i)
+        if rank.dtype.kind not in "iu" or not np.all((rank >= 1) & (rank <= self.n)):
+            raise CollapseError(f"ranks must be whole numbers from 1 to n = {self.n}, not {i!r}")
+        if self.smooth is None or self.n <= MOST_LISTED:
+            return answer_of(np.sort(self.rewards)[::-1][rank - 1])
+        upper = np.minimum(rank - 1, self.n - rank)
+        below = self.smooth.below_top(upper)
+        middle = 2 * upper + 1 == self.n
+        unit = np.where(middle, 0.5, np.where(upper == rank - 1, 1.0 - below, below))
+        return answer_of(self.domain.placed(unit))
+
+    def quantile(self, p: Any) -> Any:
+        """Return the smallest reward that at least a share `p` of the completions don't exceed.
+
+        Parameters
+        ----------
+        p : float or array
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        float or array, as `p`
+
+        Examples
+        --------
+        >>> import collapse_theory as ct
+        >>> ct.solve("log(x)", 4).quantile([0.25, 0.5])
+        array([0.        , 0.27639320])
+        """
+        share = numbers(p, "probabilities")
+        if not np.all((share >= 0) & (share <= 1)):
+            raise CollapseError(f"probabilities must lie in [0, 1], not {p!r}")
+        # p n is rounded: what is a whole number but for that counts as one.
+        rank = np.ceil(share * self.n * (1 - 2 * np.finfo(float).eps)).astype(np.int64)
+        return self.reward(self.n + 1 - np.clip(rank, 1, self.n))
 
     @cached_property
     def law(self) -> RewardLaw:
-        """The empirical law of the rewards: mass 1/n at each."""
-        return empirical_law(self.rewards)
+        """The empirical law of the rewards: mass 1/n at each.
+
+        Beyond n = 100,000,000 those that aren't tied are spread evenly on cells between rewards
+        that are known: up to 1/n its distribution function is that of the rewards there.
+        """
+        if self.n <= MOST_LISTED:
+            return empirical_law(self.rewards)
+        assert self.smooth is not None
+        rank = self.smooth.ranks(_CELLS)
+        below, share = self.smooth.below_top(rank), (rank + 0.5) / self.n
+        below, first = np.unique(1.0 - (1.0 - below), return_index=True)  # as near 1 as near 0
+        share, middle = share[first], below[-1] == 0.5
+        edges = np.concatenate([below, 1.0 - below[::-1][int(middle) :]])
+        share = np.concatenate([share, 1.0 - share[::-1][int(middle) :]])
+        ends = self.domain.placed(np.array([0.0, 1.0]))
+        heights = np.diff(share) / np.diff(edges) / self.domain.unit
+        cells = Density.steps(self.domain.placed(edges), heights)
+        return RewardLaw(np.column_stack([ends, [share[0], 1.0 - share[-1]]]), (cells,))
 
     @cached_property
     def rewards_error(self) -> float:
@@ -145,6 +248,8 @@ class Solution(Value):
         beyond 1500 completions for kinks and graphs in a box, where each reward would take a
         system of its own.
         """
+        if self.n > MOST_REWARDS:
+            return np.inf
         try:
             program = Program.of(self.utility, self.n, self.domain, self.comparisons)
         except NoOptimum:
@@ -162,7 +267,10 @@ class Solution(Value):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution as a dict that JSON can hold, `rewards_error` included."""
-        return super().to_dict() | {"rewards_error": encoded(self.rewards_error)}
+        listed = {}
+        if self.smooth is not None and self.n <= MOST_LISTED:
+            listed = {"rewards": encoded(self.rewards), "gaps": encoded(self.gaps)}
+        return super().to_dict() | listed | {"rewards_error": encoded(self.rewards_error)}
 
     @classmethod
     def _decoded(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -171,13 +279,34 @@ class Solution(Value):
 
     def __repr__(self) -> str:
         with np.printoptions(precision=4, suppress=True, threshold=12, edgeitems=3):
-            rewards = str(self.rewards).replace("\n", "")
+            ends = f"from {self.reward(self.n)} to {self.reward(1)}" if self.n > MOST_LISTED else ""
+            rewards = ends or str(self.rewards).replace("\n", "")
         note = "" if self.unique else ", one optimum of several"
         return (
             f"Solution({self.utility}, n={self.n}: rewards {rewards}, objective "
             f"{self.objective:.6g}, relative gap {self.relative_gap:.1e}, {self.status} by "
             f"{self.method}{note})"
         )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A field with a number a completion, written out of `smooth` where that holds them."""
+
+    name: str
+
+    def __get__(self, solution: Any, owner: type | None = None) -> Any:
+        if solution is None:
+            return self
+        held = vars(solution)[self.name]
+        return solution._listed[self.name] if held is None else held
+
+    def __set__(self, solution: Any, value: Any) -> None:
+        vars(solution)[self.name] = value
+
+
+for _name in ("rewards", "gaps"):
+    setattr(Solution, _name, _Listed(_name))
 
 
 def _placed(

@@ -1,0 +1,299 @@
+"""Newton's method for very many completions: log gaps as polynomials of the index.
+
+The same equations as in finite/log_gaps.py, log G = log lambda, in some hundred numbers
+(programs/smooth_gaps.py) and with sums whose length grows with log n (programs/index_sums.py).
+Where U'(x) ~ x**(p-1) has p > 0, a single gap hardly changes G, and the equations are those of
+rewards in balance, log(R_right / R_left) = 0 with R the sums of U' on either side: of the second
+kind. Where p <= 0 they are log G = log lambda itself, all terms positive.
+
+The start is the optimum of fewer completions, found in the same way, up from 200 that the dense
+method solves. The number that tie at an end is a real number on the way, M with (M-1) U'(0) = F, F
+the force of all others on one of them: it grows as a n + 1/2, up to terms of the order 1/n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from collapse_theory.errors import SolverFailed
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.log_gaps import LogGaps
+from collapse_theory.programs import Answer, ListwiseProgram, Program
+from collapse_theory.programs.index_sums import Straddling
+from collapse_theory.programs.program import smooth
+from collapse_theory.programs.smooth_gaps import Layout, SmoothGaps, panel_ratio
+from collapse_theory.utilities import Utility
+
+FEWEST = 700  # completions from which it is faster than the dense method
+_COARSEST, _FACTOR = 200, 20  # where the start begins, and by how much it grows at most
+_ROUGH = 1e-3  # last coefficients of a start's log gaps above which panels are halved
+# Of G between the nodes of an answer, in units of lambda, and of log gaps on half a panel.
+_BALANCED, _SMOOTH = 2e-11, 5e-10
+_ROUNDS, _SOLVES, _HALVINGS = 40, 40, 6
+_ANCHOR = 40  # cells at an end without ties whose gaps go by the index
+_DOWN, _UP = -4.0, 2.0  # steps of log gaps
+_JOINED = -12.0  # of the first log gap below the second: it runs to zero
+# Residuals: of what can't be better, of a start, of what may be an answer.
+_EXACT, _LOOSE, _ACCURATE = 2e-15, 1e-8, 1e-7
+_STALLS = 1e-12  # residuals below which a step that brings little is the last
+
+
+class Spectral:
+    """Newton's method on log gaps that are polynomials of the index."""
+
+    name = "spectral"
+
+    def fits(self, program: Program | ListwiseProgram) -> bool:
+        """Whether it is a smooth full ranking of many completions in a box."""
+        if not isinstance(program, Program) or program.edges or program.comparisons:
+            return False
+        return program.n >= FEWEST and program.box and smooth(program.utility)
+
+    def __call__(self, program: Program, budget: Budget) -> Answer:
+        """Return the optimal gaps as polynomials.
+
+        Raises
+        ------
+        SolverFailed
+            Where Newton's method doesn't converge: a feature of U that the panels can't resolve.
+        """
+        with np.errstate(all="ignore"):
+            found = _refined(program.utility, program.n, budget)
+        unique = program.utility.strictly_concave or None
+        return Answer(
+            smooth=SmoothGaps(program.n, found.tied, found.lay.cuts, found.z),
+            iterations=budget.used,
+            converged=not budget.spent,
+            unique=unique,
+        )
+
+
+# -- Newton's method -----------------------------------------------------------------------------
+
+
+class _Step(NamedTuple):
+    """The equations of a step at given gaps.
+
+    Attributes
+    ----------
+    residual : the largest |G / lambda - 1|
+    matrix, right : the linear system
+    level, force : lambda, and what the unknowns are judged by: F where rewards balance, else G
+    on_tied : the force of all others on one of the tied
+    """
+
+    residual: float
+    matrix: np.ndarray
+    right: np.ndarray
+    level: float
+    force: np.ndarray
+    on_tied: float
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Log gaps z of a layout with `tied` at each end, the force of all others on one of them."""
+
+    lay: Layout
+    z: np.ndarray
+    tied: int
+    on_tied: float
+
+    def excess(self, slope: float) -> float:
+        """Return by how many the tied group is too large; below 0, by how many too small."""
+        return self.tied - 1 - self.on_tied / slope
+
+
+def _equations(utility: Utility, at: Straddling, z: np.ndarray) -> _Step:
+    lay = at.lay
+    m, mass, balance = lay.m, lay.mass * np.exp(z), utility.exponent > 0
+    R, dR = at.walks.slopes(utility, z, near=balance)
+    force = at.sides(R)
+    if balance:
+        G = at.sums @ force
+        level = float(G @ mass)
+        rest = np.log(R[:m] / R[m : 2 * m])
+        J = dR[:m] / R[:m, None] - dR[m : 2 * m] / R[m : 2 * m, None]
+        # Of the first only that G is lambda there: all others follow by balance.
+        rest[0], J[0], shift = np.log(G[0] / level), at.tied * dR[0] / G[0], np.eye(1, m)[0]
+    else:
+        local, slope = at.windows.forces(utility, z)
+        G, dG = local + at.sums @ force, slope + at.sums @ at.sides(dR)
+        force = G
+        level, shift = float(G @ mass), np.ones(m)
+        if np.all(G > 0):
+            rest, J = np.log(G / level), dG / G[:, None]
+        else:
+            rest, J = G / level - 1, dG / level
+    matrix = np.block([[J, -shift[:, None]], [mass, 0.0]])
+    residual = float(np.abs(G / level - 1).max())
+    return _Step(residual, matrix, np.append(-rest, 0.0), level, force, float(R[0]))
+
+
+def _newton(
+    utility: Utility, at: Straddling, z: np.ndarray, budget: Budget, enough: float
+) -> _Found | None:
+    """Newton's method, the gaps' sum 1, until the residual is small `enough` or stalls.
+
+    The residual decides, not the step: of x**0.8 a wave of 1e-5 in the gaps changes G by 1e-13.
+    None where it fails, or where the first reward runs into the tied group.
+    """
+    best, kept, stalled, lay, step = np.inf, None, 0, at.lay, None
+    for _ in budget.rounds(_ROUNDS):
+        z = z - z.max()
+        z = z - np.log(lay.mass @ np.exp(z))
+        now = _equations(utility, at, z)
+        if step is not None and not np.isfinite(now.residual):
+            z, step = z - 0.75 * step, 0.25 * step  # too far: distances between nodes turn negative
+            continue
+        stalled = stalled + 1 if not now.residual <= 0.3 * best else 0
+        if now.residual < best:
+            best, kept = now.residual, _Found(lay, z, at.tied, now.on_tied)
+        if best < enough or (best < _STALLS and stalled) or (best < _ACCURATE and stalled > 2):
+            break
+        try:
+            step = np.linalg.solve(now.matrix, now.right)[:-1]
+        except np.linalg.LinAlgError:
+            break
+        if not np.all(np.isfinite(step)):
+            break
+        step = np.clip(step, _DOWN, _UP)
+        z = z + step
+        if np.isfinite(utility.slope_at_zero) and z[0] < z[1] + _JOINED:
+            return None
+    return kept if best < max(enough, _ACCURATE) else None
+
+
+# -- ties, and panels halved until they hold ---------------------------------------------------
+
+
+def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
+    """Return the optimum, with panels halved until forces balance between their nodes too."""
+    found = _settled(utility, n, _start(utility, n, budget), budget, _EXACT)
+    for _ in range(_HALVINGS):
+        rough = _unresolved(utility, found)
+        if not rough.any() or budget.spent:
+            break
+        lay = found.lay.halved(rough)
+        z = found.lay.resampled(found.z, lay)
+        better = _newton(utility, Straddling.of(lay, found.tied), z, budget, _EXACT)
+        if better is None:
+            break
+        found = better
+    return found
+
+
+def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
+    """Return on which panels G is off lambda at other cells, or gaps aren't smooth."""
+    lay = found.lay.halved()
+    z, at = found.lay.resampled(found.z, lay), Straddling.of(lay, found.tied)
+    now = _equations(utility, at, z)
+    if utility.exponent > 0:  # what a panel adds to G, in units of lambda
+        share = np.array([n for _, n, _ in lay.own]) / 16  # as in programs/smooth_bounds.py
+        off = np.maximum.reduceat(np.abs(now.force), [u for _, _, u in lay.own]) * share / now.level
+    else:
+        off = np.maximum.reduceat(np.abs(now.force / now.level - 1), [u for _, _, u in lay.own])
+    smooth = np.zeros(len(off))
+    smooth[[k for k, (_, n, _) in enumerate(lay.own) if n > 1]] = lay.tails(z)
+    first, rough = np.array([f for f, _, _ in lay.own]), (off > _BALANCED) | (smooth > _SMOOTH)
+    return np.array([rough[(first >= f) & (first < f + n)].any() for f, n, _ in found.lay.panels])
+
+
+def _settled(utility: Utility, n: int, guess: _Profile, budget: Budget, enough: float) -> _Found:
+    """Return the optimum with the right number tied; for a start whichever number converges."""
+    slope, most = utility.slope_at_zero, (n - 2) // 2
+    tied, few, joins, kept = min(guess.tied(n), most), 0, 1, None
+    for _ in range(_SOLVES):
+        lay = guess.layout(n - 2 * (tied - 1), panel_ratio(utility, n))
+        z = (
+            kept.lay.resampled(kept.z, lay)
+            if kept is not None and kept.tied == tied
+            else guess.logs(lay)
+        )
+        found = _newton(utility, Straddling.of(lay, tied), z, budget, enough)
+        if found is None and not (np.isfinite(slope) and few < tied < most):
+            break
+        if found is None:
+            few, tied, joins = tied, min(tied + joins, most), 2 * joins
+            continue
+        excess = found.excess(slope)
+        if enough == _LOOSE and (abs(excess) <= 2 or kept is not None):
+            return found
+        if (not excess > 1e-9 * tied and enough != _LOOSE) or tied - 1 <= few:
+            return found
+        # One that leaves takes its own force along and adds it on the other side: half leave.
+        guess, kept = _Profile.of(found, slope), found
+        tied = max(tied - max(1, int(np.ceil(excess / 2 - 1e-9))), few + 1)
+    raise SolverFailed(f"Newton's method on polynomials of log gaps failed for {utility}, n = {n}")
+
+
+def _start(utility: Utility, n: int, budget: Budget) -> _Profile:
+    """Return the optimum of fewer completions."""
+    slope, steps = utility.slope_at_zero, int(np.ceil(np.log(n / _COARSEST) / np.log(_FACTOR)))
+    sizes = np.geomspace(_COARSEST, n, steps + 1).round().astype(int)[:-1]
+    coarsest = Program.of(utility, _COARSEST)
+    assert isinstance(coarsest, Program)
+    dense = LogGaps()(coarsest, budget).gaps
+    assert dense is not None
+    tied = int(np.argmax(dense > 0)) + 1
+    inside = dense[tied - 1 : len(dense) - tied + 1]
+    lay = Layout.of(len(inside) + 1, np.array([len(inside) // 2]))
+    at = np.append(0.0, inside.cumsum())[1:]
+    weights = np.append(np.ones(len(at) - 1), tied)
+    force = float(weights @ utility.slope(at))
+    found = _Found(lay, np.log(inside[: lay.m]), tied, force)
+    for size in sizes[1:]:
+        found = _settled(utility, int(size), _Profile.of(found, slope), budget, _LOOSE)
+    return _Profile.of(found, slope)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """An optimum as the start of another: log gaps along the way from the end to the middle."""
+
+    cells: int
+    share: float  # of the completions that tie at an end
+    way: np.ndarray  # log of the place, in parts of all cells
+    height: np.ndarray  # log of the gap, in parts of the mean gap
+    steep: bool
+
+    @classmethod
+    def of(cls, found: _Found, slope: float) -> _Profile:
+        cells, n = found.lay.N - 1, found.lay.N + 2 * (found.tied - 1)
+        share = (found.tied - 0.5 - found.excess(slope) / 2) / n if np.isfinite(slope) else 0.0
+        way, height = np.log(found.lay.places / cells), found.z + np.log(cells)
+        first = 1 if np.isfinite(slope) else 0  # the first gap is out of line
+        return cls(cells, share, way[first:], height[first:], found.tied == 1)
+
+    def tied(self, n: int) -> int:
+        """Return how many of n tie at an end."""
+        return max(int(self.share * n + 0.5), 1)
+
+    def logs(self, lay: Layout) -> np.ndarray:
+        """Return log gaps at the places of a layout."""
+        cells = lay.N - 1
+        way = np.log(lay.places / cells)
+        logs = np.interp(way, self.way, self.height)
+        if self.steep:
+            # Next to an end without ties gaps go by the index, as they do here, then like a power.
+            a, b = _ANCHOR // 2, min(_ANCHOR, len(self.way) - 1)
+            power = (self.height[b] - self.height[a]) / (self.way[b] - self.way[a])
+            index = way + np.log(cells / self.cells)
+            near = np.interp(index, self.way, self.height) - self.height[b]
+            far = np.maximum(index, self.way[b]) - np.log(cells / self.cells) - self.way[b]
+            next_to = self.height[b] + np.minimum(near, 0.0) + power * far
+            logs = np.where(way < self.way[b], next_to, logs)
+        return logs - np.log(cells)
+
+    def layout(self, N: int, ratio: float) -> Layout:
+        """Return panels for N rewards, halved where this start is rough."""
+        lay = Layout.growing(N, ratio)
+        for _ in range(_HALVINGS):
+            rough = lay.tails(self.logs(lay)) > _ROUGH
+            if not rough.any():
+                break
+            lay = lay.halved(rough)
+        return lay

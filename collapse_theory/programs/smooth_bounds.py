@@ -1,0 +1,145 @@
+"""How far smooth gaps of very many completions can be from the optimum, in O(log n) sums.
+
+The bound is that of programs/certificate.py, max_k G_k - sum_k G_k d_k, with G of the gaps as
+polynomials. The gaps themselves have a G as near as their logarithms are, times E_k, the sum of
+x |U''(x)| over the pairs that straddle k. What G rests on besides is looked at with other rewards
+and shorter segments than the solver's, and what may be missed is measured, with a margin, by the
+last Legendre coefficients: of U' on the segments, of gaps and forces on the panels; and by the
+last Euler-Maclaurin term (docs/theory.md#very-many-completions).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from collapse_theory.programs.index_sums import Rule, Straddling, Walks
+from collapse_theory.programs.smooth_gaps import NEAR, P, SmoothGaps, rules
+from collapse_theory.utilities import Utility
+
+EPS = float(np.finfo(np.float64).eps)
+# Finer than those of the solver, whose sums are thus looked at with others.
+_RULE, _REWARDS = Rule(NEAR, 0.5), -np.cos(np.pi * np.arange(P) / (P - 1))
+# A polynomial of degree 15 is nowhere above its largest value at 64 Chebyshev points, measured from
+# the middle of its range, times this (Ehlich, Zeller 1964).
+_SAMPLES = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+_BETWEEN = 1.0 / np.cos(np.pi * 15 / 128)
+
+
+class Bound(NamedTuple):
+    """A mean utility and how far float64 may be from it, a bound of what it lacks, U(1) less it."""
+
+    objective: float
+    rounding: float
+    bound: float
+    shortfall: float
+
+
+class _Sums(NamedTuple):
+    """Sums (T,) over the sources right of each target.
+
+    Attributes
+    ----------
+    force, error : of U', and what its segments' nodes can miss
+    last : of the last Euler-Maclaurin terms of U'
+    bend : of x |U''|
+    short, short_error : of U(1) - U, and what nodes can miss
+    """
+
+    force: np.ndarray
+    error: np.ndarray
+    last: np.ndarray
+    bend: np.ndarray
+    short: np.ndarray
+    short_error: np.ndarray
+
+
+def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
+    """Return the bound for gaps whose logarithms are within `rough` of the polynomials."""
+    lay, n, tied = gaps.layout.halved(), gaps.n, gaps.tied
+    z = gaps.layout.resampled(gaps.logs, lay)
+    at = Straddling.of(lay, tied, _RULE, _REWARDS)
+    poles = utility.exponent <= 0
+    found, off = _sums(utility, at.walks, z, near=not poles)
+    force, last, bend = (at.sums @ at.sides(v) for v in (found.force, found.last, found.bend))
+    if poles:
+        near = at.windows.sums(utility, z)
+        force, bend = force + near[0], bend + near[1]
+    error = _missed(at, found, force, last)
+    top = _highest(at, force)
+    if tied > 1:  # k of the group against the others, and against all that are elsewhere
+        k, on_tied = np.arange(1.0, tied), float(found.force[0])
+        top = max(top, float((k * (tied - k) * utility.slope_at_zero + k * on_tied).max()))
+    mass, inside = lay.mass * np.exp(z), at.to_nodes @ force
+    off = 2.0 * (off + rough) * (float(bend.max()) + float(mass @ (at.to_nodes @ bend)))
+    rounding = EPS * (4 + math.sqrt(at.walks.steps)) * (top + float(bend.max()))
+    total = float(mass.sum())
+    bound = max(float(mass @ (top - inside)), 0.0) + top * abs(1.0 - total)
+    bound += 2.0 * error + off + rounding
+    short = at.over_pairs(found.short)
+    if tied > 1:
+        short += tied * (tied - 1.0) * float(utility.shortfall(np.float64(0.0), 1.0))
+    pairs, best = 0.5 * n * (n - 1.0), float(utility.value(np.float64(1.0)))
+    lost = at.over_pairs(found.short_error) + EPS * (8 + math.log2(n)) * short
+    moved = (rough + off / max(top, 1e-300) + EPS * (4 + math.log2(n))) * float(mass @ inside)
+    rounded = EPS * (8 + 2 * math.log2(n)) * (abs(best) + short / pairs) + (lost + moved) / pairs
+    return Bound(best - short / pairs, rounded, bound / pairs, short / pairs)
+
+
+def _missed(at: Straddling, found: _Sums, force: np.ndarray, last: np.ndarray) -> float:
+    """Return how far any G may be off.
+
+    The errors of U' at the P rewards of a panel are taken for all of its rewards; an oscillation of
+    F of degree 14 and more between them adds up to less than a 16th of itself, as the integral of
+    the Legendre polynomial P_k is at most 2/(2k+1). The last Euler-Maclaurin term is counted whole.
+    """
+    m, r, total, between = at.lay.m, rules(), 0.0, 0.0
+    error, F = found.error[:m] + found.error[m : 2 * m], at.sides(found.force)
+    for _, n, u in at.lay.own:
+        own = slice(u, u + (P if n > 1 else 1))
+        total += n * float(error[own].max())
+        if n > 1:
+            nodes = at.to_nodes[own, own]
+            total += n * float(r.tail(nodes @ F[own])) / 16
+            between = max(between, float(r.tail(nodes @ force[own])))
+    return total + between + float(np.abs(last).max())
+
+
+def _highest(at: Straddling, force: np.ndarray) -> float:
+    """Return what no G is above, as a polynomial on each panel."""
+    highest = float(force.max())
+    for _, _, u in at.lay.panels:
+        own = slice(u, u + P)
+        values = rules().rows(_SAMPLES) @ at.to_nodes[own, own] @ force[own]
+        middle, half = (values.max() + values.min()) / 2, np.ptp(values) / 2
+        highest = max(highest, float(middle + half * _BETWEEN))
+    return highest
+
+
+def _sums(utility: Utility, walks: Walks, z: np.ndarray, near: bool) -> tuple[_Sums, float]:
+    """Return the sums, and how far distances may be off, as logarithms."""
+    T, r, off = len(walks.targets), rules(), 0.0
+    sums = _Sums(*np.zeros((6, T)))
+    for k, (s, g, x) in enumerate(walks.seen(z)):
+        first, second = utility.derivatives(x)
+        short, nodes = utility.shortfall(x, 1.0), x.shape[1] == P
+        each = [(sums.short, s.weight * short)]
+        if k > 0 or near:
+            each += [(sums.force, s.weight * first), (sums.bend, s.weight * np.abs(x * second))]
+        if nodes and len(x):
+            # An integral by P nodes has errors of degree 2P and more: the tail's, times less.
+            each += [(sums.error, _tail(first) * s.weight), (sums.last, s.last * first)]
+            each += [(sums.short_error, _tail(short) * s.weight)]
+            # A sum of gaps up to a node misses an integral of what is of degree P and more.
+            off = max(off, float((r.tail(g) / g.mean(axis=1)).max()) / 16)
+        for total, values in each:
+            total += np.bincount(s.target, values.sum(axis=1), T)
+    return sums, off
+
+
+def _tail(values: np.ndarray) -> np.ndarray:
+    """Return (k, 1), tails of values (k, P) times the square root of their share."""
+    tail, size = rules().tail(values), np.abs(values).max(axis=1)
+    return (tail * np.sqrt(tail / np.where(size > 0, size, 1.0)))[:, None]

@@ -1,0 +1,154 @@
+"""Very many completions: gaps as polynomials of the index, and what is said of them."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import jn_zeros, roots_jacobi
+
+import collapse_theory as ct
+from collapse_theory.exact.finite import exponential
+from collapse_theory.programs import Answer, Program, certify
+from collapse_theory.programs.smooth_bounds import smooth_bound
+from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
+
+UTILITIES = [
+    "log(x)",
+    "sqrt(x)",
+    "x**0.8",
+    "-1/x",
+    "-x**-0.4",
+    "log(x + 0.1)",
+    "log(x + 1e-6)",
+    "-1/(x + 0.01)",
+    "logsigmoid(4*x)",
+    "logsigmoid(1000*x)",
+    "1 - exp(-300*x)",
+    "logsigmoid(4*(x - 0.3))",
+    "x + 0.46*logsigmoid(52*x)",
+    "0.42*log(x + 0.013) + 0.06*log(x)",
+    "log(x) + 3*sqrt(x)",
+]
+
+
+def dense(found):
+    """Return the certificate by all pairs."""
+    program = Program.of(found.utility, found.n, found.domain)
+    return certify(program, Answer(gaps=found.gaps / program.domain.unit))
+
+
+@pytest.mark.parametrize("n", [1000, 1203])
+@pytest.mark.parametrize("text", UTILITIES)
+def test_what_is_certified_holds_by_all_pairs(text, n):
+    found = ct.solve(text, n)
+    by_pairs = dense(found)
+    assert found.method == "spectral"
+    assert by_pairs.relative_gap <= max(found.relative_gap, 2e-13) < 1e-10
+    assert found.objective == pytest.approx(by_pairs.objective, abs=found.gap + by_pairs.gap)
+
+
+def test_customs_and_other_boxes():
+    own = ct.Utility.from_functions(
+        np.log1p, lambda x: 1 / (1 + x), lambda x: -1 / (1 + x) ** 2, name="log1p"
+    )
+    found, family = ct.solve(own, 1500), ct.solve("log(x + 1)", 1500, ct.Box(-2, -1))
+    np.testing.assert_allclose(found.rewards - 2, family.rewards, atol=1e-13)
+    assert found.relative_gap < 1e-10 > family.relative_gap
+    assert family.gaps.sum() == pytest.approx(1.0, abs=1e-14)
+
+
+def jacobi_zeros(n, k):
+    """Return 1 - r for the zeros 1, ..., k of the Jacobi polynomial P^(1,1)_{n-2}, to O(n**-5).
+
+    Frenzen and Wong, Canad. J. Math. 37 (1985): the angles, in those of Bessel's J_1.
+    """
+    N = n - 0.5
+    t = jn_zeros(1, k) / N
+    return np.sin((t + 0.375 * (1 / t - 1 / np.tan(t)) / N**2) / 2) ** 2
+
+
+def test_jacobi_zeros():
+    zeros = (1 - roots_jacobi(2998, 1.0, 1.0)[0][::-1]) / 2
+    found = ct.solve("log(x)", 3000)
+    np.testing.assert_allclose(1 - found.rewards[1:-1], zeros, atol=1e-13)
+    np.testing.assert_allclose(jacobi_zeros(3000, 100), zeros[:100], rtol=1e-11, atol=1e-16)
+    many = ct.solve("log(x)", 10**6)
+    k = np.arange(1, 1001)
+    np.testing.assert_allclose(many.smooth.below_top(k), jacobi_zeros(10**6, 1000), rtol=1e-11)
+
+
+def test_quadratic_and_exponential_at_a_million():
+    n = 10**6
+    found = ct.solve("x - 0.4*x**2", n)
+    i = np.arange(1, n + 1)
+    wanted = np.clip(0.5 + (n + 1 - 2 * i) / (0.8 * n), 0, 1)
+    np.testing.assert_allclose(found.rewards, wanted, atol=1e-12)
+    assert found.relative_gap < 1e-10
+    found = ct.solve("1 - exp(-50*x)", n)
+    np.testing.assert_allclose(found.gaps, exponential.formula(found.utility, n).gaps, atol=1e-15)
+
+
+@pytest.mark.parametrize("text", ["log(x)", "log(x + 0.1)", "x**0.5"])
+@pytest.mark.parametrize("size", [1e-7, 1e-4])
+def test_spoiled_answers_have_the_certificate_of_all_pairs(text, size):
+    n = 2500
+    found = ct.solve(text, n)
+    k = np.arange(n - 1)
+    gaps = found.gaps * np.exp(size * np.cos(6 * np.pi * k / (n - 2)))
+    gaps /= gaps.sum()
+    program = Program.of(found.utility, n)
+    smooth, rough = SmoothGaps.fitted(gaps, panel_ratio(found.utility, n))
+    by_pairs = certify(program, Answer(gaps=gaps)).relative_gap
+    bound = smooth_bound(found.utility, smooth, rough)
+    # Between the points that are looked at, G is taken to be higher by up to 7% of its range.
+    assert by_pairs <= bound.bound / bound.shortfall <= 1.03 * by_pairs
+
+
+def test_a_billion_completions():
+    n = 10**9
+    found = ct.solve("log(x)", n)
+    assert found.status == "optimal"
+    assert found.n == n
+    with pytest.raises(ct.CollapseError, match=r"solution.reward\(i\).*quantile.*law"):
+        found.rewards  # noqa: B018
+    assert found.reward(np.array([1, n])).tolist() == [1.0, 0.0]
+    # arcsine, with the levels of the zeros of Jacobi polynomials
+    rank = np.array([2 * 10**8, 5 * 10**8])
+    wanted = np.cos(np.pi * (rank - 0.75) / (n - 0.5) / 2) ** 2
+    np.testing.assert_allclose(found.reward(rank), wanted, atol=1e-12)
+    assert found.quantile(0.5) == pytest.approx(0.5, abs=1e-8)
+    assert ct.limit("log(x)").distance(found.law) < 1e-6
+    for again in (pickle.loads(pickle.dumps(found)), ct.Solution.from_dict(found.to_dict())):
+        assert again == found
+        assert hash(again) == hash(found)
+    assert "n=1000000000: rewards from 0.0 to 1.0, objective" in repr(found)
+
+
+def test_ranks_and_quantiles():
+    few, many = ct.solve("log(x + 0.1)", 9), ct.solve("log(x + 0.1)", 2001)
+    for found in (few, many):
+        i = np.arange(1, found.n + 1)
+        np.testing.assert_array_equal(found.reward(i), found.rewards)
+        np.testing.assert_array_equal(found.quantile(i / found.n), found.rewards[::-1])
+        assert found.quantile(0.0) == found.rewards[-1]
+        assert found.law.ppf(0.7) == found.quantile(0.7)
+    below = 1 - many.smooth.below_top(np.arange(1001))
+    np.testing.assert_allclose(below, many.rewards[:1001], atol=1e-14)
+    with pytest.raises(ct.CollapseError, match="ranks must be whole numbers from 1 to n = 9"):
+        few.reward(10)
+    with pytest.raises(ct.CollapseError, match="probabilities"):
+        few.quantile(1.5)
+
+
+def test_saved_solutions_hold_the_rewards():
+    found = ct.solve("log(x + 0.1)", 800)
+    data = found.to_dict()
+    again = ct.Solution.from_dict(data)
+    assert again == found
+    assert data["rewards"]["data"] == found.rewards.tolist() == again.rewards.tolist()
+
+
+def test_what_panels_cannot_resolve_is_handed_on():
+    text = "logsigmoid(100*(x - 0.5)) + x"
+    found = ct.solve(text, 800)
+    assert found.relative_gap < 1e-9
