@@ -310,7 +310,8 @@ class SmoothGaps(Value):
         half = (self.n - 1) // 2
         steps = [np.array([self.tied - 1, half])]
         for f, n, _ in self.layout.own:
-            steps.append(self.tied - 1 + f + np.linspace(0, n, min(each, n) + 1).astype(np.int64))
+            into = np.linspace(0, n, min(each, n) + 1).astype(np.int64)
+            steps.append(self.tied - 1 + f + into)
         found = np.unique(np.concatenate(steps))
         return found[found <= half]
 
