@@ -306,7 +306,7 @@ class SmoothGaps(Value):
         return found
 
     def ranks(self, each: int) -> np.ndarray:
-        """Return ranks k = 0, ... of the upper half, about `each` on every panel, the last first."""
+        """Return ranks from 0 of the upper half, about `each` on every panel."""
         half = (self.n - 1) // 2
         steps = [np.array([self.tied - 1, half])]
         for f, n, _ in self.layout.own:
