@@ -46,6 +46,7 @@ class Curve(Protocol):
     def landmarks(self) -> Any: ...
     def value(self, x: Any, xp: Any = np) -> Any: ...
     def slope(self, x: Any) -> Any: ...
+    def gain(self, x: Any, step: Any, end: Any) -> Any: ...
     def derivatives(self, x: Any) -> tuple[Any, Any]: ...
     def curvature_bound(self, low: np.ndarray, high: np.ndarray) -> np.ndarray: ...
 
@@ -153,10 +154,17 @@ def require_increasing(utility: Curve, width: float) -> None:
     ------
     NotIncreasing
         With the gap beyond which U falls.
+    InvalidUtility
+        Where U is a constant in float64.
     """
     at = np.array([0.5 * width, width])
     with np.errstate(all="ignore"):
         half, top = utility.slope(at) + 0 * at
+        if top == 0 and utility.gain(np.float64(0.0), width, np.float64(width)) == 0:
+            raise InvalidUtility(
+                f"the utility {utility} is a constant up to rounding: it doesn't depend on gaps up "
+                f"to {number_text(width)}"
+            )
     # The left derivative where the upper end is a kink.
     if top < -1e-12 * np.clip(abs(half), 1e-300, 1e300):
         x = _grid(width)
