@@ -336,6 +336,10 @@ def test_rounding_of_subtracted_values_is_allowed_for():
         check_utility(u)
 
 
+def test_a_kink_beside_a_far_steeper_term_is_one():
+    check_utility("-x**-3.16 + min(x, 0.05)")
+
+
 def test_gains_at_a_maximum_keep_their_digits():
     for u in (ct.Quadratic(0.5), ct.Sine(np.pi / 2), ct.Squared(1.0)):
         check_utility(u)
