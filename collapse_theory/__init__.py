@@ -67,7 +67,15 @@ from collapse_theory.utilities import (
 
 if TYPE_CHECKING:
     from collapse_theory import figures
-    from collapse_theory.capacity import Head, HeadPath, Memory, fit_head, head_path, memory
+    from collapse_theory.capacity import (
+        Head,
+        HeadPath,
+        Memory,
+        fit_head,
+        head_path,
+        memory,
+        penalty_of,
+    )
     from collapse_theory.data import LogSummary, RewardLog, read_log
     from collapse_theory.diagnosis import Diagnosis, diagnose
     from collapse_theory.finite.max_margin import max_margin
@@ -128,6 +136,7 @@ __all__ = [
     "limit",
     "max_margin",
     "memory",
+    "penalty_of",
     "predicted_rewards",
     "read_log",
     "recommend",
@@ -143,7 +152,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("collapse_theory.figures")
     if name == "max_margin":
         return importlib.import_module("collapse_theory.finite.max_margin").max_margin
-    if name in ("Head", "HeadPath", "Memory", "fit_head", "head_path", "memory"):
+    if name in ("Head", "HeadPath", "Memory", "fit_head", "head_path", "memory", "penalty_of"):
         return getattr(importlib.import_module("collapse_theory.capacity"), name)
     if name in ("Diagnosis", "diagnose"):
         return getattr(importlib.import_module("collapse_theory.diagnosis"), name)

@@ -1,7 +1,17 @@
 """Models with limits: linear heads on given features, what they would say unseen, memory."""
 
+from collapse_theory.capacity.course import late_distance, penalty_of
 from collapse_theory.capacity.head import Head, fit_head
 from collapse_theory.capacity.head_path import HeadPath, head_path
 from collapse_theory.capacity.memory_law import Memory, memory
 
-__all__ = ["Head", "HeadPath", "Memory", "fit_head", "head_path", "memory"]
+__all__ = [
+    "Head",
+    "HeadPath",
+    "Memory",
+    "fit_head",
+    "head_path",
+    "late_distance",
+    "memory",
+    "penalty_of",
+]

@@ -26,13 +26,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.checks import count
 from collapse_theory.numerics.flow import Flow, greatest_flow
-from collapse_theory.numerics.linear import components, spanning_forest
+from collapse_theory.numerics.linear import components, graph_solver, spanning_forest
 from collapse_theory.programs import Comparisons, Free, Solution
 from collapse_theory.programs.program import Graph
 from collapse_theory.utilities import Hinge
@@ -43,10 +44,46 @@ MOST_MOVES = 100_000  # of pieces; hundreds are many
 FEW_NODES = 0.01  # of all: smaller sets are left to the pieces
 MOST_STEPS = 32  # at most: what is far from its place then goes there in one move
 NO_GAIN = 1e-12  # of the sum of all gains: less is rounding
+NO_FLOW = 1e-12  # of the greatest multiplier: smaller ones are rounding
 AT_ONE = 1e-9  # of the largest reward: gaps this near 1 are 1 up to rounding
 
 
-def max_margin(n_or_comparisons: int | Comparisons) -> Solution:
+@dataclass(frozen=True, eq=False, repr=False)
+class MaxMargin(Solution):
+    """A `Solution` of least norm, with how far behind its direction the rewards stay."""
+
+    @cached_property
+    def offset(self) -> np.ndarray:
+        """What each pair's gap tends to less log t, under log-sigmoid with nothing that holds it.
+
+        gap_e(t) = log t + log(w_e / (alpha_e sum w)) + o(1) on the support, where the multipliers
+        alpha of r_better - r_worse >= 1 balance: on each node sum alpha_e (e_better - e_worse) is
+        its reward (times its size, where completions are held equal). A margin m is a weight
+        w exp(m). NaN off the support, where gaps grow faster.
+
+        Of gradient flow dr/dt = grad f, f the weighted mean of log sigma(r_better - r_worse); in
+        the order of the pairs, of a full ranking of (0, 1), (0, 2), ..., (n-2, n-1).
+
+        Examples
+        --------
+        >>> import collapse_theory as ct
+        >>> ct.max_margin(3).offset.round(6)  # log(4 / (3*2 * k (3-k))) between neighbours
+        array([-1.098612,       nan, -1.098612])
+        """
+        pairs = self.comparisons or Comparisons.full(self.n)
+        graph = Graph.of(pairs)
+        r = np.empty(graph.k)
+        r[graph.node_of[graph.node_of >= 0]] = self.rewards[graph.node_of >= 0]
+        a, b = graph.node_of[pairs.better], graph.node_of[pairs.worse]
+        weight = graph.w * np.exp(graph.m)
+        known = support(graph, r)
+        rho = behind(graph, known, weight, r)
+        on = np.zeros((graph.k, graph.k), dtype=bool)
+        on[graph.a[known], graph.b[known]] = True
+        return np.where(on[a, b], rho[a] - rho[b], np.nan)
+
+
+def max_margin(n_or_comparisons: int | Comparisons) -> MaxMargin:
     """Return the least-norm rewards with all compared gaps at least 1.
 
     Minimises mean r_i**2 subject to r_better - r_worse >= 1 for every pair, groups held equal;
@@ -61,10 +98,11 @@ def max_margin(n_or_comparisons: int | Comparisons) -> Solution:
 
     Returns
     -------
-    Solution
-        With utility Hinge(1) under Free, of which the rewards are the optimum of least norm;
+    MaxMargin
+        A `Solution` with utility Hinge(1) under Free, of which it is the optimum of least norm;
         `objective` is -mean r_i**2, `gap` bounds how much closer to 0 it could be, by the dual
-        program, and `relative_gap` is in units of mean r_i**2.
+        program, and `relative_gap` is in units of mean r_i**2. Its `offset` says how far behind
+        log t each gap stays.
 
     Notes
     -----
@@ -104,9 +142,9 @@ def _solution(
     gap: float,
     iterations: int,
     method: str,
-) -> Solution:
+) -> MaxMargin:
     size = float(np.mean(rewards**2))
-    return Solution(
+    return MaxMargin(
         rewards=rewards,
         gaps=-np.diff(np.sort(rewards)[::-1]),
         objective=-size,
@@ -223,6 +261,48 @@ def _multipliers(graph: Graph, r: np.ndarray) -> np.ndarray:
     tight, z = _at_one(graph, r), np.zeros(len(graph.a))
     z[tight] = carried(graph.k, graph.a[tight], graph.b[tight], -graph.sizes * r)
     return z
+
+
+# -- how far behind ------------------------------------------------------------------------
+
+
+def support(graph: Graph, r: np.ndarray) -> np.ndarray:
+    """Return which edges have a multiplier above 0 in some dual solution.
+
+    Those that have one in the dual solution found, and those on a cycle of arcs along which it can
+    change: from b to a on any edge at 1, and back where there is something to take off.
+    """
+    tight, z = np.flatnonzero(_at_one(graph, r)), _multipliers(graph, r)
+    a, b = graph.a[tight], graph.b[tight]
+    back = z[tight] > NO_FLOW * float(z.max())
+    part = components(
+        np.concatenate([b, a[back]]), np.concatenate([a, b[back]]), graph.k, directed=True
+    )
+    return tight[back | (part[a] == part[b])]
+
+
+def behind(graph: Graph, on: np.ndarray, weight: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Return rho (nodes,) with sum over the edges `on` of w exp(rho_b - rho_a) balancing r.
+
+    Along r log t + rho the slopes of log-sigmoid are w exp(rho_b - rho_a) / t, and sizes dr/dt =
+    sizes r / t. It minimises sum w exp(rho_b - rho_a) + sum sizes r rho, strictly convex in the
+    gaps: damped Newton steps.
+    """
+    a, b, w = graph.a[on], graph.b[on], weight[on]
+    pull, k = graph.sizes * r, graph.k
+    rho = r * np.log(w.sum() / float(pull @ r))
+    for _ in range(MOST_STEPS * 4):
+        slope = w * np.exp(rho[b] - rho[a])
+        rest = np.bincount(a, slope, k) - np.bincount(b, slope, k) - pull
+        solve = graph_solver(a, b, slope, 0.0, np.zeros(k), tol=1e-13)
+        if solve is None:
+            break
+        step = solve(rest)
+        widest = float(np.abs(step[a] - step[b]).max())
+        rho = rho + step * min(1.0, 1.0 / max(widest, 1e-300))
+        if widest < 1e-14:
+            break
+    return rho
 
 
 # -- the maximum closure ---------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collapse_theory.limit.atoms import FAMILIES, atom_mass, atom_parameter
+from collapse_theory.limit.closed_form import closed_form
 from collapse_theory.limit.convergence import Convergence, convergence
 from collapse_theory.limit.prediction import Prediction
-from collapse_theory.limit.solve import LimitLaw, closed_form, limit, predicted_rewards
+from collapse_theory.limit.solve import LimitLaw, limit, predicted_rewards
 from collapse_theory.limit.solvers import METHODS, Method
 
 __all__ = [

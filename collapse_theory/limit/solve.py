@@ -6,12 +6,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError, SolverFailed
-from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw, uniform_law
 from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
@@ -27,7 +26,7 @@ from collapse_theory.limit.solvers import (
     best,
 )
 from collapse_theory.numerics.checks import count
-from collapse_theory.programs import Box, Domain, DomainLike, Solution, as_domain
+from collapse_theory.programs import Box, Domain, DomainLike, as_domain
 from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
 
 UNIT = Box()
@@ -269,54 +268,6 @@ def _divergent(program: LimitProgram, method: str) -> Answer:
         raise CLOSED_FORM.refusal(program)
     name = "divergent" if method == "auto" else method
     return Answer(law or uniform_law(), Certificate(-np.inf, np.nan, np.nan), name, False)
-
-
-@overload
-def closed_form(u: Loss | str, n: None = None, domain: DomainLike | None = None) -> LimitLaw: ...
-
-
-@overload
-def closed_form(u: Loss | str, n: int, domain: DomainLike | None = None) -> Solution: ...
-
-
-def closed_form(
-    u: Loss | str, n: int | None = None, domain: DomainLike | None = None
-) -> LimitLaw | Solution:
-    """Return the exact optimum of n completions, or the exact limit law.
-
-    Parameters
-    ----------
-    u : Utility, PlackettLuce or str
-        The utility of a gap, or the listwise loss.
-    n : int, optional
-        The number of completions; without it, the limit law as n grows.
-    domain : Box, Confined, Centered or Free, optional
-        Where rewards may lie, or what holds them; Box(0, 1) unless given.
-
-    Returns
-    -------
-    Solution or LimitLaw
-        With `reference`, the source of the closed form, and a certificate computed from it.
-
-    Raises
-    ------
-    NoClosedForm
-        Where none is known; the message names the method that solves it.
-
-    Examples
-    --------
-    >>> import collapse_theory as ct
-    >>> ct.closed_form(ct.Log(), 4).rewards.round(6)
-    array([1.      , 0.723607, 0.276393, 0.      ])
-    >>> ct.closed_form(ct.Log(), 3, ct.Confined(1)).rewards.round(6)
-    array([ 0.866025,  0.      , -0.866025])
-    >>> ct.closed_form(ct.Log())
-    RewardLaw(Beta(1/2, 1/2) on [0, 1])
-    """
-    u, domain = as_loss(u), as_domain(domain)
-    if n is None:
-        return limit(u, domain, method="exact")
-    return solve(u, n, domain, method="exact")
 
 
 def predicted_rewards(u: Loss | str, n: int, domain: DomainLike | None = None) -> np.ndarray:
