@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -284,6 +285,37 @@ def test_prompts_count_by_their_weights():
         assert found.mean_utility == pytest.approx(same.mean_utility, abs=1e-12)
         assert found.prompts == np.count_nonzero(weights)
         assert np.isfinite(left_out(found)[0, :2]).all()
+
+
+def test_blocks_change_nothing_and_bound_the_memory(monkeypatch):
+    features = ranked(60, 4, 5)
+    ragged = [one[: 2 + p % 3] for p, one in enumerate(features)]
+    pairs = [Comparisons(4, [0, p % 2 + 1], [3, 3], weights=[1, 1 + p]) for p in range(60)]
+    weights = 1 + np.arange(60) % 3
+    cases = [
+        (features, {}),
+        (features, {"comparisons": pairs, "weights": weights}),
+        (ragged, {"weights": weights}),
+        ([features[:7], features[7:]], {"comparisons": pairs}),
+    ]
+    whole = [ct.fit_head(one, penalty=0.02, **more) for one, more in cases]
+    for size in (1, 50):  # numbers in a block: one prompt, or two or three
+        monkeypatch.setattr("collapse_theory.capacity.features.BLOCK", size)
+        for (prompts, more), expected in zip(cases, whole, strict=True):
+            found = ct.fit_head(prompts, penalty=0.02, **more)
+            assert found.weights == pytest.approx(expected.weights, abs=1e-13)
+            for name in ("rewards", "held_out", "reward_error"):
+                one, other = getattr(found, name), getattr(expected, name)
+                assert one == pytest.approx(other, abs=1e-12, nan_ok=True), name
+            for name in ("freedom", "memory", "objective", "held_out_utility"):
+                assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+    monkeypatch.setattr("collapse_theory.capacity.features.BLOCK", 2**14)
+    large = np.random.default_rng(0).normal(size=(2000, 4, 128))
+    tracemalloc.start()
+    ct.fit_head(large, penalty=0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < large.nbytes / 3  # d * d, blocks, and some numbers a completion
 
 
 def test_features_of_torch_and_arrow_and_in_single_precision():

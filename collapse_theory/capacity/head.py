@@ -27,7 +27,7 @@ from collapse_theory.numerics.checks import finite_array, positive, whole
 from collapse_theory.programs import Domain, Free, as_domain
 from collapse_theory.programs.program import EPS
 from collapse_theory.utilities import PlackettLuce, Utility, as_loss, continued
-from collapse_theory.values import Array, Value
+from collapse_theory.values import Array, Value, shown_by_repr
 
 FEW = 50  # prompts below which the one-step formula was off by 5% to 60% of the shift it predicts
 TOLERANCE = 1e-9  # the relative gap up to which a head is optimal, as of `solve`
@@ -161,6 +161,8 @@ class Head(Value):
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(self.weights.copy())[None])
         return layer
+
+    _repr_pretty_ = shown_by_repr
 
     def __repr__(self) -> str:
         return (
@@ -346,6 +348,9 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
     """
     rewards, before, moved = program.rewards(weights), math.inf, 0.0
     factor, fresh = np.empty((0, 0)), False
+    # What gaps are small beside: far below it a first step is exact, and more are rounding.
+    slope, bend = map(abs, map(float, program.utility.derivatives(np.float64(0.0))))
+    unit = slope / bend if bend > 0 else 0.0
     value = _objective(program, rewards, penalty * float(weights @ weights))
     for done in range(budget + 1):
         if not fresh or done == budget:
@@ -360,9 +365,10 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
         move = program.rewards(step)
         size = float(np.abs(move).max())
         scale = float(np.abs(rewards).max()) + size
-        if size <= SHORT * scale or (before <= NEAR * scale and size > before / 2):
+        still = size <= SHORT * scale or (done > 0 and size <= EPS * unit)
+        if still or (before <= NEAR * scale and size > before / 2):
             weights, rewards = weights + step, rewards + move
-            if moved <= SHORT * scale:
+            if moved <= max(SHORT * scale, EPS * unit):
                 return _Optimum(weights, factor, done + 1, True)
             fresh = False
             continue

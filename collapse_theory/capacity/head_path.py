@@ -14,7 +14,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import finite_array
 from collapse_theory.programs import Domain
 from collapse_theory.utilities import Utility
-from collapse_theory.values import Value
+from collapse_theory.values import Value, shown_by_repr
 
 PENALTIES = tuple(float(f"{x:.6g}") for x in np.geomspace(10.0, 1e-5, 13))
 
@@ -90,6 +90,8 @@ class HeadPath(Value):
     def at_an_end(self) -> bool:
         """Whether the best penalty is the largest or the smallest tried."""
         return self._place in (0, len(self.heads) - 1)
+
+    _repr_pretty_ = shown_by_repr
 
     def __repr__(self) -> str:
         first, last = self.heads[0].penalty, self.heads[-1].penalty

@@ -133,7 +133,7 @@ class HeadProgram:
         off = (CHUNK + math.ceil(d / CHUNK) + 2) * EPS * long
         rewards, norms = np.empty((2, self.prompts.completions))
         gradients, values, unsure, rounding, slopes, bends = [], [], 0.0, 0.0, 0.0, 0.0
-        low, high = math.inf, -math.inf
+        pushes, low, high = 0.0, math.inf, -math.inf
         for part, phi in self.prompts.blocks():
             flat, at = phi.reshape(-1, d), part.pairs()
             r = flat[:, :CHUNK] @ weights[:CHUNK]
@@ -153,6 +153,7 @@ class HeadProgram:
             # n terms a force, n a prompt's gradient, the halvings of a block, and the last sum.
             terms = (2 * part.n + 24) * EPS
             unsure += float(norm @ _gathered(at, doubt + terms * steep, len(r)))
+            pushes += float(norm @ _gathered(at, steep, len(r)))
             force = _divergence(at, at.weights * first, len(r)).reshape(part.size, 1, part.n)
             gradients.append(_summed(np.matmul(force, phi)[:, 0]))
             values.append(math.fsum(at.weights * worth))
@@ -165,7 +166,8 @@ class HeadProgram:
         objective = math.fsum([*values, -square])
         rounding += 4 * EPS * abs(objective) + (d + 4) * EPS * square
         slope = float(np.linalg.norm(gradient)) * (1 + d * EPS) + unsure + 8 * EPS * penalty * long
-        spread = float(max(high - low, slopes, bends))
+        # Where features tell no completions apart, what they could gain if forces didn't cancel.
+        spread = float(max(high - low, slopes, bends)) or pushes**2 / (4 * penalty)
         return Checked(rewards, norms, off, objective, rounding, slope, spread)
 
 
