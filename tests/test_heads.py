@@ -115,6 +115,15 @@ def test_isotropic_features_are_as_in_the_mean_field():
     )
 
 
+@pytest.mark.parametrize(("penalty", "within"), [(0.5, 0.06), (0.1, 0.12), (0.01, 0.2)])
+def test_memory_is_nearly_the_one_of_the_memory_law(penalty, within):
+    head = ct.fit_head(ranked(200, 4, 100), penalty=penalty)
+    fitted = ct.memory(head.rewards, head.held_out, "logsigmoid(x)")
+    assert fitted.held_out_utility == pytest.approx(head.held_out_utility, abs=1e-12)
+    assert fitted.trained_utility == pytest.approx(head.mean_utility, abs=1e-12)
+    assert head.memory == pytest.approx(fitted.gamma, rel=within)
+
+
 def test_a_linear_utility_has_a_head_in_closed_form():
     features = ranked(60, 4, 20)
     head = ct.fit_head(features, "x", penalty=0.01)
