@@ -358,6 +358,27 @@ def test_missing_completions_are_allowed_for(share: float) -> None:
     assert outcome(np.where(keep, law + rng.standard_normal((300, 1)), np.nan)) == "own laws"
 
 
+def test_half_of_the_completions_may_be_missing() -> None:
+    """Hardly a prompt has all eight; draws stay draws, and no vector is made of them."""
+    rng, outcomes = np.random.default_rng(0), []
+    for seed in range(3):
+        for table in (collapsed(P=400, noise=0.01, seed=seed), rng.standard_normal((400, 8))):
+            keep = rng.random(table.shape) < 0.5
+            prompts = np.repeat(np.arange(400), 8)[keep.ravel()]
+            outcomes.append(ct.diagnose(table[keep], prompts, utility=()).outcome)
+    assert outcomes[::2].count("collapsed") >= 2
+    assert set(outcomes[::2]) <= {"collapsed", None}
+    assert outcomes[1::2] == ["one law"] * 3
+
+
+def test_ordinary_tails_are_not_wild() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for table in (rng.random((50, 5)), rng.integers(1, 6, (50, 4))):
+            notes = ct.diagnose(table, utility=()).notes
+            assert "wild" not in [note.code for note in notes]
+
+
 def test_missing_completions_are_no_levels() -> None:
     # What is left of one vector has another mean in each prompt; levels of their own stay levels.
     rng = np.random.default_rng(11)

@@ -30,6 +30,7 @@ from collapse_theory.diagnosis.predictions import predictions_of
 from collapse_theory.diagnosis.remarks import LEVEL_OFF, notes_of, of_splits
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
 from collapse_theory.diagnosis.verdict import (
+    COLLAPSED,
     KIND_PROMPTS,
     Evidence,
     judged,
@@ -427,20 +428,22 @@ class _Look:
             if view is None or (name == "scaled" and compared.sizes.max() < 3):
                 continue
             view = judged(view, free)
-            if ragged and name != "scaled" and view.outcome is None:
-                allowing = self._allowing(name, compared)
+            allowing = list(self._allowing(name, compared)) if ragged and name != "scaled" else []
+            if view.outcome is None:
                 view = next((v for v in allowing if v.outcome == "collapsed"), view)
             if name != "scaled" and view.outcome != "collapsed":
                 test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
                 view = judged(replace(view, p=test(self.stats, self.rng)), free)
+            if view.outcome == "one law" and any(v.ratio.low <= COLLAPSED for v in allowing):
+                view = replace(view, outcome=None)  # or one vector, of which much is missing
             found.append(view)
         fair = next(self._allowing("as they are", compared), None) if ragged else None
         return with_levels(found, fair)
 
     def _allowing(self, name: str, compared: OrderStatistics) -> Iterator[View]:
         """Yield the views that allow for missing completions, by ranks and by random subsets."""
-        level, take = name == "as they are", TAKEN[name]
-        for own in (by_rank(self.log, compared, level), as_subsets(compared, take, self.rng)):
+        level = name == "as they are"
+        for own in (by_rank(self.log, compared, level), as_subsets(compared, level)):
             view = own and view_of(name, compared, self.rng, own)
             if view is not None:
                 yield judged(view, 0)

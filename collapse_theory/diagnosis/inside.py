@@ -16,7 +16,10 @@ _HALF_STEPS = 2  # half precision's grid holds short decimals too: neighbours al
 _HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that they lack
 _NORMALISED = 0.95  # so many of the prompts with a spread must be normalised
 _NEAR = 2e-3, 0.02  # to 0 and to 1: advantages are divided by s.d. + 1e-4, or 1e-6
-_WILD = 5.0  # typical deviations from the prompt's median; 1 in 1400 draws of a normal law
+# Wild rewards are so many typical distances from their prompt's median, and so many of those that
+# nine tenths of the log's rewards keep to: 4.9 standard deviations of a normal law, and no uniform
+# draw. A single vector with wild rewards has the first alone.
+_WILD, _WIDE = 5.0, 3.0
 _COMMON = 0.1
 _ROUNDING = 1e-6  # of the spread: so little differ means that were all made the same
 RANKS = "ranks"
@@ -168,8 +171,9 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
     """Return how many rewards of each prompt are wild: far from the other rewards of their prompt.
 
     Further from the prompt's median than five times the typical such distance, that of the prompt
-    or that of the log, whichever is larger. Prompts of three or fewer show none; and where more
-    than a tenth of all are that far, none is an exception: it is how the rewards are spread.
+    or that of the log, whichever is larger, and than three times the distance that nine tenths of
+    the log's rewards keep to. Prompts of three or fewer show none; and where more than a tenth of
+    all are that far, none is an exception: it is how the rewards are spread.
     """
     away = np.empty_like(stats.rewards)
     own = np.zeros(stats.count)
@@ -181,7 +185,8 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
     typical[stats.sizes < 4] = np.inf
     if not np.median(away) > 0:
         return np.zeros(stats.count, dtype=int)
-    far = away > _WILD * np.repeat(typical, stats.sizes)
+    wide = _WIDE * float(np.quantile(away, 0.9))
+    far = away > np.maximum(_WILD * np.repeat(typical, stats.sizes), wide)
     if far.mean() > _COMMON:
         return np.zeros(stats.count, dtype=int)
     return np.add.reduceat(far.astype(int), stats.starts[:-1])

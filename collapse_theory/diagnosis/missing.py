@@ -5,45 +5,87 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.optimize import nnls
+from scipy.special import comb
 
 from collapse_theory.data.reward_log import RewardLog
-from collapse_theory.diagnosis.likeness import Cell, cells_of, distances
-from collapse_theory.diagnosis.order_statistics import MAX_LEVELS, OrderStatistics, to_levels
-
-_SUBSETS = 2000  # random ones of each size
-_LEAST_WHOLE = 10  # prompts without a gap that the whole vector is taken from
+from collapse_theory.diagnosis.likeness import Cell, cells_of, centred
+from collapse_theory.diagnosis.order_statistics import MAX_LEVELS, OrderStatistics
 
 Distances = Callable[[Cell, np.ndarray], np.ndarray]
-Take = Callable[[np.ndarray], np.ndarray]
 
 
-def as_subsets(stats: OrderStatistics, take: Take, rng: np.random.Generator) -> Distances | None:
+def subset_means(size: int, whole: int) -> np.ndarray:
+    """Return the (size, whole) chances that the k-th of a random subset is the j-th of all.
+
+    Of n, sorted, the k-th of m drawn is the j-th with C(j, k) C(n-1-j, m-1-k) / C(n, m), from 0
+    (David and Nagaraja, "Order Statistics", 2003, section 2.1, for a population of n).
+
+    Examples
+    --------
+    >>> subset_means(2, 3)
+    array([[0.66666667, 0.33333333, 0.        ],
+           [0.        , 0.33333333, 0.66666667]])
+    """
+    k, j = np.arange(size)[:, None], np.arange(whole)
+    return comb(j, k) * comb(whole - 1 - j, size - 1 - k) / comb(whole, size)
+
+
+def as_subsets(stats: OrderStatistics, level: bool) -> Distances | None:
     """Return distances that allow for completions missing at random; None where that can't be.
 
-    The mean curve of the prompts with most completions (at least ten of a kind have so many) is
-    the whole vector. Of its random subsets of m the order statistics have the mean E_m and the
-    variance V_m: a prompt of m is |q - E_m|^2 - V_m away, 0 on average if that is all that differs.
+    The whole vector v has as many rewards as the largest prompt of a kind, and is fitted by least
+    squares: random subsets of m have the mean order statistics E_m = A_m v, `subset_means`. Their
+    variance V_m about these is known, too: mean(v^2) - mean(E_m^2), less that of a subset's mean
+    where levels don't count. A prompt of m is |q - E_m|^2 - V_m away, 0 on average if that is all
+    that differs.
     """
-    whole: dict[int, np.ndarray] = {}
-    for cell in cells_of(stats, _LEAST_WHOLE):
-        if cell.size <= MAX_LEVELS:
-            whole[cell.kind] = cell.block.mean(axis=0)  # cells come by size: the largest is last
-    if not whole or int(stats.sizes.max()) > MAX_LEVELS:
+    if int(stats.sizes.max()) > MAX_LEVELS:
+        return None
+    cells: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for cell in cells_of(stats):
+        block = cell.block if level else centred(cell.block)
+        cells.setdefault(cell.kind, []).append((cell.size, block))
+    whole = {kind: _fitted(some) for kind, some in cells.items()}
+    if any(sum(len(block) for _, block in some) < whole[k][0].size for k, some in cells.items()):
         return None
 
     def away(cell: Cell, block: np.ndarray) -> np.ndarray:
-        curve = whole.get(cell.kind)
-        if curve is None or cell.size >= curve.size:
-            return distances(block)
-        picked = np.argsort(rng.random((_SUBSETS, curve.size)), axis=1)[:, : cell.size]
-        some = take(to_levels(-np.sort(-curve[picked], axis=1), block.shape[1]))
-        chance = float(some.var(axis=0).mean())
+        v, leverage = whole[cell.kind]
+        m, n = cell.size, v.size
+        mean = subset_means(m, n) @ v
+        variance = float((v**2).mean() - (mean**2).mean())
+        if not level:
+            variance -= float(v.var()) * (n - m) / (m * (n - 1))
         # A wild reward is no further from the mean than twice the furthest subset's.
-        most = 2 * np.abs(some - some.mean(axis=0)).max() + 1e-300
-        apart = np.clip(block - some.mean(axis=0), -most, most)
-        return (apart**2).mean(axis=1) - chance
+        most = 2 * max(abs(v[:m] - mean).max(), abs(v[n - m :] - mean).max())
+        most = most or 2 * float(np.ptp(v)) + 1e-300
+        apart = np.clip(block - mean, -most, most)
+        return (apart**2).mean(axis=1) / (1 - leverage[m] / len(block)) - max(variance, 0.0)
 
     return away
+
+
+def _fitted(cells: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, dict[int, float]]:
+    """Return the vector whose subsets have the mean order statistics of the cells.
+
+    And by size the share that the cell's own mean has in its fitted one: all of it where each is
+    fitted by itself, and then distances are freed of one prompt's part in the mean.
+    """
+    n = max(size for size, _ in cells)
+    weights = np.concatenate([np.full(size, len(block) ** 0.5) for size, block in cells])
+    means = np.concatenate([block.mean(axis=0) for _, block in cells])
+    matrix = np.concatenate([subset_means(size, n) for size, _ in cells]) * weights[:, None]
+    inverse = np.linalg.pinv(matrix)
+    own = (matrix * inverse.T).sum(axis=1)
+    starts = np.cumsum([0, *(size for size, _ in cells)])[:-1]
+    leverage = np.add.reduceat(own, starts) / [size for size, _ in cells]
+    sizes = [size for size, _ in cells]
+    # Sorted: the worst reward, of either sign, and gaps above it, none of them negative.
+    above = np.triu(np.ones((n, n)))[:, :-1]
+    basis = np.column_stack([np.ones(n), -np.ones(n), above])
+    v = basis @ nnls(matrix @ basis, weights * means)[0]
+    return v, dict(zip(sizes, leverage.tolist(), strict=True))
 
 
 def by_rank(log: RewardLog, stats: OrderStatistics, level: bool) -> Distances | None:
