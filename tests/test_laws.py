@@ -918,8 +918,7 @@ def test_distance_sees_a_turn_between_two_points():
     # H = F - G has one sign at 0.2 and 0.8 and the other between, no breakpoint or quantile near.
     points = np.array([0.0, 0.2, 0.8, 1.0])
     first = RewardLaw(parts=(jacobi(0.0, [1.0, 0.0, 0.0, 0.3]),))
-    pair = distance._Difference(first.distribution, uniform_law().distribution)
-    turns = distance._turning_points(pair, points)
+    turns = distance._turning_points(first.distribution, uniform_law().distribution, points)
     assert np.abs(turns - 0.5).min() < 1e-8
 
 

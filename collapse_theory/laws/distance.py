@@ -25,38 +25,25 @@ def wasserstein(first: DistributionFunction, second: DistributionFunction) -> fl
         points = np.unique(np.concatenate([first.points, second.points]))
         difference = first(points) - second(points)
         return float(np.abs(difference[:-1]) @ np.diff(points))
-    pair = _Difference(first, second)
+
+    def apart(x: np.ndarray, side: str = "right") -> np.ndarray:
+        return first(x, side) - second(x, side)
+
     points = np.unique(np.concatenate([first.knots, second.knots]))
-    if not first.parts or not second.parts:
-        zeros = _discrete_zeros(pair, points)
-    else:
+    smooth = first.parts and second.parts
+    if smooth:
         points = np.unique(np.concatenate([points, _grid(first), _grid(second)]))
-        points = np.unique(np.concatenate([points, _turning_points(pair, points)]))
-        changes = pair.right(points[:-1]) * pair.left(points[1:]) < 0
-        zeros = halve(pair.right, points[:-1][changes], points[1:][changes], _HALVINGS)
+        points = np.unique(np.concatenate([points, _turning_points(first, second, points)]))
+    changes = apart(points[:-1]) * apart(points[1:], "left") < 0
+    low, high = points[:-1][changes], points[1:][changes]
+    if smooth:
+        zeros = halve(apart, low, high, _HALVINGS)
+    else:  # where one of the laws has no mass: a quantile of the other
+        steps, other = (second, first) if first.parts else (first, second)
+        zeros = np.clip(other.rough(steps(low)), low, high)
     points = np.unique(np.concatenate([points, zeros]))
-    apart = first.integrals_between(points) - second.integrals_between(points)
-    return float(np.abs(apart).sum())
-
-
-class _Difference:
-    """The difference H = F - G of two distribution functions."""
-
-    def __init__(self, first: DistributionFunction, second: DistributionFunction) -> None:
-        self.first, self.second = first, second
-
-    def right(self, x: np.ndarray) -> np.ndarray:
-        """H(x), the limit from the right."""
-        return self.first(x) - self.second(x)
-
-    def left(self, x: np.ndarray) -> np.ndarray:
-        """H(x-), the limit from the left."""
-        return self.first(x, side="left") - self.second(x, side="left")
-
-    def slope(self, x: np.ndarray) -> np.ndarray:
-        """H'(x); NaN where both densities are infinite."""
-        with np.errstate(invalid="ignore"):
-            return self.first.pdf(x) - self.second.pdf(x)
+    each = first.integrals_between(points) - second.integrals_between(points)
+    return float(np.abs(each).sum())
 
 
 def _grid(law: DistributionFunction) -> np.ndarray:
@@ -70,22 +57,19 @@ def _grid(law: DistributionFunction) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _discrete_zeros(pair: _Difference, points: np.ndarray) -> np.ndarray:
-    """Zeros of H within intervals on which one of the laws has no mass."""
-    swap = bool(pair.first.parts)
-    steps, smooth = (pair.second, pair.first) if swap else (pair.first, pair.second)
-    changes = pair.right(points[:-1]) * pair.left(points[1:]) < 0
-    low, high = points[:-1][changes], points[1:][changes]
-    return np.clip(smooth.rough(steps(low)), low, high)
-
-
-def _turning_points(pair: _Difference, points: np.ndarray) -> np.ndarray:
-    """Extrema of H at which it may have come back to 0 from a sign that it has at both neighbours.
+def _turning_points(
+    f: DistributionFunction, g: DistributionFunction, points: np.ndarray
+) -> np.ndarray:
+    """Extrema of H = F - G where it may be back at 0 from a sign that it has at both neighbours.
 
     Between them, and the points, H has one zero at most.
     """
+
+    def slope(x: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):  # NaN where both densities are infinite
+            return f.pdf(x) - g.pdf(x)
+
     low, high = points[:-1], points[1:]
-    f, g = pair.first, pair.second
     before, after = (f(low), g(low)), (f(high, "left"), g(high, "left"))
     sign = np.sign(before[0] - before[1])
     # F and G rise: H lies between these two.
@@ -95,6 +79,6 @@ def _turning_points(pair: _Difference, points: np.ndarray) -> np.ndarray:
     # A little inside, as densities may jump or be infinite at the points themselves.
     inset = 1e-9 * (high - low)
     low, high = low + inset, high - inset
-    first, last = np.sign(pair.slope(low)), np.sign(pair.slope(high))
+    first, last = np.sign(slope(low)), np.sign(slope(high))
     turns = (first * last < 0) & (sign * first <= 0)
-    return halve(pair.slope, low[turns], high[turns], _HALVINGS)
+    return halve(slope, low[turns], high[turns], _HALVINGS)

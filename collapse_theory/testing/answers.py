@@ -175,6 +175,11 @@ def contrast(expected: np.ndarray, got: np.ndarray, at: int, what: str = "reward
     return f"expected {what}s {one}, got {two}: {what} {at + 1} is off by {off:.1e}"
 
 
+def few(values: Any, precision: int = 4) -> str:
+    """Return numbers in short, the middle of many left out."""
+    return np.array2string(np.asarray(values), precision=precision, threshold=8, separator=", ")
+
+
 def certificate_text(got: Ranked) -> str:
     """Return what the certificate of somebody's answer says of it."""
     gap = got.certificate.relative_gap

@@ -195,10 +195,13 @@ def _law(
     # A law of ours that is on a grid, or one of several, tells less than the other's potential.
     sharp = blur < 10 * tol and not (isinstance(loss, Utility) and not loss.strictly_concave)
     if error > max(tol, blur) and (sharp or not gap <= max(tol, ours.relative_gap or 0.0)):
+        shares = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+        places = ", ".join(f"{place:.6g}" for place in law.ppf(shares))
         energy = f"energy {ours.objective:.8g}, got {found.energy:.8g}; " if found else ""
         wrong(
-            f"expected {ours.name}, got {_law_text(law)}: W1 is {error * width:.1e}; expected "
-            f"{energy}its own potential is level to a relative gap of {gap:.1e}"
+            f"expected {ours.name}, got a law with the 5, 25, 50, 75 and 95 % quantiles {places}: "
+            f"W1 is {error * width:.1e}; expected {energy}its own potential is level "
+            f"to a relative gap of {gap:.1e}"
         )
     return Finding(error, f"{name}({where})", gap)
 
@@ -233,12 +236,6 @@ def _quantiles(given: Any, kind: str, wrong: Callable[[str], NoReturn]) -> Quant
         return Quantiles.of(law_of(given))
     except CollapseError as fault:
         wrong(f"expected a law, got {given!r}: {fault}")
-
-
-def _law_text(law: Quantiles) -> str:
-    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
-    places = ", ".join(f"{place:.6g}" for place in law.ppf(np.array(shares)))
-    return f"a law with the 5, 25, 50, 75 and 95 % quantiles {places}"
 
 
 def _density(

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain, DomainLike, as_domain
-from collapse_theory.testing.answers import case_text, contrast, reference
+from collapse_theory.testing.answers import case_text, contrast, few, reference
 from collapse_theory.testing.search import (
     Finding,
     Report,
@@ -194,8 +194,8 @@ class Claim:
             if not factor > 0:
                 self.wrong(
                     n,
-                    f"at the logits {_few(logits)} expected a gradient along {_few(-wanted)}, got "
-                    f"{_few(slope)}: it trains away from the optimum",
+                    f"at the logits {few(logits)} expected a gradient along {few(-wanted)}, got "
+                    f"{few(slope)}: it trains away from the optimum",
                 )
             self.scales[n] = factor, value + factor * objective
         return self.scales[n]
@@ -211,13 +211,13 @@ class Claim:
         if not error <= 10 * room:
             self.wrong(
                 n,
-                f"at the logits {_few(logits)} expected the loss {expected:.8g} (that of the "
+                f"at the logits {few(logits)} expected the loss {expected:.8g} (that of the "
                 f"utility, by the factor {factor:.6g} that it has elsewhere), got {value:.8g}",
             )
         off = np.abs(slope - wanted)
         if not off.max() <= 10 * room * size:
             entries = contrast(wanted, slope, int(np.argmax(off)), "entry")
-            self.wrong(n, f"at the logits {_few(logits)} the gradient: {entries}")
+            self.wrong(n, f"at the logits {few(logits)} the gradient: {entries}")
         self._in_other_orders(logits, value, room, order)
         return error
 
@@ -235,9 +235,9 @@ class Claim:
         if not (np.isfinite(turned) and slope[0] < slope[-1]):
             self.wrong(
                 n,
-                f"with the worst on top, logits {_few(logits[::-1])}, expected a finite loss and a "
+                f"with the worst on top, logits {few(logits[::-1])}, expected a finite loss and a "
                 f"push on the best up and on the worst down, got {turned:.6g} and the gradient "
-                f"{_few(slope)}",
+                f"{few(slope)}",
             )
         other = 0.5 * logits
         both = self.of(self.module, np.array([logits, other]))[0]
@@ -270,7 +270,3 @@ class Claim:
         if far or not best.objective - after <= room:
             ends = contrast(expected, got, int(np.argmax(off)))
             self.wrong(n, f"a descent of {STEPS} steps leads elsewhere: {ends}")
-
-
-def _few(values: np.ndarray) -> str:
-    return np.array2string(np.asarray(values), precision=4, threshold=8, separator=", ")

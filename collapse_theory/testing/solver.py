@@ -17,6 +17,7 @@ from collapse_theory.testing.answers import (
     certificate_text,
     contrast,
     difference,
+    few,
     read,
     reference,
 )
@@ -130,7 +131,7 @@ def _solved(
     if claimed is not None and not claimed >= short - ours.gap:
         wrong(
             f"its gap is {claimed:.3g}, but its objective {got.certificate.objective:.10g} is "
-            f"{short:.3g} below {ours.objective:.10g}, that of the rewards {_few(ours.rewards)}"
+            f"{short:.3g} below {ours.objective:.10g}, that of the rewards {few(ours.rewards, 6)}"
         )
     if not short - ours.gap <= tol * spread:
         at = difference(got, ours, tol).at
@@ -151,7 +152,3 @@ def _parted(given: Any, ranked: bool) -> tuple[Any, float | None]:
     if isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1:
         return given[0], float(given[1])
     return given, None
-
-
-def _few(rewards: np.ndarray) -> str:
-    return np.array2string(rewards, precision=6, threshold=8, separator=", ")
