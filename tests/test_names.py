@@ -83,3 +83,29 @@ def _written(refusal: Exception):
 def test_type_checkers_know_the_methods():
     assert get_args(finite.Method) == ("auto", *finite.METHODS, "exact")
     assert set(get_args(Method)) == {"auto", *METHODS, "series", "cells"}
+
+
+class Nothing(ct.Utility):
+    def value(self, x, xp=np):
+        return xp.log(x)
+
+    def derivatives(self, x):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("take", "why"),
+    [
+        (lambda: ct.solve("x", 10**400), "n must be at most"),
+        (lambda: ct.limit("sqrt(x)").rewards(10**300), "n must be at most"),
+        (lambda: ct.limit("x", tol=[]), "tol must be a number"),
+        (lambda: ct.Comparisons.ranking(0.5), "groups must be a sequence"),
+        (lambda: ct.Comparisons.ranking([[0], np.array(1)]), "groups must be a sequence"),
+        (lambda: ct.solve(Nothing(), 3), "must return real numbers for an array of gaps"),
+        (lambda: ct.solve("x", 3, np.array(3)), "domain must be"),
+        (lambda: ct.solve("x", 3, [[0], [1]]), "low must be a number"),
+    ],
+)
+def test_what_is_no_argument_is_said_at_once(take, why):
+    with pytest.raises(ct.CollapseError, match=why):
+        take()

@@ -25,7 +25,7 @@ from collapse_theory.limit.solvers import (
     Method,
     best,
 )
-from collapse_theory.numerics.checks import count
+from collapse_theory.numerics.checks import count, positive
 from collapse_theory.programs import Box, Domain, DomainLike, as_domain
 from collapse_theory.utilities import Loss, PlackettLuce, Utility, as_loss
 
@@ -233,8 +233,7 @@ def limit(
     (array([-3.849832,  3.849832]), 4.094419, 'optimal')
     """
     u, domain = as_loss(u), as_domain(domain)
-    if tol is not None and not tol > 0:
-        raise CollapseError(f"tol must be positive, got {tol!r}")
+    tol = None if tol is None else positive(tol, "tol")
     status = None
     if isinstance(u, PlackettLuce):
         law, proof = plackett_luce.solve(u, domain, method)

@@ -14,6 +14,7 @@ from collapse_theory.errors import CollapseError
 
 # Rewards within these have squares, densities and moments that floats hold.
 LARGEST, SMALLEST = 1e150, 1e-280
+MOST_COUNTED = 10**8  # completions: their rewards alone are a gigabyte
 MOST_RANKED = 5000  # completions: the pairs of more take gigabytes and minutes
 
 
@@ -57,6 +58,9 @@ def count(n: Any) -> int:
         raise CollapseError(f"n must be a whole number of completions, got {n!r}") from None
     if isinstance(n, bool) or value < 2:
         raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
+    if value > MOST_COUNTED:
+        shown = reprlib.repr(value)
+        raise CollapseError(f"n must be at most {MOST_COUNTED:,}: rewards are listed; got {shown}")
     return value
 
 

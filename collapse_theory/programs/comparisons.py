@@ -183,7 +183,10 @@ class Comparisons(Value):
         """
         if ties not in ("equal", "free"):
             raise CollapseError(f"ties must be 'equal' or 'free', got {ties!r}")
-        tied = [list(g) if isinstance(g, Iterable) else [g] for g in groups]
+        try:
+            tied = [list(g) if isinstance(g, Iterable) else [g] for g in groups]
+        except TypeError as error:
+            raise CollapseError(f"groups must be a sequence of groups, got {groups!r}") from error
         listed = [i for group in tied for i in group]
         n = count(len(listed))
         members = _indices("groups", listed, n)

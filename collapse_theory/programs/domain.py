@@ -179,8 +179,9 @@ def as_domain(given: DomainLike | None) -> Domain:
         return given
     if isinstance(given, type) and issubclass(given, Domain):
         raise CollapseError(bracketless(given))
-    if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and len(given) == 2:
-        return Box(*given)
+    listed = given.tolist() if isinstance(given, np.ndarray) else given
+    if isinstance(listed, Sequence) and not isinstance(listed, str | bytes) and len(listed) == 2:
+        return Box(*listed)
     raise CollapseError(
         "domain must be ct.Box(0, 1) or a pair (0, 1), or ct.Confined(0.1), ct.Centered(0.1) or "
         f"ct.Free(); not {given!r}"

@@ -108,9 +108,7 @@ def concavity(utility: Curve, width: float) -> str:
     # Where U is concave, it has values between any two gaps where it has.
     x = width * _DECADES if proved else _grid(width)
     x = x if proved else _with_landmarks(x, utility.landmarks, width)
-    with np.errstate(all="ignore"):
-        value = np.asarray(utility.value(x)) + 0 * x
-        first, second = utility.derivatives(x)
+    value, first, second = _jet(utility, x)
     _require_values(utility, x, value, first)
     if cells is not None:
         worst = _refined(utility, x, _excess(x, value, first, second))
@@ -127,6 +125,20 @@ def concavity(utility: Curve, width: float) -> str:
     if np.all(np.abs(first) * x <= 4e-15 * np.abs(value)):
         raise InvalidUtility(f"the utility {utility} is a constant: it doesn't depend on the gap")
     return COMPOSED if composed else BOUNDED if proved else SAMPLED
+
+
+def _jet(utility: Curve, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    with np.errstate(all="ignore"):
+        try:
+            value, (first, second) = utility.value(x), utility.derivatives(x)
+            return np.asarray(value + 0.0 * x), np.asarray(first), np.asarray(second)
+        except InvalidUtility:
+            raise
+        except Exception as fault:  # of a class of one's own
+            raise InvalidUtility(
+                f"value and derivatives of {utility} must return real numbers for an array of "
+                f"gaps; they raised {type(fault).__name__}: {fault}"
+            ) from fault
 
 
 def _require_values(utility: Curve, x: np.ndarray, value: np.ndarray, first: np.ndarray) -> None:
