@@ -104,6 +104,100 @@ def test_spoiled_answers_have_the_certificate_of_all_pairs(text, size):
     assert by_pairs <= bound.bound / bound.shortfall <= 1.03 * by_pairs
 
 
+# -- in twice the digits of float64: pairs (high, low) of floats (Dekker 1971) -------------------
+
+
+def two_sum(a, b):
+    s = a + b
+    v = s - a
+    return s, (a - (s - v)) + (b - v)
+
+
+def plus(a, b):
+    s, e = two_sum(a[0], b[0])
+    return two_sum(s, e + (a[1] + b[1]))
+
+
+def split(a):
+    c = 134217729.0 * a  # 2**27 + 1
+    high = c - (c - a)
+    return high, a - high
+
+
+def times(a, b):
+    p = a[0] * b[0]
+    (ah, al), (bh, bl) = split(a[0]), split(b[0])
+    e = ((ah * bh - p) + ah * bl + al * bh) + al * bl
+    return two_sum(p, e + (a[0] * b[1] + a[1] * b[0]))
+
+
+def inverse(a):
+    x = (1 / a[0], 0 * a[0])
+    for _ in range(2):
+        rest = plus((1.0 + 0 * a[0], 0 * a[0]), times((-a[0], -a[1]), x))
+        x = plus(x, times(x, rest))
+    return x
+
+
+def total(a):
+    """Return the sum along the last axis, halved until one is left."""
+    while a[0].shape[-1] > 1:
+        if a[0].shape[-1] % 2:
+            a = tuple(np.concatenate([v, np.zeros_like(v[..., :1])], axis=-1) for v in a)
+        a = plus((a[0][..., ::2], a[1][..., ::2]), (a[0][..., 1::2], a[1][..., 1::2]))
+    return a[0][..., 0], a[1][..., 0]
+
+
+def running(a):
+    out, sums = (0.0, 0.0), []
+    for pair in zip(*a, strict=True):
+        out = plus(out, pair)
+        sums.append(out)
+    return tuple(np.array(v) for v in zip(*sums, strict=True))
+
+
+SLOPES = {  # U' in the gap
+    "log(x)": inverse,
+    "-1/x": lambda x: times(inverse(x), inverse(x)),
+    "log(x + 0.1)": lambda x: inverse(plus(x, (0.1 + 0 * x[0], 0 * x[0]))),
+}
+
+
+def true_bound(text, gaps):
+    """Return max_k G_k - sum_k G_k d_k over pairs, in 31 digits, of symmetric gaps."""
+    n = len(gaps) + 1
+    half = (n + 1) // 2
+    place = running((np.append(0.0, gaps), np.zeros(n)))
+    force = []
+    for i in range(half):
+        x = plus(place, (-place[0][i], -place[1][i]))
+        side = np.sign(np.arange(n) - i)
+        x = (np.where(side == 0, 1.0, side * x[0]), np.where(side == 0, 0.0, side * x[1]))
+        tied = x[0] <= 0
+        x = (np.where(tied, 1.0, x[0]), np.where(tied, 0.0, x[1]))
+        slope = SLOPES[text](x)
+        at_zero = 10.0 if text == "log(x + 0.1)" else 0.0
+        slope = (np.where(tied, at_zero, slope[0]), np.where(tied, 0.0, slope[1]))
+        force.append(total((side * slope[0], side * slope[1])))
+    G = running(tuple(np.array(v) for v in zip(*force, strict=True)))
+    G = tuple(np.concatenate([v[: n // 2], v[: (n - 1) // 2][::-1]]) for v in G)
+    top = np.argmax(G[0])
+    missing = plus((G[0][top], G[1][top]), (-G[0], -G[1]))
+    weighted = total(times(missing, (gaps, np.zeros(n - 1))))
+    empty = plus((1.0, 0.0), tuple(-v for v in total((gaps, np.zeros(n - 1)))))
+    return sum(plus(weighted, times((G[0][top], G[1][top]), empty))) * 2 / (n * (n - 1))
+
+
+@pytest.mark.parametrize("text", SLOPES)
+@pytest.mark.parametrize("n", [1000, 3001, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_bound_holds_in_31_digits(text, n):
+    found = ct.solve(text, n, tol=1e-10)
+    said = found.relative_gap * (found.utility(1.0) - found.objective)
+    true = true_bound(text, found.gaps)
+    assert found.status == "optimal"
+    assert 0 <= true <= said
+
+
 def test_a_billion_completions():
     n = 10**9
     found = ct.solve("log(x)", n)

@@ -74,6 +74,10 @@ class Spectral:
 # -- Newton's method -----------------------------------------------------------------------------
 
 
+class _Joins(Exception):
+    """The first reward that isn't tied belongs to the tied group."""
+
+
 class _Step(NamedTuple):
     """The equations of a step at given gaps.
 
@@ -139,7 +143,12 @@ def _newton(
     """Newton's method, the gaps' sum 1, until the residual is small `enough` or stalls.
 
     The residual decides, not the step: of x**0.8 a wave of 1e-5 in the gaps changes G by 1e-13.
-    None where it fails, or where the first reward runs into the tied group.
+    None where it fails.
+
+    Raises
+    ------
+    _Joins
+        Where the first reward runs into the tied group.
     """
     best, kept, stalled, lay, step = np.inf, None, 0, at.lay, None
     for _ in budget.rounds(_ROUNDS):
@@ -163,7 +172,7 @@ def _newton(
         step = np.clip(step, _DOWN, _UP)
         z = z + step
         if np.isfinite(utility.slope_at_zero) and z[0] < z[1] + _JOINED:
-            return None
+            raise _Joins
     return kept if best < max(enough, _ACCURATE) else None
 
 
@@ -179,7 +188,10 @@ def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
             break
         lay = found.lay.halved(rough)
         z = found.lay.resampled(found.z, lay)
-        better = _newton(utility, Straddling.of(lay, found.tied), z, budget, _EXACT)
+        try:
+            better = _newton(utility, Straddling.of(lay, found.tied), z, budget, _EXACT)
+        except _Joins:
+            break
         if better is None:
             break
         found = better
@@ -205,29 +217,29 @@ def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
 def _settled(utility: Utility, n: int, guess: _Profile, budget: Budget, enough: float) -> _Found:
     """Return the optimum with the right number tied; for a start whichever number converges."""
     slope, most = utility.slope_at_zero, (n - 2) // 2
-    tied, few, joins, kept = min(guess.tied(n), most), 0, 1, None
+    tied, few, joins, again, loose = min(guess.tied(n), most), 0, 1, False, enough == _LOOSE
     for _ in range(_SOLVES):
         lay = guess.layout(n - 2 * (tied - 1), panel_ratio(utility, n))
-        z = (
-            kept.lay.resampled(kept.z, lay)
-            if kept is not None and kept.tied == tied
-            else guess.logs(lay)
-        )
-        found = _newton(utility, Straddling.of(lay, tied), z, budget, enough)
-        if found is None and not (np.isfinite(slope) and few < tied < most):
-            break
-        if found is None:
+        try:
+            found = _newton(utility, Straddling.of(lay, tied), guess.logs(lay), budget, enough)
+        except _Joins:
+            if tied == most:
+                break
             few, tied, joins = tied, min(tied + joins, most), 2 * joins
             continue
+        if found is None:
+            break
         excess = found.excess(slope)
-        if enough == _LOOSE and (abs(excess) <= 2 or kept is not None):
-            return found
-        if (not excess > 1e-9 * tied and enough != _LOOSE) or tied - 1 <= few:
+        near = abs(excess) <= 2 or again if loose else not excess > 1e-9 * tied
+        if near or tied - 1 <= few:
             return found
         # One that leaves takes its own force along and adds it on the other side: half leave.
-        guess, kept = _Profile.of(found, slope), found
+        guess, again = _Profile.of(found, slope), True
         tied = max(tied - max(1, int(np.ceil(excess / 2 - 1e-9))), few + 1)
-    raise SolverFailed(f"Newton's method on polynomials of log gaps failed for {utility}, n = {n}")
+    raise SolverFailed(
+        f"Newton's method on polynomials of log gaps failed for {utility}, n = {n}: a feature of U "
+        "is too narrow or too steep for them; ct.limit(u).rewards(n) predicts the rewards"
+    )
 
 
 def _start(utility: Utility, n: int, budget: Budget) -> _Profile:

@@ -13,7 +13,7 @@ parts in F cancel but for little, are summed apart, all terms positive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -27,8 +27,11 @@ from collapse_theory.utilities import Utility
 class Rule(NamedTuple):
     """How sums are taken: `near` neighbours one by one, then segments of `growth` times as far."""
 
-    near: int = NEAR
-    growth: float = 1.0
+    near: int
+    growth: float
+
+
+PLAIN = Rule(NEAR, 1.0)
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,9 @@ class Walks:
     stretches: list[Stretch]
 
     @classmethod
-    def of(
-        cls,
-        lay: Layout,
-        targets: np.ndarray,
-        tied: int,
-        rule: Rule,
-        most: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-    ) -> Walks:
-        """Return the walks; `most` says how long the segment from cell to cell may be at most."""
-        target, place, cell, size, piece = _steps(lay, targets, rule, most)
+    def of(cls, lay: Layout, targets: np.ndarray, tied: int, rule: Rule) -> Walks:
+        """Return the walks between ends at which `tied` completions are."""
+        target, place, cell, size, piece = _steps(lay, targets, rule)
         far = cell - targets[target]
         one = size == 1
         whole = (size == lay.length[piece]) & ~one
@@ -183,12 +179,7 @@ class Walks:
         return R, J.reshape(T, m)
 
 
-def _steps(
-    lay: Layout,
-    targets: np.ndarray,
-    rule: Rule,
-    most: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
-) -> Iterator[np.ndarray]:
+def _steps(lay: Layout, targets: np.ndarray, rule: Rule) -> Iterator[np.ndarray]:
     """Return target, step, first cell, length and piece of all parts of the walks."""
     end = lay.N - 1
     at, place, alive = (
@@ -204,8 +195,6 @@ def _steps(
         size = np.minimum(
             lay.first[piece] + lay.length[piece] - here, (rule.growth * far).astype(int)
         )
-        if most is not None:
-            size = np.minimum(size, most(targets[alive], here))
         size[(far < rule.near) | (size < NEAR)] = 1
         found.append((alive, place[alive], here, size, piece))
         at[alive] += size
@@ -276,16 +265,14 @@ class Straddling:
     sums: np.ndarray
     to_nodes: np.ndarray
     count: np.ndarray
-    most: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     @classmethod
     def of(
         cls,
         lay: Layout,
         tied: int,
-        rule: Rule | None = None,
+        rule: Rule = PLAIN,
         at: np.ndarray | None = None,
-        most: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> Straddling:
         """Return it with the rewards of a panel near its nodes, or near the points `at`."""
         r, m = rules(), lay.m
@@ -302,7 +289,7 @@ class Straddling:
             sums[own] = count
             sums[own, own] = r.rows(2 * (near + 1.0) / n - 1) @ r.partial(n) @ to_nodes[own, own]
             count[own] = r.total(n) @ to_nodes[own, own]
-        return cls(lay, tied, rule or Rule(), rewards, sums, to_nodes, count, most)
+        return cls(lay, tied, rule, rewards, sums, to_nodes, count)
 
     @cached_property
     def walks(self) -> Walks:
@@ -310,7 +297,7 @@ class Straddling:
         lay = self.lay
         middle = np.full(lay.N % 2, (lay.N - 1) // 2)
         targets = np.concatenate([self.rewards, lay.N - 1 - self.rewards, middle])
-        return Walks.of(lay, targets, self.tied, self.rule, self.most)
+        return Walks.of(lay, targets, self.tied, self.rule)
 
     @cached_property
     def windows(self) -> Windows:
