@@ -17,6 +17,7 @@ HERE = torch.cuda.is_available()
 PARTS = ["against_cpu", "autocast", "compiled", "fine_tuned"]
 
 
+@pytest.mark.filterwarnings("default")  # torch.compile warns of torch's own
 @pytest.mark.skipif(not HERE, reason="there is no CUDA device")
 @pytest.mark.parametrize("part", PARTS)
 def test_on_cuda(part):
