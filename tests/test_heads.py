@@ -280,6 +280,46 @@ def test_prompts_of_different_sizes_and_ties():
     assert some.weights == pytest.approx(alone.weights, abs=1e-12)
 
 
+def test_identity_features_with_ties_held_equal():
+    groups = [[0], [1, 2], [3], [4, 5, 6]]
+    tied = Comparisons.ranking(groups)
+    expected = ct.solve("logsigmoid(3*x)", domain=ct.Confined(0.7), comparisons=tied).rewards
+    head = ct.fit_head(np.eye(7)[None], "logsigmoid(3*x)", penalty=0.1, comparisons=tied)
+    assert head.rewards[0] == pytest.approx(expected, abs=1e-12)
+    assert np.all(np.abs(head.rewards[0] - expected) <= head.reward_error[0] + 1e-14)
+
+
+def test_what_is_held_equal_is():
+    features, tied = ranked(8, 4, 30), Comparisons.ranking([[0], [1, 2], [3]])
+    head = ct.fit_head(features, penalty=0.01, comparisons=tied)
+    assert head.rewards[:, 1] == pytest.approx(head.rewards[:, 2], abs=1e-13)
+    assert head.predict(features) == pytest.approx(head.rewards, abs=1e-12)
+    between = features[:, 1] - features[:, 2]
+    assert between @ head.weights == pytest.approx(np.zeros(8), abs=1e-13)
+    # No weights without a component along the differences have a higher objective.
+    along = np.linalg.qr(between.T)[0]
+    rng = np.random.default_rng(0)
+    for size in (1e-6, 1e-3, 1.0):
+        w = head.weights + size * rng.normal(size=30)
+        other = ct.fit_head(features, penalty=0.01, comparisons=tied, start=w, max_iterations=0)
+        assert other.weights == pytest.approx(w - along @ (along.T @ w), abs=1e-12)
+        assert head.objective <= other.objective + other.gap
+        assert head.objective >= other.objective - head.gap
+        far = np.abs(other.rewards - head.rewards)
+        assert np.all(far <= other.reward_error + head.reward_error)
+    rows, union = features.reshape(-1, 30), Comparisons.union([tied] * 8)
+    again = ((rows, union), (rows, [tied] * 8), ([features[:3], features[3:]], tied))
+    for values, each in again:
+        same = ct.fit_head(values, penalty=0.01, comparisons=each)
+        assert same.rewards.ravel() == pytest.approx(head.rewards.ravel(), abs=1e-12)
+        assert same.prompts == 8
+    # Equal features are held equal by themselves.
+    copies = features[:, [0, 1, 1, 3]]
+    free = Comparisons.ranking([[0], [1, 2], [3]], ties="free")
+    one, other = (ct.fit_head(copies, penalty=0.01, comparisons=x) for x in (tied, free))
+    assert one.weights == pytest.approx(other.weights, abs=1e-13)
+
+
 def test_prompts_count_by_their_weights():
     features = ranked(70, 4, 5)
     ragged = [one[: 2 + p % 3] for p, one in enumerate(features)]
@@ -411,7 +451,7 @@ class Once:
         ({"features": [WAVES[0], WAVES[0][:, :2]]}, "must have the same width"),
         ({"comparisons": Comparisons.full(3)}, "of 3 completions, a prompt has 4"),
         ({"comparisons": [Comparisons.full(4)] * 5}, "5 comparisons for 6 prompts"),
-        ({"comparisons": Comparisons.ranking([[0, 1], [2, 3]])}, 'With ties="free"'),
+        ({"comparisons": Comparisons.ranking([[0, 1], [2, 3]])}, 'with ties="free"'),
         ({"weights": [1, 2]}, "weights must be 6 numbers"),
         ({"weights": np.zeros(6)}, "not all 0"),
         (

@@ -155,6 +155,11 @@ class Prompts:
         The place of each prompt in what was given; None where that is the same.
     shape : tuple of int
         Of what is said of each completion.
+    stored : bool
+        Whether the features are in memory.
+    along, blur
+        Where completions are held equal (`head_ties`): an orthonormal basis (d, k) of what was
+        taken out of the features, and how far rounding may have put them.
     """
 
     d: int
@@ -164,6 +169,9 @@ class Prompts:
     shape: tuple[int, ...]
     order: np.ndarray | None = None
     members: np.ndarray | None = None
+    stored: bool = True
+    along: np.ndarray | None = None
+    blur: float = 0.0
 
     @property
     def prompts(self) -> int:
@@ -271,7 +279,6 @@ def _of_array(array: np.ndarray, comparisons: Any) -> Prompts:
 def _group(comparisons: Any, count: int, n: int) -> Pairs:
     """Return the pairs of prompts of n completions, from one graph for all or one for each."""
     if comparisons is None or isinstance(comparisons, Comparisons):
-        _require_free([] if comparisons is None else [comparisons])
         return Pairs(n, _edges(comparisons, n))
     listed = _listed(comparisons)
     if len(listed) != count:
@@ -292,17 +299,7 @@ def _listed(comparisons: Any) -> list[Comparisons]:
     listed = list(comparisons) if isinstance(comparisons, Iterable) else []
     if not listed or not all(isinstance(one, Comparisons) for one in listed):
         raise CollapseError(f"comparisons must be Comparisons, or a list of them: {comparisons!r}")
-    _require_free(listed)
     return listed
-
-
-def _require_free(listed: Iterable[Comparisons]) -> None:
-    for one in listed:
-        if one.equal:
-            raise CollapseError(
-                f"the completions {one.equal[0]} are held equal, which a head can't do: it says "
-                'what their features are worth. With ties="free" they aren\'t compared'
-            )
 
 
 def _of_rows(array: np.ndarray, comparisons: Any) -> Prompts:
@@ -317,10 +314,11 @@ def _of_rows(array: np.ndarray, comparisons: Any) -> Prompts:
             )
         edges = [_edges(one, one.n) for one in listed]
         return _sorted(array, np.repeat(np.arange(len(sizes)), sizes), edges, (rows,))
-    _require_free([comparisons])
     if comparisons.n != rows:
         raise CollapseError(f"the comparisons are of {comparisons.n} completions, not of {rows}")
-    part = components(comparisons.better, comparisons.worse, rows)
+    equal = [(group[0], i) for group in comparisons.equal for i in group[1:]]
+    first, second = np.array([*equal, *zip(comparisons.better, comparisons.worse, strict=True)]).T
+    part = components(first, second, rows)
     order = np.argsort(part[comparisons.better], kind="stable")
     place = np.empty(rows, dtype=np.int64)  # within the part
     by_part = np.argsort(part, kind="stable")
@@ -433,7 +431,7 @@ def _of_batches(batches: Iterable[Any], comparisons: Any) -> Prompts:
     most = max(sizes)
     where = np.arange(most) < np.repeat(sizes, counts)[:, None]
     order = None if len(set(sizes)) == 1 else np.flatnonzero(where)
-    return Prompts(shapes[0][2], groups, read, _equal(total), (total, most), order)
+    return Prompts(shapes[0][2], groups, read, _equal(total), (total, most), order, stored=False)
 
 
 def _require_finite(array: np.ndarray) -> None:

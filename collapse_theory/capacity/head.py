@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from collapse_theory.capacity.features import as_features, prompts_of
 from collapse_theory.capacity.head_program import HeadProgram
+from collapse_theory.capacity.head_ties import held_equal
 from collapse_theory.design.slope import trained_utility
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.laws import RewardLaw, empirical_law
@@ -204,7 +206,8 @@ def fit_head(
     comparisons : Comparisons or list of Comparisons, optional
         One graph for all prompts, or one a prompt; of features (M, d) one of all M completions,
         whose connected parts are the prompts. Weights count within a prompt, in one graph of all M
-        over all. What is held equal is refused: a head says what features are worth.
+        over all. The head says the same of completions that are held equal, whatever their
+        features: it is orthogonal to their differences. No order is forced: a head has pairs wrong.
     weights : array_like, shape (N,), optional
         How much each prompt counts; the same unless given.
     domain : Domain, optional
@@ -265,7 +268,9 @@ def program_of(
             "logsigmoid(4*x)"
         )
     trained, _ = trained_utility(loss, domain, offset)
-    prompts = prompts_of(features, comparisons, weights)
+    if isinstance(comparisons, Iterable) and not isinstance(comparisons, str):
+        comparisons = tuple(comparisons)  # looked at more than once
+    prompts = held_equal(prompts_of(features, comparisons, weights), comparisons)
     if not trained.everywhere and any(np.any(p.edges.margins) for _, p in prompts.groups):
         raise InvalidUtility(
             f"margins need values of U below gap 0, and {trained} is continued there by its "
@@ -279,8 +284,10 @@ def fitted(
 ) -> Head:
     """Return the head of a program under one penalty."""
     inner, basis = program.reduced
-    d = program.prompts.d
+    d, along = program.prompts.d, program.prompts.along
     weights = np.zeros(d) if start is None else _start(start, d)
+    if along is not None:
+        weights = weights - along @ (along.T @ weights)
     at = weights if basis is None else basis.T @ weights
     found = _newton(inner, penalty, at, whole(max_iterations, "max_iterations", 0))
     if found.iterations:
@@ -296,7 +303,7 @@ def fitted(
         weights=weights,
         rewards=prompts.placed(check.rewards),
         one_step=prompts.placed(left.rewards),
-        reward_error=prompts.placed(check.norms * (error + check.off)),
+        reward_error=prompts.placed(check.norms * error + check.off),
         weights_error=error,
         objective=check.objective,
         gap=bound + check.rounding,

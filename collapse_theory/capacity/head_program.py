@@ -35,7 +35,7 @@ class Checked(NamedTuple):
 
     rewards: np.ndarray  # of all completions
     norms: np.ndarray  # |phi| of each
-    off: float  # rounding puts a reward off by at most this times |phi|
+    off: np.ndarray  # how far rounding may put each reward
     objective: float
     rounding: float  # how far rounding may put the objective
     slope: float  # a bound of |grad F|
@@ -130,8 +130,8 @@ class HeadProgram:
         that of the gradient.
         """
         d, long = self.prompts.d, float(np.linalg.norm(weights))
-        off = (CHUNK + math.ceil(d / CHUNK) + 2) * EPS * long
-        rewards, norms = np.empty((2, self.prompts.completions))
+        dot, blur = (CHUNK + math.ceil(d / CHUNK) + 2) * EPS * long, self.prompts.blur
+        rewards, norms, off = np.empty((3, self.prompts.completions))
         gradients, values, unsure, rounding, slopes, bends = [], [], 0.0, 0.0, 0.0, 0.0
         pushes, low, high = 0.0, math.inf, -math.inf
         for part, phi in self.prompts.blocks():
@@ -143,7 +143,8 @@ class HeadProgram:
             norms[part.rows] = norm = np.linalg.norm(flat, axis=1) * (1 + d * EPS)
             gaps = r[at.better] - r[at.worse]
             y = gaps - at.margins
-            moved = off * (norm[at.better] + norm[at.worse])
+            off[part.rows] = rounded = dot * norm + blur * long
+            moved = rounded[at.better] + rounded[at.worse]
             moved += 2 * EPS * (np.abs(gaps) + np.abs(at.margins))
             worth, (first, second) = self.utility.value(y), self.utility.derivatives(y)
             steep, bend = at.weights * np.abs(first), at.weights * np.maximum(-second, 0.0)
@@ -154,6 +155,7 @@ class HeadProgram:
             terms = (2 * part.n + 24) * EPS
             unsure += float(norm @ _gathered(at, doubt + terms * steep, len(r)))
             pushes += float(norm @ _gathered(at, steep, len(r)))
+            unsure += blur * 2 * float(steep.sum())
             force = _divergence(at, at.weights * first, len(r)).reshape(part.size, 1, part.n)
             gradients.append(_summed(np.matmul(force, phi)[:, 0]))
             values.append(math.fsum(at.weights * worth))
