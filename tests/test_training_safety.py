@@ -256,3 +256,63 @@ def test_log_sigmoid_in_the_box_says_what_it_is(caplog):
     assert not caplog.records
     assert RankingLoss.from_dict(loss.to_dict()) == loss
     assert not caplog.records
+
+
+# What people train with, of logits (B, K) best first, and the factor of the gradient.
+def pairwise(of: Any) -> Any:
+    def script(z: Any) -> Any:
+        i, j = torch.triu_indices(z.shape[1], z.shape[1], 1)
+        return of(z[:, i] - z[:, j])
+
+    return script
+
+
+LOGSIGMOID = torch.nn.functional.logsigmoid
+SCRIPTS = {
+    "TRL": (pairwise(lambda x: -LOGSIGMOID(x).mean()), "logsigmoid(x)", FREE, 2, 2),
+    "LogExpLoss": (pairwise(lambda x: (-x).exp().log1p().mean()), "logsigmoid(x)", FREE, 2, 2),
+    "centred": (
+        lambda z: -LOGSIGMOID(z[:, 0] - z[:, 1]).mean() + 0.3 * (z.sum(1) ** 2).mean(),
+        "logsigmoid(x)",
+        ct.Centered(0.3),
+        2,
+        2,
+    ),
+    "beta": (pairwise(lambda x: -LOGSIGMOID(3 * x).mean()), "logsigmoid(3*x)", FREE, 2, 2 / 3),
+    "smoothed": (
+        pairwise(lambda x: -(0.9 * LOGSIGMOID(x) + 0.1 * LOGSIGMOID(-x)).mean()),
+        ct.LabelSmoothing(0.1),
+        FREE,
+        2,
+        2 / 0.8,
+    ),
+    "hinge": (pairwise(lambda x: torch.relu(0.5 - x).mean()), "min(x, 0.5)", FREE, 2, 1),
+    "sum": (pairwise(lambda x: -LOGSIGMOID(x).sum(1).mean()), "logsigmoid(x)", FREE, 5, 2 / 10),
+    "ListMLE": (
+        lambda z: (z.flip(1).logcumsumexp(1).flip(1) - z).sum(1).mean(),
+        ct.PlackettLuce(),
+        FREE,
+        5,
+        2 / 4,
+    ),
+    "the paper's": (
+        lambda z: -torch.log(torch.sigmoid(z[:, :1]) - torch.sigmoid(z[:, 1:]) + 0.1).mean(),
+        "log(x + 0.1)",
+        None,
+        2,
+        0.1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_gradient_of_the_script_that_you_have(name):
+    script, utility, domain, many, factor = SCRIPTS[name]
+    logits = normal(6, many).double().sort(1, descending=True).values.requires_grad_()
+    (theirs,) = torch.autograd.grad(script(logits), logits)
+    loss = RankingLoss(utility, domain)
+    (ours,) = torch.autograd.grad(loss(logits), logits)
+    assert torch.allclose(ours, factor * theirs, rtol=1e-9, atol=1e-12)
+    plain = RankingLoss(utility, domain, normalize=False)
+    (ours,) = torch.autograd.grad(plain(logits), logits)
+    assert torch.allclose(ours, factor * loss.slope * theirs, rtol=1e-9, atol=1e-12)
