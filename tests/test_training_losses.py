@@ -835,3 +835,41 @@ def test_the_code_in_the_docs_runs(capsys):
     for block in re.findall(r"```python\n(.*?)```", section, re.S):
         exec(compile(block, page.name, "exec"), names)
     assert "trained='log(x + 0.01)'" in capsys.readouterr().out
+
+
+# -- full rankings by sorting ------------------------------------------------------------
+
+BY_SORTING = (
+    "x",
+    "-(x - 1.5)**2",
+    "x - 0.3*x**2",
+    "min(x, 0.5)",
+    "min(x, 0.1) + 2*min(x - 0.1, 0.6)",
+)
+
+
+@pytest.mark.parametrize("text", BY_SORTING)
+@pytest.mark.parametrize("domain", [BOX, CONFINED, FREE], ids=str)
+def test_sorting_gives_what_all_pairs_give(text, domain, monkeypatch):
+    rng = np.random.default_rng(3)
+    logits = torch.from_numpy(3 + rng.normal(size=(4, 11)))
+    ranks = torch.from_numpy(rng.permuted(np.tile(np.arange(11), (4, 1)), axis=1))
+    ranks[1, 2:6], ranks[2, :10] = -1, -1  # a ragged row, and one without a pair
+    loss = RankingLoss(text, domain)
+    pairs, sums = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    expected = loss.per_prompt(pairs, ranks)
+    monkeypatch.setattr("collapse_theory.training.objective.MANY", 2)
+    monkeypatch.setattr("collapse_theory.training.objective.compared", None)
+    found = loss.per_prompt(sums, ranks)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
+    for value in (found, expected):
+        (value * torch.arange(1.0, 5)).sum().backward()
+    assert torch.allclose(sums.grad, pairs.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_ties_are_not_sorted(monkeypatch):
+    loss, logits = RankingLoss("min(x, 0.5)"), torch.randn(3, 4)
+    ranks = [[0, 1, 1, 2], [0, 1, 2, 3], [0, 0, -1, -1]]
+    expected = loss.per_prompt(logits, ranks)
+    monkeypatch.setattr("collapse_theory.training.objective.MANY", 2)
+    assert torch.equal(loss.per_prompt(logits, ranks), expected)

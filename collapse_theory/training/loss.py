@@ -47,8 +47,6 @@ ROUNDING = 1e-5
 class PromptLoss(nn.Module, ABC):
     """A loss of prompts, each by itself; it compares, and hashes, by its settings."""
 
-    kinds: tuple[str, ...] | None = None  # one utility for all
-
     @abstractmethod
     def _settings(self) -> tuple[Any, ...]:
         """Return all that the loss depends on."""
@@ -133,6 +131,8 @@ class RankingLoss(PromptLoss):
     >>> -logits.grad[1]  # tied, tied, best
     tensor([-0.0625, -0.0625,  0.1250])
     """
+
+    kinds: tuple[str, ...] | None = None  # one utility for all
 
     def __init__(
         self,

@@ -103,7 +103,8 @@ class CrossEncoderRankingLoss(nn.Module):
         if isinstance(labels, Tensor) or sizes != [len(of) for of in labels]:
             raise CollapseError(f"a label for each document is needed, {sizes}, in lists")
         texts = [(query, text) for query, of in zip(queries, documents, strict=True) for text in of]
-        size = self.mini_batch_size if (self.mini_batch_size or 0) > 0 else len(texts)
+        size = self.mini_batch_size or len(texts)
+        size = size if size > 0 else len(texts)
 
         device = self.model.device
 
