@@ -15,6 +15,7 @@ from collapse_theory.design.slope import trained_utility
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
+from collapse_theory.programs.by_rank import by_rank
 from collapse_theory.training.objective import (
     Objective,
     as_batch,
@@ -27,7 +28,7 @@ from collapse_theory.training.objective import (
     one_sided,
     require_several,
 )
-from collapse_theory.training.predictions import Predictions, by_rank
+from collapse_theory.training.predictions import Predictions
 from collapse_theory.utilities import LogSigmoid, Loss, PlackettLuce, as_loss
 from collapse_theory.values import Value, reading
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from collapse_theory.design.slope import width_of
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Comparisons, Domain
-from collapse_theory.training.predictions import tables
+from collapse_theory.programs.by_rank import tables
 from collapse_theory.training.sorting import Stages, best_first, mean_over_pairs, sortable
 from collapse_theory.utilities import (
     Continued,
