@@ -34,15 +34,7 @@ SUMMED_TERMS = 64  # up to so many terms are summed; more are a difference of di
 
 
 def listwise_gaps(unit: PlackettLuce, n: int) -> np.ndarray:
-    """Return the gaps (n-1,) of the optimal rewards in the box [0, 1], beta that of the scores.
-
-    Examples
-    --------
-    >>> from collapse_theory.exact.plackett_luce import listwise_gaps
-    >>> from collapse_theory.utilities import PlackettLuce
-    >>> listwise_gaps(PlackettLuce(), 8).round(4)
-    array([0.    , 0.    , 0.0079, 0.4425, 0.4425, 0.1072, 0.    ])
-    """
+    """Return the gaps (n-1,) of the optimal rewards in the box [0, 1], beta that of the scores."""
     width, free = unit.beta, n - unit.stages(n)
     # C below exp(-40): the scores are equally spaced down to the bottom group, to rounding.
     steepest = (math.log(free) - width) / (n - free)
@@ -116,13 +108,6 @@ def listwise_law(unit: PlackettLuce) -> RewardLaw:
     With w the width that the scores have, the density of the scores is 1/(e + w) on [0, w], the
     atom at the bottom 1/(e + w) and that at the top (e - 1)/(e + w). With a fixed number of
     picks, all but those few end at the bottom.
-
-    Examples
-    --------
-    >>> from collapse_theory.exact.plackett_luce import listwise_law
-    >>> from collapse_theory.utilities import PlackettLuce
-    >>> listwise_law(PlackettLuce()).atoms.round(4).tolist()
-    [[0.0, 0.2689], [1.0, 0.4621]]
     """
     if unit.top is not None:
         return discrete_law([0.0], [1.0], reference=LISTWISE)
@@ -141,13 +126,6 @@ class PenalisedScores:
 
     As kappa grows 2 kappa X tends to 1 - E, with E exponential of mean 1; as it falls
     sqrt(2 kappa) X tends to a standard normal variable.
-
-    Examples
-    --------
-    >>> from collapse_theory.exact.plackett_luce import PenalisedScores
-    >>> scores = PenalisedScores(0.5)
-    >>> scores.high, round(scores.variance, 6), round(scores.density.cdf(0.0), 6)
-    (1.0, 0.443791, 0.445664)
     """
 
     kappa: float

@@ -217,10 +217,13 @@ class Panels(Value):
         i = np.clip(i, 0, self.widths.size - 1)
         return i, np.clip(2.0 * (d - self.edges[i]) / self.widths[i], 0.0, 2.0)
 
-    def _share(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which distances lie in the first cell, and d/edges_0 of those."""
+    def _first_cell(self, d: np.ndarray, out: np.ndarray, height: float, power: float) -> Any:
+        """Return `out` with height (d/edges_0)**power in the first cell."""
         inner = d < self.edges[0]
-        return inner, d[inner] / self.edges[0]
+        if inner.any():
+            with np.errstate(divide="ignore", over="ignore"):  # infinite at the very end
+                out[inner] = (d[inner] / self.edges[0]) ** power * height if height else 0.0
+        return out
 
     @_in_blocks
     def density(self, d: np.ndarray) -> np.ndarray:
@@ -228,12 +231,8 @@ class Panels(Value):
         i, delta = self._place(d)
         series = self._series[0]
         out = _summed(series[:, i], _polynomials(delta, len(series))[0])
-        inner, share = self._share(d)
-        if share.size:
-            p, height = self.exponent, self.first * (1.0 + self.exponent) / self.edges[0]
-            with np.errstate(divide="ignore", over="ignore"):  # infinite at the very end
-                out[inner] = share**p * height if height else 0.0
-        return out
+        height = self.first * (1.0 + self.exponent) / (self.edges[0] or 1.0)
+        return self._first_cell(d, out, height, self.exponent)
 
     @_in_blocks
     def mass_within(self, d: np.ndarray) -> np.ndarray:
@@ -242,10 +241,7 @@ class Panels(Value):
         integrals = self._series[1]
         inside = _summed(integrals[:, i], _polynomials(delta, len(integrals))[1])
         out = self.masses[i] + 0.5 * self.widths[i] * inside
-        inner, share = self._share(d)
-        if share.size:
-            out[inner] = self.first * share ** (1.0 + self.exponent)
-        return out
+        return self._first_cell(d, out, self.first, 1.0 + self.exponent)
 
     @_in_blocks
     def area_within(self, d: np.ndarray) -> np.ndarray:
@@ -255,10 +251,7 @@ class Panels(Value):
         steps = _polynomials(delta, len(self._twice))[1]
         out = self._areas[i] + half * delta * self.masses[i]
         out += half**2 * _summed(self._twice[:, i], steps)
-        inner, share = self._share(d)
-        if share.size:
-            out[inner] = self._areas[0] * share ** (2.0 + self.exponent)
-        return np.maximum(out, 0.0)
+        return np.maximum(self._first_cell(d, out, self._areas[0], 2.0 + self.exponent), 0.0)
 
     @_in_blocks
     def distance_holding(self, target: np.ndarray) -> np.ndarray:
