@@ -26,6 +26,7 @@ from collapse_theory.training.measures import (
     rewards_of,
 )
 from collapse_theory.training.prompt_aware import AnyLoss
+from collapse_theory.training.serving import serve
 from collapse_theory.training.trainer import TrainerLoss, each, require_loss
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class CollapseCallback(TrainerCallback):
         loader: Any = self._seen.get("train_dataloader")
         dataset: Any = getattr(loader, "dataset", None)
         model = self._seen.get("model")
-        if model is None or not self.train_prompts or not hasattr(dataset, "__getitem__"):
+        if model is None or not self.train_prompts or not _is_read_again(dataset):
             return None
         step = self._seen["step"]
         if self._train is None or self._train[0] != step:
@@ -136,7 +137,7 @@ class CollapseCallback(TrainerCallback):
     # -- as a callback -------------------------------------------------------------------
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuse settings that would be ignored, or keep the worst checkpoint."""
+        """Refuse settings that mislead; have the model be saved so that it is served as trained."""
         if args.label_smoothing_factor:
             raise CollapseError(
                 f"label_smoothing_factor={args.label_smoothing_factor:g} smooths labels of "
@@ -144,6 +145,8 @@ class CollapseCallback(TrainerCallback):
                 f"RankingLoss(ct.LabelSmoothing({args.label_smoothing_factor:g}), domain)"
             )
         require_direction(args.metric_for_best_model, args.greater_is_better)
+        if kwargs.get("model") is not None:
+            serve(kwargs["model"], self.loss)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Tell the loss which step it is, for what it may have to say."""
@@ -152,7 +155,9 @@ class CollapseCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin the file anew, or where training is resumed drop what is from a later step."""
-        self.on_init_end(args, state, control)  # not called for a callback that came later
+        self.on_init_end(
+            args, state, control, **kwargs
+        )  # not called for a callback that came later
         if self.file is not None and state.is_world_process_zero:
             self.file.begin(state.global_step)
 
@@ -225,9 +230,14 @@ def _split_of(metrics: Any) -> str:
     return "eval"
 
 
+def _is_read_again(dataset: Any) -> bool:
+    """Whether rows can be asked for by number, unlike those of a stream."""
+    return hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+
+
 def _rankings(dataset: Any) -> list[Ranking] | None:
     """Return the rankings of a dataset; None of a stream, which can't be read again."""
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+    if not _is_read_again(dataset):
         return None
     return [ranking_of(dataset[row]) for row in range(len(dataset))]
 

@@ -42,7 +42,8 @@ class RankingCollator:
     template : str, optional
         How a prompt and a completion are put together. "chat": the tokenizer's chat template;
         "pair": two segments; "joined": one text with a blank line between, closed by the
-        end-of-text token. "auto": the first that suits the tokenizer.
+        end-of-text token; "plain": the same without the blank line, as TRL has it. "auto": the
+        first that suits the tokenizer.
     pad_to_multiple_of : int, optional
         Pad lengths to a multiple of it.
 
@@ -189,7 +190,7 @@ Texts = tuple[list[str], list[str] | None]
 
 def _pair(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
     """Two segments, as encoders such as BERT were trained with: [CLS] prompt [SEP] completion."""
-    first = [_asked(ranking) for ranking in rankings for _ in ranking.completions]
+    first = [_asked(ranking).strip() for ranking in rankings for _ in ranking.completions]
     return first, [text for ranking in rankings for text in ranking.completions]
 
 
@@ -199,6 +200,13 @@ def _joined(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
     end = tokenizer.eos_token or ""
     both = zip(first, second or (), strict=True)
     return [f"{asked}\n\n{text}{end}" if asked else f"{text}{end}" for asked, text in both], None
+
+
+def _plain(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
+    """One text, the completion right behind the prompt, as TRL joins texts."""
+    end = tokenizer.eos_token or ""
+    both = ((_asked(ranking), text) for ranking in rankings for text in ranking.completions)
+    return [f"{asked}{text.removesuffix(end)}{end}" for asked, text in both], None
 
 
 def _chat(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
@@ -214,6 +222,7 @@ TEMPLATES: dict[str, Callable[[Any, Sequence[Ranking]], Texts]] = {
     "chat": _chat,
     "pair": _pair,
     "joined": _joined,
+    "plain": _plain,
 }
 
 
@@ -227,7 +236,7 @@ def _asked(ranking: Ranking) -> str:
     said = _said(ranking)
     named = any(turn[0] == "assistant" for turn in said)
     parts = [f"{SPEAKERS.get(t[0], t[0])}: {t[1]}" if named else t[1] for t in said]
-    return "\n\n".join(parts).strip()
+    return "\n\n".join(parts)
 
 
 def template_for(tokenizer: Any, template: str = "auto") -> str:
