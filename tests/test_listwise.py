@@ -579,3 +579,12 @@ def test_many_completions() -> None:
     assert found.relative_gap < 1e-12
     held = ct.solve(ct.PlackettLuce(), 2000, ct.Confined(0.1))
     assert held.relative_gap < 1e-12
+
+
+@pytest.mark.parametrize("kappa", [1e6, 1e20, 1e100])
+def test_strong_penalties_take_no_more_panels(kappa):
+    # The score is 1/(2 kappa) less an exponential variable with that mean: h(v) ~ exp(-2 kappa v).
+    law = ct.limit(ct.PlackettLuce(), ct.Confined(kappa))
+    assert law.status == "optimal"
+    assert 2 * kappa * law.std() == pytest.approx(1, rel=2 / kappa + 1e-12)
+    assert law.ppf(0.5) * 2 * kappa == pytest.approx(1 - np.log(2), rel=4 / kappa + 1e-12)

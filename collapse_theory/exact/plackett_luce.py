@@ -220,7 +220,7 @@ class PenalisedScores:
             beyond = 2.0 if z < 0 else float(self._weighed(v) * special.erfcx(z))
             return float(self._weighed(v)) + self._gauss * beyond - TAIL_MASS
 
-        end = 1.0 / root + max(self._peak, 0.0)
+        end = 1.0 / max(root, self.kappa) + max(self._peak, 0.0)  # less than a tail has left
         while excess(end) > 0:
             end *= 2.0
         return bisect(excess, 0.5 * end, end)
