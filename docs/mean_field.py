@@ -1,4 +1,4 @@
-"""The mean field of a linear head (docs/theory.md): its equations solved, and heads that are fitted.
+"""The mean field of a linear head (docs/theory.md): its equations solved, and heads fitted.
 
     python docs/mean_field.py
 

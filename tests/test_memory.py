@@ -7,6 +7,7 @@ import pytest
 
 import collapse_theory as ct
 from collapse_theory.capacity.prox import Ranked, proximal, sensitivity
+from collapse_theory.data import RewardLog
 from collapse_theory.utilities import continued
 
 PROMPT, PLACE = np.ogrid[1:51, 1:6]
@@ -120,3 +121,34 @@ def test_what_is_refused_says_why(change, words):
 def test_worst_first_is_told():
     with pytest.warns(UserWarning, match="best first"):
         ct.memory(np.sort(XI), XI, "logsigmoid(x)")
+
+
+# -- of a log ------------------------------------------------------------------------------
+
+
+def test_a_log_with_splits_tells_the_memory():
+    """Rows in any order; a prompt with ties is left out."""
+    rng = np.random.default_rng(3)
+    xi = np.linspace(0.7, -0.7, 4) + rng.normal(size=(80, 4))
+    rewards = np.concatenate([learned("logsigmoid(x)", xi[:40], 5.0), xi[40:]])
+    ranks = np.tile(np.arange(4.0), (80, 1))
+    ranks[0] = 0
+    order = rng.permutation(320)
+    split = np.repeat([0, 1], 160)[order]
+    prompts = np.repeat(np.arange(80), 4)[order]
+    log = RewardLog(
+        rewards.ravel()[order],
+        prompts,
+        ranks=ranks.ravel()[order],
+        splits=split,
+        split_names=("train", "test"),
+    )
+    found = ct.diagnose(log, utility="logsigmoid(x)", domain=ct.Free())
+    assert found.memory == ct.memory(rewards[1:40], xi[40:], "logsigmoid(x)")
+    assert any(note.code == "memory" and found.memory.text in note.text for note in found.notes)
+    assert ct.diagnose(log, utility="logsigmoid(x)").memory is None  # a box
+    assert ct.diagnose(log, utility=(), domain=ct.Free()).memory is None  # which one isn't known
+    short = log.only(np.isin(prompts, [*range(10), *range(40, 80)]))
+    few = ct.diagnose(short, utility="logsigmoid(x)", domain=ct.Free())
+    assert few.memory is None
+    assert any("9 prompts" in note.text for note in few.notes if note.code == "memory")

@@ -3,7 +3,7 @@
 from collapse_theory.capacity.course import late_distance, penalty_of
 from collapse_theory.capacity.head import Head, fit_head
 from collapse_theory.capacity.head_path import HeadPath, head_path
-from collapse_theory.capacity.memory_law import Memory, memory
+from collapse_theory.capacity.memory_law import Memory, memory, ranked_rows
 
 __all__ = [
     "Head",
@@ -14,4 +14,5 @@ __all__ = [
     "late_distance",
     "memory",
     "penalty_of",
+    "ranked_rows",
 ]

@@ -136,21 +136,19 @@ class Memory(Value):
         table = np.atleast_2d(rows)
         return _learned(continued(self.utility), table, self.gamma).reshape(rows.shape)
 
-    def __repr__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The memory and the shares explained by rank, in words."""
         low, high = self.interval
-        shares = ", ".join(
-            f"{name} {one.explained:.3f}"
-            for name, one in (
-                ("trained", self.trained),
-                ("law", self.law),
-                ("held out", self.held_out),
-            )
-        )
+        sides = ("trained", self.trained), ("law", self.law), ("held out", self.held_out)
+        shares = ", ".join(f"{name} {one.explained:.3f}" for name, one in sides)
         return (
-            f"Memory({self.utility}: gamma {self.gamma:.3g}, 95% from {low:.3g} to {high:.3g}, of "
-            f"{self.trained_prompts} prompts trained and {self.held_out_prompts} held out; "
-            f"explained by rank: {shares})"
+            f"gamma {self.gamma:.3g}, 95% from {low:.3g} to {high:.3g}, of {self.trained_prompts} "
+            f"prompts trained and {self.held_out_prompts} held out; explained by rank: {shares}"
         )
+
+    def __repr__(self) -> str:
+        return f"Memory({self.utility}: {self.text})"
 
 
 def memory(
@@ -234,6 +232,33 @@ def memory(
         trained=ByRank.of(np.array([row for row in learned if len(row) == n])),
         held_out=ByRank.of(common),
     )
+
+
+def ranked_rows(rewards: np.ndarray, ranks: np.ndarray, prompts: np.ndarray) -> list[np.ndarray]:
+    """Return each prompt's rewards, best first, as `memory` takes them.
+
+    Prompts with ties, or a rank that isn't known, and those of one completion are left out.
+
+    Parameters
+    ----------
+    rewards, ranks, prompts : numpy.ndarray, shape (rows,)
+        A row a completion: rank 0 is the best, below 0 or NaN isn't known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.capacity import ranked_rows
+    >>> ranked_rows(np.array([0.1, 0.9, 0.5, 0.4]), np.array([1, 0, 0, 0]), np.array([3, 3, 7, 7]))
+    [array([0.9, 0.1])]
+    """
+    order = np.lexsort((ranks, prompts))
+    starts = np.flatnonzero(np.diff(prompts[order])) + 1
+    rows = (np.split(part[order], starts) for part in (rewards, ranks))
+    return [row for row, rank in zip(*rows, strict=True) if _is_ranking(rank)]
+
+
+def _is_ranking(rank: np.ndarray) -> bool:
+    return len(rank) > 1 and bool(rank[0] >= 0 and np.all(np.diff(rank) > 0))
 
 
 def _learned(u: Utility, rows: np.ndarray, gamma: float) -> np.ndarray:

@@ -157,6 +157,7 @@ def _content(found: ct.Diagnosis, log: RewardLog, file: str) -> dict[str, Any]:
         **named(found, "prompts", "compared", "completions", "step"),
         "steps": [_part_content(part) for part in found.steps],
         "splits": [_part_content(part) for part in found.splits],
+        "memory": found.memory and found.memory.to_dict(),
         **reading_content(log),
     }
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from collapse_theory.capacity import Memory
 from collapse_theory.data.reading import log_of
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog
 from collapse_theory.diagnosis.inside import (
@@ -28,6 +29,7 @@ from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
 from collapse_theory.diagnosis.predictions import predictions_of
 from collapse_theory.diagnosis.remarks import LEVEL_OFF, notes_of, of_splits
+from collapse_theory.diagnosis.remembered import has_maximum, remembered
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
 from collapse_theory.diagnosis.verdict import (
     COLLAPSED,
@@ -38,7 +40,7 @@ from collapse_theory.diagnosis.verdict import (
     with_levels,
 )
 from collapse_theory.errors import CollapseError
-from collapse_theory.programs import Box, Domain, DomainLike, as_domain
+from collapse_theory.programs import Box, Domain, DomainLike, Free, as_domain
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
 
@@ -97,6 +99,9 @@ class Diagnosis(Value):
     splits : tuple of Part
         Prompts that were trained on beside those held out, where the log says which; then it is
         the former that were judged.
+    memory : Memory or None
+        How much of the former the model has learned by heart, as `ct.memory` measures it: where
+        the log has ranks, the domain is Free, and one utility is given, that of training.
     """
 
     outcome: str | None
@@ -121,6 +126,7 @@ class Diagnosis(Value):
     step: float | None = None
     steps: tuple[Part, ...] = ()
     splits: tuple[Part, ...] = ()
+    memory: Memory | None = None
 
     @property
     def collapsed(self) -> bool | None:
@@ -263,14 +269,21 @@ def diagnose(
         log = log.only(log.steps == log.step, log.step)
     splits = _lines([("", log)], held, rng) if len(log.split_names) > 1 else ()
     trained = [code for code, name in enumerate(log.split_names) if is_trained(name)]
+    learned, learned_notes = None, ()
     if splits and trained:
-        log = log.only(np.isin(log.splits, trained), log.step)
+        rows = np.isin(log.splits, trained)
+        if isinstance(held, Free) and utility is not None and len(utilities) == 1:
+            learned, learned_notes = remembered(log, rows, utilities[0])
+            if learned or learned_notes:  # without a maximum it has no optimum to compare with
+                utilities = [u for u in utilities if has_maximum(u)]
+        log = log.only(rows, log.step)
     found = _Look.at(log, utilities, held, given, rng).diagnosis()
-    notes = (*found.notes, *of_splits(log, splits))
+    notes = (*found.notes, *of_splits(log, splits), *learned_notes)
     return replace(
         found,
         steps=steps if len({part.step for part in steps}) > 1 else (),
         splits=splits,
+        memory=learned,
         notes=notes,
     )
 
