@@ -225,6 +225,16 @@ def test_rotations_and_scales_change_nothing(seed, d, text):
     assert padded.weights[d:] == pytest.approx(np.zeros(40), abs=1e-15)
 
 
+def test_what_completions_share_changes_nothing():
+    features = np.round(ranked(60, 4, 5), 6)  # so that sums with whole numbers are exact
+    shared = np.random.default_rng(0).integers(-1000, 1000, (60, 1, 5))
+    head, other = (ct.fit_head(phi, penalty=0.01) for phi in (features, features + shared))
+    assert other.weights == pytest.approx(head.weights, abs=1e-11)
+    assert other.weights_error < 20 * head.weights_error
+    assert np.diff(other.held_out) == pytest.approx(np.diff(head.held_out), abs=1e-9)
+    assert other.memory == pytest.approx(head.memory, rel=1e-9)
+
+
 # -- however the features come -------------------------------------------------------------
 
 

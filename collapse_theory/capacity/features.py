@@ -219,6 +219,15 @@ class Prompts:
         return found.reshape(self.shape)
 
 
+def centred(phi: np.ndarray) -> np.ndarray:
+    """Return features (count, n, d) less each prompt's mean: gaps are of these alone.
+
+    What all completions of a prompt share, most of what a language model says of them, is in no
+    gap; taken off first it brings no rounding either.
+    """
+    return phi - phi.mean(axis=1, keepdims=True)
+
+
 def prompts_of(features: Any, comparisons: Any = None, weights: Any = None) -> Prompts:
     """Return the prompts of features, however they come; see `fit_head`."""
     found = _read(features, comparisons)

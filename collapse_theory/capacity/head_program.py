@@ -13,13 +13,14 @@ All are sums over prompts: features are read in blocks, and rewards alone are ke
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.capacity.features import Edges, Part, Prompts
+from collapse_theory.capacity.features import Edges, Part, Prompts, centred
 from collapse_theory.lazy import blas
 from collapse_theory.programs.program import EPS
 from collapse_theory.programs.reward_error import slope_noise
@@ -69,10 +70,14 @@ class HeadProgram:
         inner = replace(prompts, d=len(triangle), read=lambda: iter(arrays))
         return HeadProgram(inner, self.utility), basis
 
+    def inner(self) -> Iterator[tuple[Part, np.ndarray]]:
+        """Yield the blocks with centred features."""
+        return ((part, centred(phi)) for part, phi in self.prompts.blocks())
+
     def rewards(self, weights: np.ndarray) -> np.ndarray:
-        """Return Phi w for all completions."""
+        """Return Phi w for all completions, each prompt's less their mean."""
         found = np.empty(self.prompts.completions)
-        for part, phi in self.prompts.blocks():
+        for part, phi in self.inner():
             found[part.rows] = phi.reshape(-1, self.prompts.d) @ weights
         return found
 
@@ -102,7 +107,7 @@ class HeadProgram:
     def gradient(self, rewards: np.ndarray) -> np.ndarray:
         """Return sum a_p Phi_p' G_p."""
         total = np.zeros(self.prompts.d)
-        for part, phi in self.prompts.blocks():
+        for part, phi in self.inner():
             at, r = part.pairs(), rewards[part.rows]
             first = self.utility.slope(r[at.better] - r[at.worse] - at.margins)
             total += _divergence(at, at.weights * first, len(r)) @ phi.reshape(-1, self.prompts.d)
@@ -112,7 +117,7 @@ class HeadProgram:
         """Return sum a_p Phi_p' G_p, and the lower half of sum a_p Phi_p' L_p Phi_p."""
         d = self.prompts.d
         gradient, hessian = np.zeros(d), np.zeros((d, d), order="F")
-        for part, phi in self.prompts.blocks():
+        for part, phi in self.inner():
             force, bend = self.forces(part, rewards)
             gradient += force.ravel() @ phi.reshape(-1, d)
             # L = R R', but for the constant vector that L maps to 0: one row less a prompt.
@@ -135,16 +140,13 @@ class HeadProgram:
         gradients, values, unsure, rounding, slopes, bends = [], [], 0.0, 0.0, 0.0, 0.0
         pushes, low, high = 0.0, math.inf, -math.inf
         for part, phi in self.prompts.blocks():
-            flat, at = phi.reshape(-1, d), part.pairs()
-            r = flat[:, :CHUNK] @ weights[:CHUNK]
-            for k in range(CHUNK, d, CHUNK):
-                r += flat[:, k : k + CHUNK] @ weights[k : k + CHUNK]
-            rewards[part.rows] = r
-            norms[part.rows] = norm = np.linalg.norm(flat, axis=1) * (1 + d * EPS)
+            inner, at, whole = centred(phi), part.pairs(), _norms(phi)
+            rewards[part.rows], norms[part.rows] = _product(phi, weights), whole
+            off[part.rows] = dot * whole + blur * long
+            r, norm = _product(inner, weights), _norms(inner)
             gaps = r[at.better] - r[at.worse]
             y = gaps - at.margins
-            off[part.rows] = rounded = dot * norm + blur * long
-            moved = rounded[at.better] + rounded[at.worse]
+            moved = dot * (norm[at.better] + norm[at.worse]) + 2 * blur * long
             moved += 2 * EPS * (np.abs(gaps) + np.abs(at.margins))
             worth, (first, second) = self.utility.value(y), self.utility.derivatives(y)
             steep, bend = at.weights * np.abs(first), at.weights * np.maximum(-second, 0.0)
@@ -157,7 +159,7 @@ class HeadProgram:
             pushes += float(norm @ _gathered(at, steep, len(r)))
             unsure += blur * 2 * float(steep.sum())
             force = _divergence(at, at.weights * first, len(r)).reshape(part.size, 1, part.n)
-            gradients.append(_summed(np.matmul(force, phi)[:, 0]))
+            gradients.append(_summed(np.matmul(force, inner)[:, 0]))
             values.append(math.fsum(at.weights * worth))
             rounding += float(steep @ moved + 8 * EPS * (at.weights @ np.abs(worth)))
             slopes, bends = slopes + steep @ np.abs(gaps), bends + bend @ gaps**2
@@ -171,6 +173,20 @@ class HeadProgram:
         # Where features tell no completions apart, what they could gain if forces didn't cancel.
         spread = float(max(high - low, slopes, bends)) or pushes**2 / (4 * penalty)
         return Checked(rewards, norms, off, objective, rounding, slope, spread)
+
+
+def _product(phi: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return phi w, summed by CHUNK coordinates and then over these."""
+    flat = phi.reshape(-1, len(weights))
+    found = flat[:, :CHUNK] @ weights[:CHUNK]
+    for k in range(CHUNK, len(weights), CHUNK):
+        found += flat[:, k : k + CHUNK] @ weights[k : k + CHUNK]
+    return found
+
+
+def _norms(phi: np.ndarray) -> np.ndarray:
+    """Return the norms of the rows, rounded up."""
+    return np.linalg.norm(phi, axis=-1).ravel() * (1 + phi.shape[-1] * EPS)
 
 
 def _divergence(at: Edges, flow: np.ndarray, size: int) -> np.ndarray:
