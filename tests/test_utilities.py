@@ -440,6 +440,9 @@ def test_extreme_parameters_have_values():
     with pytest.raises(ct.NotIncreasing, match="falls at"):
         ct.solve("6e199*x - 1e301*x**2", 4, ct.Box(0, 1e34))  # both slopes looked at are -inf
     assert ct.utility("-1/2*x**x**0 + x")(0.5) == 0.25
+    pair = ct.Comparisons(3, [0], [1])
+    steep = ct.solve(NegativePower(1e16) + ct.Linear(), domain=ct.Confined(1), comparisons=pair)
+    assert steep.rewards[0] > 0.4  # and no warning
     assert ct.solve(Hinge(1e-290), 3).rewards.tolist() == [1, 0.5, 0]
 
 

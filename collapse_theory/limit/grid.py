@@ -172,7 +172,7 @@ def _minimise(kernel: np.ndarray) -> np.ndarray:
 
     largest = float(kernel.max())
     if not 0 < largest < np.inf:
-        raise SolverFailed(f"U rises by {largest:g} over the gaps of the grid: nothing to maximise")
+        raise SolverFailed(f"U rises by {largest:g} over the gaps of a grid, outside float64")
     values, vectors = np.linalg.eigh(kernel / largest + 1.0)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     masses = cp.Variable(kernel.shape[0], nonneg=True)

@@ -234,21 +234,8 @@ def limit(
     """
     u, domain = as_loss(u), as_domain(domain)
     tol = None if tol is None else positive(tol, "tol")
-    status = None
-    if isinstance(u, PlackettLuce):
-        law, proof = plackett_luce.solve(u, domain, method)
-        answer = Answer(law, proof, CLOSED_FORM.name, proof.meets(tol or CLOSED_FORM.tolerance))
-        if proof.objective == np.inf:
-            status = plackett_luce.UNBOUNDED
-    else:
-        program = LimitProgram.of(u, domain)
-        if program.divergent and method in ("auto", CLOSED_FORM.name):
-            answer, status = _divergent(program, method), DIVERGENT
-        else:
-            with np.errstate(all="ignore"):
-                answer = best(program, method, tol)
-        if isinstance(domain, Box) and domain != UNIT:
-            answer = answer._replace(law=answer.law.mapped(domain.low, domain.width))
+    with np.errstate(all="ignore"):  # what leaves float64 on the way shows in the certificate
+        answer, status = _solved(u, domain, method, tol)
     reached = {
         "objective": answer.proof.objective,
         "gap": answer.proof.gap,
@@ -258,6 +245,23 @@ def limit(
     }
     fields = _fields(answer.law) | reached
     return LimitLaw(**fields, utility=u, domain=domain, series=answer.series)
+
+
+def _solved(
+    u: Loss, domain: Domain, method: Method, tol: float | None
+) -> tuple[Answer, str | None]:
+    """Return the law, and a status of its own where its objective isn't finite."""
+    if isinstance(u, PlackettLuce):
+        law, proof = plackett_luce.solve(u, domain, method)
+        optimal = proof.meets(tol or CLOSED_FORM.tolerance)
+        status = plackett_luce.UNBOUNDED if proof.objective == np.inf else None
+        return Answer(law, proof, CLOSED_FORM.name, optimal), status
+    program = LimitProgram.of(u, domain)
+    divergent = program.divergent and method in ("auto", CLOSED_FORM.name)
+    answer = _divergent(program, method) if divergent else best(program, method, tol)
+    if isinstance(domain, Box) and domain != UNIT:
+        answer = answer._replace(law=answer.law.mapped(domain.low, domain.width))
+    return answer, DIVERGENT if divergent else None
 
 
 def _divergent(program: LimitProgram, method: str) -> Answer:
