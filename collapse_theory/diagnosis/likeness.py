@@ -121,32 +121,34 @@ def view_of(
     name: str,
     stats: OrderStatistics,
     rng: np.random.Generator,
-    own: Callable[[Cell, np.ndarray], np.ndarray] | None = None,
+    own: Callable[[Cell, np.ndarray], tuple[np.ndarray, float]] | None = None,
 ) -> View | None:
     """Return how alike prompts are in a view; None where no cell has two prompts.
 
     `own` may give another squared distance of each prompt from what it shares, such as one that
-    allows for missing completions.
+    allows for missing completions, and how much the prompts of the cell count.
     """
     take = TAKEN[name]
     pool = _pool(stats, name)
     places = _places(pool)
-    apart, chance = [], []
+    apart, chance, weights = [], [], 0.0
     for cell in cells_of(stats):
         block = take(cell.block)
         reference, hold, by_place = _reference(pool, places, cell, take, rng)
-        apart.append(distances(block, hold) if own is None else own(cell, block))
+        found, weight = (distances(block, hold), 1.0) if own is None else own(cell, block)
+        apart.append(weight * found)
+        weights += weight * len(block)
         # R is a functional of the pool: to first order each reward moves it by what draws that
         # hold a reward from its place have above the others. So few prompts' R is in the interval.
         moved = np.add.reduceat(by_place[places] - reference, stats.starts[:-1]) / stats.sizes
-        chance.append(reference + cell.size * moved[cell.prompts])
+        chance.append(weight * (reference + cell.size * moved[cell.prompts]))
     if not apart:
         return None
     top, below = np.concatenate(apart), np.concatenate(chance)
     if not below.mean() > 0:
         return None
     ratio = widened(ratio_of_means(top, below), _HELD)
-    return View(name, ratio, float(top.mean()), float(below.mean()))
+    return View(name, ratio, float(top.sum()) / weights, float(below.sum()) / weights)
 
 
 def distances(block: np.ndarray, hold: bool = True) -> np.ndarray:

@@ -12,7 +12,8 @@ from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.likeness import Cell, cells_of, centred
 from collapse_theory.diagnosis.order_statistics import MAX_LEVELS, OrderStatistics
 
-Distances = Callable[[Cell, np.ndarray], np.ndarray]
+_SURE = 0.1  # of R: what noise of their own adds to how prompts without a gap differ
+Distances = Callable[[Cell, np.ndarray], tuple[np.ndarray, float]]
 
 
 def subset_means(size: int, whole: int) -> np.ndarray:
@@ -38,7 +39,7 @@ def as_subsets(stats: OrderStatistics, level: bool) -> Distances | None:
     squares: random subsets of m have the mean order statistics E_m = A_m v, `subset_means`. Their
     variance V_m about these is known, too: mean(v^2) - mean(E_m^2), less that of a subset's mean
     where levels don't count. A prompt of m is |q - E_m|^2 - V_m away, 0 on average if that is all
-    that differs.
+    that differs; it counts the less the more V_m is of R, some (n - m)/(n - 1).
     """
     if int(stats.sizes.max()) > MAX_LEVELS:
         return None
@@ -50,7 +51,7 @@ def as_subsets(stats: OrderStatistics, level: bool) -> Distances | None:
     if any(sum(len(block) for _, block in some) < whole[k][0].size for k, some in cells.items()):
         return None
 
-    def away(cell: Cell, block: np.ndarray) -> np.ndarray:
+    def away(cell: Cell, block: np.ndarray) -> tuple[np.ndarray, float]:
         v, leverage = whole[cell.kind]
         m, n = cell.size, v.size
         mean = subset_means(m, n) @ v
@@ -61,7 +62,8 @@ def as_subsets(stats: OrderStatistics, level: bool) -> Distances | None:
         most = 2 * max(abs(v[:m] - mean).max(), abs(v[n - m :] - mean).max())
         most = most or 2 * float(np.ptp(v)) + 1e-300
         apart = np.clip(block - mean, -most, most)
-        return (apart**2).mean(axis=1) / (1 - leverage[m] / len(block)) - max(variance, 0.0)
+        apart = (apart**2).mean(axis=1) / (1 - leverage[m] / len(block)) - max(variance, 0.0)
+        return apart, 1 / ((n - m) / max(n - 1, 1) + _SURE) ** 2
 
     return away
 
@@ -117,7 +119,7 @@ def by_rank(log: RewardLog, stats: OrderStatistics, level: bool) -> Distances | 
             rest = (rest - (rest.sum(axis=1) / of_prompt)[:, None]) * there
     apart = (rest**2).sum(axis=1) / of_prompt
 
-    def away(cell: Cell, block: np.ndarray) -> np.ndarray:
-        return apart[cell.prompts] * (len(block) / (len(block) - 1))
+    def away(cell: Cell, block: np.ndarray) -> tuple[np.ndarray, float]:
+        return apart[cell.prompts] * (len(block) / (len(block) - 1)), 1.0
 
     return away
