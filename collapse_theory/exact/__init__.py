@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collapse_theory.exact.closed_form import exact_answer, exact_law
+from collapse_theory.exact.course import COURSE_FORMS
 from collapse_theory.exact.registry import (
     FINITE_FORMS,
     HELD_FINITE_FORMS,
@@ -12,6 +13,7 @@ from collapse_theory.exact.registry import (
 )
 
 __all__ = [
+    "COURSE_FORMS",
     "FINITE_FORMS",
     "HELD_FINITE_FORMS",
     "HELD_LIMIT_FORMS",

@@ -9,7 +9,8 @@ from typing import overload
 import numpy as np
 
 from collapse_theory.errors import NoClosedForm
-from collapse_theory.exact.course import COURSE_FORMS, stopped_penalty
+from collapse_theory.exact import COURSE_FORMS
+from collapse_theory.exact.course import stopped_penalty
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit.solve import LimitLaw, limit
