@@ -80,6 +80,17 @@ def against_cpu(device: str) -> Iterator[str]:
     yield compared("margins, ranks on the CPU", on, off, 2e-16)
 
 
+def by_sorting(device: str) -> Iterator[str]:
+    draw = torch.Generator().manual_seed(2)
+    logits = torch.randn(3, 300, generator=draw, dtype=torch.float64)
+    ranks = torch.rand(3, 300, generator=draw).argsort(1)
+    for utility in ("-(x - 1.5)**2", "min(x, 0.5)", ct.PlackettLuce()):
+        loss = RankingLoss(utility)
+        off = value_and_gradient(loss, logits, ranks)
+        on = value_and_gradient(loss.to(device), logits.to(device), ranks.to(device))
+        yield compared(f"{utility}, 300 completions, float64", on, off, 1e-14)
+
+
 def compiled(device: str) -> Iterator[str]:
     logits, ranks = batch(32, 8)
     logits, ranks = logits.float().to(device), ranks.to(device)
@@ -166,7 +177,7 @@ def main() -> None:
     named = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
     print(f"torch {torch.__version__}, {named}", flush=True)
     right = 0
-    for part in (against_cpu, autocast, timed, compiled, fine_tuned):
+    for part in (against_cpu, by_sorting, autocast, timed, compiled, fine_tuned):
         for line in part(device):
             print(line, flush=True)
             right += 1

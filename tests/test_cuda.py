@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import cuda_check  # noqa: E402
 
 HERE = torch.cuda.is_available()
-PARTS = ["against_cpu", "autocast", "compiled", "fine_tuned"]
+PARTS = ["against_cpu", "by_sorting", "autocast", "compiled", "fine_tuned"]
 
 
 @pytest.mark.filterwarnings("default")  # torch.compile warns of torch's own
@@ -27,3 +27,4 @@ def test_on_cuda(part):
 def test_the_check_itself_on_the_cpu():
     assert len(list(cuda_check.against_cpu("cpu"))) == 43
     assert list(cuda_check.autocast("cpu"))
+    assert list(cuda_check.by_sorting("cpu"))
