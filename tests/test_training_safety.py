@@ -145,6 +145,11 @@ def test_a_saturated_batch_is_said_once(caplog):
         assert all("off centre" in record.message for record in caplog.records)
     RankingLoss("logsigmoid(x)", FREE)((16 + normal(8, 4)).requires_grad_())
     assert len(caplog.records) == 1
+    aware, ranks = PromptAwareRankingLoss({"a": "x", "b": "log(x)"}), [[0, 1, -1, -1]] * 4
+    logits = 16 + normal(4, 4)
+    aware(logits.clone().requires_grad_(), [0, 0, 0, 1], ranks)  # two completions each
+    for record, rows in zip(caplog.records[1:], (logits[:3], logits[3:]), strict=True):
+        assert f"mean logit {rows[:, :2].mean():.3g}" in record.message
 
 
 @pytest.mark.parametrize("offset", [0, 4, -7, 16, 25])

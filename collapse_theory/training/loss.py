@@ -22,10 +22,10 @@ from collapse_theory.training.objective import (
     as_ranks,
     centring,
     compared,
+    ends_of,
     looked_at,
     mean_over_prompts,
     of_pairs,
-    one_sided,
     require_several,
 )
 from collapse_theory.training.predictions import Predictions
@@ -53,10 +53,36 @@ class PromptLoss(nn.Module, ABC):
         """Return all that the loss depends on."""
 
     @abstractmethod
+    def parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+        """Return the losses of a batch's prompts, each with which prompts are its own, (B, 1)."""
+
     def loss_and_counts(
         self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Return each prompt's loss and whether it has a pair to compare, (B,) each."""
+        """Return `per_prompt` and `comparable` in one pass.
+
+        Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
+        exactly 0 from rows of others.
+        """
+        batch = as_batch(logits)
+        order = as_ranks(ranks, batch)
+        require_several(order.expand(batch.shape))
+        each = [
+            loss.of_batch(batch, _own(order, rows), margins, pair_weights)
+            for loss, rows in self.parts(kinds, batch)
+        ]
+        losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
+        return losses.sum(0), counts.any(0)
+
+    def all_gaps(self, rewards: Any, kinds: Any, ranks: Any, **pairs: Any) -> np.ndarray:
+        """Return `prompt_gaps` of either kind of loss."""
+        made, order = as_rewards(rewards, ranks)
+        require_several(order)
+        found = np.full(len(made), np.nan)
+        for loss, rows in self.parts(kinds, made):
+            gaps = loss.gaps_of(made, _own(order, rows), **pairs)
+            found = np.where(np.isnan(gaps), found, gaps)
+        return found
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PromptLoss) or type(other) is not type(self):
@@ -276,14 +302,9 @@ class RankingLoss(PromptLoss):
             return rewards
         return self.link((rewards - self.domain.low) / self.domain.width)
 
-    def loss_and_counts(
-        self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass; the kinds make no difference."""
-        logits = as_batch(logits)
-        ranks = as_ranks(ranks, logits)
-        require_several(ranks.expand(logits.shape))
-        return self.of_batch(logits, ranks, margins, pair_weights)
+    def parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+        """Return this loss, of all prompts; the kinds make no difference."""
+        return [(self, None)]
 
     def of_batch(
         self, logits: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
@@ -292,41 +313,41 @@ class RankingLoss(PromptLoss):
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
         logits = logits.masked_fill(ranks < 0, 0.0)
         logits = logits.float() if logits.dtype in HALF else logits
-        rewards = self.rewards(logits)
-        if isinstance(self.domain, Box):
-            rewards = rewards + self.domain.width * centring(logits, ranks)
+        rewards, ends = self.rewards(logits), None
+        if isinstance(self.domain, Box) and logits.numel():
+            ends = ends_of(logits.detach(), ranks)
+            rewards = rewards + self.domain.width * centring(logits, ranks, *ends)
         value, counts = self._objective.values(rewards, ranks, margins, pair_weights)
         if logits.requires_grad and not torch.compiler.is_compiling():
-            self._watch(logits.detach(), ranks, value.detach())
+            self._calls += 1
+            self._say("nan", value.isnan(), logits)
+            if ends is not None:
+                low, high = ends
+                there = low <= high
+                beyond = there & ((low > SATURATED) | (high < -SATURATED))
+                self._say("saturated", beyond & (2 * beyond.sum() > there.sum()), (low + high) / 2)
         return value / -self.slope, counts
 
-    def _watch(self, logits: Tensor, ranks: Tensor, value: Tensor) -> None:
+    def _say(self, what: str, wrong: Tensor, logits: Tensor) -> None:
         """Say once what is wrong with a batch that is trained on."""
-        self._calls += 1
-        if "nan" not in self._said and looked_at(value.isnan().any()):
-            self._said.add("nan")
-            logger.warning(
-                "%s of %s: the loss is NaN at the prompts %s of the batch, whose "
-                "logits are %s; look at the model's learning rate, types and inputs (said once)",
-                f"training call {self._calls}" if self.step is None else f"step {self.step}",
-                type(self).__name__,
-                looked_at(value.isnan().nonzero()[:4, 0]),
-                looked_at(logits[value.isnan()][0]),
-            )
-        if "saturated" in self._said or not isinstance(self.domain, Box):
+        if what in self._said or not looked_at(wrong.any()):
             return
-        if looked_at(one_sided(logits, ranks, SATURATED).float().mean() > 0.5):
-            self._said.add("saturated")
-            logger.warning(
-                "%s of %s: most prompts have all their rewards within 2%% of one end "
-                "of %s (mean logit %.3g): the head starts off centre. They are pushed as if they "
-                "were centred; a bias of %.3g at the head would centre them (said once)",
-                f"training call {self._calls}" if self.step is None else f"step {self.step}",
-                type(self).__name__,
-                self.domain,
-                logits.mean().item(),
-                -logits.mean().item(),
+        self._said.add(what)
+        at = f"training call {self._calls}" if self.step is None else f"step {self.step}"
+        if what == "nan":
+            text = (
+                f"the loss is NaN at the prompts {wrong.nonzero()[:4, 0].tolist()} of the batch, "
+                f"whose logits are {logits[wrong][0].tolist()}; look at the model's learning rate, "
+                "types and inputs"
             )
+        else:
+            mean = logits[wrong].mean().item()
+            text = (
+                f"most prompts have all their rewards within 2% of one end of {self.domain} (mean "
+                f"logit {mean:.3g}): the head starts off centre. They are pushed as if they were "
+                f"centred; a bias of {-mean:.3g} at the head would centre them"
+            )
+        logger.warning("%s of %s: %s (said once)", at, type(self).__name__, text)
 
     def objective(self, rewards: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
         """Return each prompt's objective in the scale of U, shape (B,), from its rewards."""
@@ -395,9 +416,7 @@ class RankingLoss(PromptLoss):
 
     def prompt_gaps(self, rewards: Any, ranks: Any = None, **pairs: Any) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        made, order = as_rewards(rewards, ranks)
-        require_several(order)
-        return self.gaps_of(made, order, **pairs)
+        return self.all_gaps(rewards, None, ranks, **pairs)
 
     def gaps_of(
         self, made: Tensor, order: Tensor, margins: Any = None, pair_weights: Any = None
@@ -464,6 +483,11 @@ def require_type(kind: type, data: dict[str, Any]) -> None:
     """Raise unless a dict is one of this kind of loss."""
     if data["type"] != kind.__name__:
         raise CollapseError(f"the dict holds a {data['type']!r}, not a {kind.__name__}")
+
+
+def _own(ranks: Tensor, rows: Tensor | None) -> Tensor:
+    """Return the ranks with the rows of others as padding."""
+    return ranks if rows is None else torch.where(rows, ranks, -1)
 
 
 def as_rewards(rewards: Any, ranks: Any) -> tuple[Tensor, Tensor]:

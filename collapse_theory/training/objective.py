@@ -318,18 +318,14 @@ class Objective(nn.Module):
         return self
 
 
-def one_sided(logits: Tensor, ranks: Tensor, beyond: float) -> Tensor:
-    """Return which prompts have all their logits beyond +`beyond`, or all below -`beyond`, (B, 1).
-
-    >>> one_sided(torch.tensor([[3.0, 9.0], [-3.0, 9.0]]), torch.tensor([[0, 1]]), 2.0).tolist()
-    [[True], [False]]
-    """
-    there = (ranks >= 0).expand(logits.shape)
-    above, below = ((sign * logits > beyond) | ~there for sign in (1, -1))
-    return (above.all(1, True) | below.all(1, True)) & there.any(1, True)
+def ends_of(logits: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each prompt's least and largest logit, (B, 1), inf and -inf where it has none."""
+    there = ranks >= 0
+    low = torch.where(there, logits, torch.inf).amin(1, keepdim=True)
+    return low, torch.where(there, logits, -torch.inf).amax(1, keepdim=True)
 
 
-def centring(logits: Tensor, ranks: Tensor) -> Tensor:
+def centring(logits: Tensor, ranks: Tensor, low: Tensor, high: Tensor) -> Tensor | float:
     """Return 0 for each logit, with the gradient that one end of the box takes from its prompt.
 
     Where all of a prompt's completions are at one end the sigmoid is flat: at a common logit of 16
@@ -338,10 +334,12 @@ def centring(logits: Tensor, ranks: Tensor) -> Tensor:
     pushed as if it were centred, by max(s'(z), s'(z - mean z)) in the place of s'(z), until one of
     its logits is within `AT_ONE_END`. All other prompts, and every value, stay what they are.
     """
+    found = (ranks >= 0) & (((low > AT_ONE_END) & (high < torch.inf)) | (high < -AT_ONE_END))
+    found = found & (low > -torch.inf)
+    if looked_at(found.any()) is False:
+        return 0.0
     z = logits.detach()
-    there = (ranks >= 0).expand(z.shape)
-    mean = (there * z).sum(1, True) / there.sum(1, True).clamp(min=1)
-    found = there & mean.isfinite() & one_sided(z, ranks, AT_ONE_END)
+    mean = torch.where(found, z, 0.0).sum(1, True) / found.sum(1, keepdim=True).clamp(min=1)
     share, centred = torch.sigmoid(z), torch.sigmoid(z - mean)
     more = (centred * (1 - centred) - share * (1 - share)).clamp(min=0)
     return torch.where(found, more, 0.0) * torch.where(found, logits - z, 0.0)

@@ -15,16 +15,12 @@ from collapse_theory.programs import DomainLike, Solution
 from collapse_theory.training.loss import (
     PromptLoss,
     RankingLoss,
-    as_rewards,
     mean_gap,
     require_type,
 )
 from collapse_theory.training.objective import (
-    as_batch,
-    as_ranks,
     looked_at,
     mean_over_prompts,
-    require_several,
 )
 from collapse_theory.utilities import Loss
 from collapse_theory.values import reading
@@ -170,32 +166,18 @@ class PromptAwareRankingLoss(PromptLoss):
 
     def _by_kind(self, method: str, logits: Tensor, kinds: Any) -> Tensor:
         batch = logits[None, :] if logits.ndim == 1 else logits
-        index = self._indices(kinds, batch)
-        made = getattr(self.of_kind(0), method)(batch)
-        for k in range(1, len(self.kinds)):
-            own = getattr(self.of_kind(k), method)(batch)
-            made = torch.where((index == k)[:, None], own, made)
+        made: Any = None
+        for loss, rows in self.parts(kinds, batch):
+            own = getattr(loss, method)(batch)
+            made = own if made is None or rows is None else torch.where(rows, own, made)
         return made.view(logits.shape)
 
-    def loss_and_counts(
-        self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass.
-
-        Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
-        exactly 0 from rows of others.
-        """
-        batch = as_batch(logits)
-        order, index = as_ranks(ranks, batch), self._indices(kinds, batch)
-        require_several(order.expand(batch.shape))
+    def parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+        """Return the losses of the kinds that are there, each with its rows, (B, 1)."""
+        index = self._indices(kinds, batch)
         found = looked_at(index)
         present = range(len(self.kinds)) if found is None else sorted(set(found)) or [0]
-        each = []
-        for k in present:
-            own = torch.where((index == k)[:, None], order, -1)
-            each.append(self.of_kind(k).of_batch(batch, own, margins, pair_weights))
-        losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
-        return losses.sum(0), counts.any(0)
+        return [(self.of_kind(k), (index == k)[:, None]) for k in present]
 
     # -- what it leads to ----------------------------------------------------------------
 
@@ -211,15 +193,7 @@ class PromptAwareRankingLoss(PromptLoss):
         self, rewards: Any, kinds: Any = None, ranks: Any = None, **pairs: Any
     ) -> np.ndarray:
         """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        made, order = as_rewards(rewards, ranks)
-        require_several(order)
-        index = self._indices(kinds, made)
-        found = np.full(len(made), np.nan)
-        for k in index.unique().tolist():
-            own = torch.where((index == k)[:, None], order, -1)
-            own_gaps = self.of_kind(k).gaps_of(made, own, **pairs)
-            found = np.where(index == k, own_gaps, found)
-        return found
+        return self.all_gaps(rewards, kinds, ranks, **pairs)
 
     # -- kinds ---------------------------------------------------------------------------
 
