@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.capacity.features import as_features, prompts_of
-from collapse_theory.capacity.head_program import HeadProgram
+from collapse_theory.capacity.head_program import HeadProgram, root_of
 from collapse_theory.capacity.head_ties import held_equal
 from collapse_theory.design.slope import trained_utility
 from collapse_theory.errors import CollapseError, InvalidUtility
@@ -429,8 +429,8 @@ def _left_out(program: HeadProgram, found: _Optimum, rewards: np.ndarray) -> _Le
     """Return what the head would say of each prompt without it, and what it has of itself.
 
     One step of Newton's method from w on the others' objective, by Woodbury's identity with S =
-    Phi_p H^-1 Phi_p': r - (I - a S L)^-1 a S G. freedom = sum tr(a S L), memory = the mean of
-    a tr(C S C) / (n - 1), C = I - 11'/n.
+    Phi_p H^-1 Phi_p' and a L = R R': r - (I - a S L)^-1 a S G, of which (I - a S L)^-1 S is
+    S + S R (I - R' S R)^-1 R' S. freedom = sum tr(R' S R), memory = mean a tr(C S C)/(n - 1).
     """
     left, freedom, memories, room = rewards.copy(), [], [], 0
     inverse = lapack.dtrtri(found.factor, lower=1)[0]
@@ -439,10 +439,14 @@ def _left_out(program: HeadProgram, found: _Optimum, rewards: np.ndarray) -> _Le
         half = blas.dtrmm(1.0, inverse, rows.T, lower=1).T.reshape(phi.shape)
         own = np.matmul(half, half.transpose(0, 2, 1))
         force, bend = program.forces(part, rewards)
-        taught = np.matmul(own, bend)
-        back = np.linalg.solve(np.eye(part.n) - taught, np.matmul(own, force[:, :, None]))
-        left[part.rows] -= back.ravel()
-        freedom.append(float(np.trace(taught, axis1=1, axis2=2).sum()))
+        root, push = root_of(bend), np.matmul(own, force[:, :, None])
+        across = np.matmul(own, root)
+        kept, ways = np.linalg.eigh(np.matmul(root.transpose(0, 2, 1), across))
+        # Below 1, as H without prompt p is at least 2 lambda; rounding may say otherwise.
+        turned = np.matmul(np.matmul(across, ways).transpose(0, 2, 1), force[:, :, None])
+        turned /= np.maximum(1 - kept, EPS)[:, :, None]
+        left[part.rows] -= (push + np.matmul(np.matmul(across, ways), turned)).ravel()
+        freedom.append(float(kept.sum()))
         at = part.pairs()
         share = np.bincount(at.better // part.n, at.weights, part.size)
         counts = share > 0

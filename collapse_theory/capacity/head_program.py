@@ -29,6 +29,9 @@ from collapse_theory.utilities import Utility
 # Coordinates that are summed at a time where rounding counts: the error of a sum of d products is
 # then of CHUNK + d/CHUNK units in the last place, not of d.
 CHUNK = 32
+SHARED = (
+    10.0  # times their own part, from where on what completions share costs digits worth a copy
+)
 
 
 class Checked(NamedTuple):
@@ -70,15 +73,27 @@ class HeadProgram:
         inner = replace(prompts, d=len(triangle), read=lambda: iter(arrays))
         return HeadProgram(inner, self.utility), basis
 
+    @cached_property
+    def level(self) -> bool:
+        """Whether most of the features is what a prompt's completions share, to be taken off."""
+        shared = own = 0.0
+        for _, phi in self.prompts.blocks():
+            inner = centred(phi)
+            own += float(np.vdot(inner, inner))
+            shared += float(np.vdot(phi, phi)) - float(np.vdot(inner, inner))
+        return shared > SHARED**2 * own
+
     def inner(self) -> Iterator[tuple[Part, np.ndarray]]:
-        """Yield the blocks with centred features."""
-        return ((part, centred(phi)) for part, phi in self.prompts.blocks())
+        """Yield the blocks with their features, centred where that saves digits."""
+        level = self.level
+        return ((part, centred(phi) if level else phi) for part, phi in self.prompts.blocks())
 
     def rewards(self, weights: np.ndarray) -> np.ndarray:
         """Return Phi w for all completions, each prompt's less their mean."""
         found = np.empty(self.prompts.completions)
         for part, phi in self.inner():
-            found[part.rows] = phi.reshape(-1, self.prompts.d) @ weights
+            r = (phi.reshape(-1, self.prompts.d) @ weights).reshape(part.size, part.n)
+            found[part.rows] = (r - r.mean(axis=1, keepdims=True)).ravel()
         return found
 
     def utilities(self, rewards: np.ndarray) -> np.ndarray:
@@ -120,10 +135,7 @@ class HeadProgram:
         for part, phi in self.inner():
             force, bend = self.forces(part, rewards)
             gradient += force.ravel() @ phi.reshape(-1, d)
-            # L = R R', but for the constant vector that L maps to 0: one row less a prompt.
-            values, vectors = np.linalg.eigh(bend)
-            root = vectors[:, :, 1:] * np.sqrt(np.maximum(values[:, None, 1:], 0.0))
-            rows = np.matmul(root.transpose(0, 2, 1), phi).reshape(-1, d)
+            rows = np.matmul(root_of(bend).transpose(0, 2, 1), phi).reshape(-1, d)
             if len(rows):
                 hessian = blas.dsyrk(1.0, rows.T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
         return gradient, hessian
@@ -173,6 +185,12 @@ class HeadProgram:
         # Where features tell no completions apart, what they could gain if forces didn't cancel.
         spread = float(max(high - low, slopes, bends)) or pushes**2 / (4 * penalty)
         return Checked(rewards, norms, off, objective, rounding, slope, spread)
+
+
+def root_of(bend: np.ndarray) -> np.ndarray:
+    """Return R (count, n, n-1) with L = R R': a Laplacian maps the constant vector to 0."""
+    values, vectors = np.linalg.eigh(bend)
+    return vectors[:, :, 1:] * np.sqrt(np.maximum(values[:, None, 1:], 0.0))
 
 
 def _product(phi: np.ndarray, weights: np.ndarray) -> np.ndarray:
