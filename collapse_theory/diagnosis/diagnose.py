@@ -23,7 +23,7 @@ from collapse_theory.diagnosis.inside import (
 from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.kinds import groups_of, kinds_apart
 from collapse_theory.diagnosis.likeness import TAKEN, Shares, View, shares_of, view_of
-from collapse_theory.diagnosis.missing import as_subsets, by_rank
+from collapse_theory.diagnosis.missing import as_subsets, by_rank, share_gone
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
 from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
@@ -32,7 +32,6 @@ from collapse_theory.diagnosis.remarks import LEVEL_OFF, notes_of, of_splits
 from collapse_theory.diagnosis.remembered import has_maximum, remembered
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
 from collapse_theory.diagnosis.verdict import (
-    COLLAPSED,
     KIND_PROMPTS,
     Evidence,
     judged,
@@ -447,8 +446,8 @@ class _Look:
             if name != "scaled" and view.outcome != "collapsed":
                 test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
                 view = judged(replace(view, p=test(self.stats, self.rng)), free)
-            if view.outcome == "one law" and any(v.ratio.low <= COLLAPSED for v in allowing):
-                view = replace(view, outcome=None)  # or one vector, of which much is missing
+            if view.outcome == "one law" and view.ratio.low <= share_gone(compared.sizes):
+                view = replace(view, outcome=None)
             found.append(view)
         fair = next(self._allowing("as they are", compared), None) if ragged else None
         return with_levels(found, fair)

@@ -32,6 +32,17 @@ def subset_means(size: int, whole: int) -> np.ndarray:
     return comb(j, k) * comb(whole - 1 - j, size - 1 - k) / comb(whole, size)
 
 
+def share_gone(sizes: np.ndarray) -> float:
+    """Return the share of completions that are missing, if as many were there and went at random.
+
+    Sizes are binomial then, with the variance of the mean times that share; 0 where they vary by
+    more. About so large is W / R for random subsets of one vector: no larger one, and they may be
+    draws of a law as well.
+    """
+    share = float(sizes.var() / sizes.mean())
+    return share if share <= 1 else 0.0
+
+
 def as_subsets(stats: OrderStatistics, level: bool) -> Distances | None:
     """Return distances that allow for completions missing at random; None where that can't be.
 
