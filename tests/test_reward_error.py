@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from problems import FORMULAS, cases, high_precision
 
 import collapse_theory as ct
-from collapse_theory.programs import as_rewards, reward_error
+from collapse_theory.programs import as_rewards, reward_error, solution
 from collapse_theory.programs.program import centred
 
 PAIRS = ct.Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], weights=[2, 1, 1, 1, 1, 1])
@@ -76,7 +76,7 @@ def test_two_answers_differ_by_no_more_than_their_errors(text, domain, pairs, mo
     st.integers(3, 9),
     st.floats(-12, 0.5),
     st.integers(0, 1000),
-    st.sampled_from([reward_error.MOST_REWARDS, 2]),  # also as beyond 1500 completions
+    st.sampled_from([(1500, 3000), (2, 3000), (2, 2)]),  # also as of more completions
 )
 def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, exponent, seed, most):
     best = ct.solve(loss, n, domain)
@@ -90,7 +90,11 @@ def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, expo
     moved = replace(best, gaps=gaps, rewards=rewards)
     apart = float(np.abs(rewards - best.rewards).max())
     near = best.rewards_error
-    with mock.patch.object(reward_error, "MOST_REWARDS", most):
+    dense, forces = most
+    with (
+        mock.patch.object(reward_error, "MOST_REWARDS", dense),
+        mock.patch.object(solution, "MOST_FORCES", forces),
+    ):
         assert apart <= moved.rewards_error + near
 
 
@@ -163,3 +167,7 @@ def test_tiny_gaps_on_a_graph_are_kept_apart():
     found = ct.solve("sqrt(x)", comparisons=chain)
     assert 0 < found.gaps[1] < 1e-13
     assert found.rewards_error < 1e-15
+
+
+def test_a_million_completions_have_a_bound():
+    assert ct.solve("log(x + 0.1)", 10**6).rewards_error < 2e-3

@@ -32,6 +32,7 @@ from collapse_theory.programs.program import EPS, Answer, Program, pair_gaps, st
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
+MOST_FORCES = 3000  # rewards: beyond, all pairs take seconds
 _CELLS, _ROWS = np.linspace(0.0, 1.0, 257), 200  # of gaps, and rewards, looked at together
 MOST_PAIRS = 20_000  # pairs of a program with kinks: beyond, its flows take seconds
 # Of the largest reward: gaps up to it may be rounding and are closed, the second where the first
@@ -259,6 +260,25 @@ def _strongly_concave(
     return math.sqrt(square) if square < math.inf else math.inf
 
 
+def error_by_gap(program: Program | ListwiseProgram, gaps: np.ndarray | None, gap: float) -> float:
+    """Return a bound for a smooth full ranking in the box from the gap of its objective alone.
+
+    With v and m as in `_of_many`, f is m/(n-1) |v|**2 short of the best; made symmetric, an answer
+    is no worse. The `gaps` are None where they are symmetric.
+    """
+    if not (isinstance(program, Program) and program.box and program.full and not program.kinked):
+        return math.inf
+    with np.errstate(all="ignore"):
+        square = np.float64(gap * (program.n - 1)) / 2 / max(_least_curvature(program.utility), 0.0)
+    moved = 0.0 if gaps is None else float(np.abs(np.cumsum(gaps - gaps[::-1])).max()) / 2
+    return program.domain.unit * float(np.sqrt(square)) + moved
+
+
+def _least_curvature(utility: Utility) -> float:
+    """Return what -U'' isn't below at any gap of the unit box; 0 or less without a bound."""
+    return -float(np.nan_to_num(utility.curvature_bound(_CELLS[:-1], _CELLS[1:]), nan=0.0).max())
+
+
 def _of_many(program: Program, gaps: np.ndarray) -> float:
     """Return a bound for a smooth full ranking in the box from the least curvature of any gap.
 
@@ -270,7 +290,7 @@ def _of_many(program: Program, gaps: np.ndarray) -> float:
     gaps, _ = _closed(gaps, math.isfinite(utility.slope_at_zero), CLOSED[0])
     gaps = (gaps + gaps[::-1]) / 2
     moved = float(np.abs(np.cumsum(gaps - given)).max())
-    least = -float(utility.curvature_bound(_CELLS[:-1], _CELLS[1:]).max())
+    least = _least_curvature(utility)
     if not least > 0:
         return math.inf
     push, unsure = np.zeros(n), np.zeros(n)  # of the rewards below, by symmetry of those above

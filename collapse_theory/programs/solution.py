@@ -18,7 +18,7 @@ from collapse_theory.programs.certificate import MOST_PATHS, certify
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Domain
 from collapse_theory.programs.program import Answer, ListwiseProgram, Program, centred
-from collapse_theory.programs.reward_error import MOST_REWARDS, rewards_error
+from collapse_theory.programs.reward_error import MOST_FORCES, error_by_gap, rewards_error
 from collapse_theory.programs.smooth_gaps import SmoothGaps
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value, encoded
@@ -241,20 +241,20 @@ class Solution(Value):
 
         It follows from U's curvature at the gaps, and its kinks (docs/theory.md
         #the-error-of-the-rewards), is computed when it is asked for, in the time of a few steps of
-        Newton's method, and holds for rounding too. Beyond 1500 completions it
-        follows from the penalty alone, in a box from the least curvature of a smooth U, which may
-        say little. inf where nothing can be said: where the optimum isn't the only one, where U is
-        flat at the gaps that decide, where weights put gaps some 30 orders below each other; and
-        beyond 1500 completions for kinks and graphs in a box, where each reward would take a
-        system of its own.
+        Newton's method, and holds for rounding too. Beyond 1500 completions it follows from the
+        penalty alone, in a box from the least curvature of a smooth U, and beyond 3000 there from
+        that and `gap`: more is not known in a few seconds. inf where nothing can be said: where the
+        optimum isn't the only one, where U is flat at the gaps that decide, where weights put gaps
+        some 30 orders below each other; and beyond 1500 completions for kinks and graphs in a box,
+        where each reward would take a system of its own.
         """
-        if self.n > MOST_REWARDS:
-            return np.inf
         try:
             program = Program.of(self.utility, self.n, self.domain, self.comparisons)
         except NoOptimum:
             # Of least norm (max_margin): its objective -mean r**2 is strongly concave.
             return float(np.sqrt(self.n * self.gap))
+        if self.n > MOST_FORCES and program.box:
+            return error_by_gap(program, None if self.smooth else self.gaps, self.gap)
         return rewards_error(program, self.rewards, self.gaps)
 
     @property
