@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import High, Json, Low, chosen_domain
+from collapse_theory.cli.options import High, Json, Low, chosen_domain, helped
 from collapse_theory.cli.output import named, print_json
 from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
@@ -21,18 +19,17 @@ PARAMETERS = {"logsigmoid": "beta", "log": "epsilon", "reciprocal": "epsilon"}
     cls=FormulaCommand,
     epilog=examples('atoms "log(x + 0.1)"', "atoms logsigmoid --mass 0.1", "atoms log --mass 0.05"),
 )
+@helped(
+    what=typer.Argument(
+        metavar="UTILITY|FAMILY",
+        help="A utility of a reward gap x; with --mass a family: logsigmoid for "
+        "logsigmoid(beta*x), log for log(x + epsilon), reciprocal for -1/(x + epsilon).",
+    ),
+    mass="The mass wanted at each end, between 0 and 0.5.",
+)
 def atoms(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="UTILITY|FAMILY",
-            help="A utility of a reward gap x; with --mass a family: logsigmoid for "
-            "logsigmoid(beta*x), log for log(x + epsilon), reciprocal for -1/(x + epsilon).",
-        ),
-    ],
-    mass: Annotated[
-        float | None, typer.Option(help="The mass wanted at each end, between 0 and 0.5.")
-    ] = None,
+    what: str,
+    mass: float | None = None,
     low: Low = None,
     high: High = None,
     as_json: Json = False,

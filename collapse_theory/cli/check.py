@@ -7,13 +7,22 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, High, Json, Low, chosen_domain
+from collapse_theory.cli.options import (
+    Centered,
+    Confined,
+    Free,
+    High,
+    Json,
+    Low,
+    chosen_domain,
+    helped,
+)
 from collapse_theory.cli.output import print_json
 from collapse_theory.programs import Box, Domain
 
@@ -31,40 +40,30 @@ NEEDED = 'check needs Hypothesis and mpmath: pip install "collapse-theory[testin
         "check mypackage.utilities:mine",
     ),
 )
+@helped(
+    subject=typer.Argument(
+        metavar="MODULE:NAME",
+        help="What to check: a name in a module, or in a file such as forms.py. A function is "
+        "a closed form, a torch module a loss, a Utility a utility, unless --as says else.",
+    ),
+    utility="A utility that it is for, or the name of a family such as Power; can be repeated.",
+    n="A number of completions; can be repeated.",
+    kind=typer.Option("--as", help=f"What it is: {', '.join(KINDS)}."),
+    gives="What a closed form gives: rewards, gaps, law, ppf, pdf or atoms.",
+    cases="How many cases are checked at most.",
+)
 def check(
-    subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODULE:NAME",
-            help="What to check: a name in a module, or in a file such as forms.py. A function is "
-            "a closed form, a torch module a loss, a Utility a utility, unless --as says else.",
-        ),
-    ],
-    utility: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--utility",
-            help="A utility that it is for, or the name of a family such as Power; may be given "
-            "again.",
-        ),
-    ] = None,
-    n: Annotated[
-        list[int] | None,
-        typer.Option("--n", help="A number of completions; may be given again."),
-    ] = None,
+    subject: str,
+    utility: list[str] | None = None,
+    n: list[int] | None = None,
     low: Low = None,
     high: High = None,
     confined: Confined = None,
     centered: Centered = None,
     free: Free = False,
-    kind: Annotated[
-        str | None, typer.Option("--as", help=f"What it is: {', '.join(KINDS)}.")
-    ] = None,
-    gives: Annotated[
-        str | None,
-        typer.Option(help="What a closed form gives: rewards, gaps, law, ppf, pdf or atoms."),
-    ] = None,
-    cases: Annotated[int | None, typer.Option(help="How many cases are checked at most.")] = None,
+    kind: str | None = None,
+    gives: str | None = None,
+    cases: int | None = None,
     as_json: Json = False,
 ) -> None:
     """Check a formula, a solver, a loss or a utility of your own against the certified solvers.

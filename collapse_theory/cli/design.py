@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Json
+from collapse_theory.cli.options import Json, helped
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.cli.wording import certificate_text, law_content
@@ -37,53 +37,38 @@ MOST_RANKS = 16  # of more rewards, a table shows quantiles
     ),
 )
 @with_reading
+@helped(
+    target=typer.Argument(
+        metavar="TARGET",
+        help="The wanted law: two-valued, uniform, arcsine, beta(a, b), 'atoms 0.3 + uniform', "
+        "'levels 0.4 0.2 0.4', a sum of these; 1,2,2,5 (a sample), or 'rewards 1 0.8 0.3 0' "
+        "(those of four completions).",
+    ),
+    n="For so many completions; many unless given.",
+    by="utility, or weights: of pairs, which reach any rewards.",
+    max_slope="How steep the utility may be: U'(0) over its mean slope beyond the gap .08. "
+    "Steeper ones train badly; inf for any.",
+    utility="With --by weights: the utility to keep. [default: log(x + 0.1)]",
+    tol="The Wasserstein-1 distance that counts as reached.",
+    source=typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Scores of completions (CSV, JSONL or Parquet, plain or gzip) with the columns "
+        "prompt, reward or score, and optionally kind: a utility for each kind.",
+    ),
+    plot="Draw the design into this file (pdf, png or svg); with --from one file a kind.",
+)
 def design(
     reading: Reading,
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TARGET",
-            help="The wanted law: two-valued, uniform, arcsine, beta(a, b), 'atoms 0.3 + uniform', "
-            "'levels 0.4 0.2 0.4', a sum of these; 1,2,2,5 (a sample), or 'rewards 1 0.8 0.3 0' "
-            "(those of four completions).",
-        ),
-    ] = None,
-    n: Annotated[
-        int | None, typer.Option("--n", help="For so many completions; many unless given.")
-    ] = None,
-    by: Annotated[
-        str, typer.Option(help="utility, or weights: of pairs, which reach any rewards.")
-    ] = "utility",
-    max_slope: Annotated[
-        float,
-        typer.Option(
-            help="How steep the utility may be: U'(0) over its mean slope beyond the gap .08. "
-            "Steeper ones train badly; inf for any."
-        ),
-    ] = MAX_SLOPE,
-    utility: Annotated[
-        str | None,
-        typer.Option(help="With --by weights: the utility to keep. [default: log(x + 0.1)]"),
-    ] = None,
-    tol: Annotated[
-        float, typer.Option(help="The Wasserstein-1 distance that counts as reached.")
-    ] = 0.005,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            help="Scores of completions (CSV, JSONL or Parquet, plain or gzip) with the columns "
-            "prompt, reward or score, and optionally kind: a utility for each kind.",
-        ),
-    ] = None,
+    target: str | None = None,
+    n: int | None = None,
+    by: str = "utility",
+    max_slope: float = MAX_SLOPE,
+    utility: str | None = None,
+    tol: float = 0.005,
+    source: Path | None = None,
     as_json: Json = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            help="Draw the design into this file (pdf, png or svg); with --from one file a kind."
-        ),
-    ] = None,
+    plot: Path | None = None,
 ) -> None:
     """Design a utility whose collapsed rewards have a wanted law.
 

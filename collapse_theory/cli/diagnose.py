@@ -8,14 +8,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, Json, Plot, chosen_domain
+from collapse_theory.cli.options import Centered, Confined, Free, Json, Plot, chosen_domain, helped
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
 from collapse_theory.data.reward_log import RewardLog
@@ -49,34 +49,32 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
     ),
 )
 @with_reading
+@helped(
+    files=typer.Argument(
+        metavar="FILE...",
+        help="A reward log: CSV, JSON, Parquet, Arrow, plain or packed; a folder or several "
+        "files of one log; - is the standard input.",
+    ),
+    utility=(
+        "TEXT",
+        "A utility to compare the log with; can be repeated. [default: the paper's four]",
+    ),
+    low="The reward to call 0, with --high. [default: by median]",
+    high="The reward to call 1.",
+    against=("FILE", "Another log, such as that of before."),
+    seed=typer.Option(min=0, help="For what is drawn at random."),
+)
 def diagnose(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            help="A reward log: CSV, JSON, Parquet, Arrow, plain or packed; a folder or several "
-            "files of one log; - is the standard input.",
-        ),
-    ],
+    files: list[Path],
     reading: Reading,
-    utility: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="A utility to compare the log with; can be repeated. [default: the paper's four]",
-        ),
-    ] = None,
-    low: Annotated[
-        float | None, typer.Option(help="The reward to call 0, with --high. [default: by median]")
-    ] = None,
-    high: Annotated[float | None, typer.Option(help="The reward to call 1.")] = None,
+    utility: list[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
     confined: Confined = None,
     centered: Centered = None,
     free: Free = False,
-    against: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Another log, such as that of before.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="For what is drawn at random.")] = 0,
+    against: Path | None = None,
+    seed: int = 0,
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 # Its names come at first use: PyTorch is loaded when an experiment begins, not for --help.
 from collapse_theory import experiment as room
 from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Json
+from collapse_theory.cli.options import Json, helped
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.errors import CollapseError
 
@@ -34,55 +34,44 @@ PACKAGES = ("torch", "transformers", "safetensors", "polars", "accelerate")
         "experiment --report results",
     ),
 )
+@helped(
+    out=("DIR", "The folder to write into; made where missing."),
+    report=("DIR", "Make the report of a finished experiment again."),
+    utilities=(
+        "UTILITY",
+        'What to train with: "log(x+0.1)", or "kind=utility; kind=utility"; can be repeated. '
+        "[default: the paper's four, and the prompt-aware one]",
+    ),
+    data=(
+        "FILE",
+        "Rankings of your own, JSON lines or Parquet; a third of the prompts is held out.",
+    ),
+    encoder=("NAME_OR_PATH", "A model. [default: MiniLM, packaged]"),
+    full="Train all weights of the encoder, by Trainer.",
+    small="Fewer prompts, steps and runs: under a minute.",
+    controls=typer.Option("--controls/--no-controls", help="Whether to run the controls too."),
+    prompts="How many prompts; a third of them is held out.",
+    steps="How many steps a run has.",
+    seed="Of the split and of the first run.",
+    seeds="How many runs of each utility.",
+    cache=("DIR", "Where features are kept. [default: DIR/features]"),
+    force="Replace results of another setting in DIR.",
+)
 def experiment(
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder to write into; made where missing."),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Make the report of a finished experiment again."),
-    ] = None,
-    utilities: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="UTILITY",
-            help='What to train with: "log(x+0.1)", or "kind=utility; kind=utility"; can be '
-            "repeated. [default: the paper's four, and the prompt-aware one]",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Rankings of your own, JSON lines or Parquet; a third of the prompts is held out.",
-        ),
-    ] = None,
-    encoder: Annotated[
-        str, typer.Option(metavar="NAME_OR_PATH", help="A model. [default: MiniLM, packaged]")
-    ] = "",
-    full: Annotated[
-        bool, typer.Option("--full", help="Train all weights of the encoder, by Trainer.")
-    ] = False,
-    small: Annotated[
-        bool, typer.Option("--small", help="Fewer prompts, steps and runs: under a minute.")
-    ] = False,
-    controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="Whether to run the controls too.")
-    ] = True,
-    prompts: Annotated[
-        int | None, typer.Option(help="How many prompts; a third of them is held out.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="How many steps a run has.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split and of the first run.")] = 0,
-    seeds: Annotated[int | None, typer.Option(help="How many runs of each utility.")] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where features are kept. [default: DIR/features]"),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace results of another setting in DIR.")
-    ] = False,
+    out: Path | None = None,
+    report: Path | None = None,
+    utilities: list[str] | None = None,
+    data: Path | None = None,
+    encoder: str = "",
+    full: bool = False,
+    small: bool = False,
+    controls: bool = True,
+    prompts: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    seeds: int | None = None,
+    cache: Path | None = None,
+    force: bool = False,
     as_json: Json = False,
 ) -> None:
     """Train reward models on real text and compare what comes out with the exact prediction.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 import collapse_theory as ct
 from collapse_theory.cli.app import Command, app, examples
+from collapse_theory.cli.options import helped
 from collapse_theory.cli.output import console, drawn
 
 
@@ -17,19 +17,12 @@ from collapse_theory.cli.output import console, drawn
     cls=Command,
     epilog=examples("figures --out figures", "figures --out . --only limit_laws --format pdf"),
 )
-def figures(
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder to write into; made where missing.")
-    ],
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="pdf, png or svg; can be repeated. [default: png and pdf]"),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only the figure of this name; can be repeated."),
-    ] = None,
-) -> None:
+@helped(
+    out=("DIR", "The folder to write into; made where missing."),
+    formats=typer.Option("--format", help="pdf, png or svg; can be repeated. [default: png, pdf]"),
+    only=("NAME", "Only the figure of this name; can be repeated."),
+)
+def figures(out: Path, formats: list[str] | None = None, only: list[str] | None = None) -> None:
     """Draw all figures into a folder and list the files."""
     from rich.progress import Progress
 

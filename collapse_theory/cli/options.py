@@ -1,14 +1,47 @@
-"""What several commands take: a utility, a domain, --json."""
+"""How commands declare what they take; what several take: a domain, --plot, --json."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 import collapse_theory as ct
 from collapse_theory.programs import Domain
+
+Told = TypeVar("Told", bound=Callable[..., Any])
+
+
+def helped(**texts: Any) -> Callable[[Told], Told]:
+    """Give the parameters of a command their help.
+
+    Of an option --name that is a text, or a pair (metavar, text); else what Typer takes: an
+    `Argument`, or an `Option` with other names. A flag has no --no-name.
+    """
+
+    def decorate(command: Told) -> Told:
+        signature = inspect.signature(command, eval_str=True)
+        parameters = dict(signature.parameters)
+        for name, text in texts.items():
+            if isinstance(text, str | tuple):
+                metavar, words = text if isinstance(text, tuple) else (None, text)
+                text = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=words)
+            kind = Annotated[parameters[name].annotation, text]
+            parameters[name] = parameters[name].replace(annotation=kind)
+        return signed(command, parameters)
+
+    return decorate
+
+
+def signed(command: Any, parameters: dict[str, inspect.Parameter]) -> Any:
+    """Return a command with these parameters, in both places where Typer looks for them."""
+    command.__signature__ = inspect.Signature(list(parameters.values()))
+    command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    return command
+
 
 Low = Annotated[
     float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")

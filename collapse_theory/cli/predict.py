@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -19,6 +19,7 @@ from collapse_theory.cli.options import (
     Low,
     Plot,
     chosen_domain,
+    helped,
 )
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.wording import (
@@ -47,39 +48,28 @@ SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)
         "predict plackett-luce --n 8",
     ),
 )
+@helped(
+    utility=typer.Argument(
+        metavar="UTILITY",
+        help="The utility of a reward gap x; or a listwise loss, plackett-luce, with the "
+        'best K picks only and another temperature "PlackettLuce(top=K, beta=4)".',
+    ),
+    n=f"How many completions are ranked. [default: {COMPLETIONS}]",
+    limit="Only the law that the rewards tend to as n grows. JSON then has the same keys: "
+    "n, rewards and unique are null, the certificate is that of the law.",
+    method="auto, newton, conic or exact; with --limit auto, exact, regular, singular, "
+    "panels or conic in a box, and auto, exact, series or cells outside.",
+)
 def predict(
-    utility: Annotated[
-        str,
-        typer.Argument(
-            metavar="UTILITY",
-            help="The utility of a reward gap x; or a listwise loss, plackett-luce, with the "
-            'best K picks only and another temperature "PlackettLuce(top=K, beta=4)".',
-        ),
-    ],
-    n: Annotated[
-        int | None,
-        typer.Option("--n", help=f"How many completions are ranked. [default: {COMPLETIONS}]"),
-    ] = None,
+    utility: str,
+    n: int | None = None,
     low: Low = None,
     high: High = None,
     confined: Confined = None,
     centered: Centered = None,
     free: Free = False,
-    limit: Annotated[
-        bool,
-        typer.Option(
-            "--limit",
-            help="Only the law that the rewards tend to as n grows. JSON then has the same keys: "
-            "n, rewards and unique are null, the certificate is that of the law.",
-        ),
-    ] = False,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="auto, newton, conic or exact; with --limit auto, exact, regular, singular, "
-            "panels or conic in a box, and auto, exact, series or cells outside."
-        ),
-    ] = "auto",
+    limit: bool = False,
+    method: str = "auto",
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:

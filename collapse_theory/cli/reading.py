@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import typer
 
+from collapse_theory.cli.options import helped, signed
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import BadRows, RewardLog, counted
 
@@ -20,47 +21,38 @@ def _column(role: str, what: str) -> Any:
     return typer.Option(f"--{role}", f"--{role}-column", metavar="NAME", help=what)
 
 
+@helped(
+    prompt=_column("prompt", "The column of prompts. [default: guessed by its name]"),
+    reward=_column("reward", "The column of rewards. [default: guessed by its name]"),
+    kind=_column("kind", "The column of kinds of prompts, where there is one."),
+    rank=_column("rank", "The column of true ranks, 0 the best, where there is one."),
+    step_column=("NAME", "The column of training steps, where there is one."),
+    split=_column("split", "The column that says train or test, where there is one."),
+    no_kinds="Take all prompts together.",
+    no_ranks="Read no ranks.",
+    no_steps="Take the rows of all steps together.",
+    no_splits="Take training and held-out prompts together.",
+    step="The training step to look at. [default: the last]",
+    where=("NAME=VALUE", "Only rows with this value; can be repeated."),
+    format="csv, json, jsonl or parquet. [default: as the file looks]",
+)
 @dataclass(frozen=True)
 class Reading:
-    """How a log is to be read: the options, each with what it means."""
+    """How a log is to be read."""
 
-    prompt: Annotated[
-        str | None, _column("prompt", "The column of prompts. [default: guessed by its name]")
-    ] = None
-    reward: Annotated[
-        str | None, _column("reward", "The column of rewards. [default: guessed by its name]")
-    ] = None
-    kind: Annotated[
-        str | None, _column("kind", "The column of kinds of prompts, where there is one.")
-    ] = None
-    rank: Annotated[
-        str | None, _column("rank", "The column of true ranks, 0 the best, where there is one.")
-    ] = None
-    step_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The column of training steps, where there is one."),
-    ] = None
-    split: Annotated[
-        str | None, _column("split", "The column that says train or test, where there is one.")
-    ] = None
-    no_kinds: Annotated[bool, typer.Option("--no-kinds", help="Take all prompts together.")] = False
-    no_ranks: Annotated[bool, typer.Option("--no-ranks", help="Read no ranks.")] = False
-    no_steps: Annotated[
-        bool, typer.Option("--no-steps", help="Take the rows of all steps together.")
-    ] = False
-    no_splits: Annotated[
-        bool, typer.Option("--no-splits", help="Take training and held-out prompts together.")
-    ] = False
-    step: Annotated[
-        float | None, typer.Option(help="The training step to look at. [default: the last]")
-    ] = None
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Only rows with this value; can be repeated."),
-    ] = None
-    format: Annotated[
-        str | None, typer.Option(help="csv, json, jsonl or parquet. [default: as the file looks]")
-    ] = None
+    prompt: str | None = None
+    reward: str | None = None
+    kind: str | None = None
+    rank: str | None = None
+    step_column: str | None = None
+    split: str | None = None
+    no_kinds: bool = False
+    no_ranks: bool = False
+    no_steps: bool = False
+    no_splits: bool = False
+    step: float | None = None
+    where: list[str] | None = None
+    format: str | None = None
 
     def __post_init__(self) -> None:
         off = (("kind", self.no_kinds), ("rank", self.no_ranks), ("split", self.no_splits))
@@ -111,12 +103,9 @@ def with_reading(command: Callable[..., None]) -> Callable[..., None]:
     both = {}
     for name, parameter in own.items():
         both |= options if name == "reading" else {name: parameter}
-    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in both.values()]
     parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
-    # Typer asks for both.
-    parsed.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
-    parsed.__annotations__ = {name: one.annotation for name, one in both.items()}
-    return parsed
+    named = {n: one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, one in both.items()}
+    return signed(parsed, named)
 
 
 # -- what was read -----------------------------------------------------------------------

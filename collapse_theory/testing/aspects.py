@@ -23,6 +23,7 @@ GAPS = (1e-150, 1e-30, 1e-12, 1e-5, 0.013, 0.2, 0.5, 0.77, 1.0)
 INSIDE = np.array([0.0131, 0.1, 0.27, 0.45, 0.63, 0.9, 0.99])
 # Of formulas, in units of the terms whose rounding they carry.
 PRECISE = 3e-13
+SMALLEST = 1e-300  # denormal numbers have fewer digits
 # Of functions of one's own, whose derivatives are differences in float64, but for analytic ones.
 DIFFERENCES, ANALYTIC = 1e-6, 1e-9
 
@@ -128,7 +129,7 @@ def _derivatives(u: Utility, domain: Domain, wrong: Wrong) -> None:
             ):
                 # Near the end of float64 a factor on the way may overflow.
                 if abs(want) < 1e300 and not any(abs(x - kink) < 1e-9 for kink in u.kinks):
-                    _close(wrong, name, x, want, float(f(x)), PRECISE * scale + 1e-300)
+                    _close(wrong, name, x, want, float(f(x)), PRECISE * scale + SMALLEST)
         return
     x = INSIDE[[all(abs(x - kink) > 0.02 * x for kink in u.kinks) for x in INSIDE]]
     for name, f, derivative in ((names[1], u, u.d1), (names[2], u.d1, u.d2)):
@@ -166,7 +167,7 @@ def _gains(u: Utility, domain: Domain, wrong: Wrong) -> None:
     x = np.array([1e-6, 0.3, 0.77, 1 - 1e-9])
     if (precise := Precise(u)).known:
         expected = np.array([precise.gain(at) for at in x.tolist()])
-        room = 1e-12 * np.abs(expected)
+        room = 1e-12 * np.abs(expected) + SMALLEST
     else:
         expected = u(1.0) - u(x)
         room = 1e-14 * (np.abs(u(1.0)) + np.abs(u(x)))
