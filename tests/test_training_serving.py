@@ -38,8 +38,8 @@ FRESH = """
 import json, sys, torch
 import collapse_theory.training
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])
 tokens = tokenizer(json.loads(sys.argv[2]), padding=True, return_tensors="pt")
 with torch.no_grad():
     print(json.dumps(model(**tokens).logits[:, 0].tolist()))

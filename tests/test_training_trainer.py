@@ -38,6 +38,7 @@ from collapse_theory.training import (  # noqa: E402
     RankingCollator,
     RankingDataset,
     RankingLoss,
+    UtilitySchedule,
     ranking_of,
     trainer_loss,
 )
@@ -527,6 +528,54 @@ def test_prompts_without_a_prediction_are_left_out_of_distance_and_gap():
     assert (found.distance, found.gap) == (untied.distance, untied.gap)
     assert (found.prompts, untied.prompts, found.pairs, untied.pairs) == (3, 2, 8, 6)
     assert "distance_loss" not in measure(loss, logits[2:], ranks[2:]).log()
+
+
+# -- a schedule --------------------------------------------------------------------------
+
+
+def test_a_schedule_changes_the_utility_and_what_it_is_measured_by(tmp_path):
+    stages = {0: RankingLoss("x"), 0.5: RankingLoss("log(x + 0.1)")}
+    data, used = tiny.rankings(8), []
+
+    def run(resume):
+        compute = trainer_loss(stages[0])
+        callback = CollapseCallback(compute, train_prompts=0)
+        trainer = made(
+            tmp_path,
+            stages[0],
+            data,
+            data,
+            callback=callback,
+            max_steps=4,
+            eval_strategy="steps",
+            eval_steps=1,
+            save_strategy="steps",
+            save_steps=3,
+            per_device_train_batch_size=2,
+        )
+        trainer.compute_loss_func = compute
+        trainer.add_callback(UtilitySchedule(compute, stages))
+        trainer.train(resume_from_checkpoint=resume)
+        used.append([e["eval_gap_loss"] for e in trainer.state.log_history if "eval_loss" in e])
+        predicted = compute.loss.predict(3).rewards
+        assert compute.loss is callback.loss is stages[0.5]
+        return predicted, [one.predicted for one in callback.measures["eval"].kinds]
+
+    predicted, measured = run(None)
+    assert any(len(one) == 3 and one == pytest.approx(predicted) for one in measured)
+    run(str(tmp_path / "checkpoint-3"))
+    assert used[1] == pytest.approx(used[0], abs=1e-6)
+    boxes = {0: RankingLoss("x"), 0.5: RankingLoss("x", ct.Box(0, 2))}
+    compute = trainer_loss(stages[0])
+    for wrong, message in [
+        (boxes, "the same kinds and domains"),
+        ({0.5: stages[0]}, "must begin at 0"),
+        ({0: stages[0], 1: stages[0]}, "be below 1"),
+    ]:
+        with pytest.raises(CollapseError, match=message):
+            UtilitySchedule(compute, wrong)
+    with pytest.raises(CollapseError, match="give what trainer_loss made"):
+        UtilitySchedule(stages[0], stages)
 
 
 # -- errors and files --------------------------------------------------------------------

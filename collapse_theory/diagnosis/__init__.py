@@ -11,6 +11,7 @@ from collapse_theory.diagnosis.likeness import Shares, View
 from collapse_theory.diagnosis.order_statistics import RewardMap
 from collapse_theory.diagnosis.parts import Change, Part, changes
 from collapse_theory.diagnosis.predictions import Prediction
+from collapse_theory.diagnosis.proposal import KindProposal, Split, propose_kinds
 from collapse_theory.diagnosis.summary import KindSummary
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "BadRows",
     "Change",
     "Diagnosis",
+    "KindProposal",
     "KindSummary",
     "Measure",
     "Note",
@@ -26,9 +28,11 @@ __all__ = [
     "RewardLog",
     "RewardMap",
     "Shares",
+    "Split",
     "Spread",
     "View",
     "changes",
     "diagnose",
+    "propose_kinds",
     "read_log",
 ]

@@ -140,12 +140,18 @@ def two_groups(block: np.ndarray) -> Groups:
     >>> round(found.explained, 9), found.smaller, round(found.levels, 1)
     (1.0, 0.5, 1.9)
     """
+    return split_in_two(block)[0]
+
+
+def split_in_two(block: np.ndarray) -> tuple[Groups, np.ndarray]:
+    """Return the best split of `two_groups`, and which prompts are on its second side."""
     centred = block - block.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     total = values.sum()
     if not total > 1e-20 * max(1.0, float((block**2).sum())):
-        return Groups(0.0, 0.0, 0.0)
-    scores = np.sort(centred @ vectors[:, -1])
+        return Groups(0.0, 0.0, 0.0), np.zeros(len(block), dtype=bool)
+    along = centred @ vectors[:, -1]
+    scores = np.sort(along)
     count = scores.size
     sizes = np.arange(1, count)
     sums = np.cumsum(scores)[:-1]
@@ -154,7 +160,8 @@ def two_groups(block: np.ndarray) -> Groups:
     best = int(np.argmax(between))
     small = min(best + 1, count - best - 1) / count
     levels = 1.0 / float((vectors[:, -1] ** 4).sum())
-    return Groups(float(min(between[best] / total, 1.0)), float(small), levels)
+    groups = Groups(float(min(between[best] / total, 1.0)), float(small), levels)
+    return groups, along > scores[best]
 
 
 def groups_of(stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray]) -> Groups | None:

@@ -1,7 +1,8 @@
 """The torch bridge: losses that lead to predicted rewards, data, the Trainer's plumbing.
 
-The losses need torch alone, everything else the extra ``pip install "collapse-theory[training]"``.
-Where transformers is installed its Auto classes know from here on how to load what `serve` saved.
+Names come at first use, so that the losses load torch alone. Everything here needs the extra
+``pip install "collapse-theory[training]"``. From here on transformers' Auto classes know how to
+load what `serve` saved.
 
 >>> from collapse_theory.training import RankingLoss
 >>> RankingLoss("log(x + 0.1)").predict(3).rewards
@@ -10,13 +11,10 @@ array([1. , 0.5, 0. ])
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from collapse_theory.lazy import names_at_use
-
-if find_spec("transformers") is not None and find_spec("torch") is not None:
-    import collapse_theory.training.serving  # noqa: F401 (it registers itself)
+from collapse_theory.training.registration import register
 
 if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from collapse_theory.training.parts import CrossEncoderRankingLoss, in_parts, rows_of
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
     from collapse_theory.training.ranking_trainer import RankingTrainer
+    from collapse_theory.training.schedule import UtilitySchedule
     from collapse_theory.training.serving import serve
     from collapse_theory.training.trainer import trainer_loss
 
@@ -40,6 +39,7 @@ __all__ = [
     "RankingDataset",
     "RankingLoss",
     "RankingTrainer",
+    "UtilitySchedule",
     "in_parts",
     "ranking_of",
     "rows_of",
@@ -59,7 +59,10 @@ __getattr__, __dir__ = names_at_use(
         f"{__name__}.parts": ("CrossEncoderRankingLoss", "in_parts", "rows_of"),
         f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
         f"{__name__}.ranking_trainer": ("RankingTrainer",),
+        f"{__name__}.schedule": ("UtilitySchedule",),
         f"{__name__}.serving": ("serve",),
         f"{__name__}.trainer": ("trainer_loss",),
     },
 )
+
+register()

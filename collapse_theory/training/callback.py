@@ -77,8 +77,8 @@ class CollapseCallback(TrainerCallback):
         figure: str | os.PathLike[str] | None = None,
         train_prompts: int = 64,
     ) -> None:
-        inner = loss.loss if isinstance(loss, TrainerLoss) else loss
-        self.loss = require_loss(inner, "CollapseCallback")
+        self._given = loss
+        require_loss(self.loss, "CollapseCallback")
         self.file = None if file is None else RewardLogWriter(file)
         self.figure = None if figure is None else figure_path(figure)
         self.train_prompts = train_prompts
@@ -87,6 +87,11 @@ class CollapseCallback(TrainerCallback):
         self._evaluated: tuple[Evaluated, Measures] | None = None
         self._train: tuple[int, Measures] | None = None
         self._warned = self._nan = False
+
+    @property
+    def loss(self) -> AnyLoss:
+        """The loss; where it was given as `trainer_loss` made it, that of the moment."""
+        return self._given.loss if isinstance(self._given, TrainerLoss) else self._given
 
     # -- as compute_metrics --------------------------------------------------------------
 

@@ -78,6 +78,7 @@ class RankingTrainer(RewardTrainer):
         **options: Any,
     ) -> None:
         self._loss = _loss(loss, args)
+        compute = trainer_loss(self._loss)
         self._read = {"kind": kind, "score": score}
         self._collator = data_collator
         if isinstance(model, ServedModel):
@@ -85,7 +86,7 @@ class RankingTrainer(RewardTrainer):
         callbacks = list(callbacks or [])
         callback = next((one for one in callbacks if isinstance(one, CollapseCallback)), None)
         if callback is None:
-            callback = CollapseCallback(self._loss)
+            callback = CollapseCallback(compute)
             callbacks.append(callback)
         super().__init__(
             model,
@@ -100,7 +101,7 @@ class RankingTrainer(RewardTrainer):
             **options,
         )
         self.data_collator = self._collator
-        self.compute_loss_func = trainer_loss(self._loss)
+        self.compute_loss_func = compute
         self.label_names = ["labels"]
 
     # -- data ----------------------------------------------------------------------------

@@ -45,7 +45,6 @@ class TrainerLoss:
 
     def __init__(self, loss: AnyLoss) -> None:
         self.loss = require_loss(loss, "trainer_loss")
-        self._by_rank = any(one.pair_weights is not None for one in each(self.loss))
 
     def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the batch's share of the mean over the prompts of the accumulated batch.
@@ -82,7 +81,7 @@ class TrainerLoss:
                 "several devices in one process (DataParallel) count prompts wrongly; start one "
                 "process a device: torchrun --nproc-per-node N script.py"
             )
-        elif self._by_rank and bool((RankingLabels(labels).ne(-100) != share).any()):
+        elif by_rank(self.loss) and bool((RankingLabels(labels).ne(-100) != share).any()):
             raise CollapseError(
                 "the weights by rank leave prompts without a pair, which Trainer has counted; make "
                 "the collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
@@ -111,6 +110,11 @@ def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> tuple[Tensor, Ten
 def each(loss: AnyLoss) -> list[RankingLoss]:
     """Return the losses of the kinds; a loss for all kinds is one."""
     return [loss.of_kind(kind) for kind in loss.kinds or (None,)]
+
+
+def by_rank(loss: AnyLoss) -> bool:
+    """Whether weights by rank may leave a prompt without a pair."""
+    return any(one.pair_weights is not None for one in each(loss))
 
 
 def _tied(ranks: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
