@@ -1,11 +1,12 @@
-"""Train heads on real rankings and measure their memory: the numbers of figures/data/memory.csv.
+"""Heads on real rankings: memory.csv and penalties.csv of figures/data.
 
-    python benchmarks/memory_of_heads.py rankings.jsonl.gz collapse_theory/figures/data/memory.csv
+    python benchmarks/memory_of_heads.py rankings.jsonl.gz collapse_theory/figures/data features.npz
 
 The rankings are of AlpacaEval 2 (tatsu-lab), one JSON object a line with `prompt`, `completions`
 (best first) and `scores`; prompts with tied scores are left out. A frozen encoder (MiniLM, in the
-extra [training]) makes the features, kept beside the output as .npz; a head of two layers is
-trained on 150 of the prompts by AdamW on all pairs, with no sigmoid and no penalty.
+extra [training]) makes the features, kept in the .npz. A head of two layers is trained
+on 150 of the prompts by AdamW on all pairs, with no sigmoid and no penalty; linear heads of several
+penalties are fitted to the same 150.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import numpy as np
 import torch
 
 import collapse_theory as ct
+from collapse_theory.capacity.prox import Ranked
 from collapse_theory.training import RankingLoss
+from collapse_theory.utilities import continued
 
 TRAINED = 150
 STEPS = (0, 10, 20, 40, 80, 150, 300, 600)
@@ -92,19 +95,50 @@ def row_of(utility: str, seed: int, step: int, one: ct.Memory) -> dict[str, floa
         by_rank = getattr(one, name)
         row |= {f"{name}_explained": by_rank.explained, f"{name}_spread": by_rank.spread}
     row |= {"trained_utility": one.trained_utility, "held_out_utility": one.held_out_utility}
+    return rounded(row)
+
+
+def over_penalties(features: np.ndarray, utility: str) -> list[dict[str, float | str]]:
+    """Return a row a penalty: mean utility in training, left out, and of prompts held out."""
+    order = np.random.default_rng(0).permutation(len(features))
+    x = features[order].astype(np.float64)
+    x = (x - x[:TRAINED].mean((0, 1))) / x[:TRAINED].std((0, 1))
+    path = ct.head_path(x[:TRAINED], utility)
+    ranked = Ranked(continued(ct.utility(utility)), x.shape[1])
+    return [
+        rounded(
+            {
+                "utility": utility,
+                "penalty": head.penalty,
+                "trained": head.mean_utility,
+                "left_out": head.held_out_utility,
+                "measured": float(ranked.value(head.predict(x[TRAINED:])).mean()),
+            }
+        )
+        for head in path.heads
+    ]
+
+
+def rounded(row: dict[str, float | str]) -> dict[str, float | str]:
+    """Return the row with six digits of each number."""
     return {k: v if isinstance(v, str | int) else float(f"{v:.6g}") for k, v in row.items()}
 
 
-def main() -> None:
-    """Write the table."""
-    rankings, out = Path(sys.argv[1]), Path(sys.argv[2])
-    kept = Path(sys.argv[3]) if len(sys.argv) > 3 else out.with_suffix(".npz")
-    features = encoded(rankings, kept)
-    rows = [row for u in UTILITIES for seed in SEEDS for row in measured(features, u, seed)]
-    with out.open("w", newline="", encoding="utf-8") as file:
+def written(rows: list[dict[str, float | str]], to: Path) -> None:
+    """Write a table."""
+    with to.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def main() -> None:
+    """Write both tables."""
+    rankings, out, kept = map(Path, sys.argv[1:4])
+    features = encoded(rankings, kept)
+    written([row for u in UTILITIES for row in over_penalties(features, u)], out / "penalties.csv")
+    rows = [row for u in UTILITIES for seed in SEEDS for row in measured(features, u, seed)]
+    written(rows, out / "memory.csv")
 
 
 if __name__ == "__main__":

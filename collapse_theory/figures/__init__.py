@@ -23,6 +23,7 @@ from collapse_theory.figures.finite_optimum import (
     finite_optimum_data,
 )
 from collapse_theory.figures.limit_laws import LimitLaws, limit_laws, limit_laws_data
+from collapse_theory.figures.limited import LimitedModels, limited_models, limited_models_data
 from collapse_theory.figures.look import style
 from collapse_theory.figures.paper import (
     PaperComparison,
@@ -52,6 +53,7 @@ __all__ += ["PaperPanel", "PaperSteps", "PhaseDiagram", "PhasePanel", "PracticeP
 __all__ += ["convergence", "convergence_data", "design", "design_data", "diagnosis"]
 __all__ += ["diagnosis_data", "downstream", "downstream_data", "figure_entry", "figure_of"]
 __all__ += ["finite_optimum", "finite_optimum_data", "limit_laws", "limit_laws_data"]
+__all__ += ["LimitedModels", "limited_models", "limited_models_data"]
 __all__ += ["paper_comparison", "paper_comparison_data", "paper_curves", "paper_steps"]
 __all__ += [
     "paper_steps_data",
@@ -101,6 +103,7 @@ FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(diagnosis_data, diagnosis),
     FigureEntry(downstream_data, downstream),
     FigureEntry(penalty_path_data, penalty_path, into="ax"),
+    FigureEntry(limited_models_data, limited_models),
 )
 
 
