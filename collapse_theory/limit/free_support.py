@@ -38,8 +38,7 @@ _FINEST = 1e-13
 _MOST_STEPS = 60
 # Where the sign of a density is looked at; nearer to the ends it may be rounding.
 _DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
-_GAIN_NODES = 12
-_GAIN_SHARES, _GAIN_GAPS = np.array([[1e-30], [1.0]]), 64
+_GAIN_NODES, _GAIN_GAPS = 12, 64
 
 Found = TypeVar("Found")
 
@@ -61,7 +60,7 @@ def first_radius(utility: Utility, kappa: float) -> float:
     x, v = special.roots_jacobi(_GAIN_NODES, q, q)
     # The gaps below each x, by their logarithm: U may bend as near to gap 0 as it likes.
     below = (1.0 + x)[:, None]
-    share, w = log_rule(*_GAIN_SHARES, _GAIN_GAPS)
+    share, w = log_rule(np.array([1e-30]), np.ones(1), _GAIN_GAPS)
     gap = below * share
     weight = v[:, None] * below * w * ((below - gap) * (2.0 - below + gap)) ** q
     weight /= weight.sum()

@@ -256,7 +256,10 @@ class LabelSmoothing(Family):
     eps: float
     beta: float = 1.0
     below_zero = True
-    cancels = True  # near its maximum the two parts of a gain nearly cancel
+
+    @property
+    def cancels(self) -> bool:
+        return True  # near its maximum the two parts of a gain nearly cancel
 
     def __post_init__(self) -> None:
         super().__post_init__()
