@@ -200,6 +200,28 @@ def test_any_weights_are_certified(seed, prompts, n, d, penalty, size, text):
     assert np.all(moved <= head.predict_error(fresh) + best.predict_error(fresh))
 
 
+def test_digits_that_a_formula_lacks_are_in_the_bounds():
+    # log(x + 1) has no more digits at gaps of 1e-10 than x + 1 has.
+    features = 1e-5 * ranked(3, 3, 3)
+    best = ct.fit_head(features, "log(x + 1)", penalty=1e-5)
+    assert best.iterations < 10
+    for size in (1e-12, 1e-6, 1.0):
+        weights = best.weights * (1 + size * np.arange(3))
+        head = ct.fit_head(features, "log(x + 1)", penalty=1e-5, start=weights, max_iterations=0)
+        # The same with the digits.
+        exact = ct.fit_head(features, "log1p(x)", penalty=1e-5)
+        assert exact.objective <= head.objective + head.gap
+        assert np.all(np.abs(exact.rewards - head.rewards) <= head.reward_error)
+
+
+def test_where_a_utility_is_flat_newtons_method_goes_on():
+    # tanh is flat beyond a gap of 20: there the penalty alone is seen, and steps go to w = 0.
+    features = 1e5 * ranked(8, 2, 12, 395)
+    head = ct.fit_head(features, "0.9*tanh(x) + 0.004*(1 - exp(-x))", penalty=4e-5)
+    assert head.status == "optimal"
+    assert head.objective > 0.8
+
+
 # -- invariance ----------------------------------------------------------------------------
 
 

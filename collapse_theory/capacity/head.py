@@ -279,6 +279,7 @@ def program_of(
     return HeadProgram(prompts, continued(trained))
 
 
+@np.errstate(all="ignore")  # gaps on the way may be beyond what U has values for
 def fitted(
     program: HeadProgram, penalty: float, start: Any = None, max_iterations: int = ITERATIONS
 ) -> Head:
@@ -294,8 +295,8 @@ def fitted(
         weights = found.weights if basis is None else basis @ found.weights
     check = program.checked(weights, penalty)
     left = _left_out(inner, found, check.rewards)
-    bound = check.slope**2 / (4 * penalty) * (1 + 4 * EPS)
-    error = check.slope / (2 * penalty) * (1 + 4 * EPS)
+    steep = math.inf if math.isnan(check.slope) else check.slope
+    bound, error = (x * (1 + 4 * EPS) for x in (steep**2 / (4 * penalty), steep / (2 * penalty)))
     relative = bound / check.spread if check.spread > 0 else (0.0 if bound == 0 else math.inf)
     short = "inaccurate" if found.converged else "max_iterations"
     prompts = program.prompts
@@ -373,7 +374,7 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
         size = float(np.abs(move).max())
         scale = float(np.abs(rewards).max()) + size
         still = size <= SHORT * scale or (done > 0 and size <= EPS * unit)
-        if still or (before <= NEAR * scale and size > before / 2):
+        if still or (max(before, size) <= NEAR * scale and size > before / 2):
             weights, rewards = weights + step, rewards + move
             if moved <= max(SHORT * scale, EPS * unit):
                 return _Optimum(weights, factor, done + 1, True)
@@ -384,7 +385,8 @@ def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: i
             new = weights + t * step
             reached = _objective(program, rewards + t * move, penalty * float(new @ new))
             # Rounding of F decides nothing near the optimum.
-            if reached >= value + 1e-4 * t * rise - 16 * EPS * abs(value) or t < EPS:
+            slack = 16 * EPS * (abs(value) + slope * unit)
+            if reached >= value + 1e-4 * t * rise - slack or t < EPS:
                 break
             t /= 2
         weights, rewards, value = new, rewards + t * move, reached

@@ -23,7 +23,6 @@ import numpy as np
 from collapse_theory.capacity.features import Edges, Part, Prompts, centred
 from collapse_theory.lazy import blas
 from collapse_theory.programs.program import EPS
-from collapse_theory.programs.reward_error import slope_noise
 from collapse_theory.utilities import Utility
 
 # Coordinates that are summed at a time where rounding counts: the error of a sum of d products is
@@ -164,7 +163,8 @@ class HeadProgram:
             steep, bend = at.weights * np.abs(first), at.weights * np.maximum(-second, 0.0)
             # U' falls, so that its values on both sides bound it between them.
             doubt = self.utility.slope(y - moved) - self.utility.slope(y + moved)
-            doubt = at.weights * (doubt + slope_noise(self.utility, y, 0.0 * y))
+            noise, rough = _noise(self.utility, y, worth, first, second)
+            doubt = at.weights * (doubt + rough)
             # n terms a force, n a prompt's gradient, the halvings of a block, and the last sum.
             terms = (2 * part.n + 24) * EPS
             unsure += float(norm @ _gathered(at, doubt + terms * steep, len(r)))
@@ -173,7 +173,7 @@ class HeadProgram:
             force = _divergence(at, at.weights * first, len(r)).reshape(part.size, 1, part.n)
             gradients.append(_summed(np.matmul(force, inner)[:, 0]))
             values.append(math.fsum(at.weights * worth))
-            rounding += float(steep @ moved + 8 * EPS * (at.weights @ np.abs(worth)))
+            rounding += float(steep @ moved + at.weights @ (8 * EPS * np.abs(worth) + noise))
             slopes, bends = slopes + steep @ np.abs(gaps), bends + bend @ gaps**2
             low, high = min(low, worth.min(initial=low)), max(high, worth.max(initial=high))
         gradient = np.array([math.fsum(column) for column in np.transpose(gradients).tolist()])
@@ -200,6 +200,32 @@ def _product(phi: np.ndarray, weights: np.ndarray) -> np.ndarray:
     for k in range(CHUNK, len(weights), CHUNK):
         found += flat[:, k : k + CHUNK] @ weights[k : k + CHUNK]
     return found
+
+
+def _noise(
+    utility: Utility, y: np.ndarray, worth: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far rounding within the formula may put U and U' at gaps y.
+
+    It is seen beside y, where Taylor's series says what they are: log(x + 1) has no more digits at
+    1e-12 than x + 1 has. The steps are small beside U'/U'', over which U' changes, so that what the
+    series leaves out, a third power or a square of them, is below a unit in the last place; away
+    from 0, where a tangent may begin.
+    """
+    slope, bend = (abs(float(x)) for x in utility.derivatives(np.float64(0.0)))
+    scale = np.maximum(np.abs(y), slope / bend if bend > 0 else 1.0)
+    with np.errstate(all="ignore"):
+        scale = np.fmin(np.abs(first / second), scale) * np.where(y < 0, -1.0, 1.0)
+    found = np.zeros((2, len(y)))
+    for share in (1.0, 0.71, 0.37, 0.13):
+        step, fine = share * 1e-6 * scale, share * 1e-9 * scale
+        series = worth + step * (first + step * second / 2)
+        beside = (
+            np.abs(utility.value(y + step) - series),
+            np.abs(utility.slope(y + fine) - first - fine * second),
+        )
+        found = np.maximum(found, beside)
+    return 4 * found[0], 4 * found[1] + 8 * EPS * np.abs(first)
 
 
 def _norms(phi: np.ndarray) -> np.ndarray:
