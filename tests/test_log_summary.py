@@ -79,7 +79,7 @@ def test_a_whole_summary_is_the_log() -> None:
 
 
 def test_a_sample_has_whole_prompts_and_says_so() -> None:
-    frame = log(3000)
+    frame = log(3000, seed=4)
     summary = LogSummary.of(frame, most_prompts=300)
     drawn = summary.as_reward_log()
     assert (drawn.count, drawn.rewards.size, drawn.read) == (300, 1200, 12_000)

@@ -226,7 +226,7 @@ class _Look:
 
     def holds(self, path: str) -> bool:
         """Whether there is anything at a path."""
-        values = [v for value in self.values(path) for v in (value if _is_list(value) else [value])]
+        values = [v for value in self.values(path) for v in (value if is_list(value) else [value])]
         return any(value is not None for value in values)
 
     def is_list(self, path: str) -> bool:
@@ -336,8 +336,8 @@ class _Look:
     def hold(self, path: str) -> bool:
         """Whether numbers are at a path, or lists of them."""
         first = next(iter(self.values(path)), "")
-        first = first[0] if _is_list(first) and first else first
-        return _like_number(first[0] if _is_list(first) and len(first) == 1 else first)
+        first = first[0] if is_list(first) and first else first
+        return _like_number(first[0] if is_list(first) and len(first) == 1 else first)
 
     def match(self, name: str) -> str | None:
         """Return the column of this name: exactly, else but for case and spaces around it."""
@@ -431,7 +431,7 @@ def _ways(value: Any, path: str = "", depth: int = 4) -> Iterator[str]:
             way = f"{path}.{name}" if path else str(name)
             yield way
             yield from _ways(one, way, depth - 1) if depth else ()
-    elif _is_list(value) and value and isinstance(value[0], Mapping):
+    elif is_list(value) and value and isinstance(value[0], Mapping):
         for way in (path, f"{path}.0"):
             yield from _ways(value[0], way, depth)
 
@@ -446,7 +446,8 @@ def opened(value: Any) -> Any:
     return to_list() if to_list is not None else value
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> bool:
+    """Whether a value is a list or a tuple."""
     return isinstance(value, list | tuple)
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from collapse_theory.data.columns import is_list
 from collapse_theory.data.parts import FramePart, Part, RecordsPart, TextPart
-from collapse_theory.data.records import is_list, records_of
+from collapse_theory.data.records import records_of
 from collapse_theory.data.text import Csv, JsonLines, Svmlight, json_values
 from collapse_theory.data.unpacked import PlainFile, plain_file
 from collapse_theory.errors import CollapseError

@@ -366,15 +366,8 @@ def _ranks(good: pl.DataFrame) -> np.ndarray:
 
 def _numbered(keys: np.ndarray) -> np.ndarray:
     """Return the number of each key's prompt, from 0 in the order of first appearance."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    first = order[new]  # of each key, as the sort is stable
-    number = np.empty(first.size, dtype=np.int32)
-    number[np.argsort(first)] = np.arange(first.size, dtype=np.int32)
-    codes = np.empty(keys.size, dtype=np.int32)
-    codes[order] = np.repeat(number, np.diff(np.append(np.flatnonzero(new), keys.size)))
-    return codes
+    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int32)[codes]
 
 
 def of_their_kind(prompts: np.ndarray, kinds: np.ndarray, count: int) -> np.ndarray:

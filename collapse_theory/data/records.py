@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from collapse_theory.data.columns import COLUMN_NAMES, PROMPTS
+from collapse_theory.data.columns import COLUMN_NAMES, PROMPTS, is_list
 from collapse_theory.errors import CollapseError
-
-
-def is_list(value: Any) -> bool:
-    """Whether a value is a list or a tuple."""
-    return isinstance(value, list | tuple)
 
 
 def records_of(source: Any) -> Iterable[Any]:

@@ -191,7 +191,7 @@ class RewardLog(Value):
         return replace(
             self,
             rewards=self.rewards[rows],
-            prompts=np.unique(self.prompts[rows], return_inverse=True)[1].astype(np.int32),
+            prompts=np.unique(self.prompts[rows], return_inverse=True)[1],
             kinds=None if self.kinds is None else self.kinds[rows],
             ranks=None if self.ranks is None else self.ranks[rows],
             step=step,

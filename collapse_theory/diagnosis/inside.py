@@ -96,15 +96,13 @@ def spread_of(stats: OrderStatistics) -> Spread:
     sizes = stats.sizes
     best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
     level = float(np.median(np.abs(stats.rewards)))
-    equal = np.concatenate([[0], np.cumsum(stats.rewards[1:] == stats.rewards[:-1])])
-    tied = (equal[stats.starts[1:] - 1] - equal[stats.starts[:-1]]).astype(float)
     return Spread(
         flat=share_of(int(flat.sum()), stats.count),
         gap=_median((best - worst) / (sizes - 1)),
         level=level,
         resolution=float(steps * _float32_step(np.array(level))),
         precision=name,
-        tied=_share(tied, sizes - 1.0),
+        tied=_share(stats.ties.astype(float), sizes - 1.0),
     )
 
 

@@ -105,6 +105,12 @@ class OrderStatistics:
         """The (P, levels) array of the order statistics at the common levels."""
         return self.at(np.arange(self.count), self.levels)
 
+    @property
+    def ties(self) -> np.ndarray:
+        """How many neighbours of each prompt are equal."""
+        equal = np.concatenate([[0], np.cumsum(self.rewards[1:] == self.rewards[:-1])])
+        return equal[self.starts[1:] - 1] - equal[self.starts[:-1]]
+
     def at(self, here: np.ndarray, levels: int) -> np.ndarray:
         """Return some prompts' order statistics at so many levels, at most 64."""
         levels = min(levels, MAX_LEVELS)

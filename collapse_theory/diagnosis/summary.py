@@ -103,7 +103,7 @@ def summary_of(
         rows=int(rewards.size),
         mean=float(rewards.mean()),
         sd=float(rewards.std()),
-        quantiles=_quantiles(rewards),
+        quantiles=np.quantile(rewards, QUANTILES),
         atoms=_atoms(rewards),
         edges=edges,
         counts=np.diff(places),
@@ -113,17 +113,9 @@ def summary_of(
         within=float(block.var(axis=0, ddof=min(1, len(block) - 1)).mean()) / scale.width**2,
         at_low=float(below / rewards.size),
         at_high=float(above / rewards.size),
-        tied=_tied(prompts, here),
+        tied=float(prompts.ties[here].sum() / (prompts.sizes[here] - 1).sum()),
         predictions=predictions,
     )
-
-
-def _quantiles(ordered: np.ndarray) -> np.ndarray:
-    """Return the quantiles of sorted rewards, linear between them as NumPy has it."""
-    place = QUANTILES * (ordered.size - 1)
-    below = np.floor(place).astype(int)
-    above = np.minimum(below + 1, ordered.size - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def _atoms(ordered: np.ndarray) -> np.ndarray:
@@ -133,11 +125,3 @@ def _atoms(ordered: np.ndarray) -> np.ndarray:
     heavy = np.flatnonzero((counts >= _ATOM * ordered.size) & (counts >= 3))
     heavy = np.sort(heavy[np.argsort(-counts[heavy], kind="stable")][:_MAX_ATOMS])
     return np.column_stack([ordered[ends[heavy]], counts[heavy] / ordered.size])
-
-
-def _tied(prompts: OrderStatistics, here: np.ndarray) -> float:
-    equal = prompts.rewards[1:] == prompts.rewards[:-1]
-    inside = np.ones(prompts.rewards.size - 1, dtype=bool)
-    inside[prompts.starts[1:-1] - 1] = False  # neighbours of two prompts
-    inside &= np.repeat(here, prompts.sizes)[1:]
-    return float(equal[inside].mean()) if inside.any() else 0.0
