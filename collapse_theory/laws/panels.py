@@ -34,6 +34,7 @@ _MOST_ROUNDS, _MOST_PANELS = 60, 4000
 # within this share of the support no weight tells points apart.
 _MISPLACED_MASS, _BENT_DENSITY, _INNERMOST_SHARE = 1e-17, 1e-13, 1e-20
 _SMALLEST_DISTANCE = 1e-290
+_INVERSE_CELLS = 64  # of a panel, between whose ends an inverse is nearly a cubic
 _BLOCK = 2048  # points: with 20 terms each and their sums some 1 MB
 
 
@@ -260,8 +261,7 @@ class Panels(Value):
         i = np.clip(i, 0, self.widths.size - 1)
         half = 0.5 * self.widths[i]
         wanted = np.maximum(target - self.masses[i], 0.0)
-        held = self.masses[i + 1] - self.masses[i]
-        start = 2.0 * np.clip(wanted / np.maximum(held, 1e-300), 1e-3, 1.0)
+        start = self._near_inverse(i, wanted)
         series, integrals = (part[:, i] for part in self._series)
 
         def evaluate(delta: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -277,6 +277,42 @@ class Panels(Value):
             share = (target[inner] / self.first) ** (1.0 / (1.0 + self.exponent))
             out[inner] = np.maximum(self.edges[0] * share, 1e-300)
         return np.where(target > 0.0, out, 0.0)
+
+    @cached_property
+    def _inverse(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mass from each panel's start to points of it, (m, points), and 1/density there.
+
+        Where these give no slope, for masses that don't rise, it is NaN.
+        """
+        count, delta = len(self.widths), np.linspace(0.0, 2.0, _INVERSE_CELLS + 1)
+        values, steps = _polynomials(delta, self.rows.shape[1])
+        half = 0.5 * self.widths[:, None]
+        series, integrals = (part.T for part in self._series)
+        mass, slope = half * (integrals @ steps), half * (series @ values)
+        rising = np.diff(mass, axis=1, prepend=-1.0, append=np.inf) > 0
+        with np.errstate(all="ignore"):
+            return mass, np.where(rising[:, :-1] & rising[:, 1:] & (slope > 0), 1.0 / slope, np.nan)
+
+    @cached_property
+    def _held(self) -> np.ndarray:
+        """The mass nearer to the end than all those points, one panel after the other."""
+        return np.maximum.accumulate((self.masses[:-1, None] + self._inverse[0]).ravel())
+
+    def _near_inverse(self, i: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Return 1 - s about where the panel i holds `wanted`: cubics between known points."""
+        mass, slope = self._inverse
+        share = wanted / np.maximum(mass[i, -1], 1e-300)
+        row = (_INVERSE_CELLS + 1) * i
+        k = np.searchsorted(self._held, wanted + self.masses[i], side="right") - 1 - row
+        k = np.clip(k, 0, _INVERSE_CELLS - 1)
+        low, high, cell = mass[i, k], mass[i, k + 1], 2.0 / _INVERSE_CELLS
+        with np.errstate(all="ignore"):
+            t, rise = (wanted - low) / (high - low), (high - low) / cell
+            a, b = rise * slope[i, k], rise * slope[i, k + 1]
+            inside = t + t * (1 - t) * ((a - 1) * (1 - t) + (1 - b) * t)
+        found = cell * (k + np.clip(inside, 0.0, 1.0))
+        plain = 2.0 * np.clip(share, 1e-3, 1.0)
+        return np.where(np.isfinite(inside) & (found > 0), found, plain)
 
     def points(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return distances and masses that stand for the density in integrals, on other panels."""
