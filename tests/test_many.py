@@ -198,6 +198,27 @@ def test_the_bound_holds_in_31_digits(text, n):
     assert -1e-15 <= true <= said  # floats may fill the box but for their last place
 
 
+@pytest.mark.parametrize(
+    ("text", "distance"),  # of the law of n rewards from the limit law, in units of 1/n
+    [
+        ("log(x + 0.1)", 0.25),
+        ("logsigmoid(4*x)", 0.25),
+        ("1 - exp(-50*x)", 0.25),
+        ("sqrt(x)", 0.25),
+        ("log(x)", 5 / 16 - 1 / (2 * np.pi**2)),
+        ("-x**-0.5", None),  # falls like n**-0.5
+        ("log(x) + x", None),
+    ],
+)
+def test_the_limit_law_and_its_predictions_up_to_a_million(text, distance):
+    law = ct.limit(text)
+    for n in (10**3, 10**5, 10**6):
+        found, predicted = ct.solve(text, n), law.prediction(n)
+        assert np.abs(predicted.rewards - found.rewards).max() <= predicted.error
+        if distance is not None and n == 10**5:
+            assert law.distance(found.law) * n == pytest.approx(distance, rel=2e-4)
+
+
 def test_a_billion_completions():
     n = 10**9
     found = ct.solve("log(x)", n)

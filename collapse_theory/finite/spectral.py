@@ -33,6 +33,7 @@ _ROUGH = 1e-3  # last coefficients of a start's log gaps above which panels are 
 # Of G between the nodes of an answer, in units of lambda, and of log gaps on half a panel.
 _BALANCED, _SMOOTH = 2e-11, 5e-10
 _ROUNDS, _SOLVES, _HALVINGS = 40, 40, 6
+_LARGEST = 1500  # numbers: a step with more takes seconds
 _ANCHOR = 40  # cells at an end without ties whose gaps go by the index
 _DOWN, _UP = -4.0, 2.0  # steps of log gaps
 _JOINED = -12.0  # of the first log gap below the second: it runs to zero
@@ -182,11 +183,16 @@ def _newton(
 def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
     """Return the optimum, with panels halved until forces balance between their nodes too."""
     found = _settled(utility, n, _start(utility, n, budget), budget, _EXACT)
+    last = np.inf
     for _ in range(_HALVINGS):
-        rough = _unresolved(utility, found)
-        if not rough.any() or budget.spent:
+        worst = _unresolved(utility, found)
+        rough = worst > 1.0
+        # What halving doesn't make much smaller is rounding, or too narrow.
+        if not rough.any() or worst.max() > 0.3 * last or budget.spent:
             break
-        lay = found.lay.halved(rough)
+        lay, last = found.lay.halved(rough), float(worst.max())
+        if lay.m > _LARGEST:
+            break
         z = found.lay.resampled(found.z, lay)
         try:
             better = _newton(utility, Straddling.of(lay, found.tied), z, budget, _EXACT)
@@ -199,7 +205,10 @@ def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
 
 
 def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
-    """Return on which panels G is off lambda at other cells, or gaps aren't smooth."""
+    """Return how far on each panel G is off lambda at other cells, or gaps from smooth.
+
+    In units of what is let stand.
+    """
     lay = found.lay.halved()
     z, at = found.lay.resampled(found.z, lay), Straddling.of(lay, found.tied)
     now = _equations(utility, at, z)
@@ -210,8 +219,11 @@ def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
         off = np.maximum.reduceat(np.abs(now.force / now.level - 1), [u for _, _, u in lay.own])
     smooth = np.zeros(len(off))
     smooth[[k for k, (_, n, _) in enumerate(lay.own) if n > 1]] = lay.tails(z)
-    first, rough = np.array([f for f, _, _ in lay.own]), (off > _BALANCED) | (smooth > _SMOOTH)
-    return np.array([rough[(first >= f) & (first < f + n)].any() for f, n, _ in found.lay.panels])
+    first, rough = (
+        np.array([f for f, _, _ in lay.own]),
+        np.maximum(off / _BALANCED, smooth / _SMOOTH),
+    )
+    return np.array([rough[(first >= f) & (first < f + n)].max() for f, n, _ in found.lay.panels])
 
 
 def _settled(utility: Utility, n: int, guess: _Profile, budget: Budget, enough: float) -> _Found:

@@ -284,7 +284,7 @@ class Panels(Value):
 
         Where these give no slope, for masses that don't rise, it is NaN.
         """
-        count, delta = len(self.widths), np.linspace(0.0, 2.0, _INVERSE_CELLS + 1)
+        delta = np.linspace(0.0, 2.0, _INVERSE_CELLS + 1)
         values, steps = _polynomials(delta, self.rows.shape[1])
         half = 0.5 * self.widths[:, None]
         series, integrals = (part.T for part in self._series)

@@ -50,17 +50,17 @@ def whole(value: Any, what: str, least: int = 1) -> int:
     return number
 
 
-def count(n: Any) -> int:
-    """Return the number of completions as an int of at least 2."""
+def count(n: Any, most: int = MOST_COUNTED) -> int:
+    """Return the number of completions as an int of at least 2, no more than can be listed."""
     try:
         value = operator.index(n)
     except TypeError:
         raise CollapseError(f"n must be a whole number of completions, got {n!r}") from None
     if isinstance(n, bool) or value < 2:
         raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
-    if value > MOST_COUNTED:
-        shown = reprlib.repr(value)
-        raise CollapseError(f"n must be at most {MOST_COUNTED:,}: rewards are listed; got {shown}")
+    if value > most:
+        shown, why = reprlib.repr(value), ": rewards are listed" if most == MOST_COUNTED else ""
+        raise CollapseError(f"n must be at most {most:,}{why}; got {shown}")
     return value
 
 

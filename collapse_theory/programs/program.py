@@ -39,6 +39,7 @@ from collapse_theory.utilities import (
 from collapse_theory.values import shown_by_repr
 
 EPS = float(np.finfo(np.float64).eps)
+MOST_SMOOTH = 10**10  # completions: beyond, rounding takes the digits of the certificate
 MOST_KINKED = 1000  # completions: a graph of half a million pairs, and some ten seconds
 WIDEST_CHECKED = 1000.0  # the gap up to which concavity is looked at without a box before a solve
 
@@ -432,7 +433,7 @@ def _completions(n: int | None, pairs: Comparisons | None, domain: Domain) -> in
                 f"{len(domain.anchors)} centers for {found} completions: Anchored takes one each"
             )
     if pairs is None:
-        return count(n)
+        return count(n, MOST_SMOOTH)
     if not isinstance(pairs, Comparisons):
         raise CollapseError(f"comparisons must be a Comparisons, got {pairs!r}")
     if n is not None and count(n) != pairs.n:

@@ -70,8 +70,9 @@ def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
     error = _missed(at, found, force, last)
     top = _highest(at, force)
     if tied > 1:  # k of the group against the others, and against all that are elsewhere
-        k, on_tied = np.arange(1.0, tied), float(found.force[0])
-        top = max(top, float((k * (tied - k) * utility.slope_at_zero + k * on_tied).max()))
+        slope, on_tied = utility.slope_at_zero, float(found.force[0])
+        k = min(max((tied + on_tied / slope) / 2, 1.0), tied - 1.0)  # a parabola's highest point
+        top = max(top, k * (tied - k) * slope + k * on_tied)
     mass, inside = lay.mass * np.exp(z), at.to_nodes @ force
     off = 2.0 * (off + rough) * (float(bend.max()) + float(mass @ (at.to_nodes @ bend)))
     rounding = EPS * (4 + math.sqrt(at.walks.steps)) * (top + float(bend.max()))

@@ -11,8 +11,8 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, NoOptimum
 from collapse_theory.laws import Density, RewardLaw, empirical_law
+from collapse_theory.numerics.checks import MOST_COUNTED, numbers
 from collapse_theory.numerics.checks import answer as answer_of
-from collapse_theory.numerics.checks import numbers
 from collapse_theory.numerics.linear import components, least_tree_paths
 from collapse_theory.programs.certificate import MOST_PATHS, certify
 from collapse_theory.programs.comparisons import Comparisons
@@ -26,7 +26,6 @@ from collapse_theory.values import Array, Value, encoded
 # The relative gap up to which an answer is called optimal, unless a tolerance is given: of our own
 # methods, and of conic solvers or at kinks.
 TOLERANCE, LOOSE = 1e-9, 1e-6
-MOST_LISTED = 10**8  # completions whose rewards are written out: 0.8 GB
 _CELLS = 256  # of a law of more, on each panel: within 1e-6 of the rewards in the mean
 FEW_DIGITS = 1e-6  # of a reward: smaller differences have less than ten digits
 WELL_KNOWN = 1e-6  # of the largest reward: an error above it can be seen in a figure of rewards
@@ -145,9 +144,9 @@ class Solution(Value):
 
     @cached_property
     def _listed(self) -> dict[str, np.ndarray]:
-        if self.n > MOST_LISTED:
+        if self.n > MOST_COUNTED:
             raise CollapseError(
-                f"rewards and gaps are written out for n up to {MOST_LISTED:,}; of {self.n:,} "
+                f"rewards and gaps are written out for n up to {MOST_COUNTED:,}; of {self.n:,} "
                 "completions solution.reward(i) gives that of rank i, solution.quantile(p) the "
                 "quantiles and solution.law their law"
             )
@@ -181,7 +180,7 @@ class Solution(Value):
         rank = np.asarray(i)
         if rank.dtype.kind not in "iu" or not np.all((rank >= 1) & (rank <= self.n)):
             raise CollapseError(f"ranks must be whole numbers from 1 to n = {self.n}, not {i!r}")
-        if self.smooth is None or self.n <= MOST_LISTED:
+        if self.smooth is None or self.n <= MOST_COUNTED:
             return answer_of(np.sort(self.rewards)[::-1][rank - 1])
         upper = np.minimum(rank - 1, self.n - rank)
         below = self.smooth.below_top(upper)
@@ -221,7 +220,7 @@ class Solution(Value):
         Beyond n = 100,000,000 those that aren't tied are spread evenly on cells between rewards
         that are known: up to 1/n its distribution function is that of the rewards there.
         """
-        if self.n <= MOST_LISTED:
+        if self.n <= MOST_COUNTED:
             return empirical_law(self.rewards)
         assert self.smooth is not None
         rank = self.smooth.ranks(_CELLS)
@@ -268,7 +267,7 @@ class Solution(Value):
     def to_dict(self) -> dict[str, Any]:
         """Return the solution as a dict that JSON can hold, `rewards_error` included."""
         listed = {}
-        if self.smooth is not None and self.n <= MOST_LISTED:
+        if self.smooth is not None and self.n <= MOST_COUNTED:
             listed = {"rewards": encoded(self.rewards), "gaps": encoded(self.gaps)}
         return super().to_dict() | listed | {"rewards_error": encoded(self.rewards_error)}
 
@@ -279,7 +278,9 @@ class Solution(Value):
 
     def __repr__(self) -> str:
         with np.printoptions(precision=4, suppress=True, threshold=12, edgeitems=3):
-            ends = f"from {self.reward(self.n)} to {self.reward(1)}" if self.n > MOST_LISTED else ""
+            ends = (
+                f"from {self.reward(self.n)} to {self.reward(1)}" if self.n > MOST_COUNTED else ""
+            )
             rewards = ends or str(self.rewards).replace("\n", "")
         note = "" if self.unique else ", one optimum of several"
         return (
