@@ -30,8 +30,8 @@ class DesignRow(Value):
 
     Attributes
     ----------
-    name, reachable, distance
-        What it is called, and as in `collapse_theory.design.Design`.
+    name : str
+        What it is called; `reachable` and `distance` are as in `collapse_theory.design.Design`.
     shares : (k,) array
         Shares of completions, from 0 to 1.
     wanted, reached : (k,) array
