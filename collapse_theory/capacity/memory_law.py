@@ -96,7 +96,7 @@ class Memory(Value):
     trained_prompts, held_out_prompts : int
     completions : int
         How many the prompts of `law`, `trained` and `held_out` have: the commonest number.
-    law, trained, held_out : ByRank
+    trained, held_out, law : ByRank
         What the law makes of the held-out rewards at `gamma`, and what is measured. For gamma = inf
         the law is NaN.
 
