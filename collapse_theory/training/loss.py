@@ -359,13 +359,7 @@ class RankingLoss(PromptLoss):
     def predict(self, n: int, *, margins: Any = None, pair_weights: Any = None) -> Solution:
         """Return the rewards of n completions that this loss leads to, offset and weights included.
 
-        Parameters
-        ----------
-        n : int
-        margins : float or array_like of shape (n, n), optional
-            As in the call, for a prompt that comes best first.
-        pair_weights : array_like of shape (n, n), optional
-            The same.
+        `margins`, a number or (n, n), and `pair_weights`, (n, n), are as in the call, best first.
 
         Raises
         ------
@@ -384,15 +378,13 @@ class RankingLoss(PromptLoss):
         own = self._of_pairs(torch.arange(n)[None], margins, pair_weights)
         return self.predictions.solution(n, *(None if of is None else of[0] for of in own))
 
-    def _of_pairs(self, ranks: Any, *given: Any) -> list[np.ndarray | None]:
+    def _of_pairs(self, ranks: Tensor, *given: Any) -> list[np.ndarray | None]:
         """Return margins and weights of pairs, (B, K, K), as the loss takes them."""
-        rewards = torch.zeros(ranks.shape, dtype=torch.float64)
-        if any(of is not None for of in given):
-            self._objective.values(rewards, ranks, *given)  # refuses what it doesn't take
-        return [
-            None if of is None else of_pairs("pairs", of, rewards, compared(ranks)).numpy()
-            for of in given
-        ]
+        zeros, which = torch.zeros(ranks.shape, dtype=torch.float64), compared(ranks)
+        made = [None if of is None else of_pairs("pairs", of, zeros, which) for of in given]
+        if made != [None, None]:
+            self._objective.values(zeros, ranks, *made)  # refuses what it doesn't take
+        return [None if of is None else of.numpy() for of in made]
 
     def gap(self, rewards: Any, ranks: Any = None, **pairs: Any) -> float:
         """Return how far a batch's mean objective is from its optimum, in the scale of U.
@@ -400,17 +392,8 @@ class RankingLoss(PromptLoss):
         0 is total collapse. The optimum is each prompt's own: of its number of completions, its
         ties, its margins and its weights. Not divided by the slope.
 
-        Parameters
-        ----------
-        rewards : Tensor or array_like, shape (B, K) or (K,)
-            Rewards as `rewards` makes them, no logits.
-        ranks, margins, pair_weights
-            As in the call.
-
-        Returns
-        -------
-        float
-            NaN where no prompt has a pair to compare.
+        `rewards`, (B, K) or (K,), are as the method makes them, no logits; ranks, margins and
+        pair_weights as in the call. NaN where no prompt has a pair to compare.
         """
         return mean_gap(self.prompt_gaps(rewards, ranks, **pairs))
 

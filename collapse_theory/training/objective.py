@@ -15,10 +15,8 @@ values there, or steep ones (1 - exp(-b x)), goes on from gap 0 along its tangen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,16 +25,11 @@ from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Comparisons, Domain
 from collapse_theory.programs.by_rank import tables
 from collapse_theory.training.sorting import Stages, best_first, mean_over_pairs, sortable
-from collapse_theory.utilities import (
-    Continued,
-    Loss,
-    PlackettLuce,
-    Utility,
-    continued,
-)
+from collapse_theory.utilities import Loss, PlackettLuce
+from collapse_theory.utilities.tensors import keeps_formula, on_tensors
 
-# Beyond it a sigmoid has less than half its slope at 0 (0.105 of 0.25). Measured with 1, 2 and 3
-# (benchmarks/saturation.py): they train alike.
+# Beyond it a sigmoid has less than half its slope at 0 (0.105 of 0.25). With 0, 1 and 2 pairs right
+# came within .004 of each other in six settings of benchmarks/saturation.py's kind.
 AT_ONE_END = 2.0
 
 # Completions from which sums by sorting take the place of all pairs. Measured at (1, 512) and at
@@ -183,8 +176,12 @@ class Objective(nn.Module):
 
     Attributes
     ----------
+    worth : Continued or Stages
+        What gaps, or rankings, are worth on tensors.
     slope : float
         U'(0), of the listwise loss that of a pair.
+    own_below : bool
+        Whether U keeps its own formula below gap 0, where others go on by their tangent.
     most : int or None
         The number of ranks that `pairs` is given for.
     """
@@ -195,14 +192,11 @@ class Objective(nn.Module):
             domain.require_known("training")
         self.loss, self.domain, self.most = loss, domain, None if pairs is None else pairs.n
         if isinstance(loss, PlackettLuce):
-            self.on_tensors = Stages(loss)
+            self.worth, self.slope, self.own_below = Stages(loss), loss.beta / 2, False
         else:
             keeps = keeps_formula(loss) if domain.ordered else loss.everywhere
-            self.on_tensors = on_tensors(loss, width_of(domain), keeps)
-        self.slope = self.on_tensors.slope
-        self._sortable = None  # the utility, where sorting will do
-        if isinstance(loss, Utility) and self.on_tensors.start is None and sortable(loss):
-            self._sortable = loss
+            self.worth = on_tensors(loss, width_of(domain), keeps)
+            self.slope, self.own_below = loss.slope_at_zero, self.worth.start is None
         weights = margins = None
         if pairs is not None:
             weights, margins = map(torch.from_numpy, tables(pairs))
@@ -220,17 +214,21 @@ class Objective(nn.Module):
         self, rewards: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
         """Return the objectives (B,), 0 where no pair is compared, and where one is."""
-        if isinstance(self.on_tensors, Stages):
-            value, counts = self.on_tensors.mean(rewards, ranks), _several_ranks(ranks)
+        if isinstance(self.worth, Stages):
+            value, counts = self.worth.mean(rewards, ranks), _several_ranks(ranks)
             if margins is not None or pair_weights is not None:
-                raise CollapseError(f"{self.on_tensors.model} takes no margins or weights of pairs")
+                raise CollapseError(f"{self.loss} takes no margins or weights of pairs")
             weights = _shares(compared(ranks).to(rewards.dtype)) if self.domain.sums else None
         elif (own := self._by_sorting(rewards, ranks, margins, pair_weights)) is not None:
             weights, value, counts = None, own, _several_ranks(ranks)
         else:
             weights, margins = self._pairs(rewards, ranks, margins, pair_weights)
             counts, weights = weights.sum((1, 2)) > 0, _shares(weights)
-            value = self.on_tensors.total(rewards, weights, margins)
+            gaps = rewards[:, :, None] - rewards[:, None, :]
+            gaps = gaps if margins is None else gaps - margins
+            # Only gaps that count reach the formula, so that no other can overflow in it.
+            gaps = gaps.masked_fill(weights == 0, 0.0)
+            value = (weights * self.worth.value(gaps, torch)).sum((1, 2))
         if self.domain.squares:
             present = (ranks >= 0).to(rewards.dtype)
             count, pulled = present.sum(1).clamp(min=1.0), rewards
@@ -250,13 +248,14 @@ class Objective(nn.Module):
         """Return the mean over all pairs where U, the size and the ranking allow it, else None."""
         given = (margins, pair_weights, self.rank_weights, self.rank_margins)
         plain = all(of is None for of in given) and not self.domain.sums
-        if self._sortable is None or not plain or ranks.shape[1] < MANY:
+        utility = self.loss
+        if not plain or ranks.shape[1] < MANY or not self.own_below or not sortable(utility):
             return None
         ordered, order, present = best_first(rewards, ranks, 0.0)
         untied = (order[:, 1:] > order[:, :-1]) | ~present[:, 1:]
         if looked_at(untied.all()) is not True:
             return None
-        return mean_over_pairs(self._sortable, ordered, present)
+        return mean_over_pairs(utility, ordered, present)
 
     def _pairs(
         self, rewards: Tensor, ranks: Tensor, margins: Any, pair_weights: Any
@@ -289,7 +288,7 @@ class Objective(nn.Module):
 
     def require_margins(self) -> None:
         """Raise unless the utility has values of its own below gap 0."""
-        if isinstance(self.on_tensors, Stages) or self.on_tensors.start is not None:
+        if not self.own_below:
             raise InvalidUtility(
                 f"margins need values of U below gap 0, and {self.loss} has none: it is continued "
                 "there by its tangent; use log-sigmoid, a hinge or another utility that has them"
@@ -355,105 +354,3 @@ def _several_ranks(ranks: Tensor) -> Tensor:
     """Return which prompts have completions of different ranks, (B,)."""
     best = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max).amin(1)
     return ranks.amax(1) > best
-
-
-# -- what pairs or picks are worth -------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """A utility of tensors of gaps, all real numbers allowed; made by `on_tensors`."""
-
-    utility: Continued
-
-    @property
-    def slope(self) -> float:
-        """U'(0)."""
-        return self.utility.slope_at_zero
-
-    @property
-    def start(self) -> float | None:
-        """Where a tangent takes over, if one does."""
-        return self.utility.start
-
-    def __call__(self, gaps: Tensor) -> Tensor:
-        """Return U(gaps), elementwise, in the dtype of `gaps`."""
-        return self.utility.value(gaps, torch)
-
-    def total(self, rewards: Tensor, weights: Tensor, margins: Tensor | None = None) -> Tensor:
-        """Return sum over pairs of w U(r_i - r_j - margin), shape (B,)."""
-        gaps = rewards[:, :, None] - rewards[:, None, :]
-        if margins is not None:
-            gaps = gaps - margins
-        # Only gaps that count reach the formula, so that no other can overflow in it.
-        return (weights * self(gaps.masked_fill(weights == 0, 0.0))).sum((1, 2))
-
-
-def keeps_formula(utility: Utility) -> bool:
-    """Whether the utility has its own sensible values below gap 0.
-
-    >>> import collapse_theory as ct
-    >>> keeps_formula(ct.utility("logsigmoid(4*x) + x")), keeps_formula(ct.Exponential(3))
-    (True, False)
-    """
-    return all(term.below_zero for _, term in utility.terms)
-
-
-def on_tensors(utility: Utility, width: float, keeps: bool | None = None) -> Pairs:
-    """Return the utility on tensors, for gaps up to `width`.
-
-    `keeps` tells whether it keeps its formula below 0; unless given, `keeps_formula` does.
-
-    Raises
-    ------
-    InvalidUtility
-        Where the utility is made of functions that don't take tensors, or U'(0) is infinite.
-
-    Examples
-    --------
-    >>> import collapse_theory as ct
-    >>> on_tensors(ct.utility("log(x + 0.1)"), 1.0)(torch.tensor([-1.0, 0.9])).round(decimals=4)
-    tensor([-12.3026,   0.0000])
-    """
-    if any(term.own_functions for _, term in utility.terms):
-        _require_tensors(utility, width)
-    keeps = keeps_formula(utility) if keeps is None else keeps
-    return Pairs(continued(utility, width, keeps, lambda start: _usable(utility, start)))
-
-
-def _value_and_slope(utility: Utility, x: Any, dtype: torch.dtype) -> tuple[Any, Any]:
-    with torch.enable_grad():
-        gaps = torch.tensor(x, dtype=dtype, device="cpu", requires_grad=True)
-        value = utility.value(gaps, torch)
-        (slope,) = torch.autograd.grad(value.sum(), gaps)
-    return value.detach().double().numpy(), slope.double().numpy()
-
-
-def _usable(utility: Utility, start: float) -> bool:
-    """Whether value and slope at `start` are finite in single precision, and the slope U'(0)."""
-    slope = utility.slope_at_zero
-    value, found = _value_and_slope(utility, [start], torch.float32)
-    near = abs(found[0] - slope) <= 1e-3 * abs(slope) + 1e-30
-    return bool(np.isfinite(value[0]) and near)
-
-
-def _require_tensors(utility: Utility, width: float) -> None:
-    """Raise unless the utility gives the same on tensors as on arrays, and passes gradients."""
-    x = width * np.array([0.03, 0.2, 0.45, 0.7, 1.0])
-    advice = (
-        "write its value so that it takes tensors too, with operators alone or as "
-        "lambda x: (torch if torch.is_tensor(x) else np).log1p(x), or give the utility as text"
-    )
-    try:
-        value, slope = _value_and_slope(utility, x, torch.float64)
-    except Exception as fault:
-        raise InvalidUtility(
-            f"the utility {utility} can't be trained: on a torch tensor it raised "
-            f"{type(fault).__name__}: {fault}; {advice}"
-        ) from fault
-    same = np.allclose(value, utility(x), rtol=1e-9, atol=1e-12)
-    if not same or not np.allclose(slope, utility.d1(x), rtol=1e-6, atol=1e-9):
-        raise InvalidUtility(
-            f"the utility {utility} can't be trained: on torch tensors its value or its gradient "
-            f"differs from that on arrays; {advice}"
-        )

@@ -33,12 +33,9 @@ class Predictions:
                 f"n = {n} completions: pair weights are given for the ranks 0, ..., "
                 f"{self.pairs.n - 1} only"
             )
-        if margins is None and pair_weights is None:
-            found = self.of_ranks(tuple(range(n)))
-        else:
-            found = self._solved(
-                tuple(range(n)), within(self.pairs, range(n), margins, pair_weights)
-            )
+        plain = margins is None and pair_weights is None
+        own = None if plain else self.of_prompt(np.arange(n), margins, pair_weights)
+        found = self.of_ranks(tuple(range(n))) if plain else own
         if found is None:
             raise CollapseError(f"the pair weights compare none of the ranks 0, ..., {n - 1}")
         return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from collapse_theory.utilities import Hinge, Linear, PlackettLuce, Quadratic, Squared, Utility
+from collapse_theory.utilities import Hinge, Linear, Loss, PlackettLuce, Quadratic, Squared, Utility
 
 # A logit of what isn't there: its exp is 0 in every dtype.
 LEAST = -1e30
@@ -26,14 +26,15 @@ def best_first(rewards: Tensor, ranks: Tensor, absent: float) -> tuple[Tensor, T
 # -- pairs -------------------------------------------------------------------------------
 
 
-def sortable(utility: Utility) -> bool:
+def sortable(utility: Loss) -> TypeGuard[Utility]:
     """Whether all pairs of a ranking can be summed by sorting: quadratics and hinges.
 
     >>> import collapse_theory as ct
     >>> sortable(ct.utility("min(x, 0.3) - (x - 1)**2")), sortable(ct.LogSigmoid())
     (True, False)
     """
-    return all(isinstance(of, Linear | Quadratic | Squared | Hinge) for _, of in utility.terms)
+    known = Linear | Quadratic | Squared | Hinge
+    return isinstance(utility, Utility) and all(isinstance(of, known) for _, of in utility.terms)
 
 
 def mean_over_pairs(utility: Utility, rewards: Tensor, present: Tensor) -> Tensor:
@@ -87,19 +88,13 @@ def beyond(rewards: Tensor, margin: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """The listwise loss of tensors of rewards; its slope is that of one pair at gap 0.
+    """The listwise loss of tensors of rewards.
 
     >>> Stages(PlackettLuce()).mean(torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[0, 1, 2]]))
     tensor([-0.5772])
     """
 
     model: PlackettLuce
-    start: ClassVar[None] = None
-
-    @property
-    def slope(self) -> float:
-        """The slope of a pair's log-likelihood at gap 0, beta/2."""
-        return self.model.beta / 2
 
     def mean(self, rewards: Tensor, ranks: Tensor) -> Tensor:
         """Return the mean log-likelihood of a pick, shape (B,): of i among i and all worse than i.
