@@ -153,7 +153,7 @@ def test_random_utilities_have_the_numpy_values(u, seed):
     x = np.concatenate([[0.0, 1.0], np.random.default_rng(seed).random(20)])
     worth = on_torch(loss.trained)
     found = worth(torch.from_numpy(x)).numpy()
-    # Where a formula has no slope at 0 its tangent starts beside it: at 0 that leaves rounding of it.
+    # A formula without a slope at 0 goes on by its tangent from beside it: at 0 rounding is left.
     assert found == pytest.approx(loss.trained(x), rel=1e-10, abs=1e-30)
     logits, ranks = batch(seed)
     rewards = loss.rewards(logits).numpy()

@@ -802,7 +802,7 @@ def test_two_processes_give_the_same_as_one(tmp_path):
         for name, folder in folders.items()
     }
     one, two = found["one"], found["two"]
-    moved = (one["weights"] - weights_of(tiny.model())).abs().max()
+    moved = (one["weights"] - weights_of(two_processes.model())).abs().max()
     assert moved > 1e-3
     assert (one["weights"] - two["weights"]).abs().max() < 1e-6
     assert one["losses"] == pytest.approx(two["losses"], abs=1e-6)
