@@ -86,7 +86,7 @@ def _installed(budget: Budget) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, options | ({LIMITS[name]: budget.limit} if budget.asked else {})
 
 
-def _maximum(
+def maximum(
     objective: Any, limits: list[Any], v: Any, solver: str, options: dict[str, Any]
 ) -> tuple[np.ndarray, int] | None:
     """Return the maximising v and iterations, or None where the solver failed."""
@@ -201,7 +201,7 @@ def _refined(
         for _ in range(2):
             v = cp.Variable(len(scale), nonneg=True)
             limits = [] if written.total is None else [scale @ v == written.total]
-            found = _maximum(written.objective(v, scale, left), limits, v, solver, options)
+            found = maximum(written.objective(v, scale, left), limits, v, solver, options)
             if found is None or found[0].max() <= 0:
                 break
             size, budget.used = scale * np.maximum(found[0], 0.0), budget.used + found[1]
@@ -247,7 +247,7 @@ def _on_graph(program: Program, budget: Budget) -> Answer | None:
         parts = np.equal.outer(np.arange(graph.part.max() + 1), graph.part) * graph.sizes
         limits.append(parts @ v == 0)
     for solver, options in _installed(budget):
-        found = _maximum(value, limits, v, solver, options)
+        found = maximum(value, limits, v, solver, options)
         if found is None:
             continue
         return Answer(

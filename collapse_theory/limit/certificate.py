@@ -202,10 +202,12 @@ def _potential(utility: Utility, law: SeriesLaw, x: np.ndarray, rule: _Rule) -> 
         nodes = Nodes.joined(*rule(x[part]))
         mass = nodes.weight * law.density(nodes.y, nodes.c)
         out[part] = (utility.shortfall(nodes.gap, 1.0) * mass).sum(axis=1)
-    if law.atom:
-        ends = utility.shortfall(x, 1.0) + utility.shortfall(1.0 - x, 1.0)
-        out += law.atom * ends
-    return out
+    return out + law.atom * of_ends(utility, x) if law.atom else out
+
+
+def of_ends(utility: Utility, x: np.ndarray) -> np.ndarray:
+    """Return T(x) of a mass 1 at each end of the box."""
+    return utility.shortfall(x, 1.0) + utility.shortfall(1.0 - x, 1.0)
 
 
 # -- without a box ------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ the edges e of the cells, the force of a law is exact for every U,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
+from collapse_theory.finite.conic import maximum
 from collapse_theory.laws import Density, RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate, by_force, by_potential
 from collapse_theory.limit.free_support import held
@@ -176,23 +176,11 @@ def _minimise(kernel: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(kernel / largest + 1.0)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     masses = cp.Variable(kernel.shape[0], nonneg=True)
-    form: Any = cp.sum_squares(root.T @ masses)
-    whole: Any = cp.sum(masses) == 1
-    problem = cp.Problem(cp.Minimize(form), [whole])
-    for solver in _CONIC:
-        if solver not in cp.installed_solvers():
-            continue
-        with warnings.catch_warnings():
-            # An inaccurate answer shows in the certificate.
-            warnings.simplefilter("ignore")
-            try:
-                problem.solve(solver=solver)
-            except cp.SolverError:
-                continue
-        if masses.value is not None and np.isfinite(masses.value).all():
-            found = np.maximum(masses.value, 0.0)
-            found = found + found[::-1]  # the grid is its own mirror image
-            return found / found.sum()
+    form: Any = -cp.sum_squares(root.T @ masses)
+    for solver in _CONIC:  # an inaccurate answer shows in the certificate
+        if (found := maximum(form, [cp.sum(masses) == 1], masses, solver, {})) is not None:
+            half = np.maximum(found[0], 0.0)
+            return (half + half[::-1]) / (2.0 * half.sum())  # the grid is its own mirror image
     raise SolverFailed("no conic solver that CVXPY knows returned masses; install clarabel")
 
 
@@ -214,15 +202,19 @@ class Cells(NamedTuple):
         """The mass of each cell."""
         return self.heights * np.diff(self.edges)
 
+    @property
+    def jumps(self) -> np.ndarray:
+        """By how much the density rises at each edge."""
+        return np.diff(self.heights, prepend=0.0, append=0.0)
+
     def push(self, utility: Utility, x: np.ndarray) -> np.ndarray:
         """Return ∫ sgn(x-y) U'(|x-y|) dmu(y)."""
-        jumps = np.diff(np.concatenate([[0.0], self.heights, [0.0]]))
         reach = _reach(utility, float(self.edges[-1] - self.edges[0]))
         at, counts = _within(self.edges, x, reach)
         # The jumps add up to 0: what all values have in common counts nothing.
         level = utility.value(np.float64(reach))
         value = utility.value(np.abs(x[..., None] - self.edges[at])) - level
-        return (np.where(counts, value, 0.0) * jumps[at]).sum(axis=-1)
+        return (np.where(counts, value, 0.0) * self.jumps[at]).sum(axis=-1)
 
     def certify(self, utility: Utility, kappa: float) -> Certificate:
         """Return what the law reaches under the penalty `kappa`."""
@@ -240,8 +232,8 @@ class Cells(NamedTuple):
             else:
                 mean, spread, error = self._mean_where_level(utility, kappa, level)
                 error += float(mass @ push) * radius
-            jumps = np.abs(np.diff(np.concatenate([[0.0], self.heights, [0.0]]))).sum()
-            push += 8.0 * EPS * (kappa * x + jumps * float(np.abs(utility.value(x)).max()))
+            jumps, most = np.abs(self.jumps).sum(), float(np.abs(utility.value(x)).max())
+            push += 8.0 * EPS * (kappa * x + jumps * most)
             return by_force(utility, kappa, x, mass, push, level + mean, spread, error)
 
     def _mean(

@@ -15,7 +15,7 @@ import numpy as np
 
 from collapse_theory.errors import SolverFailed
 from collapse_theory.laws import Density, Panels, RewardLaw
-from collapse_theory.limit.certificate import Certificate, by_potential
+from collapse_theory.limit.certificate import Certificate, by_potential, of_ends
 from collapse_theory.limit.second_kind import layer
 from collapse_theory.numerics.quadrature import gauss, log_rule, power_rule
 from collapse_theory.utilities.base import Utility
@@ -173,7 +173,7 @@ class PanelLaw(NamedTuple):
         places = np.concatenate([x, y[0], between, [0.5]])
         rows = mesh.rows(utility, places, nodes=13)
         t = rows @ self.coefficients
-        t += atom * _of_atoms(utility, places) if atom else 0.0  # which is inf at 0 for log(x)
+        t += atom * of_ends(utility, places) if atom else 0.0  # which is inf at 0 for log(x)
         panels = self.coefficients[1:].reshape(-1, 1, _DEGREE)
         mass = weight * (values.reshape(-1, _DEGREE, _DEGREE) * panels).sum(axis=2).ravel()
         inner, first, last = np.split(t, [x.size, x.size + y.size])[:3]
@@ -202,7 +202,7 @@ def _collocate(utility: Utility, widest: float) -> PanelLaw:
     places = np.concatenate([[0.0], x, [0.5 * mesh.edges[1]] * atomic])
     matrix = mesh.rows(utility, places)
     if atomic:
-        matrix = np.column_stack([matrix, _of_atoms(utility, places)])
+        matrix = np.column_stack([matrix, of_ends(utility, places)])
     solution = np.linalg.solve(matrix, np.ones(places.size))
     first = 2.0 * mesh.edges[1] ** (1.0 + mesh.power) / (1.0 + mesh.power)
     inner = 2.0 * (weight[:, None] * values).reshape(-1, _DEGREE, _DEGREE).sum(axis=1).ravel()
@@ -210,11 +210,6 @@ def _collocate(utility: Utility, widest: float) -> PanelLaw:
     if atomic:
         return PanelLaw(mesh, solution[:-1], float(solution[-1]))
     return PanelLaw(mesh, solution, 0.0)
-
-
-def _of_atoms(utility: Utility, x: np.ndarray) -> np.ndarray:
-    """Return T(x) of a mass 1 at each end."""
-    return utility.shortfall(x, 1.0) + utility.shortfall(1.0 - x, 1.0)
 
 
 def _points(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -272,8 +267,4 @@ def _kernel_breaks(utility: Utility) -> np.ndarray:
 
 def _legendre(s: np.ndarray) -> np.ndarray:
     """Return P_k(s) for k < 10, shape (10, *s.shape)."""
-    out = np.empty((_DEGREE, *s.shape))
-    out[0], out[1] = 1.0, s
-    for k in range(1, _DEGREE - 1):
-        out[k + 1] = ((2 * k + 1) * s * out[k] - k * out[k - 1]) / (k + 1)
-    return out
+    return np.moveaxis(np.polynomial.legendre.legvander(s, _DEGREE - 1), -1, 0)

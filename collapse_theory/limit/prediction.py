@@ -32,6 +32,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
+from collapse_theory.limit.certificate import of_ends
 from collapse_theory.limit.coordinate import SeriesLaw
 from collapse_theory.limit.first_kind import potential_rows
 from collapse_theory.numerics.quadrature import Ends, power_rule
@@ -207,7 +208,7 @@ def _response(unit: Utility, law: SeriesLaw, n: int) -> tuple[np.ndarray, np.nda
     at = grading.points(2 * _TERMS)
     at = at[at > _INNERMOST_POINT]
     rows = potential_rows(unit, grading, at, Ends(p, s, 4, _TERMS, nodes=_TERMS + 8))
-    ends = unit.shortfall(at, 1.0) + unit.shortfall(1.0 - at, 1.0)
+    ends = of_ends(unit, at)
     columns = [rows, -np.ones((at.size, 1))] + [ends[:, None]] * at_ends
     # No mass is added in all; the row is heavy, so that least squares keeps to it.
     none = 1e3 * np.concatenate([0.5 * grading.masses(s, _TERMS), [0.0], [1.0] * at_ends])
