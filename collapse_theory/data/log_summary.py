@@ -253,8 +253,8 @@ class LogSummary(Value):
         found = {name: getattr(self, name) for name in ("keys", "rewards", "ranks", *_CODED)}
         found = {name: None if one is None else one[rows] for name, one in found.items()}
         for codes, names in _CODED.items():
-            if found[codes] is not None:
-                used, found[codes] = np.unique(found[codes], return_inverse=True)
+            if (numbers := found[codes]) is not None:
+                used, found[codes] = np.unique(numbers, return_inverse=True)
                 found[names] = tuple(getattr(self, names)[code] for code in used)
         return replace(self, **found)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import nnls
 from scipy.special import comb
 
 from collapse_theory.data.reward_log import RewardLog
@@ -29,7 +28,7 @@ def subset_means(size: int, whole: int) -> np.ndarray:
            [0.        , 0.33333333, 0.66666667]])
     """
     k, j = np.arange(size)[:, None], np.arange(whole)
-    return comb(j, k) * comb(whole - 1 - j, size - 1 - k) / comb(whole, size)
+    return np.asarray(comb(j, k) * comb(whole - 1 - j, size - 1 - k) / comb(whole, size))
 
 
 def share_gone(sizes: np.ndarray) -> float:
@@ -85,6 +84,8 @@ def _fitted(cells: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, dict[int, 
     And by size the share that the cell's own mean has in its fitted one: all of it where each is
     fitted by itself, and then distances are freed of one prompt's part in the mean.
     """
+    from scipy.optimize import nnls
+
     n = max(size for size, _ in cells)
     weights = np.concatenate([np.full(size, len(block) ** 0.5) for size, block in cells])
     means = np.concatenate([block.mean(axis=0) for _, block in cells])
