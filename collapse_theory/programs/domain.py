@@ -309,7 +309,7 @@ class Anchored(Domain):
     --------
     >>> import collapse_theory as ct
     >>> ct.solve("logsigmoid(x)", domain=ct.Anchored([0.3, -0.2, 0.5], 1.0)).rewards.round(3)
-    array([ 0.605, -0.145,  0.14 ])
+    array([ 0.549, -0.122,  0.173])
     """
 
     centers: Array
