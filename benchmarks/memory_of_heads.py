@@ -91,8 +91,8 @@ def row_of(utility: str, seed: int, step: int, one: ct.Memory) -> dict[str, floa
     """Return a row of the table."""
     row = {"utility": utility, "seed": seed, "step": step, "gamma": one.gamma}
     row |= {"low": one.interval[0], "high": one.interval[1]}
-    for name in ("trained", "law", "held_out"):
-        by_rank = getattr(one, name)
+    sides = {"trained": one.trained, "law": one.predicted, "held_out": one.held_out}
+    for name, by_rank in sides.items():
         row |= {f"{name}_explained": by_rank.explained, f"{name}_spread": by_rank.spread}
     row |= {"trained_utility": one.trained_utility, "held_out_utility": one.held_out_utility}
     return rounded(row)

@@ -26,7 +26,7 @@ def test_numbers_of_sines():
     assert found.gamma == pytest.approx(2, abs=1e-12)
     assert found.trained_utility == pytest.approx(-0.619548711523, abs=1e-12)
     assert found.held_out_utility == pytest.approx(-0.804014040258, abs=1e-12)
-    assert found.law.explained == pytest.approx(found.trained.explained, abs=1e-12)
+    assert found.predicted.explained == pytest.approx(found.trained.explained, abs=1e-12)
     assert found.rewards(XI) == pytest.approx(trained, abs=1e-12)
 
 
@@ -69,7 +69,7 @@ def test_scale_and_shift_of_utility_and_rewards():
     assert scaled.gamma == pytest.approx(plain.gamma / 4, rel=1e-12)
     assert moved.gamma == pytest.approx(plain.gamma, rel=1e-12)
     assert scaled.interval == pytest.approx(np.array(plain.interval) / 4, rel=1e-4)
-    assert moved.law.explained == pytest.approx(plain.law.explained, rel=1e-12)
+    assert moved.predicted.explained == pytest.approx(plain.predicted.explained, rel=1e-12)
 
 
 def test_the_interval_holds_the_memory_in_most_seeds():
@@ -87,11 +87,11 @@ def test_the_interval_holds_the_memory_in_most_seeds():
 def test_nothing_learned_and_nothing_held():
     none = ct.memory(XI[:, ::-1] * 0.9, XI * 0.1, "logsigmoid(x)")
     assert none.gamma == none.interval[0] == 0
-    assert none.law == none.held_out
+    assert none.predicted == none.held_out
     fixed = ct.memory(XI * 0 + 90.0 * PLACE[:, ::-1], XI, "logsigmoid(x)")
     assert fixed.gamma == np.inf
     assert fixed.trained.explained == pytest.approx(1)
-    assert np.isnan(fixed.law.explained)
+    assert np.isnan(fixed.predicted.explained)
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,10 @@ class Memory(Value):
         The mean over prompts of f on either side; the first is what gamma is matched on.
     trained_prompts, held_out_prompts : int
     completions : int
-        How many the prompts of `law`, `trained` and `held_out` have: the commonest number.
-    trained, held_out, law : ByRank
+        How many the prompts of `predicted`, `trained` and `held_out` have: the commonest number.
+    predicted, trained, held_out : ByRank
         What the law makes of the held-out rewards at `gamma`, and what is measured. For gamma = inf
-        the law is NaN.
+        the prediction is NaN.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class Memory(Value):
     trained_prompts: int
     held_out_prompts: int
     completions: int
-    law: ByRank
+    predicted: ByRank
     trained: ByRank
     held_out: ByRank
 
@@ -140,7 +140,7 @@ class Memory(Value):
     def text(self) -> str:
         """The memory and the shares explained by rank, in words."""
         low, high = self.interval
-        sides = ("trained", self.trained), ("law", self.law), ("held out", self.held_out)
+        sides = ("trained", self.trained), ("law", self.predicted), ("held out", self.held_out)
         shares = ", ".join(f"{name} {one.explained:.3f}" for name, one in sides)
         return (
             f"gamma {self.gamma:.3g}, 95% from {low:.3g} to {high:.3g}, of {self.trained_prompts} "
@@ -228,7 +228,7 @@ def memory(
         trained_prompts=len(learned),
         held_out_prompts=len(unseen),
         completions=n,
-        law=ByRank.of(_learned(u, common, gamma)),
+        predicted=ByRank.of(_learned(u, common, gamma)),
         trained=ByRank.of(np.array([row for row in learned if len(row) == n])),
         held_out=ByRank.of(common),
     )

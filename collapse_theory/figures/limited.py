@@ -33,7 +33,7 @@ class LimitedModels(Value):
         What was trained.
     steps : (k,) array
         Of training a head of two layers on real rankings.
-    trained, law, held_out : (k,) array
+    trained, predicted, held_out : (k,) array
         The share of the rewards' variance that rank explains: measured on the training prompts,
         predicted of them from held-out ones by the memory law, measured on those; means over seeds.
     penalties, left_out, measured : (m,) array
@@ -50,7 +50,7 @@ class LimitedModels(Value):
     utility: str
     steps: Array
     trained: Array
-    law: Array
+    predicted: Array
     held_out: Array
     penalties: Array
     left_out: Array
@@ -95,17 +95,19 @@ def limited_models_data(utility: str = "logsigmoid(x)") -> LimitedModels:
         known = sorted({row["utility"] for row in _table("memory")})
         raise CollapseError(f"no head was trained for {utility!r}, but for {', '.join(known)}")
     seeds = len({row["seed"] for row in memory})
-    shares = {
-        name: _column(memory, f"{name}_explained").reshape(seeds, -1).mean(axis=0)
+    trained, predicted, held_out = (
+        _column(memory, f"{name}_explained").reshape(seeds, -1).mean(axis=0)
         for name in ("trained", "law", "held_out")
-    }
+    )
     path, field = _table("penalties"), _table("mean_field")
     path = [row for row in path if row["utility"] == utility]
     curve, heads = ([row for row in field if row["what"] == what] for what in ("curve", "head"))
     return LimitedModels(
         utility,
         _column(memory, "step").reshape(seeds, -1)[0],
-        **shares,
+        trained,
+        predicted,
+        held_out,
         penalties=_column(path, "penalty"),
         left_out=_column(path, "left_out"),
         measured=_column(path, "measured"),
@@ -143,7 +145,7 @@ def _sides() -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _draw_steps(axes: Axes, data: LimitedModels) -> None:
     trained, held_out = _sides()
-    axes.plot(data.steps, data.law, color=look.BLACK, linewidth=0.9, label="memory law")
+    axes.plot(data.steps, data.predicted, color=look.BLACK, linewidth=0.9, label="memory law")
     axes.plot(data.steps, data.trained, **trained, label="trained")
     axes.plot(data.steps, data.held_out, **held_out, label="held out")
     axes.set(xscale="log", ylim=(0, 1.03), xlabel="steps", ylabel="explained by rank")
