@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import get_args
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_utilities_without_brackets(take, kind):
 def _written(refusal: Exception):
     """Return the value that a refusal says how to write."""
     name, _, rest = str(refusal).rpartition(": ct.")[2].partition("(")
-    return getattr(ct, name)(*map(float, filter(None, [rest.removesuffix(")")])))
+    return getattr(ct, name)(*ast.literal_eval(f"[{rest.removesuffix(')')}]"))
 
 
 def test_type_checkers_know_the_methods():

@@ -81,8 +81,11 @@ def bracketless(kind: type) -> str:
     ours = kind.__module__.startswith("collapse_theory.")
     name = f"ct.{kind.__name__}" if ours else kind.__name__
     parameters = inspect.signature(kind).parameters.values()
-    if any(one.default is inspect.Parameter.empty for one in parameters):
-        return f"{name} needs a number: {name}(0.1)"
+    needed = [one.annotation for one in parameters if one.default is inspect.Parameter.empty]
+    if needed:
+        what = "a number" if len(needed) == 1 else "values"
+        shown = ("[1, 0]" if "Array" in str(each) else "0.1" for each in needed)
+        return f"{name} needs {what}: {name}({', '.join(shown)})"
     return f"{name} needs brackets: {name}()"
 
 
