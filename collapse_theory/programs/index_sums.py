@@ -34,6 +34,15 @@ class Rule(NamedTuple):
 PLAIN = Rule(NEAR, 1.0)
 
 
+def interpolated(rows: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Return gaps (k, q) by rows (k, q, P) from their logarithms (k, P) at nodes.
+
+    What logarithms have in common is kept out of the sums: their rounding would be noise in gaps.
+    """
+    level = logs[:, :1]
+    return np.exp(np.matmul(rows, (logs - level)[:, :, None])[:, :, 0]) * np.exp(level)
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Parts of walks that are alike: whose, which step of the walk, and how gaps follow.
@@ -63,7 +72,7 @@ class Stretch:
         """Return the gaps at the nodes, (k, q) or (1, q)."""
         if self.rows is None:
             return np.exp(z[self.unknown[:1]])
-        return np.exp(np.matmul(self.rows, z[self.unknown][:, :, None])[:, :, 0])
+        return interpolated(self.rows, z[self.unknown])
 
     def inside(self, g: np.ndarray) -> np.ndarray:
         """Return how far sources are from the near edge."""
@@ -218,7 +227,7 @@ class Windows:
 
     def gaps(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the cells' gaps (k, 2 near - 1), and those of the pairs (k, pairs)."""
-        g = np.exp(np.einsum("kp,kp->k", self.rows, z[self.unknown])).reshape(self.inside.shape)
+        g = interpolated(self.rows[:, None], z[self.unknown]).reshape(self.inside.shape)
         g = np.where(self.inside, g, 0.0)
         x = np.where(self.open, g[:, None, :], 0.0).cumsum(axis=2)[:, self.pair]
         return g, np.where(self.real, x, 1.0)
