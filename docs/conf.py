@@ -107,6 +107,17 @@ def plain_docstring(
             lines[i] = "".join(map(_escaped, _CODE.split(line)))
 
 
+_SEVERAL = re.compile(r"^(\s*:\w+) ((?:[\w\\]+, )+[\w\\]+):")
+
+
+def several_names(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Join the names of a field: Sphinx takes all but the last of "law, trained" for a type."""
+    for i, line in enumerate(lines):
+        lines[i] = _SEVERAL.sub(lambda found: f"{found[1]} {found[2].replace(', ', ',')}:", line)
+
+
 def _escaped(piece: str) -> str:
     if piece.startswith("`"):
         # Single backticks mean code here, not a role.
@@ -136,3 +147,4 @@ def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
     app.connect("source-read", existing_pages)
     app.connect("autodoc-process-docstring", plain_docstring, priority=100)
+    app.connect("autodoc-process-docstring", several_names, priority=900)  # after napoleon
