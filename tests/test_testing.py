@@ -336,8 +336,10 @@ def test_rounding_of_subtracted_values_is_allowed_for():
         check_utility(u)
 
 
-def test_a_kink_beside_a_far_steeper_term_is_one():
-    check_utility("-x**-3.16 + min(x, 0.05)")
+def test_terms_far_apart_in_size():
+    check_utility("-x**-3.16 + min(x, 0.05)")  # a kink beside a far steeper term
+    check_utility("logsigmoid(1000*x) + min(x, 0.75)")  # U'' beneath float64 beyond a kink
+    check_utility("100*logsigmoid(965*x)")  # gains beneath it
 
 
 def test_gains_at_a_maximum_keep_their_digits():

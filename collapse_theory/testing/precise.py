@@ -104,6 +104,11 @@ class Precise:
             scales = (float(size) + 1e-3 * self.top, float(abs(first) + abs(mid) / x), float(bend))
             return Jet((float(mid), float(first), float(second)), scales)
 
+    def bends(self, x: float) -> bool:
+        """Whether U''(x) < 0, however small beside what floats hold: exp(-1000) is 1e-434."""
+        with mp.workdps(5 * DIGITS):
+            return bool(derivatives(self.tree, mp.mpf(x))[2] < -(mp.mpf(10) ** (-4 * DIGITS)))
+
     def gain(self, x: float) -> float:
         """Return U(1) - U(x)."""
         with mp.workdps(5 * DIGITS):  # exp(-1000) beside 1
