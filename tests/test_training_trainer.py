@@ -44,7 +44,7 @@ from collapse_theory.training import (  # noqa: E402
 )
 from collapse_theory.training.labels import RankingLabels, labels_of, to_grid  # noqa: E402
 from collapse_theory.training.live import figure_path  # noqa: E402
-from collapse_theory.training.measures import Measures, measure  # noqa: E402
+from collapse_theory.training.measures import Measures, keep_best, measure  # noqa: E402
 
 TIMES = ("time", "_per_second")
 PROMPT_AWARE = {"open": "log(x + 0.1)", "closed": "x"}
@@ -227,7 +227,7 @@ def test_decoders_without_two_segments(tmp_path):
             alone = collator([Ranking(ranking.prompt, (text, text))])
             del alone["labels"]
             assert model(**alone).logits[0].item() == pytest.approx(logit, abs=1e-5)
-    assert metrics["eval_gap_loss"] > 0
+    assert metrics["eval_gap"] > 0
 
 
 # -- evaluation --------------------------------------------------------------------------
@@ -281,28 +281,27 @@ def test_the_callback_measures_what_trainer_evaluates(tmp_path, together):
         eval_on_start=True,
         save_strategy="steps",
         save_steps=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="gap_loss",
+        **keep_best("gap"),
         per_device_eval_batch_size=3,
         eval_do_concat_batches=together,
     )
     reports = Reports()
     trainer.callback_handler.callbacks.insert(0, reports)
     trainer.train()
-    logged = [entry for entry in reports.seen if "eval_gap_loss" in entry]
+    logged = [entry for entry in reports.seen if "eval_gap" in entry]
     assert len(logged) == 3
     measures = callback.measures["eval"]
     assert {one.kind for one in measures.kinds} == {"open", "closed"}
     last = logged[-1]
     assert last["eval_between_kinds"] == pytest.approx(measures.between)
     for one in measures.kinds:
-        assert last[f"eval_{one.kind}_distance_loss"] == pytest.approx(one.distance)
+        assert last[f"eval_{one.kind}_distance"] == pytest.approx(one.distance)
     own = [name for name in last if name.startswith("eval_") and not name.endswith(TIMES)]
     assert len(own) <= 12
     # The training prompts are the evaluated ones here.
     assert last["eval_collapse_train"] == pytest.approx(last["eval_collapse"], abs=1e-6)
     assert last["eval_pairs_right_train"] == last["eval_pairs_right"]
-    assert trainer.state.best_metric == min(entry["eval_gap_loss"] for entry in logged)
+    assert trainer.state.best_metric == min(entry["eval_gap"] for entry in logged)
     rows = [json.loads(line) for line in (tmp_path / "log/rewards.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == sorted([0, 2, 4] * sum(map(len, data)))
     per_prompt = [(row["prompt"], row["kind"], row["rank"]) for row in rows if row["step"] == 4]
@@ -332,7 +331,7 @@ def test_the_callback_alone_measures_the_same(tmp_path, caplog):
     for name, value in metrics.items():
         if not name.endswith(TIMES):
             assert by_itself[name] == pytest.approx(value, abs=1e-5), name
-    assert by_itself["eval_gap_loss"] == trainer.state.log_history[0]["eval_gap_loss"]
+    assert by_itself["eval_gap"] == trainer.state.log_history[0]["eval_gap"]
     # Evaluated twice at one step: the rows of it are there once.
     assert len((tmp_path / "x.jsonl").read_text().splitlines()) == sum(map(len, data))
 
@@ -343,7 +342,7 @@ def test_several_evaluation_sets(tmp_path):
     sets = {"train": data.select(range(8)), "held_out": Subset(data, range(8, 12))}
     trainer = made(tmp_path, loss, data, sets, callback=callback)
     metrics = trainer.evaluate()
-    assert metrics["eval_train_gap_loss"] != metrics["eval_held_out_gap_loss"]
+    assert metrics["eval_train_gap"] != metrics["eval_held_out_gap"]
     assert set(callback.measures) == {"eval_train", "eval_held_out"}
     rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert {row["prompt"] for row in rows if row["split"] == "held_out"} == set(data.names[8:])
@@ -356,7 +355,7 @@ def test_a_loss_without_optimum_is_measured_without_prediction(tmp_path):
     data = tiny.rankings(6)
     metrics = made(tmp_path, loss, data, data, callback=callback).evaluate()
     assert "eval_pairs_right" in metrics
-    assert "eval_gap_loss" not in metrics
+    assert "eval_gap" not in metrics
     assert (tmp_path / "live.png").exists()
 
 
@@ -418,9 +417,9 @@ def test_training_reaches_the_prediction(tmp_path):
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
-    assert before["eval_distance_loss"] > 0.2
-    assert after["eval_distance_loss"] < 0.02
-    assert after["eval_gap_loss"] < 0.05 * before["eval_gap_loss"]
+    assert before["eval_distance"] > 0.2
+    assert after["eval_distance"] < 0.02
+    assert after["eval_gap"] < 0.05 * before["eval_gap"]
     assert after["eval_pairs_right"] == 1.0
     rewards = loss.rewards(torch.tensor(trainer.predict(data).predictions))
     assert after["eval_collapse"] == pytest.approx(
@@ -472,7 +471,7 @@ def test_measures_by_hand():
     assert tied.kinds[0].pairs == 10
     assert tied.kinds[0].mean == pytest.approx([0.8, 0.8, 0.3, 0.1])
     assert tied.kinds[0].std == pytest.approx([0.1, 0.1, 0.1, 0.0])
-    assert set(tied.log()) == {"distance_loss", "gap_loss", "pairs_right"}
+    assert set(tied.log()) == {"distance", "gap", "pairs_right"}
     weights = np.ones((2, 4, 4))
     weights[1, 0, 1] = 0  # the pair that is wrong
     logits = np.log(rewards / (1 - rewards))
@@ -512,8 +511,8 @@ def test_many_kinds_make_a_dozen_names_and_no_more():
     assert len(found.kinds) == 6
     assert set(found.log()) == {
         "collapse",
-        "distance_loss",
-        "gap_loss",
+        "distance",
+        "gap",
         "pairs_right",
         "between_kinds",
     }
@@ -527,7 +526,7 @@ def test_prompts_without_a_prediction_are_left_out_of_distance_and_gap():
     found, untied = (measure(loss, logits[:k], ranks[:k]).kinds[0] for k in (3, 2))
     assert (found.distance, found.gap) == (untied.distance, untied.gap)
     assert (found.prompts, untied.prompts, found.pairs, untied.pairs) == (3, 2, 8, 6)
-    assert "distance_loss" not in measure(loss, logits[2:], ranks[2:]).log()
+    assert "distance" not in measure(loss, logits[2:], ranks[2:]).log()
 
 
 # -- a schedule --------------------------------------------------------------------------
@@ -556,13 +555,16 @@ def test_a_schedule_changes_the_utility_and_what_it_is_measured_by(tmp_path):
         trainer.compute_loss_func = compute
         trainer.add_callback(UtilitySchedule(compute, stages))
         trainer.train(resume_from_checkpoint=resume)
-        used.append([e["eval_gap_loss"] for e in trainer.state.log_history if "eval_loss" in e])
-        predicted = compute.loss.predict(3).rewards
+        used.append([e["eval_gap"] for e in trainer.state.log_history if "eval_loss" in e])
         assert compute.loss is callback.loss is stages[0.5]
-        return predicted, [one.predicted for one in callback.measures["eval"].kinds]
+        found = trainer.predict(data)
+        ranks, kinds = np.maximum(found.label_ids["ranks"], -1), [one.kind for one in data]
+        logits = np.where(ranks >= 0, found.predictions, 0.0)
+        for stage, same in zip(stages.values(), (False, True), strict=True):
+            gap = measure(stage, logits, ranks, kinds).log()["gap"]
+            assert (gap == pytest.approx(used[-1][-1], abs=1e-6)) == same
 
-    predicted, measured = run(None)
-    assert any(len(one) == 3 and one == pytest.approx(predicted) for one in measured)
+    run(None)
     run(str(tmp_path / "checkpoint-3"))
     assert used[1] == pytest.approx(used[0], abs=1e-6)
     boxes = {0: RankingLoss("x"), 0.5: RankingLoss("x", ct.Box(0, 2))}
@@ -627,12 +629,15 @@ def test_what_goes_wrong_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"metric_for_best_model": "gap"}, "the log has gap_loss, a name that transformers takes"),
-        ({"metric_for_best_model": "eval_open_distance"}, "the log has distance_loss"),
-        ({"metric_for_best_model": "collapse"}, "'collapse' says how alike prompts are, not which"),
+        (
+            {"metric_for_best_model": "gap"},
+            r"give greater_is_better=False, or .*keep_best\('gap'\)",
+        ),
+        ({"metric_for_best_model": "eval_open_distance"}, "keeps the worst checkpoint"),
+        ({"metric_for_best_model": "collapse"}, "'collapse' doesn't say which model is better"),
         (
             {"metric_for_best_model": "pairs_right", "greater_is_better": False},
-            "keeps the worst checkpoint; leave greater_is_better out",
+            "keeps the worst checkpoint.* give greater_is_better=True",
         ),
         ({"label_smoothing_factor": 0.1}, r"RankingLoss\(ct.LabelSmoothing\(0.1\), domain\)"),
     ],
@@ -662,12 +667,11 @@ def test_the_best_checkpoint_is_that_of_the_least_gap(tmp_path):
         save_strategy="steps",
         eval_steps=1,
         save_steps=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="gap_loss",
+        **keep_best("gap"),
         learning_rate=0.05,
     )
     trainer.train()
-    logged = {e["step"]: e["eval_gap_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    logged = {e["step"]: e["eval_gap"] for e in trainer.state.log_history if "eval_loss" in e}
     best = min(logged, key=logged.get)
     assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
     assert logged[best] < logged[1]
@@ -722,7 +726,7 @@ def test_nan_is_said_once_with_its_step(tmp_path, caplog):
     assert caplog.text.count("step 3 of RankingLoss: the loss is NaN") == 1
     assert caplog.text.count("returned NaN in the evaluation at step 5") == 1
     assert caplog.text.count("NaN") == 2
-    assert "eval_gap_loss" not in metrics
+    assert "eval_gap" not in metrics
 
 
 def test_a_reward_log_is_not_written_over_other_files(tmp_path):

@@ -128,7 +128,7 @@ def test_rankings_of_kinds_survive_preparation(tmp_path, streamed):
     evaluated = [e for e in trainer.state.log_history if "eval_held_out_loss" in e]
     assert len(evaluated) == 2
     names = [n for n in evaluated[-1] if n.startswith("eval_") and not n.endswith("per_second")]
-    assert {"eval_held_out_gap_loss", "eval_held_out_collapse", "eval_accuracy"} <= set(names)
+    assert {"eval_held_out_gap", "eval_held_out_collapse", "eval_accuracy"} <= set(names)
     measures = trainer.compute_metrics.measures["eval_held_out"]
     assert {one.kind for one in measures.kinds} == {"open", "closed"}
     metrics = trainer.evaluate(datasets.Dataset.from_list(data.rows()))

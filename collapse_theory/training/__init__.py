@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collapse_theory.training.callback import CollapseCallback
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
+    from collapse_theory.training.measures import keep_best
     from collapse_theory.training.parts import CrossEncoderRankingLoss, in_parts, rows_of
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
     from collapse_theory.training.ranking_trainer import RankingTrainer
@@ -41,6 +42,7 @@ __all__ = [
     "RankingTrainer",
     "UtilitySchedule",
     "in_parts",
+    "keep_best",
     "ranking_of",
     "rows_of",
     "serve",
@@ -57,6 +59,7 @@ __getattr__, __dir__ = names_at_use(
         f"{__name__}.collator": ("RankingCollator",),
         f"{__name__}.loss": ("RankingLoss",),
         f"{__name__}.parts": ("CrossEncoderRankingLoss", "in_parts", "rows_of"),
+        f"{__name__}.measures": ("keep_best",),
         f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
         f"{__name__}.ranking_trainer": ("RankingTrainer",),
         f"{__name__}.schedule": ("UtilitySchedule",),

@@ -41,8 +41,8 @@ class CollapseCallback(TrainerCallback):
     evaluates by itself, and the numbers reach the metrics and the log history only.
 
     The names, with the prefix of the evaluation (``eval_``), are those of `Measures.log`: a dozen
-    at most. A small ``gap_loss`` says that the collapse the loss leads to is reached, not that the
-    model is good: choose a model by ``loss`` or ``pairs_right`` of held-out prompts.
+    at most. A small ``gap`` says that the collapse the loss leads to is reached, not that the
+    model is good: choose a model by ``loss`` or ``pairs_right`` of held-out prompts (`keep_best`).
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
         for number, one in enumerate(measures.kinds):
             _rewards(rewards, one, number)
             start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
-            points = _series(history, f"{start}distance_loss")
+            points = _series(history, f"{start}distance")
             distances.plot(*points, **_look(number), markersize=2.5, label=_name(one))
         for number, (end, label) in enumerate((("", "held out"), ("_train", "training"))):
             points = _series(history, f"{split}_pairs_right{end}")

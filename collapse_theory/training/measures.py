@@ -30,10 +30,15 @@ LEVELS = 128
 
 # Of a dozen numbers to an evaluation, those that aren't of a kind; and one is kept for memory.
 MOST_KINDS = 4
-ALL = ("collapse", "gap_loss", "distance_loss", "pairs_right", "between_kinds")
-SAYS_NOTHING = {
-    "collapse": "how alike prompts are",
-    "between_kinds": "how far kinds are apart",
+
+# Whether a larger one is better; None for those that don't say which model is better.
+LARGER_IS_BETTER = {
+    "loss": False,
+    "pairs_right": True,
+    "gap": False,
+    "distance": False,
+    "collapse": None,
+    "between_kinds": None,
 }
 
 
@@ -103,55 +108,74 @@ class Measures(Value):
         """Return a dozen plain numbers at most, by name; those that aren't known are left out.
 
         ``collapse``, ``pairs_right``, both also of training prompts (``_train``);
-        ``between_kinds``; and ``gap_loss`` and ``distance_loss``, the latter of up to four kinds
-        too (``open_distance_loss``): names that end in "loss" are taken by transformers for what
-        should be small.
+        ``between_kinds``, ``gap`` and ``distance``, the latter by kind too where there are up to
+        four (``open_distance``).
         """
         values = {
             "collapse": self.collapse,
             "pairs_right": self.right,
-            "gap_loss": _mean(self.kinds, "gap", "prompts"),
-            "distance_loss": _mean(self.kinds, "distance", "prompts"),
+            "gap": _mean(self.kinds, "gap", "prompts"),
+            "distance": _mean(self.kinds, "distance", "prompts"),
             "between_kinds": self.between,
         }
         if train is not None:
             values |= {"collapse_train": train.collapse, "pairs_right_train": train.right}
         if len(self.kinds) <= MOST_KINDS:
             named = (one for one in self.kinds if one.kind is not None)
-            values |= {f"{one.kind}_distance_loss": one.distance for one in named}
+            values |= {f"{one.kind}_distance": one.distance for one in named}
         return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
+def keep_best(metric: str = "pairs_right") -> dict[str, Any]:
+    """Return the training arguments that keep the best checkpoint by a measure.
+
+    Choose by "loss", the utility of held-out prompts, or "pairs_right". A small "gap" or "distance"
+    says that the collapse the loss leads to is reached, not that the model is good.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for a measure that doesn't say which model is better.
+
+    Examples
+    --------
+    >>> keep_best("gap")["greater_is_better"]
+    False
+    """
+    larger = _larger_is_better(metric)
+    best = {"metric_for_best_model": metric, "greater_is_better": larger}
+    return {"load_best_model_at_end": True, **best}
+
+
+def _larger_is_better(metric: str) -> bool | None:
+    """Return whether a larger measure is better; None where the name is of no measure."""
+    for name, larger in LARGER_IS_BETTER.items():
+        if metric == name or metric.endswith(f"_{name}"):
+            if larger is None:
+                raise CollapseError(
+                    f"{metric!r} doesn't say which model is better; choose by 'loss', the utility "
+                    "of held-out prompts, or by 'pairs_right'"
+                )
+            return larger
+    return None
 
 
 def require_direction(metric: str | None, greater_is_better: bool | None) -> None:
     """Raise for a measure that transformers would keep the worst checkpoint by.
 
-    >>> require_direction("eval_gap_loss", False)
+    >>> require_direction("eval_gap", False)
     >>> require_direction("gap", True)
     Traceback (most recent call last):
         ...
-    collapse_theory.errors.CollapseError: metric_for_best_model='gap': the log has gap_loss, ...
+    collapse_theory.errors.CollapseError: metric_for_best_model='gap' with ...
     """
-    advice = (
-        "choose by held-out utility (metric_for_best_model='loss') or 'pairs_right'; a small "
-        "gap_loss says that the collapse is reached, not that the model is good"
-    )
-    for name in ("gap", "distance"):
-        if metric is not None and (metric == name or metric.endswith(f"_{name}")):
-            raise CollapseError(
-                f"metric_for_best_model={metric!r}: the log has {name}_loss, a name that "
-                f"transformers takes the right way round; {advice}"
-            )
-    for name in ALL:
-        if metric is None or not (metric == name or metric.endswith(f"_{name}")):
-            continue
-        if name in SAYS_NOTHING:
-            says = SAYS_NOTHING[name]
-            raise CollapseError(f"{metric!r} says {says}, not which model is better; {advice}")
-        if greater_is_better is not None and greater_is_better == name.endswith("loss"):
-            raise CollapseError(
-                f"metric_for_best_model={metric!r} with greater_is_better={greater_is_better} "
-                "keeps the worst checkpoint; leave greater_is_better out"
-            )
+    larger = None if metric is None else _larger_is_better(metric)
+    if larger is not None and greater_is_better is not None and larger != bool(greater_is_better):
+        raise CollapseError(
+            f"metric_for_best_model={metric!r} with greater_is_better={greater_is_better} keeps "
+            f"the worst checkpoint, and so does transformers' default; give greater_is_better="
+            f"{larger}, or TrainingArguments(..., **keep_best({metric!r}))"
+        )
 
 
 def _mean(kinds: Sequence[KindMeasures], name: str, weight: str) -> float:
