@@ -21,9 +21,10 @@ def names_at_use(
         except ModuleNotFoundError as fault:
             if fault.name is None or fault.name.startswith("collapse_theory"):
                 raise
+            extra = "trl" if fault.name.partition(".")[0] in ("trl", "datasets") else "training"
             raise ModuleNotFoundError(
                 f"{name} needs the package {fault.name!r}, which is not installed; "
-                'pip install "collapse-theory[training]"',
+                f'pip install "collapse-theory[{extra}]"',
                 name=fault.name,
             ) from fault
 
