@@ -20,13 +20,13 @@ def remembered(
     """Return the memory of a model that was trained on the rows `trained`, and notes on it."""
     if log.ranks is None or trained.all() or not trained.any():
         return None, ()
-    sides = (
+    learned, unseen = (
         ranked_rows(log.rewards[rows], log.ranks[rows], log.prompts[rows])
         for rows in (trained, ~trained)
     )
     try:
         with warnings.catch_warnings(action="ignore"):  # the notes tell of pairs ranked wrong
-            found = memory(*sides, utility)
+            found = memory(learned, unseen, utility)
     except CollapseError as fault:
         return None, (Note("memory", f"how much was learned by heart isn't known: {fault}"),)
     return found, (Note("memory", f"learned by heart, by {utility}: {found.text}"),)
