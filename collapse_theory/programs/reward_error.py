@@ -255,8 +255,10 @@ def _strongly_concave(
         r = np.empty(program.graph.k)
         r[program.graph.node_of[used]] = rewards[used]
         answer, least = Answer(rewards=r), float(program.d.min())
+    if not least > 0:
+        return math.inf
     found = certify(program, answer)
-    square = found.relative_gap * found.shortfall / least if least > 0 else math.inf
+    square = found.relative_gap * found.shortfall / least
     return math.sqrt(square) if square < math.inf else math.inf
 
 
