@@ -174,7 +174,7 @@ class Reading:
     def log(self) -> RewardLog:
         """Return the log."""
         rows, read = self._asked()
-        if self.every_step:  # all rows are held anyway
+        if self.every_step and "step" in self.columns.names:  # all rows are held anyway
             rows = self._collected(rows).lazy()
         rows, asked = self._one_step(rows)
         frame = self._collected(rows)
@@ -365,9 +365,19 @@ def _ranks(good: pl.DataFrame) -> np.ndarray:
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:
-    """Return the number of each key's prompt, from 0 in the order of first appearance."""
-    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first)).astype(np.int32)[codes]
+    """Return the number of each key's prompt, from 0 in the order of first appearance.
+
+    In half the memory that np.unique takes for it.
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    first = order[new]  # of each key, as the sort is stable
+    number = np.empty(first.size, dtype=np.int32)
+    number[np.argsort(first)] = np.arange(first.size, dtype=np.int32)
+    codes = np.empty(keys.size, dtype=np.int32)
+    codes[order] = np.repeat(number, np.diff(np.append(np.flatnonzero(new), keys.size)))
+    return codes
 
 
 def of_their_kind(prompts: np.ndarray, kinds: np.ndarray, count: int) -> np.ndarray:
