@@ -391,6 +391,44 @@ def test_resumed_training_goes_on_with_its_log(tmp_path):
     assert same(run(tmp_path / "parts", 3, None))  # anew
 
 
+KILLED = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import test_training_trainer as t
+class Kill(t.TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            os._exit(9)
+t.trained({folder!r}, Kill())
+"""
+
+
+def trained(folder, *more, resume=None):
+    loss, data = RankingLoss("log(x + 0.1)"), tiny.rankings(8)
+    callback = CollapseCallback(loss, file=Path(folder) / "x.jsonl")
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps"}
+    settings |= {"save_steps": 2, "learning_rate": 0.05, "per_device_train_batch_size": 2}
+    trainer = made(folder, loss, data, data, callback=callback, max_steps=4, **settings)
+    for one in more:
+        trainer.add_callback(one)
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def test_a_killed_training_is_resumed_as_trainer_does(tmp_path):
+    whole = trained(tmp_path / "whole")
+    parts = tmp_path / "parts"
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(parts))
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert done.returncode == 9, done.stderr[-3000:]
+    resumed = trained(parts, resume=True)  # the last checkpoint
+    assert (weights_of(resumed.model) - weights_of(whole.model)).abs().max() < 1e-6
+    rows = [
+        len((tmp_path / run / "x.jsonl").read_text().splitlines()) for run in ("whole", "parts")
+    ]
+    assert rows[0] == rows[1]
+
+
 def test_training_reaches_the_prediction(tmp_path):
     loss = RankingLoss("log(x + 0.1)")
     rows = [
