@@ -130,15 +130,16 @@ def timed(device: str) -> Iterator[str]:
 def fine_tuned(device: str) -> Iterator[str]:
     """Train a small encoder under autocast to bfloat16, compiled; its head starts off centre."""
     try:
-        from transformers import BertConfig, BertForSequenceClassification
+        import transformers
     except ImportError:
         yield "transformers isn't here: no fine-tuning"
         return
+    made: Any = transformers
     torch.manual_seed(0)
     size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config = BertConfig(vocab_size=64, num_attention_heads=2, num_labels=1, **size, **still)
-    model = BertForSequenceClassification(config).to(device)
+    config = made.BertConfig(vocab_size=64, num_attention_heads=2, num_labels=1, **size, **still)
+    model = made.BertForSequenceClassification(config).to(device)
     torch.nn.init.constant_(model.classifier.bias, 6.0)
     loss = RankingLoss("log(x + 0.1)").to(device)
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
