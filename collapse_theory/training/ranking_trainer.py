@@ -159,7 +159,8 @@ class RankingTrainer(RewardTrainer):
     def _note(self, metrics: Any, logits: Any, labels: Mapping[str, Any]) -> None:
         """Note least, mean and largest reward, pairs right and mean margin of a batch."""
         ranks, kinds = labels["ranks"], labels.get("kinds")
-        rewards = self._loss.rewards(logits) if kinds is None else self._loss.rewards(logits, kinds)
+        rewards_of: Any = self._loss.rewards  # a loss without kinds takes none
+        rewards = rewards_of(logits) if kinds is None else rewards_of(logits, kinds)
         pairs, weights = compared(ranks), RankingLabels(labels).pairs("pair_weights", 1.0)
         pairs = pairs if weights is None else pairs & (weights > 0)
         gaps = (rewards[:, :, None] - rewards[:, None, :])[pairs]
