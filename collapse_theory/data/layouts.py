@@ -64,8 +64,9 @@ def _own(row: Row, score: Score) -> Ranking:
         ranks = opened(row["ranks"])
     elif column := score or next(usual, None):
         scores = _list(row, column)
-        if not isinstance(completions, list) or len(scores) != len(completions):
-            many = len(completions) if isinstance(completions, list) else "no list of"
+        listed = isinstance(completions, list)
+        if not listed or len(scores) != len(completions):
+            many = len(completions) if listed else "no list of"
             raise CollapseError(
                 f"{many} completions but {len(scores)} {column}: give one a completion"
             )
