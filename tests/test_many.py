@@ -263,6 +263,13 @@ def test_saved_solutions_hold_the_rewards():
     assert data["rewards"]["data"] == found.rewards.tolist() == again.rewards.tolist()
 
 
+def test_the_method_by_its_name():
+    assert ct.solve("sqrt(x)", 700, method="spectral").method == "spectral"
+    for n, domain in ((699, ct.Box()), (700, ct.Confined(1.0))):
+        with pytest.raises(ct.CollapseError, match="smooth full rankings of 700"):
+            ct.solve("sqrt(x)", n, domain, method="spectral")
+
+
 def test_what_panels_cannot_resolve_is_handed_on():
     text = "logsigmoid(100*(x - 0.5)) + x"
     found = ct.solve(text, 800)

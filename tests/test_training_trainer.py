@@ -44,7 +44,13 @@ from collapse_theory.training import (  # noqa: E402
 )
 from collapse_theory.training.labels import RankingLabels, labels_of, to_grid  # noqa: E402
 from collapse_theory.training.live import figure_path  # noqa: E402
-from collapse_theory.training.measures import Measures, keep_best, measure  # noqa: E402
+from collapse_theory.training.measures import (  # noqa: E402
+    Evaluated,
+    Measures,
+    keep_best,
+    measure,
+    remembered,
+)
 
 TIMES = ("time", "_per_second")
 PROMPT_AWARE = {"open": "log(x + 0.1)", "closed": "x"}
@@ -555,6 +561,27 @@ def test_many_kinds_make_a_dozen_names_and_no_more():
         "between_kinds",
     }
     assert found.log(found)["collapse_train"] == found.collapse
+
+
+def test_memory_is_that_of_the_law_where_nothing_else_holds_rewards(tmp_path):
+    u = ct.utility("logsigmoid(x)")
+    unseen = np.random.default_rng(0).normal(size=(30, 3))
+    learned = [ct.solve(u, domain=ct.Anchored(row, 2.0)).rewards for row in unseen]
+    ranks = np.tile(np.arange(3), (30, 1))
+    names = [str(k) for k in range(30)]
+    train, held = (Evaluated(np.array(x), ranks, [None] * 30, names) for x in (learned, unseen))
+    loss = RankingLoss(u, ct.Free())
+    assert remembered(loss, train, held) == pytest.approx(2, abs=1e-9)
+    weights = np.triu(np.ones((3, 3)), 1)
+    weighed = RankingLoss(u, ct.Free(), pair_weights=weights)
+    for other in (RankingLoss(u, ct.Confined(0.1)), weighed):
+        assert np.isnan(remembered(other, train, held))
+    data, callback = tiny.rankings(40), CollapseCallback(loss)
+    settings = {"max_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    trainer = made(tmp_path, loss, data, data, callback=callback, **settings)
+    trainer.train()
+    (metrics,) = (entry for entry in trainer.state.log_history if "eval_loss" in entry)
+    assert metrics["eval_memory"] == pytest.approx(0, abs=1e-6)  # the same prompts on both sides
 
 
 def test_prompts_without_a_prediction_are_left_out_of_distance_and_gap():

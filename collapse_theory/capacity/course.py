@@ -32,7 +32,8 @@ def penalty_of(rewards: Any, utility: Loss | str) -> Any:
     Returns
     -------
     float, or numpy.ndarray of shape (N,)
-        One a row. Negative where rewards are past a maximum of the utility.
+        One a row. Negative where rewards are past a maximum of the utility, or
+        rank their pairs wrong on the whole: no penalty has those as its optimum.
 
     Raises
     ------

@@ -197,6 +197,18 @@ def memory(
     The memory is measured, never known in advance: it depends on the model, the optimiser and the
     time. Training and held-out prompts must be drawn alike, and no text be part of another.
     docs/capacity.md#the-memory-law has what was measured, and where the law says nothing.
+
+    Examples
+    --------
+    Rewards that a model with memory 2 makes of what it says of prompts that it didn't learn from:
+
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> held_out = np.sin(np.outer(np.arange(1, 31), np.arange(1, 5)))
+    >>> laws = (ct.Anchored(row, 2) for row in held_out)
+    >>> train = [ct.solve("1 - exp(-x)", domain=law).rewards for law in laws]
+    >>> round(ct.memory(train, held_out, "1 - exp(-x)").gamma, 8)
+    2.0
     """
     _require_unheld(domain)
     u = _smooth(as_loss(utility))

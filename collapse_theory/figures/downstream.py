@@ -95,12 +95,25 @@ def downstream_data(
     """
     texts = tuple(str(utility(u)) for u in (collapsed, closed_ended, open_ended))
     tilted, best = zip(*map(_curves, texts), strict=True)
-    by_beta, by_draws = np.stack(tilted, axis=1), np.stack(best, axis=1)
+    shares, good, kl, means = np.stack(tilted, axis=1)
+    best_kl, best_means = np.stack(best, axis=1)
     ranks = np.linspace(0.0, 1.0, 401)
     policies = [_law(text).tilted(beta) for text in texts]
     ratios = np.array([policy.ratio(policy.base.ppf(ranks)) for policy in policies])
-    draws = np.array(DRAWS)
-    return Downstream(texts, BETAS, *by_beta, draws, *by_draws, float(beta), ranks, ratios)
+    return Downstream(
+        utilities=texts,
+        betas=BETAS,
+        shares=shares,
+        good=good,
+        kl=kl,
+        means=means,
+        draws=np.array(DRAWS),
+        best_kl=best_kl,
+        best_means=best_means,
+        beta=float(beta),
+        ranks=ranks,
+        ratios=ratios,
+    )
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.finite.min_cut import MinCut
 from collapse_theory.finite.patterns import ByPatterns
 from collapse_theory.finite.plackett_luce import ScoreNewton
-from collapse_theory.finite.spectral import Spectral
+from collapse_theory.finite.spectral import FEWEST, Spectral
 from collapse_theory.finite.uniqueness import is_determined
 from collapse_theory.numerics.checks import positive, ranked, whole
 from collapse_theory.programs import (
@@ -83,8 +83,12 @@ SOLVERS: tuple[Solver, ...] = (
     Conic(),
 )
 # Which of them a user's `method` means.
-Method = Literal["auto", "newton", "conic", "exact"]
-METHODS = {"newton": ("newton", "spectral", "cuts"), "conic": ("conic",)}
+Method = Literal["auto", "newton", "spectral", "conic", "exact"]
+METHODS = {
+    "newton": ("newton", "spectral", "cuts"),
+    "spectral": ("spectral",),
+    "conic": ("conic",),
+}
 AUTO = ("closed form", "newton", "spectral", "cuts", "conic")
 
 
@@ -110,21 +114,21 @@ def solve(
         listwise loss, whose f is the mean log-likelihood of a pick.
     n : int, optional
         The number of completions, at least 2; not needed where `comparisons` are given.
-    domain : Box, Confined, Centered or Free, optional
+    domain : Box, Confined, Centered, Free or Anchored, optional
         Where rewards may lie, or what holds them; Box(0, 1) unless given. A pair (low, high) is a
         Box, as bounds are in SciPy.
     comparisons : Comparisons, optional
         Which pairs count and how much; the full ranking, best first, unless given. With them the
         rewards come back in the completions' own order.
-    method : {"auto", "newton", "conic", "exact"}
-        "newton" is this package's own and the most accurate. Of very many completions in a box
-        gaps are found as polynomials of the index, reported as "spectral"; piecewise linear
-        utilities, which may have several optima, are solved by minimum cuts, reported as "cuts",
-        and the answer is the limit of strictly concave optima: the least sum of squares of all
-        pairs' gaps. "conic" is
-        the reference, through CVXPY; "exact" takes closed forms alone. "auto" takes newton, and
-        closed forms for utilities that aren't strictly concave and for listwise losses in a box;
-        where that is short of the tolerance, every other method that fits, and the best answer.
+    method : {"auto", "newton", "spectral", "conic", "exact"}
+        "newton" is this package's own and the most accurate. It includes "spectral", where the
+        gaps of a smooth full ranking of 700 completions or more in a box are polynomials of the
+        index, and minimum cuts for piecewise linear utilities, reported as "cuts": of several
+        optima they give the limit of strictly concave ones, that with the least sum of squares of
+        all pairs' gaps. "conic" is the reference, through CVXPY; "exact" takes closed forms alone.
+        "auto" takes newton, and closed forms for utilities that aren't strictly concave and for
+        listwise losses in a box; where that is short of the tolerance, every other method that
+        fits, and the best answer.
     tol : float, optional
         The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
         "conic" and for utilities with kinks. The methods go on until rounding stops them.
@@ -199,8 +203,10 @@ def _solved(
             break
         budget = budget if budget.asked else budget.again()
     if best is None:
-        assert failed is not None
-        raise failed
+        raise failed or CollapseError(
+            f"method={method!r} doesn't fit this program: it takes smooth full rankings of "
+            f"{FEWEST} completions or more in a box; method='auto' takes what fits"
+        )
     if isinstance(program, Program) and not program.box:
         widest = float(np.ptp(best.rewards)) + program.margins
         if widest > WIDEST_CHECKED:

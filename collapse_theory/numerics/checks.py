@@ -60,7 +60,9 @@ def count(n: Any, most: int = MOST_COUNTED) -> int:
         raise CollapseError(f"a ranking needs at least 2 completions, got n = {n!r}")
     if value > most:
         shown, why = reprlib.repr(value), ": rewards are listed" if most == MOST_COUNTED else ""
-        raise CollapseError(f"n must be at most {most:,}{why}; got {shown}")
+        raise CollapseError(
+            f"n must be at most {most:,}{why}; got n = {shown}. ct.limit(u) is the law of more"
+        )
     return value
 
 

@@ -22,6 +22,7 @@ from collapse_theory.training.measures import (
     Evaluated,
     Measures,
     evaluated,
+    remembered,
     require_direction,
     rewards_of,
 )
@@ -54,8 +55,8 @@ class CollapseCallback(TrainerCallback):
         A PNG, PDF or SVG file, drawn anew at each evaluation. With several evaluation sets their
         names are added to it.
     train_prompts : int
-        How many training prompts are evaluated too, always the same ones, for ``collapse_train``
-        and ``pairs_right_train``. 0 for none.
+        How many training prompts are evaluated too, always the same ones, for ``collapse_train``,
+        ``pairs_right_train`` and ``memory``. 0 for none.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class CollapseCallback(TrainerCallback):
         self.measures: dict[str, Measures] = {}
         self._seen: dict[str, Any] = {}
         self._evaluated: tuple[Evaluated, Measures] | None = None
-        self._train: tuple[int, Measures] | None = None
+        self._train: tuple[int, Evaluated, Measures] | None = None
         self._warned = self._nan = False
 
     @property
@@ -121,10 +122,13 @@ class CollapseCallback(TrainerCallback):
                 "out of the log (said once)",
                 self._seen.get("step"),
             )
-        return measures.log(self._measured_train())
+        train = self._evaluated_train()
+        if train is None:
+            return measures.log()
+        return measures.log(train[1], remembered(self.loss, train[0], done))
 
-    def _measured_train(self) -> Measures | None:
-        """Return the measures of the same few training prompts, once a step."""
+    def _evaluated_train(self) -> tuple[Evaluated, Measures] | None:
+        """Return the evaluation of the same few training prompts, once a step."""
         loader: Any = self._seen.get("train_dataloader")
         dataset: Any = getattr(loader, "dataset", None)
         model = self._seen.get("model")
@@ -136,8 +140,8 @@ class CollapseCallback(TrainerCallback):
             spread = np.linspace(0, len(dataset) - 1, count).round().astype(int)
             rankings = [ranking_of(dataset[int(row)]) for row in np.unique(spread)]
             done = evaluate_all(model, rankings, loader.collate_fn, self._seen["size"])
-            self._train = step, done.measures(self.loss)
-        return self._train[1]
+            self._train = step, done, done.measures(self.loss)
+        return self._train[1:]
 
     # -- as a callback -------------------------------------------------------------------
 

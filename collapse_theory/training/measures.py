@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from collapse_theory.capacity import memory, ranked_rows
 from collapse_theory.data.dataset import unique_names
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.diagnosis import diagnose
@@ -28,7 +30,7 @@ logger = logging.getLogger(__name__)
 # of the common numbers (4, 8, 16, ...), for which they are exact.
 LEVELS = 128
 
-# Of a dozen numbers to an evaluation, those that aren't of a kind; and one is kept for memory.
+# Of a dozen numbers to an evaluation eight aren't of a kind.
 MOST_KINDS = 4
 
 # Whether a larger one is better; None for those that don't say which model is better.
@@ -39,6 +41,7 @@ LARGER_IS_BETTER = {
     "distance": False,
     "collapse": None,
     "between_kinds": None,
+    "memory": None,
 }
 
 
@@ -104,12 +107,12 @@ class Measures(Value):
         """The share of all compared pairs that are ranked right."""
         return _mean(self.kinds, "right", "pairs")
 
-    def log(self, train: Measures | None = None) -> dict[str, float]:
+    def log(self, train: Measures | None = None, memory: float = np.nan) -> dict[str, float]:
         """Return a dozen plain numbers at most, by name; those that aren't known are left out.
 
-        ``collapse``, ``pairs_right``, both also of training prompts (``_train``);
-        ``between_kinds``, ``gap`` and ``distance``, the latter by kind too where there are up to
-        four (``open_distance``).
+        ``collapse``, ``pairs_right``, both also of training prompts (``_train``); ``memory``, as
+        `remembered` gives it; ``between_kinds``, ``gap`` and ``distance``, the latter by kind too
+        where there are up to four (``open_distance``).
         """
         values = {
             "collapse": self.collapse,
@@ -117,6 +120,7 @@ class Measures(Value):
             "gap": _mean(self.kinds, "gap", "prompts"),
             "distance": _mean(self.kinds, "distance", "prompts"),
             "between_kinds": self.between,
+            "memory": memory,
         }
         if train is not None:
             values |= {"collapse_train": train.collapse, "pairs_right_train": train.right}
@@ -382,6 +386,27 @@ class Evaluated:
         """Return what is measured of it."""
         tables = self.margins, self.pair_weights
         return measure(loss, self.logits, self.ranks, self.kinds, *tables)
+
+
+def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
+    """Return the gamma of `collapse_theory.memory`: how much of its prompts a model has learned.
+
+    NaN where that law says nothing: kinds with losses of their own, a domain that holds rewards, a
+    utility with kinks, fewer than 20 full rankings on a side, weights or margins of pairs.
+    """
+    own = (train.margins, train.pair_weights, held_out.margins, held_out.pair_weights)
+    if not isinstance(loss, RankingLoss):
+        return float("nan")
+    if any(table is not None for table in (*own, loss.pair_weights)):
+        return float("nan")
+    learned, unseen = (
+        ranked_rows(side.logits[at], side.ranks[at], at[0])
+        for side in (train, held_out)
+        for at in (np.nonzero(side.ranks >= 0),)
+    )
+    with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
+        return memory(learned, unseen, loss.utility, domain=loss.domain).gamma
+    return float("nan")
 
 
 def evaluated(
