@@ -217,6 +217,14 @@ def test_with_ci_set_the_case_is_the_same_each_time(monkeypatch):
     assert found(closed(*WRONG["factor"])) == found(closed(*WRONG["factor"]))
 
 
+def test_an_n_with_a_default_is_given_where_numbers_are():
+    def both(u, n=None):
+        return "arcsine" if n is None else log_rewards(u, n)
+
+    assert check_closed_form(both, "log(x)", [4, 9]).error < 1e-12
+    assert check_closed_form(both, "log(x)").error < 1e-6
+
+
 def test_all_of_a_list_of_n_are_tried():
     def all_but_one(u, n):
         return log_rewards(u, n) if n != 37 else np.linspace(1, 0, n)

@@ -62,7 +62,8 @@ def check_closed_form(
         From (utility, n) to the rewards (n,), best first, or to the gaps (n-1,) between them; or
         from (utility,) to the limit law: a `RewardLaw`, a frozen distribution of scipy.stats, a
         text, a function of shares (ppf) or rewards (pdf), or atoms (k, 2) of place and mass. Where
-        it doesn't apply it returns None or raises `NoClosedForm`.
+        it doesn't apply it returns None or raises `NoClosedForm`. One of (utility, n=None) is
+        checked with n where `ns` is given, else as a law.
     utilities : Utility, str, class, strategy or a list of such, optional
         What it is for: ``"-1/x"``, ``ct.Power`` for all its members, ``utilities(...)``. Any that
         rises in [0, 1] unless given; for laws any without a kink.
@@ -112,7 +113,8 @@ def check_closed_form(
     if tol is not None and not tol > 0:
         raise CollapseError(f"tol must be positive, got {tol!r}")
     name = name_of(function)
-    law = gives in LAWS or (gives is None and arguments(function, 1, 2) == 1)
+    needed, taken = arguments(function, 1, 2)
+    law = gives in LAWS or (gives is None and needed == 1 and (taken == 1 or ns is None))
     # At kinks our laws are on a grid, which takes seconds and tells little.
     strategies = [losses_of(utilities, kinked=False if law else None), domains_of(domain)]
     if law and ns is not None:

@@ -155,8 +155,8 @@ def name_of(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def arguments(function: Callable[..., Any], least: int, most: int) -> int:
-    """Return how many arguments a function needs, `most` where it doesn't tell.
+def arguments(function: Callable[..., Any], least: int, most: int) -> tuple[int, int]:
+    """Return how many arguments a function needs and how many it takes, `most` if it doesn't tell.
 
     Raises
     ------
@@ -166,9 +166,9 @@ def arguments(function: Callable[..., Any], least: int, most: int) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return most
+        return most, most
     if any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        return most
+        return most, most
     placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = sum(p.default is p.empty for p in placed)
     if needed > most or len(placed) < least:
@@ -176,7 +176,7 @@ def arguments(function: Callable[..., Any], least: int, most: int) -> int:
             f"{name_of(function)} takes {needed or len(placed)} arguments, where {least} to {most} "
             "are given"
         )
-    return max(needed, least)
+    return max(needed, least), min(len(placed), most)
 
 
 # -- which utilities, how many completions ---------------------------------------------------

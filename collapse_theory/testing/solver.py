@@ -95,7 +95,7 @@ def check_solver(
     """
     if not tol > 0:
         raise CollapseError(f"tol must be positive, got {tol!r}")
-    name, taken = name_of(function), arguments(function, 2, 4)
+    name, (taken, _) = name_of(function), arguments(function, 2, 4)
     places = domains() if domain is None and taken > 2 else domains_of(domain)
     graphs = None
     if taken == 4:
