@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,7 @@ def held_equal(prompts: Prompts, comparisons: Any) -> Prompts:
 
     read = projected
     if prompts.stored:
-        groups = list(projected())
-        read = lambda: iter(groups)  # noqa: E731
+        read = partial(iter, list(projected()))
     longest = max(float(np.linalg.norm(phi, axis=2).max()) for _, phi in prompts.blocks())
     # The span of rounded differences turns by their rounding over the least of them.
     turn = EPS * (8 + prompts.d) * size[0] / size[rank - 1]
