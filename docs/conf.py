@@ -12,7 +12,8 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+notebooks = importlib.import_module("extensions.notebooks")
 
 project = "collapse_theory"
 author = "The collapse_theory developers"
@@ -20,14 +21,23 @@ copyright = author
 version = release = importlib.import_module("collapse_theory").__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
 ]
-source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "examples"]
+
+# Cells run at build; one that fails, fails it.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(notebooks.prepare(Path(__file__).parents[1] / "build" / "docs-cells"))
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
 
 html_theme = "furo"
 html_title = f"collapse_theory {release}"
