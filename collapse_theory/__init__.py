@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from collapse_theory.data import LogSummary, RewardLog, read_log
     from collapse_theory.diagnosis import Diagnosis, diagnose
     from collapse_theory.finite.max_margin import max_margin
+    from collapse_theory.sweeps import sweep
 
 __version__ = "0.1.0"
 
@@ -142,6 +143,7 @@ __all__ = [
     "recommend",
     "register",
     "solve",
+    "sweep",
     "utility",
 ]
 
@@ -152,6 +154,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("collapse_theory.figures")
     if name == "max_margin":
         return importlib.import_module("collapse_theory.finite.max_margin").max_margin
+    if name == "sweep":
+        return importlib.import_module("collapse_theory.sweeps").sweep
     if name in ("Head", "HeadPath", "Memory", "fit_head", "head_path", "memory", "penalty_of"):
         return getattr(importlib.import_module("collapse_theory.capacity"), name)
     if name in ("Diagnosis", "diagnose"):

@@ -30,6 +30,7 @@ HOUSE = (
     "finite",
     "limit",
     "design",
+    "sweeps",
     "capacity",
     "testing",
     "data",
@@ -127,6 +128,7 @@ LOCAL_IMPORTS_DONE = (
     "training",
     "cli",
     "limit",
+    "sweeps",
     "capacity",
 )
 LOCAL_IMPORTS_LEFT = tuple(part for part in HOUSE if part not in LOCAL_IMPORTS_DONE)
