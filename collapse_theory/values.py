@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
+from collapse_theory.display import Shown
 from collapse_theory.errors import CollapseError
 
 Reader = TypeVar("Reader", bound=Callable[[dict[str, Any]], Any])
@@ -87,7 +88,7 @@ def _array_fields(kind: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(kind) if f.type in ("Array", "Array | None"))
 
 
-class Value:
+class Value(Shown):
     """Mixin of frozen dataclasses (``eq=False``): equality, hash, pickle, copy, dicts.
 
     A ``__post_init__`` of a subclass begins with ``super().__post_init__()``, and stores what it

@@ -19,6 +19,7 @@ ROOT = PACKAGE.name
 # values share, `lazy` imports SciPy at first use; both know nothing of the rest.
 HOUSE = (
     "errors",
+    "display",
     "values",
     "files",
     "lazy",

@@ -18,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
+import collapse_theory as ct
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import (
     BetaDensity,
@@ -1025,8 +1026,62 @@ def test_the_middle_of_a_symmetric_law_is_exact() -> None:
 
 def test_notebooks_show_laws() -> None:
     law = law_of_text("atoms 0.3 + uniform")
-    assert law._repr_html_() == f"<code>{law!r}</code>"
-    shown = r"$0.3\,\delta_{0} + 0.3\,\delta_{1} + 0.4\,\text{uniform on }[0, 1]$"
+    shown = r"$\displaystyle 0.3\,\delta_{0} + 0.3\,\delta_{1} + 0.4\,\text{uniform on [0, 1]}$"
     assert law._repr_latex_() == shown
-    assert beta_law(0.5)._repr_latex_() == r"$\text{Beta(1/2, 1/2) on }[0, 1]$"
+    assert beta_law(0.5)._repr_latex_() == r"$\displaystyle \text{Beta(1/2, 1/2) on [0, 1]}$"
     assert r"\text{50 atoms}" in empirical_law(np.arange(50.0))._repr_latex_()
+
+
+@pytest.mark.parametrize(
+    ("law", "wanted"),
+    [
+        (beta_law(0.5, 2.0, -1.0, 3.0), stats.beta(0.5, 2.0, -1.0, 4.0)),
+        (uniform_law(2, 5), stats.uniform(2, 3)),
+        (discrete_law([0, 1, 2], [0.25, 0.5, 0.25]), stats.binom(2, 0.5)),
+    ],
+    ids=repr,
+)
+def test_a_law_in_the_names_of_scipy(law, wanted):
+    frozen = law.to_scipy()
+    x = np.linspace(*frozen.support(), 9)
+    density = ("pdf", "logpdf") if law.parts else ("pmf", "logpmf")
+    for name in ("cdf", "sf", "logcdf", "logsf", *density):
+        with np.errstate(divide="ignore"):
+            expected = getattr(wanted, name)(x)
+        np.testing.assert_allclose(getattr(frozen, name)(x), expected, atol=1e-13, err_msg=name)
+    q = np.array([-0.1, 0.2, 0.7, 0.95, np.nan])
+    for name in ("ppf", "isf"):
+        np.testing.assert_allclose(getattr(frozen, name)(q), getattr(wanted, name)(q), atol=1e-13)
+    for name in ("mean", "var", "std", "median", "entropy"):
+        np.testing.assert_allclose(getattr(frozen, name)(), getattr(wanted, name)(), rtol=1e-9)
+    np.testing.assert_allclose(frozen.stats("mvsk"), wanted.stats("mvsk"), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(frozen.moment(3), wanted.moment(3), rtol=1e-9)
+    assert frozen.interval(0.9) == pytest.approx(wanted.interval(0.9))
+    assert frozen.support() == wanted.support()
+    assert frozen.stats("v") == pytest.approx(frozen.var())
+    assert np.ndim(frozen.rvs()) == 0
+    assert frozen.rvs((2, 3), random_state=0).shape == (2, 3)
+    low, high = float(frozen.ppf(0.3)), float(frozen.ppf(0.8))
+    for kept in ({}, {"lb": low, "ub": high}, {"ub": high, "conditional": True}):
+        found = frozen.expect(lambda x: x**2, **kept)
+        assert found == pytest.approx(wanted.expect(lambda x: x**2, **kept), rel=1e-7)
+    assert law_of(frozen) is law
+
+
+def test_a_law_of_atoms_and_a_density_has_neither_pdf_nor_pmf():
+    frozen = law_of_text("atoms 0.3 + uniform").to_scipy()
+    assert frozen.cdf([0, 0.5]).tolist() == [0.3, 0.5]
+    assert frozen.expect() == pytest.approx(0.5)
+    assert frozen.expect(lambda x: 1.0, ub=0.0) == pytest.approx(0.3)
+    for name, why in {
+        "pdf": "atoms of mass 0.6 beside its density",
+        "logpdf": "no pdf",
+        "pmf": "a density of mass 0.4",
+        "entropy": "no entropy",
+    }.items():
+        with pytest.raises(ct.CollapseError, match=why):
+            getattr(frozen, name)(*([] if name == "entropy" else [0.5]))
+    with pytest.raises(ct.CollapseError, match="atoms alone"):
+        discrete_law([0, 1], [0.5, 0.5]).to_scipy().pdf(0)
+    with pytest.raises(ct.CollapseError, match="letters of 'mvsk'"):
+        frozen.stats("x")

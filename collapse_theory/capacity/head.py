@@ -22,6 +22,7 @@ from collapse_theory.capacity.features import as_features, prompts_of
 from collapse_theory.capacity.head_program import HeadProgram, root_of
 from collapse_theory.capacity.head_ties import held_equal
 from collapse_theory.design.slope import trained_utility
+from collapse_theory.display import latex_number
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.lazy import blas, lapack
@@ -29,6 +30,7 @@ from collapse_theory.numerics.checks import finite_array, positive, whole
 from collapse_theory.programs import Domain, Free, as_domain
 from collapse_theory.programs.program import EPS
 from collapse_theory.utilities import PlackettLuce, Utility, as_loss, continued
+from collapse_theory.utilities.latex import latex
 from collapse_theory.values import Array, Value, shown_by_repr
 
 FEW = 50  # prompts below which the one-step formula was off by 5% to 60% of the shift it predicts
@@ -174,6 +176,11 @@ class Head(Value):
             f"{self.held_out_utility:.6g}, freedom {self.freedom:.3g} of {self.room}, memory "
             f"{self.memory:.3g}, relative gap {self.relative_gap:.1e}, {self.status})"
         )
+
+    def _latex(self) -> str:
+        given = latex(self.utility.tree()), latex_number(self.penalty)
+        told = r",\quad U(x) = {},\quad \lambda = {}".format(*given)
+        return r"\max_w\ \frac{1}{N}\sum_p f_p(\Phi_p w) - \lambda |w|^2" + told
 
 
 def fit_head(

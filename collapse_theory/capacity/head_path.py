@@ -11,6 +11,7 @@ import numpy as np
 
 from collapse_theory.capacity.head import FEW, ITERATIONS, Head, fitted, program_of
 from collapse_theory.errors import CollapseError
+from collapse_theory.lazy import polars
 from collapse_theory.numerics.checks import finite_array
 from collapse_theory.programs import Domain
 from collapse_theory.utilities import Utility
@@ -100,6 +101,14 @@ class HeadPath(Value):
             f"HeadPath({len(self.heads)} penalties from {first:g} to {last:g}; left-out utility is "
             f"highest at {self.best.penalty:g}{end})"
         )
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        shown = "mean_utility", "held_out_utility", "freedom", "memory", "relative_gap"
+        return {"penalty": self.penalties} | {name: self._of_each(name) for name in shown}
+
+    def to_frame(self) -> polars.DataFrame:
+        """Return a row a penalty as a Polars frame; ``.to_pandas()`` makes one of pandas."""
+        return polars.DataFrame(self._columns())
 
 
 def head_path(

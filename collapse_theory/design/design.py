@@ -14,6 +14,7 @@ from collapse_theory.design.search import PLAIN_DISTANCE, Candidate, Search, Wan
 from collapse_theory.design.slope import MAX_SLOPE, Bound, first_gap, slope
 from collapse_theory.design.target import Target, target_of
 from collapse_theory.design.weights import adjacent_weights, pair_weights
+from collapse_theory.display import latex_number
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
@@ -21,6 +22,7 @@ from collapse_theory.numerics.checks import count, positive
 from collapse_theory.programs import Comparisons, Solution
 from collapse_theory.utilities import Utility
 from collapse_theory.utilities import utility as utility_of
+from collapse_theory.utilities.latex import latex
 from collapse_theory.values import Value
 
 MOST_REWARDS = 128  # up to which utilities are designed for n rewards
@@ -114,6 +116,12 @@ class Design(Value):
             f"Design({self.utility}{size}: {reach}, distance {self.distance:.2g}, "
             f"slope {self.slope:.2g}{extra}{weights})"
         )
+
+    def _lines(self) -> tuple[str, ...]:
+        return repr(self), self.reason
+
+    def _latex(self) -> str:
+        return rf"U(x) = {latex(self.utility.tree())},\quad W_1 = {latex_number(self.distance)}"
 
 
 def design(

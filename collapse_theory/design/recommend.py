@@ -107,6 +107,13 @@ class Recommendation(Value):
         texts = (f"{advice.kind!r}: {advice.design!r}" for advice in self.advice)
         return f"Recommendation({', '.join(texts)})"
 
+    def _lines(self) -> tuple[str, ...]:
+        return tuple(f"{a.kind}: {a.design or 'no design'}; {a.reason}" for a in self.advice)
+
+    def _columns(self) -> dict[str, tuple]:
+        shown = ("kind", "prompts", "scores", "flat", "between", "low", "middle", "high", "error")
+        return {name: tuple(getattr(a, name) for a in self.advice) for name in shown}
+
 
 def recommend(
     scores: Any,

@@ -38,10 +38,13 @@ from collapse_theory.diagnosis.verdict import (
     verdict_of,
     with_levels,
 )
+from collapse_theory.display import latex_number
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain, DomainLike, Free, as_domain
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.values import Array, Value
+
+SHOWN = "prompts", "rows", "mean", "sd", "tied"  # of a kind, in a notebook
 
 DEFAULT_UTILITIES = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 """What the paper's experiments trained; a log is compared with these unless others are given."""
@@ -200,6 +203,24 @@ class Diagnosis(Value):
             f"Diagnosis({self.outcome}: {index}, {self.prompts} prompts of "
             f"{'-'.join(map(str, dict.fromkeys(self.completions)))} completions; {self.reason})"
         )
+
+    def _lines(self) -> tuple[str, ...]:
+        return repr(self), self.advice, *(note.text for note in self.notes)
+
+    def _columns(self) -> dict[str, tuple]:
+        nearest = (k.predictions[0] if k.predictions else None for k in self.kinds)
+        return {
+            "kind": tuple(k.name for k in self.kinds),
+            **{f: tuple(getattr(k, f) for k in self.kinds) for f in SHOWN},
+            "nearest": tuple(p and f"{p.utility}, off by {p.error:.2g}" for p in nearest),
+        }
+
+    def _latex(self) -> str | None:
+        if self.counts is None:
+            return None
+        index = self.counts.index
+        value, low, high = (latex_number(x) for x in (index.value, index.low, index.high))
+        return rf"\max(0, 1 - W/R) = {value} \in [{low}, {high}]"
 
 
 def diagnose(

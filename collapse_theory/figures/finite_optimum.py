@@ -12,6 +12,7 @@ from collapse_theory.figures import look
 from collapse_theory.finite import Method, solve
 from collapse_theory.limit import limit
 from collapse_theory.programs import Box, DomainLike, Solution
+from collapse_theory.programs.drawing import draw_rewards, tied
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value
 
@@ -71,7 +72,7 @@ def finite_optimum_data(
     [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     """
     solved = u if isinstance(u, Solution) else solve(u, n, domain, method=method)
-    domain, same = solved.domain, solved.gaps == 0
+    domain = solved.domain
     low, high = solved.rewards[-1], solved.rewards[0]
     if isinstance(domain, Box):
         low, high = domain.low, domain.high
@@ -86,7 +87,7 @@ def finite_optimum_data(
         domain="" if domain == Box() else str(domain),
         ranks=np.arange(1, solved.n + 1),
         rewards=solved.rewards,
-        tied=np.append(same, False) | np.append(False, same),
+        tied=tied(solved.gaps),
         low=float(low),
         high=float(high),
         curve_ranks=levels * solved.n + 0.5,
@@ -146,15 +147,18 @@ def draw_optimum(
     n = data.ranks.size
     if data.curve.size:
         axes.plot(data.curve_ranks, data.curve, **look.WIDE, label=r"limit law, $n\to\infty$")
-    axes.plot(data.ranks, data.rewards, color=color, linewidth=0.7, clip_on=False)
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * look.SINGLE / n, 1.0, 4.5))
-    for tied, name in ((False, label or f"optimum, $n={n}$"), (True, "tied with a neighbour")):
-        here = (data.tied > 0) == tied
-        if here.any():
-            mark = look.mark(color, size=size, filled=not tied)
-            mark |= {"markeredgewidth": min(0.9, size / 4), "clip_on": False, "label": name}
-            axes.plot(data.ranks[here], data.rewards[here], **mark)
+    draw_rewards(
+        axes,
+        data.ranks,
+        data.rewards,
+        data.tied > 0,
+        label=label or f"optimum, $n={n}$",
+        color=color,
+        hollow_label="tied with a neighbour",
+        size=size,
+    )
     axes.set_ylim(low - margin * (high - low), high + margin * (high - low))
     room = max(0.5, 0.02 * n)
     axes.set_xlim(1 - room, n + room)

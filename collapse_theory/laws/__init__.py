@@ -12,6 +12,7 @@ from collapse_theory.laws.constructors import (
     uniform_law,
 )
 from collapse_theory.laws.density import Density
+from collapse_theory.laws.frozen import FrozenLaw
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.panels import Panels
 from collapse_theory.laws.part import Part
@@ -23,6 +24,7 @@ __all__ = [
     "BestOfLaw",
     "BetaDensity",
     "Density",
+    "FrozenLaw",
     "Panels",
     "Part",
     "PolicyLaw",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from collapse_theory.display import latex_number, latex_text
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws.curves import Curves, draw
 from collapse_theory.laws.distance import wasserstein
+from collapse_theory.laws.frozen import FrozenLaw
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import DistributionFunction, running_sum
 from collapse_theory.numerics.checks import (
@@ -349,6 +350,22 @@ class RewardLaw(Value):
         draw(ax, Curves.of([self]), [look])
         return ax
 
+    def to_scipy(self) -> FrozenLaw:
+        """Return the law under the names of a frozen distribution of scipy.stats.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy import stats
+        >>> import collapse_theory as ct
+        >>> frozen = ct.limit("log(x + 0.1)").to_scipy()
+        >>> frozen.support(), round(frozen.cdf(0), 4)
+        ((0.0, 1.0), 0.184)
+        >>> bool(stats.kstest(np.linspace(0, 1, 1000), frozen.cdf).pvalue < 1e-6)
+        True
+        """
+        return FrozenLaw(self)
+
     def mapped(self, low: float, scale: float) -> RewardLaw:
         """Return the law of low + scale X, for scale > 0.
 
@@ -386,18 +403,24 @@ class RewardLaw(Value):
     def __repr__(self) -> str:
         return f"RewardLaw({self.name})"
 
-    def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+    def _lines(self) -> tuple[str, ...]:
+        gap = None if self.relative_gap is None else f"relative gap {self.relative_gap:.1e}"
+        how = None if self.method is None else f"by {self.method}"
+        known = " ".join(filter(None, [gap and f"{gap},", self.status, how]))
+        return repr(self), *filter(None, [known, self.reference])
 
-    def _repr_latex_(self) -> str:
-        terms = [rf"{mass:.3g}\,\delta_{{{place:.4g}}}" for place, mass in self.atoms.tolist()]
+    def _latex(self) -> str:
+        terms = [
+            rf"{latex_number(mass)}\,\delta_{{{latex_number(place)}}}"
+            for place, mass in self.atoms.tolist()
+        ]
         if len(terms) > _LISTED_ATOMS:
             terms = [rf"\text{{{len(terms)} atoms}}"]
         alone = not terms and len(self.parts) == 1
         for part in self.parts:
-            share = "" if alone else rf"{part.mass:.3g}\,"
-            terms.append(rf"{share}\text{{{part.name} on }}{part.interval}")
-        return "$" + " + ".join(terms) + "$"
+            share = "" if alone else rf"{latex_number(part.mass)}\,"
+            terms.append(rf"{share}{latex_text(part.name + ' on ' + part.interval)}")
+        return " + ".join(terms)
 
 
 def _atoms(atoms: Any) -> np.ndarray:

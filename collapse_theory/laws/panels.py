@@ -369,15 +369,17 @@ def fitted(density: Side, edges: np.ndarray, exponent: float = 0.0) -> Panels:
         rows = values @ _rule()[2]
         width = right - left
         terms = np.abs(rows) * width[:, None]
+        middle = 0.5 * (left + right)
+        # At a jump panels are halved down to neighbouring floats.
         wrong = _unresolved(terms, found + float(terms[:, 0].sum()))
+        wrong &= (left < middle) & (middle < right)
         found += float(terms[~wrong, 0].sum())
         done.append((left[~wrong], rows[~wrong]))
         count += int(wrong.sum()) + len(left)
         if not wrong.any() or count > _MOST_PANELS or round_ == _MOST_ROUNDS - 1:
             done.append((left[wrong], rows[wrong]))
             break
-        near, far = left[wrong], right[wrong]
-        middle = 0.5 * (near + far)
+        near, middle, far = left[wrong], middle[wrong], right[wrong]
         left, right = np.concatenate([near, middle]), np.concatenate([middle, far])
     starts, rows = (np.concatenate(each) for each in zip(*done, strict=True))
     order = np.argsort(starts)

@@ -11,6 +11,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.laws.beta import BetaDensity
 from collapse_theory.laws.constructors import LAW_TEXT, empirical_law, law_of_text
 from collapse_theory.laws.density import Density
+from collapse_theory.laws.frozen import FrozenLaw
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.numerics.checks import numbers
 
@@ -45,8 +46,8 @@ def law_of(given: Any) -> RewardLaw:
     >>> law_of([1, 1, 2, 2])
     RewardLaw(atoms: 0.5 at 1, 0.5 at 2)
     """
-    if isinstance(given, RewardLaw):
-        return given
+    if isinstance(given, RewardLaw | FrozenLaw):
+        return given.law if isinstance(given, FrozenLaw) else given
     if isinstance(given, str):
         return law_of_text(given)
     if isinstance(given, Mapping):

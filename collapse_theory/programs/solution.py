@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.display import latex_number, latex_text
 from collapse_theory.errors import CollapseError, NoOptimum
 from collapse_theory.laws import Density, RewardLaw, empirical_law
+from collapse_theory.lazy import polars
 from collapse_theory.numerics.checks import MOST_COUNTED, numbers
 from collapse_theory.numerics.checks import answer as answer_of
 from collapse_theory.numerics.linear import components, least_tree_paths
 from collapse_theory.programs.certificate import MOST_PATHS, certify
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import Domain
+from collapse_theory.programs.drawing import draw_rewards, drawn_ranks, tied
 from collapse_theory.programs.program import Answer, ListwiseProgram, Program, centred
 from collapse_theory.programs.reward_error import MOST_FORCES, error_by_gap, rewards_error
 from collapse_theory.programs.smooth_gaps import SmoothGaps
@@ -27,6 +30,7 @@ from collapse_theory.values import Array, Value, encoded
 # methods, and of conic solvers or at kinks.
 TOLERANCE, LOOSE = 1e-9, 1e-6
 _CELLS = 256  # of a law of more, on each panel: within 1e-6 of the rewards in the mean
+FEW_SHOWN = 12  # rewards that a formula lists
 FEW_DIGITS = 1e-6  # of a reward: smaller differences have less than ten digits
 WELL_KNOWN = 1e-6  # of the largest reward: an error above it can be seen in a figure of rewards
 
@@ -288,6 +292,58 @@ class Solution(Value):
             f"{self.objective:.6g}, relative gap {self.relative_gap:.1e}, {self.status} by "
             f"{self.method}{note})"
         )
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {} if self.n > MOST_COUNTED else self._listing
+
+    @property
+    def _listing(self) -> dict[str, np.ndarray]:
+        if self.comparisons is not None:
+            return {"completion": np.arange(self.n), "reward": self.rewards}
+        gaps = np.append(self.gaps, np.nan)  # nobody is below the last
+        return {"rank": np.arange(1, self.n + 1), "reward": self.rewards, "gap": gaps}
+
+    def _latex(self) -> str:
+        rewards = self.rewards if self.n <= FEW_SHOWN else self.reward(np.array([1, 2, self.n]))
+        texts = [latex_number(round(r, 4)) for r in rewards.tolist()]
+        if self.n > FEW_SHOWN:
+            texts[2:2] = [r"\dots"]
+        domain = latex_text(str(self.domain))
+        told = rf"U = {self.utility._latex()},\quad n = {self.n},\quad {domain}"
+        return rf"{told},\quad r = \left({', '.join(texts)}\right)"
+
+    def to_frame(self) -> polars.DataFrame:
+        """Return the rewards as a Polars frame, best first; ``.to_pandas()`` makes one of pandas.
+
+        Its columns are rank, reward and the gap to the next, null for the last. Of comparisons they
+        are completion and reward, in the completions' own order.
+
+        Examples
+        --------
+        >>> import collapse_theory as ct
+        >>> ct.solve("log(x)", 4).to_frame().rows()[0]
+        (1, 1.0, 0.276393...)
+        """
+        return polars.DataFrame(self._listing, nan_to_null=True)
+
+    def plot(self, ax: Any = None, *, label: str | None = None, color: Any = None) -> Any:
+        """Draw the rewards against their rank; hollow points are tied with a neighbour.
+
+        Solutions drawn on the same axes stay apart by colour and marker; `ax.legend()` names them,
+        by `label`. Without `ax` it opens a pyplot figure. Returns the axes.
+        `collapse_theory.figures.finite_optimum` has the limit law behind them.
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots(layout="constrained")[1]
+        ranks = drawn_ranks(self.n)
+        hollow = tied(self.gaps) if ranks.size == self.n else np.zeros(ranks.size, dtype=bool)
+        name = f"{self.utility}, n = {self.n}" if label is None else label
+        size = float(np.clip(150 / self.n, 1.0, 5.0))
+        draw_rewards(ax, ranks, self.reward(ranks), hollow, label=name, color=color, size=size)
+        ax.set(xlabel="rank of the completion, 1 the best", ylabel="reward")
+        return ax
 
 
 @dataclass(frozen=True)

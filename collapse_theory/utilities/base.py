@@ -25,6 +25,7 @@ from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
 from collapse_theory.utilities.formula import Formula
+from collapse_theory.utilities.latex import latex
 from collapse_theory.values import shown_by_repr
 
 if TYPE_CHECKING:
@@ -207,6 +208,9 @@ class Utility(Formula):
 
     def __repr__(self) -> str:
         return f"utility({str(self)!r})"
+
+    def _latex(self) -> str:
+        return latex(self.tree())
 
 
 # -- sums --------------------------------------------------------------------------------

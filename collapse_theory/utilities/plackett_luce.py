@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from collapse_theory.display import latex_number
 from collapse_theory.errors import InvalidUtility, ParseError
 from collapse_theory.numerics.checks import positive
 from collapse_theory.utilities.checks import number_text
@@ -148,6 +149,12 @@ class PlackettLuce(Value):
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _latex(self) -> str:
+        b = "" if self.beta == 1 else rf"{latex_number(self.beta)}\,"
+        picks = "n - 1" if self.top is None else str(self.top)
+        reward, others = f"{b}r_i", rf"\sum_{{j \geq i}} e^{{{b}r_j}}"
+        return rf"\frac{{1}}{{{picks}}}\sum_{{i=1}}^{{{picks}}}\left({reward} - \log{others}\right)"
 
 
 def _number(name: str, text: str) -> Any:
