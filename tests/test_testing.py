@@ -540,11 +540,6 @@ def test_the_command_refuses(forms, args, words):
     assert words in result.stderr
 
 
-def test_the_command_names_the_missing_extra(forms, monkeypatch):
-    monkeypatch.setitem(sys.modules, "collapse_theory.testing", None)
-    assert 'pip install "collapse-theory[testing]"' in forms("forms_of_mine:evenly").stderr
-
-
 # -- the page --------------------------------------------------------------------------------
 
 PAGE = (Path(__file__).parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -217,13 +216,3 @@ def test_the_patch_of_a_pairwise_script_is_what_it_replaces():
     exec(patch, names := {**names, "ct": ct})
     plain = torch.nn.functional.logsigmoid(names["chosen"] - names["rejected"])
     assert names["loss"].item() == pytest.approx(-plain.mean().item(), rel=1e-6)
-
-
-def test_without_trl_the_rest_is_there_and_the_extra_is_named():
-    code = (
-        "import sys\nsys.modules['trl'] = None\nimport collapse_theory.training as t\n"
-        "t.RankingLoss\ntry:\n    t.RankingTrainer\n"
-        "except ModuleNotFoundError as fault:\n    print(fault)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "collapse-theory[trl]"' in done.stdout

@@ -4,32 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from collapse_theory.cli import (
-    atoms,
-    check,
-    design,
-    diagnose,
-    experiment,
-    figures,
-    head,
-    predict,
-    table,
-)
 from collapse_theory.cli.app import app
 
-__all__ = [
-    "app",
-    "atoms",
-    "check",
-    "design",
-    "diagnose",
-    "experiment",
-    "figures",
-    "head",
-    "main",
-    "predict",
-    "table",
-]
+__all__ = ["app", "main"]
 
 
 def main() -> None:

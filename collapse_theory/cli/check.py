@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 import collapse_theory as ct
+from collapse_theory import testing as room
 from collapse_theory.cli.app import FormulaCommand, app, examples
 from collapse_theory.cli.options import (
     Centered,
@@ -27,7 +28,6 @@ from collapse_theory.cli.output import print_json
 from collapse_theory.programs import Box, Domain
 
 KINDS = ("closed-form", "solver", "loss", "utility")
-NEEDED = 'check needs Hypothesis and mpmath: pip install "collapse-theory[testing]"'
 
 
 @app.command(
@@ -126,10 +126,6 @@ def _check_of(
     domain: Domain,
 ) -> Callable[[], Any]:
     """Return the check of what was found, with what it is given."""
-    try:
-        import collapse_theory.testing as room  # an extra
-    except ModuleNotFoundError as fault:
-        raise ct.CollapseError(f"{NEEDED} ({fault})") from None
     if kind is None:
         torch = hasattr(found, "forward") and hasattr(found, "parameters")
         kind = "utility" if isinstance(found, ct.Utility) else "loss" if torch else "closed-form"

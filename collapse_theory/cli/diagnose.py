@@ -18,13 +18,15 @@ from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Centered, Confined, Free, Json, Plot, chosen_domain, helped
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
-from collapse_theory.data.reward_log import RewardLog
-from collapse_theory.diagnosis.parts import MEASURES, Part, changes
+from collapse_theory.lazy import Later
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from collapse_theory.diagnosis import KindSummary, Measure, Prediction, View
+    from collapse_theory.data import RewardLog
+    from collapse_theory.diagnosis import KindSummary, Measure, Part, Prediction, View
+
+measured: Any = Later("collapse_theory.diagnosis.parts")  # half the time that a help page takes
 
 _PATIENCE = 2.0  # seconds without a sign of life
 _HEADINGS = {
@@ -166,13 +168,13 @@ def _against(compared: tuple[Part, Part] | None) -> dict[str, Any]:
         return {}
     found = {
         change.name: {**_measures(change, "before", "after"), "sure": change.sure}
-        for change in changes(*compared)
+        for change in measured.changes(*compared)
     }
     return {"against": _part_content(compared[0]) | {"changes": found}}
 
 
 def _part_content(part: Part) -> dict[str, Any]:
-    there = [name for name in MEASURES if getattr(part, name) is not None]
+    there = [name for name in measured.MEASURES if getattr(part, name) is not None]
     return named(part, "name", "step", "split", "prompts", "outcome") | _measures(part, *there)
 
 
@@ -253,7 +255,7 @@ def _show(
             page.print(_parts(title, parts))
     if compared is not None:
         page.print(_parts("logs", compared))
-        for change in changes(*compared):
+        for change in measured.changes(*compared):
             page.print(f"{change}.")
     for note in (note for note in found.notes if note.code != "rows left out"):  # told above
         page.print(f"note: {note}")
@@ -270,7 +272,9 @@ def _parts(title: str, parts: Sequence[Part]) -> Table:
         )
         for part in parts
     ]
-    return number_table((title, "outcome", *(MEASURES[n] for n in there)), rows, words=2, padding=0)
+    return number_table(
+        (title, "outcome", *(measured.MEASURES[n] for n in there)), rows, words=2, padding=0
+    )
 
 
 def _differ(found: ct.Diagnosis, near: Prediction) -> bool:

@@ -16,12 +16,12 @@ from collapse_theory import experiment as room
 from collapse_theory.cli.app import Command, app, examples
 from collapse_theory.cli.options import Json, helped
 from collapse_theory.cli.output import console, number_table, print_json
-from collapse_theory.errors import CollapseError
+from collapse_theory.lazy import missing
 
 if TYPE_CHECKING:
     from collapse_theory.experiment import Findings, Progress
 
-PACKAGES = ("torch", "transformers", "safetensors", "polars", "accelerate")
+PACKAGES = ("torch", "transformers", "safetensors", "accelerate")
 
 
 @app.command(
@@ -77,14 +77,11 @@ def experiment(
     """Train reward models on real text and compare what comes out with the exact prediction.
 
     An interrupted run goes on when the same command is given again. Needs the extra
-    "collapse-theory[training]". JSON is the content of metrics.json.
+    ".[training]". JSON is the content of metrics.json.
     """
     for package in PACKAGES:
         if find_spec(package) is None:
-            raise CollapseError(
-                f"the experiment needs the package {package!r}, which is not installed; "
-                'pip install "collapse-theory[training]"'
-            )
+            raise missing("the experiment", package)
     folder = report or out
     if folder is None or (report and out):
         raise typer.BadParameter("give a folder: --out DIR to train, --report DIR to tell again")

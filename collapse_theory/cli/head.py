@@ -11,10 +11,10 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
+from collapse_theory import data
 from collapse_theory.cli.app import FormulaCommand, app, examples
 from collapse_theory.cli.options import Json, Plot
 from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
-from collapse_theory.data import Ranking, RankingDataset
 
 
 @app.command(
@@ -75,7 +75,7 @@ def head(
     phi = _features(features, array)
     comparisons = weights = None
     if rankings is not None:
-        dataset = RankingDataset.from_file(rankings, layout=layout, score=score)
+        dataset = data.RankingDataset.from_file(rankings, layout=layout, score=score)
         _require_rows(dataset, phi, rankings)
         comparisons, weights = zip(*map(_compared, dataset), strict=True)
         phi = phi.reshape(-1, phi.shape[-1])
@@ -117,7 +117,7 @@ def _features(file: Path, array: str) -> np.ndarray:
         return found[array if array in found.files else found.files[0]]
 
 
-def _require_rows(dataset: RankingDataset, phi: np.ndarray, file: Path) -> None:
+def _require_rows(dataset: data.RankingDataset, phi: np.ndarray, file: Path) -> None:
     """Refuse features that aren't those of the rankings."""
     needed = sum(map(len, dataset))
     if phi.ndim not in (2, 3) or phi.size // max(phi.shape[-1], 1) != needed:
@@ -132,7 +132,7 @@ def _require_rows(dataset: RankingDataset, phi: np.ndarray, file: Path) -> None:
         )
 
 
-def _compared(one: Ranking) -> tuple[ct.Comparisons, float]:
+def _compared(one: data.Ranking) -> tuple[ct.Comparisons, float]:
     """Return a ranking's pairs, without those of equal texts, and how much it counts."""
     ranks, texts = np.array(one.ranks), np.unique(one.completions, return_inverse=True)[1].ravel()
     better, worse = np.nonzero((ranks[:, None] < ranks) & (texts[:, None] != texts))

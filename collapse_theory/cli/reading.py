@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import typer
 
+import collapse_theory as ct
 from collapse_theory.cli.options import helped, signed
-from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import BadRows, RewardLog, counted
 
 
@@ -69,7 +69,7 @@ class Reading:
 
     def log(self, file: Path | list[Path], *, every_step: bool = False) -> RewardLog:
         """Return the log that a file holds, or several: of the last step, or of every one."""
-        return read_log(
+        return ct.read_log(
             file,
             prompt=self.prompt,
             reward=self.reward,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import comb
 
 from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.likeness import Cell, cells_of, centred
 from collapse_theory.diagnosis.order_statistics import MAX_LEVELS, OrderStatistics
+from collapse_theory.lazy import special
 
 _SURE = 0.1  # of R: what noise of their own adds to how prompts without a gap differ
 Distances = Callable[[Cell, np.ndarray], tuple[np.ndarray, float]]
@@ -28,7 +28,9 @@ def subset_means(size: int, whole: int) -> np.ndarray:
            [0.        , 0.33333333, 0.66666667]])
     """
     k, j = np.arange(size)[:, None], np.arange(whole)
-    return np.asarray(comb(j, k) * comb(whole - 1 - j, size - 1 - k) / comb(whole, size))
+    return np.asarray(
+        special.comb(j, k) * special.comb(whole - 1 - j, size - 1 - k) / special.comb(whole, size)
+    )
 
 
 def share_gone(sizes: np.ndarray) -> float:

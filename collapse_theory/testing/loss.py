@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.lazy import missing
 from collapse_theory.programs import Box, Domain, DomainLike, as_domain
 from collapse_theory.testing.answers import case_text, contrast, few, reference
 from collapse_theory.testing.search import (
@@ -103,9 +104,7 @@ def check_loss(
     try:
         import torch
     except ImportError as fault:
-        raise CollapseError(
-            'check_loss needs torch: pip install "collapse-theory[training]"'
-        ) from fault
+        raise missing("check_loss", "torch") from fault
     claim = Claim(module, as_loss(claimed), place, torch)
     steps = st.lists(hundredths(0.05, 2), min_size=32, max_size=32)
     cases = st.tuples(numbers_of(ns), hundredths(-2, 2), steps, st.integers(0, 2**32))

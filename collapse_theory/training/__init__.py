@@ -1,7 +1,7 @@
 """The torch bridge: losses that lead to predicted rewards, data, the Trainer's plumbing.
 
 Names come at first use, so that the losses load torch alone. Everything here needs the extra
-``pip install "collapse-theory[training]"``. From here on transformers' Auto classes know how to
+``pip install ".[training]"``. From here on transformers' Auto classes know how to
 load what `serve` saved.
 
 >>> from collapse_theory.training import RankingLoss
