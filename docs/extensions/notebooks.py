@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "notebooks"
+BUILD = ROOT / "build" / "docs"
 
 
 def copy_notebooks() -> None:
@@ -39,6 +41,7 @@ def copy_notebooks() -> None:
             page.write_text(text, "utf-8")
 
 
+@cache
 def state_of_the_package() -> str:
     """Return a name for the package's present code: outputs are kept under it."""
     digest = hashlib.sha256(sys.version.encode())
@@ -47,10 +50,10 @@ def state_of_the_package() -> str:
     return digest.hexdigest()[:12]
 
 
-def prepare(build: Path) -> Path:
+def prepare() -> Path:
     """Set up what cells find around them; return the folder where their outputs are kept."""
     copy_notebooks()
-    commands = build / "bin"
+    commands = BUILD / "bin"
     commands.mkdir(parents=True, exist_ok=True)
     command = commands / "collapse-theory"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m collapse_theory "$@"\n')
@@ -61,4 +64,4 @@ def prepare(build: Path) -> Path:
     # As in a file: no colours, the width of a page, no progress bars, matplotlib in the cell.
     os.environ |= {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "88", "TQDM_DISABLE": "1"}
     os.environ.pop("MPLBACKEND", None)
-    return build / "cells" / state_of_the_package()
+    return BUILD / "cells" / state_of_the_package()

@@ -1,0 +1,158 @@
+"""What the registries of the package write themselves: tables, the gallery, the commands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from extensions.notebooks import BUILD, state_of_the_package
+
+
+class Written(SphinxDirective):
+    """A directive that writes Markdown."""
+
+    def run(self) -> list[Any]:
+        """Return the nodes of what is written."""
+        return self.parse_text_to_nodes("\n".join(self.lines()), allow_section_headings=True)
+
+    def lines(self) -> Iterable[str]:
+        """Return the Markdown."""
+        raise NotImplementedError
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
+    for row in (head, ("---",) * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |"
+
+
+class UtilityLaws(Written):
+    """Utilities with their laws in closed form, and the rule that each is a case of."""
+
+    def lines(self) -> Iterable[str]:
+        """Return the table."""
+        from collapse_theory.cli.table import law_rows
+
+        rows = ((f"`{r['utility']}`", r["law"], r["reference"]) for r in law_rows())
+        return _table(("utility", "limit law in [0, 1]", "source"), rows)
+
+
+class LossesInUse(Written):
+    """The losses that people train with, and what becomes of eight completions."""
+
+    def lines(self) -> Iterable[str]:
+        """Return the table."""
+        from collapse_theory.cli.table import law_text, rewards_text
+        from collapse_theory.limit.presets import PRESETS
+
+        for one in PRESETS:
+            solution, law = one.solve(8), one.law()
+            yield f"**{one.name}**: {one.formula.replace('$$', '')}"
+            yield ": " + (f"`{rewards_text(solution.rewards)}`" if solution else one.none(8))
+            if law:
+                yield f": as n grows: {law_text(law)}"
+            yield ""
+
+
+class Gallery(Written):
+    """Every figure of `figures.FIGURES`, with the code that draws it."""
+
+    def lines(self) -> Iterable[str]:
+        """Return a section a figure."""
+        from collapse_theory.figures import FIGURES
+
+        for entry in FIGURES:
+            picture = drawn(entry)
+            words = inspect.cleandoc(entry.draw.__doc__ or "").split("\n\n")[0]
+            words = re.sub(r"`([^`]*)`", r"`\1`", " ".join(words.split()))
+            yield f"## {entry.name}"
+            yield f"\n{words}\n"
+            yield f"![{entry.name}](/{picture})\n"
+            yield f"```python\nct.figures.{entry.name}()\n```\n"
+            yield f"{{py:func}}`Arguments <collapse_theory.figures.{entry.name}>`, and its numbers:"
+            yield f"{{py:func}}`~collapse_theory.figures.{entry.name}_data`.\n"
+
+
+def drawn(entry: Any) -> str:
+    """Draw a figure where this state of the package hasn't; return its path from docs/."""
+    import matplotlib as mpl
+
+    from collapse_theory.figures import figure_of, save
+
+    docs = Path(__file__).parents[1]
+    page = docs / "gallery" / f"{entry.name}.png"
+    kept = BUILD / "figures" / state_of_the_package() / page.name
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context({"backend": "Agg"}):
+            save(figure_of(entry.draw()), kept)
+            mpl.pyplot.close("all")
+    page.parent.mkdir(exist_ok=True)
+    if not page.exists() or page.read_bytes() != kept.read_bytes():
+        page.write_bytes(kept.read_bytes())
+    return page.relative_to(docs).as_posix()
+
+
+class Commands(Written):
+    """Every command of the Typer app: what it does, its arguments and options, examples."""
+
+    def lines(self) -> Iterable[str]:
+        """Return a section a command."""
+        import typer.main
+
+        from collapse_theory.cli import app
+
+        group = typer.main.get_command(app)
+        for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+            if not command.hidden:
+                yield from _command(name, command)
+
+
+def _command(name: str, command: Any) -> Iterable[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    places = " ".join(_metavar(p) if p.required else f"[{_metavar(p)}]" for p in arguments)
+    yield f"## {name}\n"
+    yield f"```sh\ncollapse-theory {name} {places}\n```\n"
+    yield f"{_prose(command.help)}\n"
+    for p in arguments:
+        yield f"`{_metavar(p)}`\n: {_prose(getattr(p, 'help', '')) or '.'}\n"
+    for p in options:
+        value = "" if p.is_flag else f" {_metavar(p)}"
+        names = ", ".join(f"`{option}{value}`" for option in [*p.opts, *p.secondary_opts])
+        shown = "" if p.is_flag or p.default in (None, (), []) else f" Default: `{p.default}`."
+        yield f"{names}\n: {_prose(p.help)}{shown}\n"
+    lines = [line.strip() for line in (command.epilog or "").splitlines()]
+    shell = [line for line in lines if line.startswith("collapse-theory")]
+    if shell:
+        yield "\n".join(["```sh", *shell, "```", ""])
+
+
+def _metavar(parameter: Any) -> str:
+    given = parameter.metavar or parameter.name
+    return str(given).upper().replace("_", "-") if parameter.metavar is None else str(given)
+
+
+def _prose(text: str | None) -> str:
+    """Return help text as Markdown: what Markdown would take for markup is escaped."""
+    words = " ".join(textwrap.dedent(text or "").split())
+    return re.sub(r"([*_<\[\]|~$])", r"\\\1", words)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the directives."""
+    written = {
+        "utility-laws": UtilityLaws,
+        "losses-in-use": LossesInUse,
+        "gallery": Gallery,
+        "commands": Commands,
+    }
+    for name, directive in written.items():
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True}
