@@ -1,0 +1,54 @@
+"""The pages of the site: blocks of code run, every public name has its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import collapse_theory as ct
+
+DOCS = Path(__file__).parents[1] / "docs"
+# Their blocks are run by other tests, with what they need or line by line.
+ELSEWHERE = {"capacity.md", "downstream.md", "testing.md", "training.md"}
+FENCES = {
+    page: re.findall(r"^```python([^\n]*)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    for page in sorted(DOCS.glob("**/*.md"))
+}
+BLOCKS = {
+    page: [text for rest, text in found if "notest" not in rest]
+    for page, found in FENCES.items()
+    if page.name not in ELSEWHERE
+}
+
+
+@pytest.mark.parametrize("page", [p for p, found in BLOCKS.items() if found], ids=lambda p: p.name)
+def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if any("training" in text for text in BLOCKS[page]):
+        pytest.importorskip("torch")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for text in BLOCKS[page]:
+        exec(compile(text, page.name, "exec"), names)
+
+
+def test_pages_with_cells_have_no_block_that_does_not_run() -> None:
+    """The build of the site runs their cells; a plain block beside them would go untested."""
+    cells = [page for page in FENCES if "```{code-cell}" in page.read_text("utf-8")]
+    assert cells
+    assert not [page.name for page in cells if FENCES[page]]
+
+
+def test_every_public_name_has_its_place() -> None:
+    """Names are shown by the room that they are defined in: each room is on one page."""
+    text = "\n".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
+    shown = [room for rooms in re.findall(r"^:rooms: (.*)$", text, re.M) for room in rooms.split()]
+    assert len(shown) == len(set(shown))
+    rooms = {
+        ct.__dict__.get(name, getattr(ct, name)).__module__.split(".")[1]
+        for name in ct.__all__
+        if not name.startswith("__") and name != "figures"
+    }
+    assert rooms == set(shown)
