@@ -108,8 +108,10 @@ class Commands(Written):
 
         from collapse_theory.cli import app
 
-        group = typer.main.get_command(app)
-        for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        group: Any = typer.main.get_command(app)
+        context = typer.Context(group)
+        for name in sorted(group.list_commands(context)):
+            command = group.get_command(context, name)
             if not command.hidden:
                 yield from _command(name, command)
 
