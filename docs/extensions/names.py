@@ -21,7 +21,7 @@ class PublicNames(SphinxDirective):
     """
 
     required_arguments = 1
-    option_spec = dict.fromkeys(("rooms", "only", "without"), directives.unchanged)  # noqa: RUF012
+    option_spec = dict.fromkeys(("rooms", "only", "without"), directives.unchanged)
 
     def run(self) -> list[Any]:
         """Return the nodes of the table and of the entries."""

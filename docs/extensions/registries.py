@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from extensions.notebooks import BUILD, state_of_the_package
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-from extensions.notebooks import BUILD, state_of_the_package
 
 
 class Written(SphinxDirective):
