@@ -39,6 +39,7 @@ from collapse_theory.training import (  # noqa: E402
     RankingDataset,
     RankingLoss,
     UtilitySchedule,
+    keep_best,
     ranking_of,
     trainer_loss,
 )
@@ -47,7 +48,6 @@ from collapse_theory.training.live import figure_path  # noqa: E402
 from collapse_theory.training.measures import (  # noqa: E402
     Evaluated,
     Measures,
-    keep_best,
     measure,
     remembered,
 )

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from collapse_theory.training.callback import CollapseCallback
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
-    from collapse_theory.training.measures import keep_best
     from collapse_theory.training.parts import CrossEncoderRankingLoss, in_parts, rows_of
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
     from collapse_theory.training.ranking_trainer import RankingTrainer
     from collapse_theory.training.schedule import UtilitySchedule
     from collapse_theory.training.serving import serve
-    from collapse_theory.training.trainer import trainer_loss
+    from collapse_theory.training.trainer import keep_best, trainer_loss
 
 __all__ = [
     "CollapseCallback",
@@ -59,12 +58,11 @@ __getattr__, __dir__ = names_at_use(
         f"{__name__}.collator": ("RankingCollator",),
         f"{__name__}.loss": ("RankingLoss",),
         f"{__name__}.parts": ("CrossEncoderRankingLoss", "in_parts", "rows_of"),
-        f"{__name__}.measures": ("keep_best",),
         f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
         f"{__name__}.ranking_trainer": ("RankingTrainer",),
         f"{__name__}.schedule": ("UtilitySchedule",),
         f"{__name__}.serving": ("serve",),
-        f"{__name__}.trainer": ("trainer_loss",),
+        f"{__name__}.trainer": ("keep_best", "trainer_loss"),
     },
 )
 

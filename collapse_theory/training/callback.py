@@ -23,12 +23,11 @@ from collapse_theory.training.measures import (
     Measures,
     evaluated,
     remembered,
-    require_direction,
     rewards_of,
 )
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.serving import serve
-from collapse_theory.training.trainer import TrainerLoss, each, require_loss
+from collapse_theory.training.trainer import TrainerLoss, require_arguments, require_loss
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +40,9 @@ class CollapseCallback(TrainerCallback):
     to TensorBoard and others, and to ``metric_for_best_model``. Given as a callback alone it
     evaluates by itself, and the numbers reach the metrics and the log history only.
 
-    The names, with the prefix of the evaluation (``eval_``), are those of `Measures.log`: a dozen
-    at most. A small ``gap`` says that the collapse the loss leads to is reached, not that the
-    model is good: choose a model by ``loss`` or ``pairs_right`` of held-out prompts (`keep_best`).
+    docs/training.md#the-callback has their names. A small ``gap`` says that the collapse the loss
+    leads to is reached, not that the model is good: choose a model by ``loss`` or ``pairs_right``
+    of held-out prompts (`keep_best`).
 
     Parameters
     ----------
@@ -84,10 +83,10 @@ class CollapseCallback(TrainerCallback):
         self.figure = None if figure is None else figure_path(figure)
         self.train_prompts = train_prompts
         self.measures: dict[str, Measures] = {}
-        self._seen: dict[str, Any] = {}
-        self._evaluated: tuple[Evaluated, Measures] | None = None
+        self._seen: dict[str, Any] = {}  # what is evaluated: the callback's arguments, the step
+        self._found: tuple[Evaluated, Measures] | None = None
         self._train: tuple[int, Evaluated, Measures] | None = None
-        self._warned = self._nan = False
+        self._said: set[str] = set()
 
     @property
     def loss(self) -> AnyLoss:
@@ -103,8 +102,9 @@ class CollapseCallback(TrainerCallback):
                 "CollapseCallback measures whole evaluations: give "
                 "TrainingArguments(batch_eval_metrics=False), the default"
             )
-        loader = self._seen.get("eval_dataloader")
-        rankings = None if loader is None else _rankings(loader.dataset)
+        dataset = getattr(self._seen.get("eval_dataloader"), "dataset", None)
+        # A stream can't be read again; its kinds are in the labels.
+        rankings = _rankings(dataset) if _is_read_again(dataset) else None
         done = evaluated(prediction.predictions, prediction.label_ids, rankings, self.loss.kinds)
         return self._measured(done)
 
@@ -113,19 +113,21 @@ class CollapseCallback(TrainerCallback):
         self._seen = {**kwargs, "step": state.global_step, "size": args.eval_batch_size}
 
     def _measured(self, done: Evaluated) -> dict[str, float]:
-        measures = done.measures(self.loss)
-        self._evaluated = done, measures
-        if not self._nan and np.isnan(done.logits[done.ranks >= 0]).any():
-            self._nan = True
-            logger.warning(
-                "the model returned NaN in the evaluation at step %s: what is made of it is left "
-                "out of the log (said once)",
-                self._seen.get("step"),
+        self._found = done, done.measures(self.loss)
+        if np.isnan(done.logits[done.ranks >= 0]).any():
+            self._say(
+                f"the model returned NaN in the evaluation at step {self._seen.get('step')}",
+                "what is made of it is left out of the log (said once)",
             )
         train = self._evaluated_train()
         if train is None:
-            return measures.log()
-        return measures.log(train[1], remembered(self.loss, train[0], done))
+            return self._found[1].log()
+        return self._found[1].log(train[1], remembered(self.loss, train[0], done))
+
+    def _say(self, what: str, more: str) -> None:
+        if more not in self._said:
+            self._said.add(more)
+            logger.warning("%s: %s", what, more)
 
     def _evaluated_train(self) -> tuple[Evaluated, Measures] | None:
         """Return the evaluation of the same few training prompts, once a step."""
@@ -147,26 +149,14 @@ class CollapseCallback(TrainerCallback):
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Refuse settings that mislead; have the model be saved so that it is served as trained."""
-        if args.label_smoothing_factor:
-            raise CollapseError(
-                f"label_smoothing_factor={args.label_smoothing_factor:g} smooths labels of "
-                "classes, and Trainer ignores it here; the loss of smoothed pairs is "
-                f"RankingLoss(ct.LabelSmoothing({args.label_smoothing_factor:g}), domain)"
-            )
-        require_direction(args.metric_for_best_model, args.greater_is_better)
+        require_arguments(args, kwargs.get("train_dataloader"), kwargs.get("eval_dataloader"))
         if kwargs.get("model") is not None:
             serve(kwargs["model"], self.loss)
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the loss which step it is, for what it may have to say."""
-        for one in each(self.loss):
-            one.step = state.global_step + 1
-
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin the file anew, or where training is resumed drop what is from a later step."""
-        self.on_init_end(
-            args, state, control, **kwargs
-        )  # not called for a callback that came later
+        # Not called before for a callback that came later.
+        self.on_init_end(args, state, control, **kwargs)
         if self.file is not None and state.is_world_process_zero:
             self.file.begin(state.global_step)
 
@@ -176,12 +166,12 @@ class CollapseCallback(TrainerCallback):
         """Measure, unless compute_metrics has, and write the file and the figure."""
         split = _split_of(metrics)
         loader, model = kwargs.get("eval_dataloader"), kwargs.get("model")
-        if self._evaluated is None and loader is not None and model is not None:
+        if self._found is None and loader is not None and model is not None:
             self.on_prediction_step(args, state, control, **kwargs)
-            rankings = [ranking_of(row) for row in loader.dataset]
+            rankings = _rankings(loader.dataset)
             done = evaluate_all(model, rankings, loader.collate_fn, args.eval_batch_size)
             self._note(state, split, metrics, self._measured(done))
-        found, self._evaluated, self._seen = self._evaluated, None, {}
+        found, self._found, self._seen = self._found, None, {}
         if found is not None:
             self.measures[split] = found[1]
             if state.is_world_process_zero:
@@ -189,13 +179,12 @@ class CollapseCallback(TrainerCallback):
 
     def _note(self, state: Any, split: str, metrics: Any, values: dict[str, float]) -> None:
         """Add the measures of its own pass to the metrics and the history, where Trainer's are."""
-        if not self._warned:
-            self._warned = True
-            logger.warning(
-                "CollapseCallback evaluates by itself, and its numbers don't reach TensorBoard and "
-                "others; give it as compute_metrics too: "
-                "Trainer(compute_metrics=callback, callbacks=[callback])"
-            )
+        self._say(
+            "CollapseCallback evaluates by itself, and its numbers don't reach TensorBoard and "
+            "others",
+            "give it as compute_metrics too: "
+            "Trainer(compute_metrics=callback, callbacks=[callback])",
+        )
         found = {f"{split}_{name}": value for name, value in values.items()}
         if metrics is not None:
             metrics.update(found)
@@ -208,26 +197,23 @@ class CollapseCallback(TrainerCallback):
     def _write(self, state: Any, split: str, done: Evaluated, measures: Measures) -> None:
         try:
             if self.file is not None:
-                name = split.removeprefix("eval_")
-                self.file.write(state.global_step, name, self._rows(done))
+                rewards = rewards_of(self.loss, done.logits, done.kinds)
+                rows = [
+                    {
+                        "prompt": done.prompts[row],
+                        "kind": done.kinds[row],
+                        "rank": int(done.ranks[row, at]),
+                        "reward": float(rewards[row, at]),
+                    }
+                    for row, at in np.argwhere(done.ranks >= 0)
+                ]
+                self.file.write(state.global_step, split.removeprefix("eval_"), rows)
             if self.figure is not None:
                 drawn = live_figure(measures, state.log_history, split, state.global_step)
                 save(drawn, figure_path(self.figure, split))
         except OSError as fault:
             # A full disk must not end a training that has run for days.
             logger.warning("the rewards of step %d aren't written: %s", state.global_step, fault)
-
-    def _rows(self, done: Evaluated) -> list[dict[str, Any]]:
-        rewards = rewards_of(self.loss, done.logits, done.kinds)
-        return [
-            {
-                "prompt": done.prompts[row],
-                "kind": done.kinds[row],
-                "rank": int(done.ranks[row, at]),
-                "reward": float(rewards[row, at]),
-            }
-            for row, at in np.argwhere(done.ranks >= 0)
-        ]
 
 
 def _split_of(metrics: Any) -> str:
@@ -244,11 +230,9 @@ def _is_read_again(dataset: Any) -> bool:
     return hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
 
 
-def _rankings(dataset: Any) -> list[Ranking] | None:
-    """Return the rankings of a dataset; None of a stream, which can't be read again."""
-    if not _is_read_again(dataset):
-        return None
-    return [ranking_of(dataset[row]) for row in range(len(dataset))]
+def _rankings(dataset: Any) -> list[Ranking]:
+    rows = (dataset[k] for k in range(len(dataset))) if _is_read_again(dataset) else dataset
+    return [ranking_of(row) for row in rows]
 
 
 @torch.no_grad()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from collapse_theory.data.layouts import Reader
-from collapse_theory.data.messages import Turn, as_message
+from collapse_theory.data.messages import as_message
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.labels import RankingLabels, kind_table, labels_of
+from collapse_theory.training.labels import RankingLabels, identical, kind_table, labels_of
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ NO_LIMIT = 1_000_000
 
 # In one text, as transcripts write them.
 SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+
+# Counters in shared memory, of processes told apart by their numbers: 32 kB.
+PROCESSES = 4096
 
 
 @dataclass(eq=False)
@@ -52,12 +56,6 @@ class RankingCollator:
     CollapseError
         A ValueError: no pad token, no kinds, an unknown template, a `max_length` without room.
 
-    Attributes
-    ----------
-    identical : int
-        Prompts so far with completions of different ranks that have the same tokens: such pairs
-        don't count.
-
     Notes
     -----
     A row is read as `RankingDataset` reads it, in any layout with a ranking to a row.
@@ -71,8 +69,6 @@ class RankingCollator:
     kinds: Any = None
     template: str = "auto"
     pad_to_multiple_of: int | None = None
-    identical: int = field(default=0, init=False, repr=False)
-    _named: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if getattr(self.tokenizer, "pad_token_id", None) is None:
@@ -86,6 +82,17 @@ class RankingCollator:
         self._loss = self.kinds if hasattr(self.kinds, "loss_and_counts") else None
         self.kinds = _kinds(self.kinds)
         self.reader = Reader(None, "kind", None, None)
+        self._named = False
+        self._counts = torch.zeros(PROCESSES, dtype=torch.int64).share_memory_()
+
+    @property
+    def identical(self) -> int:
+        """How many prompts so far had completions of different ranks that have the same tokens.
+
+        Such pairs don't count. Those that a `DataLoader`'s workers met are among them; each process
+        of a distributed training has its own.
+        """
+        return int(self._counts.sum())
 
     def __call__(self, rankings: Sequence[Ranking | Mapping[str, Any]]) -> dict[str, Any]:
         """Return the batch of these rankings.
@@ -96,36 +103,28 @@ class RankingCollator:
             For something that is no ranking, and for a kind that isn't among the kinds.
         """
         rows = [self._read(row) for row in rankings]
+        more = {"padding": True, "pad_to_multiple_of": self.pad_to_multiple_of}
         batch = encode(
-            self.tokenizer,
-            rows,
-            self.template,
-            self.max_length,
-            padding=True,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            return_tensors="pt",
+            self.tokenizer, rows, self.template, self.max_length, return_tensors="pt", **more
         )
         return {**batch, "labels": self.labels(rows, batch["input_ids"])}
 
     def labels(self, rankings: Sequence[Ranking], tokens: Tensor | None = None) -> RankingLabels:
         """Return the labels of rankings; `tokens` (N, L) tell which completions are the same."""
-        sizes = [len(ranking) for ranking in rankings]
         if tokens is None:
-            same = [[r.completions.index(text) for text in r.completions] for r in rankings]
+            alike = [[r.completions.index(text) for text in r.completions] for r in rankings]
         else:
-            rows = tokens.split(sizes)
-            same = [row.unique(dim=0, return_inverse=True)[1].tolist() for row in rows]
-        labels = labels_of(rankings, same)
-        cut = tokens is not None and tokens.shape[1] == self.max_length
-        self._count(rankings, same, f"cut at max_length={self.max_length} tokens, " if cut else "")
+            rows = tokens.split([len(ranking) for ranking in rankings])
+            alike = [row.unique(dim=0, return_inverse=True)[1].tolist() for row in rows]
+        labels = labels_of(rankings, alike)
+        self._count(rankings, alike, tokens is not None and tokens.shape[1] == self.max_length)
         if self.kinds is not None:
             labels["kinds"] = torch.tensor([self._index(ranking) for ranking in rankings])
             labels["table"] = torch.full((len(rankings),), kind_table(self.kinds))
         if self._loss is not None:  # its weights by rank may leave a prompt without a pair
-            counts = self._loss.loss_and_counts(
-                torch.zeros(labels["ranks"].shape), labels.get("kinds"), labels["ranks"]
-            )[1]
-            labels["weights"] = labels["weights"] * counts
+            zeros = torch.zeros(labels["ranks"].shape)
+            found = self._loss.loss_and_counts(zeros, labels.get("kinds"), labels["ranks"])
+            labels["weights"] = labels["weights"] * found[1]
         return labels
 
     def fits(self, ranking: Ranking | Mapping[str, Any]) -> bool:
@@ -153,19 +152,19 @@ class RankingCollator:
             "RankingDataset.from_file(..., kinds=...) finds such rows beforehand"
         )
 
-    def _count(self, rankings: Sequence[Ranking], same: Sequence[Sequence[int]], cut: str) -> None:
+    def _count(self, rankings: Sequence[Ranking], alike: Any, cut: bool) -> None:
         """Count, and name once, completions that can't be told apart and columns not used."""
-        for ranking, numbers in zip(rankings, same, strict=True):
-            if len(set(numbers)) == len(set(zip(numbers, ranking.ranks, strict=True))):
+        for ranking, numbers in zip(rankings, alike, strict=True):
+            if not identical(ranking, numbers):
                 continue
-            self.identical += 1
-            if self.identical == 1:
+            if not self.identical:
                 logger.warning(
                     "%scompletions of %r are the same: nothing can rank them, and their pairs "
                     "don't count (RankingCollator.identical counts such prompts)",
-                    cut,
+                    f"cut at max_length={self.max_length} tokens, " if cut else "",
                     ranking.asked[:60],
                 )
+            self._counts[os.getpid() % PROCESSES] += 1
         if self.reader.unused and not self._named:
             self._named = True
             logger.warning("columns not used: %s", ", ".join(self.reader.unused))
@@ -185,40 +184,35 @@ def _kinds(kinds: Any) -> tuple[str, ...] | None:
 
 # -- texts -------------------------------------------------------------------------------
 
-Texts = tuple[list[str], list[str] | None]
+Text = str | tuple[str, str]
+"""A completion with its prompt: one text, or two segments."""
 
 
-def _pair(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
+def _pair(tokenizer: Any, ranking: Ranking) -> list[Text]:
     """Two segments, as encoders such as BERT were trained with: [CLS] prompt [SEP] completion."""
-    first = [_asked(ranking).strip() for ranking in rankings for _ in ranking.completions]
-    return first, [text for ranking in rankings for text in ranking.completions]
+    return [(_asked(ranking).strip(), text) for text in ranking.completions]
 
 
-def _joined(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
+def _joined(tokenizer: Any, ranking: Ranking) -> list[Text]:
     """One text, a blank line between the two, closed by the end-of-text token."""
-    first, second = _pair(tokenizer, rankings)
-    end = tokenizer.eos_token or ""
-    both = zip(first, second or (), strict=True)
-    return [f"{asked}\n\n{text}{end}" if asked else f"{text}{end}" for asked, text in both], None
+    asked, end = _asked(ranking).strip(), tokenizer.eos_token or ""
+    return [f"{asked}\n\n{text}{end}" if asked else f"{text}{end}" for text in ranking.completions]
 
 
-def _plain(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
+def _plain(tokenizer: Any, ranking: Ranking) -> list[Text]:
     """One text, the completion right behind the prompt, as TRL joins texts."""
-    end = tokenizer.eos_token or ""
-    both = ((_asked(ranking), text) for ranking in rankings for text in ranking.completions)
-    return [f"{asked}{text.removesuffix(end)}{end}" for asked, text in both], None
+    asked, end = _asked(ranking), tokenizer.eos_token or ""
+    return [f"{asked}{text.removesuffix(end)}{end}" for text in ranking.completions]
 
 
-def _chat(tokenizer: Any, rankings: Sequence[Ranking]) -> Texts:
+def _chat(tokenizer: Any, ranking: Ranking) -> list[Text]:
     """The tokenizer's own chat template."""
-    chats = []
-    for ranking in rankings:
-        before = [as_message(turn) for turn in _said(ranking)]
-        chats += [[*before, {"role": "assistant", "content": t}] for t in ranking.completions]
-    return tokenizer.apply_chat_template(chats, tokenize=False), None
+    before = [as_message(turn) for turn in _said(ranking)]
+    chats = [[*before, {"role": "assistant", "content": text}] for text in ranking.completions]
+    return tokenizer.apply_chat_template(chats, tokenize=False)
 
 
-TEMPLATES: dict[str, Callable[[Any, Sequence[Ranking]], Texts]] = {
+TEMPLATES: dict[str, Callable[[Any, Ranking], list[Text]]] = {
     "chat": _chat,
     "pair": _pair,
     "joined": _joined,
@@ -226,7 +220,7 @@ TEMPLATES: dict[str, Callable[[Any, Sequence[Ranking]], Texts]] = {
 }
 
 
-def _said(ranking: Ranking) -> list[Turn]:
+def _said(ranking: Ranking) -> list[Any]:
     """Return what comes before the completion: earlier turns and the prompt."""
     return [*ranking.turns, *([("user", ranking.prompt)] if ranking.prompt else [])]
 
@@ -240,15 +234,10 @@ def _asked(ranking: Ranking) -> str:
 
 
 def template_for(tokenizer: Any, template: str = "auto") -> str:
-    """Return the template to use: as asked, or the one that suits the tokenizer.
+    """Return the template to use: as asked and known, or the one that suits the tokenizer.
 
     "auto" is "chat" where the tokenizer has a chat template, "pair" where it parts two segments by
     a special token, else "joined".
-
-    Raises
-    ------
-    CollapseError
-        For an unknown template, and for "chat" without a chat template.
     """
     chat = bool(getattr(tokenizer, "chat_template", None))
     if template == "auto":
@@ -289,10 +278,10 @@ def encode(
     What is too long is cut on the right; of two segments tokens go from the longer first, so that
     a long prompt leaves something of the completions.
     """
-    first, second = TEMPLATES[template](tokenizer, rankings)
+    texts = [text for ranking in rankings for text in TEMPLATES[template](tokenizer, ranking)]
+    segments = map(list, zip(*texts, strict=True)) if template == "pair" else [texts]
     return tokenizer(
-        first,
-        second,
+        *segments,
         # A chat template writes its special tokens itself.
         add_special_tokens=template != "chat",
         truncation="longest_first" if max_length is not None else False,

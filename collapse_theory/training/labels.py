@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
+from collapse_theory.training.objective import compared, several_ranks
 
 PADDING = -1
 TRAINER_PADS = -100  # with it Trainer, and what gathers for it, makes rows of one length
@@ -22,7 +24,7 @@ class RankingLabels(dict[str, Any]):
 
     `ranks` (B, K): 0 the best, equal ranks for ties, below 0 for padding. `weights` (B,): how much
     each prompt counts. `margins` and `pair_weights` (B, W): the entries of the rankings' tables of
-    pairs, which `table` puts back. With kinds `kinds` (B,), indices into the collator's kinds, and
+    pairs, which `pairs` puts back. With kinds `kinds` (B,), indices into the collator's kinds, and
     `table` (B,), a digest of those kinds, so that a loss with others notices.
 
     Trainer counts the items of an accumulated batch as ``labels.ne(-100).sum()``. Here that is the
@@ -39,21 +41,17 @@ class RankingLabels(dict[str, Any]):
     def ne(self, other: Any) -> Tensor:
         """Return how much each prompt counts, shape (B,); `other` is what Trainer pads with."""
         ranks, pairs = self["ranks"], self.pairs("pair_weights", 1.0)
-        if pairs is None:
-            lowest = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max).amin(1)
-            counts = ranks.amax(1) > lowest
-        else:
-            first, second = ranks[:, :, None], ranks[:, None, :]
-            counts = ((first < second) & (first >= 0) & (pairs > 0)).flatten(1).any(1)
-        return counts.float() * self.get("weights", 1.0)
+        some = (
+            several_ranks(ranks) if pairs is None else (compared(ranks) & (pairs > 0)).any((1, 2))
+        )
+        return some.float() * self.get("weights", 1.0)
 
     def pairs(self, name: str, absent: float) -> Tensor | None:
         """Return the table (B, K, K) of that name; None where no prompt has one."""
         entries, size = self.get(name), self["ranks"].shape[1]
         if entries is None or entries.shape[1] == 1:
             return None
-        missing = size**2 - entries.shape[1]
-        entries = torch.nn.functional.pad(entries, (0, max(missing, 0)), value=TRAINER_PADS)
+        entries = pad(entries, (0, max(size**2 - entries.shape[1], 0)), value=TRAINER_PADS)
         entries = entries.masked_fill(entries == TRAINER_PADS, absent)
         return entries[:, shells(size).to(entries.device)]
 
@@ -77,18 +75,18 @@ def shells(size: int) -> Tensor:
     return torch.where(j <= i, i**2 + j, (j + 1) ** 2 - 1 - i)
 
 
-def labels_of(rankings: Sequence[Ranking], identical: Sequence[Sequence[int]]) -> RankingLabels:
+def labels_of(rankings: Sequence[Ranking], alike: Sequence[Sequence[int]]) -> RankingLabels:
     """Return the labels of rankings, without their kinds.
 
-    `identical` has a number for each completion, equal where completions can't be told apart: their
+    `alike` has a number for each completion, equal where completions can't be told apart: their
     pairs don't count.
     """
     size = max(len(ranking) for ranking in rankings)
     ranks = [[*ranking.ranks, *[PADDING] * (size - len(ranking))] for ranking in rankings]
     counted = []
-    for ranking, same in zip(rankings, identical, strict=True):
+    for ranking, same in zip(rankings, alike, strict=True):
         own = ranking.pair_weights
-        if len(set(same)) < len(set(zip(same, ranking.ranks, strict=True))):
+        if identical(ranking, same):
             own = (1.0 if own is None else own) * np.not_equal.outer(same, same)
         counted.append(own)
     return RankingLabels(
@@ -97,6 +95,11 @@ def labels_of(rankings: Sequence[Ranking], identical: Sequence[Sequence[int]]) -
         margins=_entries([ranking.margins for ranking in rankings]),
         pair_weights=_entries(counted),
     )
+
+
+def identical(ranking: Ranking, same: Sequence[int]) -> bool:
+    """Whether completions of different ranks can't be told apart, by their numbers."""
+    return len(set(same)) < len(set(zip(same, ranking.ranks, strict=True)))
 
 
 def _entries(tables: Sequence[Any]) -> Tensor:
@@ -124,17 +127,8 @@ def kind_table(kinds: Sequence[str]) -> int:
 
 
 def to_grid(logits: Tensor, ranks: Tensor) -> Tensor:
-    """Return logits of shape (B, K) from those of the completions one after another.
+    """Return logits (B, K), 0 for padding, from those of the completions one after another.
 
-    Padding has the logit 0.
-
-    Raises
-    ------
-    CollapseError
-        Unless there is one logit a completion.
-
-    Examples
-    --------
     >>> logits = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]])
     >>> to_grid(logits, torch.tensor([[0, 1, 2], [1, 0, -1]]))
     tensor([[1., 2., 3.],

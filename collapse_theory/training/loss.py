@@ -22,7 +22,6 @@ from collapse_theory.training.objective import (
     as_ranks,
     centring,
     compared,
-    ends_of,
     looked_at,
     mean_over_prompts,
     of_pairs,
@@ -30,7 +29,7 @@ from collapse_theory.training.objective import (
 )
 from collapse_theory.training.predictions import Predictions
 from collapse_theory.utilities import LogSigmoid, Loss, PlackettLuce, as_loss
-from collapse_theory.values import Value, reading
+from collapse_theory.values import Value, encoded, reading
 
 logger = logging.getLogger(__name__)
 
@@ -44,17 +43,26 @@ HALF = (torch.float16, torch.bfloat16)
 # room, are no rewards of it.
 ROUNDING = 1e-5
 
+# All that a loss depends on: what is compared, hashed and saved.
+SETTINGS = ("utility", "domain", "pair_weights", "offset", "normalize", "link")
+
 
 class PromptLoss(nn.Module, ABC):
     """A loss of prompts, each by itself; it compares, and hashes, by its settings."""
+
+    kinds: tuple[str, ...] | None = None  # one utility for all
 
     @abstractmethod
     def _settings(self) -> tuple[Any, ...]:
         """Return all that the loss depends on."""
 
     @abstractmethod
-    def parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+    def _parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
         """Return the losses of a batch's prompts, each with which prompts are its own, (B, 1)."""
+
+    @abstractmethod
+    def _where(self, *given: Any, **more: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """Return the kinds, the ranks and what else a method was given."""
 
     def loss_and_counts(
         self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
@@ -68,20 +76,48 @@ class PromptLoss(nn.Module, ABC):
         order = as_ranks(ranks, batch)
         require_several(order.expand(batch.shape))
         each = [
-            loss.of_batch(batch, _own(order, rows), margins, pair_weights)
-            for loss, rows in self.parts(kinds, batch)
+            loss._of_batch(batch, _own(order, rows), margins, pair_weights)
+            for loss, rows in self._parts(kinds, batch)
         ]
         losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
         return losses.sum(0), counts.any(0)
 
-    def all_gaps(self, rewards: Any, kinds: Any, ranks: Any, **pairs: Any) -> np.ndarray:
-        """Return `prompt_gaps` of either kind of loss."""
-        made, order = as_rewards(rewards, ranks)
+    def per_prompt(self, logits: Tensor, *given: Any, **more: Any) -> Tensor:
+        """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared.
+
+        What is given is that of the call, here and in `comparable`, `gap` and `prompt_gaps`: ranks,
+        or kinds and ranks, then by name margins and pair_weights.
+        """
+        kinds, ranks, pairs = self._where(*given, **more)
+        return self.loss_and_counts(logits, kinds, ranks, **pairs)[0]
+
+    def comparable(self, logits: Tensor, *given: Any, **more: Any) -> Tensor:
+        """Return which prompts have a pair to compare, bool, shape (B,): the mean is over those."""
+        kinds, ranks, pairs = self._where(*given, **more)
+        return self.loss_and_counts(logits.detach(), kinds, ranks, **pairs)[1]
+
+    def gap(self, rewards: Any, *given: Any, **more: Any) -> float:
+        """Return how far a batch's mean objective is from its optimum, in the scale of U.
+
+        0 is total collapse. The optimum is each prompt's own: of its number of completions, its
+        ties, its margins and its weights. `rewards`, (B, K) or (K,), are as the method of that name
+        makes them, no logits. NaN where no prompt has a pair to compare.
+        """
+        return mean_of_known(self.prompt_gaps(rewards, *given, **more))
+
+    def prompt_gaps(self, rewards: Any, *given: Any, **more: Any) -> np.ndarray:
+        """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
+        kinds, ranks, pairs = self._where(*given, **more)
+        if not isinstance(rewards, Tensor):
+            rewards = torch.from_numpy(np.array(rewards, dtype=np.float64))
+        made = as_batch(rewards.detach().to("cpu", torch.float64), "rewards")
+        order = as_ranks(ranks.cpu() if isinstance(ranks, Tensor) else ranks, made)
+        order = order.expand(made.shape)
         require_several(order)
         found = np.full(len(made), np.nan)
-        for loss, rows in self.parts(kinds, made):
-            gaps = loss.gaps_of(made, _own(order, rows), **pairs)
-            found = np.where(np.isnan(gaps), found, gaps)
+        for loss, rows in self._parts(kinds, made):
+            gaps = loss._gaps_of(made, _own(order, rows), **pairs)
+            found = np.where(np.isnan(found), gaps, found)
         return found
 
     def __eq__(self, other: object) -> bool:
@@ -101,10 +137,8 @@ class RankingLoss(PromptLoss):
 
         loss = -(mean of U(r_i - r_j) over pairs in which i is better than j - penalty) / U'(0)
 
-    with the penalty kappa mean r_i**2 for Confined(kappa), the mean over the pairs of
-    c (r_i + r_j)**2 for Centered(c), sum (r_i - center_i)**2/(2 memory) for Anchored, whose centers
-    are those of the columns, none for Box and Free. The batch's loss is the mean over
-    prompts. Below gap 0 utilities go on as `training.objective` says.
+    with the penalties of docs/training.md. The batch's loss is the mean over prompts. Below gap 0
+    utilities go on as `training.objective` says.
 
     Parameters
     ----------
@@ -142,10 +176,6 @@ class RankingLoss(PromptLoss):
 
     Notes
     -----
-    Logits in float16 and bfloat16 are computed with in float32, under autocast too; rewards and
-    loss come back in float32, the gradient in the logits' dtype. A NaN among the logits gives
-    NaN, as in torch's own losses; in the padding it doesn't count.
-
     Song, Cai, Lee, Su, arXiv:2305.17608, section 2.
 
     Examples
@@ -158,8 +188,6 @@ class RankingLoss(PromptLoss):
     >>> -logits.grad[1]  # tied, tied, best
     tensor([-0.0625, -0.0625,  0.1250])
     """
-
-    kinds: tuple[str, ...] | None = None  # one utility for all
 
     def __init__(
         self,
@@ -187,15 +215,15 @@ class RankingLoss(PromptLoss):
             )
         self.pair_weights: Comparisons | None = by_rank(pair_weights)
         self.normalize = bool(normalize)
-        if isinstance(self.utility, PlackettLuce):
-            if self.pair_weights is not None or offset:
-                raise CollapseError(
-                    "pair_weights and offset belong to utilities of a gap; "
-                    f"{self.utility} is one of the whole ranking and takes none"
-                )
-            self.trained, self.offset = self.utility, 0.0
-        else:
+        if not isinstance(self.utility, PlackettLuce):
             self.trained, self.offset = trained_utility(self.utility, self.domain, offset)
+        elif self.pair_weights is not None or offset:
+            raise CollapseError(
+                f"pair_weights and offset belong to utilities of a gap; {self.utility} is one of "
+                "the whole ranking and takes none"
+            )
+        else:
+            self.trained, self.offset = self.utility, 0.0
         if domain is None and self._in_a_box():
             logger.warning(
                 "RankingLoss(%r) trains log-sigmoid of sigmoid(a) - sigmoid(b): its rewards are in "
@@ -214,7 +242,7 @@ class RankingLoss(PromptLoss):
             )
         self.predictions = Predictions(self.trained, self.domain, self.pair_weights)
         self._calls, self._said = 0, set[str]()  # calls with gradients; warnings given
-        self.step: int | None = None  # of a Trainer, which CollapseCallback and RankingTrainer tell
+        self.step: int | None = None  # of a Trainer, as `trainer_loss` sees it
 
     def _in_a_box(self) -> bool:
         """Whether it is log-sigmoid, by itself, of rewards that are sigmoids themselves."""
@@ -263,23 +291,17 @@ class RankingLoss(PromptLoss):
         CollapseError
             Where no prompt has two completions, and for shapes and types that don't fit.
         """
-        return mean_over_prompts(
-            *self.loss_and_counts(logits, None, ranks, margins, pair_weights), weights
-        )
+        found = self.loss_and_counts(logits, None, ranks, margins, pair_weights)
+        return mean_over_prompts(*found, weights)
 
-    def per_prompt(self, logits: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
-        """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
-        return self.loss_and_counts(logits, None, ranks, **pairs)[0]
+    def _where(self, ranks: Any = None, **pairs: Any) -> tuple[Any, Any, dict[str, Any]]:
+        return None, ranks, pairs
 
-    def comparable(self, logits: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
-        """Return which prompts have a pair to compare, bool, shape (B,): the mean is over those."""
-        return self.loss_and_counts(logits.detach(), None, ranks, **pairs)[1]
+    def _parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+        return [(self, None)]
 
     def rewards(self, logits: Tensor) -> Tensor:
-        """Return the rewards that the logits stand for, in their shape.
-
-        low + width sigmoid(logits) in a box, else the logits themselves; float32 for half types.
-        """
+        """Return the rewards that the logits stand for, in their shape; float32 for half types."""
         logits = logits.float() if logits.dtype in HALF else logits
         if isinstance(self.domain, Box):
             return self.domain.low + self.domain.width * torch.sigmoid(logits)
@@ -302,30 +324,30 @@ class RankingLoss(PromptLoss):
             return rewards
         return self.link((rewards - self.domain.low) / self.domain.width)
 
-    def parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
-        """Return this loss, of all prompts; the kinds make no difference."""
-        return [(self, None)]
-
-    def of_batch(
+    def _of_batch(
         self, logits: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
         """Return `loss_and_counts` of checked logits (B, K) and ranks, (B, K) or (1, K)."""
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
-        logits = logits.masked_fill(ranks < 0, 0.0)
+        there = ranks >= 0
+        logits = logits.masked_fill(~there, 0.0)
         logits = logits.float() if logits.dtype in HALF else logits
         rewards, ends = self.rewards(logits), None
         if isinstance(self.domain, Box) and logits.numel():
-            ends = ends_of(logits.detach(), ranks)
-            rewards = rewards + self.domain.width * centring(logits, ranks, *ends)
+            z = logits.detach()
+            low = torch.where(there, z, torch.inf).amin(1, keepdim=True)
+            high = torch.where(there, z, -torch.inf).amax(1, keepdim=True)
+            rewards = rewards + self.domain.width * centring(logits, ranks, low, high)
+            ends = low, high
         value, counts = self._objective.values(rewards, ranks, margins, pair_weights)
         if logits.requires_grad and not torch.compiler.is_compiling():
             self._calls += 1
             self._say("nan", value.isnan(), logits)
             if ends is not None:
                 low, high = ends
-                there = low <= high
-                beyond = there & ((low > SATURATED) | (high < -SATURATED))
-                self._say("saturated", beyond & (2 * beyond.sum() > there.sum()), (low + high) / 2)
+                beyond = (low <= high) & ((low > SATURATED) | (high < -SATURATED))
+                most = 2 * beyond.sum() > (low <= high).sum()
+                self._say("saturated", beyond & most, (low + high) / 2)
         return value / -self.slope, counts
 
     def _say(self, what: str, wrong: Tensor, logits: Tensor) -> None:
@@ -375,10 +397,18 @@ class RankingLoss(PromptLoss):
         array([1.   , 0.726, 0.274, 0.   ])
         """
         n = count(n)
-        own = self._of_pairs(torch.arange(n)[None], margins, pair_weights)
-        return self.predictions.solution(n, *(None if of is None else of[0] for of in own))
+        if self.pair_weights is not None and n > self.pair_weights.n:
+            raise CollapseError(
+                f"n = {n} completions: pair weights are given for the ranks 0, ..., "
+                f"{self.pair_weights.n - 1} only"
+            )
+        own = self._tables(torch.arange(n)[None], margins, pair_weights)
+        found = self.predictions.of_prompt(np.arange(n), *(t if t is None else t[0] for t in own))
+        if found is None:
+            raise CollapseError(f"the pair weights compare none of the ranks 0, ..., {n - 1}")
+        return found
 
-    def _of_pairs(self, ranks: Tensor, *given: Any) -> list[np.ndarray | None]:
+    def _tables(self, ranks: Tensor, *given: Any) -> list[np.ndarray | None]:
         """Return margins and weights of pairs, (B, K, K), as the loss takes them."""
         zeros, which = torch.zeros(ranks.shape, dtype=torch.float64), compared(ranks)
         made = [None if of is None else of_pairs("pairs", of, zeros, which) for of in given]
@@ -386,63 +416,47 @@ class RankingLoss(PromptLoss):
             self._objective.values(zeros, ranks, *made)  # refuses what it doesn't take
         return [None if of is None else of.numpy() for of in made]
 
-    def gap(self, rewards: Any, ranks: Any = None, **pairs: Any) -> float:
-        """Return how far a batch's mean objective is from its optimum, in the scale of U.
-
-        0 is total collapse. The optimum is each prompt's own: of its number of completions, its
-        ties, its margins and its weights. Not divided by the slope.
-
-        `rewards`, (B, K) or (K,), are as the method makes them, no logits; ranks, margins and
-        pair_weights as in the call. NaN where no prompt has a pair to compare.
-        """
-        return mean_gap(self.prompt_gaps(rewards, ranks, **pairs))
-
-    def prompt_gaps(self, rewards: Any, ranks: Any = None, **pairs: Any) -> np.ndarray:
-        """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        return self.all_gaps(rewards, None, ranks, **pairs)
-
-    def gaps_of(
-        self, made: Tensor, order: Tensor, margins: Any = None, pair_weights: Any = None
+    def _gaps_of(
+        self, made: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
     ) -> np.ndarray:
-        """Return `prompt_gaps` of what `as_rewards` returns."""
-        if isinstance(self.domain, Box):
-            _require_inside(made[order >= 0], self.domain)
+        """Return `prompt_gaps` of rewards and ranks (B, K), in float64 and on the CPU."""
+        there = made[ranks >= 0]
+        if isinstance(domain := self.domain, Box):
+            slack = ROUNDING * domain.width
+            outside = (there < domain.low - slack) | (there > domain.high + slack)
+            if outside.any():
+                raise CollapseError(
+                    f"the reward {there[outside][0].item():g} is outside {domain}; pass rewards, "
+                    "which loss.rewards(logits) makes from logits"
+                )
         # Padding may hold anything, and takes a reward that every utility has values for.
-        made = made.masked_fill(order < 0, 0.0)
-        found = self._objective.values(made, order, margins, pair_weights)[0].numpy()
-        own = self._of_pairs(order, margins, pair_weights)
-        return self.predictions.objectives(order.numpy(), *own) - found
+        made = made.masked_fill(ranks < 0, 0.0)
+        found = self._objective.values(made, ranks, margins, pair_weights)[0].numpy()
+        own = self._tables(ranks, margins, pair_weights)
+        return self.predictions.of_rows(ranks.numpy(), *own)[1] - found
 
     # -- values --------------------------------------------------------------------------
 
     def _settings(self) -> tuple[Any, ...]:
-        own = self.utility, self.domain, self.pair_weights, self.offset, self.normalize
-        return *own, self.link
+        return tuple(getattr(self, name) for name in SETTINGS)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dict that JSON can hold."""
-        pairs = self.pair_weights
-        return {
-            "type": type(self).__name__,
-            "utility": self.utility.to_dict(),
-            "domain": self.domain.to_dict(),
-            "pair_weights": None if pairs is None else pairs.to_dict(),
-            "offset": self.offset,
-            "normalize": self.normalize,
-            "link": None if self.link is None else self.link.to_dict(),
-        }
+        settings = dict(zip(SETTINGS, map(encoded, self._settings()), strict=True))
+        return {"type": type(self).__name__, **settings}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the loss whose settings `to_dict` wrote."""
         with reading(cls.__name__):
             require_type(cls, data)
-            made: dict[str, Any] = {
-                name: None if data[name] is None else Value.from_dict(data[name])
-                for name in ("utility", "domain", "pair_weights", "link")
+            given = {name: data[name] for name in SETTINGS}
+            given = {
+                name: Value.from_dict(of) if isinstance(of, dict) else of
+                for name, of in given.items()
             }
-            made["utility"] = made.pop("link") or made["utility"]
-            return cls(**made, offset=data["offset"], normalize=data["normalize"])
+            given["utility"] = given.pop("link") or given["utility"]
+            return cls(**given)
 
     def __repr__(self) -> str:
         """Return all settings, with what is really trained and the scale divided out."""
@@ -459,9 +473,6 @@ class RankingLoss(PromptLoss):
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-# -- what both kinds of loss share -------------------------------------------------------
-
-
 def require_type(kind: type, data: dict[str, Any]) -> None:
     """Raise unless a dict is one of this kind of loss."""
     if data["type"] != kind.__name__:
@@ -473,26 +484,7 @@ def _own(ranks: Tensor, rows: Tensor | None) -> Tensor:
     return ranks if rows is None else torch.where(rows, ranks, -1)
 
 
-def as_rewards(rewards: Any, ranks: Any) -> tuple[Tensor, Tensor]:
-    """Return rewards, float64 without their history, and ranks, both (B, K) and on the CPU."""
-    if not isinstance(rewards, Tensor):
-        rewards = torch.from_numpy(np.array(rewards, dtype=np.float64))
-    made = as_batch(rewards.detach().to("cpu", torch.float64), "rewards")
-    order = as_ranks(ranks.cpu() if isinstance(ranks, Tensor) else ranks, made)
-    return made, order.expand(made.shape)
-
-
-def _require_inside(rewards: Tensor, domain: Box) -> None:
-    slack = ROUNDING * domain.width
-    outside = (rewards < domain.low - slack) | (rewards > domain.high + slack)
-    if outside.any():
-        raise CollapseError(
-            f"the reward {rewards[outside][0].item():g} is outside {domain}; pass rewards, which "
-            "loss.rewards(logits) makes from logits"
-        )
-
-
-def mean_gap(gaps: np.ndarray) -> float:
-    """Return the mean over the prompts that have a pair to compare; NaN for none."""
-    known = gaps[~np.isnan(gaps)]
+def mean_of_known(values: np.ndarray) -> float:
+    """Return the mean of what isn't NaN; NaN for none."""
+    known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

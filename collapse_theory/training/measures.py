@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,8 @@ from collapse_theory.data.dataset import unique_names
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.diagnosis import diagnose
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.labels import PADDING, RankingLabels, require_labels
-from collapse_theory.training.loss import RankingLoss
-from collapse_theory.training.predictions import patterns
+from collapse_theory.training.labels import PADDING, TRAINER_PADS, RankingLabels, require_labels
+from collapse_theory.training.loss import RankingLoss, mean_of_known
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.values import Array, Value
 
@@ -33,16 +32,7 @@ LEVELS = 128
 # Of a dozen numbers to an evaluation eight aren't of a kind.
 MOST_KINDS = 4
 
-# Whether a larger one is better; None for those that don't say which model is better.
-LARGER_IS_BETTER = {
-    "loss": False,
-    "pairs_right": True,
-    "gap": False,
-    "distance": False,
-    "collapse": None,
-    "between_kinds": None,
-    "memory": None,
-}
+PAST = np.iinfo(np.int64).max  # the rank of padding where it is sorted last
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +95,24 @@ class Measures(Value):
     @property
     def right(self) -> float:
         """The share of all compared pairs that are ranked right."""
-        return _mean(self.kinds, "right", "pairs")
+        return self._mean("right", "pairs")
+
+    def _mean(self, name: str, weight: str) -> float:
+        values = np.array([getattr(one, name) for one in self.kinds])
+        weights = np.array([getattr(one, weight) for one in self.kinds], dtype=float)
+        return float(values @ weights / weights.sum()) if weights.sum() > 0 else float("nan")
 
     def log(self, train: Measures | None = None, memory: float = np.nan) -> dict[str, float]:
         """Return a dozen plain numbers at most, by name; those that aren't known are left out.
 
-        ``collapse``, ``pairs_right``, both also of training prompts (``_train``); ``memory``, as
-        `remembered` gives it; ``between_kinds``, ``gap`` and ``distance``, the latter by kind too
-        where there are up to four (``open_distance``).
+        docs/training.md#the-callback tells what they mean; `train` are the measures of training
+        prompts, `memory` is as `remembered` gives it.
         """
         values = {
             "collapse": self.collapse,
             "pairs_right": self.right,
-            "gap": _mean(self.kinds, "gap", "prompts"),
-            "distance": _mean(self.kinds, "distance", "prompts"),
+            "gap": self._mean("gap", "prompts"),
+            "distance": self._mean("distance", "prompts"),
             "between_kinds": self.between,
             "memory": memory,
         }
@@ -130,62 +124,7 @@ class Measures(Value):
         return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
-def keep_best(metric: str = "pairs_right") -> dict[str, Any]:
-    """Return the training arguments that keep the best checkpoint by a measure.
-
-    Choose by "loss", the utility of held-out prompts, or "pairs_right". A small "gap" or "distance"
-    says that the collapse the loss leads to is reached, not that the model is good.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a measure that doesn't say which model is better.
-
-    Examples
-    --------
-    >>> keep_best("gap")["greater_is_better"]
-    False
-    """
-    larger = _larger_is_better(metric)
-    best = {"metric_for_best_model": metric, "greater_is_better": larger}
-    return {"load_best_model_at_end": True, **best}
-
-
-def _larger_is_better(metric: str) -> bool | None:
-    """Return whether a larger measure is better; None where the name is of no measure."""
-    for name, larger in LARGER_IS_BETTER.items():
-        if metric == name or metric.endswith(f"_{name}"):
-            if larger is None:
-                raise CollapseError(
-                    f"{metric!r} doesn't say which model is better; choose by 'loss', the utility "
-                    "of held-out prompts, or by 'pairs_right'"
-                )
-            return larger
-    return None
-
-
-def require_direction(metric: str | None, greater_is_better: bool | None) -> None:
-    """Raise for a measure that transformers would keep the worst checkpoint by.
-
-    >>> require_direction("eval_gap", False)
-    >>> require_direction("gap", True)
-    Traceback (most recent call last):
-        ...
-    collapse_theory.errors.CollapseError: metric_for_best_model='gap' with ...
-    """
-    larger = None if metric is None else _larger_is_better(metric)
-    if larger is not None and greater_is_better is not None and larger != bool(greater_is_better):
-        raise CollapseError(
-            f"metric_for_best_model={metric!r} with greater_is_better={greater_is_better} keeps "
-            f"the worst checkpoint, and so does transformers' default; give greater_is_better="
-            f"{larger}, or TrainingArguments(..., **keep_best({metric!r}))"
-        )
-
-
-def _mean(kinds: Sequence[KindMeasures], name: str, weight: str) -> float:
-    values = np.array([getattr(one, name) for one in kinds])
-    weights = np.array([getattr(one, weight) for one in kinds], dtype=float)
-    return float(values @ weights / weights.sum()) if weights.sum() > 0 else float("nan")
+# -- measuring ---------------------------------------------------------------------------
 
 
 def rewards_of(loss: AnyLoss, logits: Any, kinds: Sequence[str | None]) -> np.ndarray:
@@ -220,10 +159,6 @@ def measure(
     margins, pair_weights : array_like, shape (B, K, K), optional
         The prompts' own, as in the loss's call. Pairs of weight 0 aren't among those ranked right.
 
-    Returns
-    -------
-    Measures
-
     Raises
     ------
     CollapseError
@@ -245,11 +180,12 @@ def measure(
     levels = int(sizes[0]) if np.all(sizes == sizes[0]) else LEVELS
     found = []
     for kind in sorted(set(names), key=lambda name: (name is not None, name)):
-        rows = np.flatnonzero([name == kind for name in names])
-        one = loss.of_kind(kind)
-        own = (None if of is None else np.asarray(of)[rows] for of in (margins, pair_weights))
-        own = Prompts(logits[rows], rewards[rows], ranks[rows], *own)
-        found.append(_kind(one, kind, own, levels))
+        rows = np.array([name == kind for name in names])
+        own = {"margins": margins, "pair_weights": pair_weights}
+        own = {name: None if of is None else np.asarray(of)[rows] for name, of in own.items()}
+        of = _of_kind(loss.of_kind(kind), rewards[rows], ranks[rows], own, levels)
+        right, pairs = _pairs_right(logits[rows], ranks[rows], own["pair_weights"])
+        found.append(KindMeasures(kind, int(rows.sum()), pairs, right=right, **of))
     curves = [one.curve for one in found], [one.predicted_curve for one in found]
     between, expected = (_largest_distance(each) for each in curves)
     return Measures(tuple(found), between, expected, _index(loss, rewards, ranks, names))
@@ -268,19 +204,19 @@ def _index(
     return float("nan")
 
 
-class Prompts(NamedTuple):
-    """Prompts of one kind, (B, K), padding of rank -1; their own tables of pairs, (B, K, K)."""
-
-    logits: np.ndarray
-    rewards: np.ndarray
-    ranks: np.ndarray
-    margins: np.ndarray | None
-    pair_weights: np.ndarray | None
-
-
-def _kind(loss: RankingLoss, kind: str | None, of: Prompts, levels: int) -> KindMeasures:
-    sizes = (of.ranks >= 0).sum(axis=1)
-    ordered, (expected, best) = _best_first(of.rewards, of.ranks), _predictions(loss, of)
+def _of_kind(
+    loss: RankingLoss,
+    rewards: np.ndarray,
+    ranks: np.ndarray,
+    own: dict[str, np.ndarray | None],
+    levels: int,
+) -> dict[str, Any]:
+    """Return what `KindMeasures` has of rewards: by rank, and beside the prediction."""
+    sizes, ordered = (ranks >= 0).sum(axis=1), _best_first(rewards, ranks)
+    expected, best = np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
+    if loss.domain.ordered:  # Anchored is of one prompt
+        expected, best = loss.predictions.of_rows(ranks, **own, skip=True)
+    expected = _best_first(expected, np.sort(np.where(ranks >= 0, ranks, PAST), axis=1))
     there = ~np.isnan(expected)  # no padding, and no prompt without a prediction
     known = there.any(axis=1)
     size = int(np.bincount(sizes).argmax())
@@ -289,64 +225,34 @@ def _kind(loss: RankingLoss, kind: str | None, of: Prompts, levels: int) -> Kind
     distance, gap = np.nan, np.nan
     if known.any():
         distance = float(np.abs(np.sort(ordered[there]) - np.sort(expected[there])).mean())
-        own = {"margins": of.margins, "pair_weights": of.pair_weights}
-        own = {name: None if table is None else table[known] for name, table in own.items()}
-        made = loss.objective(torch.from_numpy(of.rewards[known]), of.ranks[known], **own)
-        gap = float((best[known] - made.numpy()).mean())
-    right, pairs = _pairs_right(of)
-    return KindMeasures(
-        kind=kind,
-        prompts=len(of.ranks),
-        pairs=pairs,
-        distance=distance,
-        gap=gap,
-        right=right,
-        mean=common.mean(axis=0),
-        std=common.std(axis=0),
-        predicted=predicted.mean(axis=0) if len(predicted) else np.zeros(0),
-        curve=_curve(ordered, sizes, levels),
-        predicted_curve=_curve(expected[known], sizes[known], levels),
-    )
+        own = {name: None if of is None else of[known] for name, of in own.items()}
+        made = loss.objective(torch.from_numpy(rewards[known]), ranks[known], **own)
+        gap = mean_of_known(best[known] - made.numpy())
+    return {
+        "distance": distance,
+        "gap": gap,
+        "mean": common.mean(axis=0),
+        "std": common.std(axis=0),
+        "predicted": predicted.mean(axis=0) if len(predicted) else np.zeros(0),
+        "curve": _curve(ordered, sizes, levels),
+        "predicted_curve": _curve(expected[known], sizes[known], levels),
+    }
 
 
 def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """Return each prompt's rewards by rank, tied completions by reward, padding last."""
-    ranks = np.where(ranks >= 0, ranks, np.iinfo(ranks.dtype).max)
+    ranks = np.where(ranks >= 0, ranks, PAST)
     return np.take_along_axis(rewards, np.lexsort((-rewards, ranks)), axis=1)
 
 
-def _predictions(loss: RankingLoss, of: Prompts) -> tuple[np.ndarray, np.ndarray]:
-    """Return each prompt's optimum by rank, shape (B, K), NaN for padding, and its objective.
-
-    NaN too where nothing holds the rewards, or where the utility has no answer for ties
-    (Plackett-Luce). Prompts of the same ranks share theirs, but for those with tables of pairs.
-    """
-    found, best = np.full(of.ranks.shape, np.nan), np.full(len(of.ranks), np.nan)
-    if not loss.domain.ordered:
-        return found, best  # Anchored is of one prompt
-    plain = of.margins is None and of.pair_weights is None
-    groups = patterns(of.ranks) if plain else ((None, [row]) for row in range(len(of.ranks)))
-    for pattern, rows in groups:
-        with suppress(CollapseError):
-            if pattern is not None:
-                solution = loss.predictions.of_ranks(pattern)
-            else:
-                tables = (None if t is None else t[rows[0]] for t in (of.margins, of.pair_weights))
-                solution = loss.predictions.of_prompt(of.ranks[rows[0]], *tables)
-            if solution is not None:
-                made = solution.rewards
-                if pattern is None:
-                    ranks = of.ranks[rows[0]]
-                    made = _best_first(made[None], ranks[ranks >= 0][None])[0]
-                found[rows, : len(made)], best[rows] = made, solution.objective
-    return found, best
-
-
-def _pairs_right(of: Prompts) -> tuple[float, int]:
-    first, second = of.ranks[:, :, None], of.ranks[:, None, :]
-    compared = (first < second) & (first >= 0)
-    compared &= True if of.pair_weights is None else of.pair_weights > 0
-    gaps = (of.logits[:, :, None] - of.logits[:, None, :])[compared]
+def _pairs_right(
+    logits: np.ndarray, ranks: np.ndarray, pair_weights: np.ndarray | None
+) -> tuple[float, int]:
+    """Return the share of compared pairs ranked right, equal ones half, and how many there are."""
+    first, second = ranks[:, :, None], ranks[:, None, :]
+    which = (first < second) & (first >= 0)
+    which &= True if pair_weights is None else pair_weights > 0
+    gaps = (logits[:, :, None] - logits[:, None, :])[which]
     share = (gaps > 0).mean() + (gaps == 0).mean() / 2 if gaps.size else np.nan
     return float(share), gaps.size
 
@@ -387,6 +293,13 @@ class Evaluated:
         tables = self.margins, self.pair_weights
         return measure(loss, self.logits, self.ranks, self.kinds, *tables)
 
+    def ranked_rows(self) -> list[np.ndarray] | None:
+        """Return the full rankings' logits, best first; None where pairs have tables."""
+        if self.margins is not None or self.pair_weights is not None:
+            return None
+        at = np.nonzero(self.ranks >= 0)
+        return ranked_rows(self.logits[at], self.ranks[at], at[0])
+
 
 def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
     """Return the gamma of `collapse_theory.memory`: how much of its prompts a model has learned.
@@ -394,18 +307,11 @@ def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
     NaN where that law says nothing: kinds with losses of their own, a domain that holds rewards, a
     utility with kinks, fewer than 20 full rankings on a side, weights or margins of pairs.
     """
-    own = (train.margins, train.pair_weights, held_out.margins, held_out.pair_weights)
-    if not isinstance(loss, RankingLoss):
-        return float("nan")
-    if any(table is not None for table in (*own, loss.pair_weights)):
-        return float("nan")
-    learned, unseen = (
-        ranked_rows(side.logits[at], side.ranks[at], at[0])
-        for side in (train, held_out)
-        for at in (np.nonzero(side.ranks >= 0),)
-    )
-    with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
-        return memory(learned, unseen, loss.utility, domain=loss.domain).gamma
+    learned, unseen = train.ranked_rows(), held_out.ranked_rows()
+    plain = isinstance(loss, RankingLoss) and loss.pair_weights is None
+    if plain and learned is not None and unseen is not None:
+        with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
+            return memory(learned, unseen, loss.utility, domain=loss.domain).gamma
     return float("nan")
 
 
@@ -418,13 +324,8 @@ def evaluated(
     """Return what Trainer's evaluation gave to compute_metrics: whole, or a list of batches.
 
     Prompts and kinds are those of the rankings; where these aren't known, the kinds are those that
-    the labels index.
-
-    Raises
-    ------
-    CollapseError
-        Where the labels or the predictions aren't those of `RankingCollator` and `trainer_loss`,
-        or the rows aren't those of the rankings.
+    the labels index. Labels, logits or rows that are others than `RankingCollator`, `trainer_loss`
+    and the rankings have are an error.
     """
     whole = not isinstance(labels, list)  # eval_do_concat_batches=False gives lists
     parts = [(predictions, labels)] if whole else zip(predictions, labels, strict=True)
@@ -438,32 +339,28 @@ def evaluated(
         if logits[-1].shape != rows[-1]["ranks"].shape:
             raise CollapseError(
                 f"logits of shape {logits[-1].shape} for ranks of shape "
-                f"{rows[-1]['ranks'].shape}; give Trainer compute_loss_func="
-                "trainer_loss(loss)"
+                f"{rows[-1]['ranks'].shape}; give Trainer compute_loss_func=trainer_loss(loss)"
             )
     there = [name for name in ("ranks", "margins", "pair_weights") if name in rows[0]]
-    stacked = {name: _stacked([row[name] for row in rows], -100) for name in there}
-    order = np.maximum(stacked["ranks"], PADDING).astype(np.int64)  # Trainer pads with -100
+    stacked = {name: _stacked([row[name] for row in rows], TRAINER_PADS) for name in there}
+    order = np.maximum(stacked["ranks"], PADDING).astype(np.int64)
     grid = np.where(order >= 0, _stacked(logits, 0.0), 0.0)
     labeled = RankingLabels({name: torch.from_numpy(value) for name, value in stacked.items()})
     own = labeled.pairs("margins", 0.0), labeled.pairs("pair_weights", 1.0)
-    tables = [None if of is None else of.numpy() for of in own]
+    names: Sequence[str | None] = [None] * len(order)
+    prompts: Sequence[str] = [f"prompt {row + 1}" for row in range(len(order))]
     if rankings is not None:
         rankings = _of_rows(order, rankings)
-        prompts = unique_names(rankings)
-        return Evaluated(grid, order, [one.kind for one in rankings], prompts, *tables)
-    known = [kinds[int(k)] for k in numbers] if kinds and numbers else [None] * len(order)
-    prompts = [f"prompt {row + 1}" for row in range(len(order))]
-    return Evaluated(grid, order, known, prompts, *tables)
+        names, prompts = [one.kind for one in rankings], unique_names(rankings)
+    elif kinds and numbers:
+        names = [kinds[int(k)] for k in numbers]
+    return Evaluated(grid, order, names, prompts, *(t if t is None else t.numpy() for t in own))
 
 
 def _of_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking]:
     """Return the rankings that were evaluated: all, or without the last batch, which was left out.
 
-    Raises
-    ------
-    CollapseError
-        Where others, or in another order, were.
+    Others, or another order, are an error.
     """
     same = 0 < len(ranks) <= len(rankings) and all(
         tuple(row[row >= 0].tolist()) == ranking.ranks

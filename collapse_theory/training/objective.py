@@ -15,10 +15,10 @@ values there, or steep ones (1 - exp(-b x)), goes on from gap 0 along its tangen
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from collapse_theory.design.slope import width_of
 from collapse_theory.errors import CollapseError, InvalidUtility
@@ -55,19 +55,18 @@ def as_batch(values: Any, what: str = "logits") -> Tensor:
     if not isinstance(values, Tensor) or not values.is_floating_point():
         found = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise CollapseError(f"{what} must be a tensor of floats, got {found}")
-    shape = tuple(values.shape)
-    values = values[None, :] if values.ndim == 1 else values
-    if values.ndim != 2:
+    batch = values[None, :] if values.ndim == 1 else values
+    how = f"{what}.view(prompts, completions) groups a model's output, one row a completion"
+    if batch.ndim != 2:
         raise CollapseError(
-            f"{what} must have shape (prompts, completions), got {shape}; "
-            f"{what}.view(prompts, completions) makes it from a model's output"
+            f"{what} must have shape (prompts, completions), got {tuple(values.shape)}; {how}"
         )
-    if len(values) and values.shape[1] < 2:
+    if len(batch) and batch.shape[1] < 2:
         raise CollapseError(
-            f"{what} of shape {shape} have one completion a prompt: nothing to compare; group a "
-            f"model's output, one row a completion: {what}.view(prompts, completions)"
+            f"{what} of shape {tuple(values.shape)} have one completion a prompt: nothing to "
+            f"compare; {how}"
         )
-    return values
+    return batch
 
 
 def as_tensor(what: str, values: Any, device: Any, dtype: torch.dtype | None = None) -> Tensor:
@@ -81,10 +80,7 @@ def as_tensor(what: str, values: Any, device: Any, dtype: torch.dtype | None = N
 
 
 def as_ranks(ranks: Any, logits: Tensor) -> Tensor:
-    """Return ranks as a tensor of whole numbers, (B, K) or (1, K), beside logits (B, K).
-
-    Without ranks the logits come best first.
-    """
+    """Return ranks as whole numbers, (B, K) or (1, K), beside logits (B, K); best first for None."""
     count = logits.shape[1]
     if ranks is None:
         return torch.arange(count, device=logits.device)[None, :]
@@ -106,22 +102,13 @@ def require_several(ranks: Tensor) -> None:
     """Raise where no prompt has two completions, padding left out."""
     if ranks.numel() and looked_at(((ranks >= 0).sum(1) < 2).all()):
         raise CollapseError(
-            f"ranks of shape {tuple(ranks.shape)} have at most one completion a prompt, the others "
-            "are padding: nothing to compare; a row must hold the completions of one prompt"
+            f"ranks of shape {tuple(ranks.shape)} have at most one completion a prompt beside "
+            "padding: nothing to compare; a row must hold the completions of one prompt"
         )
 
 
 def compared(ranks: Tensor) -> Tensor:
-    """Return for each prompt which pairs count: entry (i, j) where i is better than j.
-
-    Ties and padding (ranks below 0) are in no pair.
-
-    >>> compared(torch.tensor([[0, 1, 1, -1]]))[0].int()
-    tensor([[0, 1, 1, 0],
-            [0, 0, 0, 0],
-            [0, 0, 0, 0],
-            [0, 0, 0, 0]], dtype=torch.int32)
-    """
+    """Return which pairs count, (B, K, K): where i is better than j, and neither is padding."""
     first, second = ranks[:, :, None], ranks[:, None, :]
     return (first < second) & (first >= 0)
 
@@ -163,14 +150,14 @@ def mean_over_prompts(value: Tensor, counts: Tensor, weights: Any) -> Tensor:
 # -- the objective -----------------------------------------------------------------------
 
 
-class Objective(nn.Module):
+class Objective:
     """Each prompt's objective, in the scale of U, as a function of its rewards and ranks.
 
     Parameters
     ----------
     loss : Utility or PlackettLuce
         As it is trained: with a finite slope at gap 0.
-    domain : Box, Confined, Centered, Anchored or Free
+    domain : Domain
     pairs : Comparisons or None
         The pairs of ranks that count, completion p the one of rank p; all unless given.
 
@@ -182,45 +169,42 @@ class Objective(nn.Module):
         U'(0), of the listwise loss that of a pair.
     own_below : bool
         Whether U keeps its own formula below gap 0, where others go on by their tangent.
-    most : int or None
-        The number of ranks that `pairs` is given for.
     """
 
     def __init__(self, loss: Loss, domain: Domain, pairs: Comparisons | None) -> None:
-        super().__init__()
         if domain.own:
             domain.require_known("training")
-        self.loss, self.domain, self.most = loss, domain, None if pairs is None else pairs.n
+        self.loss, self.domain, self.pairs = loss, domain, pairs
         if isinstance(loss, PlackettLuce):
             self.worth, self.slope, self.own_below = Stages(loss), loss.beta / 2, False
         else:
             keeps = keeps_formula(loss) if domain.ordered else loss.everywhere
             self.worth = on_tensors(loss, width_of(domain), keeps)
             self.slope, self.own_below = loss.slope_at_zero, self.worth.start is None
-        weights = margins = None
+        # No buffers: no weights of a model, and not to lose digits when that is cast to half.
+        self.weights = self.margins = self.anchors = None
         if pairs is not None:
             weights, margins = map(torch.from_numpy, tables(pairs))
-            weights = weights / weights.max()  # in the range of float32, whatever their scale
-            margins = margins if margins.any() else None
-        if margins is not None:
-            self.require_margins()
-        # Settings and no weights of a model: a checkpoint holds none of it.
-        self.register_buffer("rank_weights", weights, persistent=False)
-        self.register_buffer("rank_margins", margins, persistent=False)
-        anchors = None if domain.anchors is None else torch.tensor(domain.anchors)
-        self.register_buffer("anchors", anchors, persistent=False)
+            self.weights = weights / weights.max()  # in the range of float32, whatever their scale
+            if margins.any():
+                self.margins = margins
+                self.require_margins()
+        if domain.anchors is not None:
+            self.anchors = torch.tensor(domain.anchors)
 
     def values(
         self, rewards: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
         """Return the objectives (B,), 0 where no pair is compared, and where one is."""
+        weights = None
         if isinstance(self.worth, Stages):
-            value, counts = self.worth.mean(rewards, ranks), _several_ranks(ranks)
             if margins is not None or pair_weights is not None:
                 raise CollapseError(f"{self.loss} takes no margins or weights of pairs")
-            weights = _shares(compared(ranks).to(rewards.dtype)) if self.domain.sums else None
+            value, counts = self.worth.mean(rewards, ranks), several_ranks(ranks)
+            if self.domain.sums:
+                weights = _shares(compared(ranks).to(rewards.dtype))
         elif (own := self._by_sorting(rewards, ranks, margins, pair_weights)) is not None:
-            weights, value, counts = None, own, _several_ranks(ranks)
+            value, counts = own, several_ranks(ranks)
         else:
             weights, margins = self._pairs(rewards, ranks, margins, pair_weights)
             counts, weights = weights.sum((1, 2)) > 0, _shares(weights)
@@ -229,25 +213,33 @@ class Objective(nn.Module):
             # Only gaps that count reach the formula, so that no other can overflow in it.
             gaps = gaps.masked_fill(weights == 0, 0.0)
             value = (weights * self.worth.value(gaps, torch)).sum((1, 2))
-        if self.domain.squares:
-            present = (ranks >= 0).to(rewards.dtype)
-            count, pulled = present.sum(1).clamp(min=1.0), rewards
-            if self.domain.anchors is not None:
-                # Each completion's own pull, 1/(2 memory), however many are there.
-                count, pulled = len(self.domain.anchors), rewards - self._anchored(rewards)
-            value = value - self.domain.squares * (present * pulled**2).sum(1) / count
-        if weights is not None and self.domain.sums:
-            both = rewards[:, :, None] + rewards[:, None, :]
-            value = value - self.domain.sums * (weights * both**2).sum((1, 2))
+        value = value - self._penalty(rewards, ranks, weights)
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
 
-    def _by_sorting(
-        self, rewards: Tensor, ranks: Tensor, margins: Any, pair_weights: Any
-    ) -> Tensor | None:
+    def _penalty(self, rewards: Tensor, ranks: Tensor, weights: Tensor | None) -> Tensor | float:
+        """Return what the domain takes off: of squares, and of the sums of weighted pairs."""
+        found: Tensor | float = 0.0
+        if self.domain.squares:
+            present = (ranks >= 0).to(rewards.dtype)
+            count, pulled = present.sum(1).clamp(min=1.0), rewards
+            if self.anchors is not None:
+                if len(self.anchors) != rewards.shape[1]:
+                    raise CollapseError(
+                        f"{len(self.anchors)} centers for rewards of shape {tuple(rewards.shape)}: "
+                        "Anchored takes one a column; make a loss of each prompt's own centers"
+                    )
+                # Each completion's own pull, 1/(2 memory), however many are there.
+                count, pulled = len(self.anchors), rewards - self.anchors.to(rewards)
+            found = self.domain.squares * (present * pulled**2).sum(1) / count
+        if weights is not None and self.domain.sums:
+            both = rewards[:, :, None] + rewards[:, None, :]
+            found = found + self.domain.sums * (weights * both**2).sum((1, 2))
+        return found
+
+    def _by_sorting(self, rewards: Tensor, ranks: Tensor, *own: Any) -> Tensor | None:
         """Return the mean over all pairs where U, the size and the ranking allow it, else None."""
-        given = (margins, pair_weights, self.rank_weights, self.rank_margins)
-        plain = all(of is None for of in given) and not self.domain.sums
+        plain = all(of is None for of in (*own, self.pairs)) and not self.domain.sums
         utility = self.loss
         if not plain or ranks.shape[1] < MANY or not self.own_below or not sortable(utility):
             return None
@@ -263,28 +255,29 @@ class Objective(nn.Module):
         """Return the weight and the margin of each pair, by rank and as given with the batch."""
         which = compared(ranks)
         weights = which.to(rewards.dtype)
-        largest = looked_at(ranks.max()) if self.most and ranks.numel() else None
-        if self.most is not None and largest is not None and largest >= self.most:
-            raise CollapseError(
-                f"rank {largest} has no pair weights: they are given for the ranks 0, ..., "
-                f"{self.most - 1}"
-            )
-        if self.rank_weights is not None:
-            weights = weights * self._looked_up(self.rank_weights, ranks, rewards.dtype)
+        if margins is not None:
+            margins = of_pairs("margins", margins, rewards, which)
+            if looked_at(margins.any()) is not False:
+                self.require_margins()
+        if self.pairs is not None and self.weights is not None:
+            largest = looked_at(ranks.max()) if ranks.numel() else None
+            if largest is not None and largest >= self.pairs.n:
+                raise CollapseError(
+                    f"rank {largest} has no pair weights: they are given for the ranks 0, ..., "
+                    f"{self.pairs.n - 1}"
+                )
+            at = ranks.clamp(min=0)
+            at = at[:, :, None], at[:, None, :]
+            weights = weights * self.weights.to(rewards)[at]
+            if self.margins is not None:
+                by_rank = self.margins.to(rewards)[at]
+                margins = by_rank if margins is None else margins + by_rank
         if pair_weights is not None:
             given = of_pairs("pair_weights", pair_weights, rewards, which)
             if looked_at((given < 0).any()):
                 raise CollapseError("pair_weights must be 0 or more")
             weights = weights * given
-        made = None
-        if margins is not None:
-            made = of_pairs("margins", margins, rewards, which)
-            if looked_at(made.any()) is not False:
-                self.require_margins()
-        if self.rank_margins is not None:
-            by_rank = self._looked_up(self.rank_margins, ranks, rewards.dtype)
-            made = by_rank if made is None else made + by_rank
-        return weights, made
+        return weights, margins
 
     def require_margins(self) -> None:
         """Raise unless the utility has values of its own below gap 0."""
@@ -293,35 +286,6 @@ class Objective(nn.Module):
                 f"margins need values of U below gap 0, and {self.loss} has none: it is continued "
                 "there by its tangent; use log-sigmoid, a hinge or another utility that has them"
             )
-
-    def _anchored(self, rewards: Tensor) -> Tensor:
-        anchors: Any = self.anchors
-        if len(anchors) != rewards.shape[1]:
-            raise CollapseError(
-                f"{len(anchors)} centers for rewards of shape {tuple(rewards.shape)}: Anchored "
-                "takes one a column; make a loss of each prompt's own centers"
-            )
-        return anchors.to(rewards.device, rewards.dtype)
-
-    def _looked_up(self, table: Any, ranks: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the table's entry of each pair of ranks, (B, K, K); of padding anything."""
-        at = ranks.clamp(min=0)
-        return table.to(ranks.device, dtype)[at[:, :, None], at[:, None, :]]
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        # Tables of settings go to the device, but keep their digits when a model is cast to half.
-        for name, table in list(self._buffers.items()):
-            if table is not None:
-                device = fn(torch.empty(0, device=table.device)).device
-                self._buffers[name] = table.to(device)
-        return self
-
-
-def ends_of(logits: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each prompt's least and largest logit, (B, 1), inf and -inf where it has none."""
-    there = ranks >= 0
-    low = torch.where(there, logits, torch.inf).amin(1, keepdim=True)
-    return low, torch.where(there, logits, -torch.inf).amax(1, keepdim=True)
 
 
 def centring(logits: Tensor, ranks: Tensor, low: Tensor, high: Tensor) -> Tensor | float:
@@ -350,7 +314,7 @@ def _shares(weights: Tensor) -> Tensor:
     return weights / torch.where(total > 0, total, 1.0)
 
 
-def _several_ranks(ranks: Tensor) -> Tensor:
+def several_ranks(ranks: Tensor) -> Tensor:
     """Return which prompts have completions of different ranks, (B,)."""
     best = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max).amin(1)
     return ranks.amax(1) > best

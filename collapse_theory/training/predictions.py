@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +13,9 @@ from collapse_theory.programs import Comparisons, Domain, Solution
 from collapse_theory.programs.by_rank import within
 from collapse_theory.utilities import Loss, PlackettLuce
 
+Tables = np.ndarray | None
+"""Margins or weights of pairs, (K, K) of one prompt or (B, K, K) of several."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -22,70 +24,63 @@ class Predictions:
     utility: Loss
     domain: Domain
     pairs: Comparisons | None
-    _known: dict[tuple[int, ...], Solution] = field(default_factory=dict)
+    _known: dict[tuple[int, ...], Solution | CollapseError | None] = field(default_factory=dict)
 
-    def solution(
-        self, n: int, margins: np.ndarray | None = None, pair_weights: np.ndarray | None = None
-    ) -> Solution:
-        """Return the optimum of n completions with the ranks 0, ..., n-1."""
-        if self.pairs is not None and n > self.pairs.n:
-            raise CollapseError(
-                f"n = {n} completions: pair weights are given for the ranks 0, ..., "
-                f"{self.pairs.n - 1} only"
-            )
-        plain = margins is None and pair_weights is None
-        own = None if plain else self.of_prompt(np.arange(n), margins, pair_weights)
-        found = self.of_ranks(tuple(range(n))) if plain else own
-        if found is None:
-            raise CollapseError(f"the pair weights compare none of the ranks 0, ..., {n - 1}")
-        return found
-
-    def of_ranks(self, ranks: tuple[int, ...]) -> Solution | None:
-        """Return the optimum of completions with these ranks; None without a pair.
-
-        They are sorted, but under Anchored those of the columns.
-        """
-        if self.pairs is None:
-            # Without weights only the order counts.
-            place = {rank: at for at, rank in enumerate(sorted(set(ranks) - {-1}))} | {-1: -1}
-            ranks = tuple(place[rank] for rank in ranks)
-        if ranks not in self._known:
-            found = self._solved(ranks, within(self.pairs, ranks))
-            if found is None:
-                return None
-            self._known[ranks] = found
-        return self._known[ranks]
-
-    def objectives(
+    def of_rows(
         self,
         ranks: np.ndarray,
-        margins: np.ndarray | None = None,
-        pair_weights: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Return the optimum of each row of ranks (B, K), padding below 0; NaN without a pair."""
-        best = np.full(len(ranks), np.nan)
-        for pattern, rows in patterns(ranks, self.domain.ordered):
-            if margins is None and pair_weights is None:
-                solution = self.of_ranks(pattern)
-                best[rows] = np.nan if solution is None else solution.objective
-                continue
-            for row in rows:  # each prompt has its own
-                own = (None if of is None else of[row] for of in (margins, pair_weights))
-                solution = self.of_prompt(ranks[row], *own)
-                best[row] = np.nan if solution is None else solution.objective
-        return best
+        margins: Tables = None,
+        pair_weights: Tables = None,
+        skip: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the optimum of each row of ranks (B, K), and its objective (B,).
+
+        Rewards are those of `of_prompt`, NaN after the last; both are NaN without a pair, and with
+        `skip` where there is no answer: for tied completions under Plackett-Luce, say.
+        """
+        rewards, best = np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
+        for row, own in enumerate(ranks):
+            tables = (None if of is None else of[row] for of in (margins, pair_weights))
+            found = self._answer(own, *tables)
+            if isinstance(found, Solution):
+                rewards[row, : found.n], best[row] = found.rewards, found.objective
+            elif found is not None and not skip:
+                raise found
+        return rewards, best
 
     def of_prompt(
-        self,
-        ranks: np.ndarray,
-        margins: np.ndarray | None = None,
-        pair_weights: np.ndarray | None = None,
+        self, ranks: np.ndarray, margins: Tables = None, pair_weights: Tables = None
     ) -> Solution | None:
-        """Return the optimum of one prompt's completions, in their order, padding left out."""
-        keep = (ranks >= 0) | (not self.domain.ordered)
-        there, at = np.maximum(ranks[keep], -1), np.ix_(keep, keep)
-        own = (None if of is None else of[at] for of in (margins, pair_weights))
-        return self._solved(tuple(there), within(self.pairs, there, *own))
+        """Return the optimum of one prompt's completions, best first; None without a pair.
+
+        Padding, of rank below 0, is left out. Under Anchored, whose centers are those of the
+        columns, completions stay in their places, and so does padding.
+        """
+        found = self._answer(ranks, margins, pair_weights)
+        if isinstance(found, CollapseError):
+            raise found
+        return found
+
+    def _answer(
+        self, ranks: np.ndarray, margins: Tables, pair_weights: Tables
+    ) -> Solution | CollapseError | None:
+        at = np.arange(len(ranks))
+        if self.domain.ordered:
+            at = np.argsort(ranks, kind="stable")[np.count_nonzero(ranks < 0) :]
+        there = np.maximum(ranks[at], -1)
+        if self.pairs is None:  # without weights by rank only the order counts
+            there = np.unique(there, return_inverse=True)[1] - int(there.min(initial=0) < 0)
+        key, plain = tuple(there.tolist()), margins is None and pair_weights is None
+        if plain and key in self._known:
+            return self._known[key]
+        own = (None if of is None else of[np.ix_(at, at)] for of in (margins, pair_weights))
+        try:
+            found = self._solved(key, within(self.pairs, there, *own))
+        except CollapseError as fault:
+            found = fault
+        if plain:
+            self._known[key] = found
+        return found
 
     def _solved(self, ranks: tuple[int, ...], pairs: Comparisons | None) -> Solution | None:
         if pairs is None:
@@ -106,15 +101,3 @@ class Predictions:
                 "loss leads away from the ranking; raise the weights of pairs of neighbours"
             )
         return found
-
-
-def patterns(ranks: np.ndarray, alike: bool = True) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Yield the sorted ranks that rows of (B, K) have, padding left out, and which rows.
-
-    Where columns aren't `alike`, the ranks as they are, -1 for padding.
-    """
-    rows = np.sort(ranks, axis=1) if alike else np.maximum(ranks, -1)
-    found, which = np.unique(rows, axis=0, return_inverse=True)
-    for number, row in enumerate(found):
-        kept = row[row >= 0] if alike else row
-        yield tuple(kept.tolist()), np.flatnonzero(which.ravel() == number)

@@ -12,16 +12,8 @@ from torch import Tensor, nn
 from collapse_theory.design import Design, Link
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import DomainLike, Solution
-from collapse_theory.training.loss import (
-    PromptLoss,
-    RankingLoss,
-    mean_gap,
-    require_type,
-)
-from collapse_theory.training.objective import (
-    looked_at,
-    mean_over_prompts,
-)
+from collapse_theory.training.loss import PromptLoss, RankingLoss, require_type
+from collapse_theory.training.objective import looked_at, mean_over_prompts
 from collapse_theory.utilities import Loss
 from collapse_theory.values import reading
 
@@ -55,6 +47,8 @@ class PromptAwareRankingLoss(PromptLoss):
     (array([1., 1., 0., 0.]), array([1.  , 0.69, 0.31, 0.  ]))
     """
 
+    kinds: tuple[str, ...]
+
     def __init__(
         self,
         utilities: Mapping[str, Loss | str | Design | Link],
@@ -72,7 +66,7 @@ class PromptAwareRankingLoss(PromptLoss):
         for kind in utilities:
             if not isinstance(kind, str):
                 raise CollapseError(f"the names of kinds must be texts, got {kind!r}")
-        self.kinds: tuple[str, ...] = tuple(utilities)
+        self.kinds = tuple(utilities)
         given = {"domain": domain, "pair_weights": pair_weights}
         given |= {"offset": offset, "normalize": normalize}
         per_kind = {name: value for name, value in given.items() if isinstance(value, Mapping)}
@@ -118,82 +112,55 @@ class PromptAwareRankingLoss(PromptLoss):
     ) -> Tensor:
         """Return the mean loss of a batch's prompts; as `RankingLoss`, each by its kind.
 
-        Parameters
-        ----------
-        logits, ranks, weights, margins, pair_weights
-            As in `RankingLoss`.
-        kinds : sequence of str or int, or Tensor of int, shape (B,)
-            The kind of each prompt; whole numbers are indices into `kinds`.
-
-        Raises
-        ------
-        CollapseError
-            For a kind that has no utility.
+        `kinds`, a sequence of str or int or a Tensor of int, shape (B,), are the prompts' kinds:
+        whole numbers are indices into the loss's `kinds`. One without a utility is an error.
         """
-        return mean_over_prompts(
-            *self.loss_and_counts(logits, kinds, ranks, margins, pair_weights), weights
-        )
+        found = self.loss_and_counts(logits, kinds, ranks, margins, pair_weights)
+        return mean_over_prompts(*found, weights)
 
-    def per_prompt(
-        self, logits: Tensor, kinds: Any = None, ranks: Any = None, **pairs: Any
-    ) -> Tensor:
-        """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared."""
-        return self.loss_and_counts(logits, kinds, ranks, **pairs)[0]
+    def _where(
+        self, kinds: Any = None, ranks: Any = None, **pairs: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        return kinds, ranks, pairs
 
-    def comparable(
-        self, logits: Tensor, kinds: Any = None, ranks: Any = None, **pairs: Any
-    ) -> Tensor:
-        """Return which prompts have a pair to compare, bool, shape (B,)."""
-        return self.loss_and_counts(logits.detach(), kinds, ranks, **pairs)[1]
-
-    def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
-        """Return the rewards that the logits stand for, each row by the domain of its kind.
-
-        The kinds aren't needed where all have the same domain.
-        """
-        if len({self.of_kind(kind).domain for kind in self.kinds}) == 1:
-            return self.of_kind(0).rewards(logits)
-        return self._by_kind("rewards", logits, kinds)
-
-    def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
-        """Return the rewards to report, each row by the link of its kind where that has one.
-
-        The kinds aren't needed where none has a link and all have the same domain.
-        """
-        if all(self.of_kind(kind).link is None for kind in self.kinds):
-            return self.rewards(logits, kinds)
-        return self._by_kind("report", logits, kinds)
-
-    def _by_kind(self, method: str, logits: Tensor, kinds: Any) -> Tensor:
-        batch = logits[None, :] if logits.ndim == 1 else logits
-        made: Any = None
-        for loss, rows in self.parts(kinds, batch):
-            own = getattr(loss, method)(batch)
-            made = own if made is None or rows is None else torch.where(rows, own, made)
-        return made.view(logits.shape)
-
-    def parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+    def _parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
         """Return the losses of the kinds that are there, each with its rows, (B, 1)."""
         index = self._indices(kinds, batch)
         found = looked_at(index)
         present = range(len(self.kinds)) if found is None else sorted(set(found)) or [0]
         return [(self.of_kind(k), (index == k)[:, None]) for k in present]
 
-    # -- what it leads to ----------------------------------------------------------------
+    def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards that the logits stand for, each row by the domain of its kind.
+
+        The kinds aren't needed where all have the same domain.
+        """
+        return self._by_kind("rewards", logits, kinds, {one.domain for one in self._each()})
+
+    def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards to report, each row by the link of its kind where that has one.
+
+        The kinds aren't needed where none has a link and all have the same domain.
+        """
+        maps = {one.domain if one.link is None else one for one in self._each()}
+        return self._by_kind("report", logits, kinds, maps)
+
+    def _each(self) -> list[RankingLoss]:
+        return [self.of_kind(kind) for kind in self.kinds]
+
+    def _by_kind(self, method: str, logits: Tensor, kinds: Any, maps: set[Any]) -> Tensor:
+        if len(maps) == 1:
+            return getattr(self.of_kind(0), method)(logits)
+        batch = logits[None, :] if logits.ndim == 1 else logits
+        made: Any = None
+        for loss, rows in self._parts(kinds, batch):
+            own = getattr(loss, method)(batch)
+            made = own if made is None or rows is None else torch.where(rows, own, made)
+        return made.view(logits.shape)
 
     def predict(self, n: int, kind: str, **pairs: Any) -> Solution:
         """Return the rewards of n completions of a prompt of this kind."""
         return self.of_kind(kind).predict(n, **pairs)
-
-    def gap(self, rewards: Any, kinds: Any = None, ranks: Any = None, **pairs: Any) -> float:
-        """Return the mean over prompts of optimum less objective, as `RankingLoss.gap`."""
-        return mean_gap(self.prompt_gaps(rewards, kinds, ranks, **pairs))
-
-    def prompt_gaps(
-        self, rewards: Any, kinds: Any = None, ranks: Any = None, **pairs: Any
-    ) -> np.ndarray:
-        """Return `gap` for each prompt, shape (B,); NaN where no pair is compared."""
-        return self.all_gaps(rewards, kinds, ranks, **pairs)
 
     # -- kinds ---------------------------------------------------------------------------
 

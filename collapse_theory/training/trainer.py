@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -11,8 +12,20 @@ from torch import Tensor
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
 from collapse_theory.training.loss import RankingLoss
+from collapse_theory.training.objective import compared
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.utilities import PlackettLuce
+
+# Whether a larger measure is better; None for those that don't say which model is better.
+LARGER_IS_BETTER = {
+    "loss": False,
+    "pairs_right": True,
+    "gap": False,
+    "distance": False,
+    "collapse": None,
+    "between_kinds": None,
+    "memory": None,
+}
 
 
 class TrainerLoss:
@@ -30,7 +43,7 @@ class TrainerLoss:
     ------
     CollapseError
         A ValueError, in the call: a model with several labels, a collator with other kinds than
-        the loss has.
+        the loss has, arguments of Trainer that mislead.
 
     Examples
     --------
@@ -59,6 +72,8 @@ class TrainerLoss:
             The prompts of the whole accumulated batch, of all processes; those of `labels` unless
             given.
         """
+        # Trainer shows its arguments to callbacks alone, and this is all that it must be given.
+        self._look_at(sys._getframe(1).f_locals.get("self"))
         require_labels(labels)
         if not isinstance(outputs, MutableMapping) or "logits" not in outputs:
             raise CollapseError(
@@ -69,6 +84,15 @@ class TrainerLoss:
         value, counts = prompt_losses(self.loss, grid, labels)
         share = counts * labels.get("weights", 1.0)
         return (share * value).sum() / self._total(labels, share, num_items_in_batch)
+
+    def _look_at(self, trainer: Any) -> None:
+        """Refuse arguments of a Trainer that mislead, and tell the loss which step it is."""
+        args, state = getattr(trainer, "args", None), getattr(trainer, "state", None)
+        if hasattr(args, "label_smoothing_factor"):
+            require_arguments(args, getattr(trainer, "train_dataset", None))
+        if hasattr(state, "global_step"):
+            for one in each(self.loss):
+                one.step = state.global_step + 1
 
     def _total(self, labels: Any, share: Tensor, counted: Any) -> Any:
         """Return the weight of the whole accumulated batch, of which this is a part."""
@@ -81,11 +105,13 @@ class TrainerLoss:
                 "several devices in one process (DataParallel) count prompts wrongly; start one "
                 "process a device: torchrun --nproc-per-node N script.py"
             )
-        elif by_rank(self.loss) and bool((RankingLabels(labels).ne(-100) != share).any()):
-            raise CollapseError(
-                "the weights by rank leave prompts without a pair, which Trainer has counted; make "
-                "the collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
-            )
+        elif any(one.pair_weights is not None for one in each(self.loss)):
+            if bool((RankingLabels(labels).ne(-100) != share).any()):
+                raise CollapseError(
+                    "the weights by rank leave prompts without a pair, which Trainer has counted; "
+                    "make the collator as RankingCollator(tokenizer, kinds=loss), with the loss "
+                    "itself"
+                )
         counted = counted.reshape(())
         return torch.where(counted > 0, counted, 1.0)
 
@@ -112,21 +138,15 @@ def each(loss: AnyLoss) -> list[RankingLoss]:
     return [loss.of_kind(kind) for kind in loss.kinds or (None,)]
 
 
-def by_rank(loss: AnyLoss) -> bool:
-    """Whether weights by rank may leave a prompt without a pair."""
-    return any(one.pair_weights is not None for one in each(loss))
-
-
 def _tied(ranks: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return ranks with pairs of weight 0 tied, as a loss of whole rankings has it.
 
     So identical completions are in no pick of each other. Other weights stay, and such a loss
     refuses them.
     """
-    first = ranks[:, :, None]
-    pairs = (first < ranks[:, None, :]) & (first >= 0)
+    pairs = compared(ranks)
     left_out = pairs & (weights == 0)
-    best = first.masked_fill(~left_out, torch.iinfo(ranks.dtype).max).amin(1)
+    best = ranks[:, :, None].masked_fill(~left_out, torch.iinfo(ranks.dtype).max).amin(1)
     ones = bool((weights[pairs & ~left_out] == 1).all())
     return torch.minimum(ranks, best), None if ones else weights
 
@@ -145,8 +165,63 @@ def _require_table(labels: Any, kinds: Sequence[str]) -> None:
 
 
 def require_loss(loss: Any, user: str) -> AnyLoss:
+    """Return the loss, or say that the user of it takes no such thing."""
     if not isinstance(loss, AnyLoss):
         raise CollapseError(
             f"{user} takes a RankingLoss or a PromptAwareRankingLoss, got {type(loss).__name__}"
         )
     return loss
+
+
+# -- Trainer's arguments -------------------------------------------------------------------
+
+
+def keep_best(metric: str = "pairs_right") -> dict[str, Any]:
+    """Return the training arguments that keep the best checkpoint by a measure.
+
+    Choose by "loss", the utility of held-out prompts, or "pairs_right". A small "gap" or "distance"
+    says that the collapse the loss leads to is reached, not that the model is good.
+
+    Raises
+    ------
+    CollapseError
+        A ValueError, for a measure that doesn't say which model is better.
+
+    Examples
+    --------
+    >>> keep_best("gap")["greater_is_better"]
+    False
+    """
+    best = {"metric_for_best_model": metric, "greater_is_better": _larger_is_better(metric)}
+    return {"load_best_model_at_end": True, **best}
+
+
+def _larger_is_better(metric: str) -> bool | None:
+    """Return whether a larger measure is better; None where the name is of no measure."""
+    for name, larger in LARGER_IS_BETTER.items():
+        if metric == name or metric.endswith(f"_{name}"):
+            if larger is None:
+                raise CollapseError(
+                    f"{metric!r} doesn't say which model is better; choose by 'loss', the utility "
+                    "of held-out prompts, or by 'pairs_right'"
+                )
+            return larger
+    return None
+
+
+def require_arguments(args: Any, *data_sets: Any) -> None:
+    """Raise for arguments of Trainer that it would ignore, or do the opposite of what is meant."""
+    if args.label_smoothing_factor:
+        raise CollapseError(
+            f"label_smoothing_factor={args.label_smoothing_factor:g} smooths labels of classes, "
+            "and Trainer ignores it here; the loss of smoothed pairs is "
+            f"RankingLoss(ct.LabelSmoothing({args.label_smoothing_factor:g}), domain)"
+        )
+    metric, given = args.metric_for_best_model, args.greater_is_better
+    larger = None if metric is None else _larger_is_better(metric)
+    if larger is not None and given is not None and larger != bool(given):
+        raise CollapseError(
+            f"metric_for_best_model={metric!r} with greater_is_better={given} keeps the worst "
+            f"checkpoint, and so does transformers' default; give greater_is_better={larger}, or "
+            f"TrainingArguments(..., **keep_best({metric!r}))"
+        )
