@@ -629,6 +629,15 @@ def test_completions_cut_alike_are_named_once(caplog):
     assert caplog.text.count("cut at max_length=10 tokens, completions of 'w1' are the same") == 1
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_identical_completions_are_counted_in_workers_too(workers):
+    rows = [Ranking("w1", ("w2", "w2", "w3")), Ranking("w1", ("w2", "w3"))] * 4
+    collator = RankingCollator(tokenizer())
+    loader = torch.utils.data.DataLoader(rows, 2, collate_fn=collator, num_workers=workers)
+    assert len(list(loader)) == 4
+    assert collator.identical == 4
+
+
 def test_templates():
     chat = tokenizer()
     chat.chat_template = (

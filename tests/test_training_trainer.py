@@ -51,6 +51,7 @@ from collapse_theory.training.measures import (  # noqa: E402
     measure,
     remembered,
 )
+from collapse_theory.training.trainer import require_arguments  # noqa: E402
 
 TIMES = ("time", "_per_second")
 PROMPT_AWARE = {"open": "log(x + 0.1)", "closed": "x"}
@@ -712,10 +713,30 @@ def test_settings_that_mislead_are_refused_before_training(tmp_path, settings, m
     data = tiny.rankings(4)
     with pytest.raises(CollapseError, match=message):
         made(tmp_path, callback.loss, data, data, callback=callback, **settings)
-    trainer = made(tmp_path, callback.loss, data, data, **settings)
-    trainer.add_callback(callback)
-    with pytest.raises(CollapseError, match=message):
-        trainer.train()
+    later, without = (made(tmp_path, callback.loss, data, data, **settings) for _ in range(2))
+    later.add_callback(callback)
+    for trainer in (later, without):
+        with pytest.raises(CollapseError, match=message):
+            trainer.train()
+
+
+def test_streams_are_refused_where_processes_have_no_part_of_their_own():
+    datasets = pytest.importorskip("datasets")
+    data = tiny.rankings(4)
+    stream = datasets.Dataset.from_list(data.rows()).to_iterable_dataset()
+    fine = {"label_smoothing_factor": 0, "metric_for_best_model": None, "greater_is_better": None}
+
+    def check(processes, dispatched, train, evaluated):
+        config = SimpleNamespace(dispatch_batches=dispatched)
+        args = SimpleNamespace(**fine, world_size=processes, accelerator_config=config)
+        require_arguments(args, SimpleNamespace(dataset=train), SimpleNamespace(dataset=evaluated))
+
+    check(1, None, stream, stream)
+    check(2, False, stream, data)
+    with pytest.raises(CollapseError, match=r'accelerator_config=\{"dispatch_batches": False\}'):
+        check(2, None, stream, data)
+    with pytest.raises(CollapseError, match="a stream to evaluate on"):
+        check(2, False, data, stream)
 
 
 def test_the_best_checkpoint_is_that_of_the_least_gap(tmp_path):

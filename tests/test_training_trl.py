@@ -112,10 +112,10 @@ def test_pairs_train_as_by_reward_trainer(tmp_path, name, margin):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_rankings_of_kinds_survive_preparation(tmp_path, streamed):
+def test_rankings_of_kinds_survive_preparation(tmp_path, streamed, caplog):
     loss = PromptAwareRankingLoss({"open": "log(x + 0.1)", "closed": "x"})
     data = tiny.rankings(12)
-    train = datasets.Dataset.from_list(data.rows())
+    train = datasets.Dataset.from_list([{**row, "tools": ["search"]} for row in data.rows()])
     trainer = RankingTrainer(
         model=llama(),
         args=config(tmp_path, eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=16),
@@ -124,6 +124,7 @@ def test_rankings_of_kinds_survive_preparation(tmp_path, streamed):
         processing_class=tokenizer(),
         loss=loss,
     )
+    assert caplog.text.count("columns not used: tools") == 1
     trainer.train()
     evaluated = [e for e in trainer.state.log_history if "eval_held_out_loss" in e]
     assert len(evaluated) == 2

@@ -27,7 +27,7 @@ from collapse_theory.training.measures import (
 )
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.serving import serve
-from collapse_theory.training.trainer import TrainerLoss, require_arguments, require_loss
+from collapse_theory.training.trainer import TrainerLoss, is_stream, require_arguments, require_loss
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class CollapseCallback(TrainerCallback):
             )
         dataset = getattr(self._seen.get("eval_dataloader"), "dataset", None)
         # A stream can't be read again; its kinds are in the labels.
-        rankings = _rankings(dataset) if _is_read_again(dataset) else None
+        rankings = None if dataset is None or is_stream(dataset) else _rankings(dataset)
         done = evaluated(prediction.predictions, prediction.label_ids, rankings, self.loss.kinds)
         return self._measured(done)
 
@@ -134,7 +134,7 @@ class CollapseCallback(TrainerCallback):
         loader: Any = self._seen.get("train_dataloader")
         dataset: Any = getattr(loader, "dataset", None)
         model = self._seen.get("model")
-        if model is None or not self.train_prompts or not _is_read_again(dataset):
+        if model is None or not self.train_prompts or dataset is None or is_stream(dataset):
             return None
         step = self._seen["step"]
         if self._train is None or self._train[0] != step:
@@ -225,13 +225,8 @@ def _split_of(metrics: Any) -> str:
     return "eval"
 
 
-def _is_read_again(dataset: Any) -> bool:
-    """Whether rows can be asked for by number, unlike those of a stream."""
-    return hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-
-
 def _rankings(dataset: Any) -> list[Ranking]:
-    rows = (dataset[k] for k in range(len(dataset))) if _is_read_again(dataset) else dataset
+    rows = dataset if is_stream(dataset) else (dataset[k] for k in range(len(dataset)))
     return [ranking_of(row) for row in rows]
 
 

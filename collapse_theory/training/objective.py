@@ -80,7 +80,7 @@ def as_tensor(what: str, values: Any, device: Any, dtype: torch.dtype | None = N
 
 
 def as_ranks(ranks: Any, logits: Tensor) -> Tensor:
-    """Return ranks as whole numbers, (B, K) or (1, K), beside logits (B, K); best first for None."""
+    """Return ranks as whole numbers, (B, K) or (1, K), by which logits of None are best first."""
     count = logits.shape[1]
     if ranks is None:
         return torch.arange(count, device=logits.device)[None, :]

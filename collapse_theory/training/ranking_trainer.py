@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,16 +26,16 @@ from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.serving import ServedModel
 from collapse_theory.training.trainer import require_loss, trainer_loss
 
+logger = logging.getLogger(__name__)
+
 DATA_SETS = Dataset | IterableDataset | RankingDataset
 
 
 class RankingTrainer(RewardTrainer):
     """TRL's `RewardTrainer` whose loss takes whole rankings, each completion encoded once.
 
-    Its arguments are those of `trl.RewardTrainer`; what TRL adds to Trainer (models by name, PEFT,
-    quantised models, model cards) and what it logs of rewards stays. Texts are put together as
-    TRL does: pairs of texts one after another, conversations by the chat template; rankings by
-    the collator's template. Rankings longer than ``args.max_length`` are left out.
+    Its arguments are those of `trl.RewardTrainer`; what TRL adds to Trainer and what it logs of
+    rewards stays. docs/training.md#trl tells how texts are put together, and what is left out.
 
     Parameters
     ----------
@@ -83,11 +84,8 @@ class RankingTrainer(RewardTrainer):
         self._collator = data_collator
         if isinstance(model, ServedModel):
             raise CollapseError("this model gives rewards, as it is served; train its .model")
-        callbacks = list(callbacks or [])
-        callback = next((one for one in callbacks if isinstance(one, CollapseCallback)), None)
-        if callback is None:
-            callback = CollapseCallback(compute)
-            callbacks.append(callback)
+        given = [one for one in callbacks or () if isinstance(one, CollapseCallback)]
+        own = [] if given else [CollapseCallback(compute)]
         super().__init__(
             model,
             args,
@@ -95,8 +93,8 @@ class RankingTrainer(RewardTrainer):
             _data_set(train_dataset),
             _data_set(eval_dataset),
             processing_class,
-            compute_metrics or callback,
-            callbacks,
+            compute_metrics or (given + own)[0],
+            [*(callbacks or ()), *own],
             *more,
             **options,
         )
@@ -126,6 +124,9 @@ class RankingTrainer(RewardTrainer):
                 data = data.filter(collator.fits, f"over {args.max_length} tokens long")
             return Dataset.from_list(data.rows())
         reader = Reader(None, kinds=kinds, **self._read)
+        reader.ranking(first)
+        if reader.unused:  # now, and not by each process that reads the stream
+            logger.warning("columns not used: %s", ", ".join(reader.unused))
         rows = dataset.map(lambda row: reader.ranking(row).row(), remove_columns=list(first))
         return rows if args.max_length is None else rows.filter(collator.fits)
 
@@ -166,15 +167,13 @@ class RankingTrainer(RewardTrainer):
         gaps = (rewards[:, :, None] - rewards[:, None, :])[pairs]
         there = rewards[ranks >= 0]
         sums = [there.sum(), there.numel(), (gaps > 0).sum(), gaps.sum(), gaps.numel()]
+        sums = [torch.as_tensor(s).to(there) for s in (*sums, there.min(), there.max())]
         # One row a process: the batches of processes differ in size.
-        found: Any = self.accelerator.gather(
-            torch.stack([torch.as_tensor(s).to(there) for s in sums])[None]
-        )
-        total, count, right, margin, compared_pairs = found.sum(0).tolist()
-        ends = self.accelerator.gather(torch.stack([there.min(), there.max()])[None])
-        metrics["min_reward"].append(ends[:, 0].min().item())
+        found: Any = self.accelerator.gather(torch.stack(sums)[None])
+        total, count, right, margin, compared_pairs = found[:, :5].sum(0).tolist()
+        metrics["min_reward"].append(found[:, 5].min().item())
         metrics["mean_reward"].append(total / count)
-        metrics["max_reward"].append(ends[:, 1].max().item())
+        metrics["max_reward"].append(found[:, 6].max().item())
         if compared_pairs:
             metrics["accuracy"].append(right / compared_pairs)
             metrics["margin"].append(margin / compared_pairs)

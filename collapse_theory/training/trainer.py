@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
@@ -87,31 +88,30 @@ class TrainerLoss:
 
     def _look_at(self, trainer: Any) -> None:
         """Refuse arguments of a Trainer that mislead, and tell the loss which step it is."""
-        args, state = getattr(trainer, "args", None), getattr(trainer, "state", None)
-        if hasattr(args, "label_smoothing_factor"):
-            require_arguments(args, getattr(trainer, "train_dataset", None))
-        if hasattr(state, "global_step"):
+        handler = getattr(trainer, "callback_handler", None)
+        if handler is not None:
+            require_arguments(trainer.args, handler.train_dataloader, handler.eval_dataloader)
             for one in each(self.loss):
-                one.step = state.global_step + 1
+                one.step = trainer.state.global_step + 1
 
     def _total(self, labels: Any, share: Tensor, counted: Any) -> Any:
         """Return the weight of the whole accumulated batch, of which this is a part."""
         if counted is None:
-            counted = share.sum()
-        elif not isinstance(counted, Tensor):
+            total = share.sum()
+            return torch.where(total > 0, total, 1.0)
+        if not isinstance(counted, Tensor):
             return counted or 1
-        elif counted.numel() > 1:
+        if counted.numel() > 1:
             raise CollapseError(
                 "several devices in one process (DataParallel) count prompts wrongly; start one "
                 "process a device: torchrun --nproc-per-node N script.py"
             )
-        elif any(one.pair_weights is not None for one in each(self.loss)):
-            if bool((RankingLabels(labels).ne(-100) != share).any()):
-                raise CollapseError(
-                    "the weights by rank leave prompts without a pair, which Trainer has counted; "
-                    "make the collator as RankingCollator(tokenizer, kinds=loss), with the loss "
-                    "itself"
-                )
+        by_rank = any(one.pair_weights is not None for one in each(self.loss))
+        if by_rank and bool((RankingLabels(labels).ne(-100) != share).any()):
+            raise CollapseError(
+                "the weights by rank leave prompts without a pair, which Trainer has counted; make "
+                "the collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
+            )
         counted = counted.reshape(())
         return torch.where(counted > 0, counted, 1.0)
 
@@ -209,8 +209,12 @@ def _larger_is_better(metric: str) -> bool | None:
     return None
 
 
-def require_arguments(args: Any, *data_sets: Any) -> None:
-    """Raise for arguments of Trainer that it would ignore, or do the opposite of what is meant."""
+def require_arguments(args: Any, train: Any = None, evaluated: Any = None) -> None:
+    """Raise for arguments of Trainer that it would ignore, or do the opposite of what is meant.
+
+    Under several processes for streams too, which `train` and `evaluated` have, data loaders or
+    data sets, if known: only training can have a part of a stream a process.
+    """
     if args.label_smoothing_factor:
         raise CollapseError(
             f"label_smoothing_factor={args.label_smoothing_factor:g} smooths labels of classes, "
@@ -225,3 +229,21 @@ def require_arguments(args: Any, *data_sets: Any) -> None:
             f"checkpoint, and so does transformers' default; give greater_is_better={larger}, or "
             f"TrainingArguments(..., **keep_best({metric!r}))"
         )
+    several, parts = args.world_size > 1, args.accelerator_config.dispatch_batches is False
+    if several and is_stream(train) and not parts:
+        raise CollapseError(
+            "several processes and a stream to train on: Trainer would cut batches of completions "
+            'apart; give TrainingArguments(accelerator_config={"dispatch_batches": False}), by '
+            "which each process reads its own part"
+        )
+    if several and is_stream(evaluated):
+        raise CollapseError(
+            "several processes and a stream to evaluate on: its last batches are filled up with "
+            "rows that were there before, and nothing tells which; evaluate a data set of known "
+            "length, such as RankingDataset.from_records(stream)"
+        )
+
+
+def is_stream(given: Any) -> bool:
+    """Whether a data set, or that of a loader, can't be asked for a row by its number."""
+    return isinstance(getattr(given, "dataset", given), IterableDataset)
