@@ -34,8 +34,8 @@ def test_extras_are_those_that_errors_name():
 MISSING = """
 import importlib, sys
 for package, extra, module, name in (
-    ("hypothesis", "testing", "testing", "check_utility"),
     ("mpmath", "testing", "testing", "check_utility"),
+    ("hypothesis", "testing", "testing", "check_utility"),
     ("torch", "training", "training", "RankingLoss"),
     ("torch", "training", "testing.loss", ""),
     ("torch", "training", "experiment", "run_experiment"),
