@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import collapse_theory
 from collapse_theory.lazy import EXTRAS
 
 ROOT = Path(__file__).parents[1]
@@ -65,3 +69,56 @@ def test_what_is_missing_is_named_with_its_extra():
     pytest.importorskip("transformers", reason="the extra collapse-theory[training]")
     done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the source distribution, and the wheel that is built from it."""
+    pytest.importorskip("build", reason="the extra collapse-theory[dev]")
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def files_below(*names: str) -> set[str]:
+    """Return files of the checkout, by name or below a folder, but for what running makes."""
+    places = [ROOT / name for name in names]
+    there = [p for place in places for p in ([place] if place.is_file() else place.rglob("*"))]
+    paths = {p.relative_to(ROOT) for p in there if p.is_file()}
+    made = {"__pycache__", ".ipynb_checkpoints"}
+    return {p.as_posix() for p in paths if not made & set(p.parts)}
+
+
+@pytest.mark.slow
+def test_the_wheel_is_the_package_alone(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == files_below("collapse_theory")
+    assert not [name for name in held if name.endswith((".png", ".pdf", ".svg", ".ipynb"))]
+    assert wheel.stat().st_size < 1e6
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_what_its_tests_need(built: Path) -> None:
+    (source,) = built.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        files = [member.name for member in archive if member.isfile()]
+    held = {name.partition("/")[2] for name in files}
+    needed = files_below("collapse_theory", "tests", "benchmarks", "README.md", "CONTRIBUTING.md")
+    needed |= files_below("LICENSE", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", ".ci/run")
+    assert needed <= held
+    assert {name for name in held if name.startswith("notebooks/")}
+    assert source.stat().st_size < 5e6
+
+
+def test_the_version_and_the_paper_are_cited() -> None:
+    cited = (ROOT / "CITATION.cff").read_text("utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    (version,) = re.findall(r"^version: (.*)$", cited, re.M)
+    (day,) = re.findall(r"^date-released: (.*)$", cited, re.M)
+    assert PROJECT["version"] == version == collapse_theory.__version__
+    assert f"## {version} ({day})" in changes
+    assert "10.48550/arXiv.2305.17608" in cited
