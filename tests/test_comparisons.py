@@ -17,7 +17,7 @@ import collapse_theory as ct
 from collapse_theory.finite import interior_point
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.max_margin import max_margin
-from collapse_theory.numerics import linear
+from collapse_theory.numerics import graph_systems
 from collapse_theory.programs import Answer, Comparisons, Program, certify
 from collapse_theory.testing import comparisons
 
@@ -320,7 +320,7 @@ def test_values(pairs):
 def test_sparse_and_dense_agree(text, domain, monkeypatch):
     pairs = random_pairs(300, 2000, 5)
     dense = ct.solve(text, domain=domain, comparisons=pairs)
-    monkeypatch.setattr(linear, "DENSE", 50)
+    monkeypatch.setattr(graph_systems, "DENSE", 50)
     monkeypatch.setattr(interior_point, "DENSE", 50)
     sparse = ct.solve(text, domain=domain, comparisons=pairs)
     assert dense.status == sparse.status == "optimal"
@@ -328,11 +328,11 @@ def test_sparse_and_dense_agree(text, domain, monkeypatch):
 
 
 def test_many_prompts_of_one_pattern_are_solved_once():
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(10_000):
         pairs = Comparisons(8, [0, 0, 1, 2, 4, 5], [1, 2, 3, 3, 5, 7])
         ct.solve(ct.LogSigmoid(), comparisons=pairs, domain=ct.Confined(0.1))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 # -- the direction of unbounded training -------------------------------------------------
@@ -595,3 +595,27 @@ def test_hundreds_of_completions_with_tiny_gaps_are_certified(text):
     found = ct.solve(text, comparisons=ct.Comparisons(400, i[keep], j[keep], weights=weights))
     assert found.gaps.min() < 1e-16
     assert found.relative_gap < 1e-10
+
+
+@pytest.mark.parametrize(("orders", "most"), [(0, 40), (4, 40), (16, 250)])
+@pytest.mark.parametrize("shape", ["path", "grid", "star", "random"])
+def test_levels_make_systems_with_weights_far_apart_few_rounds(shape, orders, most, monkeypatch):
+    """Jacobi's method alone takes up to 1800 rounds of conjugate gradients for these."""
+    rng, k, grid = np.random.default_rng(0), 900, np.arange(900).reshape(30, 30)
+    a, b = {
+        "path": np.array([np.arange(k - 1), np.arange(1, k)]),
+        "grid": np.hstack(
+            [[grid[:, 1:].ravel(), grid[:, :-1].ravel()], [grid[1:].ravel(), grid[:-1].ravel()]]
+        ),
+        "star": np.array([np.zeros(k - 1, dtype=int), np.arange(1, k)]),
+        "random": rng.integers(0, k, (2, 5 * k)),
+    }[shape]
+    edge, ground = 10 ** (orders * rng.uniform(-0.5, 0.5, (2, max(k, len(a)))))
+    ground = np.where(rng.random(k) < 0.02, ground[:k], 1e-9)
+    edge = np.where(a == b, 0.0, edge[: len(a)])
+    system = graph_systems.System(a, b, edge, 0.0, ground)
+    force = system.matrix @ rng.normal(size=k)
+    monkeypatch.setattr(graph_systems, "PLAIN", 1)
+    monkeypatch.setattr(graph_systems, "MOST_ROUNDS", most)
+    found = graph_systems._iterative(system, 1e-6)(force)
+    assert np.linalg.norm(system.matrix @ found - force) <= 2e-6 * np.linalg.norm(force)

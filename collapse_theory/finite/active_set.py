@@ -15,7 +15,8 @@ from typing import Self
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
-from collapse_theory.numerics.linear import components, graph_solver, spanning_forest
+from collapse_theory.numerics.graph_systems import graph_solver
+from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Answer, Program, certify
 
 MOST_SETS = 40  # sets of closed gaps that are tried; two or three are usual

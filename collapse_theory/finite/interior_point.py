@@ -22,7 +22,7 @@ from collapse_theory.finite.active_set import Rows, feasible, on_pieces, polishe
 from collapse_theory.finite.budget import Budget, max_step
 from collapse_theory.finite.tree_gaps import in_tree_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
-from collapse_theory.numerics.linear import DENSE, graph_solver
+from collapse_theory.numerics.graph_systems import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 

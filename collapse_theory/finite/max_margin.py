@@ -33,7 +33,8 @@ import numpy as np
 from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.checks import count
 from collapse_theory.numerics.flow import Flow, greatest_flow
-from collapse_theory.numerics.linear import components, graph_solver, spanning_forest
+from collapse_theory.numerics.graph_systems import graph_solver
+from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Comparisons, Free, Solution
 from collapse_theory.programs.program import Graph
 from collapse_theory.utilities import Hinge

@@ -1,8 +1,4 @@
-"""Positive definite systems, dense or on a graph, and the connected parts of a graph.
-
-A graph's system is the matrix of sum_e edge_e (x_a - x_b)**2 + sums_e (x_a + x_b)**2 + sum_i
-diagonal_i x_i**2 over its edges e = (a, b): a weighted Laplacian and what is like one.
-"""
+"""Dense positive definite systems, and the connected parts, paths and trees of a graph."""
 
 from __future__ import annotations
 
@@ -12,12 +8,6 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.lazy import lapack
-
-# Nodes from which on one factorisation takes longer than the iterations that replace it (measured
-# on random graphs with ten edges a node).
-DENSE = 600
-CROWDED = 8  # entries of the matrix for each edge, up to which that holds for more nodes too
-MAX_CG_ITERATIONS = 3000
 
 Solver = Callable[[np.ndarray], np.ndarray]
 
@@ -31,7 +21,7 @@ def cholesky(matrix: np.ndarray) -> Solver | None:
     scaled = matrix * scale * scale[:, None]
     if not np.isfinite(scaled.sum()):
         return None
-    inner = _factored(scaled)
+    inner = factored(scaled)
     if inner is None:
         return None
 
@@ -42,7 +32,7 @@ def cholesky(matrix: np.ndarray) -> Solver | None:
     return solve
 
 
-def _factored(matrix: np.ndarray) -> Solver | None:
+def factored(matrix: np.ndarray) -> Solver | None:
     """Return the solver by Cholesky's factors, None where there are none; `matrix` is overwritten.
 
     By LAPACK itself: for n = 8 scipy.linalg's wrappers take longer than the factorisation.
@@ -65,11 +55,11 @@ def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) 
     """
     from scipy.sparse.csgraph import connected_components
 
-    edges = _adjacency(np.ones(len(i)), i, j, k)
+    edges = adjacency(np.ones(len(i)), i, j, k)
     return connected_components(edges, directed=directed, connection="strong")[1]
 
 
-def _adjacency(values: np.ndarray, i: np.ndarray, j: np.ndarray, k: int) -> Any:
+def adjacency(values: np.ndarray, i: np.ndarray, j: np.ndarray, k: int) -> Any:
     """Return a sparse graph, its places in the 32 bits that SciPy 1.15's graph routines take."""
     from scipy.sparse import coo_array
 
@@ -91,7 +81,7 @@ def spanning_forest(
     # One more node joins the trees.
     rows, columns = np.append(i[first], np.full(len(roots), k)), np.append(j[first], roots)
     names = np.append(first, np.full(len(roots), -1)) + 2
-    name = _adjacency(names, rows, columns, k + 1)
+    name = adjacency(names, rows, columns, k + 1)
     order, above = breadth_first_order(name, k, directed=False)
     node, parent = order[1:], above[order[1:]]
     edge = np.asarray((name + name.T).tocsr()[node, parent]).ravel() - 2
@@ -124,7 +114,7 @@ def least_tree_paths(
     order = order[np.argsort(size[order], kind="stable")]
     low, high = np.minimum(i, j)[order], np.maximum(i, j)[order]
     first = np.unique(low * k + high, return_index=True)[1]
-    rank = _adjacency(first + 1.0, low[first], high[first], k)
+    rank = adjacency(first + 1.0, low[first], high[first], k)
     edges = np.sort(order[minimum_spanning_tree(rank).data.astype(int) - 1])
     ways, none = [np.zeros(0, dtype=np.int64)] * (k + 1), np.zeros(0)
     signs = [none] * (k + 1)
@@ -137,120 +127,3 @@ def least_tree_paths(
     return edges, csr_array(
         (np.concatenate(signs), np.concatenate(ways), ends), shape=(k, len(edges))
     )
-
-
-def graph_solver(
-    a: np.ndarray,
-    b: np.ndarray,
-    edge: np.ndarray,
-    sums: np.ndarray | float,
-    diagonal: np.ndarray,
-    *,
-    keep: np.ndarray | None = None,
-    tol: float = 1e-10,
-) -> Solver | None:
-    """Return the solver of a graph's system, None where its matrix isn't positive definite.
-
-    Parameters
-    ----------
-    a, b : numpy.ndarray of int, shape (edges,)
-        The ends of each edge.
-    edge, sums : numpy.ndarray, shape (edges,)
-        The weights of (x_a - x_b)**2 and of (x_a + x_b)**2; at least 0.
-    diagonal : numpy.ndarray, shape (nodes,)
-        The weights of x**2. The dense matrix gets 1e-15 of its diagonal more, so that parts that
-        nothing holds don't make it singular.
-    keep : numpy.ndarray of bool, shape (nodes,), optional
-        The nodes that are free; the others are held at 0.
-    tol : float
-        The residual that conjugate gradients leave, relative to the right side.
-    """
-    free = np.arange(len(diagonal)) if keep is None else np.flatnonzero(keep)
-    if not len(free):
-        return np.zeros_like
-    edge = np.where(a == b, 0.0, edge)  # within a contracted node: (x - x)**2
-    i, j, across, scale = _scaled(a, b, edge, sums, diagonal, free)
-    if not (np.all(np.isfinite(across)) and np.all(np.isfinite(scale))):
-        return None
-    k = len(free)
-    dense = k <= DENSE or k**2 <= CROWDED * len(i)
-    inner = _dense(i, j, across, k) if dense else _iterative(i, j, across, k, tol)
-    if inner is None:
-        return None
-
-    def solve(right: np.ndarray) -> np.ndarray:
-        x = np.zeros_like(right)
-        x[free] = scale * inner(scale * right[free])
-        return x
-
-    return solve
-
-
-def _scaled(
-    a: np.ndarray,
-    b: np.ndarray,
-    edge: np.ndarray,
-    sums: np.ndarray | float,
-    diagonal: np.ndarray,
-    free: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the entries off the diagonal among the free nodes, and the scale that makes it 1."""
-    k = len(diagonal)
-    total = edge + sums
-    main = (np.bincount(a, total, k) + np.bincount(b, total, k) + diagonal)[free]
-    place = np.full(k, -1)
-    place[free] = np.arange(len(free))
-    i, j = place[a], place[b]
-    inside = (i >= 0) & (j >= 0)
-    i, j, across = i[inside], j[inside], (sums - edge)[inside]
-    scale = np.where(main > 0, main, 1.0) ** -0.5
-    return i, j, across * scale[i] * scale[j], scale
-
-
-def _dense(i: np.ndarray, j: np.ndarray, across: np.ndarray, k: int) -> Solver | None:
-    half = np.bincount(i * k + j, across, k * k).reshape(k, k).astype(float)  # int where empty
-    matrix = half + half.T
-    matrix[np.diag_indices(k)] += 1.0
-    for extra in (1e-15, 1e-13, 1e-10):
-        regular = matrix.copy()
-        regular[np.diag_indices(k)] *= 1 + extra
-        solve = _factored(regular.T)  # symmetric, and its transpose needs no copy in LAPACK
-        if solve is not None:
-            break
-    else:
-        return None
-
-    def refined(right: np.ndarray) -> np.ndarray:
-        x = solve(right)
-        return x + solve(right - matrix @ x)  # takes out what `extra` changed
-
-    return refined
-
-
-def _iterative(i: np.ndarray, j: np.ndarray, across: np.ndarray, k: int, tol: float) -> Solver:
-    from scipy.sparse import coo_array
-
-    order = np.arange(k)
-    rows, columns = np.concatenate([i, j, order]), np.concatenate([j, i, order])
-    values = np.concatenate([across, across, np.ones(k)])
-    matrix: Any = coo_array((values, (rows, columns)), shape=(k, k)).tocsr()
-    return lambda right: _conjugate_gradients(matrix, right, tol)
-
-
-def _conjugate_gradients(matrix: Any, right: np.ndarray, tol: float) -> np.ndarray:
-    """Solve for a matrix of unit diagonal, as which it is preconditioned by its diagonal."""
-    x, rest = np.zeros_like(right), right.copy()
-    direction, size = rest.copy(), float(rest @ rest)
-    stop = tol**2 * size
-    for _ in range(MAX_CG_ITERATIONS):
-        if size <= stop:
-            break
-        image = matrix @ direction
-        bend = float(direction @ image)
-        if not bend > 0:
-            break
-        x += size / bend * direction
-        rest -= size / bend * image
-        before, size = size, float(rest @ rest)
-        direction = rest + size / before * direction
-    return x

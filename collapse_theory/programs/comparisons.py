@@ -381,8 +381,9 @@ def depths(k: int, above: np.ndarray, below: np.ndarray) -> np.ndarray | None:
     for i in ready:  # grows as nodes become ready
         at = depth[i] + 1
         for j in children[starts[i] : starts[i + 1]]:
-            depth[j] = max(depth[j], at)
+            if depth[j] < at:
+                depth[j] = at
             waiting[j] -= 1
-            if waiting[j] == 0:
+            if not waiting[j]:
                 ready.append(j)
     return np.array(depth) if len(ready) == k else None

@@ -14,7 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from collapse_theory.numerics.linear import components, graph_solver, least_tree_paths
+from collapse_theory.numerics.graph_systems import graph_solver
+from collapse_theory.numerics.linear import components, least_tree_paths
 from collapse_theory.programs.program import EPS, Program
 from collapse_theory.utilities import Utility
 
