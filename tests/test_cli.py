@@ -40,6 +40,7 @@ COMMANDS = [
     "design",
     "diagnose",
     "experiment",
+    "explore",
     "figures",
     "head",
     "predict",

@@ -33,8 +33,8 @@ class FormulaCommand(Command):
 
 # Each is the file of its name beside this one.
 COMMANDS = (
-    *("atoms", "check", "design", "diagnose", "experiment", "figures", "head", "predict"),
-    "table",
+    *("atoms", "check", "design", "diagnose", "experiment", "explore", "figures", "head"),
+    *("predict", "table"),
 )
 
 
