@@ -17,9 +17,9 @@ import polars as pl
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.encode import Table, load_encoder, tables
-from collapse_theory.experiment.measure import Findings, rewards_table
+from collapse_theory.experiment.measure import Findings, length_r2, measured, rewards_table
 from collapse_theory.experiment.report import draw_figures, metrics, page
-from collapse_theory.experiment.setting import Run, Setting, runs_of
+from collapse_theory.experiment.setting import LAST_LAYER, Run, Setting, runs_of
 from collapse_theory.experiment.texts import PromptSet, prompt_sets
 from collapse_theory.experiment.train import fine_tune, train
 from collapse_theory.experiment.work import Progress, side_by_side
@@ -73,18 +73,22 @@ def run_experiment(
     _claim(folder, setting, _hash_of(sets), force)
     if setting.full:
         encoded = {"": Table(main, np.zeros((*main.ranks.shape, 0), np.float32))}
+        lengths = {"first": None, "last": None}
     else:
         features = Path(cache) if cache is not None else folder / "features"
         encoder = load_encoder(setting.encoder)
         encoded = tables(encoder, sets, setting.max_length, features, told)
+        lengths = length_r2(encoded[""])
     rewards = pl.concat(_trained(setting, runs, encoded, folder / RUNS, told))
     named = rewards.with_columns(pl.col(pl.String).cast(pl.Categorical))
     replace_file(folder / TABLE, lambda draft: named.write_parquet(draft, compression="zstd"))
     facts = {
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "prompts": main.counts,
         "completions": {"all": sum(map(len, main.rankings)), "cut": encoded[""].cut},
+        "length_r2": lengths,
     }
-    return _reported(folder, Findings(setting, rewards, plain(facts)), told)
+    return _reported(folder, Findings(setting, measured(rewards, runs), plain(facts)), told)
 
 
 def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = None) -> Findings:
@@ -96,14 +100,11 @@ def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = 
     try:
         noted = json.loads((place / METRICS).read_text(encoding="utf-8"))
         setting = Setting.from_dict(noted["setting"])
-        facts = {name: noted[name] for name in ("versions", "completions")}
-        text = pl.selectors.categorical()
-        rewards = pl.read_parquet(place / TABLE).with_columns(text.cast(pl.String))
-        found = Findings(setting, rewards, facts)
-        found.table  # noqa: B018 - is computed, or the reason told why it can't be
+        facts = {name: noted[name] for name in ("versions", "prompts", "completions", "length_r2")}
+        table = measured(pl.read_parquet(place / TABLE), runs_of(setting))
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as fault:
         raise CollapseError(f"{place} holds no finished experiment: {fault}") from None
-    return _reported(place, found, progress or Progress())
+    return _reported(place, Findings(setting, table, facts), progress or Progress())
 
 
 def _trained(
@@ -112,7 +113,9 @@ def _trained(
     """Return the rewards of each run."""
 
     def trained(run: Run) -> pl.DataFrame:
-        table = encoded.get(run.control, encoded[""])
+        table = encoded[run.control]
+        if run.control == LAST_LAYER:
+            table = table.state(1)
         if setting.full:
             told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
         to_the_end = fine_tune if setting.full else train

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,19 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collapse_theory.data import DatasetReport, Ranking, RankingDataset, read_log
-from collapse_theory.data.ranking import ranks_of_scores
+from collapse_theory.data import DatasetReport, Ranking, RankingDataset
 from collapse_theory.errors import CollapseError
-from collapse_theory.experiment.setting import (
-    DEFAULT,
-    FOLDS,
-    NEUTRAL,
-    SAME_LENGTHS,
-    Objective,
-    Run,
-    Setting,
-)
-from collapse_theory.values import Array, Value
+from collapse_theory.experiment.setting import DEFAULT, NEUTRAL, SAME_LENGTHS, Objective, Setting
+from collapse_theory.values import Value
 
 OPEN, CLOSED = KINDS = ("open", "closed")
 LENGTHS: dict[str, tuple[int, ...]] = {
@@ -136,38 +128,21 @@ def _parsed(module: str) -> list[ast.Module]:
 
 @dataclass(frozen=True, eq=False)
 class PromptSet(Value):
-    """Prompts, each of a kind, completions best first; and which of them are held out together.
+    """Prompts to train on and prompts held out, each of a kind, completions best first."""
 
-    Parameters
-    ----------
-    rankings : tuple of Ranking
-    scores : numpy.ndarray, shape (N, K), optional
-        What a judge gives each completion; NaN where that isn't known.
-    report : DatasetReport, optional
-        What the reading of a file found.
-    """
-
-    rankings: tuple[Ranking, ...]
-    scores: Array | None = None
-    report: DatasetReport | None = None
+    train: tuple[Ranking, ...]
+    held_out: tuple[Ranking, ...]
+    report: DatasetReport | None = None  # what the reading of a file found
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(rankings=tuple(map(_best_first, self.rankings)))
-        if self.scores is None:
-            self._set(scores=np.where(self.ranks >= 0, np.nan, np.nan))
+        self._set(train=tuple(map(_best_first, self.train)))
+        self._set(held_out=tuple(map(_best_first, self.held_out)))
 
     @cached_property
-    def folds(self) -> np.ndarray:
-        """The third that each belongs to, kinds alike in each; rankings of a prompt together."""
-        asked = [(one.kind, one.turns, one.prompt) for one in self.rankings]
-        by_kind = sorted(dict.fromkeys(asked), key=lambda one: str(one[0]))
-        fold = {one[1:]: place % FOLDS for place, one in enumerate(by_kind)}
-        return np.array([fold[one[1:]] for one in asked])
-
-    def held_out(self, run: Run) -> np.ndarray:
-        """Return whether each prompt is held out in a run, shape (N,)."""
-        return self.folds == run.seed % FOLDS
+    def rankings(self) -> tuple[Ranking, ...]:
+        """All of them, those to train on first."""
+        return self.train + self.held_out
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -181,6 +156,13 @@ class PromptSet(Value):
         for row, one in zip(ranks, self.rankings, strict=True):
             row[: len(one)] = one.ranks
         return ranks
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many prompts of each kind are trained on ("train") and held out ("held_out")."""
+        train, held = (Counter(str(r.kind) for r in part) for part in (self.train, self.held_out))
+        kinds = sorted(train | held)
+        return {kind: {"train": train[kind], "held_out": held[kind]} for kind in kinds}
 
 
 def _best_first(one: Ranking) -> Ranking:
@@ -201,26 +183,24 @@ def ranking(passage: Passage, kind: str, control: str = "") -> Ranking:
 
 
 def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "") -> PromptSet:
-    """Return prompts about passages, for the runs of this control; scores are shares of the text.
+    """Return prompts about passages, for the runs of this control.
 
     The passages are shuffled with the setting's seed, and the kind alternates after that: it is
     independent of the text. All controls are about the same passages with the same kinds.
     """
-    if len(passages) < setting.prompts:
+    count = setting.train + setting.held_out
+    if len(passages) < count:
         raise CollapseError(
-            f"{setting.prompts} prompts are wanted, and the documentation installed here makes "
+            f"{count} prompts are wanted, and the documentation installed here makes "
             f"{len(passages)}; ask for fewer, or bring rankings of your own with --data"
         )
-    order = np.random.default_rng(setting.seed).permutation(len(passages))[: setting.prompts]
+    order = np.random.default_rng(setting.seed).permutation(len(passages))[:count]
     made = tuple(ranking(passages[at], KINDS[place % 2], control) for place, at in enumerate(order))
-    return PromptSet(made, [[len(t.split()) / WORDS for t in one.completions] for one in made])
+    return PromptSet(made[: setting.train], made[setting.train :])
 
 
 def prompt_sets(setting: Setting, controls: Iterable[str]) -> dict[str, PromptSet]:
-    """Return the prompts of each control; "" are those of the runs that have no texts of their own.
-
-    A CollapseError says of the prompts that they are too few, or of a kind without a utility.
-    """
+    """Return the prompts of each control; "" are those of the runs that are none."""
     if setting.data:
         return {"": _from_file(setting)}
     for objective in setting.objectives:
@@ -229,8 +209,7 @@ def prompt_sets(setting: Setting, controls: Iterable[str]) -> dict[str, PromptSe
                 f"{str(objective)!r} has no utility for the kind {kind!r}; the prompts are of "
                 f"the kinds {' and '.join(KINDS)}, or those of your own --data"
             )
-    own = {"", *controls} & {"", SAME_LENGTHS, NEUTRAL}
-    return {control: documented(corpus(), setting, control) for control in sorted(own)}
+    return {control: documented(corpus(), setting, control) for control in sorted(controls)}
 
 
 def _from_file(setting: Setting) -> PromptSet:
@@ -238,36 +217,16 @@ def _from_file(setting: Setting) -> PromptSet:
     known = [set(objective.kinds) for objective in setting.objectives if objective.aware]
     allowed = sorted(set.intersection(*known)) if known else None
     data = RankingDataset.from_file(setting.data, kinds=allowed or None)
-    order = np.random.default_rng(setting.seed).permutation(len(data))
-    made = PromptSet(tuple(data.select(order)), _scores(setting.data, data, order), data.report)
-    if len(set(made.folds)) < FOLDS:
-        raise CollapseError(
-            f"{setting.data}: {len(data)} rankings are too few to train on two thirds of the "
-            "prompts and hold out the others"
-        )
-    for fold in range(min(FOLDS, setting.seeds)):
-        at = made.folds != (setting.seed + fold) % FOLDS
-        for kind in sorted(set().union(*known) - set(np.array(made.kinds)[at])):
-            raise CollapseError(f"{setting.data}: no training prompt is of the kind {kind!r}")
-    return made
-
-
-def _scores(path: str, data: RankingDataset, order: np.ndarray) -> np.ndarray | None:
-    """Return the scores of a file's rankings, best first; None where it has none that fit."""
-    if data.report is None or data.report.bad:
-        return None  # rows of the two readings can't be matched
+    share = setting.held_out / (setting.train + setting.held_out)
     try:
-        log = read_log(path)
+        train, held_out = data.split(share, setting.seed)
     except CollapseError:
-        return None
-    rows = [-np.sort(-log.rewards[log.prompts == number]) for number in range(len(data))]
-    given = [sorted(one.ranks) for one in data]
-    if [list(ranks_of_scores(row)) if len(row) else [] for row in rows] != given:
-        return None
-    scores = np.full((len(data), max(map(len, rows))), np.nan)
-    for row, at in zip(scores, order, strict=True):
-        row[: len(rows[at])] = rows[at]
-    return scores
+        raise CollapseError(
+            f"{setting.data}: {len(data)} rankings are too few to train on some and hold out others"
+        ) from None
+    for kind in sorted(set().union(*known) - {one.kind for one in train}):
+        raise CollapseError(f"{setting.data}: no training prompt is of the kind {kind!r}")
+    return PromptSet(tuple(train), tuple(held_out), data.report)
 
 
 def utilities_for(path: str) -> tuple[str, ...]:

@@ -65,13 +65,11 @@ def _draw_panel(ax: Axes, ends: list[dict[str, Any]]) -> None:
     # The mean errors stand in the corner that falling rewards leave free.
     text: dict[str, Any] = {"inside": True, "ha": "right"}
     look.note(ax, 1.0, 0.93, "mean error", **text)
-    for line, (one, mean, best) in enumerate(
-        zip(ends[:4], means, predicted, strict=False), start=1
-    ):
+    for line, (mean, best) in enumerate(zip(means[:4], predicted[:4], strict=True), start=1):
         if best.size:
-            name = one["kind"].replace("$", r"\$")
             shown = f"{np.abs(mean - best).mean():.3f}".removeprefix("0")
-            look.note(ax, 1.0, 0.93 - 0.115 * line, f"{name} {shown}", **text)
+            colour = look.COLOURS[line - 1]
+            look.note(ax, 1.0, 0.93 - 0.115 * line, shown, color=colour, **text)
 
 
 def stopping_figure(
@@ -81,118 +79,35 @@ def stopping_figure(
 
     The table has distance (to the law that training ends at), between (the kinds) and right. Of
     `runs` come the number, the utility, whether that depends on the kind of prompt, and where rules
-    would have stopped ("rule", "step"), the last at the end. Runs with the same utility have one
-    look, and stops by the same rule one mark.
+    would have stopped ("step"), the last at the end. Runs with the same utility have one colour.
     """
     from matplotlib.figure import Figure
 
     aware = {utility: aware for _, utility, aware, _ in runs}
     looks = {name: _line(number, aware[name]) for number, name in enumerate(aware)}
-    rules = list(dict.fromkeys(stop["rule"] for *_, at in runs for stop in at[:-1]))
-    marks = {
-        rule: look.mark(look.BLACK, look.turn(n)[1], 3.5, filled=False)
-        for n, rule in enumerate(rules)
-    }
     panels = (
         ("distance", "train", "distance to the predicted end", "W1, training prompts"),
         ("between", "held_out", "distance between the kinds", "mean |difference|, held-out"),
         ("right", "held_out", "pairs right", "share, held-out"),
     )
     with look.style():
-        figure = Figure(figsize=(look.DOUBLE, 3.3), layout="constrained")
+        figure = Figure(figsize=(look.DOUBLE, 2.9), layout="constrained")
         axes = figure.subplots(1, 3)
         for ax, (measure, split, title, label) in zip(axes, panels, strict=True):
             for run, utility, _, at in runs:
                 line = looks[utility]
-                mine = table.filter(run=run, split=split).sort("step")
+                mine = table.filter(run=run, split=split)
                 mine = mine.filter(mine["kind"].is_null(), mine["step"] > 0)  # no 0 on the axis
                 ax.plot(mine["step"], mine[measure], **line)
-                for stop in at[:-1]:
-                    there = mine.filter(step=stop["step"])
-                    mark = marks[stop["rule"]] | {"color": line["color"], "zorder": 3}
-                    ax.plot(there["step"], there[measure], **mark)
+                stops = mine.filter(mine["step"].is_in([stop["step"] for stop in at[:-1]]))
+                mark = look.mark(line["color"], size=3.5, filled=False)
+                ax.plot(stops["step"], stops[measure], **mark, zorder=3)
             ax.set(xscale="log", xlabel="step", ylabel=label, title=title)
         axes[0].set_ylim(bottom=0)
         axes[1].set_ylim(bottom=0)
         handles = [look.handle(look.formula(name), **line) for name, line in looks.items()]
-        handles += [look.handle(f"stops at {rule}", **mark) for rule, mark in marks.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return axes
-
-
-def study_figure(table: pl.DataFrame, measures: Mapping[str, Sequence[Any]]) -> Any:
-    """Draw what each loss has on held-out prompts: a panel a measure, a line a loss.
-
-    The table has, for each kind (null: all), measure and arm, `stopped` early or not, mean, low and
-    high. Of `measures` come the words, and the sign of what is better.
-    """
-    from matplotlib.figure import Figure
-
-    whole = table.filter(table["kind"].is_null())
-    arms = whole["arm"].unique(maintain_order=True).to_list()
-    names = [name for name in measures if name in set(whole["measure"])]
-    with look.style():
-        figure = Figure(figsize=(look.DOUBLE, 0.9 + 0.3 * len(arms)), layout="constrained")
-        axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-        for ax, name in zip(axes, names, strict=True):
-            words, sign = measures[name][:2]
-            for row in whole.filter(measure=name).iter_rows(named=True):
-                at = arms.index(row["arm"])
-                ax.hlines(at, row["low"], row["high"], color=look.GREY, linewidth=0.9)
-                shape = "s" if row["stopped"] else "o"
-                ax.plot(row["mean"], at, **look.mark(look.BLACK, shape, filled=not row["stopped"]))
-            better = "right" if sign > 0 else "left"
-            ax.set(title=words, xlabel=f"better to the {better}", yticks=range(len(arms)))
-            ax.grid(axis="y", color=look.PALE, linewidth=0.4)
-        axes[0].set_yticklabels([_arm(arm) for arm in arms])
-        axes[0].invert_yaxis()
-    return axes
-
-
-def _arm(text: str) -> str:
-    return look.formula(text.replace("; ", ";\n").replace(" under ", "\nunder "))
-
-
-def memory_figure(table: pl.DataFrame) -> Any:
-    """Draw the memory over steps with its interval, and the shares explained by rank.
-
-    The table has, for each run and step, utility, gamma, low, high; trained, law and held_out.
-    """
-    from matplotlib.figure import Figure
-
-    utilities = table["utility"].unique(maintain_order=True).to_list()
-    lines = {"trained": ("o", True), "law": ("s", False), "held_out": ("^", False)}
-    with look.style():
-        figure = Figure(figsize=(look.DOUBLE, 2.6), layout="constrained")
-        axes = figure.subplots(1, 1 + len(utilities), squeeze=False)[0]
-        for number, utility in enumerate(utilities):
-            mine = table.filter(utility=utility)
-            colour, marker = look.turn(number)
-            for _, run in mine.group_by("run", maintain_order=True):
-                run = run.sort("step").filter(run["gamma"].is_finite() & (run["gamma"] > 0))
-                axes[0].plot(run["step"], run["gamma"], **look.cycled(number, linewidth=0.8))
-                error = [
-                    run["gamma"] - run["low"],
-                    run["high"].clip(upper_bound=1e16) - run["gamma"],
-                ]
-                mark = look.mark(colour, marker, 3, filled=False)
-                axes[0].errorbar(run["step"], run["gamma"], error, elinewidth=0.6, **mark)
-                for name, (shape, filled) in lines.items():
-                    mark = look.mark(look.BLACK, shape, 3, filled=filled) | {"linestyle": "-"}
-                    axes[1 + number].plot(run["step"], run[name], linewidth=0.5, **mark)
-            axes[1 + number].set(title=_arm(utility), ylim=(0, 1), xscale="log", xlabel="step")
-        axes[0].set(xscale="log", yscale="log", xlabel="step", ylabel="gamma", title="memory\n")
-        axes[1].set_ylabel("explained by rank")
-        handles = [
-            look.handle(
-                look.formula(u), **(look.mark(*look.turn(n), 3, filled=False) | look.cycled(n))
-            )
-            for n, u in enumerate(utilities)
-        ]
-        handles += [
-            look.handle(name.replace("_", " "), **look.mark(look.BLACK, shape, 3, filled=filled))
-            for name, (shape, filled) in lines.items()
-        ]
+        stop = look.mark(look.GREY, size=3.5, filled=False)
+        handles.append(look.handle("where a rule stops", **stop))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return axes
 
