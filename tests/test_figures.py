@@ -379,3 +379,48 @@ def test_matplotlib_is_loaded_on_drawing_only() -> None:
     code = "import sys, collapse_theory.figures as f; f.paper_steps_data(); print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"matplotlib", "cvxpy", "torch"} & set(found.stdout.split())
+
+
+# -- the first figure of README, and dark pages -------------------------------------------------
+
+
+def test_the_story_is_what_the_experiment_measured(tmp_path: Path) -> None:
+    import polars as pl
+
+    from collapse_theory.figures.story import KINDS, TRAINED
+
+    data = figures.story_data()
+    # docs/experiment.md: with one utility the kinds end together, with two apart, as computed.
+    apart = np.abs(data.means[:, :, 0] - data.means[:, :, 1]).mean(axis=-1)
+    np.testing.assert_allclose(apart[:, 0], [0.001, 0.182], atol=1e-3)
+    np.testing.assert_allclose(
+        data.errors.max(axis=-1), [[0.002, 0.026], [0.004, 0.014]], atol=6e-4
+    )
+    # Another experiment's table: two prompts of each kind, three completions, two steps.
+    rows = [
+        (utility, "", 0, step, split, kind, rank, 1 - rank / 2 - 0.1 * prompt * step)
+        for utility in TRAINED
+        for step in (1, 2)
+        for split in ("train", "held_out")
+        for kind in KINDS
+        for prompt in (0, 1)
+        for rank in range(3)
+    ]
+    names = ("utility", "control", "seed", "step", "split", "kind", "rank", "reward")
+    pl.DataFrame(rows, schema=names, orient="row").write_parquet(tmp_path / "runs.parquet")
+    found = figures.story_data(tmp_path / "runs.parquet")
+    np.testing.assert_allclose(found.means, np.broadcast_to([0.9, 0.4, -0.1], (2, 2, 2, 3)))
+
+
+def test_a_dark_figure_is_light_on_dark_and_leaves_its_own_colours(tmp_path: Path) -> None:
+    axes = figures.story()
+    before = figures.save(axes, tmp_path / "before.png").read_bytes()
+    pixels = plt.imread(figures.save(axes, tmp_path / "dark.png", dark=True))[..., :3]
+    assert figures.save(axes, tmp_path / "after.png").read_bytes() == before
+    assert np.median(pixels) < 0.1
+    assert pixels.min() > 0.05  # nothing that was black is black on the dark page
+    light = plt.imread(tmp_path / "before.png")[..., :3]
+    ink, dark_ink = (
+        np.abs(image - np.median(image)).max(axis=-1) > 0.3 for image in (light, pixels)
+    )
+    assert dark_ink.sum() > 0.6 * ink.sum()

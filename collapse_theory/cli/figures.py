@@ -21,8 +21,14 @@ from collapse_theory.cli.output import console, drawn
     out=("DIR", "The folder to write into; made where missing."),
     formats=typer.Option("--format", help="pdf, png or svg; can be repeated. [default: png, pdf]"),
     only=("NAME", "Only the figure of this name; can be repeated."),
+    dark="As they are on a dark page.",
 )
-def figures(out: Path, formats: list[str] | None = None, only: list[str] | None = None) -> None:
+def figures(
+    out: Path,
+    formats: list[str] | None = None,
+    only: list[str] | None = None,
+    dark: bool = False,
+) -> None:
     """Draw all figures into a folder and list the files."""
     from rich.progress import Progress
 
@@ -38,6 +44,7 @@ def figures(out: Path, formats: list[str] | None = None, only: list[str] | None 
     page = console(stderr=True)
     with Progress(console=page, transient=True, disable=not sys.stderr.isatty()) as progress:
         for entry in progress.track(entries, description="figures"):
-            files += drawn(entry.draw, [out / f"{entry.name}.{ending}" for ending in endings])
+            paths = [out / f"{entry.name}.{ending}" for ending in endings]
+            files += drawn(entry.draw, paths, dark=dark)
     for file in files:
         print(file)

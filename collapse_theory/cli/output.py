@@ -68,7 +68,7 @@ def number_table(
     return table
 
 
-def drawn(draw: Callable[[], Any], paths: Iterable[Path]) -> list[Path]:
+def drawn(draw: Callable[[], Any], paths: Iterable[Path], *, dark: bool = False) -> list[Path]:
     """Draw a figure off the screen, save it into each file and close it."""
     import matplotlib
 
@@ -77,6 +77,6 @@ def drawn(draw: Callable[[], Any], paths: Iterable[Path]) -> list[Path]:
 
     axes = draw()
     try:
-        return [ct.figures.save(axes, path) for path in paths]
+        return [ct.figures.save(axes, path, dark=dark) for path in paths]
     finally:
         plt.close(ct.figures.figure_of(axes))

@@ -45,6 +45,7 @@ from collapse_theory.figures.phase_diagram import (
 )
 from collapse_theory.figures.presets import PracticePanels, practices, practices_data
 from collapse_theory.figures.saving import FORMATS, figure_of, save
+from collapse_theory.figures.story import StoryPanels, story, story_data
 from collapse_theory.values import Value
 
 __all__ = ["FIGURES", "FORMATS", "ConvergenceRows", "DesignFigure", "DesignRow", "Downstream"]
@@ -63,7 +64,7 @@ __all__ += [
     "phase_diagram_data",
     "practices",
 ]
-__all__ += ["practices_data", "save", "style"]
+__all__ += ["StoryPanels", "practices_data", "save", "story", "story_data", "style"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class FigureEntry:
 
 # All figures: what the command line draws, and what the tests draw.
 FIGURES: tuple[FigureEntry, ...] = (
+    FigureEntry(story_data, story),
     FigureEntry(finite_optimum_data, finite_optimum, into="ax"),
     FigureEntry(limit_laws_data, limit_laws, into="ax"),
     FigureEntry(phase_diagram_data, phase_diagram),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures import look
+from collapse_theory.figures.dark import darkened
 from collapse_theory.files import replace_file
 
 if TYPE_CHECKING:
@@ -35,20 +37,22 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return ending
 
 
-def save(drawn: Any, path: str | os.PathLike[str]) -> Path:
+def save(drawn: Any, path: str | os.PathLike[str], *, dark: bool = False) -> Path:
     """Save what a draw function returned; the file's ending says the format.
 
     The whole figure is saved, in the package's style, PNG at 300 dots per inch. A file that is
-    there is replaced, and a folder that isn't there is made. An ending other than .pdf, .png and
-    .svg is a CollapseError, a ValueError; what can't be written an OSError.
+    there is replaced, and a folder that isn't there is made; `dark` makes it one for a dark page.
+    An ending other than .pdf, .png and .svg is a CollapseError, a ValueError; what can't be
+    written an OSError.
     """
     target, suffix = Path(path), format_of(path)
     # PDF and SVG hold the time of writing unless told otherwise: the same figure, the same file.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
 
     def draw(draft: Path) -> None:
-        with look.style():
-            figure_of(drawn).savefig(draft, format=suffix, dpi=DPI, metadata=metadata)
+        figure = figure_of(drawn)
+        with look.style(), darkened(figure) if dark else nullcontext():
+            figure.savefig(draft, format=suffix, dpi=DPI, metadata=metadata)
 
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, draw)

@@ -17,9 +17,12 @@ OPTIMUM: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": "
 
 
 def kind_mark(number: int) -> dict[str, Any]:
-    """Return the look of the rewards of a kind of prompt, hollow and filled in turn."""
+    """Return the look of the rewards of a kind of prompt, hollow and filled in turn.
+
+    The filled ones are small enough to leave a ring of hollow ones below them to be seen.
+    """
     filled = number % 2 == 1
-    return look.mark(*look.turn(number), 2.8 if filled else 3.6, filled=filled)
+    return look.mark(*look.turn(number), 2.4 if filled else 4.6, filled=filled)
 
 
 def draw_trained(
