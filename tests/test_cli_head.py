@@ -37,7 +37,7 @@ def test_the_numbers_are_those_of_a_path(files):
     assert found["best"]["weights"] == path.best.weights.tolist()
     assert np.array(found["best"]["held_out"]) == pytest.approx(path.best.held_out, abs=1e-12)
     assert found["notes"] == []
-    assert (found["prompts"], found["room"], found["features"]) == (60, 180, 5)
+    assert (found["prompts"], found["reward_freedom"], found["features"]) == (60, 180, 5)
     ranks = run(
         "head", str(files / "rows.npy"), "--rankings", str(files / "rankings.jsonl"), "--json"
     )

@@ -277,7 +277,7 @@ def test_the_same_prompts_however_they_come():
         assert other.rewards.ravel() == pytest.approx(head.rewards.ravel(), abs=1e-11), name
         assert other.held_out.ravel() == pytest.approx(head.held_out.ravel(), abs=1e-11), name
         assert other.memory == pytest.approx(head.memory, rel=1e-10), name
-        assert (other.prompts, other.room) == (60, 180)
+        assert (other.prompts, other.reward_freedom) == (60, 180)
     # Shuffled rows, in one graph.
     order = np.random.default_rng(0).permutation(240)
     place = np.argsort(order)
@@ -294,7 +294,7 @@ def test_prompts_of_different_sizes_and_ties():
     head = ct.fit_head(ragged, penalty=0.02)
     assert head.rewards.shape == (70, 5)
     assert np.isnan(head.rewards).sum() == 350 - sizes.sum()
-    assert head.room == (sizes - 1).sum()
+    assert head.reward_freedom == (sizes - 1).sum()
     pairs = [Comparisons.full(int(n)) for n in sizes]
     flat = ct.fit_head(np.concatenate(ragged), penalty=0.02, comparisons=pairs)
     assert flat.rewards == pytest.approx(head.rewards[np.isfinite(head.rewards)], abs=1e-12)

@@ -10,7 +10,7 @@ from collapse_theory.capacity.prox import Ranked
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import finite_array, numbers
 from collapse_theory.programs import Box, Solution
-from collapse_theory.programs.program import Program
+from collapse_theory.programs.program import Program, pair_gaps
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss, continued
 
 
@@ -71,10 +71,8 @@ def penalty_of(rewards: Any, utility: Loss | str) -> Any:
 def late_distance(solution: Solution) -> float:
     """Return A, where a model with a sigmoid is A/t from its collapse, late in training.
 
-    mean_i |r_i(t) - r_i| = A/t + o(1/t) for gradient flow of one prompt's logits. A reward at an
-    end of the box, pushed there by the force G_i = df/dr_i, has 1 - r_i = 1/(G_i t) left; those
-    between the ends follow at once, by -L**-1 of what that does to their forces, L minus the
-    Hessian of f (docs/capacity.md#late-in-training).
+    mean_i |r_i(t) - r_i| = A/t + o(1/t) for gradient flow of one prompt's logits, of what is left
+    at the ends of the box and what follows between them (docs/capacity.md#late-in-training).
 
     Parameters
     ----------
@@ -103,7 +101,8 @@ def late_distance(solution: Solution) -> float:
     gaps = solution.gaps / domain.width
     below = np.concatenate([[0.0], np.cumsum(gaps)])
     r = 1.0 - below
-    force, minus = _forces(program, gaps)
+    pairs = pair_gaps(gaps)[np.triu_indices(solution.n, 1)]
+    force, minus = (of[0] for of in Ranked(program.utility, solution.n).at_gaps(pairs[None]))
     high, low = below == 0, np.abs(r) <= 4 * np.finfo(float).eps
     ends, inside = high | low, ~(high | low)
     push = np.where(high, force, -force)
@@ -118,17 +117,3 @@ def late_distance(solution: Solution) -> float:
         pulled = -minus[np.ix_(inside, ends)] @ off[ends]
         off[inside] = np.linalg.solve(minus[np.ix_(inside, inside)], pulled)
     return domain.width * float(np.abs(off).mean())
-
-
-def _forces(program: Program, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return grad f and minus the Hessian at rewards with these gaps."""
-    n = len(gaps) + 1
-    i, j = np.triu_indices(n, 1)
-    sums = np.concatenate([[0.0], np.cumsum(gaps)])
-    apart = np.where(j == i + 1, gaps[np.minimum(i, n - 2)], sums[j] - sums[i])
-    first, second = (part / len(i) for part in program.utility.derivatives(apart))
-    force = np.bincount(i, first, n) - np.bincount(j, first, n)
-    minus = np.zeros((n, n))
-    minus[i, j] = minus[j, i] = second
-    minus[np.diag_indices(n)] = -minus.sum(axis=1)
-    return force, minus

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,12 +94,35 @@ class Edges(NamedTuple):
 class Pairs:
     """The pairs of prompts of n completions: the same in each prompt, or each prompt's own.
 
-    `starts` is where each prompt's begin; None where `edges` are those of every prompt.
+    `starts` is where each prompt's begin; None where `edges` are those of every prompt. `equal`
+    (k, 2), counted as the edges are, has the completions that are held equal to others.
     """
 
     n: int
     edges: Edges
+    equal: np.ndarray
     starts: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, pairs: Comparisons | None, n: int) -> Pairs:
+        """Return the pairs of one prompt, all unless given, with weights that sum to 1."""
+        pairs = Comparisons.full(ranked(n)) if pairs is None else pairs
+        if pairs.n != n:
+            raise CollapseError(f"the comparisons are of {pairs.n} completions, a prompt has {n}")
+        share = pairs.weights / pairs.weights.sum()
+        return cls(n, Edges(pairs.better, pairs.worse, share, pairs.margins), _held(pairs))
+
+    @classmethod
+    def own(cls, each: list[Pairs]) -> Pairs:
+        """Return the pairs of prompts with their own, one after another."""
+        n, starts = each[0].n, np.cumsum([0, *(len(one.edges.better) for one in each)])
+        ends = [
+            np.concatenate([one.edges[side] + n * p for p, one in enumerate(each)])
+            for side in (0, 1)
+        ]
+        more = [np.concatenate([one.edges[which] for one in each]) for which in (2, 3)]
+        equal = np.concatenate([one.equal + n * p for p, one in enumerate(each)])
+        return cls(n, Edges(*ends, *more), equal, starts)
 
     def block(self, first: int, count: int) -> Edges:
         """Return the pairs of the prompts first, ..., first + count - 1."""
@@ -106,35 +130,35 @@ class Pairs:
             at = slice(self.starts[first], self.starts[first + count])
             better, worse, *rest = (part[at] for part in self.edges)
             return Edges(better - first * self.n, worse - first * self.n, *rest)
-        ahead = self.n * np.arange(count)[:, None]
-        better, worse = ((ahead + one).ravel() for one in self.edges[:2])
+        better, worse = (self._tiled(one, count) for one in self.edges[:2])
         return Edges(better, worse, *(np.tile(part, count) for part in self.edges[2:]))
 
+    def ties(self, count: int) -> np.ndarray:
+        """Return what is held equal in `count` prompts, (k, 2)."""
+        if self.starts is not None:
+            return self.equal
+        return np.stack([self._tiled(side, count) for side in self.equal.T], axis=1)
 
-def _edges(pairs: Comparisons | None, n: int) -> Edges:
-    """Return a prompt's pairs, with weights that sum to 1."""
-    pairs = Comparisons.full(ranked(n)) if pairs is None else pairs
-    if pairs.n != n:
-        raise CollapseError(f"the comparisons are of {pairs.n} completions, a prompt has {n}")
-    return Edges(pairs.better, pairs.worse, pairs.weights / pairs.weights.sum(), pairs.margins)
+    def _tiled(self, places: np.ndarray, count: int) -> np.ndarray:
+        return (self.n * np.arange(count)[:, None] + places).ravel()
+
+
+def _held(pairs: Comparisons) -> np.ndarray:
+    """Return each completion that is held equal to another, and that other, (k, 2)."""
+    found = [(i, group[0]) for group in pairs.equal for i in group[1:]]
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 # -- the prompts -------------------------------------------------------------------------
 
 
 class Part(NamedTuple):
-    """A block of a group: `size` prompts of n completions, the first of them and of theirs."""
+    """A block of a group: `size` prompts of n completions, `rows` their places among all."""
 
     size: int
     n: int
-    first: int
-    completion: int
+    rows: slice
     pairs: Callable[[], Edges]
-
-    @property
-    def rows(self) -> slice:
-        """Where its completions are among all."""
-        return slice(self.completion, self.completion + self.size * self.n)
 
 
 @dataclass(frozen=True)
@@ -143,18 +167,16 @@ class Prompts:
 
     Attributes
     ----------
-    d, prompts, completions : int
+    d : int
     groups : list of (count, Pairs)
     read : callable
         Returns the groups' features, (count, n, d) each, in float32 or float64.
     shares : numpy.ndarray, shape (prompts,)
         What a prompt's pairs count in the objective: 1/N, or 1 where their weights say it all.
-    order : numpy.ndarray or None
-        The place of each completion in what was given; None where that is the same.
-    members : numpy.ndarray or None
-        The place of each prompt in what was given; None where that is the same.
     shape : tuple of int
         Of what is said of each completion.
+    order, members : numpy.ndarray or None
+        The place of each completion, and prompt, in what was given; None where that is the same.
     stored : bool
         Whether the features are in memory.
     along, blur
@@ -174,11 +196,6 @@ class Prompts:
     blur: float = 0.0
 
     @property
-    def prompts(self) -> int:
-        """How many there are."""
-        return sum(count for count, _ in self.groups)
-
-    @property
     def completions(self) -> int:
         """How many there are in all."""
         return sum(count * pairs.n for count, pairs in self.groups)
@@ -190,16 +207,13 @@ class Prompts:
             step = max(BLOCK // (pairs.n * self.d), 1)
             for first in range(0, count, step):
                 size = min(step, count - first)
+                rows = slice(completion, completion + size * pairs.n)
+                yield Part(size, pairs.n, rows, partial(self._edges, pairs, first, size, prompt))
+                prompt, completion = prompt + size, rows.stop
 
-                def edges(
-                    pairs: Pairs = pairs, first: int = first, size: int = size, prompt: int = prompt
-                ) -> Edges:
-                    found = pairs.block(first, size)
-                    shares = self.shares[prompt + found.better // pairs.n]
-                    return found._replace(weights=shares * found.weights)
-
-                yield Part(size, pairs.n, prompt, completion, edges)
-                prompt, completion = prompt + size, completion + size * pairs.n
+    def _edges(self, pairs: Pairs, first: int, size: int, prompt: int) -> Edges:
+        found = pairs.block(first, size)
+        return found._replace(weights=self.shares[prompt + found.better // pairs.n] * found.weights)
 
     def blocks(self) -> Iterator[tuple[Part, np.ndarray]]:
         """Yield the blocks with their features (count, n, d), in float64."""
@@ -238,10 +252,10 @@ def prompts_of(features: Any, comparisons: Any = None, weights: Any = None) -> P
             "weights= are of prompts, and the comparisons are of all completions in one: give "
             "their pairs weights, or a list of Comparisons with one a prompt"
         )
-    shares = finite_array(weights, "weights", 1)
-    if len(shares) != found.prompts or shares.min() < 0 or not 0 < shares.sum() < np.inf:
+    shares, prompts = finite_array(weights, "weights", 1), len(found.shares)
+    if len(shares) != prompts or shares.min() < 0 or not 0 < shares.sum() < np.inf:
         raise CollapseError(
-            f"weights must be {found.prompts} numbers of 0 or more, one a prompt, not all 0; got "
+            f"weights must be {prompts} numbers of 0 or more, one a prompt, not all 0; got "
             f"{len(shares)}"
         )
     order = slice(None) if found.members is None else found.members
@@ -267,41 +281,23 @@ def _read(features: Any, comparisons: Any) -> Prompts:
             "features must have the shape (prompts, completions, d), best first, or (completions, "
             f"d) with comparisons; got {array.shape}"
         )
-    _require_finite(array)
     if array.ndim == 3:
-        return _of_array(array, comparisons)
+        return replace(_of_batches([array], comparisons), stored=True)
+    _require_finite(array)
     if comparisons is None:
         raise CollapseError(
             f"features of the shape {array.shape}, one row a completion, need comparisons=: a "
             "Comparisons of all rows, or a list with one a prompt. Where each prompt has n "
             "completions, best first, features.reshape(-1, n, d) does"
         )
-    return _of_rows(array, comparisons)
-
-
-def _of_array(array: np.ndarray, comparisons: Any) -> Prompts:
-    count, n, d = array.shape
-    pairs = _group(comparisons, count, n)
-    return Prompts(d, [(count, pairs)], lambda: iter([array]), _equal(count), (count, n))
-
-
-def _group(comparisons: Any, count: int, n: int) -> Pairs:
-    """Return the pairs of prompts of n completions, from one graph for all or one for each."""
-    if comparisons is None or isinstance(comparisons, Comparisons):
-        return Pairs(n, _edges(comparisons, n))
-    listed = _listed(comparisons)
-    if len(listed) != count:
-        raise CollapseError(f"{len(listed)} comparisons for {count} prompts: give one a prompt")
-    return _own(n, [_edges(one, n) for one in listed])
-
-
-def _own(n: int, each: list[Edges]) -> Pairs:
-    better, worse = (
-        np.concatenate([edges[side] + n * p for p, edges in enumerate(each)]) for side in (0, 1)
-    )
-    weights, margins = (np.concatenate([edges[which] for edges in each]) for which in (2, 3))
-    starts = np.cumsum([0, *(len(edges.better) for edges in each)])
-    return Pairs(n, Edges(better, worse, weights, margins), starts)
+    if isinstance(comparisons, Comparisons):
+        return _of_graph(array, comparisons)
+    sizes = [one.n for one in _listed(comparisons)]
+    if sum(sizes) != len(array):
+        raise CollapseError(
+            f"the comparisons are of {sum(sizes)} completions in all, the features of {len(array)}"
+        )
+    return _sorted(array, sizes, _graphs(comparisons, sizes), (len(array),))
 
 
 def _listed(comparisons: Any) -> list[Comparisons]:
@@ -311,38 +307,43 @@ def _listed(comparisons: Any) -> list[Comparisons]:
     return listed
 
 
-def _of_rows(array: np.ndarray, comparisons: Any) -> Prompts:
-    """Return the prompts of rows: the parts of one graph of all, or one after another."""
-    rows = len(array)
-    if not isinstance(comparisons, Comparisons):
-        listed = _listed(comparisons)
-        sizes = np.array([one.n for one in listed])
-        if sizes.sum() != rows:
-            raise CollapseError(
-                f"the comparisons are of {sizes.sum()} completions in all, the features of {rows}"
-            )
-        edges = [_edges(one, one.n) for one in listed]
-        return _sorted(array, np.repeat(np.arange(len(sizes)), sizes), edges, (rows,))
-    if comparisons.n != rows:
-        raise CollapseError(f"the comparisons are of {comparisons.n} completions, not of {rows}")
-    equal = [(group[0], i) for group in comparisons.equal for i in group[1:]]
-    first, second = np.array([*equal, *zip(comparisons.better, comparisons.worse, strict=True)]).T
-    part = components(first, second, rows)
-    order = np.argsort(part[comparisons.better], kind="stable")
-    place = np.empty(rows, dtype=np.int64)  # within the part
+def _graphs(comparisons: Any, sizes: Sequence[int]) -> list[Pairs]:
+    """Return the pairs of each prompt, of one graph for all or of one for each."""
+    if comparisons is None or isinstance(comparisons, Comparisons):
+        made = {n: Pairs.of(comparisons, n) for n in set(sizes)}
+        return [made[n] for n in sizes]
+    listed = _listed(comparisons)
+    if len(listed) != len(sizes):
+        raise CollapseError(
+            f"{len(listed)} comparisons for {len(sizes)} prompts: give one a prompt"
+        )
+    return [Pairs.of(one, n) for one, n in zip(listed, sizes, strict=True)]
+
+
+def _of_graph(array: np.ndarray, pairs: Comparisons) -> Prompts:
+    """Return the prompts of rows with one graph of all: its connected parts."""
+    rows, better, equal = len(array), pairs.better, _held(pairs)
+    if pairs.n != rows:
+        raise CollapseError(f"the comparisons are of {pairs.n} completions, not of {rows}")
+    ends = np.concatenate([equal, np.stack([better, pairs.worse], axis=1)])
+    part = components(*ends.T, rows)
+    sizes = np.bincount(part)
     by_part = np.argsort(part, kind="stable")
-    starts = np.searchsorted(part[by_part], np.arange(part.max() + 2))
-    place[by_part] = np.arange(rows) - starts[part[by_part]]
-    cuts = np.searchsorted(part[comparisons.better][order], np.arange(1, part.max() + 1))
-    whole = Edges(
-        place[comparisons.better],
-        place[comparisons.worse],
-        comparisons.weights / comparisons.weights.sum(),
-        comparisons.margins,
-    )
-    split = [np.split(values[order], cuts) for values in whole]
-    edges = [Edges(*one) for one in zip(*split, strict=True)]
-    return _sorted(array, part, edges, (rows,), shares=np.ones(len(edges)))
+    place = np.empty(rows, dtype=np.int64)  # within the part
+    place[by_part] = np.arange(rows) - (np.cumsum(sizes) - sizes)[part[by_part]]
+
+    def split(first: np.ndarray, *values: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        order = np.argsort(part[first], kind="stable")
+        cuts = np.searchsorted(part[first][order], np.arange(1, len(sizes)))
+        return zip(*(np.split(of[order], cuts) for of in values), strict=True)
+
+    share = pairs.weights / pairs.weights.sum()
+    edges = split(better, place[better], place[pairs.worse], share, pairs.margins)
+    ties = split(equal[:, 0], place[equal])
+    each = zip(sizes.tolist(), edges, ties, strict=True)
+    graphs = [Pairs(n, Edges(*own), held) for n, own, (held,) in each]
+    found = _sorted(array[by_part], sizes, graphs, (rows,), by_part)
+    return replace(found, shares=np.ones(len(sizes)))
 
 
 def _of_ragged(arrays: list[np.ndarray], comparisons: Any) -> Prompts:
@@ -351,43 +352,37 @@ def _of_ragged(arrays: list[np.ndarray], comparisons: Any) -> Prompts:
     if len(widths) > 1:
         raise CollapseError(f"all features must have the same width, got {sorted(widths)}")
     sizes = [len(one) for one in arrays]
-    if comparisons is None or isinstance(comparisons, Comparisons):
-        edges = [_edges(comparisons, n) for n in sizes]
-    else:
-        listed = _listed(comparisons)
-        if len(listed) != len(sizes):
-            raise CollapseError(f"{len(listed)} comparisons for {len(sizes)} prompts: one each")
-        edges = [_edges(one, n) for one, n in zip(listed, sizes, strict=True)]
-    array = np.concatenate(arrays)
+    array, shape = np.concatenate(arrays), (len(sizes), max(sizes))
     _require_finite(array)
-    shape = (len(sizes), max(sizes))
-    where = np.arange(shape[1]) < np.array(sizes)[:, None]
-    part = np.repeat(np.arange(len(sizes)), sizes)
-    return _sorted(array, part, edges, shape, np.flatnonzero(where))
+    return _sorted(array, sizes, _graphs(comparisons, sizes), shape, _places(sizes))
+
+
+def _places(sizes: Any) -> np.ndarray:
+    """Return where the completions of prompts of these sizes are in a table (prompts, most)."""
+    return np.flatnonzero(np.arange(max(sizes)) < np.array(sizes)[:, None])
 
 
 def _sorted(
     array: np.ndarray,
-    part: np.ndarray,
-    edges: list[Edges],
+    sizes: Any,
+    graphs: list[Pairs],
     shape: tuple[int, ...],
     places: np.ndarray | None = None,
-    shares: np.ndarray | None = None,
 ) -> Prompts:
-    """Return prompts of any sizes, the rows of which are `part`, in groups of one size."""
-    sizes = np.bincount(part)
+    """Return prompts of any sizes, whose rows are one after another, in groups of one size."""
+    sizes = np.asarray(sizes)
+    part = np.repeat(np.arange(len(sizes)), sizes)
     order = np.lexsort((part, sizes[part]))
     by_size = np.argsort(sizes, kind="stable")
     array = array if np.array_equal(order, np.arange(len(part))) else array[order]
     groups, arrays, first = [], [], 0
     for n in np.unique(sizes).tolist():
         members = by_size[sizes[by_size] == n]
-        groups.append((len(members), _own(n, [edges[p] for p in members])))
+        groups.append((len(members), Pairs.own([graphs[p] for p in members])))
         last = first + n * len(members)
         arrays.append(array[first:last].reshape(len(members), n, -1))
         first = last
-    places = order if places is None else places[order]
-    shares = _equal(len(sizes)) if shares is None else shares
+    places, shares = order if places is None else places[order], _equal(len(sizes))
     return Prompts(array.shape[1], groups, lambda: iter(arrays), shares, shape, places, by_size)
 
 
@@ -411,36 +406,28 @@ def _of_batches(batches: Iterable[Any], comparisons: Any) -> Prompts:
 
     def read() -> Iterator[np.ndarray]:
         seen = 0
-        for seen, batch in enumerate(batches, 1):
+        for batch in batches:
             array = as_features(batch)
-            if seen > len(shapes) or array.shape != shapes[seen - 1]:
-                seen = 0
+            if shapes[seen : seen + 1] != [array.shape]:
+                seen = -1
                 break
             yield array
+            seen += 1
         if seen != len(shapes):
             raise CollapseError(
                 "the batches are others than when they were first read: every pass must bring the "
                 "same prompts in the same order"
             )
 
-    counts, sizes = [shape[0] for shape in shapes], [shape[1] for shape in shapes]
-    total = sum(counts)
-    if comparisons is None or isinstance(comparisons, Comparisons):
-        made = {n: _group(comparisons, 1, n) for n in set(sizes)}
-        groups = [(count, made[n]) for count, n in zip(counts, sizes, strict=True)]
-    else:
-        listed = _listed(comparisons)
-        if len(listed) != total:
-            raise CollapseError(f"{len(listed)} comparisons for {total} prompts: give one a prompt")
-        ends = np.cumsum([0, *counts])
-        groups = [
-            (count, _group(listed[first : first + count], count, n))
-            for first, count, n in zip(ends, counts, sizes, strict=False)
-        ]
-    most = max(sizes)
-    where = np.arange(most) < np.repeat(sizes, counts)[:, None]
-    order = None if len(set(sizes)) == 1 else np.flatnonzero(where)
-    return Prompts(shapes[0][2], groups, read, _equal(total), (total, most), order, stored=False)
+    sizes = np.repeat([shape[1] for shape in shapes], [shape[0] for shape in shapes]).tolist()
+    groups, graphs, first = [], _graphs(comparisons, sizes), 0
+    for count, *_ in shapes:
+        own = graphs[first : first + count]
+        groups.append((count, own[0] if len({id(one) for one in own}) == 1 else Pairs.own(own)))
+        first += count
+    order = None if len(set(sizes)) == 1 else _places(sizes)
+    shape = len(sizes), max(sizes)
+    return Prompts(shapes[0][2], groups, read, _equal(shape[0]), shape, order, stored=False)
 
 
 def _require_finite(array: np.ndarray) -> None:

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.capacity.features import as_features, prompts_of
-from collapse_theory.capacity.head_program import HeadProgram, root_of
+from collapse_theory.capacity.head_newton import left_out, newton
+from collapse_theory.capacity.head_program import HeadProgram
 from collapse_theory.capacity.head_ties import held_equal
 from collapse_theory.design.slope import trained_utility
 from collapse_theory.display import latex_number
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.laws import RewardLaw, empirical_law
-from collapse_theory.lazy import blas, lapack
 from collapse_theory.numerics.checks import finite_array, positive, whole
 from collapse_theory.programs import Domain, Free, as_domain
 from collapse_theory.programs.program import EPS
@@ -36,10 +36,7 @@ from collapse_theory.values import Array, Value, shown_by_repr
 FEW = 50  # prompts below which the one-step formula was off by 5% to 60% of the shift it predicts
 TOLERANCE = 1e-9  # the relative gap up to which a head is optimal, as of `solve`
 ITERATIONS = 100
-# Of the rewards: a step this short is the last, and needs no new Hessian (its error is squared).
-SHORT = 1e-12
-KEPT = 10  # a Hessian is kept while each step is so much shorter than the one before
-NEAR = 1e-6  # of the rewards: steps below it that stop shrinking are rounding
+PENALTIES = tuple(float(f"{x:.6g}") for x in np.geomspace(10.0, 1e-5, 13))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +64,9 @@ class Head(Value):
     mean_utility, held_out_utility : float
         The mean over prompts of f_p, and that at `held_out`, which the penalty is chosen by.
     freedom : float
-        The degrees of freedom that the head uses, of the N (n - 1) that the rewards have.
+        The degrees of freedom that the head uses.
+    reward_freedom : int
+        Those that the rewards have, up to a level a prompt: N (n - 1).
     memory : float
         gamma of the memory law before its left-out correction: what prompts learn of themselves.
     prompts : int
@@ -103,7 +102,7 @@ class Head(Value):
     mean_utility: float
     held_out_utility: float
     freedom: float
-    room: int
+    reward_freedom: int
     memory: float
     prompts: int
     status: str
@@ -173,14 +172,76 @@ class Head(Value):
         return (
             f"Head({self.utility}, {self.prompts} prompts, {len(self.weights)} features, penalty "
             f"{self.penalty:g}: mean utility {self.mean_utility:.6g}, left out "
-            f"{self.held_out_utility:.6g}, freedom {self.freedom:.3g} of {self.room}, memory "
-            f"{self.memory:.3g}, relative gap {self.relative_gap:.1e}, {self.status})"
+            f"{self.held_out_utility:.6g}, freedom {self.freedom:.3g} of {self.reward_freedom}, "
+            f"memory {self.memory:.3g}, relative gap {self.relative_gap:.1e}, {self.status})"
         )
 
     def _latex(self) -> str:
         given = latex(self.utility.tree()), latex_number(self.penalty)
         told = r",\quad U(x) = {},\quad \lambda = {}".format(*given)
         return r"\max_w\ \frac{1}{N}\sum_p f_p(\Phi_p w) - \lambda |w|^2" + told
+
+
+def _of_each(name: str) -> Any:
+    """Return the property of a path that has this of each head."""
+    return property(lambda self: np.array([getattr(head, name) for head in self.heads]))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadPath(Value):
+    """The heads of one set of rankings under several penalties, the largest first.
+
+    Attributes
+    ----------
+    heads : tuple of Head
+    penalties, mean_utility, held_out_utility, freedom, memory : numpy.ndarray, shape (heads,)
+        Of each head.
+    best : Head
+        That of the highest left-out utility.
+    at_an_end : bool
+        Whether the best penalty is the largest or the smallest tried, so that others may be better.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.normal(size=(60, 4, 3))
+    >>> order = np.argsort(-features[..., 0] - rng.logistic(size=(60, 4)), axis=1)
+    >>> path = ct.head_path(np.take_along_axis(features, order[..., None], 1))
+    >>> path
+    HeadPath(13 penalties from 10 to 1e-05; left-out utility is highest at ...)
+    >>> path.best.penalty in path.penalties, path.at_an_end
+    (True, False)
+    """
+
+    heads: tuple[Head, ...]
+
+    penalties = _of_each("penalty")
+    mean_utility = _of_each("mean_utility")
+    held_out_utility = _of_each("held_out_utility")
+    freedom = _of_each("freedom")
+    memory = _of_each("memory")
+
+    @property
+    def best(self) -> Head:
+        """The head of the highest left-out utility."""
+        return self.heads[int(np.argmax(self.held_out_utility))]
+
+    @property
+    def at_an_end(self) -> bool:
+        """Whether the best penalty is the largest or the smallest tried."""
+        return self.best in (self.heads[0], self.heads[-1])
+
+    _repr_pretty_ = shown_by_repr
+
+    def __repr__(self) -> str:
+        first, last = self.heads[0].penalty, self.heads[-1].penalty
+        end = ", at an end of the path: try others" if self.at_an_end else ""
+        return (
+            f"HeadPath({len(self.heads)} penalties from {first:g} to {last:g}; left-out utility is "
+            f"highest at {self.best.penalty:g}{end})"
+        )
 
 
 def fit_head(
@@ -241,17 +302,60 @@ def fit_head(
     >>> bool(abs(head.rewards[0] - expected.rewards).max() < 1e-12)
     True
     """
-    program = program_of(features, utility, comparisons, weights, domain, offset)
-    return fitted(program, positive(penalty, "penalty"), start, max_iterations)
+    program = _program(features, utility, comparisons, weights, domain, offset)
+    return _fitted(program, positive(penalty, "penalty"), start, max_iterations)
 
 
-def program_of(
+def head_path(
     features: Any,
-    utility: Utility | str,
+    utility: Utility | str = "logsigmoid(x)",
+    *,
+    penalties: Iterable[float] | None = None,
     comparisons: Any = None,
     weights: Any = None,
     domain: Domain | None = None,
     offset: float | None = None,
+    max_iterations: int = ITERATIONS,
+) -> HeadPath:
+    """Return the heads of several penalties, each begun where the one before it ended.
+
+    Parameters
+    ----------
+    features, utility, comparisons, weights, domain, offset, max_iterations
+        As of `fit_head`.
+    penalties : iterable of float, optional
+        Sorted, the largest first; 13 in a geometric series from 10 to 1e-5 unless given.
+
+    Raises
+    ------
+    CollapseError
+        As `fit_head` does, and for penalties that aren't positive.
+    """
+    given = PENALTIES if penalties is None else penalties
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    values = np.unique(finite_array(listed, "penalties", 1))[::-1]
+    if not values.size or values[-1] <= 0:
+        raise CollapseError(f"penalties must be positive, one or more; got {listed}")
+    program = _program(features, utility, comparisons, weights, domain, offset)
+    heads: list[Head] = []
+    for penalty in values.tolist():
+        heads.append(_fitted(program, penalty, heads[-1] if heads else None, max_iterations))
+    if heads[0].prompts < FEW:
+        warnings.warn(
+            f"the penalty is chosen by left-out rewards, which come from one step of Newton's "
+            f"method and take {FEW} prompts or more; there are {heads[0].prompts}",
+            stacklevel=2,
+        )
+    return HeadPath(tuple(heads))
+
+
+def _program(
+    features: Any,
+    utility: Utility | str,
+    comparisons: Any,
+    weights: Any,
+    domain: Domain | None,
+    offset: float | None,
 ) -> HeadProgram:
     """Return the checked program of a head, for all penalties."""
     domain = Free() if domain is None else as_domain(domain)
@@ -278,7 +382,7 @@ def program_of(
     trained, _ = trained_utility(loss, domain, offset)
     if isinstance(comparisons, Iterable) and not isinstance(comparisons, str):
         comparisons = tuple(comparisons)  # looked at more than once
-    prompts = held_equal(prompts_of(features, comparisons, weights), comparisons)
+    prompts = held_equal(prompts_of(features, comparisons, weights))
     if not trained.everywhere and any(np.any(p.edges.margins) for _, p in prompts.groups):
         raise InvalidUtility(
             f"margins need values of U below gap 0, and {trained} is continued there by its "
@@ -288,26 +392,23 @@ def program_of(
 
 
 @np.errstate(all="ignore")  # gaps on the way may be beyond what U has values for
-def fitted(
-    program: HeadProgram, penalty: float, start: Any = None, max_iterations: int = ITERATIONS
-) -> Head:
+def _fitted(program: HeadProgram, penalty: float, start: Any, max_iterations: int) -> Head:
     """Return the head of a program under one penalty."""
     inner, basis = program.reduced
-    d, along = program.prompts.d, program.prompts.along
-    weights = np.zeros(d) if start is None else _start(start, d)
+    prompts, along = program.prompts, program.prompts.along
+    weights = np.zeros(prompts.d) if start is None else _start(start, prompts.d)
     if along is not None:
         weights = weights - along @ (along.T @ weights)
     at = weights if basis is None else basis.T @ weights
-    found = _newton(inner, penalty, at, whole(max_iterations, "max_iterations", 0))
+    found = newton(inner, penalty, at, whole(max_iterations, "max_iterations", 0))
     if found.iterations:
         weights = found.weights if basis is None else basis @ found.weights
     check = program.checked(weights, penalty)
-    left = _left_out(inner, found, check.rewards)
+    left = left_out(inner, found.factor, check.rewards)
     steep = math.inf if math.isnan(check.slope) else check.slope
     bound, error = (x * (1 + 4 * EPS) for x in (steep**2 / (4 * penalty), steep / (2 * penalty)))
     relative = bound / check.spread if check.spread > 0 else (0.0 if bound == 0 else math.inf)
     short = "inaccurate" if found.converged else "max_iterations"
-    prompts = program.prompts
     return Head(
         weights=weights,
         rewards=prompts.placed(check.rewards),
@@ -320,7 +421,7 @@ def fitted(
         mean_utility=math.fsum(program.utilities(check.rewards)),
         held_out_utility=math.fsum(program.utilities(left.rewards)),
         freedom=left.freedom,
-        room=left.room,
+        reward_freedom=left.reward_freedom,
         memory=left.memory,
         prompts=left.prompts,
         status="optimal" if relative <= TOLERANCE else short,
@@ -343,138 +444,3 @@ def _start(start: Any, d: int) -> np.ndarray:
     if len(found) != d:
         raise CollapseError(f"start has {len(found)} weights, the features {d}")
     return found
-
-
-# -- Newton's method -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Optimum:
-    weights: np.ndarray
-    factor: np.ndarray  # of Cholesky, lower, of -Hess F
-    iterations: int
-    converged: bool
-
-
-def _newton(program: HeadProgram, penalty: float, weights: np.ndarray, budget: int) -> _Optimum:
-    """Return where Newton's method with backtracking ends.
-
-    A Hessian takes the time of d/10 gradients, so it is kept while steps shrink; the last one is
-    that of the optimum.
-    """
-    rewards, before, moved = program.rewards(weights), math.inf, 0.0
-    factor, fresh = np.empty((0, 0)), False
-    # What gaps are small beside: far below it a first step is exact, and more are rounding.
-    slope, bend = map(abs, map(float, program.utility.derivatives(np.float64(0.0))))
-    unit = slope / bend if bend > 0 else 0.0
-    value = _objective(program, rewards, penalty * float(weights @ weights))
-    for done in range(budget + 1):
-        if not fresh or done == budget:
-            gradient, hessian = program.newton(rewards)
-            factor, fresh, moved = _factor(hessian, 2 * penalty), True, 0.0
-        else:
-            gradient = program.gradient(rewards)
-        if done == budget:
-            break
-        gradient -= 2 * penalty * weights
-        step = lapack.dpotrs(factor, gradient, lower=1)[0]
-        move = program.rewards(step)
-        size = float(np.abs(move).max())
-        scale = float(np.abs(rewards).max()) + size
-        still = size <= SHORT * scale or (done > 0 and size <= EPS * unit)
-        if still or (max(before, size) <= NEAR * scale and size > before / 2):
-            weights, rewards = weights + step, rewards + move
-            if moved <= max(SHORT * scale, EPS * unit):
-                return _Optimum(weights, factor, done + 1, True)
-            fresh = False
-            continue
-        least = value - 16 * EPS * (abs(value) + slope * unit)  # rounding of F decides nothing
-        t, value = _climbed(program, penalty, weights, step, rewards, move, least, gradient)
-        weights, rewards = weights + t * step, rewards + t * move
-        moved += size
-        fresh = t == 1 and size <= before / KEPT
-        before = size if fresh else math.inf
-    return _Optimum(weights, factor, budget, False)
-
-
-def _climbed(
-    program: HeadProgram,
-    penalty: float,
-    weights: np.ndarray,
-    step: np.ndarray,
-    rewards: np.ndarray,
-    move: np.ndarray,
-    least: float,
-    gradient: np.ndarray,
-) -> tuple[float, float]:
-    """Return the share of a step, halved until F rises from `least` as it should, and F there."""
-    t, rise = 1.0, float(gradient @ step)
-    while True:
-        new = weights + t * step
-        reached = _objective(program, rewards + t * move, penalty * float(new @ new))
-        if reached >= least + 1e-4 * t * rise or t < EPS:
-            return t, reached
-        t /= 2
-
-
-def _objective(program: HeadProgram, rewards: np.ndarray, square: float) -> float:
-    value = float(program.utilities(rewards).sum()) - square
-    return value if math.isfinite(value) else -math.inf
-
-
-def _factor(hessian: np.ndarray, ridge: float) -> np.ndarray:
-    """Return Cholesky's factor of the lower half of hessian + ridge I."""
-    where = np.diag_indices(len(hessian))
-    top = float(hessian[where].max()) + ridge
-    # A penalty below the rounding of the sums can be lost in them: as much is put back.
-    for extra in (0.0, 1e-15, 1e-13, 1e-11, 1e-8):
-        whole_ = hessian.copy(order="F")
-        whole_[where] += ridge + extra * top
-        factor, failed = lapack.dpotrf(whole_, lower=1, overwrite_a=1)
-        if not failed:
-            return factor
-    raise CollapseError("the features or the penalty are outside float64: scale the features")
-
-
-# -- left out ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _LeftOut:
-    rewards: np.ndarray
-    freedom: float
-    room: int
-    memory: float
-    prompts: int
-
-
-def _left_out(program: HeadProgram, found: _Optimum, rewards: np.ndarray) -> _LeftOut:
-    """Return what the head would say of each prompt without it, and what it has of itself.
-
-    One step of Newton's method from w on the others' objective, by Woodbury's identity with S =
-    Phi_p H^-1 Phi_p' and a L = R R': r - (I - a S L)^-1 a S G, of which (I - a S L)^-1 S is
-    S + S R (I - R' S R)^-1 R' S. freedom = sum tr(R' S R), memory = mean a tr(C S C)/(n - 1).
-    """
-    left, freedom, memories, room = rewards.copy(), [], [], 0
-    inverse = lapack.dtrtri(found.factor, lower=1)[0]
-    for part, phi in program.prompts.blocks():
-        rows = phi.reshape(-1, program.prompts.d)
-        half = blas.dtrmm(1.0, inverse, rows.T, lower=1).T.reshape(phi.shape)
-        own = np.matmul(half, half.transpose(0, 2, 1))
-        force, bend = program.forces(part, rewards)
-        root, push = root_of(bend), np.matmul(own, force[:, :, None])
-        across = np.matmul(own, root)
-        kept, ways = np.linalg.eigh(np.matmul(root.transpose(0, 2, 1), across))
-        # Below 1, as H without prompt p is at least 2 lambda; rounding may say otherwise.
-        turned = np.matmul(np.matmul(across, ways).transpose(0, 2, 1), force[:, :, None])
-        turned /= np.maximum(1 - kept, EPS)[:, :, None]
-        left[part.rows] -= (push + np.matmul(np.matmul(across, ways), turned)).ravel()
-        freedom.append(float(kept.sum()))
-        at = part.pairs()
-        share = np.bincount(at.better // part.n, at.weights, part.size)
-        counts = share > 0
-        spread = np.trace(own, axis1=1, axis2=2) - own.sum(axis=(1, 2)) / part.n
-        memories.append((share * spread)[counts] / max(part.n - 1, 1))
-        room += int(counts.sum()) * (part.n - 1)
-    memory = np.concatenate(memories)
-    return _LeftOut(left, math.fsum(freedom), room, float(memory.mean()), len(memory))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -182,10 +181,6 @@ def memory(
     rng : numpy.random.Generator or int
         Of the bootstrap.
 
-    Returns
-    -------
-    Memory
-
     Raises
     ------
     CollapseError
@@ -221,10 +216,9 @@ def memory(
         )
     if paired and len(learned) != len(unseen):
         raise CollapseError(f"{len(learned)} rows for {len(unseen)}: paired rows are of one prompt")
-    worth = _Side.of(u, learned).values()
+    worth, ladder = _Ladder(u, learned).floor, _Ladder(u, unseen)
     _warn_of_order(learned)
     n = _commonest(learned, unseen)
-    ladder = _Ladder(_Side.of(u, unseen))
     gamma = ladder.matched(float(worth.mean()))
     draws = whole(resamples, "resamples", 100)
     found = ladder.resampled(worth, gamma, paired, draws, np.random.default_rng(rng))
@@ -247,18 +241,10 @@ def memory(
 
 
 def ranked_rows(rewards: np.ndarray, ranks: np.ndarray, prompts: np.ndarray) -> list[np.ndarray]:
-    """Return each prompt's rewards, best first, as `memory` takes them.
+    """Return each prompt's rewards, best first, as `memory` takes them, from a row a completion.
 
-    Prompts with ties, or a rank that isn't known, and those of one completion are left out.
+    Prompts with ties, or a rank that isn't known (below 0, NaN), or one completion are left out.
 
-    Parameters
-    ----------
-    rewards, ranks, prompts : numpy.ndarray, shape (rows,)
-        A row a completion: rank 0 is the best, below 0 or NaN isn't known.
-
-    Examples
-    --------
-    >>> import numpy as np
     >>> from collapse_theory.capacity import ranked_rows
     >>> ranked_rows(np.array([0.1, 0.9, 0.5, 0.4]), np.array([1, 0, 0, 0]), np.array([3, 3, 7, 7]))
     [array([0.9, 0.1])]
@@ -266,11 +252,11 @@ def ranked_rows(rewards: np.ndarray, ranks: np.ndarray, prompts: np.ndarray) -> 
     order = np.lexsort((ranks, prompts))
     starts = np.flatnonzero(np.diff(prompts[order])) + 1
     rows = (np.split(part[order], starts) for part in (rewards, ranks))
-    return [row for row, rank in zip(*rows, strict=True) if _is_ranking(rank)]
-
-
-def _is_ranking(rank: np.ndarray) -> bool:
-    return len(rank) > 1 and bool(rank[0] >= 0 and np.all(np.diff(rank) > 0))
+    return [
+        row
+        for row, rank in zip(*rows, strict=True)
+        if len(rank) > 1 and rank[0] >= 0 and np.all(np.diff(rank) > 0)
+    ]
 
 
 def _learned(u: Utility, rows: np.ndarray, gamma: float) -> np.ndarray:
@@ -280,65 +266,28 @@ def _learned(u: Utility, rows: np.ndarray, gamma: float) -> np.ndarray:
     return proximal(Ranked(u, rows.shape[1]), rows, gamma)
 
 
-# -- prompts -------------------------------------------------------------------------------
+# -- the held-out prompts under the law --------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Side:
-    """Prompts of one side, those of the same number of completions together, and where they are."""
+class _Ladder:
+    """Prompts under the law, at the gammas that are asked for; those of one size together."""
 
-    groups: tuple[tuple[Ranked, np.ndarray, np.ndarray], ...]
-    count: int
-
-    @classmethod
-    def of(cls, u: Utility, rows: list[np.ndarray]) -> _Side:
+    def __init__(self, u: Utility, rows: list[np.ndarray]) -> None:
         sizes = np.array([len(row) for row in rows])
         places = ((int(n), np.flatnonzero(sizes == n)) for n in np.unique(sizes))
-        groups = ((Ranked(u, n), np.array([rows[i] for i in at]), at) for n, at in places)
-        return cls(tuple(groups), len(rows))
+        self.groups = [(Ranked(u, n), np.array([rows[i] for i in at]), at) for n, at in places]
+        self.last: list[Any] = [None] * len(self.groups)  # rewards, to start the next ones from
+        self.floor = np.empty(len(rows))  # f of each prompt at gamma = 0
+        for ranked, given, at in self.groups:
+            self.floor[at] = ranked.value(given)
 
-    def values(self) -> np.ndarray:
-        """Return f of each prompt."""
-        found = np.empty(self.count)
-        for ranked, rows, at in self.groups:
-            found[at] = ranked.value(rows)
-        return found
-
-    def at(self, gamma: float, start: list[np.ndarray] | None) -> _Rung:
-        """Return what the law makes of them."""
-        rewards, value, slope = [], np.empty(self.count), np.empty(self.count)
-        for number, (ranked, rows, at) in enumerate(self.groups):
-            r = proximal(ranked, rows, gamma, start[number] if start else None)
-            value[at], slope[at] = ranked.value(r), sensitivity(ranked, rows, gamma, r)
-            rewards.append(r)
-        return _Rung(rewards, value, slope)
-
-
-@dataclass(frozen=True)
-class _Rung:
-    """Rewards at one gamma, each prompt's f and its derivative by log gamma."""
-
-    rewards: list[np.ndarray]
-    value: np.ndarray
-    slope: np.ndarray
-
-
-@dataclass
-class _Ladder:
-    """The held-out prompts under the law, at the gammas that were asked for."""
-
-    side: _Side
-    last: _Rung | None = None
-
-    @cached_property
-    def floor(self) -> np.ndarray:
-        """f at gamma = 0."""
-        return self.side.values()
-
-    def at(self, x: float) -> _Rung:
-        """Return the rung at log gamma = x, started from the last one."""
-        self.last = self.side.at(math.exp(x), self.last.rewards if self.last else None)
-        return self.last
+    def at(self, x: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return each prompt's f, and its derivative by log gamma, at log gamma = x."""
+        (value, slope), gamma = np.empty((2, len(self.floor))), math.exp(x)
+        for number, (ranked, given, at) in enumerate(self.groups):
+            self.last[number] = r = proximal(ranked, given, gamma, self.last[number])
+            value[at], slope[at] = ranked.value(r), sensitivity(ranked, given, gamma, r)
+        return value, slope
 
     def matched(self, target: float) -> float:
         """Return the gamma at which the mean of f is `target`: Newton's method, in a bracket."""
@@ -346,18 +295,17 @@ class _Ladder:
             return 0.0
         x, low, high, stride = 0.0, -math.inf, math.inf, 1.0
         for _ in range(200):
-            rung = self.at(x)
-            short = target - float(rung.value.mean())
-            low, high = (x, high) if short > 0 else (low, x)
+            value, slope = (float(of.mean()) for of in self.at(x))
+            low, high = (x, high) if target > value else (low, x)
             if low >= LARGEST or high <= LEAST:
                 return math.inf if low >= LARGEST else 0.0
-            step = short / float(rung.slope.mean()) if rung.slope.mean() > 0 else math.nan
+            step = (target - value) / slope if slope > 0 else math.nan
             if abs(step) <= 4e-16 * max(abs(x), 1.0):
                 return math.exp(x + step)
             ahead = x + step
             if not (low < ahead < high and abs(step) <= 2 * stride):
                 bracketed = math.isfinite(low) and math.isfinite(high)
-                ahead = (low + high) / 2 if bracketed else x + math.copysign(stride, short)
+                ahead = (low + high) / 2 if bracketed else x + math.copysign(stride, target - value)
                 stride *= 1 if bracketed else 2
             if ahead in (low, high):
                 break
@@ -367,43 +315,31 @@ class _Ladder:
     def resampled(
         self, worth: np.ndarray, gamma: float, paired: bool, draws: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return the gammas of resampled prompts, whose f in training are `worth`."""
-        target, weights = np.empty(draws), np.empty((draws, self.side.count))
+        """Return the gammas of resampled prompts, whose f in training are `worth`.
+
+        From gamma to both sides, rung by rung, until few resamples are left beyond.
+        """
+        target, weights = np.empty(draws), np.empty((draws, len(self.floor)))
         for rows in np.array_split(np.arange(draws), 1 + draws * len(worth) // AT_ONCE):
             drawn = _shares(len(worth), len(rows), rng)
             target[rows] = drawn @ worth
-            weights[rows] = drawn if paired else _shares(self.side.count, len(rows), rng)
+            weights[rows] = drawn if paired else _shares(len(self.floor), len(rows), rng)
         found = np.full(draws, np.nan)
         found[target <= weights @ self.floor] = 0.0
         middle = math.log(gamma) if 0 < gamma < math.inf else (LEAST if gamma == 0 else LARGEST)
-        self.last = None
-        here = self._means(middle, weights)
+        self.last = [None] * len(self.groups)
+        start, begun = [weights @ of for of in self.at(middle)], self.last.copy()
         for side in (1, -1):
-            self._climbed(found, target, weights, (middle, here), side)
+            x, here, self.last, stride = middle, start, begun.copy(), side * STEP
+            todo = np.isnan(found) & (side * (target - here[0]) >= 0)
+            while todo.sum() > BEYOND * draws and LEAST < x + stride < LARGEST:
+                ahead = [weights @ of for of in self.at(x + stride)]
+                inside = todo & (side * (target - ahead[0]) < 0)
+                ends = [of[inside] for of in (*here, *ahead)]
+                found[inside] = np.exp(x + stride * _cubic_root(target[inside], stride, *ends))
+                todo, x, here = todo & ~inside, x + stride, ahead
+            found[todo] = math.inf if side > 0 else 0.0
         return found
-
-    def _climbed(
-        self,
-        found: np.ndarray,
-        target: np.ndarray,
-        weights: np.ndarray,
-        start: tuple[float, tuple[np.ndarray, np.ndarray]],
-        side: int,
-    ) -> None:
-        """Fill in the gammas on one side of the start, rung by rung, until few are left beyond."""
-        (x, (value, slope)), self.last, stride = start, None, side * STEP
-        todo = np.isnan(found) & (side * (target - value) >= 0)
-        while todo.sum() > BEYOND * len(found) and LEAST < x + stride < LARGEST:
-            ahead = self._means(x + stride, weights)
-            inside = todo & (side * (target - ahead[0]) < 0)
-            ends = [part[inside] for part in (value, slope, *ahead)]
-            found[inside] = np.exp(x + stride * _cubic_root(target[inside], stride, *ends))
-            todo, x, (value, slope) = todo & ~inside, x + stride, ahead
-        found[todo] = math.inf if side > 0 else 0.0
-
-    def _means(self, x: float, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rung = self.at(x)
-        return weights @ rung.value, weights @ rung.slope
 
 
 def _shares(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -419,7 +355,7 @@ def _cubic_root(
     ahead: np.ndarray,
     slope_ahead: np.ndarray,
 ) -> np.ndarray:
-    """Return t in [0, 1] where the cubic between two rungs a `step` apart has the target."""
+    """Return t in [0, 1] where the cubic between two rungs, a `step` apart, has the target."""
     rise = ahead - value
     first, last = step * slope - rise, rise - step * slope_ahead
 
@@ -435,12 +371,9 @@ def _cubic_root(
 def _require_unheld(domain: DomainLike | None) -> None:
     if domain is None or isinstance(given := as_domain(domain), Free):
         return
-    why = (
-        "in a box a mixture of held-out rewards and the optimum does as well, and saturated "
-        "logits are stuck"
-        if given.bounded
-        else "it speaks of rewards that nothing but the end of training holds"
-    )
+    why = "it speaks of rewards that nothing but the end of training holds"
+    if given.bounded:
+        why = "a mixture of held-out rewards and the optimum does as well in a box"
     raise CollapseError(f"the memory law says nothing about rewards under {given}: {why}")
 
 
@@ -461,9 +394,8 @@ def _smooth(loss: Loss) -> Continued:
 
 def _rows(given: Any, what: str) -> list[np.ndarray]:
     """Return each prompt's rewards, those that aren't there left out at the end."""
-    rows = [numbers(row, f"a row of {what}") for row in given]
     kept = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(numbers(row, f"a row of {what}") for row in given):
         there = np.isfinite(row) if row.ndim == 1 else np.zeros(0, dtype=bool)
         count = int(there.sum())
         if count < 2 or not there[:count].all() or np.isinf(row).any():
@@ -481,20 +413,19 @@ def _rows(given: Any, what: str) -> list[np.ndarray]:
 
 
 def _warn_of_order(rows: list[np.ndarray]) -> None:
-    right = np.array([np.mean((row[:, None] > row)[np.triu_indices(len(row), 1)]) for row in rows])
-    if right.mean() < WORST_ORDER:
+    right = np.mean([(row[:, None] > row)[np.triu_indices(len(row), 1)].mean() for row in rows])
+    if right < WORST_ORDER:
         warnings.warn(
-            f"the model has {right.mean():.0%} of the pairs of its training prompts the right way "
-            "round, where a coin has half: are the rewards best first?",
+            f"the model has {right:.0%} of the pairs of its training prompts the right way round, "
+            "where a coin has half: are the rewards best first?",
             stacklevel=3,
         )
 
 
 def _commonest(*sides: list[np.ndarray]) -> int:
     """Return the number of completions that most prompts of both sides have."""
-    sizes = [np.bincount([len(row) for row in side], minlength=64) for side in sides]
-    most = max(map(len, sizes))
-    both = np.prod([np.pad(size, (0, most - len(size))) for size in sizes], axis=0)
+    most = 1 + max(len(row) for side in sides for row in side)
+    both = np.prod([np.bincount([len(row) for row in side], minlength=most) for side in sides], 0)
     if not both.any():
         raise CollapseError("no training prompt has as many completions as a held-out one")
     return int(both.argmax())

@@ -26,7 +26,7 @@ MOST_ENTRIES = 2_000_000  # of an array at once, some 16 MB
 
 @dataclass(frozen=True)
 class Ranked:
-    """Full rankings of n completions under a continued utility, as arrays over prompts."""
+    """Full rankings of n completions under a utility of all their gaps, as arrays over prompts."""
 
     utility: Utility
     n: int
@@ -44,8 +44,13 @@ class Ranked:
     def derivatives(self, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return grad f (N, n) and L, minus its Hessian (N, n, n)."""
         i, j = self.pairs
-        first, second = self.utility.derivatives(rewards[:, i] - rewards[:, j])
-        table = np.zeros((len(rewards), self.n, self.n))
+        return self.at_gaps(rewards[:, i] - rewards[:, j])
+
+    def at_gaps(self, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `derivatives` where the pairs have these gaps."""
+        i, j = self.pairs
+        first, second = self.utility.derivatives(gaps)
+        table = np.zeros((len(gaps), self.n, self.n))
         table[:, i, j] = first / len(i)
         gradient = table.sum(axis=2) - table.sum(axis=1)
         table[:, i, j] = table[:, j, i] = second / len(i)
@@ -57,20 +62,8 @@ class Ranked:
 def proximal(
     ranked: Ranked, centers: np.ndarray, memory: float, start: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the rewards of each prompt, shape (N, n).
+    """Return the rewards of each prompt, (N, n), from its centers and gamma, begun at `start`.
 
-    Parameters
-    ----------
-    ranked : Ranked
-    centers : numpy.ndarray, shape (N, n)
-    memory : float
-        gamma > 0.
-    start : numpy.ndarray, shape (N, n), optional
-        Rewards to start from, such as those at another memory.
-
-    Examples
-    --------
-    >>> import numpy as np
     >>> import collapse_theory as ct
     >>> from collapse_theory.utilities import continued
     >>> proximal(Ranked(continued(ct.Linear()), 2), np.array([[0.0, 1.0]]), 0.25)

@@ -150,7 +150,7 @@ def _content(path: ct.HeadPath, notes: list[str]) -> dict[str, Any]:
     best = path.best
     return {
         "utility": str(best.utility),
-        **named(best, "prompts", "room"),
+        **named(best, "prompts", "reward_freedom"),
         "features": len(best.weights),
         "path": [named(one, *_EACH, "status") for one in path.heads],
         "best": named(best, *_EACH, "objective", "gap", "status", "weights_error")
@@ -182,7 +182,7 @@ def _show(path: ct.HeadPath, notes: list[str]) -> None:
     page.print(number_table(names, rows, framed=True))
     facts = {"*": f"left-out prompts choose {best.penalty:g}"} if len(path.heads) > 1 else {}
     facts |= {
-        "freedom": f"{best.freedom:.1f} of the {best.room} that the rewards have",
+        "freedom": f"{best.freedom:.1f} of the {best.reward_freedom} that the rewards have",
         "rewards": f"within {np.nanmax(best.reward_error):.1e} of those of the optimal head",
         "objective": f"{best.objective:.6g}, certified to {best.gap:.1e}; {best.status}",
     }
