@@ -27,7 +27,7 @@ from collapse_theory.errors import (
     ParseError,
     SolverFailed,
 )
-from collapse_theory.finite import solve
+from collapse_theory.finite import Solutions, solve, solve_many
 from collapse_theory.laws import RewardLaw
 from collapse_theory.lazy import names_at_use
 from collapse_theory.limit import (
@@ -124,6 +124,7 @@ __all__ = [
     "RewardLog",
     "Sine",
     "Solution",
+    "Solutions",
     "SolverFailed",
     "Squared",
     "Utility",
@@ -145,6 +146,7 @@ __all__ = [
     "recommend",
     "register",
     "solve",
+    "solve_many",
     "sweep",
     "utility",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collapse_theory.finite.many import Solutions, solve_many
 from collapse_theory.finite.solve import METHODS, SOLVERS, Method, solve
 
-__all__ = ["METHODS", "SOLVERS", "Method", "solve"]
+__all__ = ["METHODS", "SOLVERS", "Method", "Solutions", "solve", "solve_many"]

@@ -26,18 +26,19 @@ import numpy as np
 from collapse_theory.errors import NoOptimum, OutOfRange
 from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step
 from collapse_theory.finite.interior_point import Point, Step, interior_point
-from collapse_theory.finite.symmetric import SymmetricRanking, initial_gaps
+from collapse_theory.finite.log_newton import (
+    ON_SUMS_OF_ZERO,
+    first_ties,
+    log_newton,
+    with_tied_groups,
+)
+from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.linear import cholesky
 from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
-MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
-# Added to every entry of a Hessian it changes nothing for steps of which the sum is zero, and makes
-# it regular where some gaps have no curvature of their own: in units of lambda, a matrix of
-# ordinary size on (e_k) is 1.
-ON_SUMS_OF_ZERO = 4.0
 LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 
 
@@ -83,100 +84,33 @@ class LogGaps:
 
 def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
     half = SymmetricRanking(utility, n)
-    e, converged = _log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
-    vanished = e.min() < LEAST_GAP
-    if not converged and not budget.spent:
+    found = log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
+    vanished = found.e.min() < LEAST_GAP
+    if not found.converged[0] and not budget.spent:
         # The local exponent misled the start: the neighbourhood is found by interior points.
-        e, converged = _log_newton(
-            half, _inside(half, initial_gaps(utility, n), budget).x, budget, 60
-        )
-    if not converged and (vanished or e.min() < LEAST_GAP):
+        found = log_newton(half, _inside(half, budget).x[None], budget, 60)
+    if not found.converged[0] and (vanished or found.e.min() < LEAST_GAP):
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {LEAST_GAP:g}, outside "
             "float64; use fewer completions or a less steep utility (its limit law is not affected)"
         )
-    return half.gaps(e), converged
+    return half.gaps(found.e)[0], bool(found.converged[0])
 
 
 def _with_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
-    half = SymmetricRanking(utility, n)
-    point = _inside(half, initial_gaps(utility, n), budget)
-    gaps, converged = _with_tied_groups(utility, n, point, budget)
-    if not converged and not budget.spent:
+    half, start = SymmetricRanking(utility, n), equal_gaps(n)
+    found = with_tied_groups(utility, n, start, first_ties(utility, n, start), budget)
+    if not found.converged[0] and not budget.spent:
+        # The neighbourhood, and who ties, are told by interior points.
+        point = _inside(half, budget)
+        loose = np.flatnonzero(point.x >= point.z)
+        tied = np.array([loose[0] + 1 if len(loose) else half.size])
+        found = with_tied_groups(utility, n, point.x[None], tied, budget)
+    if not found.converged[0] and not budget.spent:
         # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
-        e, converged = _log_newton(half, np.full(n // 2, 0.5 / (n // 2)), budget, 60)
-        gaps = half.gaps(e) if converged else gaps
-    return gaps, converged
-
-
-def _with_tied_groups(
-    utility: Utility, n: int, point: Point, budget: Budget
-) -> tuple[np.ndarray, bool]:
-    """Fix the ties that an interior point tells, and let completions join or leave them."""
-    e = point.x
-    loose = np.flatnonzero(e >= point.z)
-    tied = (int(loose[0]) if len(loose) else len(e) - 1) + 1
-    e = e[tied - 1 :]
-    half, converged = SymmetricRanking(utility, n, tied), False
-    seen: set[int] = set()
-    while not budget.spent:
-        e, converged = _log_newton(half, e * (0.5 / e.sum()), budget, 30)
-        # k(M-k) U'(0) + k F <= M F for all k < M says (M-1) U'(0) <= F.
-        force, slope = half.force_on_tied(e), utility.slope_at_zero
-        if not converged and half.size > 1 and e[0] < 1e-9 / n and tied not in seen:
-            seen.add(tied)  # the last reward runs into the group: it joins
-            tied, e = tied + 1, e[1:]
-        elif tied > 1 and (tied - 1) * slope > force * (1 + 1e-12) and tied not in seen:
-            seen.add(tied)  # the group is too large: one completion leaves
-            tied, e = tied - 1, np.concatenate([[e[0] / 2], [e[0] / 2], e[1:]])
-        else:
-            break
-        half, converged = SymmetricRanking(utility, n, tied), False
-    return half.gaps(e * (0.5 / e.sum())), converged
-
-
-def _log_newton(
-    half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: int
-) -> tuple[np.ndarray, bool]:
-    """Newton's method on log G(e) = log lambda in log e, until the steps stop shrinking."""
-    if len(e) == 1:
-        return np.full(1, 0.5), True
-    last, converged = np.inf, False
-    for _ in budget.rounds(at_most):
-        gradient, hessian = half.derivatives(e)
-        level = 2.0 * float(gradient @ e)
-        if level == 0.0:
-            return e, True  # U' underflows at all gaps: nothing left to gain in float64
-        gradient, hessian = gradient / level, hessian / level
-        step = _log_step(hessian, e, gradient)
-        if step is None:
-            return e, False
-        size = float(np.abs(step).max())
-        if converged and size >= 0.5 * last:
-            return e, True  # stagnation: only rounding is left
-        e = e * np.exp(np.clip(step, -MAX_LOG_STEP, 3.0))
-        e *= 0.5 / e.sum()
-        converged = size < 1e-6
-        if size < 1e-15:
-            return e, True
-        stuck = np.isfinite(half.utility.slope_at_zero) and size > 1e6  # a gap that should be zero
-        if stuck or not np.all(np.isfinite(e)) or e.min() < LEAST_GAP:
-            return e, False
-        last = size
-    return e, converged
-
-
-def _log_step(hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray) -> np.ndarray | None:
-    """Solve H E y = G log G - nu G for y with e.y = 0, in units of lambda."""
-    solve = cholesky(hessian + ON_SUMS_OF_ZERO)
-    if solve is None:
-        return None
-    y = solve(np.column_stack([gradient * np.log(gradient), gradient])) / e[:, None]
-    along = float(e @ y[:, 1])
-    if along == 0.0:  # the curvature has left the range of float64
-        return None
-    step = y[:, 0] - float(e @ y[:, 0]) / along * y[:, 1]
-    return step if np.all(np.isfinite(step)) else None
+        even = log_newton(half, start, budget, 60)
+        found = even if even.converged[0] else found
+    return half.gaps(found.e)[0], bool(found.converged[0])
 
 
 @dataclass(frozen=True)
@@ -208,8 +142,11 @@ class _HalfGaps:
         return step
 
 
-def _inside(half: SymmetricRanking, e: np.ndarray, budget: Budget) -> Point:
+def _inside(half: SymmetricRanking, budget: Budget) -> Point:
     """Return interior points' last: half gaps, and multipliers by which the zeros are told."""
+    utility = half.utility
+    assert isinstance(utility, Utility)
+    e = initial_gaps(utility, half.n)[0]
 
     def at(x: np.ndarray, s: np.ndarray) -> _HalfGaps:
         gradient, hessian = half.derivatives(s)
@@ -249,7 +186,7 @@ def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
     program = _Penalised.of(utility, n, kappa)
     steep = np.isinf(utility.slope_at_zero)
-    shape = initial_gaps(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
+    shape = initial_gaps(utility, n, tiny=True)[0] if steep else np.full(n // 2, 0.5 / (n // 2))
 
     def excess(log_scale: float) -> float:
         force, pulls, _ = program.forces(np.exp(log_scale) * shape)

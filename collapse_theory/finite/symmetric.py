@@ -5,6 +5,8 @@ last of them to the middle. The first reward may stand for a group of `tied` com
 halves mirror each other, so each pair on one side counts twice, and the pairs across the middle
 have gaps C_i + C_j with C_i the distance to the middle: sums of positive terms, as are the gradient
 and the Hessian, whatever the size of the gaps (docs/theory.md#in-the-gaps).
+
+Of few completions many rankings are looked at at once, a row of e each, under as many utilities.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from functools import lru_cache
 import numpy as np
 
 from collapse_theory.lazy import special
-from collapse_theory.utilities import Utility
+from collapse_theory.programs.pair_sums import FEW, incidence
+from collapse_theory.utilities import Linear, Stack, Utility
 
 
 @dataclass(frozen=True)
 class SymmetricRanking:
     """The program of n completions on their upper half; `tied` of them share each end."""
 
-    utility: Utility
+    utility: Utility | Stack
     n: int
     tied: int = 1
 
@@ -33,13 +36,37 @@ class SymmetricRanking:
 
     def gaps(self, e: np.ndarray) -> np.ndarray:
         """Return all n-1 gaps between neighbours, the tied ones 0."""
-        half = np.concatenate([np.zeros(self.tied - 1), e])
+        half = np.concatenate([np.zeros((*e.shape[:-1], self.tied - 1)), e], axis=-1)
+        mirrored = half[..., ::-1]
         if self.n % 2:
-            return np.concatenate([half, half[::-1]])
-        return np.concatenate([half[:-1], [2 * half[-1]], half[:-1][::-1]])
+            return np.concatenate([half, mirrored], axis=-1)
+        return np.concatenate([half[..., :-1], 2 * half[..., -1:], mirrored[..., 1:]], axis=-1)
 
     def derivatives(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return gradient (h,) and negative Hessian (h, h) of half the sum over pairs."""
+        """Return gradient (..., h) and negative Hessian (..., h, h) of half the sum over pairs."""
+        h = self.size
+        if not self.few:
+            gradient, hessian = self._by_running_sums(e.ravel())
+            return gradient.reshape(e.shape), hessian.reshape(*e.shape, h)
+        sums = _sums(self.n, self.tied)
+        first, second = self.utility.derivatives(e @ sums.gaps)
+        return first @ sums.forces, -(second @ sums.bends).reshape(*e.shape, h)
+
+    def slopes(self, e: np.ndarray) -> np.ndarray:
+        """Return the gradient alone."""
+        if not self.few:
+            return self.derivatives(e)[0]
+        sums = _sums(self.n, self.tied)
+        return self.utility.slope(e @ sums.gaps) @ sums.forces
+
+    @property
+    def few(self) -> bool:
+        """Whether sums over pairs are products with matrices, of many rankings at once."""
+        return self.n <= FEW
+
+    # ------------------------------------------------------------------------------------
+
+    def _by_running_sums(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         masks = _masks(len(e))
         centre, x = self._pair_gaps(e, masks)
         first, second = self.utility.derivatives(x)
@@ -60,18 +87,6 @@ class SymmetricRanking:
         gradient[:-1] += beyond.diagonal(1)
         return gradient, _hessian(side, across, bend, masks)
 
-    def force_on_tied(self, e: np.ndarray) -> float:
-        """Return the sum of U' from one tied completion to all the others that are elsewhere."""
-        tops = np.concatenate([[0.0], np.cumsum(e[:-1])])[1:]
-        below = np.cumsum(e[::-1])[::-1]
-        distances = np.concatenate([tops, below[0] + below])
-        counts = np.concatenate([np.ones(len(e) - 1), self._counts])
-        if self.n % 2:
-            distances, counts = np.append(distances, below[0]), np.append(counts, 1.0)
-        return float(np.sum(counts * self.utility.slope(distances)))
-
-    # ------------------------------------------------------------------------------------
-
     @property
     def _counts(self) -> np.ndarray:
         counts = np.ones(self.size)
@@ -85,6 +100,31 @@ class SymmetricRanking:
         steps[0], steps[1:] = 0.0, e[:-1]
         side = np.where(masks.upper, steps, 0.0).cumsum(axis=1)
         return centre, np.where(masks.upper, side, centre[:, None] + centre)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """The sums over pairs as products from the right.
+
+    gaps : (h, p), from e to the gaps of pairs; forces : (p, h) and bends : (p, h*h), from U' and
+    U'' there to the gradient and the Hessian
+    """
+
+    gaps: np.ndarray
+    forces: np.ndarray
+    bends: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _sums(n: int, tied: int) -> _Sums:
+    # Pairs whose gaps are the same sum of unknowns are one: mirror images, members of a group.
+    unfolded = SymmetricRanking(Linear(), n, tied).gaps(np.eye(n // 2 - tied + 1))
+    rows, counts = np.unique(incidence(n) @ unfolded.T, axis=0, return_counts=True)
+    apart = rows.any(axis=1)
+    rows, weights = rows[apart], counts[apart] / 2
+    forces = rows * weights[:, None]
+    bends = forces[:, :, None] * rows[:, None, :]
+    return _Sums(np.ascontiguousarray(rows.T), forces, bends.reshape(len(rows), -1))
 
 
 @dataclass(frozen=True)
@@ -119,23 +159,35 @@ def _hessian(side: np.ndarray, across: np.ndarray, bend: np.ndarray, masks: _Mas
     return both
 
 
-def initial_gaps(utility: Utility, n: int, tiny: bool = False) -> np.ndarray:
-    """Return half gaps with sum 1/2 from the quantiles of Beta((1-p)/2, (1-p)/2).
+def equal_gaps(n: int) -> np.ndarray:
+    """Return half gaps (1, h) with sum 1/2 of which neighbours' gaps are equal."""
+    e = np.ones((1, n // 2))
+    if n % 2 == 0:
+        e[0, -1] = 0.5
+    return e / (n - 1)
+
+
+def initial_gaps(utility: Utility | Stack, n: int, tiny: bool = False) -> np.ndarray:
+    """Return half gaps (m, h) with sum 1/2 from the quantiles of Beta((1-p)/2, (1-p)/2).
 
     p is U's exponent at gaps of about 1/n, or with `tiny` at 0: the limit law of a power x**p is
     that Beta law.
     """
-    x = np.array([0.3 / n])
     with np.errstate(all="ignore"):  # flat there, 0/0, or a steep pole
-        first, second = utility.derivatives(x)
-        p = utility.exponent if tiny else float((1 + x * second / first)[0])
-    a = min(max((1 - p) / 2, 1e-3), 1.0) if np.isfinite(p) else 1.0
+        if tiny:
+            p = np.reshape(utility.exponent, (-1, 1))
+        else:
+            x = np.array([[0.3 / n]])
+            first, second = utility.derivatives(x)
+            p = 1 + x * second / first
+        a = np.where(np.isfinite(p), np.minimum(np.maximum((1 - p) / 2, 1e-3), 1.0), 1.0)
     h = n // 2
     places = special.betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)
-    e = np.diff(np.append(places, 0.5))
+    e = np.empty_like(places)
+    e[:, :-1], e[:, -1] = places[:, 1:] - places[:, :-1], 0.5 - places[:, -1]
     if n % 2 == 0:
-        e[-1] = max(e[-1], 0.25 / n * e.max())
+        e[:, -1] = np.maximum(e[:, -1], 0.25 / n * e.max(axis=1))
     if not tiny:
         e = e / 2 + 0.25 / h
     e = np.maximum(e, 1e-280)  # within float64, with room to fall further
-    return e * (0.5 / e.sum())
+    return e * (0.5 / e.sum(axis=1, keepdims=True))

@@ -32,6 +32,29 @@ def cholesky(matrix: np.ndarray) -> Solver | None:
     return solve
 
 
+def solved(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solutions (m, k, c) of positive definite systems (m, k, k), NaN where there are
+    none.
+
+    One is solved by Cholesky's factors; of many, which NumPy factors in general form, one that
+    isn't positive definite may be solved all the same.
+    """
+    if len(matrices) == 1:
+        solve = cholesky(matrices[0])
+        return np.full_like(right, np.nan) if solve is None else solve(right[0])[None]
+    scale = 1.0 / np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+    scaled = matrices * scale[:, :, None] * scale[:, None, :]
+    lost = ~np.isfinite(scaled.sum(axis=(1, 2)))
+    scaled[lost] = np.eye(scaled.shape[1])
+    try:
+        found = np.linalg.solve(scaled, scale[:, :, None] * right)
+    except np.linalg.LinAlgError:  # one is singular
+        each = zip(matrices[:, None], right[:, None], strict=True)
+        return np.concatenate([solved(*one) for one in each])
+    found[lost] = np.nan
+    return scale[:, :, None] * found
+
+
 def factored(matrix: np.ndarray) -> Solver | None:
     """Return the solver by Cholesky's factors, None where there are none; `matrix` is overwritten.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collapse_theory.programs.certificate import Certificate, certify
+from collapse_theory.programs.certificate import Certificate, certify, certify_rows
 from collapse_theory.programs.comparisons import Comparisons
 from collapse_theory.programs.domain import (
     Anchored,
@@ -39,5 +39,6 @@ __all__ = [
     "as_domain",
     "as_rewards",
     "certify",
+    "certify_rows",
     "unit_utility",
 ]

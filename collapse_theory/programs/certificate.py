@@ -18,7 +18,9 @@ At a kink any slope between U'(m+) and U'(m-) is a supergradient and may stand f
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +32,12 @@ from collapse_theory.programs.graph_bounds import (
     inside,
     under_squares,
 )
+from collapse_theory.programs.pair_sums import PairSums, pair_gaps
 from collapse_theory.programs.plackett_luce import ListwiseProgram
-from collapse_theory.programs.program import EPS, Answer, Program, centred, pair_gaps, straddle
+from collapse_theory.programs.program import EPS, Answer, Program, centred
 from collapse_theory.programs.smooth_bounds import smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
-from collapse_theory.utilities import Utility
+from collapse_theory.utilities import Stack, Utility
 from collapse_theory.values import Value
 
 FIRST_ORDER = 1e-12  # the relative gap above which a bound of the second order is worth its time
@@ -110,25 +113,40 @@ def _certificate(
     return Certificate(objective, bound + rounding, relative, shortfall)
 
 
+def certify_rows(utility: Stack, n: int, gaps: np.ndarray) -> list[Certificate]:
+    """Return the certificates of full rankings in the unit box under utilities without kinks.
+
+    Parameters
+    ----------
+    utility : Stack
+        One a ranking.
+    n : int
+    gaps : numpy.ndarray, shape (m, n-1)
+    """
+    with np.errstate(all="ignore"):
+        found = _in_box(_pair_forces(utility, gaps, True), gaps)
+        return [_certificate(*row) for row in zip(*(x.tolist() for x in found), strict=True)]
+
+
 # -- a full ranking, in its gaps -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Forces:
-    """What a full ranking's gaps give.
+    """What the gaps of full rankings give, a row each.
 
-    value, rounding : the mean utility, and how far from it float64 may be
-    force, size : (n-1,) G_k, and the sum of the absolute values of its terms
-    shortfall : what gaps are measured by
+    value, rounding : (m,) the mean utility, and how far from it float64 may be
+    force, size : (m, n-1) G_k, and the sum of the absolute values of its terms
+    shortfall : (m,) what gaps are measured by
     extra : what chosen slopes at kinks add to the bound
     saturated : whether U is flat beyond a kink that all pairs have reached
     """
 
-    value: float
-    rounding: float
+    value: np.ndarray
+    rounding: np.ndarray
     force: np.ndarray
     size: np.ndarray
-    shortfall: float
+    shortfall: np.ndarray
     extra: float = 0.0
     saturated: bool = False
 
@@ -136,34 +154,28 @@ class _Forces:
 def _in_gaps(
     program: Program | ListwiseProgram, gaps: np.ndarray, slopes: np.ndarray | None
 ) -> Certificate:
-    n = program.n
-    at = (
-        _pair_forces(program, gaps, slopes)
-        if isinstance(program, Program)
-        else _stage_forces(program, gaps)
-    )
+    n, rows = program.n, gaps[None]
+    if isinstance(program, ListwiseProgram):
+        at = _stage_forces(program, gaps)
+    elif program.kinked:
+        at = _kinked_forces(program, gaps, slopes)
+    else:
+        at = _pair_forces(program.utility, rows, program.box)
     if program.box:
-        if at.shortfall == 0 or (n == 2 and gaps[0] == 1.0):
-            return _certificate(at.value, 0.0, at.rounding, 0.0)  # nothing can be better
-        if not np.all(np.isfinite(at.force)):
-            return _certificate(at.value, math.inf, 0.0, at.shortfall)
-        top = float(at.force.max())
-        # sum_k d_k (top - G_k) + top (1 - sum_k d_k): no difference of large numbers.
-        missing = math.fsum([1.0, *(-gaps)])
-        bound = max(math.fsum(gaps * (top - at.force)) + top * missing + at.extra, 0.0)
-        # Each G_k is a sum of n**2 / 4 positive terms: it carries about sqrt(n) units of rounding.
-        bound += (4 + math.sqrt(n)) * EPS * top
-        return _certificate(at.value, bound, at.rounding, at.shortfall, at.saturated)
+        objective, bound, rounding, short = (float(x[0]) for x in _in_box(at, rows))
+        return _certificate(objective, bound, rounding, short, at.saturated)
+    value, rounding, shortfall = (float(x[0]) for x in (at.value, at.rounding, at.shortfall))
+    force, size = at.force[0], at.size[0]
     rewards, kappa = centred(gaps), program.kappa
     square = kappa * float(np.mean(rewards**2))
-    objective, rounding = at.value - square, at.rounding + (4 + n / 2) * EPS * square
-    if not np.any(gaps) and np.all(at.force <= 0):
+    objective, rounding = value - square, rounding + (4 + n / 2) * EPS * square
+    if not np.any(gaps) and np.all(force <= 0):
         return _certificate(objective, 0.0, rounding, 0.0)  # U doesn't rise from 0
-    if not np.all(np.isfinite(at.force)):
-        return _certificate(objective, math.inf, 0.0, at.shortfall)
+    if not np.all(np.isfinite(force)):
+        return _certificate(objective, math.inf, 0.0, shortfall)
     pulls = 2 * kappa / n * np.cumsum(rewards)[:-1]
-    h = np.diff(np.concatenate([[0.0], at.force - pulls, [0.0]]))
-    errors = (4 + math.sqrt(n)) * EPS * np.concatenate([[0.0], at.size + pulls, [0.0]])
+    h = np.diff(np.concatenate([[0.0], force - pulls, [0.0]]))
+    errors = (4 + math.sqrt(n)) * EPS * np.concatenate([[0.0], size + pulls, [0.0]])
     errors = errors[1:] + errors[:-1]
     if kappa > 0:
         bound = under_squares(h, errors, kappa / n) + at.extra
@@ -171,52 +183,93 @@ def _in_gaps(
         assert isinstance(program, Program)
         bound = _free_bound(program, gaps, h)
         bound += float(errors @ (np.abs(rewards) + np.ptp(rewards)))
-    return _certificate(objective, bound, rounding, at.shortfall)
+    return _certificate(objective, bound, rounding, shortfall)
 
 
-def _pair_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None) -> _Forces:
-    utility, n = program.utility, program.n
-    matrix, upper = pair_gaps(gaps), ~np.tri(n, dtype=bool)
-    x = matrix[upper]
+def _in_box(at: _Forces, gaps: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return objectives, bounds, what rounding can be in the objectives, and shortfalls (m,)."""
+    n = gaps.shape[1] + 1
+    top = at.force.max(axis=1)
+    # sum_k d_k (top - G_k) + top (1 - sum_k d_k): no difference of large numbers.
+    missing = _exact_sums(np.concatenate([np.ones((len(gaps), 1)), -gaps], axis=1))
+    bound = _exact_sums(gaps * (top[:, None] - at.force)) + top * missing + at.extra
+    # Each G_k is a sum of n**2 / 4 positive terms: it carries about sqrt(n) units of rounding.
+    bound = np.maximum(bound, 0.0) + (4 + math.sqrt(n)) * EPS * top
+    best = (at.shortfall == 0) | ((n == 2) & (gaps[:, 0] == 1.0))  # nothing can be better
+    lost = ~np.isfinite(at.force).all(axis=1) & ~best
+    return (
+        at.value,
+        np.where(best, 0.0, np.where(lost, np.inf, bound)),
+        np.where(lost, 0.0, at.rounding),
+        np.where(best, 0.0, at.shortfall),
+    )
+
+
+def _exact_sums(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of each row, rounded once; NaN where a term isn't finite."""
+    finite = np.isfinite(rows.sum(axis=1))
+    sums = np.array([math.fsum(row) for row in np.where(finite[:, None], rows, 0.0).tolist()])
+    return np.where(finite, sums, np.nan)
+
+
+def _pair_forces(
+    utility: Utility | Stack,
+    gaps: np.ndarray,
+    box: bool,
+    chosen: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]] | None = None,
+) -> _Forces:
+    """Return the forces of rankings by their pairs; `chosen` takes gaps and slopes, at kinks
+    chooses others, and tells what those cost.
+    """
+    sums, extra = PairSums(gaps.shape[1] + 1), 0.0
+    x = sums.gaps(gaps)
     # At a kink at the box's width the slope below it: no gap is wider.
-    values, first = (
-        utility.value(x),
-        utility.slope(np.minimum(matrix, 1 - EPS) if program.box else matrix),
-    )
-    flat = first[upper]
-    steep = np.abs(flat) * x
-    extra = 0.0
-    if program.kinked and np.all(np.isfinite(flat)):
-        if slopes is None:
-            slopes = dual_flow(program, _as_rewards(program, gaps), AT_KINK).slopes
-        chosen, lost = at_kinks(utility, x, flat, slopes)
-        first[upper], extra = chosen, float(np.mean(lost))
-    first = np.where(upper, first, 0.0) / len(x)
-    size = straddle(np.abs(first)) if not program.box else np.empty(0)
-    saturated = False
-    if program.box:
-        shortfall = float(np.mean(utility.shortfall(x, 1.0)))
-        kinks = [kink for kink in utility.kinks if kink < 1]
-        # Then the shortfall is rounding too, and nothing to measure a gap by.
-        reached = bool(kinks) and x.min() >= kinks[-1] * (1 - 1e-13)
-        saturated = reached and bool(utility.slope(np.float64(1.0)) == 0)
+    values, first = utility.value(x), utility.slope(np.minimum(x, 1 - EPS) if box else x)
+    size = np.abs(values) + utility.lost(x)
+    rounding = _rounding_of_mean(size, np.abs(first) * x, sums.n)
+    if chosen is not None:
+        first, extra = chosen(x, first)
+    force = sums.straddle(first / sums.pairs)
+    if box:
+        size, shortfall = force, utility.shortfall(x, 1.0).sum(axis=-1) / sums.pairs
     else:
-        shortfall = _spread(utility, x, values, np.full(len(x), 1.0 / len(x)), 0.0)
-    rounding = _rounding_of_mean(values, steep, n)
-    return _Forces(
-        float(np.mean(values)), rounding, straddle(first), size, shortfall, extra, saturated
-    )
+        size = sums.straddle(np.abs(first) / sums.pairs)
+        shortfall = _spread(utility, x, values, np.full(sums.pairs, 1.0 / sums.pairs), 0.0)
+    mean = values.sum(axis=-1) / sums.pairs
+    return _Forces(mean, rounding, force, size, shortfall, extra)
 
 
-def _rounding_of_mean(values: np.ndarray, steep: np.ndarray, terms: float) -> float:
+def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None) -> _Forces:
+    utility = program.utility
+
+    def chosen(x: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
+        if not np.all(np.isfinite(first)):
+            return first, 0.0
+        given = slopes
+        if given is None:
+            given = dual_flow(program, _as_rewards(program, gaps), AT_KINK).slopes
+        p, lost = at_kinks(utility, x[0], first[0], given)
+        return p[None], float(np.mean(lost))
+
+    found = _pair_forces(utility, gaps[None], program.box, chosen)
+    # Where all pairs have reached the last kink the shortfall is rounding too, and nothing to
+    # measure a gap by.
+    kinks = [kink for kink in utility.kinks if kink < 1]
+    reached = program.box and bool(kinks) and gaps.min() >= kinks[-1] * (1 - 1e-13)
+    return replace(found, saturated=reached and bool(utility.slope(np.float64(1.0)) == 0))
+
+
+def _rounding_of_mean(size: np.ndarray, steep: np.ndarray, terms: float) -> Any:
     """Return how far the mean of U over pairs may be from its true value at the answer.
 
     A gap that is the sum of `terms` numbers is off by terms/2 units, which moves U by `steep` =
-    |U'| x times as much; each U by four units; NumPy's sum in pairs by one for each halving.
+    |U'| x times as much; each U by four units of its `size`; NumPy's sum in pairs by one for each
+    halving.
     """
-    size = float(np.mean(np.abs(values)))
-    moved = float(np.mean(np.where(np.isfinite(steep), steep, 0.0)))
-    return EPS * ((8 + math.log2(len(values) + 1)) * size + (4 + terms / 2) * moved)
+    pairs = size.shape[-1]
+    moved = np.where(np.isfinite(steep), steep, 0.0).sum(axis=-1) / pairs
+    whole = size.sum(axis=-1) / pairs
+    return EPS * ((8 + math.log2(pairs + 1)) * whole + (4 + terms / 2) * moved)
 
 
 def _as_rewards(program: Program, gaps: np.ndarray) -> np.ndarray:
@@ -242,7 +295,8 @@ def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
     # Every stage carries the rounding of those below it; log1p(tau) moves by at most that. Scores
     # are products, rounded themselves: exp(-158) moves by 158 units in its last place.
     rounding = (8 + program.n) * EPS * abs(at.value) + 2 * EPS * float(force @ gaps)
-    return _Forces(at.value, rounding, force, force, program.shortfall(gaps))
+    value, short = np.array([at.value]), np.array([program.shortfall(gaps)])
+    return _Forces(value, np.array([rounding]), force[None], force[None], short)
 
 
 # -- a graph, in its rewards ---------------------------------------------------------------
@@ -256,7 +310,8 @@ def _in_rewards(program: Program, answer: Answer) -> Certificate:
     penalty = program.penalty(r)
     objective = float(graph.w @ values) - penalty
     steep = len(values) * graph.w * np.abs(first) * (np.abs(gaps) + np.abs(graph.m))
-    rounding = _rounding_of_mean(len(values) * graph.w * values, steep, 2.0)
+    size = np.abs(values) + utility.lost(y)
+    rounding = float(_rounding_of_mean(len(values) * graph.w * size, steep, 2.0))
     rounding += (4 + math.sqrt(len(gaps))) * EPS * penalty
     short = _graph_shortfall(program, r, gaps, values)
     domain, ordered = program.domain, program.least_gap == 0
@@ -310,10 +365,10 @@ def _graph_shortfall(
 ) -> float:
     graph, utility = program.graph, program.utility
     if not program.domain.ordered:  # gaps may be 0 by chance
-        spread = _spread(utility, gaps, values, graph.w, graph.m)
+        spread = float(_spread(utility, gaps, values, graph.w, graph.m))
         return max(spread, program.penalty(r))
     if not program.box:
-        return _spread(utility, gaps, values, graph.w, graph.m)
+        return float(_spread(utility, gaps, values, graph.w, graph.m))
     margins = np.unique(graph.m)
     if len(margins) > 30:  # then each margin's own function, which keeps digits, takes too long
         return float(graph.w @ (utility.value(1.0 - graph.m) - values))
@@ -326,13 +381,18 @@ def _graph_shortfall(
 
 
 def _spread(
-    utility: Utility, gaps: np.ndarray, values: np.ndarray, w: np.ndarray, m: np.ndarray | float
-) -> float:
+    utility: Utility | Stack,
+    gaps: np.ndarray,
+    values: np.ndarray,
+    w: np.ndarray,
+    m: np.ndarray | float,
+) -> Any:
     """Return what a gap is measured by without a box: the spread of U over the pairs' gaps g.
 
     Or the mean of |U'| g or -U'' g**2 where that is more, as for two completions, which have but
     one gap; just below a kink, where U still rises.
     """
     first, second = utility.derivatives(gaps * (1 - 1e-6) - m)
-    curved = float(w @ (np.maximum(-second, 0.0) * gaps**2))
-    return max(float(np.ptp(values)), float(w @ (np.abs(first) * gaps)), curved)
+    curved = (np.maximum(-second, 0.0) * gaps**2) @ w
+    spread = values.max(axis=-1) - values.min(axis=-1)
+    return np.maximum(np.maximum(spread, (np.abs(first) * gaps) @ w), curved)

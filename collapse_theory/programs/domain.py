@@ -172,7 +172,7 @@ DomainLike: TypeAlias = Domain | Sequence[float]
 def as_domain(given: DomainLike | None) -> Domain:
     """Return the domain that `given` is: a pair (low, high) is a Box, None the box [0, 1]."""
     if given is None:
-        return Box()
+        return UNIT
     if isinstance(given, Domain):
         if type(given).__module__ != __name__:
             given.strict  # noqa: B018 - checks it, once
@@ -235,6 +235,9 @@ class Box(Domain):
         top = self.high - self.width * (1.0 - rewards)  # measured from the upper end
         mapped = np.where(rewards > 0.5, top, self.low + self.width * rewards)
         return np.clip(mapped, self.low, self.high)
+
+
+UNIT = Box()
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,22 +87,6 @@ class Answer:
 # -- the full ranking, by its gaps ---------------------------------------------------------
 
 
-def pair_gaps(gaps: np.ndarray) -> np.ndarray:
-    """Return the (n, n) matrix of r_i - r_j for i < j, and 1 elsewhere."""
-    n = len(gaps) + 1
-    between = np.triu(np.broadcast_to(np.concatenate([[0.0], gaps]), (n, n)), 1)
-    return np.where(np.tri(n, dtype=bool), 1.0, between.cumsum(axis=1))
-
-
-def straddle(weights: np.ndarray) -> np.ndarray:
-    """Return for k = 1, ..., n-1 the sum of ``weights[i, j]`` over i <= k < j.
-
-    `weights` is zero on and below the diagonal.
-    """
-    beyond = weights[:, ::-1].cumsum(axis=1)[:, ::-1]
-    return np.diagonal(beyond.cumsum(axis=0), 1)
-
-
 def centred(gaps: np.ndarray) -> np.ndarray:
     """Return the rewards with these `gaps` and mean 0, each as its distance from the middle."""
     n = len(gaps) + 1

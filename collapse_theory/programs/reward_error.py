@@ -27,8 +27,9 @@ from collapse_theory.numerics.linear import cholesky, components
 from collapse_theory.programs.certificate import certify
 from collapse_theory.programs.domain import Box
 from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
+from collapse_theory.programs.pair_sums import pair_gaps, straddle
 from collapse_theory.programs.plackett_luce import ListwiseProgram
-from collapse_theory.programs.program import EPS, Answer, Program, pair_gaps, straddle
+from collapse_theory.programs.program import EPS, Answer, Program
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds

@@ -83,9 +83,10 @@ def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
     if tied > 1:
         short += tied * (tied - 1.0) * float(utility.shortfall(np.float64(0.0), 1.0))
     pairs, best = 0.5 * n * (n - 1.0), float(utility.value(np.float64(1.0)))
+    size = abs(best) + float(utility.lost(np.float64(1.0)))
     lost = at.over_pairs(found.short_error) + EPS * (8 + math.log2(n)) * short
     moved = (rough + off / max(top, 1e-300) + EPS * (4 + math.log2(n))) * float(mass @ inside)
-    rounded = EPS * (8 + 2 * math.log2(n)) * (abs(best) + short / pairs) + (lost + moved) / pairs
+    rounded = EPS * (8 + 2 * math.log2(n)) * (size + short / pairs) + (lost + moved) / pairs
     return Bound(best - short / pairs, rounded, bound / pairs, short / pairs)
 
 

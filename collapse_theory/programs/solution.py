@@ -414,11 +414,15 @@ def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarr
 
 
 def as_rewards(gaps: np.ndarray) -> np.ndarray:
-    """Return rewards from 1 (best) to 0, each as its distance to the nearer end."""
-    n = len(gaps) + 1
-    below_top = np.concatenate([[0.0], np.cumsum(gaps)])
-    above_bottom = np.concatenate([np.cumsum(gaps[::-1])[::-1], [0.0]])
+    """Return rewards from 1 (best) to 0 along the last axis, each as its distance to the nearer
+    end.
+    """
+    n, end = gaps.shape[-1] + 1, np.zeros((*gaps.shape[:-1], 1))
+    below_top = np.concatenate([end, gaps.cumsum(axis=-1)], axis=-1)
+    above_bottom = np.concatenate([gaps[..., ::-1].cumsum(axis=-1)[..., ::-1], end], axis=-1)
     rewards = np.where(np.arange(n) < n / 2, 1.0 - below_top, above_bottom)
-    if n % 2 and abs(rewards[n // 2] - 0.5) < 4 * np.finfo(float).eps:
-        rewards[n // 2] = 0.5  # by symmetry, whichever end it is counted from
-    return np.clip(rewards, 0.0, 1.0)
+    if n % 2:  # by symmetry, whichever end the middle is counted from
+        middle = rewards[..., n // 2]
+        near = np.abs(middle - 0.5) < 4 * np.finfo(float).eps
+        rewards[..., n // 2] = np.where(near, 0.5, middle)
+    return np.minimum(np.maximum(rewards, 0.0), 1.0)

@@ -20,6 +20,7 @@ from collapse_theory.utilities.families import (
 from collapse_theory.utilities.normal_form import Expression, Loss, as_loss, utility
 from collapse_theory.utilities.parser import register
 from collapse_theory.utilities.plackett_luce import PlackettLuce
+from collapse_theory.utilities.stack import Stack, form
 
 __all__ = [
     "Continued",
@@ -38,9 +39,11 @@ __all__ = [
     "Quadratic",
     "Sine",
     "Squared",
+    "Stack",
     "Utility",
     "as_loss",
     "continued",
+    "form",
     "register",
     "require_concave",
     "require_increasing",

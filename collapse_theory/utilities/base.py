@@ -87,6 +87,14 @@ class Utility(Formula):
         x = np.asarray(x, dtype=np.float64)
         return self.gain(x, top - x, np.float64(top))
 
+    def lost(self, x: Any) -> Any:
+        """Return what the rounding of U(x) is proportional to beside |U(x)|.
+
+        That is parts of a sum that cancel, and a shift of the gap: log(x + 100) knows a small x to
+        few digits.
+        """
+        return 0.0
+
     # -- algebra -------------------------------------------------------------------------
 
     @property
@@ -287,6 +295,16 @@ class Sum(Utility):
         return reduce(
             add, (_times(w, gain) for (w, _), gain in zip(self.parts, gains, strict=True))
         )
+
+    def lost(self, x: Any) -> Any:
+        total = abs(self.offset)
+        for w, t in self.parts:
+            inner = t.inner(x)
+            if self.offset or len(self.parts) > 1:
+                total = total + abs(w) * np.abs(t.of.value(inner))
+            if t.shift:
+                total = total + abs(w * t.shift) * np.abs(t.of.slope(inner))
+        return total
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         total = self.offset

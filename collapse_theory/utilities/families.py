@@ -371,7 +371,7 @@ class Quadratic(Family):
         return x - self.c * x**2
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        return 1 - 2 * self.c * x, np.full_like(x, -2 * self.c)
+        return 1 - 2 * self.c * x, np.zeros_like(x) - 2 * self.c
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # U'(end) and the rest, both positive in the box: at a maximum too nothing cancels.

@@ -1,0 +1,177 @@
+"""Newton's method in the logarithms of the half gaps, and which completions tie, in the box.
+
+The rows of e are half gaps of as many rankings, under a utility each, or one under one utility:
+every step is a step of all that aren't done. docs/theory.md#newtons-method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from collapse_theory.finite.budget import LEAST_GAP, Budget
+from collapse_theory.finite.symmetric import SymmetricRanking
+from collapse_theory.numerics.linear import solved
+from collapse_theory.utilities import Stack, Utility
+
+Utilities: TypeAlias = Utility | Stack
+
+MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
+# Added to every entry of a Hessian it changes nothing for steps of which the sum is zero, and makes
+# it regular where some gaps have no curvature of their own: in units of lambda, a matrix of
+# ordinary size on (e_k) is 1.
+ON_SUMS_OF_ZERO = 4.0
+ROOM = 3.0  # of the size of a step: how far G_1 may still change, relative to itself
+ROUNDING = 1e-17
+BEYOND_ZERO = -2.0  # log steps of a first gap that lead beyond 0, where G_1 is linear: below -1
+
+
+@dataclass
+class HalfGaps:
+    """Half gaps (m, h), and of each row whether they converged, or the first gap closes; the
+    number of iterations.
+    """
+
+    e: np.ndarray
+    converged: np.ndarray
+    closes: np.ndarray
+    opens: np.ndarray
+    rounds: np.ndarray
+
+    @classmethod
+    def start(cls, e: np.ndarray) -> HalfGaps:
+        """Return half gaps to begin with."""
+        no = np.zeros(len(e), dtype=bool)
+        return cls(e.copy(), no, no.copy(), no.copy(), np.zeros(len(e), dtype=int))
+
+
+def rows_of(utility: Utilities, at: np.ndarray) -> Utilities:
+    """Return the utilities of some rows; one of all rows is its own."""
+    return utility.rows(at) if isinstance(utility, Stack) else utility
+
+
+def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: int) -> HalfGaps:
+    """Newton's method on log G(e) = log lambda in log e, until the steps stop shrinking.
+
+    Where U'(0) is finite, G_1 is nearly linear in a small e_1: a step beyond 0 there says that no
+    first gap is the best.
+    """
+    m, h = e.shape
+    found = HalfGaps.start(e)
+    if h == 1:
+        found.e[:], found.converged[:] = 0.5, True
+        return found
+    slope, inside = half.utility.slope_at_zero, half.tied * (half.tied - 1)
+    rows, last, near = np.arange(m), np.full(m, np.inf), np.zeros(m, dtype=bool)
+    for k in budget.rounds(at_most):
+        gradient, hessian = half.derivatives(e)
+        level = 2.0 * (gradient * e).sum(axis=1)
+        step = _log_step(hessian, e, gradient, level)
+        size = np.abs(step).max(axis=1)
+        going = size < np.inf
+        # Only rounding is left; or U' underflows at all gaps, with nothing to gain in float64.
+        over = (near & (size >= 0.5 * last)) | (level == 0.0)
+        ahead = e * np.exp(np.minimum(np.maximum(step, -MAX_LOG_STEP), 3.0))
+        ahead *= 0.5 / ahead.sum(axis=1, keepdims=True)
+        e = np.where((going & ~over)[:, None], ahead, e)
+        near = size < 1e-6
+        # The next step of a sequence that converges quadratically would be below rounding.
+        done = over | (near & (size**3 < ROUNDING * last * last)) | (size < 1e-15)
+        last = size
+        closes = (step[:, 0] < BEYOND_ZERO) & ~done & np.isfinite(slope)
+        # k(M-k) U'(0) + k F <= M F for all k < M says (M-1) U'(0) <= F, and G_1 = M F.
+        opens = inside * slope > gradient[:, 0] * (1 + 1e-12 + np.minimum(ROOM * size, 1e6))
+        ends = done | closes | opens | ~(going & (e.min(axis=1) >= LEAST_GAP))
+        if ends.any():
+            at = rows[ends]
+            found.e[at], found.rounds[at] = e[ends], k + 1
+            found.converged[at], found.closes[at] = done[ends], closes[ends]
+            found.opens[at] = (opens & ~closes)[ends]
+            if len(at) == len(rows):
+                return found
+            stay = ~ends
+            half = SymmetricRanking(rows_of(half.utility, stay), half.n, half.tied)
+            slope = half.utility.slope_at_zero
+            rows, e, near, last = rows[stay], e[stay], near[stay], last[stay]
+    found.e[rows], found.converged[rows], found.rounds[rows] = e, near, at_most
+    return found
+
+
+def _log_step(
+    hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray, level: np.ndarray
+) -> np.ndarray:
+    """Solve H E y = G log G - nu G for y with e.y = 0, in units of lambda; NaN where it fails."""
+    unit = 1.0 / level[:, None]
+    right = np.empty((*e.shape, 2))
+    right[:, :, 1] = force = gradient * unit
+    right[:, :, 0] = force * np.log(force)
+    y = solved(hessian * unit[:, :, None] + ON_SUMS_OF_ZERO, right) / e[:, :, None]
+    along = np.matmul(e[:, None, :], y)
+    # 0 where the curvature has left the range of float64: then the step isn't finite.
+    return y[:, :, 0] - (along[:, :, 0] / along[:, :, 1]) * y[:, :, 1]
+
+
+# -- who ties ------------------------------------------------------------------------------
+
+
+def first_ties(utility: Utilities, n: int, e: np.ndarray) -> np.ndarray:
+    """Return how many would tie at an end, (m,), were the others where half gaps e put them.
+
+    M do where the force F of the others on one of them is (M-1) U'(0) or more.
+    """
+    top = np.concatenate([np.zeros((len(e), 1)), e[:, :-1]], axis=1).cumsum(axis=1)
+    first = utility.slope(
+        np.concatenate([top[:, 1:], 1.0 - top, np.full((len(e), 1), 0.5)], axis=1)
+    )
+    h = n // 2
+    apart, across, middle = first[:, : h - 1], first[:, h : 2 * h - 1], first[:, -1]
+    others = np.zeros((len(e), h))
+    others[:, :-1] = (apart + across)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    size = np.arange(1, h + 1)
+    force = others + size * first[:, h - 1 : h] + (n % 2) * middle[:, None]
+    tied = (size - 1) * np.reshape(utility.slope_at_zero, (-1, 1)) <= force
+    return np.maximum(tied.sum(axis=1), 1)
+
+
+def with_tied_groups(
+    utility: Utilities, n: int, e: np.ndarray, tied: np.ndarray, budget: Budget
+) -> HalfGaps:
+    """Return all half gaps, those in groups of `tied` 0: completions join or leave the groups until
+    the optimality conditions hold.
+    """
+    m, h = e.shape
+    tied = np.minimum(tied, h)
+    found = HalfGaps.start(e)
+    e = found.e
+    seen, pending, order = np.zeros((m, h + 1), dtype=bool), np.arange(m), np.arange(h)
+    while len(pending) and not budget.spent:
+        size = int(tied[pending].min())
+        rows = pending[tied[pending] == size]
+        some = utility if len(rows) == m else rows_of(utility, rows)
+        half = SymmetricRanking(some, n, size)
+        free = e[rows, size - 1 :]
+        at = log_newton(half, free * (0.5 / free.sum(axis=1, keepdims=True)), budget, 30)
+        e[rows, : size - 1], e[rows, size - 1 :] = 0.0, at.e
+        found.converged[rows] = at.converged
+        found.rounds[rows] += at.rounds
+        new = ~seen[rows, size]
+        joins = new & at.closes & (half.size > 1)
+        leaves = new & at.opens & (size > 1)
+        seen[rows, size] = True
+        changes = joins | leaves
+        pending = np.setdiff1d(pending, rows[~changes])
+        if not changes.any():
+            continue
+        rows, joins = rows[changes], joins[changes]
+        wanted = first_ties(rows_of(utility, rows), n, e[rows])
+        tied[rows] = np.where(joins, np.maximum(wanted, size + 1), np.minimum(wanted, size - 1))
+        found.converged[rows] = False
+        # Gaps of those that join are 0; those that leave share the first one.
+        first = tied[rows, None] - 1
+        opened = ~joins[:, None] & (order >= first) & (order < size)
+        share = e[rows, size - 1] / (size - first[:, 0])
+        e[rows] = np.where(opened, share[:, None], np.where(order < first, 0.0, e[rows]))
+    e *= 0.5 / e.sum(axis=1, keepdims=True)  # also where the budget ended before
+    return found

@@ -1,0 +1,78 @@
+"""The pairs of a full ranking: their gaps as sums of the gaps between neighbours, and sums of them.
+
+Every pair's gap is a sum of neighbours' gaps, and the derivative by one of these is a sum over the
+pairs that straddle it: all terms are positive, so both keep full relative accuracy
+(docs/theory.md#in-the-gaps). They are products with a matrix of zeros and ones for few completions,
+where a ranking is a row of a stack of them, and running sums for many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+# Completions up to which products with a matrix are faster than running sums, whose number doesn't
+# depend on n (measured: 3 times at 8, 1.2 times at 33).
+FEW = 33
+
+
+def pair_gaps(gaps: np.ndarray) -> np.ndarray:
+    """Return the (n, n) matrix of r_i - r_j for i < j, and 1 elsewhere."""
+    n = len(gaps) + 1
+    between = np.triu(np.broadcast_to(np.concatenate([[0.0], gaps]), (n, n)), 1)
+    return np.where(np.tri(n, dtype=bool), 1.0, between.cumsum(axis=1))
+
+
+def straddle(weights: np.ndarray) -> np.ndarray:
+    """Return for k = 1, ..., n-1 the sum of ``weights[i, j]`` over i <= k < j.
+
+    `weights` is zero on and below the diagonal.
+    """
+    beyond = weights[:, ::-1].cumsum(axis=1)[:, ::-1]
+    return np.diagonal(beyond.cumsum(axis=0), 1)
+
+
+@lru_cache(maxsize=32)
+def incidence(n: int) -> np.ndarray:
+    """Return the (pairs, n-1) matrix that says which gaps lie between the two of each pair."""
+    i, j = np.triu_indices(n, 1)
+    k = np.arange(n - 1)
+    return ((i[:, None] <= k) & (k < j[:, None])).astype(float)
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """Rankings of n completions, a row each, as far as their gaps are concerned.
+
+    Pairs are in the order of ``numpy.triu_indices(n, 1)``.
+    """
+
+    n: int
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs."""
+        return self.n * (self.n - 1) // 2
+
+    def gaps(self, gaps: np.ndarray) -> np.ndarray:
+        """Return the gaps of all pairs (m, pairs) from those between neighbours (m, n-1)."""
+        if self.n <= FEW:
+            return gaps @ incidence(self.n).T
+        return np.stack([pair_gaps(row)[self._upper] for row in gaps])
+
+    def straddle(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums (m, n-1) of values (m, pairs) over the pairs that straddle each gap."""
+        if self.n <= FEW:
+            return values @ incidence(self.n)
+        return np.stack([straddle(self._square(row)) for row in values])
+
+    @property
+    def _upper(self) -> np.ndarray:
+        return ~np.tri(self.n, dtype=bool)
+
+    def _square(self, values: np.ndarray) -> np.ndarray:
+        square = np.zeros((self.n, self.n))
+        square[self._upper] = values
+        return square
