@@ -10,7 +10,8 @@ from collapse_theory.capacity.prox import Ranked
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import finite_array, numbers
 from collapse_theory.programs import Box, Solution
-from collapse_theory.programs.program import Program, pair_gaps
+from collapse_theory.programs.pair_sums import pair_gaps
+from collapse_theory.programs.program import Program
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss, continued
 
 
