@@ -18,6 +18,7 @@ EXTRAS = {
     "trl": ("trl", "datasets"),
     "cross-encoder": ("sentence_transformers",),
     "dask": ("dask", "distributed"),
+    "explorer": ("nicegui",),
 }
 
 

@@ -9,7 +9,7 @@ import typer
 
 from collapse_theory import explorer
 from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.errors import CollapseError
+from collapse_theory.lazy import missing
 
 PORT = 8765
 
@@ -29,8 +29,5 @@ def explore(
     "explorer".
     """
     if find_spec("nicegui") is None:
-        raise CollapseError(
-            "the explorer needs the package 'nicegui', which is not installed; "
-            'pip install ".[explorer]"'
-        )
+        raise missing("the explorer", "nicegui")
     explorer.serve(port, show=not no_browser)
