@@ -9,7 +9,6 @@ import os
 import runpy
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +25,12 @@ pytest.importorskip("accelerate")
 import tiny  # noqa: E402
 import two_processes  # noqa: E402
 from torch.utils.data import Subset  # noqa: E402
-from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 import collapse_theory as ct  # noqa: E402
 from collapse_theory.data.reward_log import RewardLogWriter  # noqa: E402
@@ -840,23 +844,39 @@ def test_a_full_disk_does_not_end_training(tmp_path, caplog, monkeypatch):
 # -- the example -------------------------------------------------------------------------
 
 
-def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
-    tiny.tokenizer().save_pretrained(tmp_path / "model")
-    tiny.model().save_pretrained(tmp_path / "model")
-    with (tmp_path / "rankings.jsonl").open("w") as file:
+def run_example(name, folder, monkeypatch):
+    tiny.tokenizer().save_pretrained(folder / "model")
+    tiny.model().save_pretrained(folder / "model")
+    with (folder / "rankings.jsonl").open("w") as file:
         file.writelines(f"{json.dumps(row)}\n" for row in tiny.rankings(20).rows())
-    script = Path(ct.__file__).parents[1] / "docs" / "examples" / "trainer.py"
-    options = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--steps", "2"]
-    monkeypatch.setattr(sys, "argv", ["trainer.py", str(tmp_path / "rankings.jsonl"), *options])
-    with warnings.catch_warnings():
-        # On a machine without an accelerator torch says that memory can't be pinned.
-        warnings.filterwarnings("ignore", ".*pin_memory.*", UserWarning)
-        runpy.run_path(str(script), run_name="__main__")
+    script = Path(ct.__file__).parents[1] / "docs" / "examples" / name
+    options = ["--model", str(folder / "model"), "--out", str(folder / "out"), "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", [name, str(folder / "rankings.jsonl"), *options])
+    runpy.run_path(str(script), run_name="__main__")
+
+
+# On a machine without an accelerator torch says that memory can't be pinned.
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
+def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
+    run_example("trainer.py", tmp_path, monkeypatch)
     printed = capsys.readouterr().out
     assert "20 rows read, 20 rankings kept, none bad" in printed
     assert "open: distance to the prediction 0." in printed
     for name in ("live.png", "rewards.jsonl", "model.safetensors"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning and what it uses
+def test_the_example_of_lightning_serves_what_it_trains(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("lightning")
+    run_example("lightning_reward.py", tmp_path, monkeypatch)
+    assert "loss " in capsys.readouterr().out
+    served = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    tokens = tiny.tokenizer()(["w1 w2 w3", "w4"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = served(**tokens).logits
+    assert ((logits > 0) & (logits < 1)).all()
+    assert not torch.equal(weights_of(served.model), weights_of(tiny.model()))
 
 
 # -- several processes -------------------------------------------------------------------
