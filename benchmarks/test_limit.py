@@ -42,9 +42,9 @@ CASES = [
     *[(text, "regular", 100.0, 1e-10) for text in STEEP],
     *[(text, "singular", 100.0, 1e-8) for text in SEVERAL],
     *[(text, "panels", None, 1e-8) for text in SEVERAL],
-    *[(text, "conic", None, 2e-2) for text in ("log(x + 0.1)", "min(x, 0.5)")],
+    *[(text, "grid", None, 2e-2) for text in ("log(x + 0.1)", "min(x, 0.5)")],
     # The density is infinite at the ends, where cells of one size are coarse.
-    ("log(x)", "conic", None, 0.1),
+    ("log(x)", "grid", None, 0.1),
 ]
 
 

@@ -253,7 +253,7 @@ def test_every_closed_form_has_an_example_that_it_holds_for() -> None:
         # Every law of finite energy is checked; -1/x has none.
         distance, method = row["distance"], row["method"]
         assert (distance is None) == (row["utility"] == "-1/x")
-        assert distance is None or distance < (1e-4 if method == "conic" else 1e-12)
+        assert distance is None or distance < (1e-4 if method == "grid" else 1e-12)
 
 
 def test_table_refuses_a_bad_n() -> None:

@@ -274,7 +274,7 @@ def test_predict_shows_the_program_and_the_support() -> None:
         (["plackett-luce", "--free"], "nothing holds the rewards"),
         (["plackett-luce", "--centered", "1", "--n", "2"], "nothing holds the rewards"),
         (["plackett-luce", "--limit", "--free"], "nothing holds the rewards"),
-        (["plackett-luce", "--limit", "--method", "conic"], "exact"),
+        (["plackett-luce", "--limit", "--method", "grid"], "exact"),
         (["PlackettLuce(top=0)"], "top"),
         (["PlackettLuce(top=1, __import__('os'))"], "write PlackettLuce()"),
         (["PlackettLuce().stages"], ""),
@@ -315,8 +315,8 @@ def test_the_plot_of_a_law_is_the_method_s(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(figures, "limit_laws", watched)
     file = str(tmp_path / "law.png")
     args = ["predict", "log(x + 0.1)", "--limit", "--plot", file]
-    assert run(*args).exit_code == run(*args, "--method", "conic").exit_code == 0
-    # The grid of the conic method has an atom at each of its points, the automatic law two.
+    assert run(*args).exit_code == run(*args, "--method", "grid").exit_code == 0
+    # The grid has an atom at each of its points, the automatic law two.
     assert [len(data.atoms[0]) > 2 for data in seen] == [False, True]
 
 

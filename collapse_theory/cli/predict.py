@@ -58,7 +58,7 @@ SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)
     limit="Only the law that the rewards tend to as n grows. JSON then has the same keys: "
     "n, rewards and unique are null, the certificate is that of the law.",
     method="auto, newton, spectral, conic or exact; with --limit auto, exact, regular, singular, "
-    "panels or conic in a box, and auto, exact, series or cells outside.",
+    "panels or grid in a box, and auto, exact, series or cells outside.",
 )
 def predict(
     utility: str,

@@ -139,7 +139,7 @@ def limit_rows() -> list[dict[str, Any]]:
 def _numerical(u: ct.Utility) -> ct.RewardLaw | None:
     smooth = u.strictly_concave and not u.kinks
     method: Any
-    for method in METHODS if smooth else ("conic",):
+    for method in METHODS if smooth else ("grid",):
         if method != "exact":
             with suppress(ct.CollapseError, ct.SolverFailed):  # each takes one kind of utility
                 return ct.limit(u, method=method)

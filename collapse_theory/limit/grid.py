@@ -1,7 +1,7 @@
 """Laws on a grid, of points or of cells: the way for kinks, and the reference for all else.
 
-*In a box* the masses of points (where U(0) is finite) or of equal cells are a convex program, given
-to CVXPY. *Without a box* the density is constant on cells: with rho = sum_e jump_e H(x - e) over
+*In a box* the masses of points (where U(0) is finite) or of equal cells are a least squares problem
+with m >= 0. *Without a box* the density is constant on cells: with rho = sum_e jump_e H(x - e) over
 the edges e of the cells, the force of a law is exact for every U,
 
     V'(x) / 2 = ∫ sgn(x-y) U'(|x-y|) rho(y) dy - kappa x = sum_e jump_e U(|x-e|) - kappa x.
@@ -10,12 +10,11 @@ the edges e of the cells, the force of a law is exact for every U,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
-from collapse_theory.finite.conic import maximum
 from collapse_theory.laws import Density, RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate, by_force, by_potential
 from collapse_theory.limit.free_support import held
@@ -25,7 +24,8 @@ from collapse_theory.utilities.base import Utility
 # A few hundred cells: the error is of the order of 1/cells.
 CELLS = 240
 FREE_CELLS = (256, 1024)
-_CONIC = ("CLARABEL", "SCS")
+# Of the largest eigenvalue of a kernel: smaller ones are rounding.
+_ROUNDED = 1e-14
 # Below this distance two points of a grid are one.
 _SAME_PLACE = 1e-12
 _MOST_KINK_POINTS = 200
@@ -161,27 +161,32 @@ def _polished(utility: Utility, law: Points) -> Points | None:
 
 
 def _minimise(kernel: np.ndarray) -> np.ndarray:
-    r"""Return the masses m of the conic program, a law.
+    r"""Return the masses m of a law on points that are their own mirror image.
 
     minimise sum_ij m_i m_j (U(1) - U(|x_i - x_j|)) subject to m >= 0, sum m = 1
 
     The form is convex where sum m = 0, which is all that counts; a multiple of (sum m)**2 makes it
-    convex everywhere, and its rounding is cut off before CVXPY sees it.
+    convex everywhere. With its matrix A'A, m is in proportion to the y >= 0 nearest to A y = b, A'b
+    = (1, ..., 1): both say that A'A y is 1 where y > 0 and no less elsewhere. That is solved by the
+    active set of Lawson and Hanson (Solving Least Squares Problems, 1974, ch. 23), for one half.
     """
-    import cvxpy as cp
+    from scipy.optimize import nnls
 
-    largest = float(kernel.max())
+    largest, count = float(kernel.max()), len(kernel)
     if not 0 < largest < np.inf:
         raise SolverFailed(f"U rises by {largest:g} over the gaps of a grid, outside float64")
-    values, vectors = np.linalg.eigh(kernel / largest + 1.0)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    masses = cp.Variable(kernel.shape[0], nonneg=True)
-    form: Any = -cp.sum_squares(root.T @ masses)
-    for solver in _CONIC:  # an inaccurate answer shows in the certificate
-        if (found := maximum(form, [cp.sum(masses) == 1], masses, solver, {})) is not None:
-            half = np.maximum(found[0], 0.0)
-            return (half + half[::-1]) / (2.0 * half.sum())  # the grid is its own mirror image
-    raise SolverFailed("no conic solver that CVXPY knows returned masses; install clarabel")
+    half = np.arange((count + 1) // 2)
+    mirrored = np.zeros((count, half.size))
+    mirrored[half, half] = mirrored[count - 1 - half, half] = 1.0
+    values, vectors = np.linalg.eigh(mirrored.T @ (kernel / largest + 1.0) @ mirrored)
+    kept = values > _ROUNDED * values[-1]
+    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    ones = vectors.T @ mirrored.sum(axis=0)
+    try:
+        found = mirrored @ nnls(root[:, None] * vectors.T, ones / root, maxiter=30 * count)[0]
+    except RuntimeError as error:  # its iterations are spent
+        raise SolverFailed(f"no masses on a grid were found: {error}") from error
+    return found / found.sum()
 
 
 # -- cells --------------------------------------------------------------------------------------

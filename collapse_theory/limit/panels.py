@@ -25,6 +25,10 @@ _DEGREE = 10
 _FIT_POINTS, _MOST_BREAKS = 13, 2_000
 _SMALLEST_BREAK = 1e-6
 _SMALLEST_PANEL = 1e-16  # of the first panel, where U'(0) is finite
+# Where U' rises to infinity slower than any power, as for x - x log(x), the density at an end falls
+# slower than any integrable power, and its mass nearer than this is an atom: that changes T by its
+# mass times U(1e-9) - U(0), and less than that in J.
+_SMALLEST_UNCERTAIN, _LUMPED = 1e-9, 1e-7
 # Points whose rows are made together.
 _ROWS_AT_ONCE = 24
 # Widest panels tried in turn: bumps inside the box ask for narrow ones.
@@ -208,8 +212,24 @@ def _collocate(utility: Utility, widest: float) -> PanelLaw:
     inner = 2.0 * (weight[:, None] * values).reshape(-1, _DEGREE, _DEGREE).sum(axis=1).ravel()
     solution /= float(np.concatenate([[first], inner, [2.0] * atomic]) @ solution)
     if atomic:
-        return PanelLaw(mesh, solution[:-1], float(solution[-1]))
+        law = PanelLaw(mesh, solution[:-1], float(solution[-1]))
+        return law if np.isfinite(utility.slope_at_zero) else _lumped(law)
     return PanelLaw(mesh, solution, 0.0)
+
+
+def _lumped(law: PanelLaw) -> PanelLaw:
+    """Return the law with the mass next to an end in its atom, if the density is negative there."""
+    mesh, coefficients = law.mesh, law.coefficients.copy()
+    _, weight, values = _points(mesh)
+    panels = coefficients[1:].reshape(-1, _DEGREE)
+    density = (values.reshape(-1, _DEGREE, _DEGREE) * panels[:, None]).sum(axis=2)
+    wrong = (density.min(axis=1) < 0) & (mesh.edges[2:] < _LUMPED)
+    if not wrong.any() and law.first >= 0:
+        return law
+    count = int(np.flatnonzero(wrong).max(initial=-1)) + 1
+    inner = (weight.reshape(-1, _DEGREE) * density)[:count].sum()
+    panels[:count] = coefficients[0] = 0.0
+    return PanelLaw(mesh, coefficients, law.atom + law.first + float(inner))
 
 
 def _points(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -224,7 +244,9 @@ def _points(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _mesh(utility: Utility, widest: float) -> Mesh:
     breaks, p = _kernel_breaks(utility), utility.exponent
-    if p >= 1.0:
+    if p >= 1.0 and not np.isfinite(utility.slope_at_zero):
+        smallest, power = _SMALLEST_UNCERTAIN, 0.0
+    elif p >= 1.0:
         smallest, power = float(np.clip(layer(utility, 1.0) / 64, _SMALLEST_PANEL, 1e-2)), 0.0
     else:
         # The share of T that hangs on a panel of width h is h**((1+p)/2): kept well above rounding.

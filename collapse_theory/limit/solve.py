@@ -18,8 +18,8 @@ from collapse_theory.limit.coordinate import SeriesLaw
 from collapse_theory.limit.prediction import SOLVED, Prediction, Trend, missed, plain, predict
 from collapse_theory.limit.solvers import (
     CLOSED_FORM,
-    CONIC,
     FIRST_KIND,
+    GRID,
     Answer,
     LimitProgram,
     Method,
@@ -79,9 +79,9 @@ class LimitLaw(RewardLaw):
         if isinstance(utility, PlackettLuce):
             return plackett_luce.predict(self, utility, n)
         program = LimitProgram.of(utility, domain)
-        coarse = self.method == CONIC.name  # too coarse for a prediction
+        coarse = self.method == GRID.name  # too coarse for a prediction
         law = limit(utility, domain) if coarse else self
-        if program.divergent or not program.smooth or law.method == CONIC.name:
+        if program.divergent or not program.smooth or law.method == GRID.name:
             raise CollapseError(
                 f"the limit law of {utility} predicts no rewards of n completions (kinks, an "
                 "energy of -inf, or a law on a grid); ct.solve(u, n) computes them"
@@ -186,15 +186,15 @@ def limit(
         is a Box. Without a box a penalty kappa ∫ x**2 dmu is taken from J, the law has mean 0 and
         no atoms, and its support is [-R, R], with R unknown
         (`collapse_theory.limit.free_support`).
-    method : {"auto", "exact", "regular", "singular", "panels", "conic"}
+    method : {"auto", "exact", "regular", "singular", "panels", "grid"}
         "exact" for closed forms; "regular" for a finite U'(0) (two atoms and a density);
-        "singular" for an infinite one; "panels", slower, for either; "conic" for kinks, and as a
+        "singular" for an infinite one; "panels", slower, for either; "grid" for kinks, and as a
         reference for all. "auto" takes these in their order, those that fit, until a certificate
         meets the tolerance, and keeps the best. Without a box: {"auto", "exact", "series",
         "cells"}; the law then says "regular" or "singular" for a series.
     tol : float, optional
         The relative gap up to which the law is called optimal; unless given 1e-9, 1e-8 for
-        "panels", 0.02 for "conic" (a grid of 240 cells) and 0.01 for "cells". The series go on
+        "panels", 1e-3 for "grid" (240 cells) and 0.01 for "cells". The series go on
         until about 1e-12, or until rounding stops them, whatever `tol` is.
 
     Returns

@@ -328,7 +328,7 @@ def _series(program: LimitProgram) -> Candidates:
         yield law, certify(utility, law, kappa)
 
 
-def _conic(program: LimitProgram) -> Candidates:
+def _on_grid(program: LimitProgram) -> Candidates:
     with np.errstate(all="ignore"):
         finite = np.isfinite(program.utility(0.0))
     yield (grid.walled_points if finite else grid.walled_cells)(program.utility)
@@ -377,13 +377,13 @@ PANELS = Solver(
     patience=1,
 )
 # For kinks, and a reference for all others.
-CONIC = Solver(
-    "conic",
+GRID = Solver(
+    "grid",
     lambda program: program.walled and not program.divergent,
-    _conic,
-    box="conic",
+    _on_grid,
+    box="grid",
     kind="utilities whose energy isn't -inf for every law",
-    tolerance=2e-2,
+    tolerance=1e-3,
     reach=1e-5,
     finest=1e-4,
 )
@@ -396,8 +396,8 @@ CELLS = Solver(
     reach=1e-5,
 )
 
-SOLVERS = (CLOSED_FORM, SECOND_KIND, FIRST_KIND, PANELS, CONIC, CELLS)
-Method = Literal["auto", "exact", "regular", "singular", "panels", "conic", "series", "cells"]
+SOLVERS = (CLOSED_FORM, SECOND_KIND, FIRST_KIND, PANELS, GRID, CELLS)
+Method = Literal["auto", "exact", "regular", "singular", "panels", "grid", "series", "cells"]
 METHODS = tuple(solver.box for solver in SOLVERS if solver.box)
 
 
