@@ -10,26 +10,23 @@ reach and z_e |v_a - v_b| >= z_e / reach_e (v_a - v_b)**2: a quadratic form Q bo
 and Cauchy's inequality in Q bounds v. If that keeps every |v_a - v_b| below its reach, no longer v
 is possible either, as the left side grows along the way (docs/theory.md#the-error-of-the-rewards).
 
-Unknown are the gaps between neighbours in the order of the rewards, in which Q keeps its digits
-however small some gaps are: its entries are sums of positive terms over the pairs that straddle
-both.
+How Q bounds v is in `collapse_theory.programs.reward_chain`; here is what Q is made from.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.numerics.linear import cholesky, components
+from collapse_theory.numerics.linear import components
 from collapse_theory.programs.certificate import certify
 from collapse_theory.programs.domain import Box
 from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
 from collapse_theory.programs.pair_sums import pair_gaps, straddle
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program
+from collapse_theory.programs.reward_chain import Chain, Edges
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
@@ -39,160 +36,8 @@ MOST_PAIRS = 20_000  # pairs of a program with kinks: beyond, its flows take sec
 # Of the largest reward: gaps up to it may be rounding and are closed, the second where the first
 # leaves an error that isn't small.
 CLOSED, SMALL = (16 * EPS, 1e-12), 1e-9
-MOST_REACHES = 30  # in which the reach may be widened; two or three are usual
 HOLDS = np.geomspace(1.0, 1e-6, 7)  # shares of the least weight that hold at kinks
-# Of the largest reward: the least reach of what multipliers close, tried in turn. A short one makes
-# Q stiff, a long one leaves gaps far below it without a hold.
-LEAST_REACH = (1e-12, 1e-60)
 NARROW_CELL = 1e-3  # relative to a gap: within it U'' is told by samples, up to a factor of 2
-
-
-@dataclass(frozen=True)
-class _Edges:
-    """Pairs of a chain of rewards, best first, as the bound sees them.
-
-    Attributes
-    ----------
-    above, below : numpy.ndarray of int
-        The places of both in the chain; in the box its ends are the first and the last place.
-    bend : callable
-        What -w U'' isn't below where gaps change by up to `reach`.
-    sharp : numpy.ndarray
-        What the objective loses for each unit that the gap changes, whichever way it can: the
-        multiplier of a closed gap, the distance of a slope at a kink from the slopes beside it.
-    unsure : numpy.ndarray
-        How far rounding may put w U'.
-    """
-
-    above: np.ndarray
-    below: np.ndarray
-    bend: Callable[[np.ndarray], np.ndarray]
-    sharp: np.ndarray
-    unsure: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """A program at its answer, in the gaps between neighbours of a chain of `size` rewards.
-
-    Attributes
-    ----------
-    extent : float
-        How far apart the first and the last reward are.
-    box : bool
-        Whether both ends stay where they are.
-    edges : _Edges
-    forces : numpy.ndarray, shape (size,)
-        What is left of the gradient at each place.
-    squares : numpy.ndarray, shape (size, size) or (size,)
-        The quadratic form of the penalties on the rewards, or its diagonal.
-    loose : numpy.ndarray, shape (size,)
-        How far rounding may put a force, for what isn't in `unsure`.
-    slack : float
-        By how much the answer is off the kinks whose slopes it has.
-    moved : float
-        How far the rewards were moved, to close gaps that are rounding.
-    rigid : float
-        A bound that needs no curvature, where all gaps stay at kinks.
-    """
-
-    size: int
-    extent: float
-    box: bool
-    edges: _Edges
-    forces: np.ndarray
-    squares: np.ndarray
-    loose: np.ndarray
-    slack: float = 0.0
-    moved: float = 0.0
-    rigid: float = math.inf
-
-    def bound(self) -> float:
-        """Return the largest distance of a reward from its optimal value."""
-        return next(
-            (found for found in map(self._bound, LEAST_REACH) if found < math.inf), math.inf
-        )
-
-    def _bound(self, narrowest: float) -> float:
-        sharp = self.edges.sharp
-        least = np.where(sharp > 0, narrowest * self.extent, 0.0)
-        reach = least
-        for _ in range(MOST_REACHES):
-            found = self._within(reach)
-            if found is None:
-                break
-            length, spread, across = found
-            if np.all(length * across <= reach):
-                return length * float(spread.max()) + self.moved
-            # Of what is sharp alone, changes are length sqrt(reach / sharp).
-            alone = np.where(sharp > 0, length / sharp, np.inf)
-            reach = np.maximum(2 * length * np.minimum(alone, across), least) + 1e-300
-        return math.inf
-
-    def _within(self, reach: np.ndarray) -> tuple[float, np.ndarray, np.ndarray] | None:
-        """Return how long v can be in Q if no gap is off by more than `reach`.
-
-        With it how far a v of length 1 goes in each reward, and in the gap of each edge.
-        """
-        edges = self.edges
-        weight = edges.bend(reach)
-        stiff = np.where(edges.sharp > 0, edges.sharp / np.where(reach > 0, reach, 1.0), 0.0)
-        both = weight + stiff
-        inverse = self._inverse(both)
-        if inverse is None:
-            return None
-        found = inverse[::-1].cumsum(axis=0)[::-1][:, ::-1].cumsum(axis=1)[:, ::-1].diagonal()
-        # Rewards are sums of gaps, and their variances of entries of both signs.
-        spread = np.sqrt(np.maximum(found, 0.0) + 8 * EPS * self.size * float(np.abs(found).max()))
-        across = spread[edges.above] + spread[edges.below]
-        with np.errstate(divide="ignore"):
-            across = np.minimum(across, 1 / np.sqrt(both))
-        # Independent pairs by Cauchy's inequality where that is less than their sum.
-        alone = weight * len(weight) * across**2 > 1
-        push = math.sqrt(float(np.sum(edges.unsure[alone] ** 2 / weight[alone])))
-        push += float(edges.unsure[~alone] @ across[~alone]) + float(self.loose @ spread)
-        along = self.forces.cumsum()
-        if self.box:
-            along = along - along[:-1].mean()  # gaps sum to 1
-        push += math.sqrt(max(float(along @ inverse @ along), 0.0))
-        # Q(v) <= push sqrt(Q(v)) + slack.
-        length = 1.01 * (push + math.hypot(push, 2 * math.sqrt(self.slack))) / 2
-        return (length, spread, across) if length < math.inf else None
-
-    def _inverse(self, weight: np.ndarray) -> np.ndarray | None:
-        """Return the inverse of Q in the gaps, and in the place of the last where no box holds it.
-
-        In the box gaps sum to 1: the gap that Q holds least is less the sum of the others.
-        """
-        size = self.size
-        table = np.zeros((size, size))
-        np.add.at(table, (self.edges.above, self.edges.below), weight)
-        # Pairs (i, j) with i <= k and j > l, for gaps k <= l.
-        beyond = table[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0)
-        upper = np.triu(beyond[:-1, 1:])
-        form = np.zeros((size, size))
-        form[:-1, :-1] = upper + np.triu(upper, 1).T
-        form += _by_gaps(np.diag(self.squares) if self.squares.ndim == 1 else self.squares)
-        basis, keep, sizes = np.eye(size), np.arange(size), form.diagonal()
-        if self.box:
-            least = int(np.argmin(sizes[:-1]))
-            keep = np.delete(keep, [least, size - 1])
-            basis = basis[:, keep]
-            basis[least] = -1.0
-            cross, sizes = form[keep, least], sizes[keep] + sizes[least]
-            form = form[np.ix_(keep, keep)] - cross[:, None] - cross + form[least, least]
-        # The shift of the diagonal covers what rounding does to the form and its factors.
-        form = form - np.diag(8 * size * EPS * sizes)
-        solve = cholesky(form) if np.all(form.diagonal() > 0) else None
-        return None if solve is None else basis @ solve(np.eye(len(keep))) @ basis.T
-
-
-def _by_gaps(squares: np.ndarray) -> np.ndarray:
-    """Return a form in rewards as one in the gaps and the last place: r_i = last + gaps from i."""
-    return squares.cumsum(axis=0).cumsum(axis=1)
-
-
-# -- what programs give --------------------------------------------------------------------
 
 
 def rewards_error(
@@ -314,7 +159,7 @@ def _of_many(program: Program, gaps: np.ndarray) -> float:
 
 def _chain(
     program: Program | ListwiseProgram, rewards: np.ndarray, gaps: np.ndarray, near: float
-) -> _Chain | None:
+) -> Chain | None:
     """Return the chain of an answer, gaps up to `near` of the largest reward closed."""
     if isinstance(program, ListwiseProgram):
         return _of_stages(program, gaps)
@@ -359,7 +204,7 @@ def _left(table: np.ndarray, *more: np.ndarray) -> np.ndarray:
     return np.array([math.fsum(row) for row in rows])
 
 
-def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> _Chain | None:
+def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> Chain | None:
     """Return the chain of a smooth full ranking."""
     utility, n = program.utility, program.n
     i, j = np.triu_indices(n, 1)
@@ -394,8 +239,8 @@ def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> _Chain | Non
     def bend(reach: np.ndarray) -> np.ndarray:
         return _curvature(utility, x, reach, 0.0) / len(x)
 
-    edges = _Edges(i, j, bend, sharp, unsure)
-    return _Chain(n, extent, program.box, edges, forces, squares, loose, moved=moved)
+    edges = Edges(i, j, bend, sharp, unsure)
+    return Chain(n, extent, program.box, edges, forces, squares, loose, moved=moved)
 
 
 def _wall(force: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -407,7 +252,7 @@ def _wall(force: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return closed, push
 
 
-def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
+def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> Chain | None:
     """Return the chain of a listwise loss: with the picks' probabilities p_k at stage k, -f'' is
     the mean over stages of the p_ki p_kj, each pair's weight.
 
@@ -440,13 +285,11 @@ def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> _Chain | None:
     def bend(reach: np.ndarray) -> np.ndarray:
         return weight * math.exp(-2 * beta * float(reach.max()))
 
-    edges = _Edges(i, j, bend, sharp, np.zeros(len(i)))
-    return _Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
+    edges = Edges(i, j, bend, sharp, np.zeros(len(i)))
+    return Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
 
 
-def _of_graph(
-    program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float
-) -> _Chain | None:
+def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float) -> Chain | None:
     """Return the chain of a comparison graph, or of a ranking with kinks.
 
     In the box its upper and lower end are two more nodes, k and k + 1.
@@ -487,14 +330,14 @@ def _of_graph(
     def bend(reach: np.ndarray) -> np.ndarray:
         return np.append(w * _curvature(utility, y, reach[: len(w)], -graph.m), none)
 
-    edges = _Edges(
+    edges = Edges(
         at[a],
         at[b],
         bend,
         np.append(sharp, dual.on[len(w) :]),
         np.append(unsure, none) + 2 * EPS * np.abs(flow),
     )
-    return _Chain(
+    return Chain(
         len(order),
         float(steps.sum()),
         program.box,
