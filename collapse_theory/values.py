@@ -109,7 +109,7 @@ class Value(Shown):
         if not cls.__name__.startswith("_"):
             _REGISTRY[cls.__name__] = cls
 
-    def _key(self) -> tuple:
+    def _key(self) -> tuple[Any, ...]:
         if not dataclasses.is_dataclass(self):
             return (id(self),)  # a class of one's own without fields: what it holds isn't known
         return tuple(_hashable(vars(self)[name]) for name in names(type(self)))
@@ -122,7 +122,7 @@ class Value(Shown):
     def __hash__(self) -> int:
         return hash((type(self).__name__, self._key()))
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         if not dataclasses.is_dataclass(self):
             return copyreg.__newobj__, (type(self),), vars(self)  # pyright: ignore
         # By the constructor, so that arrays come back read-only and checked.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+collect_ignore = ["typed"]  # read by a type checker alone
+
 # Many random inputs, large programs and every figure at every size: seconds each, or a minute in
 # all. What they ask of other packages is asked by quicker tests of the same files.
 SLOW = (

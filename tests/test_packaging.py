@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -122,3 +124,15 @@ def test_the_version_and_the_paper_are_cited() -> None:
     assert PROJECT["version"] == version == collapse_theory.__version__
     assert f"## {version} ({day})" in changes
     assert "10.48550/arXiv.2305.17608" in cited
+
+
+@pytest.mark.slow
+def test_a_users_script_passes_strict_type_checking(tmp_path: Path) -> None:
+    pytest.importorskip("pyright", reason="the extra [dev]")
+    pytest.importorskip("trl", reason="the extra [trl]")
+    shutil.copy(ROOT / "tests" / "typed" / "user_script.py", tmp_path)
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "user_script.py"]
+    # In a folder of its own and by the path of modules the package is an installed one.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

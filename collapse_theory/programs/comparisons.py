@@ -6,13 +6,16 @@ import graphlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import count, ranked
 from collapse_theory.values import Value, frozen_array, shown_by_repr
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 SHOWN = 30  # pairs, up to which a repr lists them
 
@@ -58,6 +61,18 @@ class Comparisons(Value):
     weights: np.ndarray = None  # pyright: ignore[reportAssignmentType]
     equal: tuple[tuple[int, ...], ...] = ()
     margins: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+
+    if TYPE_CHECKING:  # more is taken than is kept
+
+        def __init__(
+            self,
+            n: int,
+            better: ArrayLike,
+            worse: ArrayLike,
+            weights: ArrayLike | None = None,
+            equal: Sequence[Sequence[int]] = (),
+            margins: ArrayLike | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         n = count(self.n)

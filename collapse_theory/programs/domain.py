@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from collapse_theory.numerics.checks import bracketless, finite, finite_array, p
 from collapse_theory.utilities.expression import Tree, jet
 from collapse_theory.utilities.language import NoFormula, traced
 from collapse_theory.values import Array, Value
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MIN_WIDTH = 1e-150  # a smaller width has a square whose reciprocal is outside float64
 
@@ -317,6 +320,11 @@ class Anchored(Domain):
 
     centers: Array
     memory: float
+
+    if TYPE_CHECKING:  # more is taken than is kept
+
+        def __init__(self, centers: ArrayLike, memory: float) -> None: ...
+
     ordered = False
 
     def __post_init__(self) -> None:

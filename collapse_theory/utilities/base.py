@@ -420,8 +420,8 @@ class Combination:
     def __init__(
         self, weights: Mapping[Term, float | Fraction], constant: float | Fraction = 0
     ) -> None:
-        self.weights = {term: Fraction(weight) for term, weight in weights.items()}
-        self.constant = Fraction(constant)
+        self.weights: dict[Term, Fraction] = {t: Fraction(w) for t, w in weights.items()}
+        self.constant: Fraction = Fraction(constant)
 
     @classmethod
     def one(
