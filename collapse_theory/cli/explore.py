@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated
 
 import typer
 
 from collapse_theory import explorer
 from collapse_theory.cli.app import Command, app, examples
+from collapse_theory.cli.options import helped
 from collapse_theory.lazy import missing
-
-PORT = 8765
 
 
 @app.command(cls=Command, epilog=examples("explore", "explore --port 9000 --no-browser"))
-def explore(
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, help="The port of this machine that the page is at.")
-    ] = PORT,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Only say where the page is.")
-    ] = False,
-) -> None:
-    """Open a page on which utility, law and rewards move; a reward log can be dropped on it.
+@helped(
+    port=typer.Option(min=1, max=65535, help="The port of this machine that the page is at."),
+    no_browser="Say where the page is, and open no browser.",
+)
+def explore(port: int = 8765, no_browser: bool = False) -> None:
+    """Open a page on which utility, law and rewards move, and which reads a reward log.
 
-    Only this machine can reach it, and it fetches nothing from elsewhere. Needs the extra
-    "explorer".
+    Only this machine can reach it, and it fetches nothing from elsewhere. Extra: ".[explorer]".
     """
     if find_spec("nicegui") is None:
         raise missing("the explorer", "nicegui")

@@ -1,10 +1,9 @@
-"""What is computed for a state, and the curves and figures of it."""
+"""What is computed for a state: in words, as curves, and as figures to save."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,41 +13,35 @@ from typing import Any
 import numpy as np
 
 import collapse_theory as ct
-from collapse_theory.explorer.state import State
+from collapse_theory.explorer.state import State, domain_of
 from collapse_theory.figures import look
 from collapse_theory.programs import Domain
 
+# What an input can raise; anything else is a bug, and shows as one.
 FAULTS = (ct.CollapseError, ct.SolverFailed, OSError, MemoryError)
-"""What an input can raise; anything else is a bug, and shows as one."""
-POINTS = 160
+POINTS = 160  # of a curve
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one utility: n rewards, the limit law, or why there is none of them."""
+    """What became of one utility: n rewards and the limit law, each None where `fault` says why."""
 
     kind: str
     text: str
     solution: Any = None
     law: Any = None
     fault: str = ""
-    law_fault: str = ""
 
     @property
-    def lines(self) -> list[str]:
+    def told(self) -> str:
         """The rewards, the law and their certificates in words."""
-        if self.solution is None:
-            return []
-        found = self.solution
+        if (found := self.solution) is None:
+            return ""
         error = found.rewards_error
-        bound = "of no known error" if math.isinf(error) else f"within {error:.1e}"
-        lines = [
-            f"n = {found.n}: objective {found.objective:.6g}, {_certificate(found)}, rewards "
-            f"{bound}" + ("" if found.unique else ", one optimum of several")
-        ]
-        if self.law is None:
-            return [*lines, f"no limit law: {self.law_fault}"]
-        return [*lines, f"limit: {self.law.name}; {_certificate(self.law)}"]
+        bound = f"at most {error:.1e}" if error < math.inf else "unknown"
+        several = "" if found.unique else "; one optimum of several"
+        law = f"\nlimit law: {self.law.name}; {_certificate(self.law)}" if self.law else ""
+        return f"n = {found.n}: {_certificate(found)}, error of a reward {bound}{several}{law}"
 
 
 def _certificate(found: Any) -> str:
@@ -60,159 +53,98 @@ def _certificate(found: Any) -> str:
 def answers_of(state: State) -> list[Answer]:
     """Return an answer for each utility of a state; what was computed lately is kept."""
     try:
-        domain = state.chosen_domain()
-    except ct.CollapseError as fault:
-        return [
-            Answer(kind, text, fault=str(fault))
-            for kind, text in zip(state.kinds, state.utilities, strict=True)
-        ]
-    return [
-        Answer(kind, text, *_solved(text, state.n, domain))
-        for kind, text in zip(state.kinds, state.utilities, strict=True)
-    ]
+        domain = domain_of(state.domain)
+    except ct.CollapseError:
+        return [Answer(*row) for row in state.rows]  # the fault stands at the domain
+    return [Answer(*row, *_solved(row[1], state.n, domain)) for row in state.rows]
 
 
 @lru_cache(maxsize=64)
-def _solved(text: str, n: int, domain: Domain) -> tuple[Any, Any, str, str]:
+def _solved(text: str, n: int, domain: Domain) -> tuple[Any, Any, str]:
+    solution = None
     try:
         solution = ct.solve(text, n, domain)
+        return solution, ct.limit(text, domain), ""
     except FAULTS as fault:
-        return None, None, str(fault), ""
-    try:
-        return solution, ct.limit(text, domain), "", ""
-    except FAULTS as fault:
-        return solution, None, "", str(fault)
+        return solution, None, f"no limit law: {fault}" if solution else str(fault)
 
 
-@lru_cache(maxsize=16)
-def designed(target: str) -> ct.Design:
-    """Return the design for a wanted law; what was designed lately is kept."""
-    return ct.design(target)
-
-
-def design_lines(found: ct.Design) -> list[str]:
-    """Return what came of a design, in words: the utility, how near, the proof, the link."""
+def design_told(found: ct.Design) -> str:
+    """Return what came of a design, in words: how near, why, the proof, the link."""
     reach = {True: "reached", False: "out of reach, proved", None: "undecided"}[found.reachable]
-    lines = [
-        f"{reach}: Wasserstein-1 distance {found.distance:.3g}, slope {found.slope:.3g}",
-        found.reason,
-    ]
-    if found.proof is not None:
-        lines.append(f"proof: {found.proof!r}")
-    if found.link is not None:
-        lines.append(f"link: {found.link!r}")
-    return lines
+    near = f"{reach}: Wasserstein-1 distance {found.distance:.3g}, slope {found.slope:.3g}"
+    more = [f"{part!r}" for part in (found.proof, found.link) if part is not None]
+    return "\n".join([f"U(x) = {found.utility}", near, found.reason, *more])
 
 
-def diagnosis_lines(found: ct.Diagnosis) -> list[str]:
+def diagnosis_told(found: ct.Diagnosis) -> str:
     """Return a diagnosis in words: the outcome, why, what to do, what to know of the log."""
+    outcome = f"{found.outcome or 'not decided'}: {found.reason}"
     read = f"{found.rows:,} rewards of {found.prompts:,} prompts"
-    return [
-        f"{found.outcome or 'not decided'}: {found.reason}",
-        found.advice,
-        read + ("" if found.step is None else f", step {found.step:g}"),
-        *(f"note: {note}" for note in found.notes),
-    ]
+    return "\n".join([outcome, found.advice, read, *(f"note: {note}" for note in found.notes)])
 
 
-# -- curves ------------------------------------------------------------------------------
-
-Curve = list[list[Any]]
-
-
-def _curve(x: Any, y: Any) -> Curve:
-    """Return points as the chart takes them: None where there is no number."""
-    pairs = zip(np.asarray(x).tolist(), np.asarray(y).tolist(), strict=True)
-    return [[round(a, 9), float(f"{b:.7g}") if math.isfinite(b) else None] for a, b in pairs]
+def curve(x: Any, y: Any) -> list[list[Any]]:
+    """Return points as a chart takes them, None where there is no number."""
+    pairs = np.column_stack([x, y]).tolist()
+    return [[a, float(f"{b:.7g}") if math.isfinite(b) else None] for a, b in pairs]
 
 
-def utility_curve(answer: Answer, width: float) -> Curve:
-    """Return U over the gaps up to `width`, mapped to 0 and 1 at its ends beyond a twentieth.
+def utility_curve(answer: Answer, width: float) -> list[list[Any]]:
+    """Return U over the gaps up to `width`, mapped to [0, 1] beyond a twentieth of it.
 
     U -> c U + d changes no optimum, and this way utilities can be compared.
     """
-    loss = answer.solution and answer.solution.utility
-    if not isinstance(loss, ct.Utility):
-        return []
+    if not isinstance(answer.solution.utility, ct.Utility):
+        return []  # a listwise loss has no utility of single gaps
     x = np.linspace(0.0, width, POINTS)
     with np.errstate(all="ignore"):
-        y = np.asarray(loss(x), dtype=float)
-    told = y[x >= width / 20]
-    low, high = told.min(), told.max()
-    return _curve(x, np.where(np.isfinite(y), (y - low) / ((high - low) or 1.0), np.nan))
+        y = np.asarray(answer.solution.utility(x), dtype=float)
+    low, high = y[x >= width / 20].min(), y[x >= width / 20].max()
+    return curve(x, (y - low) / ((high - low) or 1.0))
 
 
-def density_curve(law: ct.RewardLaw) -> Curve:
+def density_curve(law: ct.RewardLaw) -> list[list[Any]]:
     """Return the density of a law, drawn closer together towards the ends."""
     low, high = law.support.tolist()
-    if high <= low or not np.isfinite([low, high]).all():
-        return []
     x = low + (high - low) * np.sin(np.linspace(0.0, math.pi / 2, POINTS)[1:-1]) ** 2
-    return _curve(x, law.pdf(x))
+    return curve(x, law.pdf(x)) if low < high else []
 
 
-def atom_stems(law: ct.RewardLaw) -> Curve:
+def atom_stems(law: ct.RewardLaw) -> list[list[Any]]:
     """Return a stem for each atom, with a gap after each."""
-    return [
-        point
-        for place, mass in law.atoms.tolist()
-        for point in ([place, 0.0], [place, mass], [None, None])
-    ]
+    stems = ([[at, 0.0], [at, mass], [None, None]] for at, mass in law.atoms.tolist())
+    return [point for stem in stems for point in stem]
 
 
-def reward_points(rewards: Any) -> Curve:
-    """Return rewards by rank, the best first."""
-    return _curve(np.arange(1, len(rewards) + 1), rewards)
-
-
-def design_curves(found: ct.Design) -> list[tuple[str, Curve]]:
+def design_curves(found: ct.Design) -> dict[str, list[list[Any]]]:
     """Return quantile functions by name: the wanted one, the utility's, and that with the link."""
-    share = np.linspace(0.0, 1.0, 2 * POINTS + 1)
-    target = found.target
-    curves = [("wanted", target.law.ppf(share)), ("of the utility", found.law.ppf(share))]
+    share, wanted = np.linspace(0.0, 1.0, 2 * POINTS + 1), found.target
+    curves = {"wanted": wanted.law.ppf(share), "of the utility": found.law.ppf(share)}
     if found.link is not None:
-        trained = ct.limit(found.link.utility) if found.n is None else found.law
-        linked = np.asarray(found.link(trained.ppf(share)))
-        curves.append(("with the link", (linked - target.low) / (target.high - target.low)))
-    return [(name, _curve(share, values)) for name, values in curves]
-
-
-def widest(answers: list[Answer]) -> float:
-    """Return the widest gap among all rewards."""
-    return max((float(np.ptp(a.solution.rewards)) for a in answers if a.solution), default=1.0)
-
-
-# -- figures -----------------------------------------------------------------------------
+        trained = found.law if found.n else ct.limit(found.link.utility)
+        linked = found.link(trained.ppf(share)) - wanted.low
+        curves["with the link"] = linked / (wanted.high - wanted.low)
+    return {name: curve(share, values) for name, values in curves.items()}
 
 
 def draw_answers(answers: list[Answer], fig: Any) -> Any:
     """Draw the laws, and the rewards of n completions, side by side on a figure."""
-    shown = [answer for answer in answers if answer.solution is not None]
     left, right = fig.subplots(1, 2)
-    laws = [answer for answer in shown if answer.law is not None]
-    colours = {id(a): look.COLOURS[i] for i, a in enumerate(answers)}
-    if laws:
-        ct.figures.limit_laws(
-            [a.law for a in laws],
-            ax=left,
-            colors=[colours[id(a)] for a in laws],
-            labels=[f"{a.kind}: {look.formula(a.text)}" for a in laws],
-        )
-    for a in shown:
-        ct.figures.finite_optimum(a.solution, ax=right, color=colours[id(a)], label=a.kind)
+    shown = [(a, c) for a, c in zip(answers, look.COLOURS, strict=False) if a.solution]
+    if laws := [(a, c) for a, c in shown if a.law]:
+        texts = [f"{a.kind} {look.formula(a.text)}".strip() for a, _ in laws]
+        colours = [colour for _, colour in laws]
+        ct.figures.limit_laws([a.law for a, _ in laws], left, colors=colours, labels=texts)
+    for a, colour in shown:
+        ct.figures.finite_optimum(a.solution, ax=right, color=colour, label=a.kind or a.text)
     return left
 
 
-def figure_bytes(draw: Callable[[Any], Any], form: str, width: float = 7.0) -> bytes:
-    """Return the file of a figure, in the package's style: png, svg or pdf."""
+def figure_bytes(draw: Callable[[Any], Any]) -> bytes:
+    """Return the SVG file of a figure, in the package's style."""
     from matplotlib.figure import Figure
 
-    with ct.figures.style():
-        drawn = draw(Figure(figsize=(width, 0.45 * width), layout="constrained"))
-    with tempfile.TemporaryDirectory() as folder:
-        return ct.figures.save(drawn, Path(folder) / f"figure.{form}").read_bytes()
-
-
-def inline_picture(draw: Callable[[Any], Any]) -> str:
-    """Return a figure as the source of an image."""
-    return "data:image/svg+xml;base64," + b64encode(figure_bytes(draw, "svg")).decode()
+    with tempfile.TemporaryDirectory() as folder, look.style():
+        drawn = draw(Figure(figsize=(look.DOUBLE, 3.2), layout="constrained"))
+        return ct.figures.save(drawn, Path(folder) / "figure.svg").read_bytes()
