@@ -22,9 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 
 import collapse_theory as ct
-from collapse_theory.explorer import answers
-from collapse_theory.explorer.state import DOMAINS, LARGEST, MOST, VIEWS, State
-from collapse_theory.explorer.state import domain_of, moved, numbers_in, slider_of
+from collapse_theory.explorer import answers, state
 
 HOST, TITLE = "127.0.0.1", "Reward collapse, explored"
 SLIDERS = 8  # of one text; further numbers are typed
@@ -65,18 +63,18 @@ class Text:
         self._build()
 
     def _build(self) -> None:
-        base, numbers = self.text, [one[0] for one in numbers_in(self.text)[:SLIDERS]]
+        base, numbers = self.text, [one[0] for one in state.numbers_in(self.text)[:SLIDERS]]
         places: list[float | None] = [None] * len(numbers)
 
         def move(i: int, shown: ui.label, event: Any) -> Any:
-            places[i], shown.text = event.value, moved(numbers[i], [event.value])
-            self.text = self.input.value = moved(base, places)
+            places[i], shown.text = event.value, state.moved(numbers[i], [event.value])
+            self.text = self.input.value = state.moved(base, places)
             return self.told(self.text)
 
         self.sliders.clear()
         for i, number in enumerate(numbers):
             with self.sliders, ui.row().classes("slider"):
-                shown, slider = ui.label(number), Slider(**slider_of(number))  # type: ignore
+                shown, slider = ui.label(number), Slider(**state.slider_of(number))  # type: ignore
             slider.on_value_change(partial(move, i, shown)).props(f'aria-label="number {i + 1}"')
 
     def _typed(self, event: Any) -> Any:
@@ -85,6 +83,17 @@ class Text:
         self.text = event.value or ""
         self._build()
         return self.told(self.text)
+
+
+class Card:
+    """A kind of prompts, its utility, and what became of it."""
+
+    def __init__(self, kind: str, text: str, colour: str, told: Callable) -> None:
+        self.colour = colour
+        with ui.element("div").classes("card").style(f"border-color: {colour}") as self.box:
+            self.name = ui.input("kind of prompts", value=kind, on_change=told).props(TYPED)
+            self.field = Text("utility U(x) of a gap x", text, UTILITIES, told)
+            self.told = ui.label().classes("told")
 
 
 class Chart(ui.echart):
@@ -111,11 +120,11 @@ class Chart(ui.echart):
         """Draw lines and points; `axis` changes the axis of y."""
         self.options["series"] = series
         self.options["yAxis"][0].update(axis)
-        self.options["yAxis"][1]["show"] = any(one.get("yAxisIndex") for one in series)
+        self.options["yAxis"][1]["show"] = any(one["data"] for one in series if "yAxisIndex" in one)
         self.update()
 
 
-def drawn(name: str, colour: str, data: Any, width: float = 2, **more: Any) -> dict[str, Any]:
+def drawn(colour: str, name: str, data: Any, width: float = 2, **more: Any) -> dict[str, Any]:
     """Return a line of a chart; with type="scatter" its points."""
     look = {"lineStyle": {"color": colour, "width": width}, "itemStyle": {"color": colour}}
     size = 7 if len(data) <= 40 else 4
@@ -137,8 +146,8 @@ def faulty(text: str = "") -> ui.label:
 class Page:
     """One visitor's page: `_set` is where every widget leads to."""
 
-    def __init__(self, state: State, faults: Sequence[str], address: str) -> None:
-        self.state, self.address, self.file = state, address, "rewards.csv"
+    def __init__(self, now: state.State, faults: Sequence[str], address: str) -> None:
+        self.state, self.address, self.file = now, address, "rewards.csv"
         # By view: what was asked last, what waits for an answer, what is saved as a figure.
         self.asked: dict[str, Any] = {}
         self.waiting: dict[str, Any] = {}
@@ -150,11 +159,11 @@ class Page:
             for fault in faults:
                 faulty(f"in the link: {fault}")
             with ui.tabs(on_change=partial(self._put, "view")) as self.tabs:
-                for view, name in VIEWS.items():
+                for view, name in state.VIEWS.items():
                     ui.tab(view, name)
             self.tabs.props("dense no-caps align=left")
-            with ui.tab_panels(self.tabs, value=state.view).classes("panels"):
-                for view in VIEWS:
+            with ui.tab_panels(self.tabs, value=now.view).classes("panels"):
+                for view in state.VIEWS:
                     with ui.tab_panel(view), ui.element("div").classes("sides"):
                         getattr(self, f"_build_{view}")()
             button("download", "save the figure", self._save)
@@ -194,79 +203,54 @@ class Page:
     def _build_predict(self) -> None:
         with ui.element("div").classes("stack"):
             with ui.row().classes("slider"):
-                size, slider = ui.label(), Slider(min=2, max=LARGEST, value=self.state.n)
+                size, slider = ui.label(), Slider(min=2, max=state.LARGEST, value=self.state.n)
             size.bind_text_from(slider, "value", lambda n: f"n = {n:.0f}")
             slider.on_value_change(lambda event: self._set(n=round(event.value or 2)))
             slider.props('aria-label="completions"')
-            self.domain = Text("domain", self.state.domain, DOMAINS, partial(self._put, "domain"))
-            self.rows = ui.column().classes("stack")
-            button("add", "compare another", self._add)
+            self.domain = Text(
+                "domain", self.state.domain, state.DOMAINS, partial(self._put, "domain")
+            )
+            blank = (("", ""),) * (state.MOST - len(self.state.rows))
+            rows = zip(self.state.rows + blank, COLOURS, strict=True)
+            self.cards = [Card(*row, colour, self._rows) for row, colour in rows]
         with ui.element("div").classes("charts"):
             self.laws = Chart("Limit law", "reward", "density")
             self.rewards = Chart("Rewards of n completions", "rank", "reward")
             self.curves = Chart("Utility, mapped to [0, 1]", "gap", "U")
-        self._build_rows()
 
-    def _build_rows(self) -> None:
-        self.cards: list[tuple[Text, ui.label]] = []
-        self.rows.clear()
-        rows = self.state.rows
-        for i, (kind, text) in enumerate(rows):
-            with self.rows, ui.element("div").classes("card").style(f"border-color: {COLOURS[i]}"):
-                with ui.row().classes("line"):
-                    name = ui.input("kind of prompts", value=kind).props(TYPED).classes("grow")
-                    name.on_value_change(partial(self._row, i, 0))
-                    if len(rows) > 1:
-                        rest = rows[:i] + rows[i + 1 :]
-                        button("close", do=partial(self._set_rows, rest), aria="remove")
-                field = Text("utility U(x) of a gap x", text, UTILITIES, partial(self._row, i, 1))
-                self.cards.append((field, ui.label().classes("told")))
+    def _filled(self) -> list[Card]:
+        return [card for card in self.cards if card.field.text.strip()]
 
-    async def _row(self, i: int, part: int, new: Any) -> None:
-        text = new if isinstance(new, str) else new.value or ""
-        rows = list(self.state.rows)
-        rows[i] = (rows[i][0], text) if part else (text, rows[i][1])
-        await self._set(rows=tuple(rows))
-
-    async def _set_rows(self, rows: tuple[tuple[str, str], ...]) -> None:
-        self.state = replace(self.state, rows=rows)
-        self._build_rows()
-        await self._set()
-
-    async def _add(self, kind: str = "", text: str = "") -> None:
-        rows = self.state.rows
-        unused = [u for u in UTILITIES if u not in [text for _, text in rows]]
-        if len(rows) < MOST:
-            row = (kind or f"kind {len(rows) + 1}", text or unused[0])
-            await self._set_rows((*rows, row))
-        else:
-            ui.notify(f"at most {MOST} utilities are compared")
+    async def _rows(self, _: Any = None) -> None:
+        await self._set(rows=tuple((c.name.value or "", c.field.text) for c in self._filled()))
 
     def _show_predict(self, found: list[answers.Answer], _: str) -> None:
-        for (field, told), answer in zip(self.cards, found, strict=False):
-            field.fault.text, told.text = answer.fault, answer.told
-        solved = [(a, c) for a, c in zip(found, COLOURS, strict=False) if a.solution]
-        laws = [(a, c) for a, c in solved if a.law]
-        width = max((float(np.ptp(a.solution.rewards)) for a, _ in solved), default=1.0)
-        lines = [drawn(a.kind, c, answers.utility_curve(a, width)) for a, c in solved]
-        self.curves.draw(lines, min=-0.2, max=1, interval=0.2)
-        lines = [drawn(a.kind, c, answers.density_curve(a.law)) for a, c in laws]
-        high = [y for one in lines for _, y in one["data"] if y is not None] or [1.0]
-        top = float(f"{max(1.5 * np.quantile(high, 0.9), 1e-9):.2g}")  # densities may have poles
-        for i, (a, c) in enumerate(laws):  # of stems in one place each can be seen
-            if stems := answers.atom_stems(a.law):
-                look: Any = {"width": 2 * (len(laws) - i), "yAxisIndex": 1, "showSymbol": True}
-                lines.append(drawn(f"{a.kind}, atoms", c, stems, **look))
-        self.laws.draw(lines, min=0, max=top)
-        ranks = np.arange(self.state.n) + 1
-        dots = [(a.kind, c, answers.curve(ranks, a.solution.rewards)) for a, c in solved]
-        thin = [
-            (f"{a.kind}, law", c, answers.curve(ranks, a.law.quantiles(ranks.size)), 1)
-            for a, c in laws
-        ]
-        self.rewards.draw(
-            [*(drawn(*one, type="scatter") for one in dots), *(drawn(*one) for one in thin)]
-        )
+        filled = self._filled()
+        empty = [card for card in self.cards if card not in filled]
+        for card in self.cards:
+            card.box.set_visibility(card not in empty[1:])
+        curves, laws, rewards = [], [], []
+        solved = [a.solution.rewards for a in found if a.solution]
+        width = max((float(np.ptp(one)) for one in solved), default=1.0)
+        for i, (a, card) in enumerate(zip(found, filled, strict=True)):
+            card.field.fault.text, card.told.text = a.fault, a.told
+            line, ranks = partial(drawn, card.colour), np.arange(self.state.n) + 1
+            if a.solution:
+                points = answers.curve(ranks, a.solution.rewards)
+                rewards.append(line(a.kind, points, type="scatter"))
+                curves.append(line(a.kind, answers.utility_curve(a, width)))
+            if a.law:
+                quantiles = answers.curve(ranks, a.law.quantiles(ranks.size))
+                rewards.append(line(f"{a.kind}, law", quantiles, 1))
+                laws.append(line(a.kind, answers.density_curve(a.law)))
+                # Of stems in one place each can be seen.
+                look: Any = {"width": 2 * (state.MOST - i), "yAxisIndex": 1, "showSymbol": True}
+                laws.append(line(f"{a.kind}, atoms", answers.atom_stems(a.law), **look))
+        heights = [y for one in laws[::2] for _, y in one["data"] if y is not None] or [1.0]
+        top = float(f"{1.5 * np.quantile(heights, 0.9):.2g}")  # a density may have poles
+        self.laws.draw(laws, min=0, max=top or 1.0)
+        self.rewards.draw(rewards)
+        self.curves.draw(curves, min=-0.2, max=1, interval=0.2)
         self.figures["predict"] = partial(answers.draw_answers, found)
 
     def _build_design(self) -> None:
@@ -284,14 +268,18 @@ class Page:
         curves = answers.design_curves(found) if found else {}
         looks = ((GREY, 6), (COLOURS[0], 2), (COLOURS[1], 2))
         pairs = zip(curves.items(), looks, strict=False)
-        self.quantiles.draw([drawn(n, c, data, w) for (n, data), (c, w) in pairs])
+        self.quantiles.draw([drawn(c, n, data, w) for (n, data), (c, w) in pairs])
         if found:
             self.figures["design"] = lambda fig: ct.figures.design(found, fig=fig)
 
-    async def _take(self) -> None:
-        if self.designed is not None:
-            await self._add("designed", str(self.designed.train_with))
-            self.tabs.value = "predict"
+    def _take(self) -> None:
+        empty = [card for card in self.cards if card not in self._filled()]
+        if self.designed is None or not empty:
+            ui.notify("there is no design, or no room for another utility")
+            return
+        empty[0].name.value = "designed"
+        empty[0].field.input.value = str(self.designed.train_with)
+        self.tabs.value = "predict"
 
     def _build_log(self) -> None:
         with ui.element("div").classes("stack"):
@@ -312,7 +300,7 @@ class Page:
             await self._ask("log", Path(folder) / self.file, self._diagnosed)
 
     def _diagnosed(self, path: Path) -> Any:
-        domain, texts = domain_of(self.state.domain), [text for _, text in self.state.rows]
+        domain, texts = state.domain_of(self.state.domain), [text for _, text in self.state.rows]
         found = ct.diagnose(path, utility=texts, domain=None if domain.bounded else domain)
         return found, answers.figure_bytes(partial(ct.figures.diagnosis, found))
 
@@ -362,7 +350,7 @@ def serve(port: int, *, show: bool = True) -> None:
 
     @ui.page("/")
     def index(request: Request) -> None:
-        Page(*State.of_query(request.url.query), address)
+        Page(*state.State.of_query(request.url.query), address)
 
     # A page of elsewhere whose name is made to point here must not read this one.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])

@@ -92,7 +92,7 @@ class State:
                 faults.append(f"{name[:20]!a} has {len(value)} characters; {LONGEST} are read")
             elif name == "kind":
                 kind = value
-            elif name == "u":
+            elif name == "u" and value.strip():
                 rows.append((kind, value))
                 kind = ""
             elif name in found:
