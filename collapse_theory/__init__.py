@@ -31,11 +31,13 @@ from collapse_theory.finite import Solutions, solve, solve_many
 from collapse_theory.laws import RewardLaw
 from collapse_theory.lazy import names_at_use
 from collapse_theory.limit import (
+    Laws,
     LimitLaw,
     atom_mass,
     atom_parameter,
     closed_form,
     limit,
+    limit_many,
     predicted_rewards,
 )
 from collapse_theory.programs import (
@@ -101,6 +103,7 @@ __all__ = [
     "Hinge",
     "InvalidUtility",
     "LabelSmoothing",
+    "Laws",
     "LimitLaw",
     "Linear",
     "Log",
@@ -138,6 +141,7 @@ __all__ = [
     "fit_head",
     "head_path",
     "limit",
+    "limit_many",
     "max_margin",
     "memory",
     "penalty_of",

@@ -139,6 +139,26 @@ def test_errors_come_at_once_and_name_the_utility(make, given, said):
         ct.solve_many(make, 8, **given)
 
 
+def test_limit_laws_of_many_are_those_of_limit():
+    grid = [0.05, 0.5]
+    laws = ct.limit_many(lambda c, w: ct.Log().shifted(c) + w * ct.Linear(), (0, 2), c=grid, w=1)
+    assert list(laws) == [ct.limit(u, (0, 2)) for u in laws.utilities]
+    assert laws == ct.Laws.from_dict(laws.to_dict())
+    assert laws.quantiles(5).shape == (2, 5)
+    frame = laws.to_frame()
+    assert frame["c"].to_list() == grid
+    assert frame["low_mass"].to_list() == frame["high_mass"].to_list()
+    assert frame["low_mass"][1] == laws[1].atoms[0, 1]
+    assert "2 optimal" in repr(laws)
+    mixed = ct.limit_many(["log(x)", ct.PlackettLuce(), "min(x, 0.25)"])
+    assert len(mixed) == 3
+    for bad, said in ((["log(x)", "x**2"], r"\[1\].*concave"), ("x", "must be many")):
+        with pytest.raises(ct.CollapseError, match=said):
+            ct.limit_many(bad)
+    with pytest.raises(ct.CollapseError, match=r"utilities\[1\].*falls"):
+        ct.limit_many(ct.Squared, target=[2.0, 0.5])
+
+
 @pytest.mark.parametrize(
     "options", [{"n": 1}, {"n": 2.5}, {"n": 4, "tol": 0}, {"n": 4, "domain": 3}]
 )

@@ -6,22 +6,19 @@ What it doesn't take is solved by `solve`, one by one.
 
 from __future__ import annotations
 
-import re
-import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.finite.log_newton import HalfGaps, first_ties, log_newton, with_tied_groups
 from collapse_theory.finite.solve import solve
 from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
 from collapse_theory.lazy import polars
-from collapse_theory.numerics.checks import count, finite, numbers, positive
+from collapse_theory.numerics.checks import count, positive
 from collapse_theory.programs import (
     TOLERANCE,
     Box,
@@ -38,16 +35,16 @@ from collapse_theory.programs.pair_sums import FEW
 from collapse_theory.programs.program import smooth
 from collapse_theory.utilities import (
     Loss,
-    PlackettLuce,
+    Many,
     Stack,
     Utility,
-    as_loss,
     form,
+    named,
 )
 from collapse_theory.values import Array, Value
 
 _UNLIMITED = 10**9  # rounds of all rows together: each row's own are limited
-_AT_ONCE = 2048  # rows: beyond, what Newton's method holds leaves the processor's caches
+_PAIRS_AT_ONCE = 2**16  # of rows: what Newton's method holds of more leaves the processor's caches
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +120,9 @@ class Solutions(Value):
 
     def to_frame(self) -> Any:
         """Return a Polars data frame with a row a program, its rewards as a column of lists."""
-        given = (
-            {} if self.parameters is None else dict(zip(self.names, self.parameters.T, strict=True))
-        )
         return polars.DataFrame(
             {
-                "utility": [str(u) for u in self.utilities],
-                **given,
+                **Many(self.utilities, self.names, self.parameters).columns(),
                 "n": [self.n] * len(self),
                 "domain": [str(self.domain)] * len(self),
                 "rewards": self.rewards.tolist(),
@@ -199,7 +192,7 @@ def solve_many(
     >>> found = ct.solve_many(ct.LogSigmoid, 4, beta=[1.0, 10.0, 100.0])
     >>> found.rewards.round(3)
     array([[1.   , 1.   , 0.   , 0.   ],
-           [1.   , 0.684, 0.316, 0.   ],
+           [1.   , 0.668, 0.332, 0.   ],
            [1.   , 0.667, 0.333, 0.   ]])
     >>> bool(found.relative_gap.max() < 1e-12), found.alone
     (True, ())
@@ -209,107 +202,37 @@ def solve_many(
     n, domain = count(n), as_domain(domain)
     if tol is not None:
         positive(tol, "tol")
-    names, columns, losses = _losses(utilities, parameters)
-    if not losses:
-        raise CollapseError("there are no utilities: at least one is needed")
+    many = Many.of(utilities, parameters)
+    losses = many.utilities
     groups, alone = _grouped(losses, n, domain)
     with np.errstate(all="ignore"):
         stacks = [_checked(losses, rows, domain) for rows in groups]
     for i in alone:
-        _named(i, losses[i], lambda loss: Program.of(loss, n, domain))
+        named(i, losses[i], lambda loss: Program.of(loss, n, domain))
     table = _Table.empty(len(losses), n)
     for rows, stack in zip(groups, stacks, strict=True):
-        for at in np.split(np.arange(len(rows)), range(_AT_ONCE, len(rows), _AT_ONCE)):
+        some = 2 * _PAIRS_AT_ONCE // n**2
+        for at in np.split(np.arange(len(rows)), range(some, len(rows), some)):
             with np.errstate(all="ignore"):
                 left = table.filled(rows[at], stack.rows(at), domain, tol)
             alone += left.tolist()
     for i in sorted(alone):
-        found = _named(i, losses[i], lambda loss: solve(loss, n, domain, tol=tol))
+        found = named(i, losses[i], lambda loss: solve(loss, n, domain, tol=tol))
         table.put(i, found)
     return Solutions(
-        utilities=tuple(losses),
+        utilities=losses,
         domain=domain,
         alone=tuple(sorted(alone)),
-        names=names,
-        parameters=columns,
+        names=many.names,
+        parameters=many.parameters,
         **table.columns(),
     )
 
 
-# -- what is asked -------------------------------------------------------------------------
+# -- what is solved together --------------------------------------------------------------
 
 
-def _named(i: int, given: Any, make: Callable[[Any], Any]) -> Any:
-    """Return what is made of utility i; an error says of which."""
-    try:
-        return make(given)
-    except CollapseError as fault:
-        shown = reprlib.repr(given if isinstance(given, dict) else str(given))
-        raise type(fault)(f"utilities[{i}], {shown}: {fault}") from fault
-
-
-def _losses(
-    utilities: Any, parameters: dict[str, Any]
-) -> tuple[tuple[str, ...], np.ndarray | None, list[Loss]]:
-    """Return the parameters' names and columns, and the utilities."""
-    if parameters:
-        names, columns = tuple(parameters), _columns(parameters)
-        make = _maker(utilities, names)
-        rows = (dict(zip(names, row, strict=True)) for row in columns.tolist())
-        return (
-            names,
-            columns,
-            [_named(i, row, lambda values: _loss(make(**values))) for i, row in enumerate(rows)],
-        )
-    one = isinstance(utilities, str | Utility | PlackettLuce)
-    if one or not isinstance(utilities, Iterable):
-        raise CollapseError(
-            f"utilities must be many, as a list of them, not {utilities!r}; or a family, a "
-            "function or a text and its parameters: solve_many(ct.LogSigmoid, 8, beta=[1, 2])"
-        )
-    return (), None, [_named(i, one, _loss) for i, one in enumerate(utilities)]
-
-
-def _loss(given: Any) -> Loss:
-    return given if isinstance(given, Utility) and given.known else as_loss(given)
-
-
-def _columns(parameters: dict[str, Any]) -> np.ndarray:
-    """Return the parameters, a row a program."""
-    columns = [numbers(values, name) for name, values in parameters.items()]
-    try:
-        together = np.stack(np.broadcast_arrays(*columns), axis=-1)
-    except ValueError:
-        together = np.empty(())
-    if together.ndim != 2:
-        shapes = ", ".join(f"{k}: {c.shape}" for k, c in zip(parameters, columns, strict=True))
-        raise CollapseError(f"parameters must be arrays of one length, or numbers, not {shapes}")
-    return together
-
-
-def _maker(utilities: Any, names: tuple[str, ...]) -> Callable[..., Any]:
-    """Return what makes a utility of its parameters."""
-    if isinstance(utilities, str):
-        missing = [name for name in names if not re.search(rf"\b{name}\b", utilities)]
-        if missing or "x" in names:
-            wrong = f"{missing[0]} isn't in it" if missing else "x is the gap"
-            raise CollapseError(f"the text {utilities!r} and the parameters don't fit: {wrong}")
-        word = re.compile(rf"\b({'|'.join(names)})\b")
-
-        def make(**values: float) -> str:
-            for name, value in values.items():
-                finite(value, name)
-            return word.sub(lambda found: f"({values[found[0]]!r})", utilities)
-
-        return make
-    if not callable(utilities) or isinstance(utilities, Utility):
-        raise CollapseError(
-            f"parameters go with a family, a function or a text, not with {utilities!r}"
-        )
-    return utilities
-
-
-def _grouped(losses: list[Loss], n: int, domain: Domain) -> tuple[list[np.ndarray], list[int]]:
+def _grouped(losses: Sequence[Loss], n: int, domain: Domain) -> tuple[list[np.ndarray], list[int]]:
     """Return the rows of each form that can be solved together, and the rows that can't."""
     groups: dict[Any, list[int]] = {}
     alone: list[int] = []
@@ -324,14 +247,14 @@ def _grouped(losses: list[Loss], n: int, domain: Domain) -> tuple[list[np.ndarra
     return [np.array(rows) for rows in groups.values()], alone
 
 
-def _checked(losses: list[Loss], rows: np.ndarray, domain: Domain) -> Stack:
+def _checked(losses: Sequence[Loss], rows: np.ndarray, domain: Domain) -> Stack:
     """Return the utilities of these rows, checked as those of one program are."""
     assert isinstance(domain, Box)
     stack = Stack.of([losses[i] for i in rows], domain.unit)
     ends = stack.slope(np.repeat([[0.5, 1.0]], len(stack), axis=0))
     doubtful = ~(ends[:, 1] > 0) | (domain.width > 1)
     for i in rows[doubtful]:
-        _named(i, losses[i], lambda loss: unit_utility(loss, domain))
+        named(i, losses[i], lambda loss: unit_utility(loss, domain))
     return stack
 
 

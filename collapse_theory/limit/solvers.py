@@ -291,10 +291,10 @@ def _as_series(program: LimitProgram, law: RewardLaw) -> SeriesLaw:
     Zeros fill it up: certificates take the rules of quadrature for a series of that length.
     """
     part, utility = law.parts[0], program.utility
-    coefficients = np.zeros(48 if program.walled else 24)
     if len(law.atoms) or not isinstance(part, BetaDensity):
         grading = Grading(second_kind.layer(utility, 1.0))
-        return GivenLaw(grading, 0.0, coefficients, float(law.atoms[0, 1]), part=part)
+        return GivenLaw(grading, 0.0, np.zeros(48), float(law.atoms[0, 1]), part=part)
+    coefficients = np.zeros(24)
     coefficients[0] = 1.0 / special.beta(part.a, part.a)
     order = first_kind.ends_of(utility, coefficients.size, program.walled).order
     grading = Grading(0.0, order) if utility.exponent < 1 else Grading(1.0)

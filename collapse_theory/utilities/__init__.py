@@ -17,6 +17,7 @@ from collapse_theory.utilities.families import (
     Sine,
     Squared,
 )
+from collapse_theory.utilities.many import Many, named
 from collapse_theory.utilities.normal_form import Expression, Loss, as_loss, utility
 from collapse_theory.utilities.parser import register
 from collapse_theory.utilities.plackett_luce import PlackettLuce
@@ -33,6 +34,7 @@ __all__ = [
     "Log",
     "LogSigmoid",
     "Loss",
+    "Many",
     "NegativePower",
     "PlackettLuce",
     "Power",
@@ -44,6 +46,7 @@ __all__ = [
     "as_loss",
     "continued",
     "form",
+    "named",
     "register",
     "require_concave",
     "require_increasing",

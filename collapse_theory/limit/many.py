@@ -1,0 +1,132 @@
+"""The limit laws of many utilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse_theory.lazy import polars
+from collapse_theory.limit.solve import LimitLaw, limit
+from collapse_theory.limit.solvers import LimitProgram
+from collapse_theory.numerics.checks import positive
+from collapse_theory.programs import Domain, DomainLike, as_domain
+from collapse_theory.utilities import Loss, Many, Utility, named
+from collapse_theory.values import Array, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Laws(Value):
+    """The limit laws of many utilities under a domain; ``laws[i]`` is a `LimitLaw`.
+
+    Attributes
+    ----------
+    utilities : tuple of Utility or PlackettLuce
+    domain : Domain
+    laws : tuple of LimitLaw
+    names : tuple of str
+        Of the parameters that were given as arrays.
+    parameters : numpy.ndarray, shape (m, len(names))
+    """
+
+    utilities: tuple[Loss, ...]
+    domain: Domain
+    laws: tuple[LimitLaw, ...]
+    names: tuple[str, ...] = ()
+    parameters: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.laws)
+
+    def __getitem__(self, i: int) -> LimitLaw:
+        return self.laws[i]
+
+    def __iter__(self) -> Iterator[LimitLaw]:
+        return iter(self.laws)
+
+    def quantiles(self, n: int) -> np.ndarray:
+        """Return the n quantiles of each law, best first, shape (m, n)."""
+        return np.array([law.quantiles(n) for law in self.laws])
+
+    def to_frame(self) -> Any:
+        """Return a Polars data frame with a row a law.
+
+        `low_mass` and `high_mass` are the masses of the atoms at the ends of its support.
+        """
+        ends = [[_mass_at(law, end) for end in law.support] for law in self.laws]
+        low, high = zip(*ends, strict=True)
+        return polars.DataFrame(
+            {
+                **Many(self.utilities, self.names, self.parameters).columns(),
+                "domain": [str(self.domain)] * len(self),
+                "low": [float(law.support[0]) for law in self.laws],
+                "high": [float(law.support[1]) for law in self.laws],
+                "low_mass": low,
+                "high_mass": high,
+                "variance": [law.var() for law in self.laws],
+                **{
+                    name: [getattr(law, name) for law in self.laws]
+                    for name in ("objective", "gap", "relative_gap", "status", "method")
+                },
+            }
+        )
+
+    def __repr__(self) -> str:
+        optimal = sum(law.status == "optimal" for law in self.laws)
+        return f"Laws({len(self):,} laws, {self.domain}: {optimal:,} optimal)"
+
+
+def _mass_at(law: LimitLaw, end: float) -> float:
+    return float(law.atoms[law.atoms[:, 0] == end, 1].sum())
+
+
+def limit_many(
+    utilities: Iterable[Loss | str] | Callable[..., Loss | str] | str,
+    domain: DomainLike | None = None,
+    *,
+    tol: float | None = None,
+    **parameters: Any,
+) -> Laws:
+    """Return the limit laws of many utilities, each as `limit` gives it.
+
+    A law is the solution of one small system of its own, some two milliseconds with its
+    certificate, so that they are solved one after the other.
+
+    Parameters
+    ----------
+    utilities, domain, **parameters
+        As in `solve_many`.
+    tol : float, optional
+        As in `limit`.
+
+    Returns
+    -------
+    Laws
+
+    Raises
+    ------
+    CollapseError
+        A ValueError that names the first utility at fault; those in a box are all checked before
+        one is solved.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> laws = ct.limit_many("log(x + c)", c=[0.01, 0.1, 1.0])
+    >>> [round(float(law.atoms[0, 1]), 4) for law in laws]
+    [0.0677, 0.184, 0.3676]
+    """
+    domain = as_domain(domain)
+    if tol is not None:
+        positive(tol, "tol")
+    many = Many.of(utilities, parameters)
+    for i, loss in enumerate(many.utilities):
+        if isinstance(loss, Utility):
+            named(i, loss, lambda loss: LimitProgram.of(loss, domain))
+    laws = [
+        named(i, loss, lambda loss: limit(loss, domain, tol=tol))
+        for i, loss in enumerate(many.utilities)
+    ]
+    return Laws(many.utilities, domain, tuple(laws), many.names, many.parameters)
