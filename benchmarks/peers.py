@@ -1,8 +1,8 @@
 """Other ways to the same optimum, each with the accuracies that it can be asked for.
 
-A peer is a function of a `Task` and one of its own settings (a tolerance, a number of steps); what it
-returns are rewards, and how far they are from optimal is told by their objective beside the certified
-optimum. A new peer is one function with `@peer`.
+A peer is a function of a `Task` and one of its own settings (a tolerance, a number of steps); what
+it returns are rewards, and how far they are from optimal is told by their objective beside the
+certified optimum. A new peer is one function with `@peer`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Task:
             return ct.solve(self.utility, self.n, self.domain)
         return ct.solve(self.utility, domain=self.domain, comparisons=self.pairs)
 
-    # -- what a user would write down ---------------------------------------------------------------
+    # -- what a user would write down --------------------------------------------------------
 
     def objective(self, r: np.ndarray) -> float:
         better, worse = self.ends
@@ -124,7 +124,7 @@ def full(most: int, boxed: bool | None = None) -> Callable[[Task], bool]:
     )
 
 
-# -- convex programs -------------------------------------------------------------------------------
+# -- convex programs ------------------------------------------------------------------------
 
 
 def modelled(solver: str, options: Callable[[float], dict[str, Any]]) -> Callable[..., np.ndarray]:
@@ -150,9 +150,7 @@ def modelled(solver: str, options: Callable[[float], dict[str, Any]]) -> Callabl
 
 
 peer("CVXPY, Clarabel", TOLERANCES, lambda task: task.n <= 128)(
-    modelled(
-        "CLARABEL", lambda tol: {"tol_gap_abs": tol, "tol_gap_rel": tol, "tol_feas": tol}
-    )
+    modelled("CLARABEL", lambda tol: {"tol_gap_abs": tol, "tol_gap_rel": tol, "tol_feas": tol})
 )
 peer("CVXPY, SCS", TOLERANCES[:3], lambda task: task.n <= 32)(
     modelled("SCS", lambda tol: {"eps_abs": tol, "eps_rel": tol, "max_iters": 20_000})
@@ -162,7 +160,7 @@ peer("CVXPY, ECOS", TOLERANCES, lambda task: task.n <= 128 and task.kappa is Non
 )
 
 
-# -- SciPy, in the gaps ----------------------------------------------------------------------------
+# -- SciPy, in the gaps ---------------------------------------------------------------------
 
 
 def from_gaps(gaps: np.ndarray) -> np.ndarray:
@@ -247,7 +245,7 @@ def newton_cg(task: Task, tolerance: float) -> np.ndarray:
     return found.x
 
 
-# -- descents --------------------------------------------------------------------------------------
+# -- descents -------------------------------------------------------------------------------
 
 
 @peer("projected gradients", (100, 1000, 10_000), full(128, boxed=True))
@@ -256,6 +254,8 @@ def projected_gradients(task: Task, steps: float) -> np.ndarray:
 
     def projected(v: np.ndarray) -> np.ndarray:
         down = np.sort(v)[::-1]
+        if not np.all(np.isfinite(down)):
+            raise ArithmeticError("the slope at a gap of 0 isn't finite")
         excess = (np.cumsum(down) - 1) / np.arange(1, len(v) + 1)
         return np.maximum(v - excess[np.flatnonzero(down > excess)[-1]], 0.0)
 
@@ -330,7 +330,7 @@ def torch_l_bfgs(task: Task, steps: float) -> np.ndarray:
     return torched(task, made, int(steps))
 
 
-# -- those that know one utility -------------------------------------------------------------------
+# -- those that know one utility ------------------------------------------------------------
 
 
 def is_log(task: Task) -> bool:
