@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "extensions.mathjax",
     "extensions.names",
     "extensions.registries",
 ]
@@ -37,6 +38,10 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+mathjax_path = "mathjax/tex-chtml.js"
+mathjax_config_path = "static/formulas.js"
 html_title = f"collapse_theory {release}"
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

@@ -63,6 +63,7 @@ def prepare() -> Path:
     os.environ["PATH"] = os.pathsep.join([str(commands), os.environ["PATH"]])
     # As in a file: no colours, the width of a page, no progress bars, matplotlib in the cell.
     os.environ |= {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "88", "TQDM_DISABLE": "1"}
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress"  # tqdm asks for widgets in notebooks
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("MPLBACKEND", None)
     return BUILD / "cells" / state_of_the_package()

@@ -38,8 +38,15 @@ class UtilityLaws(Written):
         """Return the table."""
         from collapse_theory.cli.table import law_rows
 
-        rows = ((f"`{r['utility']}`", r["law"], r["reference"]) for r in law_rows())
+        rows = ((f"`{r['utility']}`", r["law"], _linked(r["reference"])) for r in law_rows())
         return _table(("utility", "limit law in [0, 1]", "source"), rows)
+
+
+def _linked(reference: str) -> str:
+    """Return a source with links to the pages here, and the paper by its short name."""
+    short = re.sub(r"Song, Cai, Lee, Su \(2023\).*?arXiv:2305.17608", "the paper", reference)
+    short = re.sub(r":? ?docs/(\w+)\.md(#[\w-]+)?", r" ([\1](/\1.md\2))", short)
+    return re.sub(r"([*_])", r"\\\1", short) if "](" not in short else short.replace("**", "^")
 
 
 class LossesInUse(Written):

@@ -1,0 +1,16 @@
+// Display formulas that are wider than the page become smaller, down to what can be read.
+function fit() {
+  for (const formula of document.querySelectorAll("div.math")) {
+    const inner = formula.querySelector("mjx-math");
+    if (!inner) continue;
+    formula.style.fontSize = "";
+    const ratio = formula.clientWidth / (inner.scrollWidth + 8);
+    if (ratio < 1) formula.style.fontSize = `${Math.max(ratio, 0.6)}em`;
+  }
+}
+window.MathJax = {
+  ...window.MathJax, // what MyST says of the classes that hold formulas
+  startup: { pageReady: () => MathJax.startup.defaultPageReady().then(fit) },
+  chtml: { matchFontHeight: false },
+};
+addEventListener("resize", fit);
