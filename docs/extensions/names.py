@@ -37,16 +37,17 @@ class PublicNames(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"]))
 
     def names_of(self, module: Any) -> list[str]:
-        """Return the names that the options choose, classes first."""
+        """Return the names that the options choose, functions first."""
         chosen = {key: text.split() for key, text in self.options.items()}
         left_out = set(chosen.get("without", ()))
         names = chosen.get("only") or [n for n in module.__all__ if not n.startswith("__")]
         rooms = chosen.get("rooms")
-        return [
+        names = [
             name
             for name in names
             if name not in left_out and (rooms is None or room_of(getattr(module, name)) in rooms)
         ]
+        return sorted(names, key=lambda name: inspect.isclass(getattr(module, name)))
 
 
 def room_of(value: Any) -> str:

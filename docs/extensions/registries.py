@@ -74,35 +74,40 @@ class Gallery(Written):
         from collapse_theory.figures import FIGURES
 
         for entry in FIGURES:
-            picture = drawn(entry)
             words = inspect.cleandoc(entry.draw.__doc__ or "").split("\n\n")[0]
-            words = re.sub(r"`([^`]*)`", r"`\1`", " ".join(words.split()))
             yield f"## {entry.name}"
-            yield f"\n{words}\n"
-            yield f"![{entry.name}](/{picture})\n"
+            yield f"\n{' '.join(words.split())}\n"
+            size = "one-panel" if entry.into == "ax" else "panels"
+            for page, picture in zip(("light", "dark"), drawn(entry), strict=True):
+                yield f"```{{image}} /{picture}\n:alt: {entry.name}\n:class: only-{page} {size}\n```\n"
             yield f"```python\nct.figures.{entry.name}()\n```\n"
             yield f"{{py:func}}`Arguments <collapse_theory.figures.{entry.name}>`, and its numbers:"
             yield f"{{py:func}}`~collapse_theory.figures.{entry.name}_data`.\n"
 
 
-def drawn(entry: Any) -> str:
-    """Draw a figure where this state of the package hasn't; return its path from docs/."""
+def drawn(entry: Any) -> list[str]:
+    """Draw a figure, for light pages and dark ones, where this state of the package hasn't.
+
+    Return the paths from docs/.
+    """
     import matplotlib as mpl
 
     from collapse_theory.figures import figure_of, save
 
     docs = Path(__file__).parents[1]
-    page = docs / "gallery" / f"{entry.name}.png"
-    kept = BUILD / "figures" / state_of_the_package() / page.name
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    pages = [docs / "gallery" / f"{entry.name}{end}.png" for end in ("", "_dark")]
+    kept = [BUILD / "figures" / state_of_the_package() / page.name for page in pages]
+    if not kept[1].exists():
         with mpl.rc_context({"backend": "Agg"}):
-            save(figure_of(entry.draw()), kept)
+            figure = figure_of(entry.draw())
+            for path, dark in zip(kept, (False, True), strict=True):
+                save(figure, path, dark=dark)
             mpl.pyplot.close("all")
-    page.parent.mkdir(exist_ok=True)
-    if not page.exists() or page.read_bytes() != kept.read_bytes():
-        page.write_bytes(kept.read_bytes())
-    return page.relative_to(docs).as_posix()
+    for page, path in zip(pages, kept, strict=True):
+        page.parent.mkdir(exist_ok=True)
+        if not page.exists() or page.read_bytes() != path.read_bytes():
+            page.write_bytes(path.read_bytes())
+    return [page.relative_to(docs).as_posix() for page in pages]
 
 
 class Commands(Written):
