@@ -79,7 +79,8 @@ class Gallery(Written):
             yield f"\n{' '.join(words.split())}\n"
             size = "one-panel" if entry.into == "ax" else "panels"
             for page, picture in zip(("light", "dark"), drawn(entry), strict=True):
-                yield f"```{{image}} /{picture}\n:alt: {entry.name}\n:class: only-{page} {size}\n```\n"
+                yield f"```{{image}} /{picture}\n:alt: {entry.name}"
+                yield f":class: only-{page} {size}\n```\n"
             yield f"```python\nct.figures.{entry.name}()\n```\n"
             yield f"{{py:func}}`Arguments <collapse_theory.figures.{entry.name}>`, and its numbers:"
             yield f"{{py:func}}`~collapse_theory.figures.{entry.name}_data`.\n"
