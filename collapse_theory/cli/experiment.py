@@ -31,6 +31,7 @@ PACKAGES = ("torch", "transformers", "safetensors", "accelerate")
         "experiment --out quick --small",
         'experiment --out mine --data rankings.jsonl --utilities "log(x+0.1)"',
         'experiment --out two --utilities "open=-1/(x+0.1); closed=x"',
+        "experiment --out study --study --data rankings.jsonl",
         "experiment --report results",
     ),
 )
@@ -48,6 +49,7 @@ PACKAGES = ("torch", "transformers", "safetensors", "accelerate")
     ),
     encoder=("NAME_OR_PATH", "A model. [default: MiniLM, packaged]"),
     full="Train all weights of the encoder, by Trainer.",
+    study="Hold the losses against each other on held-out prompts: a judge's scores, best of 4.",
     small="Fewer prompts, steps and runs: under a minute.",
     controls=typer.Option("--controls/--no-controls", help="Whether to run the controls too."),
     prompts="How many prompts; a third of them is held out.",
@@ -64,6 +66,7 @@ def experiment(
     data: Path | None = None,
     encoder: str = "",
     full: bool = False,
+    study: bool = False,
     small: bool = False,
     controls: bool = True,
     prompts: int | None = None,
@@ -89,20 +92,20 @@ def experiment(
         if report:
             found = room.report_again(report, progress=progress)
         else:
-            trained = tuple(utilities or ()) or (room.utilities_for(str(data)) if data else None)
+            suited = room.utilities_for(str(data)) if data and not study else None
+            trained = tuple(utilities or ()) or suited
             chosen = {
                 "utilities": trained,
                 "data": str(data) if data else None,
                 "encoder": encoder,
                 "controls": None if controls else False,
-                "train": None if prompts is None else prompts - prompts // 3,
-                "held_out": None if prompts is None else prompts // 3,
+                "prompts": prompts,
                 "steps": steps,
                 "seed": seed,
                 "seeds": seeds,
             }
             given = {name: value for name, value in chosen.items() if value is not None}
-            setting = room.Setting.usual(small=small, full=full, **given)
+            setting = room.Setting.usual(small=small, full=full, study=study, **given)
             found = room.run_experiment(
                 setting, folder, cache=cache, force=force, progress=progress
             )
@@ -147,13 +150,15 @@ def _shown() -> Iterator[Progress]:
 
 def _show(findings: Findings, folder: Path) -> None:
     page = console()
-    names = [name.replace(" ", "\n") for name in room.COLUMNS]
-    # Eighty columns are enough for a utility and eight numbers.
-    look: Any = {"pad_edge": False, "padding": (0, 1, 0, 0), "unbroken": 1}
-    table = number_table(names, room.rows(findings), words=1, **look)
-    table.columns[0].header, table.columns[0].overflow = room.COLUMNS[0], "fold"
-    page.print(table)
-    page.print(room.NOTES)
-    for text in room.sentences(findings):
+    look: Any = {"pad_edge": False, "padding": (0, 1, 0, 0)}
+    for columns, rows, notes in room.tables(findings):
+        names = [columns[0], *(name.replace(" ", "\n") for name in columns[1:])]
+        # Eighty columns are enough for a utility and eight numbers, or six with intervals.
+        cells = ([cell.replace(" [", "\n[") for cell in row] for row in rows)
+        table = number_table(names, cells, words=1, **look)
+        table.columns[0].overflow = "fold"
+        page.print(table)
+        page.print(notes)
+    for text in room.told(findings):
         page.print(f"- {text}")
-    page.print(f"{folder / 'summary.html'} has the figures, {folder / 'metrics.json'} the numbers.")
+    page.print(f"{folder / 'summary.md'} has the figures, {folder / 'metrics.json'} the numbers.")

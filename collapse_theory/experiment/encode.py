@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,6 @@ class Table:
     prompts: PromptSet
     features: np.ndarray
     cut: int = 0
-
-    def state(self, which: int) -> Table:
-        """Return the table with the features of the first (0) or last hidden state (1) alone."""
-        return replace(self, features=np.split(self.features, 2, axis=2)[which])
 
 
 @contextmanager

@@ -17,17 +17,20 @@ import polars as pl
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.experiment.encode import Table, load_encoder, tables
-from collapse_theory.experiment.measure import Findings, length_r2, measured, rewards_table
-from collapse_theory.experiment.report import draw_figures, metrics, page
-from collapse_theory.experiment.setting import LAST_LAYER, Run, Setting, runs_of
+from collapse_theory.experiment.measure import Findings, rewards_table
+from collapse_theory.experiment.report import metrics, summary
+from collapse_theory.experiment.setting import Run, Setting, runs_of
+from collapse_theory.experiment.study import compared, memory_course
 from collapse_theory.experiment.texts import PromptSet, prompt_sets
 from collapse_theory.experiment.train import fine_tune, train
 from collapse_theory.experiment.work import Progress, side_by_side
+from collapse_theory.figures.experiment import CAPTIONS, experiment_figures
+from collapse_theory.figures.saving import save
 from collapse_theory.files import plain, replace_file, write_json
 
 PACKAGES = ("numpy", "scipy", "torch", "transformers")
 MARK = "experiment.json"  # says whose results a folder holds
-METRICS, TABLE, SUMMARY, RUNS = "metrics.json", "runs.parquet", "summary.html", "runs"
+METRICS, TABLE, SUMMARY, RUNS = "metrics.json", "runs.parquet", "summary.md", "runs"
 
 
 def run_experiment(
@@ -49,7 +52,7 @@ def run_experiment(
     setting : Setting
     out : str or path
         The folder to write into: runs.parquet (every reward at every measured step), what follows
-        from it (metrics.json, summary.html, figures), and the trained weights in ``runs``.
+        from it (metrics.json, summary.md, figures), and the trained weights in ``runs``.
     cache, force : str or path, bool
         Where features are kept (``out``/features unless given); whether results of another setting
         in `out` may be replaced.
@@ -73,22 +76,18 @@ def run_experiment(
     _claim(folder, setting, _hash_of(sets), force)
     if setting.full:
         encoded = {"": Table(main, np.zeros((*main.ranks.shape, 0), np.float32))}
-        lengths = {"first": None, "last": None}
     else:
         features = Path(cache) if cache is not None else folder / "features"
         encoder = load_encoder(setting.encoder)
         encoded = tables(encoder, sets, setting.max_length, features, told)
-        lengths = length_r2(encoded[""])
     rewards = pl.concat(_trained(setting, runs, encoded, folder / RUNS, told))
     named = rewards.with_columns(pl.col(pl.String).cast(pl.Categorical))
     replace_file(folder / TABLE, lambda draft: named.write_parquet(draft, compression="zstd"))
     facts = {
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
-        "prompts": main.counts,
         "completions": {"all": sum(map(len, main.rankings)), "cut": encoded[""].cut},
-        "length_r2": lengths,
     }
-    return _reported(folder, Findings(setting, measured(rewards, runs), plain(facts)), told)
+    return _reported(folder, Findings(setting, rewards, plain(facts)), told)
 
 
 def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = None) -> Findings:
@@ -100,11 +99,14 @@ def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = 
     try:
         noted = json.loads((place / METRICS).read_text(encoding="utf-8"))
         setting = Setting.from_dict(noted["setting"])
-        facts = {name: noted[name] for name in ("versions", "prompts", "completions", "length_r2")}
-        table = measured(pl.read_parquet(place / TABLE), runs_of(setting))
+        facts = {name: noted[name] for name in ("versions", "completions")}
+        text = pl.selectors.categorical()
+        rewards = pl.read_parquet(place / TABLE).with_columns(text.cast(pl.String))
+        found = Findings(setting, rewards, facts)
+        found.table  # noqa: B018 - is computed, or the reason told why it can't be
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as fault:
         raise CollapseError(f"{place} holds no finished experiment: {fault}") from None
-    return _reported(place, Findings(setting, table, facts), progress or Progress())
+    return _reported(place, found, progress or Progress())
 
 
 def _trained(
@@ -113,9 +115,7 @@ def _trained(
     """Return the rewards of each run."""
 
     def trained(run: Run) -> pl.DataFrame:
-        table = encoded[run.control]
-        if run.control == LAST_LAYER:
-            table = table.state(1)
+        table = encoded.get(run.control, encoded[""])
         if setting.full:
             told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
         to_the_end = fine_tune if setting.full else train
@@ -161,26 +161,26 @@ def _difference(mark: Path, mine: dict[str, Any]) -> str:
     """Return in what the experiment that left this mark differs; "" where it doesn't."""
     try:
         noted = json.loads(mark.read_text(encoding="utf-8"))
-        before, now = (Setting.from_dict(one["setting"]) for one in (noted, mine))
+        before, now = noted["setting"], plain(mine["setting"])
+        other = [f"{n}: {before.get(n)}, now {now[n]}" for n in now if before.get(n) != now[n]]
         same = noted["texts"] == mine["texts"]
-    except FileNotFoundError:
-        return f"there is no {MARK}"
-    except (ValueError, KeyError, TypeError):
-        return f"{MARK} can't be read"
-    if before == now and not same:
-        return "the same setting, but other texts: the data or the installed packages changed"
-    pairs = ((name, getattr(before, name), getattr(now, name)) for name in vars(now))
-    return "; ".join(f"{name}: {old}, now {new}" for name, old, new in pairs if old != new)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"its {MARK} can't be read"
+    return "; ".join(other or ["other texts: the data or the packages changed"] * (not same))
 
 
-def _reported(folder: Path, findings: Findings, told: Progress) -> Findings:
-    """Write what was found, as figures, a page and numbers."""
+def _reported(folder: Path, found: Findings, told: Progress) -> Findings:
+    """Write what was found: figures, a page and numbers."""
     told.begin("writing the results", 2)
-    figures = draw_figures(findings, folder)
+    studied = (compared(found), memory_course(found)) if found.setting.study else ()
+    drawn, figures = experiment_figures(found, *studied), []
+    for name, axes in drawn.items():
+        save(axes, folder / f"experiment_{name}.pdf")
+        figures.append((save(axes, folder / f"experiment_{name}.png"), CAPTIONS[name]))
     told.advance()
-    html = page(findings, figures).encode()
-    replace_file(folder / SUMMARY, lambda draft: draft.write_bytes(html))
+    text = summary(found, figures).encode()
+    replace_file(folder / SUMMARY, lambda draft: draft.write_bytes(text))
     # Last, so that a folder with metrics.json is complete.
-    write_json(folder / METRICS, metrics(findings))
+    write_json(folder / METRICS, metrics(found))
     told.advance()
-    return findings
+    return found

@@ -8,13 +8,26 @@ from typing import Any, Self
 
 from collapse_theory.errors import CollapseError, ParseError
 from collapse_theory.numerics.checks import whole
+from collapse_theory.programs import Box, Centered, Confined, Domain, Free
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss, PromptAwareRankingLoss
-from collapse_theory.utilities import utility
+from collapse_theory.utilities import as_loss
 from collapse_theory.values import Value
 
 DEFAULT = ("x", "log(x+0.1)", "-1/(x+0.1)", "logsigmoid(4*x)", "open=-1/(x+0.1); closed=x")
 """What the paper's experiments trained, and what it proposes: arXiv:2305.17608, section 3."""
+
+PLAIN = "logsigmoid(x) under Free()"
+"""The usual loss of reward models: that of Bradley and Terry, which nothing holds."""
+
+# In a box one loss, the prompt-aware one, and that with the kinds swapped; then the usual losses.
+_STUDY = ("log(x+0.1)", DEFAULT[-1], "open=x; closed=-1/(x+0.1)", PLAIN)
+_STUDY += (
+    "0.9*logsigmoid(x) + 0.1*logsigmoid(-x) under Free()",
+    "logsigmoid(x) under Confined(.02)",
+)
+
+HELD = {"Confined": Confined, "Centered": Centered, "Free": Free}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,65 +37,82 @@ class Objective(Value):
     Parameters
     ----------
     text : str
-        "log(x+0.1)", or "open=-1/(x+0.1); closed=x"; anything else is a ParseError.
+        "log(x+0.1)", or "open=-1/(x+0.1); closed=x", for rewards in the box [0, 1]; with what holds
+        them otherwise, "logsigmoid(x) under Confined(0.02)". Anything else is a ParseError.
 
     Examples
     --------
     >>> Objective("open=-1/(x+0.1); closed=x").utilities
     {'open': '-1/(x + 0.1)', 'closed': 'x'}
-    >>> Objective("log(x + 0.1)").aware
-    False
+    >>> Objective("logsigmoid(x) under Free()").domain
+    Free()
     """
 
     text: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given, parts = self.utilities, [part for part in self.text.split(";") if part.strip()]
-        if not parts or len(given) < len(parts) or (self.aware and "" in given):
+        utilities, under, held = self.text.partition(" under ")
+        given, parts = self.utilities, [part for part in utilities.split(";") if part.strip()]
+        if not parts or len(given) < len(parts) or ("=" in utilities and "" in given):
             raise ParseError(f"{self.text!r}: give one utility, or kind=utility; kind=utility")
-        made = [(f"{kind}=" if kind else "") + str(utility(text)) for kind, text in given.items()]
-        self._set(text="; ".join(made))
+        made = [(f"{kind}=" if kind else "") + str(as_loss(text)) for kind, text in given.items()]
+        try:
+            self._set(text="; ".join(made) + (f" under {self.domain}" if under else ""))
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise ParseError(
+                f"{self.text!r}: under Confined(kappa), Centered(c) or Free(), not {held!r}; leave "
+                "it out for the box [0, 1]"
+            ) from None
+
+    @property
+    def domain(self) -> Domain:
+        """What holds the rewards."""
+        _, under, held = self.text.partition(" under ")
+        if not under:
+            return Box()
+        name, *numbers = [part for part in re.split(r"[\s(),]|kappa=|c=", held) if part]
+        return HELD[name](*map(float, numbers))
 
     @property
     def utilities(self) -> dict[str, str]:
         """The utility of each kind; of the kind "" where one serves all prompts."""
-        parts = (part.rpartition("=") for part in self.text.split(";") if part.strip())
+        listed = self.text.partition(" under ")[0].split(";")
+        parts = (part.rpartition("=") for part in listed if part.strip())
         return {kind.strip(): text.strip() for kind, _, text in parts}
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that have a utility of their own; none where one serves all."""
-        return tuple(self.utilities) if self.aware else ()
+        return tuple(kind for kind in self.utilities if kind)
 
     @property
     def aware(self) -> bool:
         """Whether the utility depends on the kind of prompt."""
-        return "=" in self.text
+        return bool(self.kinds)
 
     def loss(self) -> AnyLoss:
-        """Return the loss in the box [0, 1], scaled to slope 1 at gap 0."""
-        return PromptAwareRankingLoss(self.utilities) if self.aware else RankingLoss(self.text)
+        """Return the loss, scaled to slope 1 at gap 0."""
+        if self.aware:
+            return PromptAwareRankingLoss(self.utilities, self.domain)
+        return RankingLoss(self.utilities[""], self.domain)
 
     def __str__(self) -> str:
         return self.text
 
 
-# Of the whole numbers of a setting.
-_LEAST = {"seed": 0, "warmup": 0, "seeds": 1, "steps": 1, "batch": 1, "width": 1}
-_LEAST |= {"checkpoint_every": 1, "train": 2, "held_out": 2, "max_length": 8}
+# What differs from the defaults.
+_SMALL = {"prompts": 36, "seeds": 1, "steps": 250, "batch": 12, "controls": False}
+_SMALL |= {"utilities": ("log(x+0.1)", DEFAULT[-1])}
+_FULL = {"full": True, "utilities": ("log(x+0.1)",), "seeds": 1, "rate": 1e-4, "batch": 4}
+_FULL |= {"prompts": 72, "steps": 240, "warmup": 20, "checkpoint_every": 40}
+_FULL_SMALL = {"prompts": 12, "steps": 8, "warmup": 2, "checkpoint_every": 4}
+_STUDIED = {"study": True, "utilities": _STUDY, "seeds": 6, "steps": 300, "max_length": 128}
+_STUDIED_SMALL = {"utilities": (*_STUDY[:2], PLAIN), "prompts": 72, "seeds": 3, "steps": 150}
 
-# What differs from the defaults, by whether all weights are trained and whether it is to be quick.
-_FULL: dict[str, Any] = {"full": True, "utilities": ("log(x+0.1)",), "seeds": 1, "rate": 1e-4}
-_FULL |= {"train": 48, "held_out": 24, "batch": 4}
-_USUAL: dict[tuple[bool, bool], dict[str, Any]] = {
-    (False, False): {},
-    (False, True): {"utilities": ("log(x+0.1)", DEFAULT[-1]), "controls": False, "seeds": 1}
-    | {"train": 24, "held_out": 12, "batch": 12, "steps": 250},
-    (True, False): _FULL | {"steps": 240, "warmup": 20, "checkpoint_every": 40},
-    (True, True): _FULL
-    | {"train": 8, "held_out": 4, "steps": 8, "warmup": 2, "checkpoint_every": 4},
-}
+# The least of each whole number of a setting.
+_LEAST = {"seed": 0, "warmup": 0, "seeds": 1, "steps": 1, "batch": 1, "width": 1}
+_LEAST |= {"checkpoint_every": 1, "prompts": 6, "max_length": 8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,35 +126,36 @@ class Setting(Value):
     utilities : tuple of str
         What is trained, as `Objective` reads it.
     seed, seeds : int
-        The seed of the prompts' shuffle and split and of each objective's first run; its runs.
-    steps, batch, train, held_out : int
-        Steps; prompts a step, to train on and held out. With `data` the last two give the share of
-        its prompts that is held out.
+        The seed of the prompts' shuffle and of each objective's first run; its runs. A run with the
+        seed s holds out the s-th third of the prompts (0, 1, 2, 0, ...).
+    steps, batch, prompts : int
+        Steps; prompts a step; prompts in all, but with `data` those that are in the file.
     rate, warmup : float, int
         AdamW's learning rate at its highest: it rises over `warmup` steps, then falls as a cosine.
     width, max_length : int
         Of the head's two hidden layers; of prompt and completion in tokens, the rest is cut.
     controls : bool
-        Whether to run the controls too: last layer alone, same lengths, neutral prompts.
+        Whether to run the controls too: same lengths, neutral prompts, a linear head.
     encoder, data : str
         A model's name or folder, "" for the packaged all-MiniLM-L6-v2; a file of rankings, "" for
         the documentation of Python, NumPy and SciPy.
     full, checkpoint_every : bool, int
         Whether to fine-tune the whole encoder in place of a head on frozen features, and every how
         many steps that is kept; a head's run is kept when it is done.
+    study : bool
+        Whether the losses are held against each other on held-out prompts (`study.compared`).
 
     Examples
     --------
-    >>> Setting().steps, len(Setting().objectives)
-    (1500, 5)
+    >>> Setting().steps, len(Setting().objectives), Setting.usual(small=True).steps
+    (1500, 5, 250)
     """
 
     utilities: tuple[str, ...] = DEFAULT
     seed: int = 0
     seeds: int = 2
     steps: int = 1500
-    train: int = 200
-    held_out: int = 100
+    prompts: int = 300
     batch: int = 32
     rate: float = 1e-3
     warmup: int = 30
@@ -135,6 +166,7 @@ class Setting(Value):
     encoder: str = ""
     data: str = ""
     full: bool = False
+    study: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,19 +175,19 @@ class Setting(Value):
         if not 0 < self.rate < 1:
             raise CollapseError(f"rate must lie between 0 and 1, got {self.rate!r}")
         texts = (self.utilities,) if isinstance(self.utilities, str) else self.utilities
-        made = tuple(dict.fromkeys(str(Objective(text)) for text in texts))
-        if not made:
+        self._set(utilities=tuple(dict.fromkeys(str(Objective(text)) for text in texts)))
+        if not self.utilities:
             raise CollapseError("at least one utility is needed")
-        self._set(utilities=made)
 
     @classmethod
-    def usual(cls, *, small: bool = False, full: bool = False, **changes: Any) -> Self:
-        """Return the usual setting with changes: of heads, or of the whole encoder.
-
-        A small one of heads runs in well under a minute; a step of the whole encoder costs seconds
-        on a CPU.
-        """
-        return cls(**(_USUAL[full, small] | changes))
+    def usual(
+        cls, *, small: bool = False, full: bool = False, study: bool = False, **changes: Any
+    ) -> Self:
+        """Return the usual setting of heads, of the whole encoder or of the study, with changes."""
+        usual: dict[str, Any] = dict(_SMALL if small else {})
+        usual |= (_FULL | (_FULL_SMALL if small else {})) if full else {}
+        usual |= (_STUDIED | (_STUDIED_SMALL if small else {})) if study else {}
+        return cls(**(usual | changes))
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -163,7 +195,11 @@ class Setting(Value):
         return tuple(Objective(text) for text in self.utilities)
 
 
-LAST_LAYER, SAME_LENGTHS, NEUTRAL = CONTROLS = ("last layer", "same lengths", "neutral prompts")
+SAME_LENGTHS, NEUTRAL, LINEAR, CERTIFIED = CONTROLS = (
+    *("same lengths", "neutral prompts"),
+    *("linear head", "linear head, certified optimum"),
+)
+FOLDS = 3  # each run holds out one
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +210,10 @@ class Run(Value):
     ----------
     objective : Objective
     seed : int
-        Of the head's first weights and the order of the prompts.
+        Of the head's first weights, the order of the prompts, and which third is held out.
     control : str
-        "" or one of `CONTROLS`: the last hidden layer alone as features; the same completion
-        lengths for both kinds; these and prompts that don't tell the kind.
+        "" or one of `CONTROLS`: the same completion lengths for both kinds; these and prompts that
+        don't tell the kind; a linear head with an L2 penalty, trained; the optimum of that.
     number : int
         Its place among the runs, from 1.
     """
@@ -198,22 +234,25 @@ class Run(Value):
 
 
 def runs_of(setting: Setting) -> tuple[Run, ...]:
-    """Return the runs: every objective with every seed, then the controls, one seed each.
+    """Return the runs: every objective with every seed, then the controls.
 
-    The controls are for the prompt-aware objective, if there is one, and for the first fixed one
-    that holds every reward in place (a linear one leaves the middle free). The fixed one has no
-    neutral prompts: it asks for the same rewards whether or not the kinds can be told apart.
+    Those with texts of their own are for the prompt-aware objective, if there is one, and for the
+    first fixed one that holds every reward in place (a linear one leaves the middle free), one seed
+    each. The fixed one has no neutral prompts: it asks for the same rewards whether or not the
+    kinds can be told apart. A linear head has every seed in a study, and one else.
 
     >>> chosen = Setting(utilities=("log(x)", "a=x; b=log(x)"), seeds=1)
-    >>> print(*runs_of(chosen)[1:5], sep="; ")
-    a=x; b=log(x), seed 0; log(x), last layer, seed 0; a=x; b=log(x), last layer, seed 0; ...
+    >>> print(*runs_of(chosen)[1:4], sep="; ")
+    a=x; b=log(x), seed 0; log(x), same lengths, seed 0; a=x; b=log(x), same lengths, seed 0
     """
-    objectives, seed = setting.objectives, setting.seed
-    wanted = [(one, seed + more, "") for one in objectives for more in range(setting.seeds)]
-    if setting.controls and not setting.data and not setting.full:
+    objectives, seeds = setting.objectives, range(setting.seed, setting.seed + setting.seeds)
+    wanted = [(one, seed, "") for one in objectives for seed in seeds]
+    if setting.controls and not setting.data and not setting.full and not setting.study:
         aware = [one for one in objectives if one.aware][:1]
         fixed = sorted((one for one in objectives if not one.aware), key=lambda o: str(o) == "x")
-        for control in CONTROLS:
-            compared = aware if control == NEUTRAL else [*fixed[:1], *aware]
-            wanted += [(one, seed, control) for one in compared]
+        wanted += [(one, setting.seed, SAME_LENGTHS) for one in [*fixed[:1], *aware]]
+        wanted += [(one, setting.seed, NEUTRAL) for one in aware]
+    if not setting.full and (setting.study or setting.controls):
+        for seed in seeds if setting.study else seeds[:1]:
+            wanted += [(Objective(PLAIN), seed, control) for control in (LINEAR, CERTIFIED)]
     return tuple(Run(*one, number=number) for number, one in enumerate(wanted, start=1))

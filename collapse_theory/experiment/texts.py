@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from collapse_theory.data import DatasetReport, Ranking, RankingDataset
+from collapse_theory.data import DatasetReport, Ranking, RankingDataset, read_log
+from collapse_theory.data.ranking import ranks_of_scores
 from collapse_theory.errors import CollapseError
-from collapse_theory.experiment.setting import DEFAULT, NEUTRAL, SAME_LENGTHS, Objective, Setting
-from collapse_theory.values import Value
+from collapse_theory.experiment.setting import (
+    DEFAULT,
+    FOLDS,
+    NEUTRAL,
+    SAME_LENGTHS,
+    Objective,
+    Run,
+    Setting,
+)
+from collapse_theory.values import Array, Value
 
 OPEN, CLOSED = KINDS = ("open", "closed")
 LENGTHS: dict[str, tuple[int, ...]] = {
@@ -97,7 +106,7 @@ def _documents() -> Iterator[tuple[str, str]]:
     for module in MODULES:
         # numpy.linalg._linalg is numpy.linalg to its users.
         public = ".".join(part for part in module.split(".") if not part.startswith("_"))
-        todo: list[tuple[str, Any]] = [(public, tree) for tree in _parsed(module)]
+        todo: list[tuple[str, Any]] = [(public, _parsed(module))]
         for name, node in todo:  # grows while it is walked
             yield name, ast.get_docstring(node) or ""
             todo += [
@@ -107,20 +116,13 @@ def _documents() -> Iterator[tuple[str, str]]:
             ]
 
 
-def _parsed(module: str) -> list[ast.Module]:
-    """Return a module's syntax tree, nothing run; none where there is no source of it here."""
-    spec, parts = None, module.split(".")
-    for at in range(len(parts)):  # importlib.util.find_spec would import a submodule's parents
-        places = spec.submodule_search_locations if spec else None
-        spec = PathFinder.find_spec(".".join(parts[: at + 1]), places)
-        if spec is None:
-            return []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the file's own escapes, no business of ours
-            return [ast.parse(Path(spec.origin or "").read_bytes())] if spec else []
-    except (OSError, SyntaxError, ValueError):
-        return []
+def _parsed(module: str) -> ast.Module:
+    """Return a module's syntax tree, nothing imported; empty where there is no source of it."""
+    names = Path(*module.split("."))
+    files = (Path(root) / of for root in sys.path for of in (f"{names}.py", names / "__init__.py"))
+    path = next((path for path in files if path.is_file()), None)
+    with warnings.catch_warnings(action="ignore"):  # on the file's own escapes
+        return ast.parse(path.read_bytes() if path else "")
 
 
 # -- prompts -----------------------------------------------------------------------------
@@ -128,21 +130,38 @@ def _parsed(module: str) -> list[ast.Module]:
 
 @dataclass(frozen=True, eq=False)
 class PromptSet(Value):
-    """Prompts to train on and prompts held out, each of a kind, completions best first."""
+    """Prompts, each of a kind, completions best first; and which of them are held out together.
 
-    train: tuple[Ranking, ...]
-    held_out: tuple[Ranking, ...]
-    report: DatasetReport | None = None  # what the reading of a file found
+    Parameters
+    ----------
+    rankings : tuple of Ranking
+    scores : numpy.ndarray, shape (N, K), optional
+        What a judge gives each completion; NaN where that isn't known.
+    report : DatasetReport, optional
+        What the reading of a file found.
+    """
+
+    rankings: tuple[Ranking, ...]
+    scores: Array | None = None
+    report: DatasetReport | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(train=tuple(map(_best_first, self.train)))
-        self._set(held_out=tuple(map(_best_first, self.held_out)))
+        self._set(rankings=tuple(map(_best_first, self.rankings)))
+        if self.scores is None:
+            self._set(scores=np.where(self.ranks >= 0, np.nan, np.nan))
 
     @cached_property
-    def rankings(self) -> tuple[Ranking, ...]:
-        """All of them, those to train on first."""
-        return self.train + self.held_out
+    def folds(self) -> np.ndarray:
+        """The third that each belongs to, kinds alike in each; rankings of a prompt together."""
+        asked = [(one.kind, one.turns, one.prompt) for one in self.rankings]
+        by_kind = sorted(dict.fromkeys(asked), key=lambda one: str(one[0]))
+        fold = {one[1:]: place % FOLDS for place, one in enumerate(by_kind)}
+        return np.array([fold[one[1:]] for one in asked])
+
+    def held_out(self, run: Run) -> np.ndarray:
+        """Return whether each prompt is held out in a run, shape (N,)."""
+        return self.folds == run.seed % FOLDS
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -156,13 +175,6 @@ class PromptSet(Value):
         for row, one in zip(ranks, self.rankings, strict=True):
             row[: len(one)] = one.ranks
         return ranks
-
-    @property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How many prompts of each kind are trained on ("train") and held out ("held_out")."""
-        train, held = (Counter(str(r.kind) for r in part) for part in (self.train, self.held_out))
-        kinds = sorted(train | held)
-        return {kind: {"train": train[kind], "held_out": held[kind]} for kind in kinds}
 
 
 def _best_first(one: Ranking) -> Ranking:
@@ -183,24 +195,26 @@ def ranking(passage: Passage, kind: str, control: str = "") -> Ranking:
 
 
 def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "") -> PromptSet:
-    """Return prompts about passages, for the runs of this control.
+    """Return prompts about passages, for the runs of this control; scores are shares of the text.
 
     The passages are shuffled with the setting's seed, and the kind alternates after that: it is
     independent of the text. All controls are about the same passages with the same kinds.
     """
-    count = setting.train + setting.held_out
-    if len(passages) < count:
+    if len(passages) < setting.prompts:
         raise CollapseError(
-            f"{count} prompts are wanted, and the documentation installed here makes "
+            f"{setting.prompts} prompts are wanted, and the documentation installed here makes "
             f"{len(passages)}; ask for fewer, or bring rankings of your own with --data"
         )
-    order = np.random.default_rng(setting.seed).permutation(len(passages))[:count]
+    order = np.random.default_rng(setting.seed).permutation(len(passages))[: setting.prompts]
     made = tuple(ranking(passages[at], KINDS[place % 2], control) for place, at in enumerate(order))
-    return PromptSet(made[: setting.train], made[setting.train :])
+    return PromptSet(made, [[len(t.split()) / WORDS for t in one.completions] for one in made])
 
 
 def prompt_sets(setting: Setting, controls: Iterable[str]) -> dict[str, PromptSet]:
-    """Return the prompts of each control; "" are those of the runs that are none."""
+    """Return the prompts of each control; "" are those of the runs that have no texts of their own.
+
+    A CollapseError says of the prompts that they are too few, or of a kind without a utility.
+    """
     if setting.data:
         return {"": _from_file(setting)}
     for objective in setting.objectives:
@@ -209,7 +223,8 @@ def prompt_sets(setting: Setting, controls: Iterable[str]) -> dict[str, PromptSe
                 f"{str(objective)!r} has no utility for the kind {kind!r}; the prompts are of "
                 f"the kinds {' and '.join(KINDS)}, or those of your own --data"
             )
-    return {control: documented(corpus(), setting, control) for control in sorted(controls)}
+    own = {"", *controls} & {"", SAME_LENGTHS, NEUTRAL}
+    return {control: documented(corpus(), setting, control) for control in sorted(own)}
 
 
 def _from_file(setting: Setting) -> PromptSet:
@@ -217,16 +232,36 @@ def _from_file(setting: Setting) -> PromptSet:
     known = [set(objective.kinds) for objective in setting.objectives if objective.aware]
     allowed = sorted(set.intersection(*known)) if known else None
     data = RankingDataset.from_file(setting.data, kinds=allowed or None)
-    share = setting.held_out / (setting.train + setting.held_out)
-    try:
-        train, held_out = data.split(share, setting.seed)
-    except CollapseError:
-        raise CollapseError(
-            f"{setting.data}: {len(data)} rankings are too few to train on some and hold out others"
-        ) from None
-    for kind in sorted(set().union(*known) - {one.kind for one in train}):
-        raise CollapseError(f"{setting.data}: no training prompt is of the kind {kind!r}")
-    return PromptSet(tuple(train), tuple(held_out), data.report)
+    order = np.random.default_rng(setting.seed).permutation(len(data))
+    made = PromptSet(tuple(data.select(order)), _scores(setting.data, data, order), data.report)
+    for fold in range(FOLDS):
+        rest = set(np.array(made.kinds)[made.folds != fold])
+        missing = sorted(set().union(*known) - rest)
+        if missing or not 0 < sum(made.folds == fold) < len(data):
+            of = f"of the kind {missing[0]!r} " if missing else ""
+            raise CollapseError(
+                f"{setting.data}: {len(data)} rankings are too few {of}to train on two thirds and "
+                "hold out the others"
+            )
+    return made
+
+
+def _scores(path: str, data: RankingDataset, order: np.ndarray) -> np.ndarray | None:
+    """Return the scores of a file's rankings, best first; None where it has none that fit."""
+    log = None
+    if data.report is not None and not data.report.bad:  # else the two readings can't be matched
+        with suppress(CollapseError):
+            log = read_log(path)
+    if log is None:
+        return None
+    rows = [-np.sort(-log.rewards[log.prompts == number]) for number in range(len(data))]
+    for row, one in zip(rows, data, strict=True):
+        if len(row) != len(one) or list(ranks_of_scores(row)) != sorted(one.ranks):
+            return None
+    scores = np.full((len(data), max(map(len, rows))), np.nan)
+    for row, at in zip(scores, order, strict=True):
+        row[: len(rows[at])] = rows[at]
+    return scores
 
 
 def utilities_for(path: str) -> tuple[str, ...]:

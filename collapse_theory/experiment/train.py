@@ -2,8 +2,6 @@
 
 A head's is a function of the table, the run and the setting. All weights are trained by
 transformers' `Trainer`: several devices, mixed precision and resuming are its own and accelerate's.
-What is added: each checkpoint also holds the logits noted so far, with a hash of the whole, so that
-one that a kill has cut short doesn't count.
 """
 
 from __future__ import annotations
@@ -11,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import threading
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +24,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR, LinearLR
 from transformers import TrainerCallback
 
+from collapse_theory.capacity import Head, head_path
 from collapse_theory.data import RankingDataset
 from collapse_theory.experiment.encode import Table, load_tokenizer, loading, quiet
-from collapse_theory.experiment.setting import Run, Setting
+from collapse_theory.experiment.setting import CERTIFIED, LINEAR, Run, Setting
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, threads
 from collapse_theory.files import keep, kept
+from collapse_theory.programs import Comparisons
 from collapse_theory.training.callback import evaluate_all
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.objective import mean_over_prompts
@@ -40,10 +42,15 @@ _SEEDING = threading.Lock()  # torch has one generator for all threads
 
 
 class Trace(NamedTuple):
-    """All prompts' logits on the way, (S, N, K), 0 for padding; after these steps, the last too."""
+    """All prompts' logits on the way, (S, N, K), 0 for padding; after these steps, the last too.
+
+    Of a certified head also what it would say of each prompt unseen, (N, K), and its penalty.
+    """
 
     steps: np.ndarray
     logits: np.ndarray
+    left_out: np.ndarray | None = None
+    penalty: float = float("nan")
 
 
 def identity(setting: Setting, run: Run, table: Table) -> str:
@@ -60,13 +67,11 @@ def identity(setting: Setting, run: Run, table: Table) -> str:
 def measured_at(steps: int) -> tuple[int, ...]:
     """Return the steps at which all prompts' rewards are noted: closer together early on.
 
-    >>> measured_at(12)
-    (0, 1, 2, 3, 4, 5, 10, 12)
+    >>> measured_at(45)
+    (0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 45)
     """
-    grid = {0, 1, 2, 3, 4, steps}
-    for low, high, step in ((5, 50, 5), (60, 200, 20), (250, 500, 50), (500, steps, 100)):
-        grid.update(range(low, high, step))
-    return tuple(sorted(step for step in grid if step <= steps))
+    tens = {round(ten * part) for ten in (10, 100, 1000, 10000) for part in (1, 1.5, 2, 3, 4, 6, 8)}
+    return tuple(sorted(step for step in {0, 1, 2, 4, 6, 8, steps, *tens} if step <= steps))
 
 
 def orders(seed: int, steps: int, prompts: int, batch: int) -> np.ndarray:
@@ -98,41 +103,94 @@ def train(table: Table, run: Run, setting: Setting, folder: Path, told: Progress
     path, made_from = folder / "head.safetensors", identity(setting, run, table)
     found = kept(path, made_from, told.say)
     if found is None:
-        found = _trained(table, run, setting, told)
+        made = _certified if run.control == CERTIFIED else _trained
+        found = made(table, run, setting, told)
         keep(path, made_from, found)
     else:
         told.advance(setting.steps)
-    return Trace(np.array(measured_at(setting.steps)), found["logits"])
+    steps = np.array(measured_at(setting.steps)[-len(found["logits"]) :])
+    penalty = float(found.get("penalty", np.nan))
+    return Trace(steps, found["logits"], found.get("left_out"), penalty)
 
 
-def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
-    """Return the logits noted on the way, (S, N, K), and the trained head's weights.
+def _standard(table: Table, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return features of mean 0 and variance 1 on the training completions, what that took.
 
-    Features are standardised first, with mean and scale of the training prompts' completions: the
-    two hidden states differ tenfold in scale.
+    The two hidden states differ tenfold in scale.
     """
-    count, ranks = len(table.prompts.train), torch.from_numpy(table.prompts.ranks)
-    present = ranks >= 0
-    sample = table.features[:count][present[:count].numpy()].astype(np.float64)
+    used = (table.prompts.ranks >= 0) & ~table.prompts.held_out(run)[:, None]
+    sample = table.features[used].astype(np.float64)
     mean, scale = sample.mean(0).astype(np.float32), sample.std(0).astype(np.float32)
     # A constant feature is 0 for every training text, and stays small for others.
     scale = np.where(scale > 1e-8, scale, np.float32(1.0))
-    features = torch.from_numpy((table.features - mean) / scale)
+    return (table.features - mean) / scale, mean, scale
+
+
+@cache  # a trained linear head has the penalty of the certified one
+def best_head(table: Table, run: Run) -> Head:
+    """Return the certified linear head of the training prompts whose penalty left-out ones choose.
+
+    Ties aren't compared, as in training.
+    """
+    rows, ranks = np.flatnonzero(~table.prompts.held_out(run)), table.prompts.ranks
+    features = _standard(table, run)[0].astype(np.float64)
+    sizes = (ranks >= 0).sum(axis=1)
+    graphs = [
+        Comparisons.ranking([np.flatnonzero(row == r) for r in range(row.max() + 1)], ties="free")
+        for row in ranks[rows]
+    ]
+    with warnings.catch_warnings(action="ignore"):  # on fewer than 50 prompts; is said elsewhere
+        path = head_path(
+            [features[p, : sizes[p]] for p in rows],
+            run.objective.utilities[""],
+            comparisons=graphs,
+        )
+    return path.best
+
+
+def _certified(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
+    features, mean, scale = _standard(table, run)
+    head, present = best_head(table, Run(run.objective, run.seed)), table.prompts.ranks >= 0
+    left_out = np.zeros(present.shape, np.float32)
+    with warnings.catch_warnings(action="ignore"):
+        made = head.held_out
+    left_out[np.flatnonzero(~table.prompts.held_out(run))] = np.nan_to_num(made)
+    logits = np.where(present, head.predict(features), 0.0).astype(np.float32)
+    told.advance(setting.steps)
+    return {
+        "logits": logits[None], "left_out": left_out, "penalty": np.array(head.penalty),
+        "gap": np.array(head.relative_gap), "head.mean": mean, "head.scale": scale,
+        "head.weight": head.weights,
+    }  # fmt: skip
+
+
+def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
+    """Return the logits noted on the way, (S, N, K), and the trained head's weights."""
+    standard, mean, scale = _standard(table, run)
+    features, ranks = torch.from_numpy(standard), torch.from_numpy(table.prompts.ranks)
     loss, known = run.objective.loss(), run.objective.kinds
     kinds = torch.tensor([known.index(kind) if known else 0 for kind in table.prompts.kinds])
-    head = new_head(features.shape[2], setting.width, run.seed)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=setting.rate)
+    head, decay, ridge = new_head(features.shape[2], setting.width, run.seed), 0.01, 0.0
+    if run.control == LINEAR:  # from 0 on, with L2 in the loss: AdamW's own decay is no penalty
+        decay, last = 0.0, nn.Linear(features.shape[2], 1, bias=False)
+        head = nn.Sequential(last, nn.Flatten(-2))
+        nn.init.zeros_(last.weight)
+        ridge = best_head(table, Run(run.objective, run.seed)).penalty / loss.of_kind(None).slope
+    optimizer = torch.optim.AdamW(head.parameters(), lr=setting.rate, weight_decay=decay)
     schedule = warmed_cosine(optimizer, setting.steps, setting.warmup)
     grid, noted = set(measured_at(setting.steps)), []
 
     def note() -> None:
         with torch.inference_mode():
-            noted.append(head(features).masked_fill(~present, 0.0).numpy())
+            noted.append(head(features).masked_fill(ranks < 0, 0.0).numpy())
 
     note()
-    order = torch.from_numpy(orders(run.seed, setting.steps, count, setting.batch))
+    mine = np.flatnonzero(~table.prompts.held_out(run))
+    order = torch.from_numpy(mine[orders(run.seed, setting.steps, len(mine), setting.batch)])
     for step, rows in enumerate(order, start=1):
         value = loss_of(loss, head(features[rows]), kinds[rows], ranks[rows])
+        if ridge:
+            value = value + ridge * head[0].weight.square().sum()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -155,7 +213,7 @@ def loss_of(loss: AnyLoss, logits: Tensor, kinds: Any, ranks: Any) -> Tensor:
 
 MEASURED = 4  # times, after the start: each costs as much as some steps
 NOTED_TOGETHER = 4  # prompts
-NOTED = "noted.safetensors"  # the last file of a checkpoint, with a hash of the others
+STATE = "trainer_state.json"  # the last file of a checkpoint that a kill would leave out
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
@@ -172,7 +230,6 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
         loss = run.objective.loss()
         kinds = loss if run.objective.aware else None
         collator = RankingCollator(tokenizer, setting.max_length, kinds=kinds)
-        notes = _Notes(table.prompts, collator, identity(setting, run, table), grid, told)
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=setting.steps,
@@ -191,23 +248,23 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
             dataloader_pin_memory=torch.cuda.is_available(),
             seed=run.seed,
         )
+        data = tuple(compress(table.prompts.rankings, ~table.prompts.held_out(run)))
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=RankingDataset(table.prompts.train),  # pyright: ignore[reportArgumentType]
+            train_dataset=RankingDataset(data),  # pyright: ignore[reportArgumentType]
             data_collator=collator,
             compute_loss_func=trainer_loss(loss),
-            callbacks=[notes],
+            callbacks=[_Notes(table.prompts, collator, grid, told)],
         )
         trainer.remove_callback(PrinterCallback)  # stdout is the command's own
-        latest = notes.newest(folder)
-        if latest is None:
-            notes.note(model, 0)
-        trainer.train(resume_from_checkpoint=latest)
+        found = sorted(folder.glob(f"checkpoint-*/{STATE}"), key=lambda path: path.stat().st_mtime)
+        trainer.train(resume_from_checkpoint=str(found[-1].parent) if found else None)
         if trainer.is_world_process_zero():
             trainer.save_model(str(folder / "model"))
             tokenizer.save_pretrained(str(folder / "model"))
-    return Trace(np.array(grid), np.stack([notes.noted[str(step)] for step in grid]))
+    noted = [one["logits"] for one in trainer.state.log_history if "logits" in one]
+    return Trace(np.array(grid), np.array(noted, np.float32))
 
 
 def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
@@ -229,48 +286,25 @@ def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
 
 @dataclass(eq=False)
 class _Notes(TrainerCallback):
-    """Notes all prompts' logits at the steps of a grid, with each checkpoint; tells progress."""
+    """Notes all prompts' logits in the trainer's log, which checkpoints hold; tells progress."""
 
     prompts: PromptSet
     collator: RankingCollator
-    identity: str
     grid: Sequence[int]
     told: Progress
-    noted: dict[str, np.ndarray] = field(default_factory=dict)  # by step
 
-    def newest(self, folder: Path) -> str | None:
-        """Take over the newest whole checkpoint; damaged ones are named and removed."""
-        found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
-        for path in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
-            noted = kept(path / NOTED, self._made_from(path), lambda text: None)
-            if noted is not None:
-                self.noted = noted
-                self.told.advance(int(path.name[11:]))
-                return str(path)
-            self.told.say(f"{path} is damaged, or cut short; the checkpoint before it is used")
-            shutil.rmtree(path)
-        return None
+    def _note(self, state: Any, model: Any) -> None:
+        if state.global_step in self.grid:
+            done = evaluate_all(model, self.prompts.rankings, self.collator, NOTED_TOGETHER)
+            state.log_history.append({"step": state.global_step, "logits": done.logits.tolist()})
 
-    def note(self, model: Any, step: int) -> None:
-        """Note all prompts' logits."""
-        done = evaluate_all(model, self.prompts.rankings, self.collator, NOTED_TOGETHER)
-        self.noted[str(step)] = done.logits
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the logits before training; tell how far a training was that goes on."""
+        self.told.advance(state.global_step)
+        if not state.global_step:
+            self._note(state, kwargs["model"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the logits where they are to be measured."""
         self.told.advance()
-        if state.global_step in self.grid:
-            self.note(kwargs["model"], state.global_step)
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Add what was noted to the checkpoint."""
-        if state.is_world_process_zero:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            keep(path / NOTED, self._made_from(path), self.noted)
-
-    def _made_from(self, checkpoint: Path) -> str:
-        digest = hashlib.sha256(self.identity.encode())
-        for path in sorted(checkpoint.iterdir()):
-            if path.is_file() and path.name != NOTED:
-                digest.update(path.name.encode() + path.read_bytes())
-        return digest.hexdigest()
+        self._note(state, kwargs["model"])

@@ -145,6 +145,7 @@ def measure(
     kinds: Sequence[str | None] | None = None,
     margins: Any = None,
     pair_weights: Any = None,
+    index: bool = True,
 ) -> Measures:
     """Return how far the rewards of prompts are from what the loss leads to.
 
@@ -158,6 +159,8 @@ def measure(
         The kind of each prompt; a loss without kinds is measured by kind too.
     margins, pair_weights : array_like, shape (B, K, K), optional
         The prompts' own, as in the loss's call. Pairs of weight 0 aren't among those ranked right.
+    index : bool
+        Whether the index of collapse is computed: it takes most of the time.
 
     Raises
     ------
@@ -188,7 +191,8 @@ def measure(
         found.append(KindMeasures(kind, int(rows.sum()), pairs, right=right, **of))
     curves = [one.curve for one in found], [one.predicted_curve for one in found]
     between, expected = (_largest_distance(each) for each in curves)
-    return Measures(tuple(found), between, expected, _index(loss, rewards, ranks, names))
+    collapse = _index(loss, rewards, ranks, names) if index else float("nan")
+    return Measures(tuple(found), between, expected, collapse)
 
 
 def _index(

@@ -1,0 +1,322 @@
+"""What was found, in sentences: each follows from the numbers beside it, or says what is open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collapse_theory.experiment.measure import HELD_OUT, LEFT_OUT, RULES, TRAIN, Findings, grids
+from collapse_theory.experiment.setting import CERTIFIED, LINEAR, NEUTRAL, SAME_LENGTHS, Run
+
+# Rewards are at a vector that they are this near to, as a share of how far it is from its mean: an
+# error of .04 for log(x + 0.1) in the box, while the kinds' optima are .19 apart.
+NEAR = 0.1
+LEARNED = 0.55  # of the pairs right: below it an order isn't learned, however many prompts show it
+STILL = 0.1  # the share by which a distance falls, over the last quarter, that is still falling
+SIDES = ((TRAIN, "training"), (HELD_OUT, "held-out"))
+
+
+def sentences(found: Findings) -> list[str]:
+    """Return what was found; nothing is said that the table of rewards doesn't hold."""
+    runs = [run for run in found.of() if found.end(run)[0]]
+    fixed, aware = ([r for r in runs if r.objective.aware == is_so] for is_so in (False, True))
+    boxed = [run for run in fixed if run.objective.domain.bounded]
+    parts = (
+        _verdicts(found, fixed, "With one utility for all prompts"),
+        _verdicts(found, aware, "With a utility for each kind"),
+        _parted(found, boxed, aware),
+        _held_out(found, fixed, "one utility"),
+        _held_out(found, aware, "a utility for each kind"),
+        _cost(found, boxed, aware),
+        _early(found, boxed, aware),
+        _controls(found),
+        _heads(found),
+    )
+    return [text for part in parts for text in part] or ["No training prompt was measured."]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Return the least and the largest value as text, or the one they are.
+
+    >>> spread([0.0123, 0.2]), spread([0.5, 0.5]), spread([float("nan")])
+    ('0.012 to 0.200', '0.500', 'not known')
+    """
+    texts = sorted({f"{value:.{digits}f}" for value in values if not math.isnan(value)}, key=float)
+    return " to ".join(dict.fromkeys((texts[0], texts[-1]))) if texts else "not known"
+
+
+# -- where training ended ----------------------------------------------------------------
+
+
+class Verdict(NamedTuple):
+    """What a run ended at, on training prompts.
+
+    `moving` is how its distance from the optimum moved over the last quarter of the steps; `ends`
+    and `kinds` are its last rows, of all prompts (the worst kind) and of each kind.
+    """
+
+    outcome: str
+    moving: str
+    ends: dict[str, Any]
+    kinds: list[dict[str, Any]]
+
+
+def verdict(found: Findings, run: Run) -> Verdict:
+    """Return what a run ended at: what is decided, before what isn't."""
+    ends, kinds = found.end(run)
+    aware, apart = run.objective.aware, ends["between"] if len(kinds) > 1 else -1.0
+    at_it = all(one["off"] <= NEAR * one["scale"] for one in kinds)
+    alike = all(one["std"] <= NEAR * one["scale"] for one in kinds)
+    # Ties can make the optima of two kinds differ a little, even under one utility.
+    asked = np.nan_to_num(ends["between_predicted"])
+    by_chance = not apart > ends["chance"] + (0.0 if aware else asked)
+    outcomes = {
+        "reversed": any(_reversed(one) for one in kinds),
+        "coin": any(one["right"] <= max(LEARNED, 0.5 + _coin(one)) for one in kinds),
+        "same optima": aware and len(kinds) > 1 and asked <= 1e-9,
+        "own optima": aware and at_it,
+        "another's": aware and any(one["error"] > one["other"] for one in kinds),
+        "not apart": aware and by_chance,
+        "nearer": aware,
+        "collapsed": at_it,
+        "one vector": alike and apart <= NEAR * ends["scale"],
+        "alike": by_chance,
+        "apart": True,
+    }
+    return Verdict(
+        next(name for name, so in outcomes.items() if so), _moving(found, run), ends, kinds
+    )
+
+
+def _coin(one: dict[str, Any]) -> float:
+    """Return three standard errors of the pairs right in random orders: those of Kendall's tau."""
+    n = len(one["mean_by_rank"])
+    return 3 / 2 * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)) / one["prompts"])
+
+
+def _reversed(one: dict[str, Any]) -> bool:
+    return not one["right"] >= 0.5 - _coin(one)
+
+
+def _moving(found: Findings, run: Run) -> str:
+    course = found.course(run)
+    steps, off = course["step"].to_numpy(), course["off"].to_numpy()
+    before = np.flatnonzero((steps > 0) & (steps <= 0.75 * steps[-1]))
+    if not len(before) or np.isnan(off).all():
+        return "unknown"
+    fell = 1 - off[-1] / off[before[-1]] if off[before[-1]] > 0 else 0.0
+    return "falling" if fell > STILL else "rising" if fell < -STILL else "still"
+
+
+_MOVING = {
+    "unknown": "whether it still falls isn't known",
+    "falling": "still falling: training has not ended",
+    "rising": "rising: training leads away from it",
+    "still": "no longer falling, as the learning rate goes to 0: training stands short of its end",
+}
+_OUTCOMES = {
+    "reversed": "most pairs of {wrong} prompts are the wrong way round on training prompts "
+    "({right} right): check the ranks; nothing is said of collapse.",
+    "coin": "the order of training prompts isn't learned ({right} of the pairs right, a coin has a "
+    "half): nothing is said of collapse.",
+    "collapsed": "reward collapse: all training prompts end at the one computed optimum, within "
+    "{off} of it, whatever their kind; {apart}.",
+    "one vector": "reward collapse: all training prompts have the same rewards, up to an s.d. over "
+    "prompts of {std}; {apart}. Their mean is {error} from the computed optimum. {far}",
+    "apart": "no collapse so far: {apart}. {far}",
+    "alike": "no collapse so far: prompts differ (s.d. {std}), kinds don't: {apart}. {far}",
+    "same optima": "nothing is asked to be apart, as the kinds' optima are the same. {far}",
+    "own optima": "each kind ends at its own optimum, within {off}; {apart}, {computed} computed.",
+    "nearer": "each kind ends nearer to its own optimum ({error} at most) than to another's "
+    "({other} at least); {apart}, {computed} computed. {far}",
+    "another's": "{lured} prompts end no nearer to their own optimum ({own}) than to another "
+    "kind's ({others}), though {apart}. {far}",
+    "not apart": "the kinds aren't held apart: {apart}. {far}",
+}
+
+
+def _said(group: Sequence[Verdict]) -> str:
+    """Return what is said of runs with the same outcome, after who they are."""
+    names = ("off", "std", "between", "between_predicted", "chance", "right", "error", "other")
+    n = {name: spread([one.ends[name] for one in group]) for name in names}
+    kinds = [one for verdict in group for one in verdict.kinds]
+    lured = [one for one in kinds if one["error"] > one["other"]]
+    far = f"Each prompt is {n['off']} from the computed optimum, {_MOVING[group[0].moving]}."
+    if group[0].outcome == "apart":
+        far += " One utility has one optimum: this is what training leaves between the kinds."
+    if n["off"] == "not known":
+        far = "Nothing holds the rewards, so that there is no optimum to be near to."
+    apart = f"the kinds are {n['between']} apart, of which chance makes up to {n['chance']}"
+    if len(group[0].kinds) == 1:
+        apart = "there is one kind of prompt"
+    return _OUTCOMES[group[0].outcome].format(
+        **n,
+        far=far,
+        apart=apart,
+        computed=n["between_predicted"],
+        wrong=" and ".join(sorted({str(one["kind"]) for one in kinds if _reversed(one)})),
+        lured=" and ".join(sorted({str(one["kind"]) for one in lured})),
+        own=spread([one["error"] for one in lured]),
+        others=spread([one["other"] for one in lured]),
+    )
+
+
+def _verdicts(found: Findings, runs: Sequence[Run], who: str) -> Iterator[str]:
+    # What asks for the same: one utility in a domain, or the same utilities of the kinds.
+    asked = {
+        run: str(run.objective) if run.objective.aware else run.objective.domain for run in runs
+    }
+    for of in dict.fromkeys(asked.values()):
+        group = [verdict(found, run) for run in runs if asked[run] == of]
+        where = f", {of}" if isinstance(of, str) else "" if of.bounded else f" under {of}"
+        for key in dict.fromkeys(one[:2] for one in group):
+            same = [one for one in group if one[:2] == key]
+            some = "" if len(same) == len(group) else f", in {len(same)} of {len(group)} runs"
+            yield f"{who}{where}{some}: {_said(same)}"
+
+
+def _parted(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
+    """Say whether the prompt-aware loss holds the kinds farther apart than one utility does."""
+    for split, where in SIDES:
+        one, each = (found.ends(runs, "between", split) for runs in (fixed, aware))
+        if not one or not each or np.isnan(one + each).any():
+            continue
+        said = "the runs don't decide whether the loss parts them"
+        if min(each) > max(one):
+            said = "in every run the prompt-aware loss parts them by more"
+        elif max(each) < min(one):
+            said = "it isn't the prompt-aware loss that parts them"
+        yield (
+            f"On {where} prompts one utility leaves the kinds {spread(one)} apart, a utility for "
+            f"each {spread(each)}: {said}."
+        )
+
+
+# -- held-out prompts --------------------------------------------------------------------
+
+
+def _held_out(found: Findings, runs: Sequence[Run], who: str) -> Iterator[str]:
+    kinds = [(run, one) for run in runs for one in found.end(run, HELD_OUT)[1]]
+    if kinds:
+        by_kind = [
+            f"{kind} {spread([one['right'] for _, one in kinds if one['kind'] == kind])}"
+            for kind in dict.fromkeys(one["kind"] for _, one in kinds)
+        ]
+        error = [one["error"] for run, one in kinds if run.objective.domain.bounded]
+        said = f", mean rewards {spread(error)} from the optimum in the box" if error else ""
+        lured = [one for _, one in kinds if one["error"] > one["other"]]
+        more = f", {len(lured)} of {len(kinds)} nearer to another kind's" if lured else ""
+        yield f"Held-out pairs right with {who}: {', '.join(by_kind)}{said}{more}."
+
+
+def _cost(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
+    """Say what share of pairs prompt-awareness costs, seed by seed."""
+    seeds = sorted({run.seed for run in fixed} & {run.seed for run in aware})
+    for split, where in SIDES if found.ends(fixed, "loss", HELD_OUT) else ():
+        means = []
+        for runs in (fixed, aware):
+            ends = [(run.seed, *found.end(run, split)) for run in runs]
+            right = [
+                (seed, sum(one["right"] * one["prompts"] for one in kinds) / all_["prompts"])
+                for seed, all_, kinds in ends
+                if kinds
+            ]
+            means.append(
+                [np.mean([r for of, r in right if of == seed] or np.nan) for seed in seeds]
+            )
+        cost = np.subtract(*means)
+        if not seeds or np.isnan(cost).any():
+            continue
+        said = "which one seed doesn't tell from chance"
+        if len(seeds) > 1:
+            agree = min(cost) > 0 or max(cost) < 0
+            said = "with all seeds of one sign" if agree else "which the seeds don't agree on"
+        word = "costs" if cost.mean() > 0 else "gains"
+        yield (
+            f"Prompt-awareness {word} {abs(cost.mean()):.3f} of the pairs right on {where} prompts "
+            f"({np.mean(means[0]):.3f} with one utility, {np.mean(means[1]):.3f} with one for each "
+            f"kind), {said}."
+        )
+
+
+# -- on the way, controls and heads ------------------------------------------------------
+
+
+def _early(found: Findings, runs: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
+    stops = [stop for run in runs for stop in found.stops(run) if stop["between"] is not None]
+    if not stops or np.isnan(stops[0]["between"]):
+        return
+    train, held = (
+        # The start is no training: there the kinds differ by chance.
+        [max(found.course(run, split)["between"].to_list()[1:]) for run in runs]
+        for split, _ in SIDES
+    )
+    designed = found.ends(aware, "between", HELD_OUT)
+    less = bool(designed) and max(held) < min(designed)
+    yield (
+        f"{'Early stopping does not replace that: with' if less else 'With'} one utility the kinds "
+        f"were at most {spread(train)} apart on training prompts at any measured step "
+        f"({spread(held)} on held-out ones)."
+    )
+    for rule in RULES:
+        here = [stop for stop in stops if stop["rule"] == rule]
+        yield (
+            f"Stopping at {rule}: step {spread([stop['step'] for stop in here], 0)}, kinds "
+            f"{spread([stop['between'] for stop in here])} apart, rewards "
+            f"{spread([stop['distance'] for stop in here])} from those of the finished training."
+        )
+
+
+_WHO = {
+    (SAME_LENGTHS, True): "With the same completion lengths for both kinds a utility for each",
+    (SAME_LENGTHS, False): "With the same lengths and one utility the training",
+    (NEUTRAL, True): "With the same lengths, and prompts that don't tell the kind, a utility for "
+    "each",
+}
+
+
+def _controls(found: Findings) -> Iterator[str]:
+    for (control, aware), who in _WHO.items():
+        for run in found.of(control=control, aware=aware):
+            said = []
+            for split, where in SIDES:
+                ends, _ = found.end(run, split)
+                word = "more" if ends["between"] > ends["chance"] else "no more"
+                said.append(
+                    f"{ends['between']:.3f} on {where} prompts ({word} than the "
+                    f"{ends['chance']:.3f} of chance)"
+                )
+            yield f"{who} leaves the kinds apart by {' and '.join(said)}."
+
+
+def _centred(found: Findings, run: Run, split: str) -> np.ndarray:
+    """Return a run's last logits, (N, K), each prompt's less their mean; NaN is padding."""
+    logits, ranks, _ = grids(found.last(run, split))
+    there = np.where(ranks >= 0, logits, np.nan)
+    return there - np.nanmean(there, axis=1, keepdims=True)
+
+
+def _heads(found: Findings) -> Iterator[str]:
+    trained, best = (found.of(control=control) for control in (LINEAR, CERTIFIED))
+    if not best:
+        return
+    off: dict[str, list[float]] = {split: [] for split, _ in SIDES}
+    for runs in zip(trained, best, strict=True):
+        for split in off:
+            one, other = (_centred(found, run, split) for run in runs)
+            off[split].append(math.sqrt(np.nanmean((one - other) ** 2) / np.nanmean(other**2)))
+    right, loss = (
+        [spread(found.ends(best, name, split)) for split in (LEFT_OUT, HELD_OUT)]
+        for name in ("right", "loss")
+    )
+    penalties = sorted({found.last(run, TRAIN)["penalty"][0] for run in best})
+    yield (
+        f"Linear heads, L2 of {' or '.join(f'{of:.3g}' for of in penalties)} chosen by left-out "
+        f"prompts: what AdamW reaches is {spread(off[TRAIN])} of the rewards' s.d. from the "
+        f"certified optimum ({spread(off[HELD_OUT])} held out). Left out, the worse kind of "
+        f"training prompts has {right[0]} of the pairs right, and all a loss of {loss[0]}; "
+        f"held-out prompts have {right[1]} and {loss[1]}."
+    )
