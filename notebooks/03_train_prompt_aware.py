@@ -39,7 +39,7 @@ from collapse_theory.training import PromptAwareRankingLoss, RankingLoss
 # features.
 
 # %%
-LENGTHS = (80, 60, 40, 20, 10)  # words, best first
+LENGTHS = (60, 45, 30, 15, 8)  # words, best first
 PROMPTS = {
     "open": "Write freely about {}, in whatever way you like.",
     "closed": "What does {} mean in Python? Give the exact answer.",
@@ -65,8 +65,8 @@ def features_of(batch):
     return (hidden * mask).sum(1) / mask.sum(1)  # the mean over tokens
 
 
-features = torch.cat([features_of(texts[i : i + 20]) for i in range(0, len(texts), 20)])
-features = features.reshape(len(long), len(LENGTHS), -1)
+# Texts of one length go through together: nothing is padded for nothing.
+features = torch.stack([features_of(texts[j :: len(LENGTHS)]) for j in range(len(LENGTHS))], 1)
 features = (features - features.mean((0, 1))) / features.std((0, 1))
 trained = np.arange(len(long)) % 4 < 2  # every other pair of prompts is held out
 print(f"{trained.sum()} prompts to train on, {(~trained).sum()} held out")
@@ -100,21 +100,22 @@ rewards = {"one utility": train(one), "prompt-aware": train(aware, kinds=kinds[t
 # %% [markdown]
 # ## What came of it
 #
-# Points are training prompts' mean rewards by rank, crosses those of held-out ones, lines the
-# predictions, made without any training.
+# Filled points are training prompts' mean rewards by rank, hollow ones those of held-out prompts,
+# lines the predictions, made without any training.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
 ranks = np.arange(1, len(LENGTHS) + 1)
 for ax, (name, all_rewards) in zip(axes, rewards.items(), strict=True):
-    for kind, color, dx in (("open", "C0", -0.06), ("closed", "C1", 0.06)):
+    for kind, color, mark, dx in (("open", "C0", "o", -0.06), ("closed", "C1", "s", 0.06)):
         loss = one if name == "one utility" else aware[kind]
         predicted = loss.predict(len(LENGTHS)).rewards
         mine = all_rewards[(kinds == kind) & trained]
         unseen = all_rewards[(kinds == kind) & ~trained]
         ax.plot(ranks, predicted, color=color, linestyle="-" if kind == "open" else "--")
-        ax.plot(ranks + dx, mine.mean(0), "o", color=color, label=f"{kind}, trained on")
-        ax.plot(ranks + dx, unseen.mean(0), "x", color=color, label=f"{kind}, held out")
+        ax.plot(ranks + dx, mine.mean(0), mark, color=color, label=f"{kind}, trained on")
+        held_out = {"markerfacecolor": "white", "label": f"{kind}, held out"}
+        ax.plot(ranks + dx, unseen.mean(0), mark, color=color, **held_out)
         far = [np.abs(rows - predicted).mean() for rows in (mine, unseen)]
         print(f"{name}, {kind}: {far[0]:.3f} from the prediction, held out {far[1]:.3f}")
         assert far[0] < 0.1
@@ -124,8 +125,9 @@ _ = axes[1].legend(fontsize=8)
 
 # %% [markdown]
 # On the left both kinds have one curve; on the right each has its own, where it was predicted.
-# For five completions x leaves the middle one free, so that any value of it is as good. The
-# same by the diagnosis, which reads rewards alone:
+# (For five completions x leaves the middle one free: any value of it is as good.) Rewards of
+# held-out prompts lie further off; how far, and why, is the matter of the last notebook. The same
+# by the diagnosis, which reads rewards alone:
 
 # %%
 for name, all_rewards in rewards.items():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.numerics.checks import finite_array, ranked
+from collapse_theory.numerics.checks import as_numpy, finite_array, ranked
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import Comparisons
 
@@ -36,10 +36,8 @@ def as_features(values: Any, what: str = "features") -> np.ndarray:
     CollapseError
         A ValueError, where they aren't numbers in rows of one length.
     """
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = (values.float() if values.element_size() < 4 else values).numpy()
-    elif hasattr(values, "null_count") or hasattr(values, "column_names"):
+    values = as_numpy(values)
+    if hasattr(values, "null_count") or hasattr(values, "column_names"):
         values = _of_arrow(values)
     elif hasattr(values, "to_numpy"):
         values = values.to_numpy()

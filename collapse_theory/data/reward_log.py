@@ -13,6 +13,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.files import plain, replace_file
+from collapse_theory.numerics.checks import as_numpy
 from collapse_theory.values import Array, Value
 
 
@@ -233,11 +234,8 @@ def _frozen_codes(values: Any) -> np.ndarray | None:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """Return numbers as an array of floats; those of a tensor from wherever it is."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().double()
-    elif isinstance(values, list | tuple) and any(hasattr(one, "detach") for one in values):
-        values = [as_array(one) for one in values]
+    """Return numbers as an array of floats, NaN where they are masked."""
+    values = as_numpy(values)
     if isinstance(values, np.ma.MaskedArray):
         return np.ma.filled(values.astype(np.float64), np.nan)
     return np.asarray(values, dtype=np.float64)
@@ -246,11 +244,10 @@ def as_array(values: Any) -> np.ndarray:
 def is_array(values: Any) -> bool:
     """Whether this is an array, a tensor, or a list of numbers or of lists of them."""
     if isinstance(values, list | tuple):
-        return all(
-            isinstance(one, int | float | np.ndarray | list | tuple) or hasattr(one, "detach")
-            for one in values
-        )
-    shaped = hasattr(values, "__array__") and not hasattr(values, "columns")
+        listed = int | float | range | list | tuple
+        return all(isinstance(one, listed) or is_array(one) for one in values)
+    arrays = "__array__", "__dlpack__", "detach"
+    shaped = any(hasattr(values, name) for name in arrays) and not hasattr(values, "columns")
     return shaped and getattr(getattr(values, "dtype", None), "names", None) is None
 
 
@@ -278,7 +275,7 @@ def _flat(rewards: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _sized(value: Any) -> bool:
-    return np.ndim(value.detach().cpu() if hasattr(value, "detach") else value) > 0
+    return np.ndim(as_numpy(value)) > 0
 
 
 def _require_finite(array: np.ndarray, what: str) -> None:

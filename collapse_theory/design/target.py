@@ -10,6 +10,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, law_of, uniform_panels
+from collapse_theory.numerics.checks import numbers
 from collapse_theory.values import Array, Value
 
 # Atoms that an outline keeps as they are, from this mass on, and the panels for the others.
@@ -120,7 +121,7 @@ def target_of(target: Any, n: int | None = None) -> Target:
     found = _mapped(law)
     if is_law or isinstance(target, str | Mapping):
         return found
-    best_first = np.sort(np.asarray(target, dtype=np.float64))[::-1]
+    best_first = np.sort(numbers(target, "the wanted rewards"))[::-1]
     size = best_first.size
     if n != size:
         return replace(found, error=sampling_error(found.law, size), size=size)

@@ -137,8 +137,14 @@ def _draw_scaled(axes: Axes, data: ConvergenceRows) -> None:
     axes.axhline(0.25, **look.WIDE, zorder=0)
     for i, row in enumerate(scaled):
         axes.semilogx(data.n, row, **_line(i))
-    # Slower rates leave the picture at the top.
-    axes.set_ylim(min(0.21, 0.97 * scaled.min()), 0.37)
+    top = 0.37
+    axes.set_ylim(min(0.21, 0.97 * scaled.min()), top)
+    # Slower rates leave the picture at the top: where they end is written there.
+    for i, row in enumerate(scaled):
+        if row[-1] > top:
+            out = float(data.n[np.argmax(row > top)])
+            text = f"to {row[-1]:.2f} at {data.n[-1]:.0f}"
+            look.note(axes, out, top, text, color=look.turn(i)[0], va="top")
     look.note(axes, data.n[-1], 0.246, "1/4", color=look.GREY, ha="right", va="top")
     axes.set_ylabel("distance times $n$")
 

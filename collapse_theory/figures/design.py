@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A rubric, within reach, and a hump, which is not.
 EXAMPLES = ("levels 0.3 0.15 0.1 0.15 0.3", "beta(2, 2)")
+LIFTED = 40  # of 401 gaps: the utility is drawn from its value there on where U(0) is -inf
 CORNER: dict[str, Any] = {"ha": "right", "va": "bottom"}
 NAMES = {EXAMPLES[0]: "grades .3 .15 .1 .15 .3", EXAMPLES[1]: "Beta(2, 2)"}
 
@@ -37,8 +38,10 @@ class DesignRow(Value):
     wanted, reached : (k,) array
         Rewards below which these shares are.
     gaps, values, slopes : (m,) array
-        The utility, from 0 at gap 0 to 1 at gap 1 (NaN where it is -inf at 0), and its slope over
-        that at gap 1/2.
+        The utility, from 0 at the gap `bottom` to 1 at gap 1 (NaN where it is -inf), and its slope
+        over that at gap 1/2.
+    bottom : float
+        0 where U(0) is finite, else 1/10.
     margins, gains : (p,) array
         Of the proof, empty without one (or where its direction is a mirror image).
     margin : float
@@ -55,6 +58,7 @@ class DesignRow(Value):
     reached: Array
     gaps: Array
     values: Array
+    bottom: float
     slopes: Array
     margins: Array
     gains: Array
@@ -105,6 +109,7 @@ def _row(target: FoundDesign | str) -> DesignRow:
         reached=reached,
         gaps=gaps,
         values=_scaled(raw),
+        bottom=0.0 if np.isfinite(raw[0]) else float(gaps[LIFTED]),
         slopes=np.where(np.isfinite(slopes), slopes, np.nan),
         margins=margins,
         gains=gains,
@@ -124,7 +129,7 @@ def _quantiles(found: FoundDesign) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _scaled(raw: np.ndarray) -> np.ndarray:
     """Return U as it rises from 0 to 1; from its value at the gap 1/10 on where U(0) is -inf."""
-    bottom = raw[0] if np.isfinite(raw[0]) else raw[40]
+    bottom = raw[0] if np.isfinite(raw[0]) else raw[LIFTED]
     values = (raw - bottom) / (raw[-1] - bottom)
     return np.where(np.isfinite(values), values, np.nan)
 
@@ -172,7 +177,8 @@ def _draw_laws(axes: Axes, row: DesignRow) -> None:
 def _draw_utility(axes: Axes, row: DesignRow) -> None:
     axes.plot(row.gaps, row.values, color=look.BLUE)
     low = max(float(np.nanmin(row.values)), -0.6) - 0.03
-    axes.set(xlim=(0, 1), ylim=(low, 1.05), xlabel="gap", title="utility")
+    title = f"utility, from 0 at gap {row.bottom:.2g} to 1 at gap 1"
+    axes.set(xlim=(0, 1), ylim=(low, 1.05), xlabel="gap", title=title)
 
 
 def _draw_slope(axes: Axes, row: DesignRow) -> None:
@@ -188,7 +194,8 @@ def _draw_proof(axes: Axes, row: DesignRow) -> None:
         low, high = row.reports[[0, -1]]
         reports = (row.reports - low) / (high - low)
         axes.plot(row.knots, reports, color=look.GREY, linestyle=(0, (4, 1.5)))
-        title, label = "proof (solid) and link (dashed)", "margin m; model\u2019s reward"
+        title = "proof (solid) and link (dashed)"
+        label = "m (solid), model\u2019s reward (dashed)"
     axes.plot(row.margins, row.gains, color=look.VERMILION)
     axes.axhline(0.0, color=look.GREY, linewidth=0.6)
     if row.margin > 0:

@@ -33,10 +33,10 @@ class FiniteOptimum(Value):
     tied : (n,) array
         1 where a neighbour has the same reward, else 0.
     low, high : float
-        The ends of the box; the lowest and the highest reward where there is no box.
+        The ends of the box; without a box those of the rewards and the curve.
     curve_ranks, curve : (k,) array
-        The limit law's quantiles: ppf(1 - (rank - 1/2)/n) between the ranks 1/2 and n + 1/2;
-        empty where the limit law isn't known.
+        The limit law's quantiles: ppf(1 - (rank - 1/2)/n) between the ranks 1/2 and n + 1/2,
+        without a box between 1 and n; empty where the limit law isn't known.
     """
 
     utility: str
@@ -73,15 +73,20 @@ def finite_optimum_data(
     """
     solved = u if isinstance(u, Solution) else solve(u, n, domain, method=method)
     domain = solved.domain
-    low, high = solved.rewards[-1], solved.rewards[0]
-    if isinstance(domain, Box):
-        low, high = domain.low, domain.high
     try:
         law = limit(solved.utility, domain)
     except (CollapseError, SolverFailed):
         law = None  # no method reaches it
     # Levels crowd at the ends, where quantile functions are steep.
     levels = np.sin(np.linspace(0, np.pi / 2, 801)) ** 2 if law else np.empty(0)
+    if isinstance(domain, Box):
+        curve = law.ppf(1 - levels) if law else levels
+        low, high = domain.low, domain.high
+    else:  # the law's tails may go far beyond what n rewards show of them
+        levels = 0.5 / solved.n + levels * (1 - 1 / solved.n)
+        curve = law.ppf(1 - levels) if law else levels
+        shown = np.concatenate([solved.rewards, curve])
+        low, high = shown.min(), shown.max()
     return FiniteOptimum(
         utility=str(solved.utility),
         domain="" if domain == Box() else str(domain),
@@ -91,7 +96,7 @@ def finite_optimum_data(
         low=float(low),
         high=float(high),
         curve_ranks=levels * solved.n + 0.5,
-        curve=law.ppf(1 - levels) if law else levels,
+        curve=curve,
     )
 
 

@@ -114,7 +114,7 @@ def practices(
 def _scales(data: PracticePanels) -> list[tuple[float, float]]:
     """Return the scale of each panel: that of its box, or one for all without a box."""
     open_ended = [p for p, boxed in zip(data.panels, data.boxed, strict=True) if not boxed]
-    most = max((float(np.abs(p.rewards).max()) for p in open_ended), default=1.0)
+    most = max((max(-p.low, p.high) for p in open_ended), default=1.0)
     return [
         (panel.low, panel.high) if boxed else (-most, most)
         for panel, boxed in zip(data.panels, data.boxed, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from collapse_theory.display import latex_number, latex_text
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws.curves import Curves, draw
+from collapse_theory.laws.curves import Curves, draw, turn
 from collapse_theory.laws.distance import wasserstein
 from collapse_theory.laws.frozen import FrozenLaw
 from collapse_theory.laws.part import Part
@@ -346,8 +346,7 @@ class RewardLaw(Value):
 
             ax = pyplot.subplots(layout="constrained")[1]
         label = self.name if label is None else label
-        look = {"label": label, "color": color, "marker": "o"}
-        draw(ax, Curves.of([self]), [look])
+        draw(ax, Curves.of([self]), [{"label": label, "color": color} | turn(ax)])
         return ax
 
     def to_scipy(self) -> FrozenLaw:

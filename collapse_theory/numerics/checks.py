@@ -91,10 +91,34 @@ def bracketless(kind: type) -> str:
     return f"{name} needs brackets: {name}()"
 
 
+def as_numpy(values: Any) -> Any:
+    """Return an array of another library as one that NumPy reads; all else as it is.
+
+    Tensors of torch come from wherever they are, without their gradient, half precision as single;
+    arrays of CuPy by their `get`, others by DLPack; a list of such arrays one by one.
+    """
+    if isinstance(values, list | tuple) and any(map(_foreign, set(map(type, values)))):
+        return [as_numpy(value) for value in values]
+    if not _foreign(type(values)):
+        return values
+    array: Any = values
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+        half = array.is_floating_point() and array.element_size() < 4
+        return (array.float() if half else array).numpy()
+    return array.get() if callable(getattr(array, "get", None)) else np.from_dlpack(array)
+
+
+def _foreign(kind: type) -> bool:
+    """Whether NumPy doesn't read such arrays by itself, or reads them only in part."""
+    alone = hasattr(kind, "__dlpack__") and not hasattr(kind, "__array__")
+    return alone or hasattr(kind, "detach") or hasattr(kind, "__cuda_array_interface__")
+
+
 def numbers(values: Any, what: str) -> np.ndarray:
     """Return `values` as a float64 array, NaN and infinities included."""
     try:
-        return np.asarray(values, dtype=np.float64)
+        return np.asarray(as_numpy(values), dtype=np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         shown = reprlib.repr(values)
         raise CollapseError(f"{what} must be an array of numbers, not {shown}") from None

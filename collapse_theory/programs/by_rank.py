@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
+from collapse_theory.numerics.checks import numbers
 from collapse_theory.programs.comparisons import Comparisons
 
 
@@ -51,10 +52,7 @@ def by_rank(pair_weights: Any) -> Comparisons | None:
 
 
 def _from_table(pair_weights: Any) -> Comparisons:
-    try:
-        table = np.asarray(pair_weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CollapseError(f"pair_weights must be numbers, got {pair_weights!r}") from None
+    table = numbers(pair_weights, "pair_weights")
     if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
         raise CollapseError(
             f"pair_weights must have shape (K, K), one entry a pair of ranks; got {table.shape}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.numerics.checks import count, ranked
+from collapse_theory.numerics.checks import as_numpy, count, numbers, ranked
 from collapse_theory.values import Value, frozen_array, shown_by_repr
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class Comparisons(Value):
 
 def _indices(name: str, values: Any, n: int) -> np.ndarray:
     """Return indices of completions, checked."""
-    array = np.asarray(values)
+    array = np.asarray(as_numpy(values))
     if array.ndim != 1:
         raise CollapseError(f"{name} must be a list of completions, got shape {array.shape}")
     if array.size and array.dtype.kind not in "iu":
@@ -303,7 +303,7 @@ def _indices(name: str, values: Any, n: int) -> np.ndarray:
 def _numbers(name: str, values: Any, size: int, default: float) -> np.ndarray:
     """Return one finite number a pair."""
     try:
-        array = np.asarray(default if values is None else values, dtype=np.float64)
+        array = np.asarray(default if values is None else as_numpy(values), dtype=np.float64)
     except (TypeError, ValueError):
         raise CollapseError(f"{name} must be numbers, got {values!r}") from None
     if array.ndim == 0 and (values is None or name == "margins"):
@@ -319,7 +319,7 @@ def _numbers(name: str, values: Any, size: int, default: float) -> np.ndarray:
 
 def _as_table(name: str, values: Any, size: int) -> np.ndarray:
     """Return a number a pair of groups, shape (size, size)."""
-    table = np.asarray(values, dtype=np.float64)
+    table = numbers(values, name)
     if table.shape != (size, size):
         raise CollapseError(
             f"{name} must have an entry a pair, shape ({size}, {size}); got {table.shape}"

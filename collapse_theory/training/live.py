@@ -62,11 +62,11 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
             _rewards(rewards, one, number)
             start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
             points = _series(history, f"{start}distance")
-            distances.plot(*points, **_look(number), markersize=2.5, label=_name(one))
+            distances.plot(*points, **_look(number), label=_name(one))
         for number, (end, label) in enumerate((("", "held out"), ("_train", "training"))):
             points = _series(history, f"{split}_pairs_right{end}")
             if points[0]:
-                right.plot(*points, **_look(number), markersize=2.5, label=label)
+                right.plot(*points, **_look(number), label=label)
                 right.legend(loc="lower right")
         rewards.legend(loc="upper right")
         if len(measures.kinds) > 1:
@@ -92,8 +92,11 @@ def _rewards(axes: Axes, one: KindMeasures, number: int) -> None:
 
 
 def _look(number: int) -> dict[str, Any]:
+    # The first are wide and hollow: later ones on top of them don't hide them.
     colour, marker = look.turn(number)
-    return {"color": colour, "marker": marker}
+    below = max(2 - number, 0)
+    size = {"markersize": 2.5 + 1.5 * below, "linewidth": 1.1 + 0.7 * below}
+    return {"color": colour, "marker": marker, "markerfacecolor": "white", **size}
 
 
 def _name(one: KindMeasures) -> str:

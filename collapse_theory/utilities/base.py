@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.numerics.checks import finite, positive
+from collapse_theory.numerics.checks import as_numpy, finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
 from collapse_theory.utilities.formula import Formula
@@ -511,7 +511,12 @@ def rounded(number: Fraction, power: float = 1.0) -> float:
 
 
 def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:
-    gaps = np.asarray(x)
+    if getattr(x, "requires_grad", False):
+        raise CollapseError(
+            "NumPy would drop the gradient of these gaps: u.value(x, torch) keeps it, "
+            "u(x.detach()) does without"
+        )
+    gaps = np.asarray(as_numpy(x))
     if gaps.dtype.kind not in "fiu":
         raise CollapseError(f"gaps must be real numbers within float64, not {reprlib.repr(x)}")
     with np.errstate(all="ignore"):
