@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 import collapse_theory as ct
 from collapse_theory.cli import app
 from collapse_theory.design import Proof, target_of
-from collapse_theory.design.hinges import closeness, hinge_table
+from collapse_theory.design.hinges import Area, hinge_table
 from collapse_theory.design.proof import find_proof
 from collapse_theory.design.ranked import RankedProof, find_ranked_proof
 from collapse_theory.design.weights import adjacent_weights, pair_weights
-from collapse_theory.laws import BetaDensity, RewardLaw, beta_law, discrete_law
+from collapse_theory.laws import BetaDensity, RewardLaw, beta_law, discrete_law, spread_law
 from collapse_theory.values import Value
 
 
@@ -310,9 +310,23 @@ def test_hinge_tables_against_sums():
 
 def test_closeness_of_a_uniform_law():
     # By hand: (m - |x - y|)_+ integrates to m^2 inside, and to m^2 / 2 at the ends.
-    law = beta_law(1.0)
-    found = closeness(law, np.array([0.0, 0.5, 1.0]), np.array([1e-4, 0.1]))
+    area = Area.of(beta_law(1.0))
+    found = area.closeness(np.array([0.0, 0.5, 1.0]), np.array([1e-4, 0.1]))
     assert np.abs(found / np.array([1e-8, 1e-2]) - [[0.5], [1], [0.5]]).max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["beta(2, 2)", "beta(0.05, 1.3)", "0.3*beta(3.3, 2.8) + uniform", "atoms 0.1 + beta(0.3)"],
+)
+def test_the_area_is_as_good_as_it_says(text):
+    law = target_of(text).law
+    laws = [law, spread_law(np.array([0, 0.1, 0.5, 1]), np.array([0.5, 0.2, 0.3]))]
+    for one in laws:
+        area, x = Area.of(one), np.random.default_rng(0).beta(0.3, 0.3, 20_000)
+        assert area.error < 2e-11
+        off = np.abs(area(x) - one.distribution.integral(x))
+        assert off.max() <= area.error + 1e-15
 
 
 # -- targets -----------------------------------------------------------------------------

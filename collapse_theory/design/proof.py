@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.hinges import closeness, hinge_table, law_nodes
+from collapse_theory.design.hinges import Area, hinge_table, law_nodes
 from collapse_theory.design.program import balance
 from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.numerics.checks import answer
@@ -69,7 +69,8 @@ class Proof(Value):
     def gain(self, m: Any) -> Any:
         """Return 1 - K_d(m) / K(m) for margins `m` in (0, 1]."""
         m = np.asarray(m, dtype=np.float64)
-        toward, own, _ = _pair(self.target, self.direction, m.ravel(), self._nodes)
+        area = Area.of(self.target)
+        toward, own, _ = _pair(self.target, area, self.direction, m.ravel(), self._nodes)
         return answer((1.0 - toward / own).reshape(m.shape))
 
     @cached_property
@@ -152,16 +153,16 @@ def proof_grid(law: RewardLaw) -> np.ndarray:
 
 
 def _pair(
-    law: RewardLaw, direction: RewardLaw, m: np.ndarray, nodes: Nodes
+    law: RewardLaw, area: Area, direction: RewardLaw, m: np.ndarray, nodes: Nodes
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return K_d(m), K(m), and what a coarser rule changes of K(m)."""
     points, masses = law_nodes(direction, fine=True)
-    toward = masses @ closeness(law, points, m)
-    own = nodes[1] @ closeness(law, nodes[0], m)
+    toward = masses @ area.closeness(points, m)
+    own = nodes[1] @ area.closeness(nodes[0], m)
     if not law.parts:
         return toward, own, np.zeros_like(own)
     coarse = law_nodes(law, fold=True)
-    return toward, own, np.abs(own - coarse[1] @ closeness(law, coarse[0], m))
+    return toward, own, np.abs(own - coarse[1] @ area.closeness(coarse[0], m))
 
 
 def _least_gain(
@@ -173,10 +174,11 @@ def _least_gain(
     the intervals on either side, prolonged; so the gain is bounded for all m between them. Below
     the smallest margin see `_near_zero`.
     """
-    m = _margins(law, direction, small)
-    toward, own, error = _pair(law, direction, m, nodes)
-    # Rounding in second differences of A, which is below 1.
-    low, top, high = own - error - 2e-15, own + error + 2e-15, toward + 2e-15
+    m, area = _margins(law, direction, small), Area.of(law)
+    toward, own, error = _pair(law, area, direction, m, nodes)
+    # What is off in second differences of A, which is below 1, by rounding too.
+    off = 2e-15 + 4.0 * area.error
+    low, top, high = own - error - off, own + error + off, toward + off
     bounds = _between(m, low, top, high)
     start = _near_zero(law, direction, small)
     margin = min(start, float(bounds.min()))
@@ -221,18 +223,15 @@ def _meetings(law: RewardLaw, points: np.ndarray, small: float) -> np.ndarray:
 
 def _among_parts(law: RewardLaw, m: np.ndarray) -> np.ndarray:
     """Return a lower bound of K_c(m), of the continuous parts among themselves."""
+    none = np.zeros(0)
+    area = replace(Area.of(law), atoms=(none, np.zeros(1), np.zeros(1)))
     mass = sum(part.mass for part in law.parts)
     found = []
     for fine in (True, False):
         nodes, weights = law_nodes(law, fine)
         own = slice(len(law.atoms), None)
-        nodes, weights = nodes[own], weights[own]
-        second = [
-            sum(part.cdf_integral(nodes[:, None] + shift) for part in law.parts)
-            for shift in (m, 0.0 * m, -m)
-        ]
-        found.append(weights @ np.maximum(second[0] - 2.0 * second[1] + second[2], 0.0))
-    return found[0] - np.abs(found[0] - found[1]) - 4e-15 * mass
+        found.append(weights[own] @ area.closeness(nodes[own], m))
+    return found[0] - np.abs(found[0] - found[1]) - 4.0 * (1e-15 + area.error) * mass
 
 
 def _margins(law: RewardLaw, direction: RewardLaw, small: float) -> np.ndarray:
