@@ -35,6 +35,8 @@ def test_extras_are_those_that_errors_name():
     for extra in EXTRAS:
         assert packages_of(extra) - seen == set(EXTRAS[extra])
         seen |= packages_of(extra)
+    told = (ROOT / "README.md").read_text("utf-8")
+    assert [extra for extra in {*EXTRAS, *TOOLS} if f"`{extra}`" not in told] == []
 
 
 MISSING = """
