@@ -19,7 +19,7 @@ from collapse_theory.lazy import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-TOOLS = {"docs", "test", "dev"}  # extras of those who change the package
+TOOLS = {"benchmarks", "docs", "test", "dev"}  # extras of those who change the package
 
 
 def packages_of(extra: str) -> set[str]:
