@@ -30,6 +30,7 @@ from collapse_theory.finite.log_newton import (
     ON_SUMS_OF_ZERO,
     first_ties,
     log_newton,
+    settles,
     with_tied_groups,
 )
 from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
@@ -39,6 +40,7 @@ from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
+_SCALE = 0.05  # to which the scale of a start is found, as a logarithm
 LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 
 
@@ -99,7 +101,7 @@ def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray,
 
 def _with_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
     half, start = SymmetricRanking(utility, n), equal_gaps(n)
-    found = with_tied_groups(utility, n, start, first_ties(utility, n, start), budget)
+    found = with_tied_groups(utility, n, start, first_ties(utility, n, 1), budget)
     if not found.converged[0] and not budget.spent:
         # The neighbourhood, and who ties, are told by interior points.
         point = _inside(half, budget)
@@ -176,10 +178,12 @@ class _Penalised:
     def forces(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return G, pi and the negative Hessian of the whole."""
         force, hessian = self.half.derivatives(e)
-        centre = e[::-1].cumsum()[::-1]
         order = np.arange(1.0, len(e) + 1)
-        pulls = self.pull * centre.cumsum()
-        return force, pulls, hessian + self.pull * np.minimum.outer(order, order)
+        return force, self.pulls(e), hessian + self.pull * np.minimum.outer(order, order)
+
+    def pulls(self, e: np.ndarray) -> np.ndarray:
+        """Return pi."""
+        return self.pull * e[::-1].cumsum()[::-1].cumsum()
 
 
 def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
@@ -189,8 +193,8 @@ def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     shape = initial_gaps(utility, n, tiny=True)[0] if steep else np.full(n // 2, 0.5 / (n // 2))
 
     def excess(log_scale: float) -> float:
-        force, pulls, _ = program.forces(np.exp(log_scale) * shape)
-        return float((force - pulls) @ shape)
+        e = np.exp(log_scale) * shape
+        return float((program.half.slopes(e) - program.pulls(e)) @ shape)
 
     outside = "the optimum has gaps outside float64: the penalty is too "
     with np.errstate(all="ignore"):
@@ -200,7 +204,7 @@ def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
             none_above=NoOptimum(outside + "weak"),
             none_below=NoOptimum(outside + "strong"),
         )
-        return np.exp(bisect(excess, low, high, rounds=30)) * shape
+        return np.exp(bisect(excess, low, high, width=_SCALE)) * shape
 
 
 def _without_box(utility: Utility, n: int, kappa: float, budget: Budget) -> tuple[np.ndarray, bool]:
@@ -236,9 +240,10 @@ def _penalised_newton(
             if alpha > 1e-2:
                 break
         e = e + alpha * step
-        converged, last = size < 1e-9, size
-        if size < 1e-15:
+        converged = size < 1e-9
+        if size < 1e-15 or (converged and settles(size, last)):
             return e, True
+        last = size
     return e, converged
 
 

@@ -7,7 +7,8 @@ every step is a step of all that aren't done. docs/theory.md#newtons-method.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,7 +26,8 @@ MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
 ON_SUMS_OF_ZERO = 4.0
 ROOM = 3.0  # of the size of a step: how far G_1 may still change, relative to itself
 ROUNDING = 1e-17
-BEYOND_ZERO = -2.0  # log steps of a first gap that lead beyond 0, where G_1 is linear: below -1
+_SIZES = 64  # of groups at most that are tried at first
+BEYOND_ZERO = -1.5  # log steps of a first gap that lead beyond 0, where G_1 is linear: below -1
 
 
 @dataclass
@@ -77,8 +79,7 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
         ahead *= 0.5 / ahead.sum(axis=1, keepdims=True)
         e = np.where((going & ~over)[:, None], ahead, e)
         near = size < 1e-6
-        # The next step of a sequence that converges quadratically would be below rounding.
-        done = over | (near & (size**3 < ROUNDING * last * last)) | (size < 1e-15)
+        done = over | (near & settles(size, last)) | (size < 1e-15)
         last = size
         closes = (step[:, 0] < BEYOND_ZERO) & ~done & np.isfinite(slope)
         # k(M-k) U'(0) + k F <= M F for all k < M says (M-1) U'(0) <= F, and G_1 = M F.
@@ -99,6 +100,11 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
     return found
 
 
+def settles(size: Any, last: Any) -> Any:
+    """Whether the step after those of these sizes is below rounding, as they fall quadratically."""
+    return size**3 < ROUNDING * last * last
+
+
 def _log_step(
     hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray, level: np.ndarray
 ) -> np.ndarray:
@@ -116,21 +122,37 @@ def _log_step(
 # -- who ties ------------------------------------------------------------------------------
 
 
-def first_ties(utility: Utilities, n: int, e: np.ndarray) -> np.ndarray:
-    """Return how many would tie at an end, (m,), were the others where half gaps e put them.
+def first_ties(utility: Utilities, n: int, m: int) -> np.ndarray:
+    """Return how many would tie at an end, (m,), were the gaps of the others equal.
 
     M do where the force F of the others on one of them is (M-1) U'(0) or more.
     """
-    top = np.concatenate([np.zeros((len(e), 1)), e[:, :-1]], axis=1).cumsum(axis=1)
-    first = utility.slope(
-        np.concatenate([top[:, 1:], 1.0 - top, np.full((len(e), 1), 0.5)], axis=1)
-    )
-    h = n // 2
-    apart, across, middle = first[:, : h - 1], first[:, h : 2 * h - 1], first[:, -1]
-    others = np.zeros((len(e), h))
-    others[:, :-1] = (apart + across)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    places, counts, sizes = _with_equal_gaps(n)
+    first = utility.slope(np.repeat(places.reshape(1, -1), m, axis=0)).reshape(m, *places.shape)
+    force = (first * counts).sum(axis=2)
+    tied = (sizes - 1) * np.reshape(utility.slope_at_zero, (-1, 1)) <= force
+    return sizes[np.maximum(tied.sum(axis=1), 1) - 1]
+
+
+@lru_cache(maxsize=32)
+def _with_equal_gaps(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the places of the others seen from groups of some sizes, and how many are there."""
+    sizes = np.unique(np.linspace(1, n // 2, _SIZES).astype(int))
+    free = n - 2 * sizes[:, None]
+    k = np.arange(1, n)
+    counts = np.where(k <= free, 1.0, 0.0)
+    counts[:, -1] = sizes  # the other group, at distance 1
+    return np.minimum(k / (free + 1), 1.0), counts, sizes
+
+
+def _ties(utility: Utilities, n: int, e: np.ndarray) -> np.ndarray:
+    """Return how many would tie at an end, (m,), were the others where half gaps e put them."""
+    h, end = n // 2, np.ones((len(e), 1))
+    top = np.concatenate([0 * end, e[:, :-1]], axis=1).cumsum(axis=1)
+    first = utility.slope(np.concatenate([top[:, 1:], 1.0 - top, 0.5 * end], axis=1))
     size = np.arange(1, h + 1)
-    force = others + size * first[:, h - 1 : h] + (n % 2) * middle[:, None]
+    force = size * first[:, h - 1 : h] + (n % 2) * first[:, -1:]
+    force[:, :-1] += (first[:, : h - 1] + first[:, h:-1])[:, ::-1].cumsum(axis=1)[:, ::-1]
     tied = (size - 1) * np.reshape(utility.slope_at_zero, (-1, 1)) <= force
     return np.maximum(tied.sum(axis=1), 1)
 
@@ -145,8 +167,9 @@ def with_tied_groups(
     tied = np.minimum(tied, h)
     found = HalfGaps.start(e)
     e = found.e
-    seen, pending, order = np.zeros((m, h + 1), dtype=bool), np.arange(m), np.arange(h)
-    while len(pending) and not budget.spent:
+    seen, open_, order = np.zeros((m, h + 1), dtype=bool), np.ones(m, dtype=bool), np.arange(h)
+    while open_.any() and not budget.spent:
+        pending = np.flatnonzero(open_)
         size = int(tied[pending].min())
         rows = pending[tied[pending] == size]
         some = utility if len(rows) == m else rows_of(utility, rows)
@@ -161,11 +184,11 @@ def with_tied_groups(
         leaves = new & at.opens & (size > 1)
         seen[rows, size] = True
         changes = joins | leaves
-        pending = np.setdiff1d(pending, rows[~changes])
+        open_[rows] = changes
         if not changes.any():
             continue
         rows, joins = rows[changes], joins[changes]
-        wanted = first_ties(rows_of(utility, rows), n, e[rows])
+        wanted = _ties(rows_of(utility, rows), n, e[rows])
         tied[rows] = np.where(joins, np.maximum(wanted, size + 1), np.minimum(wanted, size - 1))
         found.converged[rows] = False
         # Gaps of those that join are 0; those that leave share the first one.

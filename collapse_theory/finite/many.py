@@ -269,7 +269,7 @@ def _half_gaps(stack: Stack, n: int) -> HalfGaps:
         return replace(HalfGaps.start(even), converged=np.ones(m, dtype=bool))
     if np.isinf(stack.slope_at_zero[0]):
         return log_newton(SymmetricRanking(stack, n), initial_gaps(stack, n, tiny=True), budget, 40)
-    return with_tied_groups(stack, n, even, first_ties(stack, n, even), budget)
+    return with_tied_groups(stack, n, even, first_ties(stack, n, m), budget)
 
 
 @dataclass
