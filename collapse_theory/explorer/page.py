@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,26 +21,20 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 
 import collapse_theory as ct
-from collapse_theory.explorer import answers, state
+from collapse_theory.explorer import state
 
 HOST, TITLE = "127.0.0.1", "Reward collapse, explored"
-SLIDERS = 8  # of one text; further numbers are typed
 MOST_BYTES = 256 * 2**20  # of a reward log
 COLOURS = ("#3b8fd0", "#d55e00", "#009e73", "#cc79a7")  # apart in any sight, on white and black
 GREY = "#808080"  # reads on white and on black
 TYPED = "dense debounce=250"
 UTILITIES = (
-    *("log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4.0*x)", "log(x)", "x**0.5", "-x**-0.5", "-1/x"),
-    *("x", "1 - exp(-3.0*x)", "x - 0.3*x**2", "sin(1.2*x)", "min(x, 0.5)", "LabelSmoothing(0.1)"),
-    *("Squared(1.0)", "PlackettLuce(beta=1.0)"),
+    *("log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4.0*x)", "x**0.5", "-x**-0.5", "x"),
+    *("1 - exp(-3.0*x)", "min(x, 0.5)", "LabelSmoothing(0.1)", "PlackettLuce(beta=1.0)"),
 )
-TARGETS = (
-    *("atoms 0.3 + uniform", "uniform", "two-valued", "beta(0.5, 0.5)", "beta(4.0, 2.0)"),
-    *("levels 4 2 4", "rewards 1.0 0.8 0.3 0"),
-)
-LOG = """A reward log, a row a completion: CSV, JSON or Parquet, plain or packed. It stays on this
-machine and is no part of the link. It is compared with the utilities of the first page; the domain
-counts where it is no box."""
+TARGETS = ("atoms 0.3 + uniform", "beta(4.0, 2.0)", "levels 4 2 4", "rewards 1.0 0.8 0.3 0")
+LOG = """A reward log (CSV, JSON, Parquet), a row a completion. It stays on this machine, is no part
+of the link, and is compared with the first page's utilities; a domain counts where it is no box."""
 
 
 class Slider(ui.slider):
@@ -63,7 +56,7 @@ class Text:
         self._build()
 
     def _build(self) -> None:
-        base, numbers = self.text, [one[0] for one in state.numbers_in(self.text)[:SLIDERS]]
+        base, numbers = self.text, [one[0] for one in state.numbers_in(self.text)[:8]]
         places: list[float | None] = [None] * len(numbers)
 
         def move(i: int, shown: ui.label, event: Any) -> Any:
@@ -103,6 +96,7 @@ class Chart(ui.echart):
         text, line = {"color": GREY}, {"lineStyle": {"color": GREY, "opacity": 0.25}}
         axis = {"type": "value", "scale": True, "nameLocation": "middle", "nameTextStyle": text}
         axis |= {"axisLabel": {**text, "hideOverlap": True}, "splitLine": line, "nameGap": 30}
+        axis |= {"axisLine": {"onZero": False, "show": True, "lineStyle": text}}
         mass = {**axis, "name": "mass of an atom", "min": 0, "splitLine": {"show": False}}
         options = {
             "animation": False,
@@ -127,9 +121,8 @@ class Chart(ui.echart):
 def drawn(colour: str, name: str, data: Any, width: float = 2, **more: Any) -> dict[str, Any]:
     """Return a line of a chart; with type="scatter" its points."""
     look = {"lineStyle": {"color": colour, "width": width}, "itemStyle": {"color": colour}}
-    size = 7 if len(data) <= 40 else 4
-    own = {"type": "line", "showSymbol": False, "symbol": "circle", "symbolSize": size}
-    return {"name": name, "data": data, **own, **look, **more}
+    look |= {"showSymbol": False, "symbol": "circle", "symbolSize": 7 if len(data) <= 40 else 4}
+    return {"name": name, "data": data, "type": "line", **look, **more}
 
 
 def button(icon: str, text: str = "", do: Any = None, aria: str = "") -> ui.button:
@@ -158,7 +151,7 @@ class Page:
             ui.label(TITLE).classes("title").props("role=heading")
             for fault in faults:
                 faulty(f"in the link: {fault}")
-            with ui.tabs(on_change=partial(self._put, "view")) as self.tabs:
+            with ui.tabs(on_change=lambda event: self._set(view=event.value)) as self.tabs:
                 for view, name in state.VIEWS.items():
                     ui.tab(view, name)
             self.tabs.props("dense no-caps align=left")
@@ -168,17 +161,14 @@ class Page:
                         getattr(self, f"_build_{view}")()
             button("download", "save the figure", self._save)
             with ui.element("div").classes("codes"):
-                self.code = {name: self._build_code(name) for name in ("Python", "shell", "link")}
+                self.codes = list(map(self._build_code, ("in Python", "in a shell", "as a link")))
         ui.timer(0.01, self._set, once=True)
-
-    async def _put(self, name: str, new: Any) -> None:
-        await self._set(**{name: new if isinstance(new, str) else new.value})
 
     async def _set(self, **changes: Any) -> None:
         """Take another state, show its code, and compute what wasn't asked for yet."""
         self.state = now = replace(self.state, **changes)
         self._show_code()
-        await self._ask("predict", replace(now, target="", view=""), answers.answers_of)
+        await self._ask("predict", replace(now, target="", view=""), state.answers_of)
         if now.view == "design":
             await self._ask("design", now.target, ct.design)
 
@@ -192,7 +182,7 @@ class Page:
             found, fault = None, ""
             try:
                 found = await run.io_bound(compute, self.waiting.pop(view))
-            except answers.FAULTS as wrong:
+            except state.FAULTS as wrong:
                 fault = str(wrong)
             finally:
                 self.busy.discard(view)
@@ -207,9 +197,8 @@ class Page:
             size.bind_text_from(slider, "value", lambda n: f"n = {n:.0f}")
             slider.on_value_change(lambda event: self._set(n=round(event.value or 2)))
             slider.props('aria-label="completions"')
-            self.domain = Text(
-                "domain", self.state.domain, state.DOMAINS, partial(self._put, "domain")
-            )
+            told = lambda text: self._set(domain=text)  # noqa: E731
+            self.domain = Text("domain", self.state.domain, state.DOMAINS, told)
             blank = (("", ""),) * (state.MOST - len(self.state.rows))
             rows = zip(self.state.rows + blank, COLOURS, strict=True)
             self.cards = [Card(*row, colour, self._rows) for row, colour in rows]
@@ -224,11 +213,12 @@ class Page:
     async def _rows(self, _: Any = None) -> None:
         await self._set(rows=tuple((c.name.value or "", c.field.text) for c in self._filled()))
 
-    def _show_predict(self, found: list[answers.Answer], _: str) -> None:
+    def _show_predict(self, found: list[state.Answer], _: str) -> None:
         filled = self._filled()
         empty = [card for card in self.cards if card not in filled]
         for card in self.cards:
             card.box.set_visibility(card not in empty[1:])
+            card.field.fault.text = card.told.text = ""
         curves, laws, rewards = [], [], []
         solved = [a.solution.rewards for a in found if a.solution]
         width = max((float(np.ptp(one)) for one in solved), default=1.0)
@@ -236,50 +226,38 @@ class Page:
             card.field.fault.text, card.told.text = a.fault, a.told
             line, ranks = partial(drawn, card.colour), np.arange(self.state.n) + 1
             if a.solution:
-                points = answers.curve(ranks, a.solution.rewards)
+                points = state.curve(ranks, a.solution.rewards)
                 rewards.append(line(a.kind, points, type="scatter"))
-                curves.append(line(a.kind, answers.utility_curve(a, width)))
+                curves.append(line(a.kind, state.utility_curve(a, width)))
             if a.law:
-                quantiles = answers.curve(ranks, a.law.quantiles(ranks.size))
+                quantiles = state.curve(ranks, a.law.quantiles(ranks.size))
                 rewards.append(line(f"{a.kind}, law", quantiles, 1))
-                laws.append(line(a.kind, answers.density_curve(a.law)))
+                laws.append(line(a.kind, state.density_curve(a.law)))
                 # Of stems in one place each can be seen.
-                look: Any = {"width": 2 * (state.MOST - i), "yAxisIndex": 1, "showSymbol": True}
-                laws.append(line(f"{a.kind}, atoms", answers.atom_stems(a.law), **look))
-        heights = [y for one in laws[::2] for _, y in one["data"] if y is not None] or [1.0]
-        top = float(f"{1.5 * np.quantile(heights, 0.9):.2g}")  # a density may have poles
-        self.laws.draw(laws, min=0, max=top or 1.0)
+                look: Any = {"width": 4 - 0.7 * i, "yAxisIndex": 1, "showSymbol": True}
+                laws.append(line(f"{a.kind}, atoms", state.atom_stems(a.law), **look))
+        self.laws.draw(laws, min=0, max=state.height([one["data"] for one in laws[::2]]))
         self.rewards.draw(rewards)
         self.curves.draw(curves, min=-0.2, max=1, interval=0.2)
-        self.figures["predict"] = partial(answers.draw_answers, found)
+        self.figures["predict"] = partial(state.draw_answers, found)
 
     def _build_design(self) -> None:
         with ui.element("div").classes("stack"):
-            put = partial(self._put, "target")
-            self.target = Text("wanted law", self.state.target, TARGETS, put)
+            told = lambda text: self._set(target=text)  # noqa: E731
+            self.target = Text("wanted law", self.state.target, TARGETS, told)
             self.design_told = ui.label().classes("told")
-            button("add", "compare the utility to train with", self._take)
         with ui.element("div").classes("charts"):
             self.quantiles = Chart("Quantiles", "share of rewards below", "reward", legend=True)
 
     def _show_design(self, found: ct.Design | None, fault: str) -> None:
-        self.designed, self.target.fault.text = found, fault
-        self.design_told.text = answers.design_told(found) if found else ""
-        curves = answers.design_curves(found) if found else {}
+        self.target.fault.text = fault
+        self.design_told.text = state.design_told(found) if found else ""
+        curves = state.design_curves(found) if found else {}
         looks = ((GREY, 6), (COLOURS[0], 2), (COLOURS[1], 2))
         pairs = zip(curves.items(), looks, strict=False)
         self.quantiles.draw([drawn(c, n, data, w) for (n, data), (c, w) in pairs])
         if found:
             self.figures["design"] = lambda fig: ct.figures.design(found, fig=fig)
-
-    def _take(self) -> None:
-        empty = [card for card in self.cards if card not in self._filled()]
-        if self.designed is None or not empty:
-            ui.notify("there is no design, or no room for another utility")
-            return
-        empty[0].name.value = "designed"
-        empty[0].field.input.value = str(self.designed.train_with)
-        self.tabs.value = "predict"
 
     def _build_log(self) -> None:
         with ui.element("div").classes("stack"):
@@ -295,26 +273,20 @@ class Page:
         self.log_told.text, self.log_fault.text = "reading ...", ""
         self.file = re.sub(r"[^\w.-]", "_", Path(event.file.name).name)[-100:] or "log"
         self._show_code()
-        with tempfile.TemporaryDirectory() as folder:
-            await event.file.save(Path(folder) / self.file)
-            await self._ask("log", Path(folder) / self.file, self._diagnosed)
-
-    def _diagnosed(self, path: Path) -> Any:
-        domain, texts = state.domain_of(self.state.domain), [text for _, text in self.state.rows]
-        found = ct.diagnose(path, utility=texts, domain=None if domain.bounded else domain)
-        return found, answers.figure_bytes(partial(ct.figures.diagnosis, found))
+        content = await event.file.read()
+        await self._ask("log", (self.state, self.file, content), state.diagnosed)
 
     def _show_log(self, found: Any, fault: str) -> None:
         self.log_fault.text, self.log_told.text = fault, ""
         self.image.set_visibility(found is not None)
         if found is not None:
-            self.log_told.text = answers.diagnosis_told(found[0])
+            self.log_told.text = state.diagnosis_told(found[0])
             self.image.set_source(f"data:image/svg+xml;base64,{b64encode(found[1]).decode()}")
             self.figures["log"] = partial(ct.figures.diagnosis, found[0])
 
     async def _save(self) -> None:
         if draw := self.figures.get(self.state.view):
-            content: Any = await run.io_bound(answers.figure_bytes, draw)
+            content: Any = await run.io_bound(state.figure_bytes, draw)
             ui.download.content(content, f"{self.state.view}.svg")
         else:
             ui.notify("there is nothing to draw yet")
@@ -322,9 +294,9 @@ class Page:
     def _build_code(self, name: str) -> ui.label:
         with ui.element("div").classes("code"):
             with ui.row().classes("line"):
-                ui.label(f"The same in {name}" if name != "link" else "The same as a link")
+                ui.label(f"The same {name}")
                 button("content_copy", do=lambda: ui.clipboard.write(text.text), aria="copy")
-            text = ui.label().classes("source").props(f"data-code={name}")
+            text = ui.label().classes("source")
         return text
 
     def _show_code(self) -> None:
@@ -333,8 +305,8 @@ class Page:
             (python, shell), self.domain.fault.text = self.state.code(self.file), ""
         except ct.CollapseError as fault:
             python, shell, self.domain.fault.text = "", "", str(fault)
-        for name, text in (("Python", python), ("shell", shell), ("link", link)):
-            self.code[name].text = text
+        for label, text in zip(self.codes, (python, shell, link), strict=True):
+            label.text = text
         ui.run_javascript(f"history.replaceState(null, '', {json.dumps(link)})")
 
 
