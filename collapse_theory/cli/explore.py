@@ -14,7 +14,7 @@ from collapse_theory.lazy import missing
 
 @app.command(cls=Command, epilog=examples("explore", "explore --port 9000 --no-browser"))
 @helped(
-    port=typer.Option(min=1, max=65535, help="The port of this machine that the page is at."),
+    port=typer.Option(min=1024, max=65535, help="The port of this machine that the page is at."),
     no_browser="Say where the page is, and open no browser.",
 )
 def explore(port: int = 8765, no_browser: bool = False) -> None:

@@ -1,8 +1,4 @@
-"""The explorer: a local page on which utility, law and rewards move.
-
-`state` is what the page shows and a link holds, `answers` what is computed for it; neither knows
-of a widget. `page` puts them on the screen, and needs the extra "explorer".
-"""
+"""The explorer: `state` is what its page shows, `page` the widgets, which need the extra."""
 
 from collapse_theory.lazy import names_at_use
 

@@ -27,7 +27,6 @@ HOST, TITLE = "127.0.0.1", "Reward collapse, explored"
 MOST_BYTES = 256 * 2**20  # of a reward log
 COLOURS = ("#3b8fd0", "#d55e00", "#009e73", "#cc79a7")  # apart in any sight, on white and black
 GREY = "#808080"  # reads on white and on black
-TYPED = "dense debounce=250"
 UTILITIES = (
     *("log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4.0*x)", "x**0.5", "-x**-0.5", "x"),
     *("1 - exp(-3.0*x)", "min(x, 0.5)", "LabelSmoothing(0.1)", "PlackettLuce(beta=1.0)"),
@@ -48,11 +47,11 @@ class Text:
 
     def __init__(self, label: str, text: str, choices: Sequence[str], told: Callable) -> None:
         self.text, self.told = text, told
-        self.input = ui.input(label, value=text, on_change=self._typed).props(TYPED)
-        with self.input.add_slot("append"), button("expand_more", aria="examples"), ui.menu():
+        self.input = ui.input(label, value=text, on_change=self._typed).props("dense debounce=250")
+        with self.input.add_slot("append"), _button("expand_more", aria="examples"), ui.menu():
             for choice in choices:
                 ui.menu_item(choice, partial(self.input.set_value, choice))
-        self.sliders, self.fault = ui.column().classes("stack"), faulty()
+        self.sliders, self.fault = ui.column().classes("stack"), _faulty()
         self._build()
 
     def _build(self) -> None:
@@ -84,7 +83,8 @@ class Card:
     def __init__(self, kind: str, text: str, colour: str, told: Callable) -> None:
         self.colour = colour
         with ui.element("div").classes("card").style(f"border-color: {colour}") as self.box:
-            self.name = ui.input("kind of prompts", value=kind, on_change=told).props(TYPED)
+            name = ui.input("kind of prompts", value=kind, on_change=told)
+            self.name = name.props("dense debounce=250")
             self.field = Text("utility U(x) of a gap x", text, UTILITIES, told)
             self.told = ui.label().classes("told")
 
@@ -98,41 +98,35 @@ class Chart(ui.echart):
         axis |= {"axisLabel": {**text, "hideOverlap": True}, "splitLine": line, "nameGap": 30}
         axis |= {"axisLine": {"onZero": False, "show": True, "lineStyle": text}}
         mass = {**axis, "name": "mass of an atom", "min": 0, "splitLine": {"show": False}}
-        options = {
-            "animation": False,
+        still = {"animation": False, "tooltip": {"trigger": "axis", "confine": True}}
+        options = still | {
             "title": {"text": title, "textStyle": {**text, "fontSize": 14}, "padding": 0},
             "legend": {"show": legend, "textStyle": text, "top": 20},
             "grid": {"left": 48, "right": 48, "top": 48 if legend else 28, "bottom": 44},
-            "tooltip": {"trigger": "axis", "confine": True},
             "xAxis": {**axis, "name": x, "min": "dataMin", "max": "dataMax"},
             "yAxis": [{**axis, "name": y}, mass],
         }
         super().__init__(options)
-        self.classes("chart")
 
     def draw(self, series: list[Any], **axis: Any) -> None:
-        """Draw lines and points; `axis` changes the axis of y."""
         self.options["series"] = series
         self.options["yAxis"][0].update(axis)
         self.options["yAxis"][1]["show"] = any(one["data"] for one in series if "yAxisIndex" in one)
         self.update()
 
 
-def drawn(colour: str, name: str, data: Any, width: float = 2, **more: Any) -> dict[str, Any]:
-    """Return a line of a chart; with type="scatter" its points."""
+def _drawn(colour: str, name: str, data: Any, width: float = 2, **more: Any) -> dict[str, Any]:
     look = {"lineStyle": {"color": colour, "width": width}, "itemStyle": {"color": colour}}
     look |= {"showSymbol": False, "symbol": "circle", "symbolSize": 7 if len(data) <= 40 else 4}
     return {"name": name, "data": data, "type": "line", **look, **more}
 
 
-def button(icon: str, text: str = "", do: Any = None, aria: str = "") -> ui.button:
-    """Return a flat button, a round one where it has no text."""
+def _button(icon: str, text: str = "", do: Any = None, aria: str = "") -> ui.button:
     made = ui.button(text, icon=icon, on_click=do).props("flat dense no-caps")
     return made.props(f'round aria-label="{aria}"') if aria else made
 
 
-def faulty(text: str = "") -> ui.label:
-    """Return a label for what is wrong."""
+def _faulty(text: str = "") -> ui.label:
     return ui.label(text).classes("fault").props("role=alert")
 
 
@@ -142,24 +136,23 @@ class Page:
     def __init__(self, now: state.State, faults: Sequence[str], address: str) -> None:
         self.state, self.address, self.file = now, address, "rewards.csv"
         # By view: what was asked last, what waits for an answer, what is saved as a figure.
-        self.asked: dict[str, Any] = {}
-        self.waiting: dict[str, Any] = {}
-        self.figures: dict[str, Callable[[Any], Any]] = {}
-        self.busy: set[str] = set()
+        self.asked, self.waiting, self.figures = {}, {}, dict[str, Callable[[Any], Any]]()
+        self.busy = set[str]()
         ui.add_css(Path(__file__).parent / "page.css")
         with ui.element("main").classes("page"):
             ui.label(TITLE).classes("title").props("role=heading")
-            for fault in faults:
-                faulty(f"in the link: {fault}")
-            with ui.tabs(on_change=lambda event: self._set(view=event.value)) as self.tabs:
+            for fault in faults[:8]:
+                _faulty(f"in the link: {fault}")
+            with ui.tabs(on_change=lambda e: self._set(view=e.value)).props(
+                "dense no-caps"
+            ) as tabs:
                 for view, name in state.VIEWS.items():
                     ui.tab(view, name)
-            self.tabs.props("dense no-caps align=left")
-            with ui.tab_panels(self.tabs, value=now.view).classes("panels"):
+            with ui.tab_panels(tabs, value=now.view).classes("panels"):
                 for view in state.VIEWS:
                     with ui.tab_panel(view), ui.element("div").classes("sides"):
                         getattr(self, f"_build_{view}")()
-            button("download", "save the figure", self._save)
+            _button("download", "save the figure", self._save)
             with ui.element("div").classes("codes"):
                 self.codes = list(map(self._build_code, ("in Python", "in a shell", "as a link")))
         ui.timer(0.01, self._set, once=True)
@@ -199,8 +192,7 @@ class Page:
             slider.props('aria-label="completions"')
             told = lambda text: self._set(domain=text)  # noqa: E731
             self.domain = Text("domain", self.state.domain, state.DOMAINS, told)
-            blank = (("", ""),) * (state.MOST - len(self.state.rows))
-            rows = zip(self.state.rows + blank, COLOURS, strict=True)
+            rows = zip([*self.state.rows, *[("", "")] * state.MOST], COLOURS, strict=False)
             self.cards = [Card(*row, colour, self._rows) for row, colour in rows]
         with ui.element("div").classes("charts"):
             self.laws = Chart("Limit law", "reward", "density")
@@ -220,11 +212,10 @@ class Page:
             card.box.set_visibility(card not in empty[1:])
             card.field.fault.text = card.told.text = ""
         curves, laws, rewards = [], [], []
-        solved = [a.solution.rewards for a in found if a.solution]
-        width = max((float(np.ptp(one)) for one in solved), default=1.0)
+        width = max((float(np.ptp(a.solution.rewards)) for a in found if a.solution), default=1.0)
         for i, (a, card) in enumerate(zip(found, filled, strict=True)):
             card.field.fault.text, card.told.text = a.fault, a.told
-            line, ranks = partial(drawn, card.colour), np.arange(self.state.n) + 1
+            line, ranks = partial(_drawn, card.colour), np.arange(self.state.n) + 1
             if a.solution:
                 points = state.curve(ranks, a.solution.rewards)
                 rewards.append(line(a.kind, points, type="scatter"))
@@ -233,9 +224,8 @@ class Page:
                 quantiles = state.curve(ranks, a.law.quantiles(ranks.size))
                 rewards.append(line(f"{a.kind}, law", quantiles, 1))
                 laws.append(line(a.kind, state.density_curve(a.law)))
-                # Of stems in one place each can be seen.
-                look: Any = {"width": 4 - 0.7 * i, "yAxisIndex": 1, "showSymbol": True}
-                laws.append(line(f"{a.kind}, atoms", state.atom_stems(a.law), **look))
+                stems = state.atom_stems(a.law)  # ever thinner: those in one place can be seen
+                laws.append(line(f"{a.kind}, atoms", stems, 4 - i, yAxisIndex=1, showSymbol=True))
         self.laws.draw(laws, min=0, max=state.height([one["data"] for one in laws[::2]]))
         self.rewards.draw(rewards)
         self.curves.draw(curves, min=-0.2, max=1, interval=0.2)
@@ -253,19 +243,17 @@ class Page:
         self.target.fault.text = fault
         self.design_told.text = state.design_told(found) if found else ""
         curves = state.design_curves(found) if found else {}
-        looks = ((GREY, 6), (COLOURS[0], 2), (COLOURS[1], 2))
-        pairs = zip(curves.items(), looks, strict=False)
-        self.quantiles.draw([drawn(c, n, data, w) for (n, data), (c, w) in pairs])
+        looks = zip((GREY, *COLOURS), (6, 2, 2), curves.items(), strict=False)
+        self.quantiles.draw([_drawn(colour, *one, width) for colour, width, one in looks])
         if found:
-            self.figures["design"] = lambda fig: ct.figures.design(found, fig=fig)
+            self.figures["design"] = partial(ct.figures.design, found)
 
     def _build_log(self) -> None:
         with ui.element("div").classes("stack"):
             ui.label(LOG)
             place = ui.upload(auto_upload=True, max_file_size=MOST_BYTES, on_upload=self._uploaded)
-            place.on("rejected", partial(ui.notify, "the file is too large"))
-            place.props('label="drop a log here"').classes("upload")
-            self.log_fault, self.log_told = faulty(), ui.label().classes("told")
+            place.on("rejected", partial(ui.notify, "too large a file")).props("label='a file'")
+            self.log_fault, self.log_told = _faulty(), ui.label().classes("told")
         with ui.element("div").classes("picture"):
             self.image = ui.image().props('alt="the diagnosis, drawn" no-spinner')
 
@@ -295,7 +283,7 @@ class Page:
         with ui.element("div").classes("code"):
             with ui.row().classes("line"):
                 ui.label(f"The same {name}")
-                button("content_copy", do=lambda: ui.clipboard.write(text.text), aria="copy")
+                _button("content_copy", do=lambda: ui.clipboard.write(text.text), aria="copy")
             text = ui.label().classes("source")
         return text
 
@@ -313,11 +301,8 @@ class Page:
 def serve(port: int, *, show: bool = True) -> None:
     """Serve the page to this machine alone until it is stopped; a taken port is a CollapseError."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as fault:
-            raise ct.CollapseError(f"port {port} can't be had: {fault.strerror}") from None
+        if probe.connect_ex((HOST, port)) == 0:
+            raise ct.CollapseError(f"port {port} is taken: --port takes another")
     address = f"http://{HOST}:{port}/"
 
     @ui.page("/")

@@ -24,17 +24,14 @@ LARGEST = 256  # completions: up to so many an answer comes while a slider moves
 LONGEST = 400  # characters of a text in a link
 VIEWS = {"predict": "Utility to law", "design": "Law to utility", "log": "Reward log"}
 DOMAINS = ("Box(0, 1)", "Confined(0.1)", "Centered(0.1)", "Free()")  # as they are written
-# What an input can raise; anything else is a bug, and shows as one.
-FAULTS = (ct.CollapseError, ct.SolverFailed, OSError, MemoryError)
-POINTS = 160  # of a curve
+FAULTS = (ct.CollapseError, ct.SolverFailed, OSError, MemoryError)  # what an input can raise
 # A number that is no end of a name (log10), and not the 1 of 1/x and of 1 - exp(-x).
 _NUMBER = re.compile(r"(?<![\w.])(?!1\s*[-/])(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])", re.A)
 
 
 def numbers_in(text: str) -> list[re.Match[str]]:
     """Return the numbers of a text that a slider can move."""
-    found = _NUMBER.finditer(text)
-    return [one for one in found if float(one[0]) < 1e6 and (one[0].isdigit() or float(one[0]))]
+    return [one for one in _NUMBER.finditer(text) if 0 < float(one[0]) < 1e6 or one[0] == "0"]
 
 
 def slider_of(number: str) -> dict[str, float]:
@@ -59,11 +56,11 @@ def domain_of(text: str) -> Domain:
     """Return the domain of a text such as Confined(0.1), which is not evaluated, or raise."""
     match = re.fullmatch(r"\s*(Box|Confined|Centered|Free)\(([^()]*)\)\s*", text)
     try:
-        numbers = [float(part) for part in match[2].split(",") if part.strip()] if match else []
-        return getattr(ct, match[1] if match else "")(*numbers)
+        numbers = map(float, filter(str.strip, match[2].split(",")))  # type: ignore[index]
+        return getattr(ct, match[1])(*numbers)  # type: ignore[index]
     except ct.CollapseError:
         raise
-    except (AttributeError, TypeError, ValueError):
+    except (TypeError, ValueError):
         known = ", ".join(DOMAINS)
         raise ct.CollapseError(
             f"a domain is written as one of {known}; not {text[:60]!a}"
@@ -99,23 +96,23 @@ class State:
             elif name == "kind":
                 kind = value
             elif name == "u" and value.strip():
-                rows.append((kind, value))
-                kind = ""
+                rows, kind = [*rows, (kind, value)], ""
             elif name in found:
                 found[name] = value
             else:
                 faults.append(f"there is no {name[:20]!a} in a state")
         if len(rows) > MOST:
             faults.append(f"{len(rows)} utilities: the first {MOST} are shown")
-        size, view = found["n"], found["view"]
-        if not (re.fullmatch("[0-9]{1,9}", size) and 2 <= int(size) <= LARGEST):
-            faults.append(f"n must be a whole number from 2 to {LARGEST}, not {size[:20]!a}")
-            size = cls.n
-        if view not in VIEWS:
-            faults.append(f"view must be one of {', '.join(VIEWS)}, not {view[:20]!a}")
+        n = int(found["n"]) if re.fullmatch("[0-9]{1,9}", found["n"]) else 0
+        if not 2 <= n <= LARGEST:
+            faults.append(f"n is a whole number from 2 to {LARGEST}, not {found['n'][:20]!a}")
+            n = cls.n
+        if (view := found["view"]) not in VIEWS:
+            faults.append(f"view is one of {', '.join(VIEWS)}, not {view[:20]!a}")
             view = cls.view
-        some = tuple(rows[:MOST]) or cls.rows
-        return cls(some, int(size), found["domain"], found["target"], view), faults[:8]
+        return cls(
+            tuple(rows[:MOST]) or cls.rows, n, found["domain"], found["target"], view
+        ), faults
 
     def code(self, file: str = "rewards.csv") -> tuple[str, str]:
         """Return the Python and the shell commands that give the same; wrong domains raise."""
@@ -138,8 +135,7 @@ class State:
             body = (
                 f"rows = [\n{rows}]\nfor kind, utility in rows:\n"
                 f"    solution = ct.solve(utility, {self.n}{held})\n"
-                f"    law = ct.limit(utility{held})\n"
-                "    print(kind, solution.rewards, law.name)\n"
+                f"    law = ct.limit(utility{held})\n    print(kind, solution.rewards, law.name)\n"
             )
             commands = [["predict", u, f"--n={self.n}", *flags] for u in utilities]
         shell = "\n".join(shlex.join(["collapse-theory", *words]) for words in commands)
@@ -215,9 +211,9 @@ def design_told(found: ct.Design) -> str:
 
 def diagnosis_told(found: ct.Diagnosis) -> str:
     """Return a diagnosis in words: the outcome, why, what to do, what to know of the log."""
-    outcome = f"{found.outcome or 'not decided'}: {found.reason}"
+    outcome = f"{found.outcome or 'not decided'}: {found.reason}\n{found.advice}"
     read = f"{found.rows:,} rewards of {found.prompts:,} prompts"
-    return "\n".join([outcome, found.advice, read, *(f"note: {note}" for note in found.notes)])
+    return "\n".join([outcome, read, *(f"note: {note}" for note in found.notes)])
 
 
 def curve(x: Any, y: Any) -> list[list[Any]]:
@@ -230,7 +226,7 @@ def utility_curve(answer: Answer, width: float) -> list[list[Any]]:
     """Return U over gaps up to `width`, as c U + d in [0, 1] beyond a twentieth of it."""
     if not isinstance(answer.solution.utility, ct.Utility):
         return []  # a listwise loss has no utility of single gaps
-    x = np.linspace(0.0, width, POINTS)
+    x = np.linspace(0.0, width, 160)
     with np.errstate(all="ignore"):
         y = np.asarray(answer.solution.utility(x), dtype=float)
     low, high = y[x >= width / 20].min(), y[x >= width / 20].max()
@@ -240,7 +236,7 @@ def utility_curve(answer: Answer, width: float) -> list[list[Any]]:
 def density_curve(law: ct.RewardLaw) -> list[list[Any]]:
     """Return the density of a law, at points closer together towards the ends."""
     low, high = law.support.tolist()
-    x = low + (high - low) * np.sin(np.linspace(0.0, math.pi / 2, POINTS)[1:-1]) ** 2
+    x = low + (high - low) * np.sin(np.linspace(0.0, math.pi / 2, 160)[1:-1]) ** 2
     return curve(x, law.pdf(x)) if low < high else []
 
 
@@ -252,11 +248,10 @@ def atom_stems(law: ct.RewardLaw) -> list[list[Any]]:
 
 def design_curves(found: ct.Design) -> dict[str, list[list[Any]]]:
     """Return quantile functions by name: the wanted one, the utility's, and that with the link."""
-    share, wanted = np.linspace(0.0, 1.0, 2 * POINTS + 1), found.target
+    share, wanted = np.linspace(0.0, 1.0, 321), found.target
     curves = {"wanted": wanted.law.ppf(share), "of the utility": found.law.ppf(share)}
     if found.link is not None:
-        trained = found.law if found.n else ct.limit(found.link.utility)
-        linked = found.link(trained.ppf(share)) - wanted.low
+        linked = found.link(ct.limit(found.link.utility).ppf(share)) - wanted.low
         curves["with the link"] = linked / (wanted.high - wanted.low)
     return {name: curve(share, values) for name, values in curves.items()}
 
