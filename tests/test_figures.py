@@ -424,3 +424,11 @@ def test_a_dark_figure_is_light_on_dark_and_leaves_its_own_colours(tmp_path: Pat
         np.abs(image - np.median(image)).max(axis=-1) > 0.3 for image in (light, pixels)
     )
     assert dark_ink.sum() > 0.6 * ink.sum()
+
+
+def test_a_backend_that_is_loaded_in_the_style_stays_interactive() -> None:
+    """Notebooks show figures of an interactive pyplot alone, and load it at the first figure."""
+    with matplotlib.rc_context({"interactive": False}):
+        with figures.style():
+            plt.ion()
+        assert matplotlib.is_interactive()

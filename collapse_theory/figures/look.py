@@ -57,6 +57,9 @@ def style() -> Iterator[None]:
     # From the defaults on: a matplotlibrc of the user's must not unsettle the layout.
     with matplotlib.style.context(["default", SETTINGS]):
         yield
+        # A notebook's backend, loaded at the first figure, makes pyplot interactive: it stays so.
+        interactive = matplotlib.is_interactive()
+    matplotlib.interactive(interactive)
 
 
 @contextmanager

@@ -113,9 +113,10 @@ def serve(model: Any, loss: AnyLoss) -> Any:
 
     Returns
     -------
-    The model itself. Under a loss whose rewards are the logits it is saved as ever; then, and for
-    adapters, which have no config.json, the settings are in collapse_theory.json beside the
-    weights.
+    model
+        Itself. Under a loss whose rewards are the logits it is saved as ever; then, and for
+        adapters, which have no config.json, the settings are in collapse_theory.json beside the
+        weights.
     """
     model.save_pretrained = partial(_save, model, loss)
     return model

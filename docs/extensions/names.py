@@ -56,11 +56,9 @@ def room_of(value: Any) -> str:
 
 
 def _directive(value: Any) -> str | None:
-    if inspect.ismodule(value):
-        return None
     if inspect.isclass(value):
         return "autoexception" if issubclass(value, BaseException) else "autoclass"
-    return "autofunction" if callable(value) else "autodata"
+    return "autofunction" if callable(value) else None  # a constant has no docstring
 
 
 def _options(value: Any) -> list[str]:
