@@ -633,6 +633,10 @@ def test_recommendations():
     names, values = zip(*flat, strict=True)
     again = ct.recommend(values, names, [kinds[name] for name in names])
     assert again.between == pytest.approx(found.between)
+    rows = ct.recommend(list(scores.values()), kinds=list(kinds.values()))
+    assert rows.between == pytest.approx(found.between)
+    with pytest.raises(ct.CollapseError, match="80 rows need as many kinds, got 1"):
+        ct.recommend(list(scores.values()), kinds=["open"])
     data = json.loads(json.dumps(found.to_dict()))
     assert Value.from_dict(data) == found
     with pytest.raises(KeyError, match="no kind"):

@@ -132,12 +132,13 @@ def recommend(
 
     Parameters
     ----------
-    scores : mapping {prompt: scores}, or array of scores
-        Judge scores or ratings of completions.
+    scores : mapping {prompt: scores}, array of scores, or rows of scores
+        Judge scores or ratings of completions; a table or ragged lists have a prompt a row.
     prompts : array, optional
         The prompt of each score, where `scores` is an array.
     kinds : mapping {prompt: kind} or array, optional
-        The kind of each prompt, or of each score where `scores` is an array; one kind unless given.
+        The kind of each prompt or row, or of each score where `scores` is an array; one kind
+        unless given.
     tol, max_slope : float
         As in `collapse_theory.design`.
 
@@ -259,6 +260,14 @@ def _advice(kind: str, within: Within, tol: float, max_slope: float) -> KindAdvi
 
 def _arrays(scores: Any, prompts: Any, kinds: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return the scores, the number of each one's prompt, and the prompts' kinds."""
+    if prompts is None and not isinstance(scores, Mapping) and hasattr(scores, "__len__"):
+        rows = list(scores)
+        if rows and all(np.ndim(row) == 1 for row in rows):
+            if kinds is not None and not isinstance(kinds, Mapping):
+                if len(kinds) != len(rows):
+                    raise CollapseError(f"{len(rows)} rows need as many kinds, got {len(kinds)}")
+                kinds = dict(enumerate(kinds))
+            scores = dict(enumerate(rows))
     if isinstance(scores, Mapping):
         if prompts is not None:
             raise CollapseError("scores by prompt name the prompts already; leave prompts out")
@@ -270,7 +279,10 @@ def _arrays(scores: Any, prompts: Any, kinds: Any) -> tuple[np.ndarray, np.ndarr
         return np.concatenate(lists), owner, _kinds_of(names, kinds)
     values = _numbers(scores, "all prompts")
     if prompts is None:
-        raise CollapseError("say which prompt each score belongs to: recommend(scores, prompts)")
+        raise CollapseError(
+            "say which prompt each score belongs to: recommend(scores, prompts), or give a table "
+            "with a prompt a row"
+        )
     given = np.asarray(prompts)
     if given.shape != values.shape:
         raise CollapseError(f"{values.size} scores need as many prompts, got shape {given.shape}")
