@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from typing import get_args
 
 import numpy as np
@@ -110,3 +111,34 @@ class Nothing(ct.Utility):
 def test_what_is_no_argument_is_said_at_once(take, why):
     with pytest.raises(ct.CollapseError, match=why):
         take()
+
+
+# Whose names are for users; what only other rooms use is theirs.
+ROOMS = ("data", "design", "diagnosis", "exact", "figures", "laws", "limit", "testing", "training")
+# What can't be shown in a line or two: errors of another machine, and what takes a model.
+UNSHOWN = {"NotInstalled", "SolverFailed", "serve"}
+
+
+def shown_by_help():
+    """Yield the public classes and functions whose help has an example.
+
+    Classes of the rooms are for the most part what functions return: there functions count.
+    """
+    yield from ((ct, name) for name in ct.__all__)
+    for room in ROOMS:
+        module = pytest.importorskip(f"collapse_theory.{room}")
+        for name in module.__all__:
+            if room in ("laws", "testing") or inspect.isfunction(getattr(module, name)):
+                yield module, name
+
+
+def test_help_shows_an_example():
+    lacking = {
+        f"{module.__name__}.{name}"
+        for module, name in shown_by_help()
+        if name not in UNSHOWN
+        and callable(found := getattr(module, name))
+        and (inspect.isclass(found) or inspect.isfunction(found))
+        and ">>> " not in (inspect.getdoc(found) or "")
+    }
+    assert not lacking

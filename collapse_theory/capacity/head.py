@@ -330,6 +330,16 @@ def head_path(
     ------
     CollapseError
         As `fit_head` does, and for penalties that aren't positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> features = np.random.default_rng(0).normal(size=(60, 4, 3))
+    >>> features[..., 0] += [0.9, 0.6, 0.3, 0]  # best first
+    >>> path = ct.head_path(features, penalties=[10, 1, 0.1, 0.01, 0.001])
+    >>> path.best.penalty, path.at_an_end
+    (0.01, False)
     """
     given = PENALTIES if penalties is None else penalties
     listed = list(given) if isinstance(given, Iterable) else [given]

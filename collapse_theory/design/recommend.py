@@ -74,6 +74,14 @@ class Recommendation(Value):
     advice : tuple of KindAdvice
     between : numpy.ndarray, shape (kinds, kinds)
         Wasserstein-1 distances between the kinds' laws within a prompt; NaN where one has none.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> scores = {"first": [1, 2, 3], "second": [0, 0, 1]}
+    >>> found = ct.recommend(scores, kinds={"first": "open", "second": "closed"})
+    >>> found.kinds, found["open"].utility
+    (('closed', 'open'), Linear())
     """
 
     low: float

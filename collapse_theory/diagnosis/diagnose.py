@@ -104,6 +104,16 @@ class Diagnosis(Value):
     memory : Memory or None
         How much of the former the model has learned by heart, as `ct.memory` measures it: where
         the log has ranks, the domain is Free, and one utility is given, that of training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import collapse_theory as ct
+    >>> rewards = ct.solve("log(x + 0.1)", 8).rewards
+    >>> noise = np.random.default_rng(0).normal(0, 0.02, (40, 8))
+    >>> found = ct.diagnose(rewards + noise)
+    >>> found.outcome, found.collapsed, found["all"].predictions[0].utility
+    ('collapsed', True, 'log(x + 0.1)')
     """
 
     outcome: str | None

@@ -125,7 +125,17 @@ class Change(Value):
 
 
 def changes(before: Part, after: Part) -> tuple[Change, ...]:
-    """Return how each measure that both parts have differs."""
+    """Return how each measure that both parts have differs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.diagnosis import changes, diagnose
+    >>> log = np.random.default_rng(0).normal(size=(40, 4))
+    >>> before, after = diagnose(log).part("before"), diagnose(np.sort(log) / 9).part("after")
+    >>> [change.name for change in changes(before, after) if change.sure]
+    ['gap']
+    """
     found = []
     for field, name in MEASURES.items():
         one, other = getattr(before, field), getattr(after, field)

@@ -20,7 +20,16 @@ from collapse_theory.utilities import Utility
 
 
 def exact_answer(program: Program | ListwiseProgram) -> Answer | None:
-    """Return the exact optimum of a full ranking where one is known, with its source."""
+    """Return the exact optimum of a full ranking where one is known, with its source.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.exact import exact_answer
+    >>> from collapse_theory.programs import Program
+    >>> exact_answer(Program.of(ct.Log(), 4)).gaps.round(4)
+    array([0.2764, 0.4472, 0.2764])
+    """
     if not program.full:
         return None
     if isinstance(program, ListwiseProgram):

@@ -110,7 +110,14 @@ FIGURES: tuple[FigureEntry, ...] = (
 
 
 def figure_entry(name: str) -> FigureEntry:
-    """Return the figure of this name, or raise a CollapseError that lists those there are."""
+    """Return the figure of this name, or raise a CollapseError that lists those there are.
+
+    Examples
+    --------
+    >>> from collapse_theory import figures
+    >>> figures.figure_entry("limit_laws").name
+    'limit_laws'
+    """
     entries = {entry.name: entry for entry in FIGURES}
     if name not in entries:
         raise CollapseError(f"no figure is called {name!r}; there are {', '.join(entries)}")

@@ -95,6 +95,14 @@ def convergence(
     lies together on the left. Right: the largest error of the rewards that the limit law predicts
     (`collapse_theory.limit.predicted_rewards`), which falls faster; the cross-hairs are an error
     of 0.001 at 32 completions. Returns the (3,) array of Axes.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> axes = figures.convergence(["x**0.5"], Figure(), sizes=[8, 16])
+    >>> [ax.get_ylabel() for ax in axes]
+    ['Wasserstein-1 distance', 'distance times $n$', 'error of the prediction']
     """
     data = convergence_data(utilities, sizes)
     with look.figure_or_new(fig, look.DOUBLE, 2.7) as figure:

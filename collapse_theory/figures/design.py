@@ -150,6 +150,13 @@ def design(targets: Any = EXAMPLES, fig: Figure | SubFigure | None = None) -> An
     Returns
     -------
     (k, 3) array of matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.design(["uniform"], Figure()).shape
+    (1, 3)
     """
     data = design_data(targets)
     with look.figure_or_new(fig, look.DOUBLE, 0.15 + 1.95 * len(data.rows)) as figure:

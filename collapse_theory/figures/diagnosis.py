@@ -59,6 +59,13 @@ def diagnosis(found: Diagnosis | None = None, fig: Figure | SubFigure | None = N
     rank with the band that nine tenths of the prompts lie in: a narrow band is what collapse means.
     A log of several steps has another row: how alike prompts are, and how well they are ranked, by
     step with 95% intervals. Returns the (kinds, 2) array of Axes, with that row.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.diagnosis(fig=Figure()).shape
+    (2, 2)
     """
     data = diagnosis_data(found)
     course = 1.6 if data.steps else 0.0

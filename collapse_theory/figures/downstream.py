@@ -156,6 +156,13 @@ def downstream(
     still used in open-ended ones; along each line beta falls, and the marks are beta = 1, 0.4 and
     0.2. Bottom right: mean reward against divergence, for beta (lines) and best-of-k (marks).
     Returns the (2, 2) array of Axes.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.downstream(fig=Figure()).shape
+    (2, 2)
     """
     data = downstream_data(collapsed, closed_ended, open_ended, beta=beta)
     with look.figure_or_new(fig, look.DOUBLE, 5.0) as figure:

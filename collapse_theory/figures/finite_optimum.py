@@ -115,6 +115,14 @@ def finite_optimum(
     Filled points stand alone, hollow ones are tied with a neighbour. The pale line behind them is
     the quantile function of the limit law. `color` and `label` are the points' colour and their
     entry in the key.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> axes = figures.finite_optimum("log(x)", 8, Figure().subplots(), label="exact")
+    >>> axes.get_legend_handles_labels()[1][1]
+    'exact'
     """
     data = finite_optimum_data(u, n, domain=domain, method=method)
     with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:

@@ -92,6 +92,14 @@ def limit_laws(
     Densities that grow without bound leave the picture at the top. `ax` needs room for the key
     above; `colors` and `labels` (texts of the key in place of the utilities) are one a law. Returns
     the Axes of the densities, of which the scale of the masses is a twin.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> axes = figures.limit_laws(["x", "log(x)"], Figure().subplots())
+    >>> axes.get_legend_handles_labels()[1]
+    ['x', 'log(x)']
     """
     data = limit_laws_data(laws, domain=domain, method=method)
     texts = [look.formula(text) for text in data.utilities]

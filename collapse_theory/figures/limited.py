@@ -128,6 +128,13 @@ def limited_models(utility: str = "logsigmoid(x)", fig: Figure | SubFigure | Non
     of features per prompt, by the mean field (lines; log-sigmoid) and of fitted heads (points); the
     dotted line is where a head can give every training prompt any rewards. Returns the (3,) array
     of Axes.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> [ax.get_xlabel() for ax in figures.limited_models(fig=Figure())][:2]
+    ['steps', 'penalty of $|w|^2$']
     """
     data = limited_models_data(utility)
     with look.figure_or_new(fig, look.DOUBLE, 2.4) as figure:

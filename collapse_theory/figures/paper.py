@@ -217,6 +217,13 @@ def paper_comparison(fig: Figure | SubFigure | None = None) -> Any:
     Points are the published mean rewards after 1000 steps, open circles for open-ended prompts
     and squares for closed-ended ones, with their bands. Returns the (2, 4) array of Axes, training
     prompts above.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.paper_comparison(Figure()).shape
+    (2, 4)
     """
     data = paper_comparison_data()
     # Every first line has a bracket, the deepest of letters: so all are equally far up.
@@ -238,6 +245,13 @@ def paper_steps(fig: Figure | SubFigure | None = None) -> Any:
 
     Beside them is the optimum that training moves towards. Returns the (4,) array of Axes:
     log-sigmoid after 250 and 750 steps, then the prompt-aware utility.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.paper_steps(Figure()).shape
+    (4,)
     """
     data = paper_steps_data()
     panels = data.logsigmoid + data.prompt_aware

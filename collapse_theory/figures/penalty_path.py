@@ -40,6 +40,13 @@ def penalty_path(path: HeadPath | None = None, ax: Axes | None = None) -> Axes:
 
     Left out, a prompt gets what the head would say of it without it (one step of Newton's method).
     The hollow square is the penalty that left-out prompts choose.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.penalty_path(ax=Figure().subplots()).get_xlabel()
+    'penalty of $|w|^2$'
     """
     data = penalty_path_data(path)
     with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:

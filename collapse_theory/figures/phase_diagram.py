@@ -111,6 +111,13 @@ def phase_diagram(fig: Figure | SubFigure | None = None) -> Any:
     the points below them: stems are the masses at both ends, the shaded density lies between
     them, all to one scale. The filled point is what the paper's experiments trained. Returns the
     (3,) array of Axes.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> len(figures.phase_diagram(Figure()))
+    3
     """
     data = phase_diagram_data()
     with look.figure_or_new(fig, look.DOUBLE, 2.9) as figure:

@@ -88,6 +88,13 @@ def practices(
     Filled points stand alone, hollow ones are tied with a neighbour; the pale line behind them is
     the quantile function of the limit law. Panels of rewards in a box have its scale, all others
     one common scale. Returns the array of as many Axes.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.practices(["best of K", "squared (IPO)"], 4, Figure()).shape
+    (2,)
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -22,7 +22,16 @@ DPI = 300
 
 
 def figure_of(drawn: Any) -> Figure:
-    """Return the whole figure that a draw function has drawn in: of its Axes, or array of them."""
+    """Return the whole figure that a draw function has drawn in: of its Axes, or array of them.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figure = Figure()
+    >>> figures.figure_of(figures.limit_laws(["x"], figure.subplots())) is figure
+    True
+    """
     axes = np.asarray(drawn, dtype=object).flat[0]
     return axes.get_figure(root=True)
 
@@ -44,6 +53,16 @@ def save(drawn: Any, path: str | os.PathLike[str], *, dark: bool = False) -> Pat
     there is replaced, and a folder that isn't there is made; `dark` makes it one for a dark page.
     An ending other than .pdf, .png and .svg is a CollapseError, a ValueError; what can't be
     written an OSError.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> drawn = figures.limit_laws(["x"], Figure().subplots())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     figures.save(drawn, f"{folder}/laws.png").name
+    'laws.png'
     """
     target, suffix = Path(path), format_of(path)
     # PDF and SVG hold the time of writing unless told otherwise: the same figure, the same file.

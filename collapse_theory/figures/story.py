@@ -101,6 +101,13 @@ def story(
 
     With one utility both kinds of prompt end at the same rewards, those computed before training;
     with one for each kind they end at two. Parameters are those of `story_data`.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from collapse_theory import figures
+    >>> figures.story(fig=Figure()).shape
+    (4,)
     """
     data = story_data(runs)
     with look.figure_or_new(fig, look.DOUBLE, 2.15) as figure:

@@ -72,6 +72,13 @@ class Solutions(Value):
     names : tuple of str
         Of the parameters that were given as arrays.
     parameters : numpy.ndarray, shape (m, len(names))
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> found = ct.solve_many(["x", "log(x)", "-1/x"], 4)
+    >>> len(found), found.rewards.shape, found[1].rewards.round(3)
+    (3, (3, 4), array([1.   , 0.724, 0.276, 0.   ]))
     """
 
     utilities: tuple[Loss, ...]

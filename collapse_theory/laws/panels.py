@@ -121,6 +121,14 @@ class Panels(Value):
     ------
     CollapseError
         A ValueError, for edges that don't increase or shapes that don't agree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.laws import Panels
+    >>> half = Panels([0.0, 1.0], [[0.5]])  # 1/2 up to the distance 1
+    >>> half.mass, half.density(np.array([0.3]))
+    (0.5, array([0.5]))
     """
 
     edges: Array

@@ -33,6 +33,13 @@ class Part(Value, ABC):
         Whether `low` is the end of the support, and not where its tail is too thin to be seen.
     mass : float
         Integral of the density, positive.
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import BetaDensity
+    >>> part = BetaDensity(0.5, 0.5)
+    >>> part.name, part.mean, part.support
+    ('Beta(1/2, 1/2)', 0.5, (0.0, 1.0))
     """
 
     low: float

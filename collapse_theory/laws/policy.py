@@ -50,6 +50,13 @@ class PolicyLaw(RewardLaw, ABC):
     effective_sample_size : float
         1 / E_P w^2 in (0, 1]: n completions drawn from the base policy and weighted by w are worth
         as many as this share of n drawn from the improved one (Kish's formula).
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import uniform_law
+    >>> law = uniform_law().tilted(0.5)
+    >>> law.policy, round(law.kl, 4), round(law.effective_sample_size, 4)
+    ('tilted by beta = 0.5', 0.1516, 0.7616)
     """
 
     atoms: Any = field(init=False, default=())
@@ -219,6 +226,13 @@ class BestOfLaw(PolicyLaw):
     ----------
     Beirami et al., "Theoretical guarantees on the best-of-n alignment policy", arXiv:2401.01879:
     log k - (k-1)/k is the divergence without ties, and a bound with them.
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import uniform_law
+    >>> best = uniform_law().best_of(2)
+    >>> round(best.cdf(0.5), 12), round(best.mean(), 12)
+    (0.25, 0.666666666667)
     """
 
     k: float = 1.0
@@ -356,6 +370,13 @@ class TiltedLaw(PolicyLaw):
     ----------
     Rafailov et al., "Direct preference optimization", arXiv:2305.18290, eq. 4; Korbak et al., "RL
     with KL penalties is better viewed as Bayesian inference", arXiv:2205.11275, eq. 5.
+
+    Examples
+    --------
+    >>> from collapse_theory.laws import uniform_law
+    >>> tilted = uniform_law().tilted(1.0)  # density e^x / (e - 1)
+    >>> round(tilted.pdf(0.0), 6)
+    0.581977
     """
 
     beta: float = math.inf

@@ -66,7 +66,15 @@ def law_of(given: Any) -> RewardLaw:
 
 
 def uniform_panels(edges: np.ndarray, masses: np.ndarray) -> Density:
-    """Return the density that spreads each mass evenly between two neighbouring edges."""
+    """Return the density that spreads each mass evenly between two neighbouring edges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.laws import uniform_panels
+    >>> uniform_panels(np.array([0.0, 1.0, 3.0]), np.array([0.5, 0.5])).cdf(2.0)
+    0.75
+    """
     return Density.steps(edges, masses / np.diff(edges))
 
 
@@ -79,6 +87,13 @@ def spread_law(
     """Return the law of atoms, and of masses spread evenly between neighbouring edges.
 
     Where two edges are no farther apart than `narrow` their mass is an atom.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.laws import spread_law
+    >>> spread_law(np.array([0.0, 1.0, 1.0, 3.0]), np.array([0.25, 0.5, 0.25]))
+    RewardLaw(atoms: 0.5 at 1; density on [0, 3] of mass 0.5)
     """
     flat = np.diff(edges) <= narrow
     points = [*atoms, *zip(edges[:-1][flat].tolist(), masses[flat].tolist(), strict=True)]

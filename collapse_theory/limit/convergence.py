@@ -63,6 +63,14 @@ def convergence(
     Returns
     -------
     Convergence
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.limit import convergence
+    >>> found = convergence("x**0.5", [8, 16], lambda n: ct.solve("x**0.5", n).rewards)
+    >>> (found.distances * [8, 16]).round(2)
+    array([0.25, 0.25])
     """
     u, domain = utility(u), as_box(domain)
     sizes = [count(n) for n in ns]

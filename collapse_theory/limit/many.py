@@ -29,6 +29,13 @@ class Laws(Value):
     names : tuple of str
         Of the parameters that were given as arrays.
     parameters : numpy.ndarray, shape (m, len(names))
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> found = ct.limit_many(["x", "log(x)", "log(x + 0.1)"])
+    >>> [law.name for law in found][:2]
+    ['atoms: 0.5 at 0, 0.5 at 1', 'Beta(1/2, 1/2) on [0, 1]']
     """
 
     utilities: tuple[Loss, ...]

@@ -43,6 +43,15 @@ class LimitLaw(RewardLaw):
     domain : Box, Confined, Centered or Free
     series : SeriesLaw or None
         The solution of the equation of the law, where it is one: in units of the box.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> law = ct.limit("log(x + 0.1)")
+    >>> law.atoms.round(4).tolist(), law.status, law.relative_gap < 1e-12
+    ([[0.0, 0.184], [1.0, 0.184]], 'optimal', True)
+    >>> law.quantiles(4).round(3)
+    array([1.   , 0.744, 0.256, 0.   ])
     """
 
     utility: Loss | None = None
@@ -295,5 +304,13 @@ def predicted_rewards(u: Loss | str, n: int, domain: DomainLike | None = None) -
     CollapseError
         A ValueError, for kinks and for -1/x and what falls faster, where the correction is as
         large as the law: solve the program instead.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.predicted_rewards("log(x + 0.1)", 8).round(3)
+    array([1.   , 0.997, 0.849, 0.625, 0.375, 0.151, 0.003, 0.   ])
+    >>> ct.solve("log(x + 0.1)", 8).rewards.round(3)
+    array([1.   , 1.   , 0.854, 0.627, 0.373, 0.146, 0.   , 0.   ])
     """
     return limit(u, domain).rewards(n)

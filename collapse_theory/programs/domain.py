@@ -173,7 +173,14 @@ DomainLike: TypeAlias = Domain | Sequence[float]
 
 
 def as_domain(given: DomainLike | None) -> Domain:
-    """Return the domain that `given` is: a pair (low, high) is a Box, None the box [0, 1]."""
+    """Return the domain that `given` is: a pair (low, high) is a Box, None the box [0, 1].
+
+    Examples
+    --------
+    >>> from collapse_theory.programs import as_domain
+    >>> as_domain((0, 2)), as_domain(None)
+    (Box(low=0.0, high=2.0), Box(low=0.0, high=1.0))
+    """
     if given is None:
         return UNIT
     if isinstance(given, Domain):
@@ -192,7 +199,14 @@ def as_domain(given: DomainLike | None) -> Domain:
 
 
 def as_box(given: DomainLike | None) -> Box:
-    """Return the box that `given` is, for what is known in a box alone."""
+    """Return the box that `given` is, for what is known in a box alone.
+
+    Examples
+    --------
+    >>> from collapse_theory.programs import as_box
+    >>> as_box((0, 2))
+    Box(low=0.0, high=2.0)
+    """
     domain = as_domain(given)
     if not isinstance(domain, Box):
         raise CollapseError(f"domain must be a box, ct.Box(0, 1) or a pair (0, 1); not {domain!r}")
@@ -278,6 +292,12 @@ class Centered(Domain):
     ----------
     c : float
         The coefficient, positive.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.solve("logsigmoid(x)", 3, ct.Centered(0.1)).rewards.round(3)
+    array([ 1.348,  0.   , -1.348])
     """
 
     c: float
@@ -346,4 +366,10 @@ class Free(Domain):
     """Rewards in all of R, held by nothing but the utility; given with mean 0.
 
     It has an optimum for utilities with a maximum: LabelSmoothing, Squared.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.solve(ct.LabelSmoothing(0.1), 3, ct.Free()).rewards.round(3)
+    array([ 1.634,  0.   , -1.634])
     """

@@ -376,6 +376,13 @@ def unit_utility(utility: Utility, domain: Box) -> Utility:
     ------
     NotConcave, NotIncreasing
         With a gap in (0, width] at which the utility is convex, or beyond which it falls.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.programs import unit_utility
+    >>> unit_utility(ct.Log(), ct.Box(0, 2))
+    utility('log(x) + 0.6931471805599453')
     """
     if domain.width > 1:
         require_concave(utility, domain.width)

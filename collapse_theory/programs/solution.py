@@ -416,6 +416,13 @@ def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarr
 def as_rewards(gaps: np.ndarray) -> np.ndarray:
     """Return rewards from 1 (best) to 0 along the last axis, each as its distance to the nearer
     end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from collapse_theory.programs import as_rewards
+    >>> as_rewards(np.array([0.25, 0.5, 0.25]))
+    array([1.  , 0.75, 0.25, 0.  ])
     """
     n, end = gaps.shape[-1] + 1, np.zeros((*gaps.shape[:-1], 1))
     below_top = np.concatenate([end, gaps.cumsum(axis=-1)], axis=-1)

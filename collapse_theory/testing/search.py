@@ -42,6 +42,14 @@ class Report(Value):
         The largest relative gap by which its own answers are certified; NaN where none is.
     notes : tuple of str
         What was left out, and why.
+
+    Examples
+    --------
+    >>> from collapse_theory.testing import check_closed_form
+    >>> evenly = lambda u, n: [1 - i / (n - 1) for i in range(n)]
+    >>> found = check_closed_form(evenly, "-1/x", ns=3)
+    >>> found.cases, found.error < 1e-12
+    (1, True)
     """
 
     subject: str

@@ -57,6 +57,15 @@ def numbers(low: float, high: float) -> st.SearchStrategy[float]:
     """Return positive numbers spread evenly over the decades from `low` to `high`.
 
     They have three digits, and now and then all; they shrink to 1 or what is nearest to it.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from collapse_theory.testing import numbers
+    >>> @given(numbers(0.1, 10))
+    ... def check(found):
+    ...     assert 0.1 <= found <= 10
+    >>> check()
     """
 
     def short(exponent: float) -> float:
@@ -78,7 +87,15 @@ def hundredths(low: float, high: float) -> st.SearchStrategy[float]:
 @register
 @dataclass(frozen=True, eq=False)
 class Saturating(Utility):
-    """U(x) = x / (x + k), k > 0: a class such as users write."""
+    """U(x) = x / (x + k), k > 0: a class such as users write.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.testing import Saturating
+    >>> ct.solve(Saturating(0.5), 4).rewards.round(3)
+    array([1.   , 0.736, 0.264, 0.   ])
+    """
 
     k: float
 
@@ -200,7 +217,17 @@ def _sum(parts: list[tuple[float, Utility]]) -> Utility:
 
 
 def losses(**filters: Any) -> st.SearchStrategy[Loss]:
-    """Return `utilities` and listwise losses; the filters are those of `utilities`."""
+    """Return `utilities` and listwise losses; the filters are those of `utilities`.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from collapse_theory.testing import losses
+    >>> @given(losses())
+    ... def check(found):
+    ...     assert callable(found.value)
+    >>> check()
+    """
     return st.one_of(utilities(**filters), FAMILIES[PlackettLuce])
 
 
@@ -211,6 +238,15 @@ def domains(*, bounded: bool | None = None, free: bool = True) -> st.SearchStrat
     """Return boxes, [0, 1] first, and penalties; `Free` only with `free`.
 
     `bounded` True gives boxes alone, False no box.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from collapse_theory.testing import domains
+    >>> @given(domains(bounded=True))
+    ... def check(found):
+    ...     assert found.bounded
+    >>> check()
     """
     boxes = st.builds(lambda low, width: Box(low, low + width), hundredths(-5, 5), numbers(0.01, 5))
     walled = (st.just(Box()), boxes)
@@ -224,6 +260,15 @@ def comparisons(draw: Callable[..., Any], most: int = 9, ties: bool | None = Non
     """Return weighted pairs of up to `most` completions in an order of their own.
 
     The best is compared with the worst. `ties` says whether two of more than three are held equal.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from collapse_theory.testing import comparisons
+    >>> @given(comparisons())
+    ... def check(found):
+    ...     assert found.n >= 2
+    >>> check()
     """
     n = draw(st.integers(2, most))
     order = draw(st.permutations(range(n)))
@@ -243,6 +288,12 @@ def law(
     """Return the law of atoms (place, mass) and Beta(a, b) densities (a, b, low, width, mass).
 
     The masses are scaled to sum to 1.
+
+    Examples
+    --------
+    >>> from collapse_theory.testing import law
+    >>> law([(0.0, 1.0)], [(1, 1, 0.0, 2.0, 3.0)])
+    RewardLaw(atoms: 0.25 at 0; uniform on [0, 2] of mass 0.75)
     """
     total = sum(mass for _, mass in atoms) + sum(beta[-1] for beta in betas)
     parts = tuple(BetaDensity(a, b, low, low + w, mass / total) for a, b, low, w, mass in betas)
@@ -253,6 +304,15 @@ def laws() -> st.SearchStrategy[RewardLaw]:
     """Return laws of up to four atoms and two Beta densities, within a few units of 0.
 
     A failing example is printed by Hypothesis as a call of `law`.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from collapse_theory.testing import laws
+    >>> @given(laws())
+    ... def check(found):
+    ...     assert abs(found.cdf(found.support[1]) - 1) < 1e-9
+    >>> check()
     """
     places, masses = st.integers(-16, 16).map(lambda i: i / 8), numbers(0.01, 1)
     shapes = numbers(0.05, 6)
@@ -281,6 +341,15 @@ def programs(
         `Free`, utilities with a maximum take the place of `losses` that have none.
     pairs : strategy, optional
         Of `Comparisons`, or None for a full ranking of `ns`; full rankings alone unless given.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from collapse_theory.testing import programs
+    >>> @given(programs())
+    ... def check(found):
+    ...     assert found.n >= 2
+    >>> check()
     """
     domain = draw(st.just(Box()) if domains is None else domains)
     loss = draw(utilities() if losses is None else losses)

@@ -42,7 +42,15 @@ def in_parts(model: Callable[[Any], Tensor], parts: Iterable[Any]) -> Tensor:
 
 
 def rows_of(inputs: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
-    """Yield the inputs of `size` texts at a time."""
+    """Yield the inputs of `size` texts at a time.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from collapse_theory.training import rows_of
+    >>> [len(part["ids"]) for part in rows_of({"ids": torch.zeros(5, 2)}, 2)]
+    [2, 2, 1]
+    """
     for start in range(0, len(next(iter(inputs.values()))), size):
         yield {name: of[start : start + size] for name, of in inputs.items()}
 

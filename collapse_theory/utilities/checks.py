@@ -90,6 +90,12 @@ def require_concave(utility: Curve, width: float) -> None:
         With a gap x at which U''(x) > 0, or across which U' rises.
     InvalidUtility
         With a gap at which U has no value.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.utilities import require_concave
+    >>> require_concave(ct.utility("log(x)"), 1.0)
     """
     low, high = utility.concave_range
     if low > 0 or width > high * (1 + 1e-15):
@@ -168,6 +174,12 @@ def require_increasing(utility: Curve, width: float) -> None:
         With the gap beyond which U falls.
     InvalidUtility
         Where U is a constant in float64.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> from collapse_theory.utilities import require_increasing
+    >>> require_increasing(ct.utility("log(x)"), 1.0)
     """
     at = np.array([0.5 * width, width])
     with np.errstate(all="ignore"):

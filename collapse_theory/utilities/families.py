@@ -90,7 +90,15 @@ class Family(Utility):
 
 @dataclass(frozen=True, eq=False)
 class Linear(Family):
-    """U(x) = x. The law is two-valued: half the mass at each end (docs/theory.md#closed-forms)."""
+    """U(x) = x. The law is two-valued: half the mass at each end (docs/theory.md#closed-forms).
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Linear()
+    >>> str(u), ct.limit(u).name
+    ('x', 'atoms: 0.5 at 0, 0.5 at 1')
+    """
 
     below_zero = True
 
@@ -116,7 +124,15 @@ class Linear(Family):
 
 @dataclass(frozen=True, eq=False)
 class Power(Family):
-    """U(x) = x**g, 0 < g < 1."""
+    """U(x) = x**g, 0 < g < 1.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Power(0.5)
+    >>> str(u), ct.limit(u).name
+    ('x**0.5', 'Beta(1/4, 1/4) on [0, 1]')
+    """
 
     g: float
 
@@ -151,7 +167,15 @@ class Power(Family):
 
 @dataclass(frozen=True, eq=False)
 class Log(Family):
-    """U(x) = log x."""
+    """U(x) = log x.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Log()
+    >>> str(u), ct.limit(u).name
+    ('log(x)', 'Beta(1/2, 1/2) on [0, 1]')
+    """
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return xp.log(x)
@@ -180,7 +204,15 @@ class Log(Family):
 
 @dataclass(frozen=True, eq=False)
 class NegativePower(Family):
-    """U(x) = -x**-g, g > 0."""
+    """U(x) = -x**-g, g > 0.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.NegativePower(0.5)
+    >>> str(u), ct.limit(u).name
+    ('-x**-0.5', 'Beta(3/4, 3/4) on [0, 1]')
+    """
 
     g: float
 
@@ -215,7 +247,15 @@ class NegativePower(Family):
 
 @dataclass(frozen=True, eq=False)
 class LogSigmoid(Family):
-    """U(x) = log sigma(beta x) = -log(1 + exp(-beta x)), the Bradley-Terry log-likelihood."""
+    """U(x) = log sigma(beta x) = -log(1 + exp(-beta x)), the Bradley-Terry log-likelihood.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.LogSigmoid(4)
+    >>> str(u), ct.limit(u).name
+    ('logsigmoid(4*x)', 'atoms: 0.204 at 0, 0.204 at 1; density on [0, 1] of mass 0.592')
+    """
 
     beta: float = 1.0
     below_zero = True
@@ -251,6 +291,12 @@ class LabelSmoothing(Family):
 
     Log-sigmoid with smoothed labels. Since log sigma(-z) = log sigma(z) - z it has its maximum
     at x = log((1-eps)/eps)/beta. In sums it is written by log sigma(z) and log sigma(-z).
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.solve(ct.LabelSmoothing(0.1), 2, ct.Free()).gaps.round(4)  # log 9
+    array([2.1972])
     """
 
     eps: float
@@ -321,7 +367,15 @@ def exponential(value: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Exponential(Family):
-    """U(x) = 1 - exp(-b x), b > 0."""
+    """U(x) = 1 - exp(-b x), b > 0.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Exponential(2)
+    >>> str(u), ct.limit(u).name
+    ('1 - exp(-2*x)', 'atoms: 0.25 at 0, 0.25 at 1; uniform on [0, 1] of mass 0.5')
+    """
 
     b: float
 
@@ -362,6 +416,13 @@ class Quadratic(Family):
     """U(x) = x - c x**2, c > 0; increasing on [0, 1] for c <= 1/2.
 
     In sums it is written by x and -x**2.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Quadratic(0.25)
+    >>> str(u), ct.limit(u).name
+    ('x - 0.25*x**2', 'atoms: 0.375 at 0, 0.375 at 1; uniform on [0, 1] of mass 0.25')
     """
 
     c: float
@@ -389,7 +450,14 @@ class Quadratic(Family):
 
 @dataclass(frozen=True, eq=False)
 class Squared(Family):
-    """U(x) = -(x - target)**2, the squared loss of IPO-like objectives; a maximum at `target`."""
+    """U(x) = -(x - target)**2, the squared loss of IPO-like objectives; a maximum at `target`.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> ct.solve(ct.Squared(1), 3, ct.Free()).rewards.round(3)
+    array([ 0.667,  0.   , -0.667])
+    """
 
     target: float
     below_zero = True
@@ -425,7 +493,15 @@ class Squared(Family):
 
 @dataclass(frozen=True, eq=False)
 class Sine(Family):
-    """U(x) = sin(k x), 0 < k <= pi (concave there; increasing on [0, 1] for k <= pi/2)."""
+    """U(x) = sin(k x), 0 < k <= pi (concave there; increasing on [0, 1] for k <= pi/2).
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Sine(1)
+    >>> str(u), ct.limit(u).name
+    ('sin(x)', 'atoms: 0.393 at 0, 0.393 at 1; uniform on [0, 1] of mass 0.215')
+    """
 
     k: float
 
@@ -458,7 +534,15 @@ class Sine(Family):
 
 @dataclass(frozen=True, eq=False)
 class Hinge(Family):
-    """U(x) = min(x, m), m > 0: the hinge loss with margin m, up to a constant."""
+    """U(x) = min(x, m), m > 0: the hinge loss with margin m, up to a constant.
+
+    Examples
+    --------
+    >>> import collapse_theory as ct
+    >>> u = ct.Hinge(0.5)
+    >>> str(u), ct.limit(u).name
+    ('min(x, 0.5)', 'atoms: 0.333 at 0, 0.333 at 0.5, 0.333 at 1')
+    """
 
     m: float
     below_zero = True
