@@ -406,6 +406,10 @@ def near(rewards, share) -> np.ndarray:
 
 PLANTED = {
     "collapsed": (planted(TEXT, both(BEST[TEXT])), "collapsed", ["reward collapse", "within 0.00"]),
+    "nearly there": (
+        planted(TEXT, both(near(BEST[TEXT], 0.95)), noise=0.04),
+        *("near", ["reward collapse is near, and not reached", "Each prompt is 0.06"]),
+    ),
     "apart by noise": (
         planted(TEXT, both(near(BEST[TEXT], 0.9)), noise=0.1),
         *("alike", ["no collapse so far", "kinds don't", "of which chance makes up to"]),
@@ -489,7 +493,7 @@ def test_what_is_planted_is_said(name):
     made = verdict(found, found.runs[0])
     assert made.outcome == outcome
     said = sentences(found)[0]
-    assert said.count("collapse:") == (outcome in ("collapsed", "one vector"))
+    assert ("reward collapse:" in said) == (outcome in ("collapsed", "one vector"))
     for word in words:
         assert word in said
     assert not [text for text in sentences(found) if "nan" in text.lower()]

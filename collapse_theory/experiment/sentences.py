@@ -11,9 +11,9 @@ import numpy as np
 from collapse_theory.experiment.measure import HELD_OUT, LEFT_OUT, RULES, TRAIN, Findings, grids
 from collapse_theory.experiment.setting import CERTIFIED, LINEAR, NEUTRAL, SAME_LENGTHS, Run
 
-# Rewards are at a vector that they are this near to, as a share of how far it is from its mean: an
-# error of .04 for log(x + 0.1) in the box, while the kinds' optima are .19 apart.
-NEAR = 0.1
+# Rewards are at a vector, or near it, whose distance is this share of how far it is from its mean:
+# .04 and .09 for log(x + 0.1) in the box, while the kinds' optima are .19 apart.
+AT, NEAR = 0.1, 0.25
 LEARNED = 0.55  # of the pairs right: below it an order isn't learned, however many prompts show it
 STILL = 0.1  # the share by which a distance falls, over the last quarter, that is still falling
 SIDES = ((TRAIN, "training"), (HELD_OUT, "held-out"))
@@ -68,8 +68,8 @@ def verdict(found: Findings, run: Run) -> Verdict:
     """Return what a run ended at: what is decided, before what isn't."""
     ends, kinds = found.end(run)
     aware, apart = run.objective.aware, ends["between"] if len(kinds) > 1 else -1.0
-    at_it = all(one["off"] <= NEAR * one["scale"] for one in kinds)
-    alike = all(one["std"] <= NEAR * one["scale"] for one in kinds)
+    at_it = all(one["off"] <= AT * one["scale"] for one in kinds)
+    alike = all(one["std"] <= AT * one["scale"] for one in kinds)
     # Ties can make the optima of two kinds differ a little, even under one utility.
     asked = np.nan_to_num(ends["between_predicted"])
     by_chance = not apart > ends["chance"] + (0.0 if aware else asked)
@@ -82,7 +82,8 @@ def verdict(found: Findings, run: Run) -> Verdict:
         "not apart": aware and by_chance,
         "nearer": aware,
         "collapsed": at_it,
-        "one vector": alike and apart <= NEAR * ends["scale"],
+        "near": all(one["off"] <= NEAR * one["scale"] for one in kinds),
+        "one vector": alike and apart <= AT * ends["scale"],
         "alike": by_chance,
         "apart": True,
     }
@@ -130,6 +131,8 @@ _OUTCOMES = {
     "alike": "no collapse so far: prompts differ (s.d. {std}), kinds don't: {apart}. {far}",
     "same optima": "nothing is asked to be apart, as the kinds' optima are the same. {far}",
     "own optima": "each kind ends at its own optimum, within {off}; {apart}, {computed} computed.",
+    "near": "reward collapse is near, and not reached: prompts differ by an s.d. of {std}, and "
+    "{apart}. {far}",
     "nearer": "each kind ends nearer to its own optimum ({error} at most) than to another's "
     "({other} at least); {apart}, {computed} computed. {far}",
     "another's": "{lured} prompts end no nearer to their own optimum ({own}) than to another "
