@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from collapse_theory.experiment.measure import (  # noqa: E402
     HELD_OUT,
     TRAIN,
     Findings,
+    grids,
     rewards_table,
 )
 from collapse_theory.experiment.sentences import sentences, verdict  # noqa: E402
@@ -43,8 +45,16 @@ from collapse_theory.experiment.setting import (  # noqa: E402
     DEFAULT,
     LINEAR,
     NEUTRAL,
+    PLAIN,
     Run,
     runs_of,
+)
+from collapse_theory.experiment.study import (  # noqa: E402
+    compared,
+    interval,
+    memory_course,
+    prompt_values,
+    study_sentences,
 )
 from collapse_theory.experiment.texts import (  # noqa: E402
     LENGTHS,
@@ -512,6 +522,86 @@ def test_runs_that_differ_are_told_apart():
     assert "in every run the prompt-aware loss parts them by more" in said[3]
     found = Findings(Setting(), pl.concat(tables[1:]), {})
     assert not [text for text in sentences(found) if "reward collapse" in text]
+
+
+# -- the study ---------------------------------------------------------------------------
+
+
+def studied(worse: str = "") -> Findings:
+    """Findings of three losses on 60 prompts with scores; the rewards of one are noise."""
+    texts = (TEXT, AWARE, PLAIN)
+    rng = np.random.default_rng(1)
+    made = [Ranking(f"{i}", tuple("abcdef"), kind=("open", "closed")[i % 2]) for i in range(60)]
+    prompts = PromptSet(tuple(made), np.sort(rng.random((60, 6)))[:, ::-1])
+    tables = []
+    setting = Setting(utilities=texts, seeds=3, study=True, data="scores.jsonl")
+    for run in runs_of(setting):
+        if not run.control:
+            noise = 30.0 if run.objective == Objective(worse or "x") else 0.3
+            logits = 4 * prompts.scores - 2 + noise * rng.normal(size=(4, 60, 6))
+            logits[0] = 0  # where training begins
+            logits[3] += 2 * rng.normal(size=(60, 6))  # trained for too long
+            trace = Trace(np.array([0, 1, 2, 3]), logits.astype(np.float32))
+            tables.append(rewards_table(run, prompts, trace))
+    return Findings(setting, pl.concat(tables), {})
+
+
+def test_measures_of_the_study_are_what_they_say():
+    found = studied()
+    values = prompt_values(found)
+    run = found.of(aware=True)[1]
+    logits, _, kinds, scores = grids(found.last(run, HELD_OUT), "score")
+    mine = values.filter(arm=str(run.objective), seed=run.seed)
+    right = [
+        np.mean([row[i] > row[j] for i in range(6) for j in range(i + 1, 6)]) for row in logits
+    ]
+    np.testing.assert_allclose(mine.filter(measure="right")["value"], right, atol=1e-12)
+    draws = list(combinations(range(6), 4))
+    best = [np.mean([row[max(d, key=lambda i: of[i])] for d in draws])
+            for of, row in zip(logits, scores, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(mine.filter(measure="best")["value"], best, atol=1e-6)
+    assert mine.filter(measure="right")["kind"].to_list() == kinds
+    # Rewards that tell the scores have a small error, and one guess for all their variance.
+    errors = mine.filter(measure="error")
+    assert 0 < errors["value"].mean() < errors["base"].mean()
+    assert errors["base"].mean() == pytest.approx(scores.var(), rel=1e-6)
+
+
+def test_early_stopping_helps_where_training_went_on_for_too_long():
+    table = compared(studied()).filter(pl.col("kind").is_null(), measure="right")
+    mean = dict(table.select("arm", "mean").iter_rows())
+    for text in (TEXT, PLAIN, str(Objective(AWARE))):
+        assert mean[f"{text}, stopped early"] > mean[text] + 0.05
+
+
+@pytest.mark.parametrize(("worse", "verb"), [(TEXT, "better than"), (AWARE, "worse than")])
+def test_the_study_says_which_loss_is_better(worse, verb):
+    found = studied(worse)
+    said = list(study_sentences(found))
+    for measure in ("pairs right", "error of the scores", "score of the best of 4"):
+        text = next(text for text in said if text.startswith(f"Held-out {measure}, with"))
+        assert TEXT in text.split(verb)[1].split(";")[0]
+    assert compared(found).filter(arm=str(Objective(AWARE)), stopped=False)["gain"].is_null().all()
+
+
+def test_intervals_hold_the_mean_as_often_as_they_claim():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(60):
+        values = rng.normal(size=30) + rng.normal(size=(6, 1)) / 3 + rng.normal(size=(6, 30))
+        values[np.arange(6)[:, None] % 3 != np.arange(30) % 3] = np.nan
+        mean, low, high = interval(values, rng)
+        assert low < mean < high
+        hits += low < 0 < high
+    assert hits >= 54  # of 57 expected: two standard deviations less
+
+
+def test_memory_is_told_of_what_nothing_holds_and_of_nothing_else():
+    course = memory_course(studied())
+    assert set(course["utility"]) == {PLAIN}
+    assert (course["low"] <= course["gamma"]).all()
+    found = studied()
+    nested = Findings(Setting(utilities=(PLAIN,), study=True), found.rewards, {})
+    assert not len(memory_course(nested))
 
 
 # -- from a file -------------------------------------------------------------------------
