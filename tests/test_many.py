@@ -8,6 +8,8 @@ from scipy.special import jn_zeros, roots_jacobi
 
 import collapse_theory as ct
 from collapse_theory.exact.finite import exponential
+from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.programs import Answer, Program, certify
 from collapse_theory.programs.smooth_bounds import smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
@@ -274,3 +276,24 @@ def test_what_panels_cannot_resolve_is_handed_on():
     text = "logsigmoid(100*(x - 0.5)) + x"
     found = ct.solve(text, 800)
     assert found.relative_gap < 1e-9
+
+
+# -- under a penalty -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("log(x + 0.1)", ct.Confined(0.1)),
+        ("x**0.8", ct.Centered(2.0)),
+        ("log(x)", ct.Confined(5.0)),
+        ("logsigmoid(1000*x)", ct.Confined(1e-4)),
+        ("0.9*logsigmoid(x) + 0.1*logsigmoid(-x)", ct.Confined(0.1)),
+    ],
+)
+def test_under_a_penalty_as_by_all_pairs(text, domain):
+    found = ct.solve(text, 701, domain)
+    assert found.method == "spectral"
+    assert found.relative_gap < 1e-20  # of the second order in the forces left
+    dense = LogGaps()(Program.of(found.utility, 701, domain), Budget(None))
+    np.testing.assert_allclose(found.gaps, dense.gaps, rtol=2e-10)

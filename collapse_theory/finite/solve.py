@@ -18,6 +18,7 @@ from collapse_theory.finite.min_cut import MinCut
 from collapse_theory.finite.patterns import ByPatterns
 from collapse_theory.finite.plackett_luce import ScoreNewton
 from collapse_theory.finite.spectral import FEWEST, Spectral
+from collapse_theory.finite.spectral_penalty import SpectralPenalty
 from collapse_theory.finite.uniqueness import is_determined
 from collapse_theory.numerics.checks import positive, ranked, whole
 from collapse_theory.programs import (
@@ -76,6 +77,7 @@ class ClosedForm:
 SOLVERS: tuple[Solver, ...] = (
     ClosedForm(),
     Spectral(),
+    SpectralPenalty(),
     LogGaps(),
     ScoreNewton(),
     ByPatterns(MinCut()),
@@ -122,8 +124,8 @@ def solve(
         rewards come back in the completions' own order.
     method : {"auto", "newton", "spectral", "conic", "exact"}
         "newton" is this package's own and the most accurate. It includes "spectral", where the
-        gaps of a smooth full ranking of 700 completions or more in a box are polynomials of the
-        index, and minimum cuts for piecewise linear utilities, reported as "cuts": of several
+        gaps of a smooth full ranking of 700 completions or more, in a box or under a penalty,
+        are polynomials of the index, and minimum cuts for piecewise linear utilities, reported as "cuts": of several
         optima they give the limit of strictly concave ones, that with the least sum of squares of
         all pairs' gaps. "conic" is the reference, through CVXPY; "exact" takes closed forms alone.
         "auto" takes newton, and closed forms for utilities that aren't strictly concave and for
@@ -205,7 +207,7 @@ def _solved(
     if best is None:
         raise failed or CollapseError(
             f"method={method!r} doesn't fit this program: it takes smooth full rankings of "
-            f"{FEWEST} completions or more in a box; method='auto' takes what fits"
+            f"{FEWEST} completions or more; method='auto' takes what fits"
         )
     if isinstance(program, Program) and not program.box:
         widest = float(np.ptp(best.rewards)) + program.margins

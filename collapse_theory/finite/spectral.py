@@ -226,7 +226,7 @@ def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
     return np.array([rough[(first >= f) & (first < f + n)].max() for f, n, _ in found.lay.panels])
 
 
-def _settled(utility: Utility, n: int, guess: _Profile, budget: Budget, enough: float) -> _Found:
+def _settled(utility: Utility, n: int, guess: Profile, budget: Budget, enough: float) -> _Found:
     """Return the optimum with the right number tied; for a start whichever number converges."""
     slope, most = utility.slope_at_zero, (n - 2) // 2
     tied, few, joins, again, loose = min(guess.tied(n), most), 0, 1, False, enough == _LOOSE
@@ -246,7 +246,7 @@ def _settled(utility: Utility, n: int, guess: _Profile, budget: Budget, enough: 
         if near or tied - 1 <= few:
             return found
         # One that leaves takes its own force along and adds it on the other side: half leave.
-        guess, again = _Profile.of(found, slope), True
+        guess, again = Profile.of(found, slope), True
         tied = max(tied - max(1, int(np.ceil(excess / 2 - 1e-9))), few + 1)
     raise SolverFailed(
         f"Newton's method on polynomials of log gaps failed for {utility}, n = {n}: a feature of U "
@@ -254,7 +254,7 @@ def _settled(utility: Utility, n: int, guess: _Profile, budget: Budget, enough: 
     )
 
 
-def _start(utility: Utility, n: int, budget: Budget) -> _Profile:
+def _start(utility: Utility, n: int, budget: Budget) -> Profile:
     """Return the optimum of fewer completions."""
     slope, steps = utility.slope_at_zero, int(np.ceil(np.log(n / _COARSEST) / np.log(_FACTOR)))
     sizes = np.geomspace(_COARSEST, n, steps + 1).round().astype(int)[:-1]
@@ -270,12 +270,12 @@ def _start(utility: Utility, n: int, budget: Budget) -> _Profile:
     force = float(weights @ utility.slope(at))
     found = _Found(lay, np.log(inside[: lay.m]), tied, force)
     for size in sizes[1:]:
-        found = _settled(utility, int(size), _Profile.of(found, slope), budget, _LOOSE)
-    return _Profile.of(found, slope)
+        found = _settled(utility, int(size), Profile.of(found, slope), budget, _LOOSE)
+    return Profile.of(found, slope)
 
 
 @dataclass(frozen=True)
-class _Profile:
+class Profile:
     """An optimum as the start of another: log gaps along the way from the end to the middle."""
 
     cells: int
@@ -285,12 +285,20 @@ class _Profile:
     steep: bool
 
     @classmethod
-    def of(cls, found: _Found, slope: float) -> _Profile:
-        cells, n = found.lay.N - 1, found.lay.N + 2 * (found.tied - 1)
+    def of(cls, found: _Found, slope: float) -> Profile:
+        n = found.lay.N + 2 * (found.tied - 1)
         share = (found.tied - 0.5 - found.excess(slope) / 2) / n if np.isfinite(slope) else 0.0
-        way, height = np.log(found.lay.places / cells), found.z + np.log(cells)
         first = 1 if np.isfinite(slope) else 0  # the first gap is out of line
-        return cls(cells, share, way[first:], height[first:], found.tied == 1)
+        return cls.through(found.lay, found.z, first, share, found.tied == 1)
+
+    @classmethod
+    def through(
+        cls, lay: Layout, z: np.ndarray, first: int = 0, share: float = 0.0, steep: bool = True
+    ) -> Profile:
+        """Return that of log gaps z of a layout, the `first` left out."""
+        cells = lay.N - 1
+        way, height = np.log(lay.places / cells), z + np.log(cells)
+        return cls(cells, share, way[first:], height[first:], steep)
 
     def tied(self, n: int) -> int:
         """Return how many of n tie at an end."""
