@@ -125,12 +125,12 @@ def solve(
     method : {"auto", "newton", "spectral", "conic", "exact"}
         "newton" is this package's own and the most accurate. It includes "spectral", where the
         gaps of a smooth full ranking of 700 completions or more, in a box or under a penalty,
-        are polynomials of the index, and minimum cuts for piecewise linear utilities, reported as "cuts": of several
-        optima they give the limit of strictly concave ones, that with the least sum of squares of
-        all pairs' gaps. "conic" is the reference, through CVXPY; "exact" takes closed forms alone.
-        "auto" takes newton, and closed forms for utilities that aren't strictly concave and for
-        listwise losses in a box; where that is short of the tolerance, every other method that
-        fits, and the best answer.
+        are polynomials of the index, and minimum cuts for piecewise linear utilities, reported as
+        "cuts": of several optima they give the limit of strictly concave ones, that with the least
+        sum of squares of all pairs' gaps. "conic" is the reference, through CVXPY; "exact" takes
+        closed forms alone. "auto" takes newton, and closed forms for utilities that aren't strictly
+        concave and for listwise losses in a box; where that is short of the tolerance, every other
+        method that fits, and the best answer.
     tol : float, optional
         The relative gap up to which the answer is called optimal; unless given 1e-9, or 1e-6 for
         "conic" and for utilities with kinks. The methods go on until rounding stops them.
