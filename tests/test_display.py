@@ -8,6 +8,7 @@ from functools import cache
 from html.parser import HTMLParser
 
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pytest
 from hypothesis import given
@@ -161,3 +162,18 @@ def test_solutions_are_drawn():
     np.testing.assert_array_equal(hollow[0].get_xdata(), [1, 2, 7, 8])
     assert len(huge().plot().lines[0].get_xdata()) == 2000
     mpl.pyplot.close("all")
+
+
+def test_further_optima_on_the_same_axes_are_told_apart():
+    axes = mpl.figure.Figure().subplots()
+    for u, domain in (("log(x + 0.1)", None), ("x", None), ("log(x)", ct.Box(0, 2))):
+        ct.figures.finite_optimum(u, 8, axes, domain=domain)
+    labels = axes.get_legend_handles_labels()[1]
+    assert len(set(labels)) == len(labels) == 5
+    assert labels[-2:] == ["x, $n=8$", "log(x), Box(low=0.0, high=2.0), $n=8$"]
+    marks = [
+        line for line in axes.lines if line.get_label() in labels and line.get_marker() != "None"
+    ]
+    assert len({(line.get_color(), line.get_marker()) for line in marks}) == 3
+    assert axes.get_ylim()[1] > 2
+    assert axes.get_title(loc="left") or axes.get_title() == "U(x) = log(x + 0.1)"

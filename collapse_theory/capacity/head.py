@@ -26,6 +26,7 @@ from collapse_theory.design.slope import trained_utility
 from collapse_theory.display import latex_number
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.laws import RewardLaw, empirical_law
+from collapse_theory.lazy import polars
 from collapse_theory.numerics.checks import finite_array, positive, whole
 from collapse_theory.programs import Domain, Free, as_domain
 from collapse_theory.programs.program import EPS
@@ -242,6 +243,14 @@ class HeadPath(Value):
             f"HeadPath({len(self.heads)} penalties from {first:g} to {last:g}; left-out utility is "
             f"highest at {self.best.penalty:g}{end})"
         )
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        told = "mean_utility", "held_out_utility", "freedom", "memory"
+        return {"penalty": self.penalties} | {name: getattr(self, name) for name in told}
+
+    def to_frame(self) -> polars.DataFrame:
+        """Return a row a penalty as a Polars frame; ``.to_pandas()`` makes one of pandas."""
+        return polars.DataFrame(self._columns())
 
 
 def fit_head(

@@ -12,7 +12,7 @@ from collapse_theory.figures import look
 from collapse_theory.finite import Method, solve
 from collapse_theory.limit import limit
 from collapse_theory.programs import Box, DomainLike, Solution
-from collapse_theory.programs.drawing import draw_rewards, tied
+from collapse_theory.programs.drawing import draw_rewards, drawn, tied
 from collapse_theory.utilities import Loss
 from collapse_theory.values import Array, Value
 
@@ -107,14 +107,14 @@ def finite_optimum(
     *,
     domain: DomainLike | None = None,
     method: Method = "auto",
-    color: Any = look.BLUE,
+    color: Any = None,
     label: str | None = None,
 ) -> Axes:
     """Draw the optimal rewards of n completions against their rank, the best on the left.
 
     Filled points stand alone, hollow ones are tied with a neighbour. The pale line behind them is
     the quantile function of the limit law. `color` and `label` are the points' colour and their
-    entry in the key.
+    entry in the key; on axes that have an optimum already, further ones are named by their utility.
 
     Examples
     --------
@@ -126,14 +126,16 @@ def finite_optimum(
     """
     data = finite_optimum_data(u, n, domain=domain, method=method)
     with look.axes_or_new(ax, look.SINGLE, 2.4) as axes:
-        draw_optimum(
-            axes, data, data.low, data.high, margin=0.06, ticks=12, color=color, label=label
-        )
+        low, high, first = data.low, data.high, not drawn(axes)
+        named = look.formula(", ".join(filter(None, (data.utility, data.domain))))
+        if not first:
+            label = label or f"{named}, $n={data.ranks.size}$"
+        draw_optimum(axes, data, low, high, margin=0.06, ticks=12, color=color, label=label)
         axes.set_xlabel("rank of the completion, 1 the best")
         axes.set_ylabel("reward")
-        listwise = data.utility.startswith("PlackettLuce")
-        loss = data.utility if listwise else f"U(x) = {data.utility}"
-        axes.set_title(look.formula(", ".join(filter(None, (loss, data.domain)))))
+        if first:
+            listwise = data.utility.startswith("PlackettLuce")
+            axes.set_title(named if listwise else f"U(x) = {named}")
         # Rewards fall with the rank and are symmetric: this corner is always free.
         axes.legend(loc="upper right", borderaxespad=0.2, frameon=False)
     return axes
@@ -147,7 +149,7 @@ def draw_optimum(
     *,
     margin: float,
     ticks: int,
-    color: Any = look.BLUE,
+    color: Any = None,
     label: str | None = None,
 ) -> None:
     """Draw rewards over the limit law, on a scale from low to high with a margin (as a share).
@@ -157,9 +159,11 @@ def draw_optimum(
     """
     from matplotlib.ticker import MaxNLocator
 
-    n = data.ranks.size
+    n, before = data.ranks.size, drawn(axes)
+    edges = [*axes.get_xlim(), *axes.get_ylim()] if before else [np.inf, -np.inf] * 2
     if data.curve.size:
-        axes.plot(data.curve_ranks, data.curve, **look.WIDE, label=r"limit law, $n\to\infty$")
+        name = None if before else r"limit law, $n\to\infty$"
+        axes.plot(data.curve_ranks, data.curve, **look.WIDE, label=name)
     # In points, three quarters of the way to the next one: no mark hides another.
     size = float(np.clip(0.75 * 72 * look.SINGLE / n, 1.0, 4.5))
     draw_rewards(
@@ -168,11 +172,11 @@ def draw_optimum(
         data.rewards,
         data.tied > 0,
         label=label or f"optimum, $n={n}$",
-        color=color,
+        color=look.turn(before)[0] if color is None else color,
         hollow_label="tied with a neighbour",
         size=size,
     )
-    axes.set_ylim(low - margin * (high - low), high + margin * (high - low))
-    room = max(0.5, 0.02 * n)
-    axes.set_xlim(1 - room, n + room)
+    air, room = margin * (high - low), max(0.5, 0.02 * n)
+    axes.set_ylim(min(low - air, edges[2]), max(high + air, edges[3]))
+    axes.set_xlim(min(1 - room, edges[0]), max(n + room, edges[1]))
     axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))

@@ -25,6 +25,11 @@ def tied(gaps: np.ndarray) -> np.ndarray:
     return np.append(same, False) | np.append(False, same)
 
 
+def drawn(axes: Axes) -> int:
+    """Return how many sets of rewards the axes have."""
+    return sum(line.get_gid() == _REWARDS for line in axes.lines)
+
+
 def draw_rewards(
     axes: Axes,
     ranks: np.ndarray,
@@ -41,7 +46,7 @@ def draw_rewards(
     `hollow` says which points are hollow, and `hollow_label` names these where there are some. A
     further set of rewards on the same axes has the next colour and marker.
     """
-    before = sum(line.get_gid() == _REWARDS for line in axes.lines)
+    before, listed = drawn(axes), {line.get_label() for line in axes.lines}
     (line,) = axes.plot(ranks, rewards, color=color, linewidth=0.7, clip_on=False, gid=_REWARDS)
     look: Any = {
         "color": line.get_color(),
@@ -51,10 +56,9 @@ def draw_rewards(
         "markeredgewidth": min(0.9, size / 4),
         "clip_on": False,
     }
-    names = label, hollow_label
+    told = None if hollow_label in listed else hollow_label  # once
     for which, here in enumerate((~hollow, hollow)):
         if here.any():
-            # All tied: they have the name of the rewards.
-            name = names[which] if which == 0 or not hollow.all() else hollow_label or label
+            name = (told or (label if hollow.all() else None)) if which else label
             fill = "white" if which else line.get_color()
             axes.plot(ranks[here], rewards[here], markerfacecolor=fill, label=name, **look)
