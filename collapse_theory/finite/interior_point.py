@@ -11,7 +11,7 @@ also shortened until f + t sum log s no longer falls at its end as steeply as it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -25,11 +25,13 @@ from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.graph_systems import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
+from collapse_theory.programs.dual import dual_flow
 
 MOST_STEPS = 120  # of one path; 10 to 40 are usual
 COMPLEMENTARITY = 1e-13  # s.z over the size of the objective: there it is rounding
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
 LARGEST_TREE = 1e10  # edges times nodes squared up to which gaps are kept apart: ten seconds or so
+BALANCED = 1e-12  # the relative gap up to which the path's own slopes at kinks do
 ROUNDED_GAP = 1e-11  # the relative gap up to which gaps needn't be kept apart
 
 Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
@@ -341,18 +343,13 @@ class InteriorPoint:
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
         for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
             at, converged = interior_point(barrier.at, at, budget, enough)
-            r, z, slopes = at.x[: graph.k], barrier.unit * at.z, barrier.slopes(at)
-            found = [Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)]
-            if program.utility.kinks:
-                exact = on_pieces(program, *barrier.rigid(at), r, budget)
-                found += [] if exact is None else [Answer(rewards=exact)]
-            else:
-                found.append(polished(program, r, at.tight(edges), z, budget) or found[0])
-            for answer in found:
+            for answer in self._answers(program, barrier, at, budget):
                 certificate = certify(program, answer)
                 if best is None or certificate.gap < least:
                     best, least = replace(answer, converged=converged), certificate.gap
                     relative = certificate.relative_gap
+                if program.utility.kinks and relative < BALANCED:
+                    break
             if relative < ROUNDED_GAP or budget.spent:
                 break
         assert best is not None
@@ -364,6 +361,21 @@ class InteriorPoint:
         ):
             best = _kept_apart(program, at, best, least, budget)
         return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
+
+    def _answers(
+        self, program: Program, barrier: GraphBarrier, at: Point, budget: Budget
+    ) -> Iterator[Answer]:
+        """Yield what the end of the path tells, the most exact first."""
+        r, edges = at.x[: program.graph.k], barrier.edges
+        z, slopes = barrier.unit * at.z, barrier.slopes(at)
+        plain = Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)
+        if not program.utility.kinks:
+            yield polished(program, r, at.tight(edges), z, budget) or plain
+        elif (exact := on_pieces(program, *barrier.rigid(at), r, budget)) is not None:
+            yield replace(plain, rewards=exact)
+            dual = dual_flow(program, exact)  # takes longer than all else
+            yield Answer(rewards=exact, multipliers=dual.multipliers, slopes=dual.slopes)
+        yield plain
 
 
 def _kept_apart(program: Program, at: Point, best: Answer, least: float, budget: Budget) -> Answer:
