@@ -65,6 +65,7 @@ class Later:
         return value
 
 
+clarabel: Any = Later("clarabel")  # comes with CVXPY
 blas: Any = Later("scipy.linalg.blas")
 lapack: Any = Later("scipy.linalg.lapack")
 

@@ -8,11 +8,13 @@ forces push: a polyhedron, on which a quadratic program is solved.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from collapse_theory.finite.active_set import Rows, on_pieces
 from collapse_theory.finite.budget import Budget
+from collapse_theory.lazy import clarabel
 from collapse_theory.programs import Box, Program
 from collapse_theory.programs.dual import Dual
 from collapse_theory.programs.program import Graph
@@ -55,14 +57,13 @@ def _quadratic(
 
     By Clarabel itself, which comes with CVXPY: for few completions CVXPY takes ten times as long.
     """
-    import clarabel
     from scipy import sparse
 
     edges, k = len(graph.a), graph.k
     rows = np.tile(np.arange(edges), 2)
     signs = np.repeat([1.0, -1.0], edges)
     gaps = sparse.csc_array((signs, (rows, np.append(graph.a, graph.b))), shape=(edges, k))
-    each = sparse.vstack([gaps, sparse.identity(k)], format="csr")
+    each: Any = sparse.vstack([gaps, sparse.identity(k)], format="csr")
     low, high = np.append(low, least), np.append(high, most)
     fixed = low == high
     matrix = sparse.vstack([each[fixed], each[~fixed], -each[~fixed]], format="csc")
