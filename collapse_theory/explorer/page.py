@@ -221,8 +221,7 @@ class Page:
                 rewards.append(line(a.kind, points, type="scatter"))
                 curves.append(line(a.kind, state.utility_curve(a, width)))
             if a.law:
-                quantiles = state.curve(ranks, a.law.quantiles(ranks.size))
-                rewards.append(line(f"{a.kind}, law", quantiles, 1))
+                rewards.append(line(f"{a.kind}, law", state.curve(ranks, a.quantiles), 1))
                 laws.append(line(a.kind, state.density_curve(a.law)))
                 stems = state.atom_stems(a.law)  # ever thinner: those in one place can be seen
                 laws.append(line(f"{a.kind}, atoms", stems, 4 - i, yAxisIndex=1, showSymbol=True))
@@ -252,7 +251,7 @@ class Page:
         with ui.element("div").classes("stack"):
             ui.label(LOG)
             place = ui.upload(auto_upload=True, max_file_size=MOST_BYTES, on_upload=self._uploaded)
-            place.on("rejected", partial(ui.notify, "too large a file")).props("label='a file'")
+            place.on("rejected", partial(ui.notify, "too large")).props("label='drop it here'")
             self.log_fault, self.log_told = _faulty(), ui.label().classes("told")
         with ui.element("div").classes("picture"):
             self.image = ui.image().props('alt="the diagnosis, drawn" no-spinner')

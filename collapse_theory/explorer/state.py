@@ -144,12 +144,13 @@ class State:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one utility: n rewards and the limit law, each None where `fault` says why."""
+    """What became of one utility: n rewards and the limit law; None where `fault` says why."""
 
     kind: str
     text: str
     solution: Any = None
     law: Any = None
+    quantiles: Any = None
     fault: str = ""
 
     @property
@@ -157,11 +158,10 @@ class Answer:
         """The rewards, the law and their certificates in words."""
         if (found := self.solution) is None:
             return ""
-        error = found.rewards_error
-        bound = f"at most {error:.1e}" if error < math.inf else "unknown"
         several = "" if found.unique else "; one optimum of several"
         law = f"\nlimit law: {self.law.name}; {_certificate(self.law)}" if self.law else ""
-        return f"n = {found.n}: {_certificate(found)}, error of a reward {bound}{several}{law}"
+        mean = f"n = {found.n}: objective {found.objective:.6g}"
+        return f"{mean}, {_certificate(found)}{several}{law}"
 
 
 def _certificate(found: Any) -> str:
@@ -176,13 +176,14 @@ def answers_of(state: State) -> list[Answer]:
 
 
 @lru_cache(maxsize=64)
-def _solved(text: str, n: int, domain: str) -> tuple[Any, Any, str]:
+def _solved(text: str, n: int, domain: str) -> tuple[Any, Any, Any, str]:
     solution = None
     try:
         solution = ct.solve(text, n, domain_of(domain))
-        return solution, ct.limit(text, domain_of(domain)), ""
+        law = ct.limit(text, domain_of(domain))
+        return solution, law, law.quantiles(n), ""
     except FAULTS as fault:
-        return solution, None, f"no limit law: {fault}" if solution else str(fault)
+        return solution, None, None, f"no limit law: {fault}" if solution else str(fault)
 
 
 def diagnosed(question: tuple[State, str, bytes]) -> tuple[ct.Diagnosis, bytes]:
@@ -237,7 +238,7 @@ def density_curve(law: ct.RewardLaw) -> list[list[Any]]:
     """Return the density of a law, at points closer together towards the ends."""
     low, high = law.support.tolist()
     x = low + (high - low) * np.sin(np.linspace(0.0, math.pi / 2, 160)[1:-1]) ** 2
-    return curve(x, law.pdf(x)) if low < high else []
+    return curve(x, law.pdf(x)) if law.parts else []
 
 
 def atom_stems(law: ct.RewardLaw) -> list[list[Any]]:
