@@ -26,9 +26,9 @@ TABLE = ROOT.parent / "collapse_theory" / "figures" / "data" / "mean_field.csv"
 
 @dataclass(frozen=True)
 class Field:
-    """gamma, rho, a and what they make of rewards: rows xi and r with their weights."""
+    """d/N, rho, a and what they make of rewards: rows xi and r with their weights."""
 
-    gamma: float
+    delta: float
     rho: float
     a: float
     xi: np.ndarray
@@ -52,39 +52,41 @@ def normals(n: int, count: int = 2000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_field(
-    u: Utility, h: np.ndarray, delta: float, penalty: float, s: float, rounds: int = 2000
+    u: Utility, h: np.ndarray, gamma: float, penalty: float, s: float, start: Field | None = None
 ) -> Field:
     """Solve gamma (2 lambda + T) = delta, rho = gamma**2 E|g|**2/delta, a = gamma s E[h.g]/delta.
 
     g = grad f(r), T = E tr[L (I + gamma L)**-1], r the proximal map of xi = a s h + N(0, a**2 +
-    rho): by repetition, half of each step taken.
+    rho). Of the memory gamma, not of d/N: that is the smooth parameter of the curve, along which
+    d/N hardly moves where the memory grows a hundredfold. By repetition, half of each step taken.
     """
     ranked, (z, w) = Ranked(continued(u), len(h)), normals(len(h))
-    gamma, rho, a, r = delta, delta, 0.5, None
-    for _ in range(rounds):
+    delta, rho, a, r = gamma, gamma, 0.5, None
+    if start is not None:
+        delta, rho, a, r = start.delta, start.rho, start.a, start.r
+    for _ in range(2000):
         xi = a * s * h + np.sqrt(a**2 + rho) * z
         r = proximal(ranked, xi, gamma, r)
         force, minus = ranked.derivatives(r)
         inner = np.linalg.solve(np.eye(len(h)) + gamma * minus, minus)
-        trace = float(w @ np.trace(inner, axis1=1, axis2=2))
+        delta = gamma * (2 * penalty + float(w @ np.trace(inner, axis1=1, axis2=2)))
         new = np.array(
             [
-                delta / (2 * penalty + trace),
                 gamma**2 * float(w @ (force**2).sum(axis=1)) / delta,
                 gamma * s * float(w @ (force @ h)) / delta,
             ]
         )
-        old = np.array([gamma, rho, a])
-        gamma, rho, a = (old + new) / 2
+        old = np.array([rho, a])
+        rho, a = (old + new) / 2
         if np.abs(new - old).max() <= 1e-13 * np.abs(new).max():
             break
-    return Field(gamma, rho, a, xi, r, w)
+    return Field(delta, rho, a, xi, r, w)
 
 
 # -- the figure ----------------------------------------------------------------------------
 
 N_COMPLETIONS, SIGNAL, PENALTY = 4, 0.5, 1e-3
-DELTAS = np.geomspace(0.05, 12, 16)
+GAMMAS = np.geomspace(0.1, 6000, 60)
 SIMULATED = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # d over N
 PROMPTS = 200
 
@@ -108,11 +110,11 @@ def rows() -> list[dict[str, float | str]]:
     """Return the curve and the points."""
     h, u = np.linspace(1, -1, N_COMPLETIONS), ct.LogSigmoid()
     h *= np.sqrt(N_COMPLETIONS / (h @ h))
-    made = []
-    for delta in DELTAS:
-        field = mean_field(u, h, delta, PENALTY, SIGNAL, 150)
+    made, field = [], None
+    for gamma in GAMMAS:
+        field = mean_field(u, h, gamma, PENALTY, SIGNAL, field)
         shares = ByRank.of(field.r).explained, ByRank.of(field.xi).explained
-        made.append(("curve", delta, *shares, field.gamma))
+        made.append(("curve", field.delta, *shares, gamma))
     for delta in SIMULATED:
         found = [fitted(h, delta, seed) for seed in range(3)]
         made += [("head", delta, *one) for one in found]

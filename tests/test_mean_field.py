@@ -29,8 +29,8 @@ def script() -> Any:
 
 
 def test_two_completions_to_ten_digits(script):
-    found = script.mean_field(ct.LogSigmoid(), np.array([1.0, -1.0]), 0.25, 0.01, 0.5)
-    assert found.gamma == pytest.approx(1.2460174584, abs=1e-10)
+    found = script.mean_field(ct.LogSigmoid(), np.array([1.0, -1.0]), 1.2460174584, 0.01, 0.5)
+    assert found.delta == pytest.approx(0.25, abs=1e-10)
     assert found.rho == pytest.approx(1.3531655226, abs=1e-10)
     assert found.a == pytest.approx(1.1932279565, abs=1e-10)
     worth = Ranked(continued(ct.LogSigmoid()), 2).value(found.r)
@@ -42,9 +42,9 @@ def test_two_completions_to_ten_digits(script):
 def test_a_parabola_of_four(script):
     """Squared distances to collapse, trained and held out: a quarter is left of each."""
     u = ct.utility("-(x - 1)**2/2")
-    found = script.mean_field(u, np.zeros(4), 1.5, 0.0, 0.0, 200)
+    found = script.mean_field(u, np.zeros(4), 1.5, 0.0, 0.0)
     optimum = np.array([0.75, 0.25, -0.25, -0.75])
-    assert found.gamma == pytest.approx(1.5, rel=1e-9)
+    assert found.delta == pytest.approx(1.5, rel=1e-9)
     assert found.rho == pytest.approx(0.4166666667, rel=1e-9)
     centred = [r - r.mean(axis=1, keepdims=True) for r in (found.r, found.xi)]
     trained, held_out = (((r - optimum) ** 2).sum(axis=1).mean() for r in centred)
