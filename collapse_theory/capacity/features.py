@@ -339,7 +339,7 @@ def _of_graph(array: np.ndarray, pairs: Comparisons) -> Prompts:
     edges = split(better, place[better], place[pairs.worse], share, pairs.margins)
     ties = split(equal[:, 0], place[equal])
     each = zip(sizes.tolist(), edges, ties, strict=True)
-    graphs = [Pairs(n, Edges(*own), held) for n, own, (held,) in each]
+    graphs = [Pairs(n, Edges._make(own), held) for n, own, (held,) in each]
     found = _sorted(array[by_part], sizes, graphs, (rows,), by_part)
     return replace(found, shares=np.ones(len(sizes)))
 

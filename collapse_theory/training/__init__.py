@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
     from collapse_theory.data.layouts import ranking_of
     from collapse_theory.data.ranking import Ranking
-    from collapse_theory.training.callback import CollapseCallback
+    from collapse_theory.training.callback import CollapseCallback, UtilitySchedule
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
     from collapse_theory.training.parts import CrossEncoderRankingLoss, in_parts, rows_of
     from collapse_theory.training.prompt_aware import PromptAwareRankingLoss
     from collapse_theory.training.ranking_trainer import RankingTrainer
-    from collapse_theory.training.schedule import UtilitySchedule
     from collapse_theory.training.serving import serve
     from collapse_theory.training.trainer import keep_best, trainer_loss
 
@@ -54,13 +53,12 @@ __getattr__, __dir__ = names_at_use(
         "collapse_theory.data.dataset": ("RankingDataset",),
         "collapse_theory.data.layouts": ("ranking_of",),
         "collapse_theory.data.ranking": ("Ranking",),
-        f"{__name__}.callback": ("CollapseCallback",),
+        f"{__name__}.callback": ("CollapseCallback", "UtilitySchedule"),
         f"{__name__}.collator": ("RankingCollator",),
         f"{__name__}.loss": ("RankingLoss",),
         f"{__name__}.parts": ("CrossEncoderRankingLoss", "in_parts", "rows_of"),
         f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
         f"{__name__}.ranking_trainer": ("RankingTrainer",),
-        f"{__name__}.schedule": ("UtilitySchedule",),
         f"{__name__}.serving": ("serve",),
         f"{__name__}.trainer": ("keep_best", "trainer_loss"),
     },

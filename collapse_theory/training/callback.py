@@ -1,10 +1,10 @@
-"""The callback of transformers' `Trainer` that measures how far rewards are from the prediction."""
+"""Callbacks of transformers' `Trainer`: how far rewards are from the prediction; a schedule."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,13 @@ from collapse_theory.training.measures import (
 )
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.serving import serve
-from collapse_theory.training.trainer import TrainerLoss, is_stream, require_arguments, require_loss
+from collapse_theory.training.trainer import (
+    TrainerLoss,
+    each,
+    is_stream,
+    require_arguments,
+    require_loss,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +62,6 @@ class CollapseCallback(TrainerCallback):
     train_prompts : int
         How many training prompts are evaluated too, always the same ones, for ``collapse_train``,
         ``pairs_right_train`` and ``memory``. 0 for none.
-
-    Raises
-    ------
-    CollapseError
-        When the Trainer is made: for settings that Trainer would ignore, and for a
-        ``metric_for_best_model`` the wrong way round.
 
     Attributes
     ----------
@@ -247,3 +247,48 @@ def evaluate_all(model: Any, rankings: Sequence[Ranking], collate: Any, size: in
     finally:
         model.train(training)
     return evaluated(logits, labels, rankings)
+
+
+class UtilitySchedule(TrainerCallback):
+    """Change the loss of a Trainer at given shares of the training.
+
+    Give it after the `CollapseCallback`, if that is made of the same `trainer_loss`: it then
+    measures by the loss of the moment. Resumed training goes on with the stage that it is in.
+
+    Parameters
+    ----------
+    compute : what `trainer_loss` made
+        ``trainer.compute_loss_func`` of a `RankingTrainer`.
+    stages : mapping of float to RankingLoss or PromptAwareRankingLoss
+        The loss from each share of the steps on, the first from 0. Kinds and domains are the same
+        in all: the head goes on with what its logits stand for.
+
+    Examples
+    --------
+    >>> from collapse_theory.training import RankingLoss, trainer_loss
+    >>> compute = trainer_loss(RankingLoss("x"))
+    >>> schedule = UtilitySchedule(compute, {0: compute.loss, 0.5: RankingLoss("log(x + 0.1)")})
+    """
+
+    def __init__(self, compute: TrainerLoss, stages: Mapping[float, AnyLoss]) -> None:
+        if not isinstance(compute, TrainerLoss):
+            raise CollapseError(f"give what trainer_loss made, got {type(compute).__name__}")
+        self.compute = compute
+        self.stages = {at: require_loss(stages[at], "UtilitySchedule") for at in sorted(stages)}
+        if not self.stages or next(iter(self.stages)) != 0 or not max(self.stages) < 1:
+            raise CollapseError(
+                f"the shares must begin at 0 and be below 1, got {', '.join(map(str, stages))}"
+            )
+        alike = {(one.kinds, *(of.domain for of in each(one))) for one in self.stages.values()}
+        if len(alike) > 1:
+            raise CollapseError("the stages must have the same kinds and domains")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the loss of the stage that this step is in."""
+        done = state.global_step / max(state.max_steps, 1)
+        loss = [loss for at, loss in self.stages.items() if at <= done][-1]
+        if loss is not self.compute.loss:
+            logger.info("step %d: the loss is %r from here on", state.global_step + 1, loss)
+            self.compute.loss = loss
+            if kwargs.get("model") is not None:
+                serve(kwargs["model"], loss)

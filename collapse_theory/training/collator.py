@@ -46,15 +46,10 @@ class RankingCollator:
     template : str, optional
         How a prompt and a completion are put together. "chat": the tokenizer's chat template;
         "pair": two segments; "joined": one text with a blank line between, closed by the
-        end-of-text token; "plain": the same without the blank line, as TRL has it. "auto": the
-        first that suits the tokenizer.
+        end-of-text token; "plain": the same without the blank line, as TRL has it. "auto": "chat"
+        where there is such a template, "pair" where the tokenizer parts segments, else "joined".
     pad_to_multiple_of : int, optional
         Pad lengths to a multiple of it.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError: no pad token, no kinds, an unknown template, a `max_length` without room.
 
     Notes
     -----
@@ -95,13 +90,7 @@ class RankingCollator:
         return int(self._counts.sum())
 
     def __call__(self, rankings: Sequence[Ranking | Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the batch of these rankings.
-
-        Raises
-        ------
-        CollapseError
-            For something that is no ranking, and for a kind that isn't among the kinds.
-        """
+        """Return the batch of these rankings, or rows of them."""
         rows = [self._read(row) for row in rankings]
         more = {"padding": True, "pad_to_multiple_of": self.pad_to_multiple_of}
         batch = encode(
@@ -234,11 +223,7 @@ def _asked(ranking: Ranking) -> str:
 
 
 def template_for(tokenizer: Any, template: str = "auto") -> str:
-    """Return the template to use: as asked and known, or the one that suits the tokenizer.
-
-    "auto" is "chat" where the tokenizer has a chat template, "pair" where it parts two segments by
-    a special token, else "joined".
-    """
+    """Return the template to use: as asked and known, or the one that suits the tokenizer."""
     chat = bool(getattr(tokenizer, "chat_template", None))
     if template == "auto":
         if chat:

@@ -32,21 +32,9 @@ def figure_path(path: str | os.PathLike[str], split: str = "eval") -> Path:
 
 
 def live_figure(measures: Measures, history: History, split: str, step: int) -> np.ndarray:
-    """Draw the rewards by rank now, and the way there.
+    """Draw the rewards by rank over the prediction, distances and pairs ranked right by step.
 
-    Parameters
-    ----------
-    measures : Measures
-    history : sequence of mappings
-        The trainer's log.
-    split : str
-        The prefix of the measures' names in it.
-    step : int
-
-    Returns
-    -------
-    numpy.ndarray of matplotlib.axes.Axes, shape (3,)
-        Rewards by rank over the prediction; distances by step; pairs ranked right by step.
+    `history` is the trainer's log, `split` the prefix of the measures' names in it.
     """
     from matplotlib.figure import Figure
 
@@ -59,10 +47,11 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
         distances.set(title="distance to the prediction", xlabel="step", ylabel="Wasserstein-1")
         right.set(title="pairs ranked right", xlabel="step")
         for number, one in enumerate(measures.kinds):
-            _rewards(rewards, one, number)
+            name = "all prompts" if one.kind is None else one.kind.replace("$", r"\$")
+            _rewards(rewards, one, {**_look(number), "label": name}, number == 0)
             start = f"{split}_" if one.kind is None else f"{split}_{one.kind}_"
             points = _series(history, f"{start}distance")
-            distances.plot(*points, **_look(number), label=_name(one))
+            distances.plot(*points, **_look(number), label=name)
         for number, (end, label) in enumerate((("", "held out"), ("_train", "training"))):
             points = _series(history, f"{split}_pairs_right{end}")
             if points[0]:
@@ -78,16 +67,16 @@ def live_figure(measures: Measures, history: History, split: str, step: int) -> 
     return axes
 
 
-def _rewards(axes: Axes, one: KindMeasures, number: int) -> None:
+def _rewards(axes: Axes, one: KindMeasures, line: dict[str, Any], first: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    line, places = _look(number), np.arange(1, len(one.mean) + 1)
+    places = np.arange(1, len(one.mean) + 1)
     if len(one.predicted):
         dashes: dict[str, Any] = {"color": look.GREY, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 3}
-        axes.plot(places, one.predicted, **dashes, label=None if number else "prediction")
+        axes.plot(places, one.predicted, **dashes, label="prediction" if first else None)
     low, high = one.mean - one.std, one.mean + one.std
     axes.fill_between(places, low, high, color=line["color"], alpha=0.2, lw=0)
-    axes.plot(places, one.mean, **line, label=_name(one))
+    axes.plot(places, one.mean, **line)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
@@ -97,10 +86,6 @@ def _look(number: int) -> dict[str, Any]:
     below = max(2 - number, 0)
     size = {"markersize": 2.5 + 1.5 * below, "linewidth": 1.1 + 0.7 * below}
     return {"color": colour, "marker": marker, "markerfacecolor": "white", **size}
-
-
-def _name(one: KindMeasures) -> str:
-    return "all prompts" if one.kind is None else one.kind.replace("$", r"\$")
 
 
 def _series(history: History, name: str) -> tuple[list[float], list[float]]:

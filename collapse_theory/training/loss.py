@@ -137,8 +137,8 @@ class RankingLoss(PromptLoss):
 
         loss = -(mean of U(r_i - r_j) over pairs in which i is better than j - penalty) / U'(0)
 
-    with the penalties of docs/training.md. The batch's loss is the mean over prompts. Below gap 0
-    utilities go on as `training.objective` says.
+    with the penalties of docs/training.md (Song, Cai, Lee, Su, arXiv:2305.17608, section 2). The
+    batch's loss is the mean over prompts. Below gap 0 utilities go on as `training.objective` says.
 
     Parameters
     ----------
@@ -160,23 +160,11 @@ class RankingLoss(PromptLoss):
 
     Attributes
     ----------
-    utility, domain, pair_weights, offset, normalize
-        As given (`pair_weights` as Comparisons).
     link : Link or None
     trained : Utility or PlackettLuce
         The utility with its offset.
     slope : float
         What the objective is divided by; 1 without `normalize`.
-
-    Raises
-    ------
-    CollapseError
-        A utility that isn't concave, or falls, over the domain's gaps; one without a finite slope
-        at 0 off the box and no offset; functions that don't take tensors.
-
-    Notes
-    -----
-    Song, Cai, Lee, Su, arXiv:2305.17608, section 2.
 
     Examples
     --------
@@ -284,12 +272,7 @@ class RankingLoss(PromptLoss):
         -------
         Tensor
             A scalar: the mean over the prompts that have a pair to compare; 0, with a gradient of
-            0, where none has.
-
-        Raises
-        ------
-        CollapseError
-            Where no prompt has two completions, and for shapes and types that don't fit.
+            0, where none has. A batch in which no prompt has two completions is an error.
         """
         found = self.loss_and_counts(logits, None, ranks, margins, pair_weights)
         return mean_over_prompts(*found, weights)
@@ -383,12 +366,8 @@ class RankingLoss(PromptLoss):
 
         `margins`, a number or (n, n), and `pair_weights`, (n, n), are as in the call, best first.
 
-        Raises
-        ------
-        NoOptimum
-            Where nothing holds the rewards: log-sigmoid under Free, say.
-        CollapseError
-            Where the pair weights pull a completion above a better one, or aren't given for n.
+        It is an error where nothing holds the rewards (log-sigmoid under Free, say), where the pair
+        weights pull a completion above a better one, or aren't given for n.
 
         Examples
         --------
@@ -432,8 +411,8 @@ class RankingLoss(PromptLoss):
         # Padding may hold anything, and takes a reward that every utility has values for.
         made = made.masked_fill(ranks < 0, 0.0)
         found = self._objective.values(made, ranks, margins, pair_weights)[0].numpy()
-        own = self._tables(ranks, margins, pair_weights)
-        return self.predictions.of_rows(ranks.numpy(), *own)[1] - found
+        tables = self._tables(ranks, margins, pair_weights)
+        return self.predictions.of_rows(ranks.numpy(), tables[0], tables[1])[1] - found
 
     # -- values --------------------------------------------------------------------------
 
@@ -450,11 +429,9 @@ class RankingLoss(PromptLoss):
         """Return the loss whose settings `to_dict` wrote."""
         with reading(cls.__name__):
             require_type(cls, data)
-            given = {name: data[name] for name in SETTINGS}
-            given = {
-                name: Value.from_dict(of) if isinstance(of, dict) else of
-                for name, of in given.items()
-            }
+            given: dict[str, Any] = {name: data[name] for name in SETTINGS}
+            for name, of in given.items():
+                given[name] = Value.from_dict(of) if isinstance(of, dict) else of
             given["utility"] = given.pop("link") or given["utility"]
             return cls(**given)
 

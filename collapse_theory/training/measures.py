@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial, reduce
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
+from transformers.trainer_pt_utils import nested_concat
 
 from collapse_theory.capacity import memory, ranked_rows
 from collapse_theory.data.dataset import unique_names
@@ -44,12 +46,9 @@ class KindMeasures(Value):
     kind : str or None
     prompts, pairs : int
         The number of prompts, and of pairs that are compared.
-    distance : float
-        Wasserstein-1 between all rewards and all predicted rewards, of the prompts that have a
-        prediction; NaN if none has.
-    gap : float
-        Mean of optimum less objective over the same prompts, in the scale of U; 0 is total
-        collapse.
+    distance, gap : float
+        Of the prompts that have a prediction, NaN for none: Wasserstein-1 between all rewards and
+        all predicted ones; mean of optimum less objective, in the scale of U, 0 at total collapse.
     right : float
         Share of the compared pairs whose better completion has the higher logit; equal ones half.
     mean, std, predicted : numpy.ndarray, shape (K,)
@@ -103,10 +102,9 @@ class Measures(Value):
         return float(values @ weights / weights.sum()) if weights.sum() > 0 else float("nan")
 
     def log(self, train: Measures | None = None, memory: float = np.nan) -> dict[str, float]:
-        """Return a dozen plain numbers at most, by name; those that aren't known are left out.
+        """Return a dozen plain numbers at most, those that are known (docs/training.md).
 
-        docs/training.md#the-callback tells what they mean; `train` are the measures of training
-        prompts, `memory` is as `remembered` gives it.
+        `train` are the measures of training prompts, `memory` is as `remembered` gives it.
         """
         values = {
             "collapse": self.collapse,
@@ -152,20 +150,13 @@ def measure(
     Parameters
     ----------
     loss : RankingLoss or PromptAwareRankingLoss
-    logits : array_like, shape (B, K)
-    ranks : array_like of int, shape (B, K)
-        0 the best, equal for ties, below 0 for padding.
+    logits, ranks : array_like, shape (B, K)
     kinds : sequence of str or None, shape (B,), optional
         The kind of each prompt; a loss without kinds is measured by kind too.
     margins, pair_weights : array_like, shape (B, K, K), optional
-        The prompts' own, as in the loss's call. Pairs of weight 0 aren't among those ranked right.
+        As in the loss's call. Pairs of weight 0 aren't among those ranked right.
     index : bool
         Whether the index of collapse is computed: it takes most of the time.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a kind that has no utility.
 
     Examples
     --------
@@ -312,8 +303,9 @@ def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
     utility with kinks, fewer than 20 full rankings on a side, weights or margins of pairs.
     """
     learned, unseen = train.ranked_rows(), held_out.ranked_rows()
-    plain = isinstance(loss, RankingLoss) and loss.pair_weights is None
-    if plain and learned is not None and unseen is not None:
+    if not isinstance(loss, RankingLoss) or loss.pair_weights is not None:
+        return float("nan")
+    if learned is not None and unseen is not None:
         with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
             return memory(learned, unseen, loss.utility, domain=loss.domain).gamma
     return float("nan")
@@ -331,34 +323,30 @@ def evaluated(
     the labels index. Labels, logits or rows that are others than `RankingCollator`, `trainer_loss`
     and the rankings have are an error.
     """
-    whole = not isinstance(labels, list)  # eval_do_concat_batches=False gives lists
-    parts = [(predictions, labels)] if whole else zip(predictions, labels, strict=True)
-    logits, rows, numbers = [], [], []
-    for outputs, label in parts:
-        require_labels(label)
-        # Some models return more than logits, which come first.
-        logits.append(np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs))
-        rows.append({name: np.asarray(value) for name, value in label.items()})
-        numbers.extend(label.get("kinds", ()))
-        if logits[-1].shape != rows[-1]["ranks"].shape:
-            raise CollapseError(
-                f"logits of shape {logits[-1].shape} for ranks of shape "
-                f"{rows[-1]['ranks'].shape}; give Trainer compute_loss_func=trainer_loss(loss)"
-            )
-    there = [name for name in ("ranks", "margins", "pair_weights") if name in rows[0]]
-    stacked = {name: _stacked([row[name] for row in rows], TRAINER_PADS) for name in there}
-    order = np.maximum(stacked["ranks"], PADDING).astype(np.int64)
-    grid = np.where(order >= 0, _stacked(logits, 0.0), 0.0)
-    labeled = RankingLabels({name: torch.from_numpy(value) for name, value in stacked.items()})
+    if isinstance(labels, list):  # eval_do_concat_batches=False
+        joined = partial(nested_concat, padding_index=TRAINER_PADS)
+        predictions, labels = reduce(joined, predictions), reduce(joined, labels)
+    require_labels(labels)
+    # Some models return more than logits, which come first.
+    logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+    tensors = {name: torch.from_numpy(np.array(of)) for name, of in labels.items()}
+    order = np.maximum(tensors["ranks"].numpy(), PADDING)
+    if logits.shape != order.shape:
+        raise CollapseError(
+            f"logits of shape {logits.shape} for ranks of shape {order.shape}; give Trainer "
+            "compute_loss_func=trainer_loss(loss)"
+        )
+    labeled = RankingLabels(tensors)
     own = labeled.pairs("margins", 0.0), labeled.pairs("pair_weights", 1.0)
-    names: Sequence[str | None] = [None] * len(order)
+    names: list[str | None] = [None] * len(order)
     prompts: Sequence[str] = [f"prompt {row + 1}" for row in range(len(order))]
     if rankings is not None:
         rankings = _of_rows(order, rankings)
         names, prompts = [one.kind for one in rankings], unique_names(rankings)
-    elif kinds and numbers:
-        names = [kinds[int(k)] for k in numbers]
-    return Evaluated(grid, order, names, prompts, *(t if t is None else t.numpy() for t in own))
+    elif kinds and "kinds" in tensors:
+        names = [kinds[int(k)] for k in tensors["kinds"].tolist()]
+    tables = (None if of is None else of.numpy() for of in own)
+    return Evaluated(np.where(order >= 0, logits, 0.0), order, names, prompts, *tables)
 
 
 def _of_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking]:
@@ -383,10 +371,3 @@ def _of_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking
             len(rankings),
         )
     return rankings[: len(ranks)]
-
-
-def _stacked(parts: Sequence[np.ndarray], padding: float) -> np.ndarray:
-    width = max(part.shape[1] for part in parts)
-    sides = (((0, 0), (0, width - part.shape[1])) for part in parts)
-    pairs = zip(parts, sides, strict=True)
-    return np.concatenate([np.pad(part, side, constant_values=padding) for part, side in pairs])

@@ -153,22 +153,9 @@ def mean_over_prompts(value: Tensor, counts: Tensor, weights: Any) -> Tensor:
 class Objective:
     """Each prompt's objective, in the scale of U, as a function of its rewards and ranks.
 
-    Parameters
-    ----------
-    loss : Utility or PlackettLuce
-        As it is trained: with a finite slope at gap 0.
-    domain : Domain
-    pairs : Comparisons or None
-        The pairs of ranks that count, completion p the one of rank p; all unless given.
-
-    Attributes
-    ----------
-    worth : Continued or Stages
-        What gaps, or rankings, are worth on tensors.
-    slope : float
-        U'(0), of the listwise loss that of a pair.
-    own_below : bool
-        Whether U keeps its own formula below gap 0, where others go on by their tangent.
+    `loss` is as it is trained, with a finite slope at gap 0; `pairs` are those of ranks that count,
+    all unless given. `worth` is what gaps, or rankings, are worth on tensors, `slope` U'(0), or of
+    the listwise loss that of a pair, and `own_below` whether U keeps its formula below gap 0.
     """
 
     def __init__(self, loss: Loss, domain: Domain, pairs: Comparisons | None) -> None:
@@ -291,11 +278,10 @@ class Objective:
 def centring(logits: Tensor, ranks: Tensor, low: Tensor, high: Tensor) -> Tensor | float:
     """Return 0 for each logit, with the gradient that one end of the box takes from its prompt.
 
-    Where all of a prompt's completions are at one end the sigmoid is flat: at a common logit of 16
-    its slope is 1e-7, in float32 the rewards are equal, and what gradient is left comes from the
-    prompts least far out. No such rewards are an optimum, which fills the box. So such a prompt is
-    pushed as if it were centred, by max(s'(z), s'(z - mean z)) in the place of s'(z), until one of
-    its logits is within `AT_ONE_END`. All other prompts, and every value, stay what they are.
+    No rewards that are all at one end are an optimum, which fills the box. So such a prompt is
+    pushed as if it were centred, by max(s'(z), s'(z - mean z)) in the place of s'(z), s the
+    sigmoid, until one of its logits is within `AT_ONE_END`. All other prompts, and every value,
+    stay what they are (docs/training.md#a-head-that-starts-at-one-end-of-the-box).
     """
     found = (ranks >= 0) & (((low > AT_ONE_END) & (high < torch.inf)) | (high < -AT_ONE_END))
     found = found & (low > -torch.inf)

@@ -58,6 +58,8 @@ def rows_of(inputs: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tenso
 class CrossEncoderRankingLoss(nn.Module):
     """A ranking loss for sentence-transformers' ``CrossEncoderTrainer``, used as its ListNetLoss.
 
+    The columns are a query, its documents and their labels, higher is better, equal ones are ties.
+
     Parameters
     ----------
     model : sentence_transformers.CrossEncoder
@@ -70,15 +72,9 @@ class CrossEncoderRankingLoss(nn.Module):
     kind : callable, optional
         Of a query, to its kind, for a loss with kinds.
 
-    Raises
-    ------
-    CollapseError
-        A model with several labels; labels that don't match the documents; a loss with kinds and
-        no `kind`.
-
     Examples
     --------
-    The columns are a query, its documents and their labels, higher is better, equal ones are ties::
+    ::
 
         loss = CrossEncoderRankingLoss(model, loss="log(x + 0.1)", mini_batch_size=16)
         CrossEncoderTrainer(model=model, train_dataset=data, loss=loss).train()
@@ -111,21 +107,14 @@ class CrossEncoderRankingLoss(nn.Module):
         if isinstance(labels, Tensor) or sizes != [len(of) for of in labels]:
             raise CollapseError(f"a label for each document is needed, {sizes}, in lists")
         texts = [(query, text) for query, of in zip(queries, documents, strict=True) for text in of]
-        size = self.mini_batch_size or len(texts)
-        size = size if size > 0 else len(texts)
+        size = max(self.mini_batch_size or 0, 0) or len(texts)
 
-        device = self.model.device
+        def scores(first: int) -> Tensor:
+            part = self.model.preprocess(texts[first : first + size], prompt=prompt, task=task)
+            tensors = {k: v.to(self.model.device) for k, v in part.items() if torch.is_tensor(v)}
+            return self.model(part | tensors)["scores"].view(-1)
 
-        def parts() -> Iterator[dict[str, Any]]:
-            for start in range(0, len(texts), size):
-                part = texts[start : start + size]
-                yield self.model.preprocess(part, prompt=prompt, task=task)
-
-        def scores(part: dict[str, Any]) -> Tensor:
-            moved = {k: v.to(device) if torch.is_tensor(v) else v for k, v in part.items()}
-            return self.model(moved)["scores"].view(-1)
-
-        made = in_parts(scores, parts()) if size < len(texts) else scores(next(parts()))
+        made = in_parts(scores, range(0, len(texts), size)) if size < len(texts) else scores(0)
         logits = pad_sequence(list(self.activation_fn(made.float()).split(sizes)), batch_first=True)
         ranks = [(-torch.as_tensor(of)).unique(return_inverse=True)[1] for of in labels]
         order = pad_sequence(ranks, batch_first=True, padding_value=-1).to(logits.device)

@@ -47,8 +47,6 @@ class PromptAwareRankingLoss(PromptLoss):
     (array([1., 1., 0., 0.]), array([1.  , 0.69, 0.31, 0.  ]))
     """
 
-    kinds: tuple[str, ...]
-
     def __init__(
         self,
         utilities: Mapping[str, Loss | str | Design | Link],
@@ -66,7 +64,7 @@ class PromptAwareRankingLoss(PromptLoss):
         for kind in utilities:
             if not isinstance(kind, str):
                 raise CollapseError(f"the names of kinds must be texts, got {kind!r}")
-        self.kinds = tuple(utilities)
+        self.kinds: tuple[str, ...] = tuple(utilities)  # pyright: ignore
         given = {"domain": domain, "pair_weights": pair_weights}
         given |= {"offset": offset, "normalize": normalize}
         per_kind = {name: value for name, value in given.items() if isinstance(value, Mapping)}

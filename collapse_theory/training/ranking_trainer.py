@@ -52,12 +52,6 @@ class RankingTrainer(RewardTrainer):
         Another template, say.
     compute_metrics, callbacks
         A `CollapseCallback` is added, and measures evaluations, unless there is one.
-
-    Raises
-    ------
-    CollapseError
-        Where the loss and ``center_rewards_coefficient`` are both given, for a model that gives
-        rewards already, and for data without a ranking.
     """
 
     loss_is_scaled_for_ga = True  # the mean over the prompts of the whole accumulated batch

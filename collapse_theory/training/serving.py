@@ -22,6 +22,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss, PromptAwareRankingLoss
+from collapse_theory.training.trainer import each
 
 CONFIG = "config.json"
 SETTINGS = "collapse_theory.json"
@@ -30,12 +31,7 @@ SETTINGS = "collapse_theory.json"
 class ServedConfig(PretrainedConfig):
     """The config of a served model: that of the model itself, and the settings of its loss.
 
-    Parameters
-    ----------
-    base, loss : dict
-        As ``config.to_dict()`` and ``loss.to_dict()`` write them.
-    kind : str, optional
-        The kind that all prompts are of, where kinds have different boxes or links.
+    `kind` is the one that all prompts are of, where kinds have different boxes or links.
     """
 
     model_type = "collapse_theory_reward"
@@ -62,7 +58,8 @@ class ServedModel(PreTrainedModel):
     def __init__(self, config: ServedConfig, model: PreTrainedModel) -> None:
         super().__init__(config)
         self.model = model
-        self.loss = loss_of(config.loss)
+        aware = config.loss.get("type") == PromptAwareRankingLoss.__name__
+        self.loss = (PromptAwareRankingLoss if aware else RankingLoss).from_dict(config.loss)
         config.pad_token_id = model.config.pad_token_id
 
     def forward(self, *args: Any, kinds: Any = None, **kwargs: Any) -> Any:
@@ -72,15 +69,12 @@ class ServedModel(PreTrainedModel):
                 "this model gives rewards, as it is served; to train it on take its .model"
             )
         outputs = self.model(*args, **kwargs)
-        outputs.logits = self.rewards(outputs.logits, kinds)
+        given: tuple[Any, ...] = ()
+        if not isinstance(self.loss, RankingLoss):
+            own = None if self.config.kind is None else [self.config.kind] * len(outputs.logits)
+            given = (own if kinds is None else kinds,)
+        outputs.logits = self.loss.report(outputs.logits, *given)
         return outputs
-
-    def rewards(self, logits: torch.Tensor, kinds: Any = None) -> torch.Tensor:
-        """Return the rewards that logits (N, 1) stand for."""
-        if isinstance(self.loss, RankingLoss):
-            return self.loss.report(logits)
-        kinds = [self.config.kind] * len(logits) if kinds is None else kinds
-        return self.loss.report(logits, None if None in list(kinds) else kinds)
 
     @classmethod
     def from_pretrained(cls, name: Any, *args: Any, config: Any = None, **kwargs: Any) -> Any:
@@ -126,7 +120,7 @@ def _save(model: Any, loss: AnyLoss, folder: Any, *args: Any, **kwargs: Any) -> 
     done = type(model).save_pretrained(model, folder, *args, **kwargs)
     if kwargs.get("is_main_process", True):
         path = Path(folder) / CONFIG
-        if path.exists() and maps_logits(loss):
+        if path.exists() and any(isinstance(one.domain, Box) for one in each(loss)):
             base = json.loads(path.read_text(encoding="utf-8"))
             config = ServedConfig(base, loss.to_dict(), architectures=[ServedModel.__name__])
             config.save_pretrained(folder)
@@ -134,15 +128,3 @@ def _save(model: Any, loss: AnyLoss, folder: Any, *args: Any, **kwargs: Any) -> 
             settings = json.dumps(loss.to_dict(), indent=1)
             (Path(folder) / SETTINGS).write_text(settings, encoding="utf-8")
     return done
-
-
-def maps_logits(loss: AnyLoss) -> bool:
-    """Whether the loss's rewards are others than the logits, for a kind at least."""
-    losses = [loss.of_kind(kind) for kind in loss.kinds or (None,)]
-    return any(isinstance(one.domain, Box) or one.link is not None for one in losses)
-
-
-def loss_of(settings: dict[str, Any]) -> AnyLoss:
-    """Return the loss whose settings are these."""
-    aware = settings.get("type") == PromptAwareRankingLoss.__name__
-    return (PromptAwareRankingLoss if aware else RankingLoss).from_dict(settings)

@@ -27,12 +27,7 @@ def best_first(rewards: Tensor, ranks: Tensor, absent: float) -> tuple[Tensor, T
 
 
 def sortable(utility: Loss) -> TypeGuard[Utility]:
-    """Whether all pairs of a ranking can be summed by sorting: quadratics and hinges.
-
-    >>> import collapse_theory as ct
-    >>> sortable(ct.utility("min(x, 0.3) - (x - 1)**2")), sortable(ct.LogSigmoid())
-    (True, False)
-    """
+    """Whether all pairs of a ranking can be summed by sorting: quadratics and hinges."""
     known = Linear | Quadratic | Squared | Hinge
     return isinstance(utility, Utility) and all(isinstance(of, known) for _, of in utility.terms)
 
@@ -54,9 +49,8 @@ def mean_over_pairs(utility: Utility, rewards: Tensor, present: Tensor) -> Tenso
     curve = float(utility.d2(0.0)) / 2
     if curve:
         total = total + curve * (n[:, 0] * (r**2).sum(1) - r.sum(1) ** 2)
-    far = torch.where(
-        present, r, -LEAST
-    )  # as worse it is beyond nothing, as better it has no worse
+    # What isn't there is beyond nothing as worse, and has no worse as better.
+    far = torch.where(present, r, -LEAST)
     for weight, of in utility.terms:
         if isinstance(of, Hinge):
             total = total - weight * beyond(far, of.m)
@@ -65,11 +59,7 @@ def mean_over_pairs(utility: Utility, rewards: Tensor, present: Tensor) -> Tenso
 
 
 def beyond(rewards: Tensor, margin: float) -> Tensor:
-    """Return sum (r_i - r_j - margin)_+ over all i < j, shape (B,), merging blocks twice as long.
-
-    >>> beyond(torch.tensor([[1.0, 0.6, 0.0]]), 0.5)
-    tensor([0.6000])
-    """
+    """Return sum (r_i - r_j - margin)_+ over all i < j, (B,), merging blocks twice as long."""
     size = 1 << (rewards.shape[1] - 1).bit_length()
     blocks = pad(rewards, (0, size - rewards.shape[1]), value=-LEAST)
     total, half = torch.zeros_like(rewards[:, 0]), 1
@@ -88,11 +78,7 @@ def beyond(rewards: Tensor, margin: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """The listwise loss of tensors of rewards.
-
-    >>> Stages(PlackettLuce()).mean(torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[0, 1, 2]]))
-    tensor([-0.5772])
-    """
+    """The listwise loss of tensors of rewards."""
 
     model: PlackettLuce
 

@@ -36,15 +36,8 @@ class TrainerLoss:
     the prompts' losses is divided by it. So accumulated gradients are those of one large batch,
     the last and smaller one included.
 
-    Parameters
-    ----------
-    loss : RankingLoss or PromptAwareRankingLoss
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, in the call: a model with several labels, a collator with other kinds than
-        the loss has, arguments of Trainer that mislead.
+    A model with several labels, a collator with other kinds than the loss has, and arguments of
+    Trainer that mislead are errors in the call.
 
     Examples
     --------
@@ -63,15 +56,9 @@ class TrainerLoss:
     def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the batch's share of the mean over the prompts of the accumulated batch.
 
-        Parameters
-        ----------
-        outputs : ModelOutput
-            Its ``logits``, one a completion, become (B, K), so that evaluation sees a row a prompt.
-        labels : RankingLabels
-            As `RankingCollator` makes them.
-        num_items_in_batch : Tensor or int, optional
-            The prompts of the whole accumulated batch, of all processes; those of `labels` unless
-            given.
+        The ``logits`` of the outputs, one a completion, become (B, K), so that evaluation sees a
+        row a prompt. `num_items_in_batch` are the prompts of the whole accumulated batch, of all
+        processes; those of `labels`, as `RankingCollator` makes them, unless given.
         """
         # Trainer shows its arguments to callbacks alone, and this is all that it must be given.
         self._look_at(sys._getframe(1).f_locals.get("self"))
@@ -181,11 +168,6 @@ def keep_best(metric: str = "pairs_right") -> dict[str, Any]:
 
     Choose by "loss", the utility of held-out prompts, or "pairs_right". A small "gap" or "distance"
     says that the collapse the loss leads to is reached, not that the model is good.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a measure that doesn't say which model is better.
 
     Examples
     --------
