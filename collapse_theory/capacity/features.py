@@ -324,7 +324,7 @@ def _of_graph(array: np.ndarray, pairs: Comparisons) -> Prompts:
     if pairs.n != rows:
         raise CollapseError(f"the comparisons are of {pairs.n} completions, not of {rows}")
     ends = np.concatenate([equal, np.stack([better, pairs.worse], axis=1)])
-    part = components(*ends.T, rows)
+    part = components(ends[:, 0], ends[:, 1], rows)
     sizes = np.bincount(part)
     by_part = np.argsort(part, kind="stable")
     place = np.empty(rows, dtype=np.int64)  # within the part

@@ -312,12 +312,11 @@ class RankingLoss(PromptLoss):
     ) -> tuple[Tensor, Tensor]:
         """Return `loss_and_counts` of checked logits (B, K) and ranks, (B, K) or (1, K)."""
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
-        there = ranks >= 0
-        logits = logits.masked_fill(~there, 0.0)
+        logits = logits.masked_fill(ranks < 0, 0.0)
         logits = logits.float() if logits.dtype in HALF else logits
         rewards, ends = self.rewards(logits), None
         if isinstance(self.domain, Box) and logits.numel():
-            z = logits.detach()
+            z, there = logits.detach(), ranks >= 0
             low = torch.where(there, z, torch.inf).amin(1, keepdim=True)
             high = torch.where(there, z, -torch.inf).amax(1, keepdim=True)
             rewards = rewards + self.domain.width * centring(logits, ranks, low, high)
@@ -328,8 +327,9 @@ class RankingLoss(PromptLoss):
             self._say("nan", value.isnan(), logits)
             if ends is not None:
                 low, high = ends
-                beyond = (low <= high) & ((low > SATURATED) | (high < -SATURATED))
-                most = 2 * beyond.sum() > (low <= high).sum()
+                some = low <= high
+                beyond = some & ((low > SATURATED) | (high < -SATURATED))
+                most = 2 * beyond.sum() > some.sum()
                 self._say("saturated", beyond & most, (low + high) / 2)
         return value / -self.slope, counts
 

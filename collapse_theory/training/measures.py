@@ -329,7 +329,7 @@ def evaluated(
     require_labels(labels)
     # Some models return more than logits, which come first.
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
-    tensors = {name: torch.from_numpy(np.array(of)) for name, of in labels.items()}
+    tensors = {name: torch.from_numpy(np.asarray(of).copy()) for name, of in labels.items()}
     order = np.maximum(tensors["ranks"].numpy(), PADDING)
     if logits.shape != order.shape:
         raise CollapseError(

@@ -200,7 +200,8 @@ class Objective:
             # Only gaps that count reach the formula, so that no other can overflow in it.
             gaps = gaps.masked_fill(weights == 0, 0.0)
             value = (weights * self.worth.value(gaps, torch)).sum((1, 2))
-        value = value - self._penalty(rewards, ranks, weights)
+        if self.domain.squares or self.domain.sums:
+            value = value - self._penalty(rewards, ranks, weights)
         counts = counts.expand(len(rewards))
         return torch.where(counts, value, 0.0), counts
 

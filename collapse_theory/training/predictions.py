@@ -38,6 +38,10 @@ class Predictions:
         Rewards are those of `of_prompt`, NaN after the last; both are NaN without a pair, and with
         `skip` where there is no answer: for tied completions under Plackett-Luce, say.
         """
+        which = np.arange(len(ranks))
+        if margins is None and pair_weights is None:  # prompts of the same ranks share theirs
+            alike = np.sort(ranks, axis=1) if self.domain.ordered else ranks
+            ranks, which = np.unique(alike, axis=0, return_inverse=True)
         rewards, best = np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
         for row, own in enumerate(ranks):
             tables = (None if of is None else of[row] for of in (margins, pair_weights))
@@ -46,7 +50,7 @@ class Predictions:
                 rewards[row, : found.n], best[row] = found.rewards, found.objective
             elif found is not None and not skip:
                 raise found
-        return rewards, best
+        return rewards[which.ravel()], best[which.ravel()]
 
     def of_prompt(
         self, ranks: np.ndarray, margins: Tables = None, pair_weights: Tables = None
