@@ -30,11 +30,6 @@ def as_features(values: Any, what: str = "features") -> np.ndarray:
     """Return features as an array of float32 or float64: of NumPy, torch, Arrow or Polars.
 
     Half precision becomes float32, whole numbers float64. An Arrow column holds a list a row.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, where they aren't numbers in rows of one length.
     """
     values = as_numpy(values)
     if hasattr(values, "null_count") or hasattr(values, "column_names"):
@@ -90,10 +85,9 @@ class Edges(NamedTuple):
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of prompts of n completions: the same in each prompt, or each prompt's own.
+    """The pairs of prompts of n completions, and which are held equal to which, (k, 2).
 
-    `starts` is where each prompt's begin; None where `edges` are those of every prompt. `equal`
-    (k, 2), counted as the edges are, has the completions that are held equal to others.
+    `starts` is where each prompt's own begin; None where `edges` are those of every prompt.
     """
 
     n: int
@@ -163,33 +157,18 @@ class Part(NamedTuple):
 class Prompts:
     """All prompts, in groups of one size, and how to read their features again.
 
-    Attributes
-    ----------
-    d : int
-    groups : list of (count, Pairs)
-    read : callable
-        Returns the groups' features, (count, n, d) each, in float32 or float64.
-    shares : numpy.ndarray, shape (prompts,)
-        What a prompt's pairs count in the objective: 1/N, or 1 where their weights say it all.
-    shape : tuple of int
-        Of what is said of each completion.
-    order, members : numpy.ndarray or None
-        The place of each completion, and prompt, in what was given; None where that is the same.
-    stored : bool
-        Whether the features are in memory.
-    along, blur
-        Where completions are held equal (`head_ties`): an orthonormal basis (d, k) of what was
-        taken out of the features, and how far rounding may have put them.
+    Where completions are held equal (`head_ties`), `along` (d, k) is an orthonormal basis of what
+    was taken out of the features, and `blur` how far rounding may have put them.
     """
 
     d: int
-    groups: list[tuple[int, Pairs]]
-    read: Callable[[], Iterator[np.ndarray]]
-    shares: np.ndarray
-    shape: tuple[int, ...]
-    order: np.ndarray | None = None
-    members: np.ndarray | None = None
-    stored: bool = True
+    groups: list[tuple[int, Pairs]]  # of how many prompts, and their pairs
+    read: Callable[[], Iterator[np.ndarray]]  # the groups' features (count, n, d)
+    shares: np.ndarray  # of each prompt in the objective: 1/N, or 1 where its weights say it all
+    shape: tuple[int, ...]  # of what is said of each completion
+    order: np.ndarray | None = None  # the place of each completion in what was given
+    members: np.ndarray | None = None  # and of each prompt; None where that is the same
+    stored: bool = True  # whether the features are in memory
     along: np.ndarray | None = None
     blur: float = 0.0
 

@@ -46,22 +46,12 @@ AT_ONCE = 4_000_000  # counts of resamples at once, 32 MB
 
 @dataclass(frozen=True, eq=False)
 class ByRank(Value):
-    """Rewards of many prompts by rank, each prompt's less their mean: gaps alone count.
+    """Rewards of many prompts by rank, each prompt's less their mean: gaps alone count."""
 
-    Attributes
-    ----------
-    mean, std : numpy.ndarray, shape (n,)
-        Over prompts, best first.
-    explained : float
-        The share of the rewards' variance that the rank explains: 1 is collapse.
-    spread : float
-        The mean of `std` over the standard deviation of all rewards: 0 is collapse.
-    """
-
-    mean: Array
+    mean: Array  # over prompts, best first
     std: Array
-    explained: float
-    spread: float
+    explained: float  # the share of the rewards' variance that the rank explains: 1 is collapse
+    spread: float  # the mean of `std` over the standard deviation of all rewards: 0 is collapse
 
     @classmethod
     def of(cls, rewards: np.ndarray) -> ByRank:
