@@ -109,12 +109,16 @@ class CrossEncoderRankingLoss(nn.Module):
         texts = [(query, text) for query, of in zip(queries, documents, strict=True) for text in of]
         size = max(self.mini_batch_size or 0, 0) or len(texts)
 
-        def scores(first: int) -> Tensor:
-            part = self.model.preprocess(texts[first : first + size], prompt=prompt, task=task)
+        parts = (
+            self.model.preprocess(texts[first : first + size], prompt=prompt, task=task)
+            for first in range(0, len(texts), size)
+        )
+
+        def scores(part: Any) -> Tensor:
             tensors = {k: v.to(self.model.device) for k, v in part.items() if torch.is_tensor(v)}
             return self.model(part | tensors)["scores"].view(-1)
 
-        made = in_parts(scores, range(0, len(texts), size)) if size < len(texts) else scores(0)
+        made = in_parts(scores, parts) if size < len(texts) else scores(next(parts))
         logits = pad_sequence(list(self.activation_fn(made.float()).split(sizes)), batch_first=True)
         ranks = [(-torch.as_tensor(of)).unique(return_inverse=True)[1] for of in labels]
         order = pad_sequence(ranks, batch_first=True, padding_value=-1).to(logits.device)
