@@ -23,7 +23,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
-    "extensions.findable",
+    "extensions.checks",
     "extensions.mathjax",
     "extensions.names",
     "extensions.registries",

@@ -6,10 +6,9 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from extensions.notebooks import BUILD, state_of_the_package
+from extensions.notebooks import BUILD, ROOT, state_of_the_package
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -95,7 +94,7 @@ def drawn(entry: Any) -> list[str]:
 
     from collapse_theory.figures import figure_of, save
 
-    docs = Path(__file__).parents[1]
+    docs = ROOT / "docs"
     pages = [docs / "gallery" / f"{entry.name}{end}.png" for end in ("", "_dark")]
     kept = [BUILD / "figures" / state_of_the_package() / page.name for page in pages]
     if not kept[1].exists():
@@ -109,6 +108,18 @@ def drawn(entry: Any) -> list[str]:
         if not page.exists() or page.read_bytes() != path.read_bytes():
             page.write_bytes(path.read_bytes())
     return [page.relative_to(docs).as_posix() for page in pages]
+
+
+class Report(Written):
+    """The report of benchmarks, where it has been written."""
+
+    def lines(self) -> Iterable[str]:
+        """Return what includes it, or how it is made."""
+        if (ROOT / "benchmarks" / "REPORT.md").exists():
+            yield "```{include} ../benchmarks/REPORT.md"
+            yield ":relative-images:\n:heading-offset: 1\n```"
+        else:
+            yield "`python benchmarks/report.py` writes a report beside other software."
 
 
 class Commands(Written):
@@ -165,6 +176,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "utility-laws": UtilityLaws,
         "losses-in-use": LossesInUse,
         "gallery": Gallery,
+        "report": Report,
         "commands": Commands,
     }
     for name, directive in written.items():
