@@ -31,6 +31,7 @@ from collapse_theory.experiment import (  # noqa: E402
     Setting,
     run_experiment,
 )
+from collapse_theory.experiment.encode import Table  # noqa: E402
 from collapse_theory.experiment.measure import (  # noqa: E402
     HELD_OUT,
     TRAIN,
@@ -70,6 +71,7 @@ from collapse_theory.experiment.train import (  # noqa: E402
     Trace,
     measured_at,
     orders,
+    train,
     warmed_cosine,
 )
 from collapse_theory.files import keep, kept  # noqa: E402
@@ -614,6 +616,30 @@ def test_prompts_of_a_file_are_sorted_best_first():
     assert made.folds[0] == made.folds[1]  # of one prompt
     assert made.rankings[0].completions == ("b", "a", "c")
     assert made.ranks.tolist() == [[0, 1, 1], [0, 1, -1]]
+
+
+def test_adamw_with_the_penalty_in_its_loss_ends_at_the_certified_head(tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = [5 - (i % 4 == 0) for i in range(90)]  # ties, and prompts with fewer completions
+    made = [
+        Ranking(f"{i}", tuple("abcde"[:n]), (0, 1, 1, 2, 3)[:n], ("open", "closed")[i % 2])
+        for i, n in enumerate(sizes)
+    ]
+    features = rng.normal(size=(90, 5, 10)).astype(np.float32)
+    features[:, :, 0] -= 0.3 * np.arange(5)
+    table = Table(PromptSet(tuple(made)), features)
+    setting = Setting(utilities=(PLAIN,), seeds=1, steps=600, rate=1e-2, data="rankings.jsonl")
+    runs = [run for run in runs_of(setting) if run.control]
+    traces = [train(table, run, setting, tmp_path / run.folder, Progress()) for run in runs]
+    tables = [rewards_table(r, table.prompts, t) for r, t in zip(runs, traces, strict=True)]
+    found = Findings(setting, pl.concat(tables), {})
+    (said,) = [text for text in sentences(found) if text.startswith("Linear heads")]
+    assert "what AdamW reaches is 0.000 of the rewards' s.d." in said
+    assert traces[0].steps[-1] == traces[1].steps[-1] == 600
+    # Left-out rewards are of the training prompts alone, and worse than the head's own.
+    assert len(found.rewards.filter(split="left_out")["prompt"].unique()) == 60
+    left, own = (found.ends([runs[1]], "loss", split)[0] for split in ("left_out", TRAIN))
+    assert left > own
 
 
 # -- from end to end ---------------------------------------------------------------------

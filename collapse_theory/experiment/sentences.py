@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from collapse_theory.capacity.head import FEW
 from collapse_theory.experiment.measure import HELD_OUT, LEFT_OUT, RULES, TRAIN, Findings, grids
 from collapse_theory.experiment.setting import CERTIFIED, LINEAR, NEUTRAL, SAME_LENGTHS, Run
 
@@ -315,6 +316,7 @@ def _heads(found: Findings) -> Iterator[str]:
         [spread(found.ends(best, name, split)) for split in (LEFT_OUT, HELD_OUT)]
         for name in ("right", "loss")
     )
+    few = found.end(best[0])[0]["prompts"] < FEW
     penalties = sorted({found.last(run, TRAIN)["penalty"][0] for run in best})
     yield (
         f"Linear heads, L2 of {' or '.join(f'{of:.3g}' for of in penalties)} chosen by left-out "
@@ -322,4 +324,6 @@ def _heads(found: Findings) -> Iterator[str]:
         f"certified optimum ({spread(off[HELD_OUT])} held out). Left out, the worse kind of "
         f"training prompts has {right[0]} of the pairs right, and all a loss of {loss[0]}; "
         f"held-out prompts have {right[1]} and {loss[1]}."
+        + f" Left-out rewards take {FEW} training prompts or more: here they may be far off."
+        * few
     )

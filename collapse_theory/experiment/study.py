@@ -246,7 +246,7 @@ def memory_course(found: Findings) -> pl.DataFrame:
         wanted = np.geomspace(min(10, steps[-1]), steps[-1], STEPS) if len(steps) else ()
         for step in sorted({int(steps[np.argmin(abs(steps - at))]) for at in wanted}):
             parts = [mine.filter(pl.col("split") == of, step=step) for of in (TRAIN, HELD_OUT)]
-            sides = (
+            train, held = (
                 ranked_rows(
                     part["logit"].to_numpy().astype(np.float64),
                     part["rank"].to_numpy(),
@@ -255,7 +255,7 @@ def memory_course(found: Findings) -> pl.DataFrame:
                 for part in parts
             )
             with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
-                law = memory(*sides, run.objective.utilities[""])
+                law = memory(train, held, run.objective.utilities[""])
                 low, high = law.interval
                 row = {"run": run.number, "utility": str(run.objective), "seed": run.seed}
                 row |= {"step": step, "gamma": law.gamma, "low": low, "high": high}

@@ -31,7 +31,7 @@ from collapse_theory.experiment.setting import (
     Run,
     Setting,
 )
-from collapse_theory.values import Array, Value
+from collapse_theory.values import Value
 
 OPEN, CLOSED = KINDS = ("open", "closed")
 LENGTHS: dict[str, tuple[int, ...]] = {
@@ -142,14 +142,14 @@ class PromptSet(Value):
     """
 
     rankings: tuple[Ranking, ...]
-    scores: Array | None = None
+    scores: Any = None
     report: DatasetReport | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set(rankings=tuple(map(_best_first, self.rankings)))
-        if self.scores is None:
-            self._set(scores=np.where(self.ranks >= 0, np.nan, np.nan))
+        unknown = np.full(self.ranks.shape, np.nan)
+        self._set(scores=unknown if self.scores is None else np.array(self.scores, np.float64))
 
     @cached_property
     def folds(self) -> np.ndarray:

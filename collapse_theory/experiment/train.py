@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,7 +126,7 @@ def _standard(table: Table, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return (table.features - mean) / scale, mean, scale
 
 
-@cache  # a trained linear head has the penalty of the certified one
+@lru_cache(maxsize=8)  # a trained linear head has the penalty of the certified one
 def best_head(table: Table, run: Run) -> Head:
     """Return the certified linear head of the training prompts whose penalty left-out ones choose.
 
@@ -135,17 +135,14 @@ def best_head(table: Table, run: Run) -> Head:
     rows, ranks = np.flatnonzero(~table.prompts.held_out(run)), table.prompts.ranks
     features = _standard(table, run)[0].astype(np.float64)
     sizes = (ranks >= 0).sum(axis=1)
-    graphs = [
-        Comparisons.ranking([np.flatnonzero(row == r) for r in range(row.max() + 1)], ties="free")
+    groups = (
+        [np.flatnonzero(row == rank).tolist() for rank in range(row.max() + 1)]
         for row in ranks[rows]
-    ]
-    with warnings.catch_warnings(action="ignore"):  # on fewer than 50 prompts; is said elsewhere
-        path = head_path(
-            [features[p, : sizes[p]] for p in rows],
-            run.objective.utilities[""],
-            comparisons=graphs,
-        )
-    return path.best
+    )
+    graphs = [Comparisons.ranking(of, ties="free") for of in groups]
+    given = [features[p, : sizes[p]] for p in rows]
+    with warnings.catch_warnings(action="ignore"):  # of few prompts: a sentence says it
+        return head_path(given, run.objective.utilities[""], comparisons=graphs).best
 
 
 def _certified(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
@@ -154,7 +151,7 @@ def _certified(table: Table, run: Run, setting: Setting, told: Progress) -> dict
     left_out = np.zeros(present.shape, np.float32)
     with warnings.catch_warnings(action="ignore"):
         made = head.held_out
-    left_out[np.flatnonzero(~table.prompts.held_out(run))] = np.nan_to_num(made)
+    left_out[~table.prompts.held_out(run), : made.shape[1]] = np.nan_to_num(made)
     logits = np.where(present, head.predict(features), 0.0).astype(np.float32)
     told.advance(setting.steps)
     return {
@@ -170,12 +167,13 @@ def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[s
     features, ranks = torch.from_numpy(standard), torch.from_numpy(table.prompts.ranks)
     loss, known = run.objective.loss(), run.objective.kinds
     kinds = torch.tensor([known.index(kind) if known else 0 for kind in table.prompts.kinds])
-    head, decay, ridge = new_head(features.shape[2], setting.width, run.seed), 0.01, 0.0
+    head, decay, ridge = new_head(features.shape[2], setting.width, run.seed), 0.01, None
     if run.control == LINEAR:  # from 0 on, with L2 in the loss: AdamW's own decay is no penalty
         decay, last = 0.0, nn.Linear(features.shape[2], 1, bias=False)
         head = nn.Sequential(last, nn.Flatten(-2))
         nn.init.zeros_(last.weight)
-        ridge = best_head(table, Run(run.objective, run.seed)).penalty / loss.of_kind(None).slope
+        penalty = best_head(table, Run(run.objective, run.seed)).penalty
+        ridge = last.weight, penalty / loss.of_kind(None).slope
     optimizer = torch.optim.AdamW(head.parameters(), lr=setting.rate, weight_decay=decay)
     schedule = warmed_cosine(optimizer, setting.steps, setting.warmup)
     grid, noted = set(measured_at(setting.steps)), []
@@ -189,8 +187,8 @@ def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[s
     order = torch.from_numpy(mine[orders(run.seed, setting.steps, len(mine), setting.batch)])
     for step, rows in enumerate(order, start=1):
         value = loss_of(loss, head(features[rows]), kinds[rows], ranks[rows])
-        if ridge:
-            value = value + ridge * head[0].weight.square().sum()
+        if ridge is not None:
+            value = value + ridge[1] * ridge[0].square().sum()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
