@@ -176,8 +176,10 @@ def _verdicts(found: Findings, runs: Sequence[Run], who: str) -> Iterator[str]:
     for of in dict.fromkeys(asked.values()):
         group = [verdict(found, run) for run in runs if asked[run] == of]
         where = f", {of}" if isinstance(of, str) else "" if of.bounded else f" under {of}"
-        for key in dict.fromkeys(one[:2] for one in group):
-            same = [one for one in group if one[:2] == key]
+        # How they moved parts those of which it is said.
+        keys = [(one.outcome, one.moving * ("{far}" in _OUTCOMES[one.outcome])) for one in group]
+        for key in dict.fromkeys(keys):
+            same = [one for one, its in zip(group, keys, strict=True) if its == key]
             some = "" if len(same) == len(group) else f", in {len(same)} of {len(group)} runs"
             yield f"{who}{where}{some}: {_said(same)}"
 
