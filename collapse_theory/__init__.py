@@ -169,11 +169,14 @@ __getattr__, _ = names_at_use(
             "memory",
             "penalty_of",
         ),
-        f"{__name__}.data": ("LogSummary", "RewardLog", "read_log"),
-        f"{__name__}.diagnosis": ("Diagnosis", "diagnose"),
+        f"{__name__}.data": ("LogSummary", "RewardLog", "read_log", "data"),
+        f"{__name__}.diagnosis": ("Diagnosis", "diagnose", "diagnosis"),
+        f"{__name__}.experiment": ("experiment",),
         f"{__name__}.figures": ("figures",),
         f"{__name__}.finite.max_margin": ("max_margin",),
         f"{__name__}.sweeps": ("sweep",),
+        f"{__name__}.testing": ("testing",),
+        f"{__name__}.training": ("training",),
     },
 )
 

@@ -18,6 +18,11 @@
 # what does the model say of prompts that it hasn't seen?
 
 # %%
+import warnings
+
+warnings.filterwarnings("ignore", message="IProgress")  # tqdm, of its bars in notebooks
+
+# %%
 import importlib.util
 from pydoc_data.topics import topics
 

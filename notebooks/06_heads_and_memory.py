@@ -18,6 +18,11 @@
 # say of prompts it hasn't seen, and how much of its training prompts has it learned by heart?
 
 # %%
+import warnings
+
+warnings.filterwarnings("ignore", message="IProgress")  # tqdm, of its bars in notebooks
+
+# %%
 import importlib.util
 import inspect
 

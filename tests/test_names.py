@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -29,10 +33,22 @@ classes = [value for name in ct.__all__ if isinstance(value := getattr(ct, name)
 
 
 def test_dir_lists_the_public_names():
+    for path in Path(ct.__file__).parent.glob("*/__init__.py"):
+        if path.parent.name in ("cli", "explorer", "numerics"):
+            continue  # not for users
+        room = importlib.import_module(f"collapse_theory.{path.parent.name}")
+        assert dir(room) == sorted(room.__all__), room
     for room in (ct, ct.figures):
         assert dir(room) == sorted(room.__all__)
         assert all(getattr(room, name) is not None for name in dir(room))
     assert {"figures", "diagnose", "max_margin"} < set(dir(ct))
+
+
+def test_rooms_are_there_without_an_import_of_their_own():
+    rooms = "data", "diagnosis", "laws", "testing"
+    code = f"import collapse_theory as ct; [getattr(ct, room).__all__ for room in {rooms}]"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 @takers

@@ -15,3 +15,7 @@ __all__ = [
     "penalty_of",
     "ranked_rows",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,3 +18,7 @@ __all__ = [
     "recommend",
     "target_of",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -36,3 +36,7 @@ __all__ = [
     "propose_kinds",
     "read_log",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,7 +27,7 @@ _MAX_COMPARED = 256  # of more completions so many are compared, spread over the
 _PAIRS_HELD = 4_000_000  # at a time: 100 MB
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Spread(Value):
     """The rewards of one prompt beside each other, in the log's own units.
 

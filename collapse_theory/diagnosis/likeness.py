@@ -63,7 +63,7 @@ def cells_of(stats: OrderStatistics, least: int = 2, *, exact: bool = False) -> 
                 yield Cell(here, size, kind, stats.at(here, size))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class View(Value):
     """How alike prompts are in one view of their rewards.
 
@@ -215,7 +215,7 @@ def _reference(
 # -- shares of the variance ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Shares(Value):
     """What the variance of a log's rewards is made of; the four add up to 1.
 

@@ -25,7 +25,7 @@ MEASURES = {
 """What is told of a part, with its heading in tables."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Part(Value):
     """What a diagnosis says of a part of a log, in one line.
 

@@ -22,3 +22,7 @@ __all__ = [
     "exact_answer",
     "exact_law",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

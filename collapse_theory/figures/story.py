@@ -66,7 +66,14 @@ def story_rows(runs: str | os.PathLike[str]) -> Any:
     keys = ["utility", "split", "kind", "rank"]
     reward = pl.col("reward").cast(pl.Float64)
     measured = (reward.mean().round(5).alias("mean"), reward.std().round(5).alias("deviation"))
-    return pl.read_parquet(runs).filter(ours).filter(last).group_by(keys).agg(*measured).sort(keys)
+    return (
+        pl.read_parquet(Path(runs))
+        .filter(ours)
+        .filter(last)
+        .group_by(keys)
+        .agg(*measured)
+        .sort(keys)
+    )
 
 
 def story_data(runs: str | os.PathLike[str] | None = None) -> StoryPanels:

@@ -6,3 +6,7 @@ from collapse_theory.finite.many import Solutions, solve_many
 from collapse_theory.finite.solve import METHODS, SOLVERS, Method, solve
 
 __all__ = ["METHODS", "SOLVERS", "Method", "Solutions", "solve", "solve_many"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -39,3 +39,7 @@ __all__ = [
     "uniform_law",
     "uniform_panels",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -26,3 +26,7 @@ __all__ = [
     "limit_many",
     "predicted_rewards",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

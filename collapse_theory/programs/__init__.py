@@ -42,3 +42,7 @@ __all__ = [
     "certify_rows",
     "unit_utility",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,3 +5,7 @@ from __future__ import annotations
 from collapse_theory.sweeps.sweep import sweep
 
 __all__ = ["sweep"]
+
+
+def __dir__() -> list[str]:
+    return __all__

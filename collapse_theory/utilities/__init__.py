@@ -52,3 +52,7 @@ __all__ = [
     "require_increasing",
     "utility",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
