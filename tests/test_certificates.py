@@ -324,3 +324,11 @@ def test_a_bound_that_leaves_float64_hides_no_better_answer():
     found = ct.solve("logsigmoid(1e300*x)", domain=(0, 0.5), comparisons=pair)
     assert found.status == "optimal"
     assert found.rewards.tolist() == [0.5, 0.0]
+
+
+def test_nothing_is_missing_where_all_pairs_have_the_most() -> None:
+    """U lacks 1e-15 of its rise at every gap: a gap relative to that would say nothing."""
+    found = ct.solve("1 - exp(-44.7*x) + 1.317*min(x, 0.6)", 5, (-1, 2))
+    assert found.status == "optimal"
+    assert found.relative_gap == 0
+    assert 0 < found.gap < 1e-13

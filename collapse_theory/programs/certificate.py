@@ -58,7 +58,8 @@ class Certificate(Value):
         rounding can be in it and in `objective`.
     relative_gap : float
         How far the answer itself can be from the optimum, over `shortfall`: without the rounding
-        of the reported objective, so that U -> cU + d leaves it unchanged.
+        of the reported objective, so that U -> cU + d leaves it unchanged. 0 where what is missing
+        of U(largest gap) is rounding: then there is nothing to measure a gap by but `gap` itself.
     shortfall : float
         U(largest gap) - objective in a box; without one the spread of U over the pairs.
     """
@@ -252,11 +253,14 @@ def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None
         return p[None], float(np.mean(lost))
 
     found = _pair_forces(utility, gaps[None], program.box, chosen)
-    # Where all pairs have reached the last kink the shortfall is rounding too, and nothing to
-    # measure a gap by.
+    # Where all pairs have reached the last kink, or all but rounding of what U can be, the shortfall
+    # is rounding too, and nothing to measure a gap by.
     kinks = [kink for kink in utility.kinks if kink < 1]
-    reached = program.box and bool(kinks) and gaps.min() >= kinks[-1] * (1 - 1e-13)
-    return replace(found, saturated=reached and bool(utility.slope(np.float64(1.0)) == 0))
+    reached = bool(kinks) and gaps.min() >= kinks[-1] * (1 - 1e-13)
+    flat = reached and bool(utility.slope(np.float64(1.0)) == 0)
+    rise = float(utility.shortfall(np.float64(0.0), 1.0))
+    rounding = math.isfinite(rise) and float(found.shortfall[0]) <= 16 * EPS * rise
+    return replace(found, saturated=program.box and (flat or rounding))
 
 
 def _rounding_of_mean(size: np.ndarray, steep: np.ndarray, terms: float) -> Any:

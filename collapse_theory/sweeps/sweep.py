@@ -94,7 +94,7 @@ def sweep(
         std, top_share
             The standard deviation of the rewards, and the share of them at the highest.
         seconds
-            What it took, where it was done.
+            What it took, where it was done; of programs solved together, the mean.
         rewards
             Best first; null for limit laws and beyond 100,000,000 completions.
 

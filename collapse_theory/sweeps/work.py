@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import multiprocessing
 import os
@@ -25,17 +26,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.finite import solve
+from collapse_theory.finite import solve, solve_many
 from collapse_theory.laws import RewardLaw
-from collapse_theory.limit import limit
+from collapse_theory.limit import LimitLaw, limit
 from collapse_theory.numerics.checks import MOST_COUNTED
-from collapse_theory.programs import Domain
+from collapse_theory.programs import Domain, Solution
 from collapse_theory.utilities import Loss
 
 ALONE = 1.0  # seconds of work done in this process: two others take that long to start
 CHUNK = 0.25  # seconds that one task takes, usually: the way there and back is a few milliseconds
-# What a program takes, usually (seconds): a limit law, n = 8, and the largest of many completions.
-LAW, LEAST, MOST = 0.02, 0.001, 0.3
+# What a program takes, usually (seconds): a limit law, a kink, a few completions beside others that
+# are solved with them, and the largest of many completions.
+LAW, KINK, LEAST, MOST = 0.02, 0.01, 0.0003, 0.3
 REFUSED, FAILED = "refused", "failed"
 
 Row: TypeAlias = dict[str, Any]
@@ -55,7 +57,8 @@ class Cell:
         """What it takes, roughly: for the size of chunks alone."""
         if self.n is None:
             return LAW
-        return min(LEAST * (1 + (self.n / 60) ** 2), MOST)
+        kinked = KINK if getattr(self.loss, "kinks", ()) else 0.0
+        return min(LEAST * (1 + (self.n / 30) ** 2) + kinked, MOST)
 
     def row(self) -> Row:
         """Return what is found, or the message of an error: `REFUSED` if it is the program's."""
@@ -71,13 +74,18 @@ class Cell:
     def _found(self) -> Row:
         if self.n is None:
             found = limit(self.loss, self.domain, tol=self.tol)
-            row = _of_law(found) | {"unique": None}
-        else:
-            found = solve(self.loss, self.n, self.domain, tol=self.tol)
-            row = _of_law(found.law) if self.n > MOST_COUNTED else _of_rewards(found.rewards)
-            row |= {"unique": found.unique}
-        reached = ("status", "method", "objective", "gap", "relative_gap")
-        return {"message": None, **{name: getattr(found, name) for name in reached}, **row}
+            return _reached(found) | _of_law(found) | {"unique": None}
+        return _of_solution(solve(self.loss, self.n, self.domain, tol=self.tol))
+
+
+def _reached(found: LimitLaw | Solution) -> Row:
+    names = ("status", "method", "objective", "gap", "relative_gap")
+    return {"message": None, **{name: getattr(found, name) for name in names}}
+
+
+def _of_solution(found: Solution) -> Row:
+    row = _of_law(found.law) if found.n > MOST_COUNTED else _of_rewards(found.rewards)
+    return _reached(found) | row | {"unique": found.unique}
 
 
 def _of_law(law: RewardLaw) -> Row:
@@ -120,7 +128,24 @@ def chunks(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 def worked(chunk: Sequence[Cell]) -> list[Row]:
     """Return the rows of a chunk: what an executor is given to do."""
-    return [cell.row() for cell in chunk]
+    alike = itertools.groupby(chunk, key=lambda cell: (cell.n, cell.domain, cell.tol))
+    return [row for _, group in alike for row in _together(list(group))]
+
+
+def _together(cells: list[Cell]) -> list[Row]:
+    """Return the rows of programs with one n and one domain, solved as one where that goes."""
+    first = cells[0]
+    if len(cells) > 1 and first.n is not None:
+        start, losses = time.perf_counter(), [cell.loss for cell in cells]
+        try:
+            found = solve_many(losses, first.n, first.domain, tol=first.tol)
+            rows = [_of_solution(found[i]) for i in range(len(cells))]
+        except Exception:
+            pass  # one by one they say whose error it is
+        else:
+            seconds = (time.perf_counter() - start) / len(cells)
+            return [row | {"seconds": seconds} for row in rows]
+    return [cell.row() for cell in cells]
 
 
 Found: TypeAlias = Iterator[tuple[list[Cell], list[Row]]]
