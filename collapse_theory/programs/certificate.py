@@ -253,8 +253,8 @@ def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None
         return p[None], float(np.mean(lost))
 
     found = _pair_forces(utility, gaps[None], program.box, chosen)
-    # Where all pairs have reached the last kink, or all but rounding of what U can be, the shortfall
-    # is rounding too, and nothing to measure a gap by.
+    # Where all pairs have reached the last kink, or lack but rounding of what U can be, the
+    # shortfall is rounding too, and nothing to measure a gap by.
     kinks = [kink for kink in utility.kinks if kink < 1]
     reached = bool(kinks) and gaps.min() >= kinks[-1] * (1 - 1e-13)
     flat = reached and bool(utility.slope(np.float64(1.0)) == 0)
