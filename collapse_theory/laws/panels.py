@@ -35,7 +35,7 @@ _MOST_ROUNDS, _MOST_PANELS = 60, 4000
 _MISPLACED_MASS, _BENT_DENSITY, _INNERMOST_SHARE = 1e-17, 1e-13, 1e-20
 _SMALLEST_DISTANCE = 1e-290
 _INVERSE_CELLS = 64  # of a panel, between whose ends an inverse is nearly a cubic
-_BLOCK = 2048  # points: with 20 terms each and their sums some 1 MB
+_BLOCK = 4096  # points: what a sum holds of them stays in a processor's caches
 
 
 @cache
@@ -62,15 +62,33 @@ def _polynomials(delta: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return values, steps
 
 
-def _summed(series: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Return the sums of products down the rows.
+def _sums(
+    delta: np.ndarray, i: np.ndarray, series: np.ndarray | None, integrals: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sum_k series[k, i] P_k(1 - delta) and sum_k integrals[k, i] (P_{k+1} - P_k).
 
-    One after the other, so that a point's digits don't depend on how many points are asked for:
-    quantiles are put right by comparing values of one point and of many. Of many points NumPy adds
-    whole rows; those of one it would add in pairs.
+    By the recurrence of `_polynomials`, a term at a time: no array but those of the points is made,
+    and a point's digits don't depend on how many points are asked for, as quantiles are put right
+    by comparing values of one point and of many. What isn't asked for is 0.
     """
-    products = series * basis
-    return products.sum(axis=0) if products.shape[1] > 1 else np.add.accumulate(products)[-1]
+    value, step, new = np.ones_like(delta), -delta, np.empty_like(delta)
+    total = area = np.zeros_like(delta)
+    if series is not None:
+        total = series[0].take(i)
+    if integrals is not None:
+        area = integrals[0].take(i) * step
+    for k in range(1, len(integrals if series is None else series)):
+        value += step
+        np.multiply(delta, value, out=new)
+        new *= -(2 * k + 1) / (k + 1)
+        step *= k / (k + 1)
+        new += step
+        step, new = new, step
+        if series is not None:
+            total += series[k].take(i) * value
+        if integrals is not None:
+            area += integrals[k].take(i) * step
+    return total, area
 
 
 def _in_blocks(method: Callable[[Any, np.ndarray], np.ndarray]) -> Any:
@@ -238,8 +256,7 @@ class Panels(Value):
     def density(self, d: np.ndarray) -> np.ndarray:
         """Return the density at the distances `d`."""
         i, delta = self._place(d)
-        series = self._series[0]
-        out = _summed(series[:, i], _polynomials(delta, len(series))[0])
+        out = _sums(delta, i, self._series[0], None)[0]
         height = self.first * (1.0 + self.exponent) / (self.edges[0] or 1.0)
         return self._first_cell(d, out, height, self.exponent)
 
@@ -247,8 +264,7 @@ class Panels(Value):
     def mass_within(self, d: np.ndarray) -> np.ndarray:
         """Return the mass nearer than `d`."""
         i, delta = self._place(d)
-        integrals = self._series[1]
-        inside = _summed(integrals[:, i], _polynomials(delta, len(integrals))[1])
+        inside = _sums(delta, i, None, self._series[1])[1]
         out = self.masses[i] + 0.5 * self.widths[i] * inside
         return self._first_cell(d, out, self.first, 1.0 + self.exponent)
 
@@ -257,9 +273,8 @@ class Panels(Value):
         """Return the integral of the mass nearer than t over t up to `d`."""
         i, delta = self._place(d)
         half = 0.5 * self.widths[i]
-        steps = _polynomials(delta, len(self._twice))[1]
         out = self._areas[i] + half * delta * self.masses[i]
-        out += half**2 * _summed(self._twice[:, i], steps)
+        out += half**2 * _sums(delta, i, None, self._twice)[1]
         return np.maximum(self._first_cell(d, out, self._areas[0], 2.0 + self.exponent), 0.0)
 
     @_in_blocks
@@ -270,12 +285,9 @@ class Panels(Value):
         half = 0.5 * self.widths[i]
         wanted = np.maximum(target - self.masses[i], 0.0)
         start = self._near_inverse(i, wanted)
-        series, integrals = (part[:, i] for part in self._series)
 
         def evaluate(delta: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            values, steps = _polynomials(delta, len(series))
-            area = _summed(integrals[:, active], steps)
-            slope = _summed(series[:, active], values)
+            slope, area = _sums(delta, i[active], *self._series)
             return half[active] * area, half[active] * slope
 
         zero, two = np.zeros_like(half), np.full_like(half, 2.0)
