@@ -191,9 +191,12 @@ def _parted(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iter
         if not one or not each or np.isnan(one + each).any():
             continue
         said = "the runs don't decide whether the loss parts them"
-        if min(each) > max(one):
+        # Three runs of each that agree are no chance; fewer must differ by more than it makes.
+        chance = max(found.ends((*fixed, *aware), "chance", split))
+        chance *= min(len(one), len(each)) < 3
+        if min(each) > max(one) + chance:
             said = "in every run the prompt-aware loss parts them by more"
-        elif max(each) < min(one):
+        elif max(each) + chance < min(one):
             said = "it isn't the prompt-aware loss that parts them"
         yield (
             f"On {where} prompts one utility leaves the kinds {spread(one)} apart, a utility for "
@@ -240,9 +243,11 @@ def _cost(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iterat
         if len(seeds) > 1:
             agree = min(cost) > 0 or max(cost) < 0
             said = "with all seeds of one sign" if agree else "which the seeds don't agree on"
-        word = "costs" if cost.mean() > 0 else "gains"
+        word, how_many = "costs" if cost.mean() > 0 else "gains", f"{abs(cost.mean()):.3f}"
+        if not float(how_many):
+            word, how_many, said = "costs", "none", "as far as these runs tell"
         yield (
-            f"Prompt-awareness {word} {abs(cost.mean()):.3f} of the pairs right on {where} prompts "
+            f"Prompt-awareness {word} {how_many} of the pairs right on {where} prompts "
             f"({np.mean(means[0]):.3f} with one utility, {np.mean(means[1]):.3f} with one for each "
             f"kind), {said}."
         )
