@@ -38,6 +38,8 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 
+smartquotes = False  # options and code-like prose keep their dashes and quotes
+
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
