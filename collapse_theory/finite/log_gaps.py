@@ -12,9 +12,10 @@ diagonal matrix of e, it solves
 For powers that system is nearly linear over any range of gaps, and four steps from the quantiles of
 a Beta law are enough (x**0.95 at n = 40, gaps of 1e-46): docs/theory.md#newtons-method.
 
-U'(0) = inf: no ties. U'(0) < inf: in the box several completions tie at each end. The interior
-points tell how many; then Newton's method polishes the gaps that are not zero, and completions
-join or leave the tied groups until the optimality conditions hold.
+U'(0) = inf: no ties. U'(0) < inf: in the box several completions tie at each end, as many as would
+were all other gaps equal; Newton's method finds the gaps that are not zero, and completions join or
+leave the tied groups until the optimality conditions hold. Where that fails interior points tell
+the neighbourhood, and how many tie.
 """
 
 from __future__ import annotations
