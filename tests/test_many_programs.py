@@ -41,6 +41,8 @@ SWEPT = {
     "margin": (lambda p: ct.LogSigmoid(20).shifted(-p), (0.01, 0.9)),
     "exponential": (lambda p: ct.Exponential(p), (1e-3, 600.0)),
     "quadratic": (lambda p: ct.Quadratic(p), (1e-6, 0.5)),
+    "smoothing": (lambda p: ct.LabelSmoothing(p, 0.5), (1e-3, 0.3)),
+    "squared": (lambda p: ct.Squared(p), (1.0, 30.0)),
     "sine": (lambda p: ct.Sine(p), (1e-3, 1.57)),
     "sum": (lambda p: ct.Log() + p * ct.Exponential(3), (1e-3, 1e3)),
     "formula": (lambda p: ct.utility("tanh(3*x)") + p * ct.Log(), (1e-3, 10.0)),
@@ -114,6 +116,7 @@ def test_columns_frames_and_values():
     [
         (ct.LogSigmoid, {"beta": [1, 0, 2]}, r"utilities\[1\].*beta.*positive"),
         (ct.LogSigmoid, {"beta": [1, 2, np.nan]}, r"utilities\[2\].*finite"),
+        (ct.LogSigmoid, {"gamma": [1, 2]}, "gamma"),
         (ct.Power, {"g": [0.5, np.inf]}, r"utilities\[1\].*finite"),
         (ct.Power, {"g": [0.5, 1e300]}, r"utilities\[1\].*0 < g < 1"),
         ("log(x + c)", {"c": [0.1, -1.0]}, r"utilities\[1\]"),

@@ -245,6 +245,18 @@ class NegativePower(Family):
 # -- levelling off -----------------------------------------------------------------------
 
 
+def _log_sigmoid_gain(z: Any, rise: Any) -> Any:
+    """Return log sigma(z + rise) - log sigma(z)."""
+    z, rise = np.asarray(z), np.asarray(rise)
+    # log1p of (1 - exp(-rise)) / (exp(z) + exp(-rise)), with both factors at most 1. Where
+    # that would overflow, the rise is so large that nothing cancels in the plain difference.
+    near = np.minimum(rise, 700.0)
+    shrunk, low = np.exp(-np.maximum(z, 0.0)), np.exp(np.minimum(z, 0.0))
+    small = np.log1p(shrunk * -np.expm1(-near) / (low + shrunk * np.exp(-near)))
+    plain = log_sigmoid(z + rise) - log_sigmoid(z)
+    return np.where((rise > near) & (z < 0), plain, small)
+
+
 @dataclass(frozen=True, eq=False)
 class LogSigmoid(Family):
     """U(x) = log sigma(beta x) = -log(1 + exp(-beta x)), the Bradley-Terry log-likelihood.
@@ -269,14 +281,7 @@ class LogSigmoid(Family):
         return first, -self.beta * first * special.expit(z)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
-        z, rise = np.asarray(self.beta * x), np.asarray(self.beta * step)
-        # log1p of (1 - exp(-rise)) / (exp(z) + exp(-rise)), with both factors at most 1. Where
-        # that would overflow, the rise is so large that nothing cancels in the plain difference.
-        near = np.minimum(rise, 700.0)
-        shrunk, low = np.exp(-np.maximum(z, 0.0)), np.exp(np.minimum(z, 0.0))
-        small = np.log1p(shrunk * -np.expm1(-near) / (low + shrunk * np.exp(-near)))
-        plain = log_sigmoid(z + rise) - log_sigmoid(z)
-        return np.where((rise > near) & (z < 0), plain, small)
+        return _log_sigmoid_gain(self.beta * x, self.beta * step)
 
     def tree(self, inner: Tree = X) -> Tree:
         return call("logsigmoid", mul(num(self.beta), inner))
@@ -323,7 +328,8 @@ class LabelSmoothing(Family):
         )
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return LogSigmoid(self.beta).gain(x, step, end) - self.eps * self.beta * step
+        z, rise = self.beta * x, self.beta * step
+        return _log_sigmoid_gain(z, rise) - self.eps * rise
 
     @property
     def partner(self) -> Utility | None:

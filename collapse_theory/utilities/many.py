@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import reprlib
 from collections.abc import Callable, Iterable
@@ -45,7 +46,7 @@ class Many:
             if one or not isinstance(given, Iterable):
                 raise CollapseError(
                     f"utilities must be many, as a list of them, not {given!r}; or a family, a "
-                    "function or a text with its parameters: ct.LogSigmoid, 8, beta=[1, 2]"
+                    "function or a text, with parameters beside it: beta=[1, 2] for ct.LogSigmoid"
                 )
             made = [named(i, row, _loss) for i, row in enumerate(given)]
         if not made:
@@ -103,4 +104,8 @@ def _maker(utilities: Any, names: tuple[str, ...]) -> Callable[..., Any]:
         raise CollapseError(
             f"parameters go with a family, a function or a text, not with {utilities!r}"
         )
+    try:
+        inspect.signature(utilities).bind(**dict.fromkeys(names))
+    except TypeError as fault:
+        raise CollapseError(f"{utilities!r} and the parameters don't fit: {fault}") from None
     return utilities
