@@ -126,6 +126,9 @@ def test_the_version_and_the_paper_are_cited() -> None:
     assert PROJECT["version"] == version == collapse_theory.__version__
     assert f"## {version} ({day})" in changes
     assert "10.48550/arXiv.2305.17608" in cited
+    before, *groups = changes.partition(f"## {version}")[2].split("\n### ")
+    assert groups
+    assert "\n- " not in before  # a new line goes under what it lets users do
 
 
 @pytest.mark.slow
