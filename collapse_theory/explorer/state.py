@@ -24,7 +24,7 @@ LARGEST = 256  # completions: up to so many an answer comes while a slider moves
 LONGEST = 400  # characters of a text in a link
 VIEWS = {"predict": "Utility to law", "design": "Law to utility", "log": "Reward log"}
 DOMAINS = ("Box(0, 1)", "Confined(0.1)", "Centered(0.1)", "Free()")  # as they are written
-FAULTS = (ct.CollapseError, ct.SolverFailed, OSError, MemoryError)  # what an input can raise
+FAULTS = (ValueError, ArithmeticError, RuntimeError, OSError, MemoryError)  # of an input, not a bug
 # A number that is no end of a name (log10), and not the 1 of 1/x and of 1 - exp(-x).
 _NUMBER = re.compile(r"(?<![\w.])(?!1\s*[-/])(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])", re.A)
 
@@ -230,8 +230,8 @@ def utility_curve(answer: Answer, width: float) -> list[list[Any]]:
     x = np.linspace(0.0, width, 160)
     with np.errstate(all="ignore"):
         y = np.asarray(answer.solution.utility(x), dtype=float)
-    low, high = y[x >= width / 20].min(), y[x >= width / 20].max()
-    return curve(x, (y - low) / ((high - low) or 1.0))
+        low, high = y[x >= width / 20].min(), y[x >= width / 20].max()
+        return curve(x, (y - low) / ((high - low) or 1.0))
 
 
 def density_curve(law: ct.RewardLaw) -> list[list[Any]]:
