@@ -829,3 +829,9 @@ def test_refusals() -> None:
         with pytest.raises(CollapseError, match="auto"):
             limit(text, method=method)
     assert list(METHODS) == ["exact", "regular", "singular", "panels", "grid"]
+
+
+def test_equations_that_leave_float64_end_at_once():
+    """LAPACK's least squares may never come back from infinities."""
+    with pytest.raises(np.linalg.LinAlgError, match="leave float64"):
+        first_kind.level(utility("log(x) + x").scaled(1e308), 12)

@@ -81,6 +81,12 @@ def ends_of(utility: Utility, count: int, wall: bool) -> Ends:
     return Ends(p, 0.5 * (1.0 - p), order, count, nodes=24 + count // 4)
 
 
+def _least_squares(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    if not np.isfinite(matrix).all():  # LAPACK may never come back from infinities
+        raise np.linalg.LinAlgError("the equations leave float64")
+    return np.linalg.lstsq(matrix, right, rcond=1e-15)[0]
+
+
 def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     """Return the law of `count` terms with V level on [-radius, radius], or in the unit box."""
     ends = ends_of(utility, count, radius is None)
@@ -91,7 +97,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
         # T = 1 first; the mass of the solution then gives the level.
         matrix = potential_rows(utility, grading, np.append(x, 0.0), ends)
         right, pull = np.ones(matrix.shape[0]), 0.0
-        series = np.linalg.lstsq(matrix, right, rcond=1e-15)[0]
+        series = _least_squares(matrix, right)
         misfit = float(np.abs(matrix @ series - right).max())
     else:
         rows = np.empty((x.size, count))
@@ -103,7 +109,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
         matrix = np.zeros((x.size + 1, count + 1))
         matrix[:-1, :count], matrix[-1, :count] = rows / size, masses
         matrix[:-1, count] = 1.0 - 2.0 * x
-        solution = np.linalg.lstsq(matrix, np.append(np.zeros(x.size), 1.0), rcond=1e-15)[0]
+        solution = _least_squares(matrix, np.append(np.zeros(x.size), 1.0))
         misfit = float(np.abs(matrix[:-1] @ solution).max())
         series, pull = solution[:count], float(solution[count]) * size / radius
     series = series / float(masses @ series)
