@@ -142,13 +142,15 @@ def shown_by_help():
     """
     yield from ((ct, name) for name in ct.__all__)
     for room in ROOMS:
-        module = pytest.importorskip(f"collapse_theory.{room}")
+        module = importlib.import_module(f"collapse_theory.{room}")
         for name in module.__all__:
             if room in ("laws", "testing") or inspect.isfunction(getattr(module, name)):
                 yield module, name
 
 
+@pytest.mark.slow
 def test_help_shows_an_example():
+    pytest.importorskip("trl", reason="the extra collapse-theory[trl]")
     lacking = {
         f"{module.__name__}.{name}"
         for module, name in shown_by_help()
