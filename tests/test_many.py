@@ -11,7 +11,7 @@ from collapse_theory.exact.finite import exponential
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.programs import Answer, Program, certify
-from collapse_theory.programs.smooth_bounds import smooth_bound
+from collapse_theory.programs.smooth_bounds import held_bound, smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
 
 UTILITIES = [
@@ -298,3 +298,29 @@ def test_under_a_penalty_as_by_all_pairs(text, domain):
     assert found.relative_gap < 1e-20  # of the second order in the forces left
     dense = LogGaps()(Program.of(found.utility, 701, domain), Budget(None))
     np.testing.assert_allclose(found.gaps, dense.gaps, rtol=2e-10)
+
+
+@pytest.mark.parametrize("text", ["log(x)", "log(x + 0.1)", "-1/x", "x**0.8"])
+@pytest.mark.parametrize("size", [0.0, 1e-9, 1e-2])
+def test_spoiled_gaps_under_a_penalty_have_the_certificate_of_all_pairs(text, size):
+    n, domain = 701, ct.Confined(0.1)
+    program = Program.of(ct.utility(text), n, domain)
+    gaps = ct.solve(text, n, domain).gaps * (1 + size * np.sin(np.linspace(0, 7, n - 1)) ** 2)
+    gaps = (gaps + gaps[::-1]) / 2
+    dense = certify(program, Answer(gaps=gaps))
+    smooth, rough = SmoothGaps.fitted(gaps, panel_ratio(program.utility, n))
+    bound = held_bound(program.utility, smooth, rough, program.kappa)
+    assert bound.objective == pytest.approx(dense.objective, abs=dense.gap + bound.rounding)
+    assert bound.shortfall == pytest.approx(dense.shortfall, rel=1e-6)
+    if size:  # else both are rounding
+        wanted = dense.relative_gap * dense.shortfall
+        assert wanted <= bound.bound <= 2 * wanted
+    assert bound.bound <= 1e-19 or size
+
+
+def test_a_million_under_a_penalty():
+    for text, of_n in (("log(x)", 0.0), ("log(x + 0.1)", 1.2)):
+        found, law = ct.solve(text, 10**6, ct.Confined(0.1)), ct.limit(text, ct.Confined(0.1))
+        assert found.relative_gap < 1e-20
+        assert found.gap < 1e-12
+        assert abs(found.rewards.std() - law.std()) <= of_n / 10**6 + 1e-12

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.linear import least_tree_paths
 from collapse_theory.programs.dual import AT_KINK, at_kinks, dual_flow
 from collapse_theory.programs.graph_bounds import (
@@ -35,7 +36,7 @@ from collapse_theory.programs.graph_bounds import (
 from collapse_theory.programs.pair_sums import PairSums, pair_gaps
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program, centred
-from collapse_theory.programs.smooth_bounds import smooth_bound
+from collapse_theory.programs.smooth_bounds import held_bound, smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
 from collapse_theory.utilities import Stack, Utility
 from collapse_theory.values import Value
@@ -89,7 +90,8 @@ def certify(program: Program | ListwiseProgram, answer: Answer) -> Certificate:
             assert isinstance(program, Program)
             return _in_rewards(program, answer)
         gaps = np.asarray(answer.gaps, dtype=np.float64)
-        if program.n > MOST_DENSE and program.box and isinstance(program, Program):
+        most = MOST_DENSE if program.box else MOST_RANKED
+        if program.n > most and isinstance(program, Program):
             ratio = panel_ratio(program.utility, program.n)
             return _of_many(program, *SmoothGaps.fitted(gaps, ratio))
         return _in_gaps(program, gaps, answer.slopes)
@@ -97,7 +99,10 @@ def certify(program: Program | ListwiseProgram, answer: Answer) -> Certificate:
 
 def _of_many(program: Program | ListwiseProgram, gaps: SmoothGaps, rough: float) -> Certificate:
     assert isinstance(program, Program)
-    found = smooth_bound(program.utility, gaps, rough)
+    if program.box:
+        found = smooth_bound(program.utility, gaps, rough)
+    else:
+        found = held_bound(program.utility, gaps, rough, program.kappa)
     return _certificate(found.objective, found.bound, found.rounding, found.shortfall)
 
 

@@ -239,8 +239,11 @@ class Program:
         if isinstance(loss, PlackettLuce):
             return ListwiseProgram.of(loss, n, domain, pairs)
         n = _completions(n, pairs, domain)
-        if pairs is None and not (domain.bounded and domain.ordered and smooth(loss)):
+        held = domain.bounded or (not domain.own and domain.penalty(n) > 0)
+        if pairs is None and not (held and domain.ordered and smooth(loss)):
             ranked(n)
+        elif pairs is None and not domain.bounded:
+            count(n)
         if domain.own or not domain.ordered:
             graph = Graph.of(pairs or Comparisons.full(ranked(n, MOST_KINKED)))
             program = Program(loss, domain, n, pairs, domain.squares, 0.0, graph)

@@ -11,7 +11,9 @@ last Euler-Maclaurin term (docs/theory.md#very-many-completions).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,6 +90,72 @@ def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
     moved = (rough + off / max(top, 1e-300) + EPS * (4 + math.log2(n))) * float(mass @ inside)
     rounded = EPS * (8 + 2 * math.log2(n)) * (size + short / pairs) + (lost + moved) / pairs
     return Bound(best - short / pairs, rounded, bound / pairs, short / pairs)
+
+
+# -- under a penalty -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Held:
+    """U(x) - c x**2/2: with mean 0 a penalty on squares is one on the gaps of pairs."""
+
+    utility: Utility
+    c: float
+
+    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first, second = self.utility.derivatives(x)
+        return first - self.c * x, second - self.c
+
+    def shortfall(self, x: np.ndarray, _: float) -> np.ndarray:
+        return self.c * x**2 / 2 - self.utility.value(x)
+
+
+def held_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: float) -> Bound:
+    """Return the bound under a penalty of weight `kappa`, for gaps as in `smooth_bound`.
+
+    With h_i the force that is left on a reward, f(s) - f(r) <= sum_i h_i**2 n / (4 kappa). On a
+    panel |h| is taken at its largest, between rewards and with what may be missed.
+    """
+    lay, n, r = gaps.layout.halved(), gaps.n, rules()
+    z = gaps.layout.resampled(gaps.logs, lay)
+    at, pairs = Straddling.of(lay, 1, _RULE, _REWARDS), 0.5 * n * (n - 1.0)
+    held: Any = _Held(utility, kappa * (n - 1) / n)
+    (found, off), (plain, _) = (_sums(u, at.walks, z, near=True) for u in (held, utility))
+
+    def both(values: np.ndarray) -> np.ndarray:
+        return np.abs(values[: lay.m]) + np.abs(values[lay.m : 2 * lay.m])
+
+    sizes = both(plain.force) + both(plain.force - found.force)
+    unsure = both(found.error) + both(found.last) + 2.0 * (off + rough) * both(found.bend)
+    unsure += EPS * (4 + math.sqrt(at.walks.steps)) * (sizes + both(found.bend))
+    force, squares = at.sides(found.force), 0.0
+    for _, count, u in at.lay.own:
+        own = slice(u, u + (P if count > 1 else 1))
+        most = float(np.abs(force[own]).max())
+        if count > 1:
+            nodes = at.to_nodes[own, own] @ force[own]
+            values = r.rows(_SAMPLES) @ nodes
+            middle, half = (values.max() + values.min()) / 2, np.ptp(values) / 2
+            most = max(most, float(abs(middle) + half * _BETWEEN)) + float(r.tail(nodes))
+        squares += 2.0 * count * (most + float(unsure[own].max())) ** 2
+
+    def mean(of: Callable[[np.ndarray], np.ndarray]) -> float:
+        total = np.zeros(len(at.walks.targets))
+        for s, _, x in at.walks.seen(z):
+            total += np.bincount(s.target, (s.weight * of(x)).sum(axis=1), len(total))
+        return at.over_pairs(total) / pairs
+
+    moves = mean(lambda x: np.abs(utility.slope(x)) * x + held.c * x**2)
+    size = mean(lambda x: np.abs(utility.value(x)) + held.c * x**2)
+    rounded = EPS * (8 + 2 * math.log2(n)) * size + at.over_pairs(found.short_error) / pairs
+    rounded += (rough + off + EPS * (4 + math.log2(n))) * moves
+    widest = np.array([np.exp(z.min()), float(lay.mass @ np.exp(z))])
+    spread = max(float(np.ptp(utility.value(widest))), mean(lambda x: np.abs(utility.slope(x)) * x))
+    bound = squares / pairs**2 * n / (4.0 * kappa)
+    return Bound(-at.over_pairs(found.short) / pairs, rounded, bound, spread)
+
+
+# -- what is missed --------------------------------------------------------------------------------
 
 
 def _missed(at: Straddling, found: _Sums, force: np.ndarray, last: np.ndarray) -> float:
