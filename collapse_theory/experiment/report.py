@@ -62,7 +62,7 @@ def _study(found: Findings) -> Table:
     for (arm,), of in (
         compared(found).filter(pl.col("kind").is_null()).group_by("arm", maintain_order=True)
     ):
-        cells = dict.fromkeys(MEASURES, ("-", "-"))
+        cells: dict[str, tuple[str, str]] = dict.fromkeys(MEASURES, ("-", "-"))
         for one in of.iter_rows(named=True):
             gain = "-"
             if one.get("gain") is not None:
