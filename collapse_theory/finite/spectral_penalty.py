@@ -123,7 +123,10 @@ def _newton(
             break
         z = z + step
     if not best < _ACCURATE:
-        raise SolverFailed(f"Newton's method on polynomials of log gaps failed for {utility}")
+        raise SolverFailed(
+            f"Newton's method on polynomials of log gaps failed for {utility}: a feature of U is "
+            "too narrow or steep for them; ct.limit(u, domain) is the law of many completions"
+        )
     return kept
 
 
