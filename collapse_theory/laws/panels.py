@@ -77,7 +77,9 @@ def _sums(
         total = series[0].take(i)
     if integrals is not None:
         area = integrals[0].take(i) * step
-    for k in range(1, len(integrals if series is None else series)):
+    asked = integrals if series is None else series
+    assert asked is not None
+    for k in range(1, len(asked)):
         value += step
         np.multiply(delta, value, out=new)
         new *= -(2 * k + 1) / (k + 1)
