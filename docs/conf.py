@@ -35,7 +35,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(notebooks.prepare())
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_merge_streams = True
 
 smartquotes = False  # options and code-like prose keep their dashes and quotes

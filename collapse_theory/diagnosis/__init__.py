@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collapse_theory.data.reading import read_log
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog
-from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, Diagnosis, diagnose
+from collapse_theory.diagnosis.diagnose import DEFAULT_UTILITIES, diagnose
+from collapse_theory.diagnosis.diagnosis import Diagnosis
 from collapse_theory.diagnosis.inside import Spread
 from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.likeness import Shares, View

@@ -1,21 +1,18 @@
 """What one comparison is worth: utilities of a reward gap; and what a whole ranking is worth."""
 
 from collapse_theory.utilities.base import Utility
+from collapse_theory.utilities.capped import Hinge, Quadratic, Sine, Squared
 from collapse_theory.utilities.checks import require_concave, require_increasing
 from collapse_theory.utilities.continued import Continued, continued
 from collapse_theory.utilities.custom import Custom
 from collapse_theory.utilities.families import (
     Exponential,
-    Hinge,
     LabelSmoothing,
     Linear,
     Log,
     LogSigmoid,
     NegativePower,
     Power,
-    Quadratic,
-    Sine,
-    Squared,
 )
 from collapse_theory.utilities.many import Many, named
 from collapse_theory.utilities.normal_form import Expression, Loss, as_loss, utility

@@ -10,7 +10,6 @@ of them, so that the same sum is the same utility in whatever order it was writt
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,10 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from collapse_theory.errors import CollapseError, InvalidUtility
-from collapse_theory.numerics.checks import as_numpy, finite, positive
+from collapse_theory.errors import InvalidUtility
+from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
+from collapse_theory.utilities.floats import REMEDY, at_gaps, rounded
 from collapse_theory.utilities.formula import Formula
 from collapse_theory.utilities.latex import latex
 from collapse_theory.values import shown_by_repr
@@ -72,15 +72,15 @@ class Utility(Formula):
 
     def __call__(self, x: ArrayLike) -> Any:
         """Return U(x); -inf at 0 where U has a pole there, NaN where U has no value."""
-        return _evaluate(self.value, x)
+        return at_gaps(self.value, x)
 
     def d1(self, x: ArrayLike) -> Any:
         """Return U'(x); NaN where U has no value."""
-        return np.where(np.isnan(self(x)), np.nan, _evaluate(self.slope, x))[()]
+        return np.where(np.isnan(self(x)), np.nan, at_gaps(self.slope, x))[()]
 
     def d2(self, x: ArrayLike) -> Any:
         """Return U''(x); NaN where U has no value."""
-        return np.where(np.isnan(self(x)), np.nan, _evaluate(self.curvature, x))[()]
+        return np.where(np.isnan(self(x)), np.nan, at_gaps(self.curvature, x))[()]
 
     def shortfall(self, x: Any, top: float) -> Any:
         """Return U(top) - U(x) for gaps up to `top`, never above it by more than rounding."""
@@ -480,7 +480,7 @@ def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
     if weights and not parts:
         raise InvalidUtility(
             "all factors in the utility underflow float64, so that it doesn't depend on the gap; "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     if not parts:
         raise InvalidUtility("the utility is a constant: it doesn't depend on the gap")
@@ -489,36 +489,9 @@ def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
     return Sum(tuple(sorted(parts, key=lambda part: part[1].order)), offset)
 
 
-_REMEDY = "take a smaller factor, scale or shift, or measure rewards in other units"
-
-
 # -- numbers -----------------------------------------------------------------------------
 
 
 def _times(factor: float, array: Any) -> Any:
     """Return factor * array, where 1 costs nothing: these are the innermost loops."""
     return array if factor == 1 else factor * array
-
-
-def rounded(number: Fraction, power: float = 1.0) -> float:
-    """Return the nearest float, to a power, or raise where it overflows."""
-    try:
-        return float(number) ** power
-    except (OverflowError, ZeroDivisionError):
-        raise InvalidUtility(
-            f"a constant or factor of the utility overflows float64; {_REMEDY}"
-        ) from None
-
-
-def _evaluate(function: Callable[[Any], Any], x: ArrayLike) -> Any:
-    if getattr(x, "requires_grad", False):
-        raise CollapseError(
-            "NumPy would drop the gradient of these gaps: u.value(x, torch) keeps it, "
-            "u(x.detach()) does without"
-        )
-    gaps = np.asarray(as_numpy(x))
-    if gaps.dtype.kind not in "fiu":
-        raise CollapseError(f"gaps must be real numbers within float64, not {reprlib.repr(x)}")
-    with np.errstate(all="ignore"):
-        # The formulas take float64; [()] turns a 0-d array back into a scalar.
-        return np.asarray(function(gaps.astype(np.float64)[()]), dtype=np.float64)[()]

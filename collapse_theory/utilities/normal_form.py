@@ -24,22 +24,20 @@ from collapse_theory.utilities.base import (
     Combination,
     Term,
     Utility,
-    rounded,
 )
+from collapse_theory.utilities.capped import Hinge, Sine, Squared
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
     Exponential,
-    Hinge,
     LabelSmoothing,
     Linear,
     Log,
     LogSigmoid,
     NegativePower,
     Power,
-    Sine,
-    Squared,
     exponential,
 )
+from collapse_theory.utilities.floats import rounded
 from collapse_theory.utilities.formula import filled
 from collapse_theory.utilities.parser import parse
 from collapse_theory.utilities.plackett_luce import PlackettLuce
