@@ -143,9 +143,8 @@ class Page:
             ui.label(TITLE).classes("title").props("role=heading")
             for fault in faults[:8]:
                 _faulty(f"in the link: {fault}")
-            with ui.tabs(on_change=lambda e: self._set(view=e.value)).props(
-                "dense no-caps"
-            ) as tabs:
+            tabs = ui.tabs(on_change=lambda e: self._set(view=e.value)).props("dense no-caps")
+            with tabs:
                 for view, name in state.VIEWS.items():
                     ui.tab(view, name)
             with ui.tab_panels(tabs, value=now.view).classes("panels"):

@@ -61,10 +61,8 @@ def domain_of(text: str) -> Domain:
     except ct.CollapseError:
         raise
     except (TypeError, ValueError):
-        known = ", ".join(DOMAINS)
-        raise ct.CollapseError(
-            f"a domain is written as one of {known}; not {text[:60]!a}"
-        ) from None
+        known = f"a domain is written as one of {', '.join(DOMAINS)}; not {text[:60]!a}"
+        raise ct.CollapseError(known) from None
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,8 @@ class State:
         if (view := found["view"]) not in VIEWS:
             faults.append(f"view is one of {', '.join(VIEWS)}, not {view[:20]!a}")
             view = cls.view
-        return cls(
-            tuple(rows[:MOST]) or cls.rows, n, found["domain"], found["target"], view
-        ), faults
+        kept = tuple(rows[:MOST]) or cls.rows
+        return cls(kept, n, found["domain"], found["target"], view), faults
 
     def code(self, file: str = "rewards.csv") -> tuple[str, str]:
         """Return the Python and the shell commands that give the same; wrong domains raise."""
@@ -160,8 +157,8 @@ class Answer:
             return ""
         several = "" if found.unique else "; one optimum of several"
         law = f"\nlimit law: {self.law.name}; {_certificate(self.law)}" if self.law else ""
-        mean = f"n = {found.n}: objective {found.objective:.6g}"
-        return f"{mean}, {_certificate(found)}{several}{law}"
+        held = _certificate(found)
+        return f"n = {found.n}: objective {found.objective:.6g}, {held}{several}{law}"
 
 
 def _certificate(found: Any) -> str:
@@ -262,9 +259,8 @@ def draw_answers(answers: list[Answer], fig: Any) -> Any:
     left, right = fig.subplots(1, 2)
     shown = [(a, c) for a, c in zip(answers, look.COLOURS, strict=False) if a.solution]
     if laws := [(a, c) for a, c in shown if a.law]:
-        texts = [f"{a.kind} {look.formula(a.text)}".strip() for a, _ in laws]
-        colours = [colour for _, colour in laws]
-        ct.figures.limit_laws([a.law for a, _ in laws], left, colors=colours, labels=texts)
+        texts, tints = zip(*((f"{a.kind} {look.formula(a.text)}", c) for a, c in laws), strict=True)
+        ct.figures.limit_laws([a.law for a, _ in laws], left, colors=tints, labels=texts)
     for a, colour in shown:
         ct.figures.finite_optimum(a.solution, ax=right, color=colour, label=a.kind or a.text)
     return left
