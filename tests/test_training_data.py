@@ -371,6 +371,10 @@ TALK = "\n\nHuman: a\n\nAssistant: b"
             "the last message before the reply is by 'as",
         ),
         ({"prompt": "\n\nHuman:\n\nAssistant:", "completions": ["x", "y"]}, "don't take turns"),
+        (
+            {"prompt": "\n\nAssistant: a\n\nHuman: b\n\nAssistant:", "completions": ["x", "y"]},
+            "don't take turns: assistant, user",
+        ),
     ],
 )
 def test_transcripts_that_make_no_turns_are_refused_with_their_line(row, message):
@@ -382,6 +386,21 @@ def test_transcripts_that_make_no_turns_are_refused_with_their_line(row, message
     assert message in report.bad[0][1]
     with pytest.raises(CollapseError, match=message):
         ranking_of(row)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r\n\r\nHuman: a\r\n\r\nAssistant: b\r\n\r\nHuman: c\r\n\r\nAssistant:",
+        "\n \n Human: a\n\n Assistant: b\n\n  Human: c\n \nAssistant: ",
+        "Human: a\nAssistant: b\nHuman: c\nAssistant:",
+        "\nUser: a\nAssistant: b\nUser: c",
+        "### Human: a### Assistant: b\n### Human: c\n### Assistant:",
+    ],
+)
+def test_transcripts_with_other_spaces_and_marks(text):
+    ranking = ranking_of({"prompt": text, "completions": ["x", "y"]})
+    assert (ranking.turns, ranking.prompt) == ((("user", "a"), ("assistant", "b")), "c")
 
 
 @pytest.mark.parametrize("text", ["Human: a history", "Say:\n\nHuman: a\n\nAssistant: b", "A: b"])

@@ -698,7 +698,7 @@ def test_weights_of_prompts():
         (lambda: RankingLoss("x", pair_weights=np.ones((2, 3))), r"shape \(K, K\)"),
         (lambda: RankingLoss("x", pair_weights=np.zeros((3, 3))), "no pair counts"),
         (lambda: RankingLoss("x", pair_weights=-np.ones((3, 3))), "negative weight"),
-        (lambda: RankingLoss("x", pair_weights="abc"), "must be numbers"),
+        (lambda: RankingLoss("x", pair_weights="abc"), "array of numbers"),
         (lambda: RankingLoss("x", pair_weights=ct.Comparisons(3, [2], [0])), "0 is best"),
         (
             lambda: RankingLoss("x", pair_weights=ct.Comparisons.ranking([[0], [1, 2]])),

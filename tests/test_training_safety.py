@@ -55,6 +55,16 @@ def test_margins_and_weights_are_those_of_each_pair():
     assert same(logits[:1], margins=-0.7).item() == pytest.approx(loss(logits[:1]).item())
 
 
+def test_margins_in_a_column_are_one_a_prompt():
+    loss = RankingLoss("logsigmoid(x)", FREE, normalize=False)
+    for size in (2, 3):
+        logits, margins = normal(size, 2), torch.arange(1.0, size + 1)
+        assert loss(logits, margins=margins[:, None]) == loss(logits, margins=margins)
+    for wrong in (torch.ones(1, 2), torch.ones(2, 1), torch.ones(3, 2)):
+        with pytest.raises(ct.CollapseError, match="margins must be one a prompt"):
+            loss(normal(3, 2), margins=wrong)
+
+
 def test_margins_of_pairs_are_those_of_trl():
     chosen, rejected, margin = normal(3, 64).unbind()
     loss = RankingLoss("logsigmoid(x)", FREE, normalize=False)

@@ -18,9 +18,11 @@ Turn = tuple[str, ...]
 Turns = tuple[Turn, ...]
 
 # Blank lines part the turns of Anthropic's transcripts, and no other names begin one: a user may
-# well quote "Q:" and "A:". A line of its own begins those of Nvidia's, whose first turn, the
-# user's, comes without its mark.
-_OPENING = re.compile(r"\s*(?:System:.*?\n\n)?(Human|User):", re.DOTALL)
+# well quote "Q:" and "A:". Where none of them has an answer, lines part the turns. A line of its
+# own begins those of Nvidia's, whose first turn, the user's, comes without its mark.
+_OPENING = re.compile(r"\s*(?:System:.*?\n\s*?\n\s*)?(Human|User):", re.DOTALL)
+_HASHES = re.compile(r"\s*### ?(Human|User|Assistant|System):")
+_BLANK = re.compile(r"\s*?\n\s*?\n")
 _NVIDIA = re.compile(r"\n?<extra_id_\d>(User|Assistant|System)\n?")
 _ROLES = {"Human": "user", "User": "user", "System": "system", "Assistant": "assistant"}
 
@@ -109,12 +111,18 @@ def _marks(text: str) -> re.Pattern[str] | None:
     """Return what parts the turns of a transcript; None for a text that is none."""
     if _NVIDIA.search(text):
         return _NVIDIA
-    opening = _OPENING.match(text)
-    if opening is None:
-        return None
-    marks = re.compile(rf"(?:^\s*|\n\n)(System|{opening[1]}|Assistant):")
-    answered = any(mark[1] == "Assistant" for mark in marks.finditer(text))
-    return marks if answered or text.startswith("\n\n") else None
+    if _HASHES.match(text):
+        return _HASHES
+    opening, blank = _OPENING.match(text), _BLANK.match(text)
+    user = "Human|User" if opening is None else opening[1]
+    between = (r"\n[ \t\r]*\n\s*", r"\n\s*")
+    blanks, lines = (re.compile(rf"(?:^\s*|{gap})(System|{user}|Assistant):") for gap in between)
+    if opening is None:  # the assistant begins
+        return blanks if blank and text.lstrip().startswith("Assistant:") else None
+    for marks in (blanks, lines):
+        if any(mark[1] == "Assistant" for mark in marks.finditer(text)):
+            return marks
+    return blanks if blank else None
 
 
 def is_transcript(text: Any) -> bool:

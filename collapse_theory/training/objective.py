@@ -117,8 +117,12 @@ def of_pairs(what: str, values: Any, logits: Tensor, which: Tensor) -> Tensor:
     """Return numbers given one a prompt or one a pair, as (B, K, K); 0 off the pairs `which`."""
     made = as_tensor(what, values, logits.device, logits.dtype)
     shape = *logits.shape, logits.shape[1]
+    column = (len(logits), 1)  # one a prompt, as a loader may stack them
+    made = made.reshape(-1, 1, 1) if made.ndim < 2 or made.shape == column else made
     try:
-        made = (made.reshape(-1, 1, 1) if made.ndim < 2 else made).expand(shape)
+        if made.ndim == 2 and made.shape != shape[1:]:
+            raise RuntimeError
+        made = made.expand(shape)
     except RuntimeError:
         raise CollapseError(
             f"{what} must be one a prompt, shape {shape[:1]}, or one a pair, shape {shape}, entry "
