@@ -1039,7 +1039,7 @@ def test_notebooks_show_laws() -> None:
         (uniform_law(2, 5), stats.uniform(2, 3)),
         (discrete_law([0, 1, 2], [0.25, 0.5, 0.25]), stats.binom(2, 0.5)),
     ],
-    ids=repr,
+    ids=["beta", "uniform", "binomial"],
 )
 def test_a_law_in_the_names_of_scipy(law, wanted):
     frozen = law.to_scipy()
