@@ -268,7 +268,7 @@ def laws(quick: bool) -> str:
              f"{grid.relative_gap:.0e}"]
         )  # fmt: skip
     return (
-        "## Limit laws\n\nBeside the limit problem on a grid, as a convex program for Clarabel.\n\n"
+        "## Limit laws\n\nBeside the limit problem on a grid, by non-negative least squares.\n\n"
         + table(["utility", "time", "gap", "grid: times as long", "its gap"], rows)
     )
 

@@ -133,3 +133,10 @@ def test_shell_lines_run(
 
 def test_no_other_language_goes_untested() -> None:
     assert {language for language, _ in BLOCKS} <= {"python", "sh"}
+
+
+def test_times_are_those_of_the_report() -> None:
+    report = (ROOT / "benchmarks" / "REPORT.md").read_text(encoding="utf-8").splitlines()
+    quoted = [line for line in README.splitlines() if line.count("|") == 8]
+    assert len(quoted) > 5
+    assert not set(quoted) - set(report)
