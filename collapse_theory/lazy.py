@@ -48,7 +48,9 @@ def names_at_use(
             if fault.name is None or fault.name.startswith("collapse_theory"):
                 raise
             raise missing(name, fault.name) from fault
-        return getattr(module, name, module)  # a module may be the name itself
+        # A module may be the name itself, and hold one of the same name.
+        own = homes[name] == f"{package}.{name}"
+        return module if own else getattr(module, name, module)
 
     return get, lambda: sorted(homes)
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import collapse_theory as ct
 from collapse_theory.cli import app
-from collapse_theory.design import Proof, target_of
+from collapse_theory.design import Link, Proof, target_of
 from collapse_theory.design.hinges import Area, hinge_table
 from collapse_theory.design.proof import find_proof
 from collapse_theory.design.ranked import RankedProof, find_ranked_proof
@@ -765,6 +765,11 @@ def test_the_command_refuses_in_one_line(args):
     result = run(*args)
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_link_of_the_command_is_read_back():
+    content = json.loads(run("beta(4, 2)", "--json").stdout)
+    assert Link.from_dict(content["link"]) == designed("beta(4, 2)", 50.0).link
 
 
 def test_the_command_reads_scores(tmp_path):

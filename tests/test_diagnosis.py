@@ -316,6 +316,16 @@ def test_more_that_was_taken_off_is_told() -> None:
     low, high = draws.min(axis=1, keepdims=True), draws.max(axis=1, keepdims=True)
     ends = ct.diagnose(2 * (draws - low) / (high - low) - 1, utility=())
     assert (ends.outcome, "ends -1 and 1" in codes(ends)["normalised"]) == (None, True)
+    decimals = (draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True)
+    found = ct.diagnose(decimals.round(2), utility=())
+    assert (found.outcome, "s.d. 1" in codes(found)["normalised"]) == (None, True)
+    chances = np.exp(draws) / np.exp(draws).sum(axis=1, keepdims=True)
+    found = ct.diagnose(chances, utility=())
+    assert (found.outcome, "the sum 1" in codes(found)["normalised"]) == (None, True)
+    one_right = np.eye(4)[rng.integers(0, 4, 200)]  # no softmax
+    assert "sum 1" not in codes(ct.diagnose(one_right, utility=())).get("normalised", "")
+    two = np.array([0.999, 0.001]) + 1e-4 * rng.standard_normal((200, 2))
+    assert outcome(two) == "collapsed"
     level = ct.diagnose(draws - draws.mean(axis=1, keepdims=True), utility=())
     assert (level.outcome, level.view) == ("one law", "centred")
     assert "same mean reward" in codes(level)["normalised"]
@@ -356,6 +366,15 @@ def test_missing_completions_are_allowed_for(share: float) -> None:
     law = rng.standard_normal((300, 8))
     assert outcome(np.where(keep, law, np.nan)) == "one law"
     assert outcome(np.where(keep, law + rng.standard_normal((300, 1)), np.nan)) == "own laws"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_missing_completions_explain_is_at_most_all(seed: int) -> None:
+    rewards = collapsed(P=300, noise=0.02, seed=seed)
+    keep = np.random.default_rng(seed).random(rewards.shape) > 0.3
+    found = ct.diagnose(np.where(keep, rewards, np.nan), utility=())
+    assert "j over prompts" not in found.reason  # no root of a negative number
+    assert all(view.within >= 0 and view.ratio.value >= view.ratio.low for view in found.views)
 
 
 def test_half_of_the_completions_may_be_missing() -> None:
@@ -686,6 +705,9 @@ def test_the_course_by_step_and_split() -> None:
     assert codes(found)["split"].startswith("test: ")
     again = ct.Diagnosis.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again == found
+    last = ct.diagnose({name: values[-640:] for name, values in run_log().items()}, utility=())
+    assert last.views == found.views
+    assert found.steps[-1].ratio == found.views[0].ratio == found.splits[-1].ratio
 
 
 def test_a_log_that_doesnt_tell_training_prompts_is_told_so() -> None:
@@ -774,6 +796,8 @@ def test_a_diagnosis_is_a_value() -> None:
         (([0.5, 1.0], [0, 0]), {"ranks": [0]}, "shape"),
         (([0.5, 1.0], [0, 0]), {"scale": (1, 1)}, "low < high"),
         (([0.5, 1.0], [0, 0]), {"utility": "x**2"}, "concave"),
+        (([0.5, -1e300], [0, 0]), {}, r"-1e\+300 \(number 1, from 0\) is too large"),
+        (([0.0, 1e-200], [0, 0]), {}, "too close to be squared"),
         ((RewardLog([0.5, 1.0], [0, 0]), [0, 0]), {}, "give it alone"),
     ],
 )

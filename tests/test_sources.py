@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -485,6 +486,7 @@ def test_ragged_lists_with_kinds_and_ranks() -> None:
             "the columns differ in length: prompt 2, reward 1",
         ),
         ([], "holds no rewards"),
+        (io.StringIO("prompt,reward\na,1\n"), "an open file is not read; give its path"),
         (np.zeros((2, 2, 2)), "shape"),
     ],
 )
@@ -510,6 +512,8 @@ def test_pandas_frames() -> None:
         same(read_log(table))
     frame.loc[3, "reward"], frame.loc[5, "prompt"] = np.nan, None
     assert [bad.lines for bad in read_log(frame).bad] == [(6,), (4,)]
+    with pytest.raises(ct.CollapseError, match="several columns 'reward'; rename them"):
+        read_log(pd.concat([frame, frame["reward"]], axis=1))
 
 
 def test_arrow_tables() -> None:
@@ -578,6 +582,13 @@ def test_ranks_of_processes_are_no_ranks() -> None:
         assert read_log(rows, rank="rank").ranks is not None
         assert read_log(rows, rank=False).notes == ()
     assert read_log([row | {"rank": i % 4 + 1} for i, row in enumerate(flat)]).ranks is not None
+
+
+@pytest.mark.parametrize("name", ["epoch", "iteration"])
+def test_steps_by_other_names(name: str) -> None:
+    rows = [row | {name: i % 2} for i, row in enumerate(SHAPES["a row a reward"][0])]
+    log = read_log(rows)
+    assert (log.step, log.rewards.size, log.left_out[0].count) == (1, 60, 60)
 
 
 def test_steps_with_names() -> None:

@@ -53,8 +53,8 @@ MOST_RANKS = 16  # of more rewards, a table shows quantiles
     source=typer.Option(
         "--from",
         metavar="FILE",
-        help="Scores of completions (CSV, JSONL or Parquet, plain or gzip) with the columns "
-        "prompt, reward or score, and optionally kind: a utility for each kind.",
+        help="Scores of completions, a log as diagnose reads it (a file of any kind, a folder, a "
+        "glob; - is the standard input): a utility for each kind.",
     ),
     plot="Draw the design into this file (pdf, png or svg); with --from one file a kind.",
 )
@@ -118,7 +118,7 @@ def _content(found: ct.Design) -> dict[str, Any]:
         "rewards": found.solution and found.solution.rewards,
         "weights": pairs and named(pairs, "better", "worse", "weights"),
         "proof": proof and named(proof, "kind", "margin"),
-        "link": link and {"utility": str(link.utility), "knots": link.knots, "values": link.values},
+        "link": link and link.to_dict(),
     }
 
 

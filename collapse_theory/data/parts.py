@@ -205,7 +205,8 @@ class FramePart(Part):
                 raise
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise CollapseError(
-                f"{self.name} is damaged, or not written to its end: {first}"
+                f"{self.name} is damaged, or not written to its end ({first}); write it anew, or "
+                "leave it out"
             ) from None
 
     @cached_property

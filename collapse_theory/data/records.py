@@ -22,6 +22,8 @@ def records_of(source: Any) -> Iterable[Any]:
     >>> list(records_of({"2 + 2?": [0.1, 0.2]}))
     [{'prompt': '2 + 2?', 'reward': [0.1, 0.2]}]
     """
+    if hasattr(source, "read"):
+        raise CollapseError("an open file is not read; give its path, or - for standard input")
     if isinstance(source, Mapping):
         return _records_of_mapping(source)
     if is_list(source) and source and all(map(is_list, source)):

@@ -247,7 +247,8 @@ def is_array(values: Any) -> bool:
         listed = int | float | range | list | tuple
         return all(isinstance(one, listed) or is_array(one) for one in values)
     arrays = "__array__", "__dlpack__", "detach"
-    shaped = any(hasattr(values, name) for name in arrays) and not hasattr(values, "columns")
+    other = hasattr(values, "columns") or hasattr(values, "read")  # a frame, an open file
+    shaped = any(hasattr(values, name) for name in arrays) and not other
     return shaped and getattr(getattr(values, "dtype", None), "names", None) is None
 
 

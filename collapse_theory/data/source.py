@@ -9,6 +9,7 @@ from collapse_theory.data.columns import is_list
 from collapse_theory.data.formats import file_parts
 from collapse_theory.data.parts import FramePart, Part, RecordsPart
 from collapse_theory.data.records import records_of
+from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
 
 
@@ -50,7 +51,11 @@ def _frame(source: Any) -> pl.LazyFrame | None:
     if home == "pandas" and hasattr(source, "columns"):
         named = any(name is not None for name in source.index.names)
         table = source.reset_index() if named else source
-        columns = {str(name): _column(table[name]) for name in table.columns}
+        names = [str(name) for name in table.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise CollapseError(f"the frame has several columns {twice[0]!r}; rename them")
+        columns = {name: _column(table.iloc[:, at]) for at, name in enumerate(names)}
         return pl.DataFrame(columns, strict=False).lazy()
     if hasattr(source, "to_polars"):  # datasets.Dataset
         return source.to_polars().lazy()

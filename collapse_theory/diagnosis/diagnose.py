@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Box, Domain, DomainLike, Free, as_domain
 from collapse_theory.utilities import Utility, utility
 
+_LARGEST = 1e100
 DEFAULT_UTILITIES = ("x", "log(x + 0.1)", "-1/(x + 0.1)", "logsigmoid(4*x)")
 """What the paper's experiments trained; a log is compared with these unless others are given."""
 
@@ -107,6 +109,7 @@ def diagnose(
     ('collapsed', 'log(x + 0.1)')
     """
     log = log_of(rewards, prompts, kinds, ranks)
+    _require_ordinary(log.rewards)
     utilities, held, rng = _utilities(utility), as_domain(domain), np.random.default_rng(rng)
     given = RewardMap(*scale) if scale is not None else None
     steps = _lines(windows(log), held, rng) if log.steps is not None else ()
@@ -133,15 +136,33 @@ def diagnose(
     )
 
 
+def _require_ordinary(rewards: np.ndarray) -> None:
+    """Refuse rewards whose squares leave float64."""
+    most = int(np.argmax(np.abs(rewards)))
+    if np.abs(rewards[most]) > _LARGEST:
+        raise CollapseError(
+            f"the reward {rewards[most]:g} (number {most}, from 0) is too large to be squared: if "
+            "such numbers stand for missing rewards, leave them out or empty, else divide all"
+        )
+    if 0 < np.ptp(rewards) < 1 / _LARGEST:
+        raise CollapseError(
+            f"rewards from {rewards.min():g} to {rewards.max():g} are too close to be squared; "
+            "multiply all, or log their logarithms"
+        )
+
+
 def _lines(
     parts: Iterable[tuple[str, RewardLog]], domain: Domain, rng: np.random.Generator
 ) -> tuple[Part, ...]:
-    """Return a line for each part and split in which a prompt has two completions."""
+    """Return a line for each part and split in which a prompt has two completions.
+
+    Each is looked at with the same random numbers: so what is alike has the same figures.
+    """
     found = []
     for name, part in parts:
         for split, log in by_split(part):
             if log.rewards.size and np.bincount(log.prompts).max() > 1:
-                look = _Look.at(log, [], domain, None, rng).diagnosis()
+                look = _Look.at(log, [], domain, None, deepcopy(rng)).diagnosis()
                 found.append(look.part(name or split or "", split))
     return tuple(found)
 

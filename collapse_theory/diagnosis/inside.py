@@ -15,7 +15,7 @@ _FLOAT32_STEPS = 8  # a network's sums in float32 differ by some last places for
 _HALF_STEPS = 2  # half precision's grid holds short decimals too: neighbours alone are rounding
 _HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that they lack
 _NORMALISED = 0.95  # so many of the prompts with a spread must be normalised
-_NEAR = 2e-3, 0.02  # to 0 and to 1: advantages are divided by s.d. + 1e-4, or 1e-6
+_NEAR = 5e-3, 0.02  # to 0 and to 1: of two decimals, or divided by s.d. + 1e-4
 # Wild rewards are so many typical distances from their prompt's median, and so many of those that
 # nine tenths of the log's rewards keep to: 4.9 standard deviations of a normal law, and no uniform
 # draw. A single vector with wild rewards has the first alone.
@@ -130,8 +130,9 @@ def _share(some: np.ndarray, of: np.ndarray) -> Measure:
 def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
     """Return how each prompt's rewards were normalised: "mean 0 and s.d. 1", "ends 0 and 1", ranks.
 
-    None where they weren't. Ends may be any two values that all prompts have, one reward at each:
-    a judge's zeros and ones come several to a prompt, and few values alone are grades.
+    None where they weren't. A softmax leaves all above 0, and the sum 1. Ends may be any two values
+    that all prompts have, one reward at each: a judge's zeros and ones come several to a prompt,
+    and few values alone are grades.
     """
     some = stats.kept(~flat)
     if some.count < 5:
@@ -143,6 +144,10 @@ def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
     unit = (np.abs(square - 1) < _NEAR[1]) | (np.abs(square * free - 1) < _NEAR[1])
     if np.mean((np.abs(mean) < _NEAR[0]) & unit) >= _NORMALISED:
         return "mean 0 and s.d. 1"
+    sums = np.abs(mean * sizes - 1) < _NEAR[0]
+    softmax = some.rewards.min() > 0 and sizes.max() > 2  # the optimum of two is (1, 0)
+    if softmax and np.mean(sums) >= _NORMALISED:
+        return "the sum 1"
     best, worst = some.rewards[starts], some.rewards[some.starts[1:] - 1]
     high, low = np.median(best), np.median(worst)
     ends = (best == high) & (worst == low)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,7 +148,9 @@ def view_of(
     if not below.mean() > 0:
         return None
     ratio = widened(ratio_of_means(top, below), _HELD)
-    return View(name, ratio, float(top.sum()) / weights, float(below.sum()) / weights)
+    # Less than what missing completions make is 0: a variance.
+    ratio = replace(ratio, value=max(ratio.value, 0.0))
+    return View(name, ratio, max(float(top.sum()), 0.0) / weights, float(below.sum()) / weights)
 
 
 def distances(block: np.ndarray, hold: bool = True) -> np.ndarray:
