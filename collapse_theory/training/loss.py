@@ -20,7 +20,7 @@ from collapse_theory.training.objective import (
     Objective,
     as_batch,
     as_ranks,
-    centring,
+    at_one_end,
     compared,
     looked_at,
     mean_over_prompts,
@@ -314,14 +314,18 @@ class RankingLoss(PromptLoss):
         # Before the sigmoid: a NaN in the padding would come back through its derivative.
         logits = logits.masked_fill(ranks < 0, 0.0)
         logits = logits.float() if logits.dtype in HALF else logits
-        rewards, ends = self.rewards(logits), None
+        pairs, ends = (ranks, margins, pair_weights), None
+        value, counts = self._objective.values(self.rewards(logits), *pairs)
         if isinstance(self.domain, Box) and logits.numel():
             z, there = logits.detach(), ranks >= 0
             low = torch.where(there, z, torch.inf).amin(1, keepdim=True)
             high = torch.where(there, z, -torch.inf).amax(1, keepdim=True)
-            rewards = rewards + self.domain.width * centring(logits, ranks, low, high)
+            if (found := at_one_end(logits, ranks, low, high)) is not None:
+                ends_there, mean = found
+                centred = self._objective.values(self.rewards(logits - mean), *pairs)[0]
+                pushed = value.detach() + (centred - centred.detach())
+                value = torch.where(ends_there, pushed, value)
             ends = low, high
-        value, counts = self._objective.values(rewards, ranks, margins, pair_weights)
         if logits.requires_grad and not torch.compiler.is_compiling():
             self._calls += 1
             self._say("nan", value.isnan(), logits)

@@ -280,23 +280,22 @@ class Objective:
             )
 
 
-def centring(logits: Tensor, ranks: Tensor, low: Tensor, high: Tensor) -> Tensor | float:
-    """Return 0 for each logit, with the gradient that one end of the box takes from its prompt.
+def at_one_end(
+    logits: Tensor, ranks: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Return which prompts are at one end of the box, (B,), and their mean logits, else 0, (B, 1).
 
-    No rewards that are all at one end are an optimum, which fills the box. So such a prompt is
-    pushed as if it were centred, by max(s'(z), s'(z - mean z)) in the place of s'(z), s the
-    sigmoid, until one of its logits is within `AT_ONE_END`. All other prompts, and every value,
-    stay what they are (docs/training.md#a-head-that-starts-at-one-end-of-the-box).
+    No rewards that are all at one end are an optimum, which fills the box. So such a prompt has the
+    gradient that it would have if its logits were centred, until one of them is within
+    `AT_ONE_END`. All other prompts, and every value, stay what they are
+    (docs/training.md#a-head-that-starts-at-one-end-of-the-box). None where no prompt is there.
     """
-    found = (ranks >= 0) & (((low > AT_ONE_END) & (high < torch.inf)) | (high < -AT_ONE_END))
-    found = found & (low > -torch.inf)
-    if looked_at(found.any()) is False:
-        return 0.0
-    z = logits.detach()
-    mean = torch.where(found, z, 0.0).sum(1, True) / found.sum(1, keepdim=True).clamp(min=1)
-    share, centred = torch.sigmoid(z), torch.sigmoid(z - mean)
-    more = (centred * (1 - centred) - share * (1 - share)).clamp(min=0)
-    return torch.where(found, more, 0.0) * torch.where(found, logits - z, 0.0)
+    there = ((low > AT_ONE_END) & (high < torch.inf)) | ((high < -AT_ONE_END) & (low > -torch.inf))
+    if looked_at(there.any()) is False:
+        return None
+    counted = there & (ranks >= 0)
+    total = torch.where(counted, logits.detach(), 0.0).sum(1, True)
+    return there[:, 0], total / counted.sum(1, keepdim=True).clamp(min=1)
 
 
 def _shares(weights: Tensor) -> Tensor:
