@@ -64,7 +64,7 @@ ROLES = (
     ),
     Role("kind", ("kind", "category", "prompt_type")),
     Role("rank", ("rank", "ranks")),
-    Role("step", ("step", "global_step", "training_step", "train_step", "epoch", "iteration")),
+    Role("step", ("step", "global_step", "training_step", "train_step", "epoch")),
     Role("split", ("split",)),
     Role("model", ("model", "model_id", "model_name", "generator", "completion_id", "response_id")),
 )  # fmt: skip
