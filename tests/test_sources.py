@@ -584,6 +584,12 @@ def test_ranks_of_processes_are_no_ranks() -> None:
     assert read_log([row | {"rank": i % 4 + 1} for i, row in enumerate(flat)]).ranks is not None
 
 
+def test_objects_of_python_are_no_json(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("{'prompt': 'a', 'reward': 1}\n" * 3)
+    with pytest.raises(ct.CollapseError, match="has no columns: neither a line of names"):
+        read_log(tmp_path / "log.jsonl")
+
+
 def test_epochs_are_steps() -> None:
     rows = [row | {"epoch": i % 2} for i, row in enumerate(SHAPES["a row a reward"][0])]
     log = read_log(rows)

@@ -361,6 +361,11 @@ class _Look:
 
     def missing(self, role: Role) -> str:
         """Return what to say where no column is that of a needed role."""
+        if not self.there:
+            return (
+                f"{self.source} has no columns: neither a line of names, such as prompt,reward, "
+                'nor objects of JSON, such as {"prompt": "a", "reward": 0.5}'
+            )
         usual = " or ".join(map(repr, role.usual[:2]))
         only, hint = "", _hint(role.name, self.there)
         if role.name == "reward" and (like := self.like_rewards()):

@@ -247,8 +247,9 @@ def is_array(values: Any) -> bool:
         listed = int | float | range | list | tuple
         return all(isinstance(one, listed) or is_array(one) for one in values)
     arrays = "__array__", "__dlpack__", "detach"
-    other = hasattr(values, "columns") or hasattr(values, "read")  # a frame, an open file
-    shaped = any(hasattr(values, name) for name in arrays) and not other
+    others = "columns", "read"  # of a frame, of an open file
+    shaped = any(hasattr(values, name) for name in arrays)
+    shaped = shaped and not any(hasattr(values, name) for name in others)
     return shaped and getattr(getattr(values, "dtype", None), "names", None) is None
 
 
