@@ -223,3 +223,17 @@ def test_losses_and_families_are_read_as_people_write_them(source):
 def test_errors_hint_at_what_was_meant(source, error, hint):
     with pytest.raises(error, match=hint):
         utility(source)
+
+
+@pytest.mark.parametrize(
+    ("written", "short"),
+    [
+        ("log(sigmoid(x))", "logsigmoid(x)"),
+        ("-log(1 + exp(-x))", "logsigmoid(x)"),
+        ("-log(exp(-4*x) + 1)", "logsigmoid(4*x)"),
+        ("2*log(1/(1 + exp(-x))) + x", "2*logsigmoid(x) + x"),
+        ("-log1p(exp(-(x - 0.5)))", "logsigmoid(x - 0.5)"),
+    ],
+)
+def test_log_sigmoid_is_known_however_it_is_written(written, short):
+    assert utility(written) == utility(short)

@@ -399,7 +399,12 @@ class _Forms(expression.Arithmetic):
     def call(self, name: str, u: Form) -> Form:
         power = self.pow(u, self.num(0.5)).power if name == "sqrt" else None
         make = partial(expression.call, name)
-        return Form(make, (u,), power=power, read=lambda: u.line and _called(name, u.line))
+        return Form(
+            make,
+            (u,),
+            power=power,
+            read=lambda: _softplus(name, u.tree) or (u.line and _called(name, u.line)),
+        )
 
 
 _FORMS, _ONE = _Forms(), Form(line=(Fraction(0), Fraction(1)))
@@ -465,6 +470,21 @@ def _called(name: str, line: Line) -> Combination | None:
         return LogSigmoid().at(a, b) if a > 0 else LabelSmoothing(1.0).at(-a, -b)
     if name == "sin" and 0 < a <= Fraction(math.pi):
         return Sine(1.0).at(a, b)
+    return None
+
+
+def _softplus(name: str, of: Tree) -> Combination | None:
+    """Return log-sigmoid written with other functions: log(sigmoid(u)), log(1 + exp(u)), ..."""
+    if name == "log" and of[:2] == ("call", "sigmoid"):
+        return form(expression.call("logsigmoid", of[2])).families()
+    if name == "log" and of[0] == "div" and of[1] == expression.ONE:
+        found = _softplus("log", of[2])
+        return found and found * Fraction(-1)
+    if name == "log" and of[0] == "add" and len(of) == 3 and expression.ONE in of[1:]:
+        name, of = "log1p", of[2] if of[1] == expression.ONE else of[1]
+    if name == "log1p" and of[:2] == ("call", "exp"):
+        found = form(expression.call("logsigmoid", expression.negate(of[2]))).families()
+        return found and found * Fraction(-1)
     return None
 
 
