@@ -5,7 +5,7 @@ from __future__ import annotations
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from problems import FORMULAS, high_precision, mean_utility
 
@@ -30,6 +30,8 @@ def assert_as_solved(found: ct.Solutions) -> None:
 
 @given(st.lists(utilities(kinked=False), min_size=1, max_size=6), st.integers(2, 40), BOXES)
 def test_rows_are_what_solve_gives(many, n, box):
+    many = [u for u in many if u.d1(box.width) >= 0]  # a sine falls within a wide box
+    assume(many)
     assert_as_solved(ct.solve_many(many, n, box))
 
 
