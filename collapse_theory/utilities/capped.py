@@ -13,13 +13,7 @@ import numpy as np
 
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.checks import finite
-from collapse_theory.utilities.base import (
-    NOTHING,
-    ONCE,
-    Combination,
-    Term,
-    Utility,
-)
+from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.expression import (
     Tree,

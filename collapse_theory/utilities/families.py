@@ -15,13 +15,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import positive
-from collapse_theory.utilities.base import (
-    NOTHING,
-    ONCE,
-    Combination,
-    Term,
-    Utility,
-)
+from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
 from collapse_theory.utilities.expression import (
     MINUS_ONE,
     ONE,

@@ -18,13 +18,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.numerics.checks import bracketless
 from collapse_theory.utilities import checks, expression
-from collapse_theory.utilities.base import (
-    NOTHING,
-    ONCE,
-    Combination,
-    Term,
-    Utility,
-)
+from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
 from collapse_theory.utilities.capped import Hinge, Sine, Squared
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
@@ -398,9 +392,8 @@ class _Forms(expression.Arithmetic):
 
     def call(self, name: str, u: Form) -> Form:
         power = self.pow(u, self.num(0.5)).power if name == "sqrt" else None
-        make = partial(expression.call, name)
         return Form(
-            make,
+            partial(expression.call, name),
             (u,),
             power=power,
             read=lambda: _softplus(name, u.tree) or (u.line and _called(name, u.line)),
