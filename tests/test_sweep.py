@@ -72,7 +72,11 @@ def test_the_table():
             assert row["gap"] < 1e-13
     tied = table.filter(pl.col("n").is_null())["top_share"].to_list()
     assert tied == [ct.limit("log(x + 0.1)", (0, 2)).atoms[1, 1], 0, 0, 0]
-    assert table.to_pandas().shape == (12, 14)
+
+
+def test_pandas_takes_the_table():
+    pytest.importorskip("pyarrow")
+    assert ct.sweep("log(x)", 3).to_pandas().shape == (1, 14)
 
 
 def test_programs_without_an_answer_are_rows():
