@@ -17,6 +17,8 @@
 # maximises $\sum_{i<j} U(r_i - r_j)$, with rewards in $[0, 1]$. Song, Cai, Lee and Su
 # ([arXiv:2305.17608](https://arxiv.org/abs/2305.17608)) ask what happens when it is trained to
 # the end. Does the prompt still matter?
+#
+# Needs `pip install ".[training]"`.
 
 # %%
 import matplotlib.pyplot as plt

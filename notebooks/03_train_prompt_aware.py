@@ -16,6 +16,8 @@
 # Real texts, a real encoder, two kinds of prompts. One utility for both gives both the same
 # rewards; a utility for each gives each its own. Does training get where `predict` says, and
 # what does the model say of prompts that it hasn't seen?
+#
+# Needs `pip install ".[training]"`.
 
 # %%
 import warnings

@@ -16,6 +16,8 @@
 # The theory of collapse speaks of models that can do anything, on the prompts that they were
 # trained on. A linear head on frozen features can't. Which penalty should it have, what does it
 # say of prompts it hasn't seen, and how much of its training prompts has it learned by heart?
+#
+# Needs `pip install ".[training]"`.
 
 # %%
 import warnings

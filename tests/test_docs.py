@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,38 @@ def test_pages_with_cells_have_no_block_that_does_not_run() -> None:
     cells = [page for page in FENCES if "```{code-cell}" in page.read_text("utf-8")]
     assert cells
     assert not [page.name for page in cells if FENCES[page]]
+
+
+NEEDS = {
+    "torch": "training",
+    "transformers": "training",
+    "collapse_theory.training": "training",
+    "hypothesis": "testing",
+    "collapse_theory.testing": "testing",
+    "dask": "dask",
+    "distributed": "dask",
+    "datasets": "trl",
+}
+INSTALLED = {"collapse_theory", "matplotlib", "numpy", "polars", "scipy"} | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*FENCES, *sorted(DOCS.parent.glob("notebooks/*.py"))],
+    ids=lambda page: "/".join(page.parts[-2:]),
+)
+def test_pages_say_what_to_install_before_they_need_it(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for found in re.finditer(
+        r"^(?:import ([\w.]+)(?: as \w+)?$|from ([\w.]+) import )", text, re.M
+    ):
+        name = found[1] or found[2]
+        extra = NEEDS.get(name) or NEEDS.get(name.partition(".")[0])
+        if extra is None:
+            assert name.partition(".")[0] in INSTALLED, found[0]
+        else:
+            asked = re.findall(r'pip install "\.\[(.*?)\]"', text[: found.start()])
+            assert extra in ",".join(asked).split(","), (found[0], extra)
 
 
 def test_every_public_name_has_its_place() -> None:
