@@ -148,8 +148,9 @@ def _jet(utility: Curve, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _require_values(utility: Curve, x: np.ndarray, value: np.ndarray, first: np.ndarray) -> None:
-    # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15, -exp(1/x) below .0014.
-    pole = np.isneginf(value) & (x < 1e-2)
+    # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15, -exp(1/x) below .0014;
+    # x**-20, a loss, bends at others.
+    pole = np.isinf(value) & (x < 1e-2)
     bad = ~np.isfinite(value) & ~pole | np.isnan(first) & ~pole & (x > 1e-100)
     if bad.any():
         where = x[np.argmax(bad)]

@@ -29,7 +29,20 @@ from collapse_theory.utilities.expression import (
 from collapse_theory.utilities.functions import FUNCTIONS
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
-ALIASES = {"arctan": "atan", "arcsinh": "asinh", "ln": "log"}
+# NumPy's, SciPy's and torch's names of functions; texts and traced functions take them.
+ALIASES = {
+    "arctan": "atan",
+    "arcsinh": "asinh",
+    "ln": "log",
+    "expit": "sigmoid",
+    "logistic": "sigmoid",
+    "log_expit": "logsigmoid",
+    "log_sigmoid": "logsigmoid",
+    "absolute": "abs",
+    "minimum": "min",
+    "maximum": "max",
+    "pow": "power",
+}
 MACROS: dict[str, Callable[[Tree], Tree]] = {
     "log2": lambda u: div(call("log", u), num(math.log(2))),
     "log10": lambda u: div(call("log", u), num(math.log(10))),
@@ -37,10 +50,32 @@ MACROS: dict[str, Callable[[Tree], Tree]] = {
     "relu": lambda u: negate(minimum(num(0), negate(u))),
     "abs": lambda u: negate(minimum(u, negate(u))),
 }
-SEVERAL: dict[str, Callable[..., Tree]] = {
+MAKERS: dict[str, Callable[..., Tree]] = {
+    **{name: partial(call, name) for name in FUNCTIONS},
+    **MACROS,
     "min": minimum,
     "max": lambda *parts: negate(minimum(*map(negate, parts))),
+    "power": power,
 }
+COUNTS = {"min": (2, math.inf), "max": (2, math.inf), "power": (2, 2)}  # arguments, unless one
+
+# What people write, or call the gap, and what to write instead.
+MARKS = {
+    "^": "a power is written **",
+    "%": "there is no remainder",
+    "|": "write abs(x)",
+    "[": "write parentheses",
+    "{": "write parentheses",
+    "\u2212": "a minus is written -",
+    "\u2013": "a minus is written -",
+    "\u00d7": "a product is written *",
+    "\u00b7": "a product is written *",
+    "\u00f7": "a fraction is written /",
+    "\u00b2": "a power is written **",
+    "\u221a": "write sqrt(x)",
+    "\u03c3": "write sigmoid(x)",
+}
+GAPS = ("X", "d", "delta", "diff", "gap", "margin", "r", "t", "u", "y", "z")
 
 
 class NoFormula(ValueError):
@@ -61,20 +96,12 @@ class _Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 _UFUNCS: dict[str, Callable[..., Tree]] = {
-    **{name: partial(call, name) for name in FUNCTIONS},
-    **MACROS,
-    "arctan": partial(call, "atan"),
-    "arcsinh": partial(call, "asinh"),
-    "expit": partial(call, "sigmoid"),
-    "log_expit": partial(call, "logsigmoid"),
-    "absolute": MACROS["abs"],
-    "minimum": SEVERAL["min"],
-    "maximum": SEVERAL["max"],
+    **MAKERS,
+    **{alias: MAKERS[name] for alias, name in ALIASES.items()},
     "add": add,
     "subtract": lambda a, b: add(a, negate(b)),
     "multiply": mul,
     "divide": div,
-    "power": power,
     "float_power": power,
     "square": lambda u: power(u, num(2.0)),
     "reciprocal": lambda u: div(num(1.0), u),

@@ -87,9 +87,10 @@ def utility(text: str | Utility) -> Utility:
         return text
     if isinstance(text, type) and issubclass(text, Utility | PlackettLuce):
         raise InvalidUtility(bracketless(text))
-    if isinstance(text, PlackettLuce):
+    listwise = PlackettLuce.parse(text) if isinstance(text, str) else text
+    if isinstance(listwise, PlackettLuce):
         raise InvalidUtility(
-            f"{text} is worth what the whole ranking is, so it is no utility of a gap; ct.solve, "
+            f"{listwise} is worth what the whole ranking is, so it is no utility of a gap; ct.solve, "
             "ct.limit and ct.closed_form take it as it is"
         )
     return recognised(parse(text)).utility()

@@ -14,17 +14,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import partial
+from difflib import get_close_matches
+from keyword import iskeyword
 from typing import NamedTuple, TypeVar
 
 from collapse_theory.errors import InvalidUtility, ParseError
-from collapse_theory.utilities import families
+from collapse_theory.utilities import capped, families
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.expression import (
     Tree,
     X,
     add,
-    call,
     depth,
     div,
     is_num,
@@ -34,8 +34,14 @@ from collapse_theory.utilities.expression import (
     power,
 )
 from collapse_theory.utilities.families import Family
-from collapse_theory.utilities.functions import FUNCTIONS
-from collapse_theory.utilities.language import ALIASES, CONSTANTS, MACROS, SEVERAL
+from collapse_theory.utilities.language import (
+    ALIASES,
+    CONSTANTS,
+    COUNTS,
+    GAPS,
+    MAKERS,
+    MARKS,
+)
 from collapse_theory.values import names
 
 LONGEST = 1000  # characters
@@ -43,11 +49,13 @@ DEEPEST = 50  # levels of the tree: all that walks down a tree may do so by recu
 _NESTED = 2 * DEEPEST  # levels of the text: a sign in parentheses is two, and one of the tree
 
 FAMILIES: dict[str, type[Utility]] = {
-    f.__name__: f for f in vars(families).values() if f in Family.__subclasses__()
+    f.__name__: f
+    for f in (*vars(families).values(), *vars(capped).values())
+    if f in Family.__subclasses__()
 }
 ALLOWED = (
     "allowed are the gap x, numbers, pi, e, + - * / **, parentheses, min(..., ...), max(..., ...), "
-    + f"{', '.join(sorted([*FUNCTIONS, *MACROS, 'ln']))} and families such as LogSigmoid(4)"
+    + f"{', '.join(sorted({*MAKERS, 'ln'} - {*COUNTS}))} and families such as LogSigmoid(4)"
 )
 _TOO_DEEP = f"the utility is nested too deeply; at most {DEEPEST} levels are allowed"
 
@@ -57,7 +65,7 @@ _TOKEN = re.compile(
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>\*\*|//|[-+*/(),=])|[ \t\r\n]+"
 )
 _OLD_OCTAL = re.compile(r"0[0-9]*[1-9][0-9]*")  # 007, which Python refuses too
-_NAMES = {"x", *CONSTANTS, *ALIASES, *FUNCTIONS, *MACROS, *SEVERAL, *FAMILIES}
+_NAMES = {"x", *CONSTANTS, *ALIASES, *MAKERS, *FAMILIES}
 _FIELDS = {name for family in FAMILIES.values() for name in names(family)}
 Kind = TypeVar("Kind", bound=type[Utility])
 
@@ -158,14 +166,12 @@ def _tokens(source: str) -> list[_Token]:
         if found is None:
             number = re.match(r"[0-9.][A-Za-z0-9_.]*", source[place:])
             bad = number.group() if number else source[place]
-            hint = " (a power is written **)" if bad == "^" else ""
-            raise _unexpected(_Token("bad", bad, place + 1), hint=hint)
-        token = _Token(found.lastgroup, found.group(), place + 1)
-        field = token.text in _FIELDS and re.match(r"\s*=", source[found.end() :])
+            hint = "numbers are plain, and a product is written 2*x" if number else ""
+            raise _unexpected(_Token("bad", bad, place + 1), hint=MARKS.get(bad, hint))
+        token, after = _Token(found.lastgroup, found.group(), place + 1), source[found.end() :]
+        field = token.text in _FIELDS and re.match(r"\s*=", after)
         if token.kind == "name" and token.text not in _NAMES and not field:
-            called = source[found.end() :].lstrip().startswith("(")
-            what = f'a number in its place, as in f"{{{token.text[:20]}}}*x"'
-            raise _unexpected(token, hint="" if called else f" (write {what})")
+            raise _unexpected(token, hint=_meant(token.text, after.lstrip()))
         if token.kind == "number" and _OLD_OCTAL.fullmatch(token.text):
             raise _unexpected(token, f"{_shown(token.text)}, a number with leading zeros,")
         tokens += [token] if token.kind else []  # None is white space
@@ -173,9 +179,34 @@ def _tokens(source: str) -> list[_Token]:
     return [*tokens, _Token("end", "", len(source) + 1)]
 
 
+def _meant(name: str, after: str) -> str:
+    """Return what to write in the place of an unknown name, if anything is near."""
+    known, folded = {each.lower(): each for each in _NAMES}, name.lower()
+    near = get_close_matches(folded, known, 1, 0.88)
+    if after.startswith("."):
+        return "functions stand alone: log(x), not np.log(x)"
+    if name in GAPS and not after.startswith("("):
+        return "the gap is called x"
+    if near:
+        return f"is {_example(known[near[0]])} meant?"
+    if folded in ("inf", "nan", "infinity"):
+        return "numbers are finite"
+    if iskeyword(name):
+        return "write the formula in x alone"
+    if after.startswith("("):
+        return ""
+    return f'write a number in its place, as in f"{{{name[:20]}}}*x"'
+
+
+def _example(name: str) -> str:
+    """Return how a name is written: ``Hinge(m)``, ``log(x)``, ``pi``."""
+    arguments = ", ".join(names(FAMILIES[name])) if name in FAMILIES else "x"
+    return name if name == "x" or name in CONSTANTS else f"{name}({arguments})"
+
+
 def _unexpected(token: _Token, found: str | None = None, hint: str = "") -> ParseError:
     found = found or (_shown(token.text) if token.text else "the end")
-    return ParseError(f"found {found} at column {token.column}{hint}; {ALLOWED}")
+    return ParseError(f"found {found} at column {token.column}; {hint or ALLOWED}")
 
 
 def _shown(found: str) -> str:
@@ -200,9 +231,12 @@ class _Reader:
 
     def expect(self, mark: str) -> None:
         if self.token.text == ",":
-            raise _unexpected(self.token, "a comma outside the parentheses of min")
+            raise _unexpected(
+                self.token, "a comma outside the parentheses of min", "decimals have a point: 0.5"
+            )
         if self.taken(mark) is None:
-            raise _unexpected(self.token)
+            operand = self.token.kind in ("number", "name") or self.token.text == "("
+            raise _unexpected(self.token, hint="a product is written *" if operand else "")
 
     def sum(self, level: int) -> Tree:
         if level > _NESTED:
@@ -254,7 +288,8 @@ class _Reader:
                 raise _unexpected(token, "a call of something that is no function")
             return X if name == "x" else num(CONSTANTS[name])
         if not called:
-            raise _unexpected(token, f"{_shown(name)} without an argument in parentheses")
+            without = f"{_shown(name)} without an argument in parentheses"
+            raise _unexpected(token, without, f"write {_example(name)}")
         if name in FAMILIES:
             return self.family(token, level)
         found: list[Tree] = []
@@ -262,11 +297,11 @@ class _Reader:
             found.append(self.sum(level + 1))
             if not self.taken(",") and self.token.text != ")":
                 raise _unexpected(self.token)
-        if len(found) < 2 if name in SEVERAL else len(found) != 1:
-            needed = "two or more arguments" if name in SEVERAL else "one argument"
+        least, most = COUNTS.get(name, (1, 1))
+        if not least <= len(found) <= most:
+            needed = {1: "one argument", 2: "two arguments"}.get(most, "two or more arguments")
             raise _unexpected(token, f"{name} with {len(found)} arguments (it takes {needed})")
-        made = {**SEVERAL, **MACROS}.get(name, partial(call, name))
-        return made(*found)
+        return MAKERS[name](*found)
 
     def family(self, token: _Token, level: int) -> Tree:
         """Return the formula of a family, written as its repr is: ``LogSigmoid(beta=4)``."""
@@ -291,9 +326,9 @@ class _Reader:
             made = FAMILIES[token.text](*given, **named)
         except (TypeError, InvalidUtility) as fault:
             takes = ", ".join(names(FAMILIES[token.text])) or "nothing"
-            why = f" ({fault})" if isinstance(fault, InvalidUtility) else ""
-            found = f"{token.text} with other than its parameters (it takes {takes}){why}"
-            raise _unexpected(token, found) from None
+            why = str(fault) if isinstance(fault, InvalidUtility) else ""
+            found = f"{token.text} with other than its parameters (it takes {takes})"
+            raise _unexpected(token, found, why) from None
         if not self.taken("("):
             return made.tree()
         inner = self.sum(level + 1)

@@ -13,6 +13,7 @@ from collapse_theory.utilities.expression import (
     Arithmetic,
     Tree,
     accurate,
+    add,
     children,
     evaluate,
     is_num,
@@ -111,28 +112,37 @@ def regular(tree: Tree, width: float) -> Tree:
     """
     if not _subtrees(tree, "div") and tree[0] != "add":
         return tree
-    made = rebuilt(tree, lambda part: regular(part, width))
+    return _with_series(rebuilt(tree, lambda part: regular(part, width)), width)
+
+
+def _with_series(tree: Tree, width: float) -> Tree:
     with np.errstate(all="ignore"):
-        gaps = _lost(made, width)
+        gaps = _lost(tree, width)
         # A bump so narrow that no circle sees it lies at a zero of a part.
         marks = np.array(roots(tree, width)) if gaps else np.empty(0)
+        if gaps and tree[0] == "add":
+            # Only what is inf - inf: beside it log(x) and sqrt(x) have no series. 1e10 is beyond
+            # logarithms at 1e-200, and below poles but the weakest.
+            size = [abs(value(part, np.float64(1e-200))) for part in tree[1:]]
+            steep = [part for part, here in zip(tree[1:], size, strict=True) if here > 1e10]
+            if 2 <= len(steep) < len(size):
+                rest = [part for part in tree[1:] if part not in steep]
+                return add(_with_series(add(*steep), width), _with_series(add(*rest), width))
     for gap in gaps:
-        whole = made
+        whole = tree
         found = taylor(lambda z, whole=whole: evaluate(whole, z, _ANALYTIC) + 0 * z, gap, marks)
-        made = ("series", found, made) if found else made
-    return made
+        tree = ("series", found, tree) if found else tree
+    return tree
 
 
 def _lost(tree: Tree, width: float) -> list[float]:
-    """Return the gaps at which the tree, but none of its parts, has no value or no digits."""
+    """Return the gaps at which the tree has no value, or no digits, though its limit may."""
     if tree[0] == "div" and not is_num(tree[1]) and not is_num(tree[2]):
         zeros = np.array([0.0, *roots(tree[2], width)])
         return [gap for gap in zeros if _vanishes(tree[1], gap) and _vanishes(tree[2], gap)]
     zero = np.float64(0.0)
     singular = tree[0] == "add" or (tree[0] == "mul" and bool(_subtrees(tree, "div")))
-    if singular and np.isnan(value(tree, zero)):
-        return [] if any(np.isnan(value(part, zero)) for part in children(tree)) else [0.0]
-    return []
+    return [0.0] if singular and np.isnan(value(tree, zero)) else []
 
 
 def _vanishes(tree: Tree, gap: float) -> bool:
