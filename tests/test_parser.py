@@ -224,11 +224,13 @@ def test_losses_and_families_are_read_as_people_write_them(source):
     ("LogSigmoid(beta=1, beta=2)", ParseError, "twice"), ("-Hinge(1)", NotConcave, "a loss"),
     ("x**-2", NotConcave, "a loss"), ("2x", ParseError, r"written 2\*x"),
     ("x ln x", ParseError, r"product is written \*"), ("x + log", ParseError, r"write log\(x\)"),
-    ("LogSigmoid", ParseError, r"write LogSigmoid\(beta\)"), ("log(x).real", ParseError, "column 7"),
+    ("LogSigmoid", ParseError, r"write LogSigmoid\(beta\)"),
+    ("log(x).real", ParseError, "column 7"),
     ("np.log(x)", ParseError, "stand alone"), ("log(gap)", ParseError, "the gap is called x"),
     ("hinge(x)", ParseError, r"is Hinge\(m\) meant"), ("0,5*x", ParseError, "have a point"),
     ("inf*x", ParseError, "finite"), ("lambda x: x", ParseError, "formula in x alone"),
-    ("PlackettLuce()", InvalidUtility, "whole ranking"), ("\u2212x", ParseError, "minus is written -"),
+    ("PlackettLuce()", InvalidUtility, "whole ranking"),
+    ("\u2212x", ParseError, "minus is written -"),
     ("pow(x)", ParseError, "two arguments")])  # fmt: skip
 def test_errors_hint_at_what_was_meant(source, error, hint):
     with pytest.raises(error, match=hint):
