@@ -90,8 +90,8 @@ def utility(text: str | Utility) -> Utility:
     listwise = PlackettLuce.parse(text) if isinstance(text, str) else text
     if isinstance(listwise, PlackettLuce):
         raise InvalidUtility(
-            f"{listwise} is worth what the whole ranking is, so it is no utility of a gap; ct.solve, "
-            "ct.limit and ct.closed_form take it as it is"
+            f"{listwise} is worth what the whole ranking is, so it is no utility of a gap; "
+            "ct.solve, ct.limit and ct.closed_form take it as it is"
         )
     return recognised(parse(text)).utility()
 
