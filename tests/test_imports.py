@@ -112,30 +112,6 @@ def test_imports_run_upward(path):
         assert HOUSE.index(there) <= HOUSE.index(here), f"{path.name}:{line} imports {name}"
 
 
-# Rooms that are still to be rebuilt: with circles, with imports of the package inside functions.
-CIRCLES_LEFT: tuple[str, ...] = ()
-LOCAL_IMPORTS_DONE = (
-    "testing",
-    "files",
-    "experiment",
-    "numerics",
-    "utilities",
-    "laws",
-    "programs",
-    "exact",
-    "finite",
-    "data",
-    "diagnosis",
-    "figures",
-    "training",
-    "explorer",
-    "cli",
-    "limit",
-    "sweeps",
-    "capacity",
-)
-LOCAL_IMPORTS_LEFT = tuple(part for part in HOUSE if part not in LOCAL_IMPORTS_DONE)
-
 # A method that makes a value of a later module imports it when it is called: at most three.
 LATER = frozenset(
     {
@@ -174,14 +150,13 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 
 def test_no_circle_of_imports():
-    for ring in circles(edges()):
-        assert {house_of(module) for module in ring} <= set(CIRCLES_LEFT), sorted(ring)
+    assert circles(edges()) == []
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_the_package_is_imported_at_the_top(path):
     module = module_of(path)
-    if house_of(module) in (None, *LOCAL_IMPORTS_LEFT):
+    if house_of(module) is None:
         return  # the public face imports its heavy rooms at first use
     tree = ast.parse(path.read_text(encoding="utf-8"))
     top = {id(node) for node in tree.body} | {
