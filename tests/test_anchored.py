@@ -110,6 +110,17 @@ def test_kinks_are_exact(text, memory):
         assert worst <= found.objective + found.gap
 
 
+@pytest.mark.parametrize("text", ["log1p(100*x)", "sqrt(x + 1e-6)", "log(x + 1e-9)", "x/(x+0.1)"])
+def test_gaps_at_the_jump_of_the_curvature(text):
+    """Below gap 0 U is its tangent: many optimal gaps are 0, where U'' jumps by up to 1e18."""
+    for n, seed in ((5, 1), (8, 2), (16, 3)):
+        rng = np.random.default_rng(seed)
+        centers, memory = rng.normal(size=n), 10 ** rng.uniform(-2, 2)
+        found = ct.solve(text, domain=ct.Anchored(centers, memory))
+        assert found.relative_gap < 1e-15
+        assert found.iterations < 100
+
+
 def test_comparisons_ties_margins_and_the_uncompared():
     pairs = ct.Comparisons(5, [0, 0, 1], [1, 2, 3], [1, 2, 1], margins=[0.1, 0.0, 0.3])
     xi, memory = np.array([-0.3, 0.2, 0.1, 0.4, 0.7]), 0.8

@@ -127,6 +127,13 @@ def test_the_conic_solver_is_within_its_error(loss, domain):
     [
         ("x", ct.Confined(0.5), ct.Comparisons.full(4), [2, 2 / 3, -2 / 3, -2]),
         (ct.Squared(1.0), ct.Free(), ct.Comparisons.full(3), [2 / 3, 0, -2 / 3]),
+        (ct.Squared(1.0), ct.Free(), ct.Comparisons.full(2), [0.5, -0.5]),  # where U' = 0
+        (
+            "x",
+            ct.Box(),
+            ct.Comparisons(4, [0, 0, 1, 2], [1, 2, 3, 3], weights=[1, 2, 3, 1]),
+            [1, 1, 0, 0],
+        ),
         ("log(x + 0.1)", ct.Box(), PAIRS, [1, 0.3, 0.7, 0, 0]),
         ("log(x) + min(x, 0.3)", ct.Box(), ct.Comparisons.full(3), [1, 0.5, 0]),
     ],

@@ -20,6 +20,7 @@ from collapse_theory.finite.plackett_luce import ScoreNewton
 from collapse_theory.finite.spectral import FEWEST, Spectral
 from collapse_theory.finite.spectral_penalty import SpectralPenalty
 from collapse_theory.finite.uniqueness import is_determined
+from collapse_theory.finite.unordered import Unordered
 from collapse_theory.numerics.checks import positive, ranked, whole
 from collapse_theory.programs import (
     TOLERANCE,
@@ -80,6 +81,7 @@ SOLVERS: tuple[Solver, ...] = (
     SpectralPenalty(),
     LogGaps(),
     ScoreNewton(),
+    Unordered(),
     ByPatterns(MinCut()),
     ByPatterns(InteriorPoint()),
     Conic(),

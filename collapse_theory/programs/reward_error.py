@@ -117,9 +117,11 @@ def error_by_gap(program: Program | ListwiseProgram, gaps: np.ndarray | None, ga
     if not (isinstance(program, Program) and program.box and program.full and not program.kinked):
         return math.inf
     with np.errstate(all="ignore"):
-        square = np.float64(gap * (program.n - 1)) / 2 / max(_least_curvature(program.utility), 0.0)
+        least = _least_curvature(program.utility)
+    if not least > 0:
+        return math.inf
     moved = 0.0 if gaps is None else float(np.abs(np.cumsum(gaps - gaps[::-1])).max()) / 2
-    return program.domain.unit * float(np.sqrt(square)) + moved
+    return program.domain.unit * math.sqrt(gap * (program.n - 1) / 2 / least) + moved
 
 
 def _least_curvature(utility: Utility) -> float:
@@ -232,7 +234,7 @@ def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> Chain | None
         loose = (2 + n / 4) * EPS * np.abs(pull).max() * np.ones(n)
         squares = np.full(n, 2 * program.kappa / n)
         if program.floating:
-            squares = np.full((n, n), float(np.abs(table).max()))
+            squares = np.full((n, n), float(_curvature(utility, x, 0.0 * x, 0.0).max()) / len(x))
     sharp = np.zeros(len(x))
     sharp[(j - i) == 1] = closed
 
@@ -358,7 +360,8 @@ def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
     its border, per unit; of these there is one of at least `share` if such arcs connect all.
     """
     k, unit = program.graph.k, float(program.graph.w.min())
-    for share in HOLDS * unit if program.box and program.kinked else ():
+    flat = program.kinked or not program.utility.strictly_concave
+    for share in HOLDS * unit if program.box and flat else ():
         onward, back = dual.capacity - dual.on > share, dual.on > share
         i = np.append(dual.tail[onward], dual.head[back])
         j = np.append(dual.head[onward], dual.tail[back])
