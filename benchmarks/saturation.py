@@ -3,7 +3,8 @@
 PYTHONPATH=. python benchmarks/saturation.py [--seeds 2]
 
 Share of held-out pairs ranked right after 400 steps under log(x + 0.1), of a small network whose
-logits begin with a common offset, or `wide`; the remedy of `RankingLoss` is "pushed as if centred".
+logits begin with a common offset, or `wide`; the remedy of `RankingLoss` is "pushed as if centred",
+and by the rewards in float32, which tell completions apart only once the head is back in the box.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ REMEDIES: dict[str, Callable[[], Any]] = {
     "arctangent": lambda: lambda z, r: of_rewards(0.5 + torch.atan(z) / math.pi, r),
     "heavier tail beyond 8": lambda: heavier_tail,
     "pushed as if centred": lambda: RankingLoss("log(x + 0.1)"),
+    "the same, by its rewards": lambda: RankingLoss("log(x + 0.1)"),
     "log-sigmoid, no box": lambda: RankingLoss("logsigmoid(x)", Free()),
 }
 
@@ -90,7 +92,13 @@ def prompts(seed: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def pairs_right(
-    loss: Any, optimiser: str, rate: float, offset: float, wide: float, seed: int
+    loss: Any,
+    optimiser: str,
+    rate: float,
+    offset: float,
+    wide: float,
+    seed: int,
+    served: bool = False,
 ) -> float:
     """Train a network whose logits begin at `offset`; return the share of held-out pairs right."""
     torch.manual_seed(seed)
@@ -109,6 +117,7 @@ def pairs_right(
     features, ranks = prompts(seed + 1000, 300)
     with torch.no_grad():
         logits = net(features)[..., 0]
+        logits = loss.rewards(logits) if served else logits
     gaps = (logits[:, :, None] - logits[:, None, :])[ranks[:, :, None] < ranks[:, None, :]]
     return ((gaps > 0).float() + (gaps == 0).float() / 2).mean().item()
 
@@ -121,7 +130,10 @@ def main() -> None:
         print(f"{optimiser}, rate {rate:g}, head times {wide}; offsets {OFFSETS}")
         for name, make in REMEDIES.items():
             mean = [
-                sum(pairs_right(make(), optimiser, rate, offset, wide, seed) for seed in seeds)
+                sum(
+                    pairs_right(make(), optimiser, rate, offset, wide, seed, "rewards" in name)
+                    for seed in seeds
+                )
                 / len(seeds)
                 for offset in OFFSETS
             ]

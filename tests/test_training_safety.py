@@ -187,12 +187,13 @@ def test_only_prompts_at_one_end_of_the_box_are_pushed_otherwise():
     (-loss.objective(torch.sigmoid(exact), ranks) / loss.slope).sum().backward()
     loss.per_prompt(pushed, ranks).sum().backward()
     assert torch.equal(pushed.grad[:2], exact.grad[:2])
-    # The gradient at their logits less their mean, of the completions that are there.
+    # The gradient at their logits less their mean, of the completions that are there, and the pull.
     z = logits[2:].clone()
     mean = torch.stack([z[0].mean(), z[1].mean(), z[2, :2].mean()])[:, None]
     centred = (z - mean).requires_grad_()
     (-loss.objective(torch.sigmoid(centred), ranks[2:]) / loss.slope).sum().backward()
-    assert torch.allclose(pushed.grad[2:], centred.grad, rtol=1e-12, atol=0)
+    pull = torch.tensor([[1 / 3] * 3, [-1 / 3] * 3, [1 / 2, 1 / 2, 0]], dtype=torch.float64)
+    assert torch.allclose(pushed.grad[2:], centred.grad + 0.105 * pull, rtol=1e-12, atol=0)
     assert pushed.grad[4, 2] == 0
     infinite = torch.tensor([[math.inf, math.inf, 30.0]], requires_grad=True)
     loss(infinite).backward()
@@ -203,7 +204,10 @@ def test_only_prompts_at_one_end_of_the_box_are_pushed_otherwise():
 
 
 def trained(loss: Any, offset: float, lr: float = 0.1, half: bool = False) -> float:
-    """Return the share of held-out pairs ranked right after 400 steps of a head off centre."""
+    """Return the share of held-out pairs ranked right after 400 steps of a head off centre.
+
+    By the rewards, in which a head that isn't back in the box would tell no completions apart.
+    """
     torch.manual_seed(0)
     truth = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
@@ -220,8 +224,8 @@ def trained(loss: Any, offset: float, lr: float = 0.1, half: bool = False) -> fl
         loss(net(features[rows].to(net[0].weight.dtype))[..., 0], ranks[rows]).backward()
         optimiser.step()
     with torch.no_grad():
-        logits = net.float()(features[200:])[..., 0]
-    right = (logits[:, :, None] > logits[:, None, :]) == (
+        rewards = net.float()(features[200:])[..., 0].sigmoid()
+    right = (rewards[:, :, None] > rewards[:, None, :]) == (
         ranks[200:, :, None] < ranks[200:, None, :]
     )
     return right[:, ~torch.eye(4, dtype=torch.bool)].double().mean().item()

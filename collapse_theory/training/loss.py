@@ -17,6 +17,7 @@ from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
 from collapse_theory.programs.by_rank import by_rank
 from collapse_theory.training.objective import (
+    PULL,
     Objective,
     as_batch,
     as_ranks,
@@ -322,7 +323,8 @@ class RankingLoss(PromptLoss):
             high = torch.where(there, z, -torch.inf).amax(1, keepdim=True)
             if (found := at_one_end(logits, ranks, low, high)) is not None:
                 ends_there, mean = found
-                centred = self._objective.values(self.rewards(logits - mean), *pairs)[0]
+                centred = self._objective.values(self.rewards(logits - mean.detach()), *pairs)[0]
+                centred = centred - PULL * self._objective.slope * mean[:, 0].abs()
                 pushed = value.detach() + (centred - centred.detach())
                 value = torch.where(ends_there, pushed, value)
             ends = low, high
@@ -354,7 +356,8 @@ class RankingLoss(PromptLoss):
             text = (
                 f"most prompts have all their rewards within 2% of one end of {self.domain} (mean "
                 f"logit {mean:.3g}): the head starts off centre. They are pushed as if they were "
-                f"centred; a bias of {-mean:.3g} at the head would centre them"
+                "centred, and back there; until they are, their rewards hardly tell completions "
+                f"apart. A bias of {-mean:.3g} at the head would centre them"
             )
         logger.warning("%s of %s: %s (said once)", at, type(self).__name__, text)
 

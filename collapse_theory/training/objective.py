@@ -32,6 +32,10 @@ from collapse_theory.utilities.tensors import keeps_formula, on_tensors
 # came within .004 of each other in six settings of benchmarks/saturation.py's kind.
 AT_ONE_END = 2.0
 
+# The pull of such a prompt's mean to 0: the slope there. Of 0.03, 0.1, 0.25 and 1 it alone
+# has heads at 20 back in the box, or on the way, at no loss of pairs right (docs/training.md).
+PULL = 0.105
+
 # Completions from which sums by sorting take the place of all pairs. Measured at (1, 512) and at
 # (8, 512): 0.5 and 0.6 ms against 3 and 49 for x, 1.8 and 12 against 2.7 and 52 for a hinge.
 MANY = 256
@@ -61,10 +65,10 @@ def as_batch(values: Any, what: str = "logits") -> Tensor:
         raise CollapseError(
             f"{what} must have shape (prompts, completions), got {tuple(values.shape)}; {how}"
         )
-    if len(batch) and batch.shape[1] < 2:
+    if not len(batch) or batch.shape[1] < 2:
+        held = "one completion a prompt" if len(batch) and batch.shape[1] else "no completions"
         raise CollapseError(
-            f"{what} of shape {tuple(values.shape)} have one completion a prompt: nothing to "
-            f"compare; {how}"
+            f"{what} of shape {tuple(values.shape)} hold {held}: nothing to compare; {how}"
         )
     return batch
 
@@ -286,15 +290,15 @@ def at_one_end(
     """Return which prompts are at one end of the box, (B,), and their mean logits, else 0, (B, 1).
 
     No rewards that are all at one end are an optimum, which fills the box. So such a prompt has the
-    gradient that it would have if its logits were centred, until one of them is within
-    `AT_ONE_END`. All other prompts, and every value, stay what they are
+    gradient that it would have if its logits were centred, and their mean a pull to 0, until one of
+    them is within `AT_ONE_END`. All other prompts, and every value, stay what they are
     (docs/training.md#a-head-that-starts-at-one-end-of-the-box). None where no prompt is there.
     """
     there = ((low > AT_ONE_END) & (high < torch.inf)) | ((high < -AT_ONE_END) & (low > -torch.inf))
     if looked_at(there.any()) is False:
         return None
     counted = there & (ranks >= 0)
-    total = torch.where(counted, logits.detach(), 0.0).sum(1, True)
+    total = torch.where(counted, logits, 0.0).sum(1, True)
     return there[:, 0], total / counted.sum(1, keepdim=True).clamp(min=1)
 
 
