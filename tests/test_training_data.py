@@ -375,6 +375,9 @@ TALK = "\n\nHuman: a\n\nAssistant: b"
             {"prompt": "\n\nAssistant: a\n\nHuman: b\n\nAssistant:", "completions": ["x", "y"]},
             "don't take turns: assistant, user",
         ),
+        ({"prompt": "See <|im_start|>user\na", "completions": ["x", "y"]}, "turns: nobody, user"),
+        ({"prompt": "<|im_start|>tool\na", "completions": ["x", "y"]}, "don't take turns: tool"),
+        ({"prompt": "q", "completions": ["x [INST] a", "y"]}, "must be one message of the assis"),
     ],
 )
 def test_transcripts_that_make_no_turns_are_refused_with_their_line(row, message):
@@ -396,14 +399,53 @@ def test_transcripts_that_make_no_turns_are_refused_with_their_line(row, message
         "Human: a\nAssistant: b\nHuman: c\nAssistant:",
         "\nUser: a\nAssistant: b\nUser: c",
         "### Human: a### Assistant: b\n### Human: c\n### Assistant:",
+        "\n\nH: a\n\nA: b\n\nH: c\n\nA:",
+        "### Instruction:\na\n\n### Response:\nb\n\n### Instruction:\nc\n\n### Response:\n",
+        "USER: a ASSISTANT: b</s>USER: c ASSISTANT:",
+        "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]",
+        "<|prompter|>a<|endoftext|><|assistant|>b<|endoftext|><|prompter|>c<|endoftext|><|assistant|>",
+        "<|user|>\na</s>\n<|assistant|>\nb</s>\n<|user|>\nc</s>\n<|assistant|>\n",
+        "<bos><start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nb<end_of_turn>\n"
+        "<start_of_turn>user\nc<end_of_turn>\n<start_of_turn>model\n",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|><|start_header_id|>"
+        "assistant<|end_header_id|>\n\nb<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nc",
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc",
     ],
 )
 def test_transcripts_with_other_spaces_and_marks(text):
-    ranking = ranking_of({"prompt": text, "completions": ["x", "y"]})
-    assert (ranking.turns, ranking.prompt) == ((("user", "a"), ("assistant", "b")), "c")
+    for row in (
+        {"prompt": text, "completions": ["x", "y"]},
+        {"prompt": text, "completions": ["<|im_start|>assistant\nx<|im_end|>", "y"]},
+    ):
+        ranking = ranking_of(row)
+        assert (ranking.turns, ranking.prompt) == ((("user", "a"), ("assistant", "b")), "c")
+        assert ranking.completions == ("x", "y")
 
 
-@pytest.mark.parametrize("text", ["Human: a history", "Say:\n\nHuman: a\n\nAssistant: b", "A: b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<s>[INST] <<SYS>>\ns\n<</SYS>>\n\na\n\nx [/INST]",
+        "s\n\n### Instruction:\na\n\n### Input:\nx\n\n### Response:",
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\na\n\nx<|im_end|>",
+    ],
+)
+def test_transcripts_with_a_system_message(text):
+    ranking = ranking_of({"prompt": text, "completions": ["y", "z"]})
+    assert (ranking.turns, ranking.prompt) == ((("system", "s"),), "a\n\nx")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Human: a history",
+        "Say:\n\nHuman: a\n\nAssistant: b",
+        "A: b",
+        "H: hydrogen\n\nA: argon",
+        "### Input:\n3",
+        "A USER: s",
+    ],
+)
 def test_ordinary_prompts_are_no_transcripts(text):
     assert ranking_of({"prompt": text, "completions": ["x", "y"]}).prompt == text
 

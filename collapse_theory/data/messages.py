@@ -17,14 +17,30 @@ from collapse_theory.errors import CollapseError
 Turn = tuple[str, ...]
 Turns = tuple[Turn, ...]
 
-# Blank lines part the turns of Anthropic's transcripts, and no other names begin one: a user may
-# well quote "Q:" and "A:". Where none of them has an answer, lines part the turns. A line of its
-# own begins those of Nvidia's, whose first turn, the user's, comes without its mark.
-_OPENING = re.compile(r"\s*(?:System:.*?\n\s*?\n\s*)?(Human|User):", re.DOTALL)
-_HASHES = re.compile(r"\s*### ?(Human|User|Assistant|System):")
-_BLANK = re.compile(r"\s*?\n\s*?\n")
+# What begins a turn, by the group that says who speaks. Control tokens are marks wherever they are,
+# Alpaca's headings and Vicuna's capitals where both speak.
+_TOKENS = re.compile(
+    r"<\|im_start\|>\s*(\w+)|<\|start_header_id\|>\s*(\w+)\s*<\|end_header_id\|>|<start_of_turn>(\w+)|"
+    r"<\|(user|assistant|system|prompter)\|>|(\[/?INST\])"
+)
 _NVIDIA = re.compile(r"\n?<extra_id_\d>(User|Assistant|System)\n?")
-_ROLES = {"Human": "user", "User": "user", "System": "system", "Assistant": "assistant"}
+_HASHES = re.compile(r"\s*### ?(Human|User|Assistant|System|Instruction|Input|Response):")
+_CAPITALS = re.compile(r"(?:^|\s|(?<=</s>))(USER|ASSISTANT):")
+# Blank lines part the turns of Anthropic's transcripts, and no other names begin one: a user may
+# well quote "Q:" and "A:". Where none of them has an answer, lines part the turns.
+_OPENING = re.compile(r"\s*(?:System:.*?\n\s*?\n\s*)?(Human|User):|\s*?\n\s*?\n\s*(H):", re.DOTALL)
+_BLANK = re.compile(r"\s*?\n\s*?\n")
+
+_SYSTEM = re.compile(r"\[INST\]\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)  # in Llama 2's first turn
+_CLOSING = (
+    r"\s|</?s>|<bos>|<eos>|<end_of_turn>|<\|(?:im_end|end|eot_id|eom_id|\w+_of_\w+|endoftext)\|>"
+)
+_ENDS = re.compile(rf"^(?:{_CLOSING})+|(?:{_CLOSING})+$")
+_ROLES = {
+    **dict.fromkeys(("user", "human", "h", "prompter", "[inst]", "instruction", "input"), "user"),
+    **dict.fromkeys(("assistant", "a", "model", "[/inst]", "response"), "assistant"),
+    "system": "system",
+}
 
 # A message's own; the rest is kept beside its text.
 _PLAIN = frozenset({"role", "content"})
@@ -93,12 +109,16 @@ def parted(turns: Turns) -> tuple[Turns, str]:
 
 
 def reply(value: Any, name: str) -> Any:
-    """Return the text of a completion: a text itself, or one message of the assistant."""
+    """Return the text of a completion: a text itself, or one turn of the assistant."""
     if isinstance(value, Mapping):
         value = [value]
-    if not is_messages(value):
+    if isinstance(value, str) and _TOKENS.search(value):
+        turns = _spoken(value, name)
+    elif is_messages(value):
+        turns = messages(value, name)
+    else:
         return value
-    (role, text, *_), *more = messages(value, name)
+    (role, text, *_), *more = turns
     if more or role != "assistant":
         raise CollapseError(f"{name} must be one message of the assistant each")
     return text
@@ -107,22 +127,56 @@ def reply(value: Any, name: str) -> Any:
 # -- transcripts -------------------------------------------------------------------------------
 
 
-def _marks(text: str) -> re.Pattern[str] | None:
-    """Return what parts the turns of a transcript; None for a text that is none."""
+def _marks(text: str) -> tuple[re.Pattern[str], str] | None:
+    """Return what begins a transcript's turns, and who speaks before; None for another text."""
+    if _TOKENS.search(text):
+        return _TOKENS, ""
     if _NVIDIA.search(text):
-        return _NVIDIA
-    if _HASHES.match(text):
-        return _HASHES
+        return _NVIDIA, "user"
     opening, blank = _OPENING.match(text), _BLANK.match(text)
-    user = "Human|User" if opening is None else opening[1]
+    heading = _HASHES.match(text)
+    if (heading and heading[1] not in ("Input", "Response")) or (
+        opening is None and _both(text, "### Instruction:", "### Response:")
+    ):
+        return _HASHES, "system"
+    if opening is None and _both(text, "USER:", "ASSISTANT:"):
+        return _CAPITALS, "system"
+    names = ("H", "A") if opening and opening[2] else ("Human|User", "Assistant")
+    names = (opening[1], "Assistant") if opening and opening[1] else names
     between = (r"\n[ \t\r]*\n\s*", r"\n\s*")
-    blanks, lines = (re.compile(rf"(?:^\s*|{gap})(System|{user}|Assistant):") for gap in between)
+    marks = [re.compile(rf"(?:^\s*|{gap})(System|{'|'.join(names)}):") for gap in between]
     if opening is None:  # the assistant begins
-        return blanks if blank and text.lstrip().startswith("Assistant:") else None
-    for marks in (blanks, lines):
-        if any(mark[1] == "Assistant" for mark in marks.finditer(text)):
-            return marks
-    return blanks if blank else None
+        return (marks[0], "") if blank and text.lstrip().startswith("Assistant:") else None
+    for mark in marks:
+        if any(found[1] == names[1] for found in mark.finditer(text)):
+            return mark, ""
+    return (marks[0], "") if blank else None
+
+
+def _both(text: str, *names: str) -> bool:
+    return all(name in text for name in names)
+
+
+def _spoken(text: str, name: str) -> Turns:
+    """Return the turns that are marked in a text; `name` says what it is."""
+    marks = _marks(text)
+    if marks is None:
+        raise CollapseError(f"{name} is no transcript, though what it is compared with is one")
+    text = _SYSTEM.sub(r"<|system|>\1[INST]", text)
+    begins = [*marks[0].finditer(text)]
+    ends = [*(mark.start() for mark in begins[1:]), len(text)]
+    turns = [(marks[1], text[: begins[0].start()])] if text[: begins[0].start()].strip() else []
+    for mark, end in zip(begins, ends, strict=True):
+        who = mark[mark.lastindex or 0].lower()
+        turns.append((who, text[mark.end() : end]))
+    made: list[Turn] = []
+    for who, said in turns:
+        said = _ENDS.sub("", said)
+        if who == "input" and made:  # of Alpaca, a part of the instruction
+            made[-1] = (made[-1][0], f"{made[-1][1]}\n\n{said}")
+        elif said or who:
+            made.append((_ROLES.get(who, who or "nobody"), said))
+    return tuple(made)
 
 
 def is_transcript(text: Any) -> bool:
@@ -147,13 +201,7 @@ def transcript(text: str, name: str) -> Turns:
     >>> transcript("\\n\\nHuman: Hi\\n\\nAssistant: Hello.\\n\\nHuman: Why?\\n\\nAssistant:", "it")
     (('user', 'Hi'), ('assistant', 'Hello.'), ('user', 'Why?'))
     """
-    marks = _marks(text)
-    if marks is None:
-        raise CollapseError(f"{name} is no transcript, though what it is compared with is one")
-    first, *rest = marks.split(text)
-    pieces = [("Human", first)] if first.strip() else []
-    pieces += zip(rest[::2], rest[1::2], strict=True)
-    turns = [(_ROLES[mark], said.strip()) for mark, said in pieces]
+    turns = list(_spoken(text, name))
     if turns[-1] == ("assistant", ""):
         turns.pop()
     talk = [role for role, _ in turns if role != "system"]
