@@ -59,7 +59,6 @@ from collapse_theory.experiment.study import (  # noqa: E402
 )
 from collapse_theory.experiment.texts import (  # noqa: E402
     LENGTHS,
-    MODULES,
     Passage,
     PromptSet,
     corpus,
@@ -119,14 +118,15 @@ class StopsAt(Heard):
 # -- texts -------------------------------------------------------------------------------
 
 
-def test_the_corpus_is_long_enough_and_runs_nothing():
-    loaded = set(sys.modules)
+def test_the_corpus_has_no_text_twice_and_its_licences_beside_it():
     found = corpus()
-    assert not (set(sys.modules) - loaded) & set(MODULES)
-    assert len(found) >= 300
+    assert len(found) == 1003
     assert len({p.name for p in found}) > 0.95 * len(found)
     assert len({tuple(p.text.lower().split()[:12]) for p in found}) == len(found)
     assert all(len(p.text.split()) == 80 and ">>>" not in p.text for p in found)
+    licences = (Path(ct.__file__).parent / "experiment/data/LICENSES.txt").read_text()
+    for owner in ("Python Software Foundation; All", "NumPy Developers.", "SciPy Developers."):
+        assert owner in " ".join(licences.split())
 
 
 def test_completions_are_the_papers_truncations():
@@ -139,8 +139,6 @@ def test_completions_are_the_papers_truncations():
     assert made.prompt == "What does it do? Give the exact answer."
     assert sorted(LENGTHS["open"]) == list(range(10, 90, 10))
     assert sorted(LENGTHS["closed"]) == [16, 22, 28, 34, 56, 62, 68, 74]
-    with pytest.raises(ct.CollapseError, match="79 words"):
-        ranking(Passage("it", " ".join(text.split()[:79])), "open")
 
 
 def test_the_kind_is_independent_of_the_text_and_controls_change_one_thing():
@@ -798,9 +796,8 @@ def test_rankings_of_ones_own(tmp_path, encoder, rankings, undrawn):
     found = run_experiment(setting, tmp_path / "both", progress=heard)
     assert "2 bad: line 4: " in heard.said[0]
     assert "line 8: " in heard.said[0]
-    prompts = found.counts
-    assert set(prompts) == {"open", "closed"}
-    assert sum(of["train"] + of["held_out"] for of in prompts.values()) == 24
+    assert set(found.rewards["kind"]) == {"open", "closed"}
+    assert found.rewards["prompt"].n_unique() == 24
     assert not [run for run in found.runs if run.control]
     # What is trained unless said otherwise suits the file's kinds.
     lines = rankings.read_text().splitlines()
@@ -811,7 +808,7 @@ def test_rankings_of_ones_own(tmp_path, encoder, rankings, undrawn):
     # One utility serves any kind.
     fixed = small(encoder, data=str(rankings), utilities=("x",))
     found = run_experiment(fixed, tmp_path / "fixed")
-    assert set(found.counts) == {"open", "closed", "odd"}
+    assert set(found.rewards["kind"]) == {"open", "closed", "odd"}
 
 
 @pytest.mark.parametrize(

@@ -147,12 +147,12 @@ def tables(
         told.advance(len(chunk))
         return found["features"]
 
-    rows = np.concatenate(side_by_side(encoded, chunks, told))
-    place = {one: at for at, one in enumerate(ordered)}
+    rows = dict(zip(ordered, np.concatenate(side_by_side(encoded, chunks, told)), strict=True))
     made = {}
     for name, prompts in sets.items():
-        features = np.zeros((*prompts.ranks.shape, rows.shape[1]), np.float32)
-        features[prompts.ranks >= 0] = rows[[place[json.dumps(text)] for text in tokens[name]]]
+        own = np.array([rows[json.dumps(text)] for text in tokens[name]])
+        features = np.zeros((*prompts.ranks.shape, own.shape[1]), np.float32)
+        features[prompts.ranks >= 0] = own
         cut = sum(len(text["input_ids"]) >= most for text in tokens[name])
         made[name] = Table(prompts, features, cut)
     return made

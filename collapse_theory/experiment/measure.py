@@ -15,7 +15,7 @@ import torch
 from collapse_theory.data.dataset import unique_names
 from collapse_theory.experiment.setting import Objective, Run, Setting
 from collapse_theory.experiment.texts import PromptSet
-from collapse_theory.experiment.train import Trace, loss_of
+from collapse_theory.experiment.train import Trace
 from collapse_theory.lazy import special
 from collapse_theory.training.measures import KindMeasures, measure, rewards_of
 
@@ -26,68 +26,69 @@ def rewards_table(run: Run, prompts: PromptSet, trace: Trace) -> pl.DataFrame:
     """Return a row for each reward of a run, at each measured step.
 
     Columns: run, utility, control, seed, penalty (of a linear head), step, split, prompt, kind,
-    rank (0 the best), score (the judge's), logit and reward. Completions of a prompt stand
-    together. The split "left_out" is what a certified head would say of training prompts unseen.
+    loss (the prompt's; NaN where it compares nothing), rank (0 the best), score (the judge's),
+    logit and reward. Completions of a prompt stand together. The split "left_out" is what a
+    certified head would say of training prompts unseen.
     """
-    held, known, ranks = prompts.held_out(run), prompts.ranks >= 0, prompts.ranks
-    parts = [(trace.steps, trace.logits, np.where(held, HELD_OUT, TRAIN), known)]
+    loss, held, ranks = run.objective.loss(), prompts.held_out(run), torch.tensor(prompts.ranks)
+    names, known = np.array(unique_names(prompts.rankings)), np.array(prompts.kinds)
+    split = np.where(held, HELD_OUT, TRAIN)
+    parts = [(step, of, split) for step, of in zip(trace.steps, trace.logits, strict=True)]
     if trace.left_out is not None:
-        unseen = known & ~held[:, None]
-        parts += [(trace.steps[-1:], trace.left_out[None], np.full(len(held), LEFT_OUT), unseen)]
-    loss, tables = run.objective.loss(), []
-    for steps, logits, split, there in parts:
-        at, rows, places = np.nonzero(np.broadcast_to(there, logits.shape))
-        rewards = np.stack([rewards_of(loss, one, prompts.kinds) for one in logits])
+        parts.append((trace.steps[-1], trace.left_out, np.where(held, "", LEFT_OUT)))
+    types: Any = {"run": pl.Int32, "seed": pl.Int32, "penalty": pl.Float32, "step": pl.Int32}
+    types |= {"rank": pl.Int32, "score": pl.Float32, "logit": pl.Float32, "reward": pl.Float32}
+    of_run = {"run": run.number, "utility": str(run.objective), "control": run.control}
+    of_run |= {"seed": run.seed, "penalty": trace.penalty}
+    tables = []
+    for step, logits, side in parts:
+        at = np.nonzero((prompts.ranks >= 0) & (side != "")[:, None])
+        with torch.inference_mode():
+            value, there = loss.loss_and_counts(
+                torch.tensor(logits).double(), known.tolist(), ranks
+            )
         columns = {
-            "run": run.number,
-            "utility": str(run.objective),
-            "control": run.control,
-            "seed": run.seed,
-            "penalty": trace.penalty,
-            "step": steps[at].astype(np.int32),
-            "split": split[rows],
-            "prompt": pl.Series(unique_names(prompts.rankings)).gather(rows),
-            "kind": pl.Series(prompts.kinds).gather(rows),
-            "rank": ranks[rows, places].astype(np.int32),
-            "score": prompts.scores[rows, places].astype(np.float32),
-            "logit": logits[at, rows, places].astype(np.float32),
-            "reward": rewards[at, rows, places].astype(np.float32),
+            "step": step,
+            "split": side[at[0]],
+            "prompt": names[at[0]],
+            "kind": known[at[0]],
+            "loss": value.where(there.bool(), torch.nan).numpy()[at[0]],
+            "rank": prompts.ranks[at],
+            "score": prompts.scores[at],
+            "logit": logits[at],
+            "reward": rewards_of(loss, logits, prompts.kinds)[at],
         }
-        types: Any = {"run": pl.Int32, "seed": pl.Int32, "penalty": pl.Float32}
-        tables.append(pl.DataFrame(columns, schema_overrides=types))
+        tables.append(pl.DataFrame(of_run | columns, schema_overrides=types))
     return pl.concat(tables)
 
 
-# Of the prompts of one kind, at each step.
-OF_KIND = ("error", "other", "std", "off", "scale", "distance", "gap", "right")
+# Of the prompts of one kind, at each step; and which of several kinds is the worst.
+OF_KIND = {
+    "error": np.max,  # mean over ranks of |mean reward - predicted reward|
+    "other": np.min,  # the same to another kind's optimum
+    "std": np.max,  # of a rank's reward over prompts, mean over ranks
+    "off": np.max,  # error + std: at least the mean of |reward - predicted reward|
+    "scale": np.min,  # how far rewards are from their mean
+    "distance": np.max,  # Wasserstein-1 between all rewards and the predicted
+    "gap": np.max,  # optimum less mean objective, in the scale of U
+    "right": np.min,  # share of pairs whose better completion has the higher logit
+}
 BY_RANK = ("mean", "std", "predicted")  # rewards, as lists "mean_by_rank", ..., best first
 
 
 def _of_kind(one: KindMeasures, all_: Sequence[KindMeasures]) -> dict[str, Any]:
-    def away(other: KindMeasures) -> float:
-        same = len(other.predicted) == len(one.mean)
-        return float(np.abs(one.mean - other.predicted).mean()) if same else np.nan
+    def away(from_: Any, to: Any) -> float:
+        return float(np.abs(from_ - to).mean()) if len(from_) == len(to) else np.nan
 
-    def asked(other: KindMeasures) -> bool:  # for other rewards than this kind is
-        same = len(other.predicted) == len(one.predicted) > 0
-        return same and bool(np.abs(other.predicted - one.predicted).mean() > 1e-9)
-
-    error, std = away(one), float(one.std.mean())
+    # Kinds that are asked for other rewards than this one is.
+    others = [of.predicted for of in all_ if away(one.predicted, of.predicted) > 1e-9]
+    error, std = away(one.mean, one.predicted), float(one.std.mean())
     centre = one.predicted if one.predicted.size else one.mean
-    return {
-        "kind": one.kind,
-        "prompts": one.prompts,
-        "error": error,  # mean over ranks of |mean reward - predicted reward|
-        "other": min(map(away, filter(asked, all_)), default=np.nan),  # to another kind's optimum
-        "std": std,  # of a rank's reward over prompts, mean over ranks
-        "off": error + std,  # at least the mean of |reward - predicted reward|
-        "scale": float(
-            np.abs(centre - centre.mean()).mean()
-        ),  # how far rewards are from their mean
-        "distance": one.distance,  # Wasserstein-1 between all rewards and the predicted
-        "gap": one.gap,  # optimum less mean objective, in the scale of U
-        "right": one.right,  # share of pairs whose better completion has the higher logit
-    } | {f"{name}_by_rank": getattr(one, name).tolist() for name in BY_RANK}
+    told = {"kind": one.kind, "prompts": one.prompts, "error": error, "std": std}
+    told["other"] = min((away(one.mean, of) for of in others), default=np.nan)
+    told |= {"off": error + std, "scale": away(centre, np.full(len(centre), centre.mean()))}
+    told |= {name: getattr(one, name) for name in ("distance", "gap", "right")}
+    return told | {f"{name}_by_rank": getattr(one, name).tolist() for name in BY_RANK}
 
 
 def _chance(kinds: Sequence[KindMeasures]) -> float:
@@ -112,27 +113,22 @@ def measured(rewards: pl.DataFrame, runs: Sequence[Run]) -> pl.DataFrame:
     Columns: run, split, step, kind, prompts, those of `OF_KIND` and of `BY_RANK`. Where the kind is
     null the worst of all kinds counts; beside it are "between", "between_predicted" and "chance",
     the largest mean absolute difference between two kinds' mean rewards and what chance makes of
-    it, and "loss".
+    it, "loss", and "pairs", the share of all pairs that are right.
     """
     rows: list[dict[str, Any]] = []
-    losses = {run.objective: run.objective.loss() for run in runs}  # each solves once
-    for run in runs:
-        loss, mine = losses[run.objective], rewards.filter(pl.col("run") == run.number)
-        for (split, step), part in mine.group_by("split", "step", maintain_order=True):
-            logits, ranks, kinds = grids(part)
-            found = measure(loss, logits, ranks, kinds, index=False)
-            with torch.inference_mode():
-                value = loss_of(loss, torch.from_numpy(logits), kinds, torch.from_numpy(ranks))
-            others = found.kinds if run.objective.aware else ()
-            each = [_of_kind(one, others) for one in found.kinds]
-            worst: dict[str, Any] = {"kind": None, "prompts": len(kinds), "loss": float(value)}
-            for name in OF_KIND:
-                worse = np.min if name in ("right", "other", "scale") else np.max
-                worst[name] = float(worse([one[name] for one in each]))
-            worst |= {"between": found.between, "between_predicted": found.between_predicted}
-            worst["chance"] = _chance(found.kinds)
-            start = {"run": run.number, "split": split, "step": step}
-            rows += [start | of for of in (worst, *each)]
+    objectives = {run.number: run.objective for run in runs}
+    losses = {objective: objective.loss() for objective in objectives.values()}  # each solves once
+    for key, part in rewards.group_by("run", "split", "step", maintain_order=True):
+        objective = objectives[int(str(key[0]))]
+        logits, ranks, kinds, loss = grids(part, "loss")
+        found = measure(losses[objective], logits, ranks, kinds, index=False)
+        each = [_of_kind(one, found.kinds if objective.aware else ()) for one in found.kinds]
+        worst = {name: float(of([one[name] for one in each])) for name, of in OF_KIND.items()}
+        worst |= {"kind": None, "prompts": len(kinds), "loss": float(np.nanmean(loss[:, 0]))}
+        worst |= {"between": found.between, "between_predicted": found.between_predicted}
+        worst |= {"chance": _chance(found.kinds), "pairs": found.right}
+        start = dict(zip(("run", "split", "step"), key, strict=True))
+        rows += [start | of for of in (worst, *each)]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -143,13 +139,12 @@ def grids(part: pl.DataFrame, *names: str) -> tuple[Any, ...]:
     """
     row = part["prompt"].rle_id().to_numpy()
     begins = np.flatnonzero(np.diff(row, prepend=-1))
-    place = np.arange(len(row)) - begins[row]
-    shape = (row.max() + 1, place.max() + 1)
-    logits, ranks, more = np.zeros(shape), np.full(shape, -1), np.full((len(names), *shape), np.nan)
-    logits[row, place], ranks[row, place] = part["logit"], part["rank"]
-    for name, table in zip(names, more, strict=True):
-        table[row, place] = part[name]
-    return logits, ranks, part["kind"].gather(begins).to_list(), *more
+    at = row, np.arange(len(row)) - begins[row]
+    shape = (row.max() + 1, at[1].max() + 1)
+    made = [np.full(shape, fill) for fill in (0.0, -1, *[np.nan] * len(names))]
+    for table, name in zip(made, ("logit", "rank", *names), strict=True):
+        table[at] = part[name]
+    return made[0], made[1], part["kind"].gather(begins).to_list(), *made[2:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,18 +177,6 @@ class Findings:
         """All that `measured` finds."""
         return measured(self.rewards, self.runs)
 
-    @cached_property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How many prompts of each kind are trained on and held out, in the first run."""
-        first = self.rewards.filter(run=self.runs[0].number)
-        of = first.group_by("kind", "split").agg(pl.col("prompt").n_unique()).sort("kind").rows()
-        made: dict[str, dict[str, int]] = {
-            kind: dict.fromkeys((TRAIN, HELD_OUT), 0) for kind, *_ in of
-        }
-        for kind, split, count in of:
-            made[kind][split] = count
-        return made
-
     def of(self, *, control: str = "", aware: bool | None = None) -> tuple[Run, ...]:
         """Return the runs of this control; prompt-aware or fixed ones alone where `aware` says."""
         runs = (run for run in self.runs if aware in (None, run.objective.aware))
@@ -201,8 +184,8 @@ class Findings:
 
     def course(self, run: Run, split: str = TRAIN, kind: str | None = None) -> pl.DataFrame:
         """Return a run's rows step by step: of all prompts together, or of a kind."""
-        same = pl.col("kind").is_null() if kind is None else pl.col("kind") == kind
-        return self.table.filter(same, run=run.number, split=split).sort("step")
+        mine = self.table.filter(run=run.number, split=split).sort("step")
+        return mine.filter(pl.col("kind").eq_missing(kind))
 
     def end(self, run: Run, split: str = TRAIN) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return a run's last row, of all prompts, and those of each kind; {} and [] for none."""
@@ -222,21 +205,18 @@ class Findings:
     def stops(self, run: Run) -> list[dict[str, Any]]:
         """Return where each rule of `RULES` stops: step, distance, between on training prompts.
 
-        The paper argues against early stopping as a remedy for reward collapse (arXiv:2305.17608,
-        section 1): what comes out depends on when one stops. Here that is measured. The start,
-        before any training, is no place to stop at.
+        The start, before any training, is no place to stop at.
         """
         train, held = (self.course(run, split)[1:] for split in (TRAIN, HELD_OUT))
-        if len(held) < 2 or len(held) != len(train):
-            return []
-        places = {rule: pick(held[name].to_numpy()) for rule, (name, pick) in RULES.items()}
         told = train.select("step", "distance", "between").to_dicts()
-        return [{"rule": rule} | told[int(at)] for rule, at in places.items()]
+        enough = 2 <= len(held) == len(train)
+        places = {rule: of(held[name]) for rule, (name, of) in RULES.items()} if enough else {}
+        return [{"rule": rule} | told[at] for rule, at in places.items()]
 
 
 # Early stopping: the held-out measure that a rule reads, and at which of its values after the start
 # it stops.
-RULES = {
-    "best held-out loss": ("loss", np.argmin),
-    "most held-out pairs right": ("right", np.argmax),
+RULES: dict[str, tuple[str, Any]] = {
+    "best held-out loss": ("loss", pl.Series.arg_min),
+    "most held-out pairs right": ("right", pl.Series.arg_max),
 }

@@ -80,7 +80,9 @@ def told(found: Findings) -> list[str]:
 
 def summary(found: Findings, figures: Sequence[tuple[Path, str]]) -> str:
     """Return all of it in Markdown: sentences, tables, figures (file, caption)."""
-    parts = [f"# Reward collapse on {found.setting.data or 'the documentation installed here'}"]
+    parts = [
+        f"# Reward collapse on {found.setting.data or 'documentation of Python, NumPy and SciPy'}"
+    ]
     parts += ["\n".join(f"- {text}" for text in told(found))]
     for columns, rows, note in tables(found):
         lines = [columns, ("---",) * len(columns), *rows]

@@ -7,10 +7,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -73,14 +71,26 @@ def run_experiment(
     main = sets[""]
     if main.report is not None and main.report.bad:
         told.say(str(main.report))
-    _claim(folder, setting, _hash_of(sets), force)
+    _claim(folder, setting, sets, force)
     if setting.full:
         encoded = {"": Table(main, np.zeros((*main.ranks.shape, 0), np.float32))}
     else:
         features = Path(cache) if cache is not None else folder / "features"
         encoder = load_encoder(setting.encoder)
         encoded = tables(encoder, sets, setting.max_length, features, told)
-    rewards = pl.concat(_trained(setting, runs, encoded, folder / RUNS, told))
+        told.begin(f"training {len(runs)} heads", len(runs) * setting.steps)
+
+    def trained(run: Run) -> pl.DataFrame:
+        table = encoded.get(run.control, encoded[""])
+        if setting.full:
+            told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
+        to_the_end = fine_tune if setting.full else train
+        trace = to_the_end(table, run, setting, folder / RUNS / run.folder, told)
+        return rewards_table(run, table.prompts, trace)
+
+    # Whole encoders one after another, each by Trainer's own threads.
+    each = map(trained, runs) if setting.full else side_by_side(trained, runs, told)
+    rewards = pl.concat(each)
     named = rewards.with_columns(pl.col(pl.String).cast(pl.Categorical))
     replace_file(folder / TABLE, lambda draft: named.write_parquet(draft, compression="zstd"))
     facts = {
@@ -109,64 +119,32 @@ def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = 
     return _reported(place, found, progress or Progress())
 
 
-def _trained(
-    setting: Setting, runs: Sequence[Run], encoded: dict[str, Table], folder: Path, told: Progress
-) -> list[pl.DataFrame]:
-    """Return the rewards of each run."""
-
-    def trained(run: Run) -> pl.DataFrame:
-        table = encoded.get(run.control, encoded[""])
-        if setting.full:
-            told.begin(f"run {run.number} of {len(runs)}: {run}", setting.steps)
-        to_the_end = fine_tune if setting.full else train
-        trace = to_the_end(table, run, setting, folder / run.folder, told)
-        return rewards_table(run, table.prompts, trace)
-
-    if setting.full:  # one after another, each by Trainer's own threads
-        return [trained(run) for run in runs]
-    told.begin(f"training {len(runs)} heads", len(runs) * setting.steps)
-    return side_by_side(trained, runs, told)
-
-
-def _hash_of(sets: dict[str, PromptSet]) -> str:
-    content = [[name, [one.to_dict() for one in of.rankings]] for name, of in sets.items()]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
 # -- the folder --------------------------------------------------------------------------
 
 
-def _claim(folder: Path, setting: Setting, texts: str, force: bool) -> None:
+def _claim(folder: Path, setting: Setting, sets: dict[str, PromptSet], force: bool) -> None:
     """Make the folder this setting's; results of another are refused, or with `force` removed."""
-    if folder.exists() and not folder.is_dir():
-        raise CollapseError(f"{folder} is a file; name a folder with --out")
-    mine = {"setting": setting.to_dict(), "texts": texts}
+    content = [[name, [one.to_dict() for one in of.rankings]] for name, of in sets.items()]
+    texts = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    mine = plain(setting.to_dict()) | {"texts": texts[:12]}
     there = [name for name in (METRICS, TABLE, SUMMARY, RUNS) if (folder / name).exists()]
-    # A start that came to nothing holds the folder for nobody.
-    reason = _difference(folder / MARK, mine) if there else ""
-    if reason and not force:
+    try:
+        # A start that came to nothing holds the folder for nobody.
+        before = json.loads((folder / MARK).read_text(encoding="utf-8")) if there else mine
+        other = [f"{n}: {before.get(n)}, now {mine[n]}" for n in mine if before.get(n) != mine[n]]
+    except (OSError, ValueError, AttributeError):
+        other = [f"its {MARK} can't be read"]
+    if other and not force:
         raise CollapseError(
-            f"{folder} holds results of another experiment ({reason}); name another folder with "
-            "--out, or replace them with --force"
+            f"{folder} holds results of another experiment ({'; '.join(other)}); name another "
+            "folder with --out, or replace them with --force"
         )
-    if reason:  # other files in the folder are the user's
+    if other:  # other files in the folder are the user's
         shutil.rmtree(folder / RUNS, ignore_errors=True)
         for path in (*(folder / name for name in there), *folder.glob("experiment_*.p*")):
             path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MARK, mine)
-
-
-def _difference(mark: Path, mine: dict[str, Any]) -> str:
-    """Return in what the experiment that left this mark differs; "" where it doesn't."""
-    try:
-        noted = json.loads(mark.read_text(encoding="utf-8"))
-        before, now = noted["setting"], plain(mine["setting"])
-        other = [f"{n}: {before.get(n)}, now {now[n]}" for n in now if before.get(n) != now[n]]
-        same = noted["texts"] == mine["texts"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"its {MARK} can't be read"
-    return "; ".join(other or ["other texts: the data or the packages changed"] * (not same))
 
 
 def _reported(folder: Path, found: Findings, told: Progress) -> Findings:

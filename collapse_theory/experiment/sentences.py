@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from collapse_theory.capacity.head import FEW
-from collapse_theory.experiment.measure import HELD_OUT, LEFT_OUT, RULES, TRAIN, Findings, grids
+from collapse_theory.experiment.measure import HELD_OUT, LEFT_OUT, RULES, TRAIN, Findings
 from collapse_theory.experiment.setting import CERTIFIED, LINEAR, NEUTRAL, SAME_LENGTHS, Run
 
 # Rewards are at a vector, or near it, whose distance is this share of how far it is from its mean:
@@ -28,10 +29,9 @@ def sentences(found: Findings) -> list[str]:
     parts = (
         _verdicts(found, fixed, "With one utility for all prompts"),
         _verdicts(found, aware, "With a utility for each kind"),
-        _parted(found, boxed, aware),
+        _against(found, boxed, aware),
         _held_out(found, fixed, "one utility"),
         _held_out(found, aware, "a utility for each kind"),
-        _cost(found, boxed, aware),
         _early(found, boxed, aware),
         _controls(found),
         _heads(found),
@@ -39,7 +39,7 @@ def sentences(found: Findings) -> list[str]:
     return [text for part in parts for text in part] or ["No training prompt was measured."]
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def spread(values: Iterable[Any], digits: int = 3) -> str:
     """Return the least and the largest value as text, or the one they are.
 
     >>> spread([0.0123, 0.2]), spread([0.5, 0.5]), spread([float("nan")])
@@ -53,10 +53,9 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 class Verdict(NamedTuple):
-    """What a run ended at, on training prompts.
+    """What a run ended at, on training prompts: all of them, the worst kind, and each kind.
 
-    `moving` is how its distance from the optimum moved over the last quarter of the steps; `ends`
-    and `kinds` are its last rows, of all prompts (the worst kind) and of each kind.
+    `moving` is how its distance from the optimum moved over the last quarter of the steps.
     """
 
     outcome: str
@@ -75,11 +74,11 @@ def verdict(found: Findings, run: Run) -> Verdict:
     asked = np.nan_to_num(ends["between_predicted"])
     by_chance = not apart > ends["chance"] + (0.0 if aware else asked)
     outcomes = {
-        "reversed": any(_reversed(one) for one in kinds),
+        "reversed": any(map(_reversed, kinds)),
         "coin": any(one["right"] <= max(LEARNED, 0.5 + _coin(one)) for one in kinds),
         "same optima": aware and len(kinds) > 1 and asked <= 1e-9,
         "own optima": aware and at_it,
-        "another's": aware and any(one["error"] > one["other"] for one in kinds),
+        "another's": aware and any(map(_lured, kinds)),
         "not apart": aware and by_chance,
         "nearer": aware,
         "collapsed": at_it,
@@ -88,9 +87,8 @@ def verdict(found: Findings, run: Run) -> Verdict:
         "alike": by_chance,
         "apart": True,
     }
-    return Verdict(
-        next(name for name, so in outcomes.items() if so), _moving(found, run), ends, kinds
-    )
+    outcome = next(name for name, so in outcomes.items() if so)
+    return Verdict(outcome, _moving(found.course(run)), ends, kinds)
 
 
 def _coin(one: dict[str, Any]) -> float:
@@ -103,13 +101,15 @@ def _reversed(one: dict[str, Any]) -> bool:
     return not one["right"] >= 0.5 - _coin(one)
 
 
-def _moving(found: Findings, run: Run) -> str:
-    course = found.course(run)
-    steps, off = course["step"].to_numpy(), course["off"].to_numpy()
-    before = np.flatnonzero((steps > 0) & (steps <= 0.75 * steps[-1]))
-    if not len(before) or np.isnan(off).all():
+def _lured(one: dict[str, Any]) -> bool:
+    return one["error"] > one["other"]
+
+
+def _moving(course: pl.DataFrame) -> str:
+    before = course.filter(pl.col("step") > 0, pl.col("step") <= 0.75 * course["step"][-1])["off"]
+    if not len(before) or course["off"].is_nan().all():
         return "unknown"
-    fell = 1 - off[-1] / off[before[-1]] if off[before[-1]] > 0 else 0.0
+    fell = 1 - course["off"][-1] / before[-1] if before[-1] > 0 else 0.0
     return "falling" if fell > STILL else "rising" if fell < -STILL else "still"
 
 
@@ -131,11 +131,12 @@ _OUTCOMES = {
     "apart": "no collapse so far: {apart}. {far}",
     "alike": "no collapse so far: prompts differ (s.d. {std}), kinds don't: {apart}. {far}",
     "same optima": "nothing is asked to be apart, as the kinds' optima are the same. {far}",
-    "own optima": "each kind ends at its own optimum, within {off}; {apart}, {computed} computed.",
+    "own optima": "each kind ends at its own optimum, within {off}; {apart}, {between_predicted} "
+    "computed.",
     "near": "reward collapse is near, and not reached: prompts differ by an s.d. of {std}, and "
     "{apart}. {far}",
     "nearer": "each kind ends nearer to its own optimum ({error} at most) than to another's "
-    "({other} at least); {apart}, {computed} computed. {far}",
+    "({other} at least); {apart}, {between_predicted} computed. {far}",
     "another's": "{lured} prompts end no nearer to their own optimum ({own}) than to another "
     "kind's ({others}), though {apart}. {far}",
     "not apart": "the kinds aren't held apart: {apart}. {far}",
@@ -147,20 +148,17 @@ def _said(group: Sequence[Verdict]) -> str:
     names = ("off", "std", "between", "between_predicted", "chance", "right", "error", "other")
     n = {name: spread([one.ends[name] for one in group]) for name in names}
     kinds = [one for verdict in group for one in verdict.kinds]
-    lured = [one for one in kinds if one["error"] > one["other"]]
+    lured = [one for one in kinds if _lured(one)]
     far = f"Each prompt is {n['off']} from the computed optimum, {_MOVING[group[0].moving]}."
     if group[0].outcome == "apart":
         far += " One utility has one optimum: this is what training leaves between the kinds."
     if n["off"] == "not known":
         far = "Nothing holds the rewards, so that there is no optimum to be near to."
     apart = f"the kinds are {n['between']} apart, of which chance makes up to {n['chance']}"
-    if len(group[0].kinds) == 1:
-        apart = "there is one kind of prompt"
     return _OUTCOMES[group[0].outcome].format(
         **n,
         far=far,
-        apart=apart,
-        computed=n["between_predicted"],
+        apart=apart if len(group[0].kinds) > 1 else "there is one kind of prompt",
         wrong=" and ".join(sorted({str(one["kind"]) for one in kinds if _reversed(one)})),
         lured=" and ".join(sorted({str(one["kind"]) for one in lured})),
         own=spread([one["error"] for one in lured]),
@@ -170,11 +168,9 @@ def _said(group: Sequence[Verdict]) -> str:
 
 def _verdicts(found: Findings, runs: Sequence[Run], who: str) -> Iterator[str]:
     # What asks for the same: one utility in a domain, or the same utilities of the kinds.
-    asked = {
-        run: str(run.objective) if run.objective.aware else run.objective.domain for run in runs
-    }
-    for of in dict.fromkeys(asked.values()):
-        group = [verdict(found, run) for run in runs if asked[run] == of]
+    asked = [str(run.objective) if run.objective.aware else run.objective.domain for run in runs]
+    for of in dict.fromkeys(asked):
+        group = [verdict(found, run) for run, its in zip(runs, asked, strict=True) if its == of]
         where = f", {of}" if isinstance(of, str) else "" if of.bounded else f" under {of}"
         # How they moved parts those of which it is said.
         keys = [(one.outcome, one.moving * ("{far}" in _OUTCOMES[one.outcome])) for one in group]
@@ -184,24 +180,33 @@ def _verdicts(found: Findings, runs: Sequence[Run], who: str) -> Iterator[str]:
             yield f"{who}{where}{some}: {_said(same)}"
 
 
-def _parted(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
-    """Say whether the prompt-aware loss holds the kinds farther apart than one utility does."""
-    for split, where in SIDES:
-        one, each = (found.ends(runs, "between", split) for runs in (fixed, aware))
-        if not one or not each or np.isnan(one + each).any():
-            continue
-        said = "the runs don't decide whether the loss parts them"
-        # Three runs of each that agree are no chance; fewer must differ by more than it makes.
-        chance = max(found.ends((*fixed, *aware), "chance", split))
-        chance *= min(len(one), len(each)) < 3
-        if min(each) > max(one) + chance:
-            said = "in every run the prompt-aware loss parts them by more"
-        elif max(each) + chance < min(one):
-            said = "it isn't the prompt-aware loss that parts them"
-        yield (
-            f"On {where} prompts one utility leaves the kinds {spread(one)} apart, a utility for "
-            f"each {spread(each)}: {said}."
-        )
+# Of what, in words; and what is said where the prompt-aware loss has more of it, or less.
+_AGAINST = {
+    "between": ("the kinds' distance is", "parts them by more", "parts them by less"),
+    "pairs": ("the share of pairs right is", "has more of them", "costs some of them"),
+}
+
+
+def _against(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
+    """Say what a utility for each kind does to the distance of the kinds, and to the pairs right.
+
+    Three runs of each that agree are no chance; fewer must differ by more than it makes.
+    """
+    few = min(len(fixed), len(aware)) < 3
+    for name, (what, more, less) in _AGAINST.items():
+        for split, where in SIDES if fixed and aware else ():
+            one, each = (found.ends(runs, name, split) for runs in (fixed, aware))
+            if np.isnan(one + each).any():
+                continue
+            known = max(found.ends((*fixed, *aware), "chance", split))
+            chance = 0.0 if not few else known if name == "between" else math.inf
+            said = "these runs don't decide whether that is more than chance"
+            if min(each) > max(one) + chance or max(each) + chance < min(one):
+                said = f"in every run the prompt-aware loss {more if each > one else less}"
+            yield (
+                f"On {where} prompts {what} {spread(one)} with one utility and {spread(each)} with "
+                f"a utility for each kind: {said}."
+            )
 
 
 # -- held-out prompts --------------------------------------------------------------------
@@ -216,53 +221,21 @@ def _held_out(found: Findings, runs: Sequence[Run], who: str) -> Iterator[str]:
         ]
         error = [one["error"] for run, one in kinds if run.objective.domain.bounded]
         said = f", mean rewards {spread(error)} from the optimum in the box" if error else ""
-        lured = [one for _, one in kinds if one["error"] > one["other"]]
-        more = f", {len(lured)} of {len(kinds)} nearer to another kind's" if lured else ""
-        yield f"Held-out pairs right with {who}: {', '.join(by_kind)}{said}{more}."
-
-
-def _cost(found: Findings, fixed: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
-    """Say what share of pairs prompt-awareness costs, seed by seed."""
-    seeds = sorted({run.seed for run in fixed} & {run.seed for run in aware})
-    for split, where in SIDES if found.ends(fixed, "loss", HELD_OUT) else ():
-        means = []
-        for runs in (fixed, aware):
-            ends = [(run.seed, *found.end(run, split)) for run in runs]
-            right = [
-                (seed, sum(one["right"] * one["prompts"] for one in kinds) / all_["prompts"])
-                for seed, all_, kinds in ends
-                if kinds
-            ]
-            means.append(
-                [np.mean([r for of, r in right if of == seed] or np.nan) for seed in seeds]
-            )
-        cost = np.subtract(*means)
-        if not seeds or np.isnan(cost).any():
-            continue
-        said = "which one seed doesn't tell from chance"
-        if len(seeds) > 1:
-            agree = min(cost) > 0 or max(cost) < 0
-            said = "with all seeds of one sign" if agree else "which the seeds don't agree on"
-        word, how_many = "costs" if cost.mean() > 0 else "gains", f"{abs(cost.mean()):.3f}"
-        if not float(how_many):
-            word, how_many, said = "costs", "none", "as far as these runs tell"
-        yield (
-            f"Prompt-awareness {word} {how_many} of the pairs right on {where} prompts "
-            f"({np.mean(means[0]):.3f} with one utility, {np.mean(means[1]):.3f} with one for each "
-            f"kind), {said}."
-        )
+        lured = sum(_lured(one) for _, one in kinds)
+        said += f", {lured} of {len(kinds)} nearer to another kind's" * (lured > 0)
+        yield f"Held-out pairs right with {who}: {', '.join(by_kind)}{said}."
 
 
 # -- on the way, controls and heads ------------------------------------------------------
 
 
 def _early(found: Findings, runs: Sequence[Run], aware: Sequence[Run]) -> Iterator[str]:
-    stops = [stop for run in runs for stop in found.stops(run) if stop["between"] is not None]
-    if not stops or np.isnan(stops[0]["between"]):
+    stops = pl.DataFrame([stop for run in runs for stop in found.stops(run)])
+    if not len(stops) or not stops["between"].is_not_nan().all():
         return
     train, held = (
         # The start is no training: there the kinds differ by chance.
-        [max(found.course(run, split)["between"].to_list()[1:]) for run in runs]
+        [found.course(run, split)["between"][1:].max() for run in runs]
         for split, _ in SIDES
     )
     designed = found.ends(aware, "between", HELD_OUT)
@@ -273,52 +246,41 @@ def _early(found: Findings, runs: Sequence[Run], aware: Sequence[Run]) -> Iterat
         f"({spread(held)} on held-out ones)."
     )
     for rule in RULES:
-        here = [stop for stop in stops if stop["rule"] == rule]
+        here = stops.filter(rule=rule)
         yield (
-            f"Stopping at {rule}: step {spread([stop['step'] for stop in here], 0)}, kinds "
-            f"{spread([stop['between'] for stop in here])} apart, rewards "
-            f"{spread([stop['distance'] for stop in here])} from those of the finished training."
+            f"Stopping at {rule}: step {spread(here['step'], 0)}, kinds {spread(here['between'])} "
+            f"apart, rewards {spread(here['distance'])} from those of the finished training."
         )
 
 
-_WHO = {
-    (SAME_LENGTHS, True): "With the same completion lengths for both kinds a utility for each",
-    (SAME_LENGTHS, False): "With the same lengths and one utility the training",
-    (NEUTRAL, True): "With the same lengths, and prompts that don't tell the kind, a utility for "
-    "each",
-}
-
-
 def _controls(found: Findings) -> Iterator[str]:
-    for (control, aware), who in _WHO.items():
-        for run in found.of(control=control, aware=aware):
-            said = []
-            for split, where in SIDES:
-                ends, _ = found.end(run, split)
-                word = "more" if ends["between"] > ends["chance"] else "no more"
-                said.append(
-                    f"{ends['between']:.3f} on {where} prompts ({word} than the "
-                    f"{ends['chance']:.3f} of chance)"
-                )
-            yield f"{who} leaves the kinds apart by {' and '.join(said)}."
-
-
-def _centred(found: Findings, run: Run, split: str) -> np.ndarray:
-    """Return a run's last logits, (N, K), each prompt's less their mean; NaN is padding."""
-    logits, ranks, _ = grids(found.last(run, split))
-    there = np.where(ranks >= 0, logits, np.nan)
-    return there - np.nanmean(there, axis=1, keepdims=True)
+    for run in (run for of in (SAME_LENGTHS, NEUTRAL) for run in found.of(control=of)):
+        said = []
+        for split, where in SIDES:
+            end, _ = found.end(run, split)
+            more = "more" if end["between"] > end["chance"] else "no more"
+            said.append(
+                f"{end['between']:.3f} apart on {where} prompts ({more} than the "
+                f"{end['chance']:.3f} of chance)"
+            )
+        who = "a utility for each" if run.objective.aware else "one utility"
+        yield f"Control, {run.control}: {who} leaves the kinds {' and '.join(said)}."
 
 
 def _heads(found: Findings) -> Iterator[str]:
     trained, best = (found.of(control=control) for control in (LINEAR, CERTIFIED))
     if not best:
         return
+
+    def centred(run: Run, split: str) -> np.ndarray:
+        own = pl.col("logit") - pl.col("logit").mean().over("prompt")
+        return found.last(run, split).select(own)["logit"].to_numpy()
+
     off: dict[str, list[float]] = {split: [] for split, _ in SIDES}
     for runs in zip(trained, best, strict=True):
         for split in off:
-            one, other = (_centred(found, run, split) for run in runs)
-            off[split].append(math.sqrt(np.nanmean((one - other) ** 2) / np.nanmean(other**2)))
+            one, other = (centred(run, split) for run in runs)
+            off[split].append(float(np.linalg.norm(one - other) / np.linalg.norm(other)))
     right, loss = (
         [spread(found.ends(best, name, split)) for split in (LEFT_OUT, HELD_OUT)]
         for name in ("right", "loss")

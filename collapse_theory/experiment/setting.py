@@ -21,8 +21,8 @@ PLAIN = "logsigmoid(x) under Free()"
 """The usual loss of reward models: that of Bradley and Terry, which nothing holds."""
 
 # In a box one loss, the prompt-aware one, and that with the kinds swapped; then the usual losses.
-_STUDY = ("log(x+0.1)", DEFAULT[-1], "open=x; closed=-1/(x+0.1)", PLAIN)
-_STUDY += (
+STUDIED = (
+    *("log(x+0.1)", DEFAULT[-1], "open=x; closed=-1/(x+0.1)", PLAIN),
     "0.9*logsigmoid(x) + 0.1*logsigmoid(-x) under Free()",
     "logsigmoid(x) under Confined(.02)",
 )
@@ -52,33 +52,33 @@ class Objective(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        utilities, under, held = self.text.partition(" under ")
-        given, parts = self.utilities, [part for part in utilities.split(";") if part.strip()]
-        if not parts or len(given) < len(parts) or ("=" in utilities and "" in given):
+        given, parts = self.utilities, [one for one in self._parts[0].split(";") if one.strip()]
+        if not parts or len(given) < len(parts) or ("=" in self._parts[0] and "" in given):
             raise ParseError(f"{self.text!r}: give one utility, or kind=utility; kind=utility")
         made = [(f"{kind}=" if kind else "") + str(as_loss(text)) for kind, text in given.items()]
         try:
-            self._set(text="; ".join(made) + (f" under {self.domain}" if under else ""))
+            self._set(text="; ".join(made) + (f" under {self.domain}" if self._parts[1] else ""))
         except (IndexError, KeyError, TypeError, ValueError):
             raise ParseError(
-                f"{self.text!r}: under Confined(kappa), Centered(c) or Free(), not {held!r}; leave "
-                "it out for the box [0, 1]"
+                f"{self.text!r}: under Confined(kappa), Centered(c) or Free(), not "
+                f"{self._parts[2]!r}; leave it out for the box [0, 1]"
             ) from None
+
+    @property
+    def _parts(self) -> tuple[str, str, str]:
+        return self.text.partition(" under ")
 
     @property
     def domain(self) -> Domain:
         """What holds the rewards."""
-        _, under, held = self.text.partition(" under ")
-        if not under:
-            return Box()
-        name, *numbers = [part for part in re.split(r"[\s(),]|kappa=|c=", held) if part]
-        return HELD[name](*map(float, numbers))
+        _, under, held = self._parts
+        name, *numbers = [part for part in re.split(r"[\s(),]|kappa=|c=", held) if part] or [""]
+        return HELD[name](*map(float, numbers)) if under else Box()
 
     @property
     def utilities(self) -> dict[str, str]:
         """The utility of each kind; of the kind "" where one serves all prompts."""
-        listed = self.text.partition(" under ")[0].split(";")
-        parts = (part.rpartition("=") for part in listed if part.strip())
+        parts = (part.rpartition("=") for part in self._parts[0].split(";") if part.strip())
         return {kind.strip(): text.strip() for kind, _, text in parts}
 
     @property
@@ -101,14 +101,14 @@ class Objective(Value):
         return self.text
 
 
-# What differs from the defaults.
+# What differs from the defaults: in small settings, fine-tuning, studies, and small ones of these.
 _SMALL = {"prompts": 36, "seeds": 1, "steps": 250, "batch": 12, "controls": False}
 _SMALL |= {"utilities": ("log(x+0.1)", DEFAULT[-1])}
 _FULL = {"full": True, "utilities": ("log(x+0.1)",), "seeds": 1, "rate": 1e-4, "batch": 4}
 _FULL |= {"prompts": 72, "steps": 240, "warmup": 20, "checkpoint_every": 40}
 _FULL_SMALL = {"prompts": 12, "steps": 8, "warmup": 2, "checkpoint_every": 4}
-_STUDIED = {"study": True, "utilities": _STUDY, "seeds": 6, "steps": 300, "max_length": 128}
-_STUDIED_SMALL = {"utilities": (*_STUDY[:2], PLAIN), "prompts": 72, "seeds": 3, "steps": 150}
+_STUDY = {"study": True, "utilities": STUDIED, "seeds": 6, "steps": 300, "max_length": 128}
+_STUDY_SMALL = {"utilities": (*STUDIED[:2], PLAIN), "prompts": 72, "seeds": 3, "steps": 150}
 
 # The least of each whole number of a setting.
 _LEAST = {"seed": 0, "warmup": 0, "seeds": 1, "steps": 1, "batch": 1, "width": 1}
@@ -186,7 +186,7 @@ class Setting(Value):
         """Return the usual setting of heads, of the whole encoder or of the study, with changes."""
         usual: dict[str, Any] = dict(_SMALL if small else {})
         usual |= (_FULL | (_FULL_SMALL if small else {})) if full else {}
-        usual |= (_STUDIED | (_STUDIED_SMALL if small else {})) if study else {}
+        usual |= (_STUDY | (_STUDY_SMALL if small else {})) if study else {}
         return cls(**(usual | changes))
 
     @property
@@ -204,18 +204,11 @@ FOLDS = 3  # each run holds out one
 
 @dataclass(frozen=True, eq=False)
 class Run(Value):
-    """One training.
+    """One training: of an objective, as what control, and its place among the runs, from 1.
 
-    Attributes
-    ----------
-    objective : Objective
-    seed : int
-        Of the head's first weights, the order of the prompts, and which third is held out.
-    control : str
-        "" or one of `CONTROLS`: the same completion lengths for both kinds; these and prompts that
-        don't tell the kind; a linear head with an L2 penalty, trained; the optimum of that.
-    number : int
-        Its place among the runs, from 1.
+    The seed is that of the head's first weights, the order of the prompts, and which third is held
+    out. Controls: the same completion lengths for both kinds; these and prompts that don't tell the
+    kind; a linear head with an L2 penalty, trained; the optimum of that.
     """
 
     objective: Objective
@@ -236,10 +229,10 @@ class Run(Value):
 def runs_of(setting: Setting) -> tuple[Run, ...]:
     """Return the runs: every objective with every seed, then the controls.
 
-    Those with texts of their own are for the prompt-aware objective, if there is one, and for the
-    first fixed one that holds every reward in place (a linear one leaves the middle free), one seed
-    each. The fixed one has no neutral prompts: it asks for the same rewards whether or not the
-    kinds can be told apart. A linear head has every seed in a study, and one else.
+    Those with texts of their own are for the prompt-aware objective, and for the first fixed one
+    that holds every reward in place (a linear one leaves the middle free), which has no neutral
+    prompts: it asks for the same rewards whether or not the kinds can be told apart. A linear head
+    has every seed in a study, and one else.
 
     >>> chosen = Setting(utilities=("log(x)", "a=x; b=log(x)"), seeds=1)
     >>> print(*runs_of(chosen)[1:4], sep="; ")
@@ -247,7 +240,7 @@ def runs_of(setting: Setting) -> tuple[Run, ...]:
     """
     objectives, seeds = setting.objectives, range(setting.seed, setting.seed + setting.seeds)
     wanted = [(one, seed, "") for one in objectives for seed in seeds]
-    if setting.controls and not setting.data and not setting.full and not setting.study:
+    if setting.controls and not (setting.data or setting.full or setting.study):
         aware = [one for one in objectives if one.aware][:1]
         fixed = sorted((one for one in objectives if not one.aware), key=lambda o: str(o) == "x")
         wanted += [(one, setting.seed, SAME_LENGTHS) for one in [*fixed[:1], *aware]]

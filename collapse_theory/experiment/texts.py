@@ -1,4 +1,4 @@
-"""The prompts and their completions: documentation that every machine has, or a file of rankings.
+"""The prompts and their completions: pieces of documentation, or a file of rankings.
 
 The completions of a documented thing are the paper's: its text cut at eight lengths, longer is
 better (arXiv:2305.17608, section 3).
@@ -6,11 +6,8 @@ better (arXiv:2305.17608, section 3).
 
 from __future__ import annotations
 
-import ast
-import re
-import sys
-import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from collapse_theory.data import DatasetReport, Ranking, RankingDataset, read_log
 from collapse_theory.data.ranking import ranks_of_scores
@@ -46,16 +44,7 @@ TEMPLATES = {
 }
 UNKNOWN = "unknown"  # the kind of a prompt whose row names none
 
-# -- documentation -----------------------------------------------------------------------
-
 WORDS = 80  # of a passage: the longest completion
-OPENING = 12  # words by which a text counts as the same as another
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-# Files with plenty of prose, which Python 3.11 and later, NumPy 2 and SciPy 1.14 all have. One that
-# another version lacks is passed over.
-MODULES = tuple((Path(__file__).parent / "data" / "modules.txt").read_text("utf-8").split())
-"""The modules whose docstrings are read, in this order; Python's own topics come before them."""
 
 
 class Passage(NamedTuple):
@@ -67,62 +56,12 @@ class Passage(NamedTuple):
 
 @cache
 def corpus() -> tuple[Passage, ...]:
-    """Return every passage of the documentation that is installed here.
+    """Return 1003 passages of the documentation of Python, NumPy and SciPy, no two alike.
 
-    `pydoc_data.topics` and the docstrings of `MODULES`: those of at least 80 words, doctest and
-    underline lines dropped, cut to 80 words; of texts with the same first 12 words the first.
-    What comes back depends on the installed versions, and on nothing else.
+    Topics and docstrings of at least 80 words, cut there; `data/LICENSES.txt` says more.
     """
-    return passages(_documents())
-
-
-def passages(documents: Iterable[tuple[str, str]], words: int = WORDS) -> tuple[Passage, ...]:
-    """Return the passages of (name, text) documents: of so many words, and no two alike.
-
-    >>> passages([("a", ">>> 1 + 1\\nOne and two."), ("b", "One"), ("c", "one AND two. Three")], 3)
-    (Passage(name='a', text='One and two.'),)
-    """
-    found: dict[str, Passage] = {}
-    for name, text in documents:
-        kept = _words(text)[:words]
-        if len(kept) == words:
-            opening = " ".join(kept[:OPENING]).lower()
-            found.setdefault(opening, Passage(name, " ".join(kept)))
-    return tuple(found.values())
-
-
-def _words(text: str) -> list[str]:
-    # Rules and underlines have no letter; "%(" is filled in when the module is imported.
-    lines = (line.strip() for line in text.splitlines())
-    prose = (line for line in lines if not line.startswith((">>>", "... ")) and "%(" not in line)
-    return [word for line in prose if re.search(r"\w", line) for word in line.split()]
-
-
-def _documents() -> Iterator[tuple[str, str]]:
-    """Yield (name, text): topics; docstrings of modules, public functions, classes and methods."""
-    from pydoc_data.topics import topics
-
-    yield from ((f"Python's topic {name!r}", topics[name]) for name in sorted(topics))
-    for module in MODULES:
-        # numpy.linalg._linalg is numpy.linalg to its users.
-        public = ".".join(part for part in module.split(".") if not part.startswith("_"))
-        todo: list[tuple[str, Any]] = [(public, _parsed(module))]
-        for name, node in todo:  # grows while it is walked
-            yield name, ast.get_docstring(node) or ""
-            todo += [
-                (f"{name}.{child.name}", child)
-                for child in (() if isinstance(node, FUNCTIONS) else node.body)
-                if isinstance(child, (ast.ClassDef, *FUNCTIONS)) and child.name[0] != "_"
-            ]
-
-
-def _parsed(module: str) -> ast.Module:
-    """Return a module's syntax tree, nothing imported; empty where there is no source of it."""
-    names = Path(*module.split("."))
-    files = (Path(root) / of for root in sys.path for of in (f"{names}.py", names / "__init__.py"))
-    path = next((path for path in files if path.is_file()), None)
-    with warnings.catch_warnings(action="ignore"):  # on the file's own escapes
-        return ast.parse(path.read_bytes() if path else "")
+    kept = pl.read_parquet(Path(__file__).parent / "data" / "passages.parquet")
+    return tuple(map(Passage._make, kept.iter_rows()))
 
 
 # -- prompts -----------------------------------------------------------------------------
@@ -188,8 +127,6 @@ def ranking(passage: Passage, kind: str, control: str = "") -> Ranking:
     """Return a passage as a prompt of this kind with its eight completions, best first."""
     lengths = LENGTHS[OPEN if control in (SAME_LENGTHS, NEUTRAL) else kind]
     words = passage.text.split()
-    if len(words) < max(lengths):
-        raise CollapseError(f"a text of {len(words)} words can't be cut to {max(lengths)}")
     prompt = TEMPLATES[NEUTRAL if control == NEUTRAL else kind].format(name=passage.name)
     return Ranking(prompt, tuple(" ".join(words[:length]) for length in lengths), kind=kind)
 
@@ -202,8 +139,8 @@ def documented(passages: tuple[Passage, ...], setting: Setting, control: str = "
     """
     if len(passages) < setting.prompts:
         raise CollapseError(
-            f"{setting.prompts} prompts are wanted, and the documentation installed here makes "
-            f"{len(passages)}; ask for fewer, or bring rankings of your own with --data"
+            f"{setting.prompts} prompts are wanted, and there are texts for {len(passages)}; ask "
+            "for fewer, or bring rankings of your own with --data"
         )
     order = np.random.default_rng(setting.seed).permutation(len(passages))[: setting.prompts]
     made = tuple(ranking(passages[at], KINDS[place % 2], control) for place, at in enumerate(order))
@@ -234,34 +171,32 @@ def _from_file(setting: Setting) -> PromptSet:
     data = RankingDataset.from_file(setting.data, kinds=allowed or None)
     order = np.random.default_rng(setting.seed).permutation(len(data))
     made = PromptSet(tuple(data.select(order)), _scores(setting.data, data, order), data.report)
-    for fold in range(FOLDS):
-        rest = set(np.array(made.kinds)[made.folds != fold])
-        missing = sorted(set().union(*known) - rest)
-        if missing or not 0 < sum(made.folds == fold) < len(data):
-            of = f"of the kind {missing[0]!r} " if missing else ""
-            raise CollapseError(
-                f"{setting.data}: {len(data)} rankings are too few {of}to train on two thirds and "
-                "hold out the others"
-            )
+    # A kind of two prompts or more is in two thirds at least: one to train on.
+    asked = Counter(kind for kind, *_ in {(str(r.kind), r.turns, r.prompt) for r in made.rankings})
+    few = [kind for kind in sorted(set().union(*known)) if asked[kind] < 2]
+    if few or asked.total() < FOLDS:
+        raise CollapseError(
+            f"{setting.data}: {len(data)} rankings are too few "
+            f"{f'of the kind {few[0]!r} ' if few else ''}to train on two thirds and hold out the "
+            "others"
+        )
     return made
 
 
 def _scores(path: str, data: RankingDataset, order: np.ndarray) -> np.ndarray | None:
     """Return the scores of a file's rankings, best first; None where it has none that fit."""
-    log = None
-    if data.report is not None and not data.report.bad:  # else the two readings can't be matched
-        with suppress(CollapseError):
-            log = read_log(path)
-    if log is None:
+    if data.report is None or data.report.bad:  # the two readings can't be matched
         return None
-    rows = [-np.sort(-log.rewards[log.prompts == number]) for number in range(len(data))]
-    for row, one in zip(rows, data, strict=True):
-        if len(row) != len(one) or list(ranks_of_scores(row)) != sorted(one.ranks):
-            return None
-    scores = np.full((len(data), max(map(len, rows))), np.nan)
-    for row, at in zip(scores, order, strict=True):
-        row[: len(rows[at])] = rows[at]
-    return scores
+    with suppress(CollapseError):
+        log = read_log(path)
+        rows = [-np.sort(-log.rewards[log.prompts == number]) for number in order]
+        scores = np.full((len(data), max(map(len, rows))), np.nan)
+        for scored, row, one in zip(scores, rows, data.select(order), strict=True):
+            if len(row) != len(one) or list(ranks_of_scores(row)) != sorted(one.ranks):
+                return None
+            scored[: len(row)] = row
+        return scores
+    return None
 
 
 def utilities_for(path: str) -> tuple[str, ...]:

@@ -1,8 +1,4 @@
-"""One training: of a head on frozen features, or of all weights of an encoder.
-
-A head's is a function of the table, the run and the setting. All weights are trained by
-transformers' `Trainer`: several devices, mixed precision and resuming are its own and accelerate's.
-"""
+"""One training: of a head on frozen features, or, by transformers' Trainer, of a whole encoder."""
 
 from __future__ import annotations
 
@@ -20,14 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR, LinearLR
 from transformers import TrainerCallback
 
 from collapse_theory.capacity import Head, head_path
 from collapse_theory.data import RankingDataset
 from collapse_theory.experiment.encode import Table, load_tokenizer, loading, quiet
-from collapse_theory.experiment.setting import CERTIFIED, LINEAR, Run, Setting
+from collapse_theory.experiment.setting import CERTIFIED, LINEAR, Objective, Run, Setting
 from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, threads
 from collapse_theory.files import keep, kept
@@ -35,14 +31,13 @@ from collapse_theory.programs import Comparisons
 from collapse_theory.training.callback import evaluate_all
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.objective import mean_over_prompts
-from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.trainer import trainer_loss
 
 _SEEDING = threading.Lock()  # torch has one generator for all threads
 
 
 class Trace(NamedTuple):
-    """All prompts' logits on the way, (S, N, K), 0 for padding; after these steps, the last too.
+    """All prompts' logits after these steps, (S, N, K), 0 for padding.
 
     Of a certified head also what it would say of each prompt unseen, (N, K), and its penalty.
     """
@@ -59,9 +54,6 @@ def identity(setting: Setting, run: Run, table: Table) -> str:
     digest = hashlib.sha256(json.dumps([setting.to_dict(), run.to_dict(), rankings]).encode())
     digest.update(table.features.tobytes())
     return digest.hexdigest()
-
-
-# -- what happens at which step ----------------------------------------------------------
 
 
 def measured_at(steps: int) -> tuple[int, ...]:
@@ -102,19 +94,19 @@ def train(table: Table, run: Run, setting: Setting, folder: Path, told: Progress
     """Train a head to the end, or read back what it found; the head goes to ``folder``."""
     path, made_from = folder / "head.safetensors", identity(setting, run, table)
     found = kept(path, made_from, told.say)
-    if found is None:
-        made = _certified if run.control == CERTIFIED else _trained
-        found = made(table, run, setting, told)
-        keep(path, made_from, found)
-    else:
+    if found is not None or run.control == CERTIFIED:
         told.advance(setting.steps)
+    if found is None:
+        certified = run.control == CERTIFIED
+        found = _certified(table, run) if certified else _trained(table, run, setting, told)
+        keep(path, made_from, found)
     steps = np.array(measured_at(setting.steps)[-len(found["logits"]) :])
     penalty = float(found.get("penalty", np.nan))
     return Trace(steps, found["logits"], found.get("left_out"), penalty)
 
 
-def _standard(table: Table, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return features of mean 0 and variance 1 on the training completions, what that took.
+def _standard(table: Table, run: Run) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return features of mean 0 and variance 1 on the training completions, and what that took.
 
     The two hidden states differ tenfold in scale.
     """
@@ -123,58 +115,53 @@ def _standard(table: Table, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarra
     mean, scale = sample.mean(0).astype(np.float32), sample.std(0).astype(np.float32)
     # A constant feature is 0 for every training text, and stays small for others.
     scale = np.where(scale > 1e-8, scale, np.float32(1.0))
-    return (table.features - mean) / scale, mean, scale
+    return (table.features - mean) / scale, {"head.mean": mean, "head.scale": scale}
 
 
 @lru_cache(maxsize=8)  # a trained linear head has the penalty of the certified one
-def best_head(table: Table, run: Run) -> Head:
+def best_head(table: Table, objective: Objective, seed: int) -> Head:
     """Return the certified linear head of the training prompts whose penalty left-out ones choose.
 
     Ties aren't compared, as in training.
     """
-    rows, ranks = np.flatnonzero(~table.prompts.held_out(run)), table.prompts.ranks
+    run, ranks = Run(objective, seed), table.prompts.ranks
+    rows, given, graphs = np.flatnonzero(~table.prompts.held_out(run)), [], []
     features = _standard(table, run)[0].astype(np.float64)
-    sizes = (ranks >= 0).sum(axis=1)
-    groups = (
-        [np.flatnonzero(row == rank).tolist() for rank in range(row.max() + 1)]
-        for row in ranks[rows]
-    )
-    graphs = [Comparisons.ranking(of, ties="free") for of in groups]
-    given = [features[p, : sizes[p]] for p in rows]
+    for own, of in zip(ranks[rows], features[rows], strict=True):
+        groups = [np.flatnonzero(own == rank).tolist() for rank in range(own.max() + 1)]
+        graphs.append(Comparisons.ranking(groups, ties="free"))
+        given.append(of[own >= 0])
     with warnings.catch_warnings(action="ignore"):  # of few prompts: a sentence says it
-        return head_path(given, run.objective.utilities[""], comparisons=graphs).best
+        return head_path(given, objective.utilities[""], comparisons=graphs).best
 
 
-def _certified(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
-    features, mean, scale = _standard(table, run)
-    head, present = best_head(table, Run(run.objective, run.seed)), table.prompts.ranks >= 0
-    left_out = np.zeros(present.shape, np.float32)
+def _certified(table: Table, run: Run) -> dict[str, np.ndarray]:
+    features, standard = _standard(table, run)
+    head, there = best_head(table, run.objective, run.seed), table.prompts.ranks >= 0
+    left_out = np.zeros(there.shape, np.float32)
     with warnings.catch_warnings(action="ignore"):
         made = head.held_out
     left_out[~table.prompts.held_out(run), : made.shape[1]] = np.nan_to_num(made)
-    logits = np.where(present, head.predict(features), 0.0).astype(np.float32)
-    told.advance(setting.steps)
-    return {
-        "logits": logits[None], "left_out": left_out, "penalty": np.array(head.penalty),
-        "gap": np.array(head.relative_gap), "head.mean": mean, "head.scale": scale,
-        "head.weight": head.weights,
-    }  # fmt: skip
+    logits = np.where(there, head.predict(features), 0.0).astype(np.float32)
+    numbers = {"penalty": np.array(head.penalty), "gap": np.array(head.relative_gap)}
+    weights = {"head.weight": head.weights} | standard
+    return {"logits": logits[None], "left_out": left_out} | numbers | weights
 
 
 def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[str, np.ndarray]:
     """Return the logits noted on the way, (S, N, K), and the trained head's weights."""
-    standard, mean, scale = _standard(table, run)
-    features, ranks = torch.from_numpy(standard), torch.from_numpy(table.prompts.ranks)
+    scaled, standard = _standard(table, run)
+    features, ranks = torch.from_numpy(scaled), torch.from_numpy(table.prompts.ranks)
     loss, known = run.objective.loss(), run.objective.kinds
     kinds = torch.tensor([known.index(kind) if known else 0 for kind in table.prompts.kinds])
-    head, decay, ridge = new_head(features.shape[2], setting.width, run.seed), 0.01, None
-    if run.control == LINEAR:  # from 0 on, with L2 in the loss: AdamW's own decay is no penalty
-        decay, last = 0.0, nn.Linear(features.shape[2], 1, bias=False)
+    head = new_head(features.shape[2], setting.width, run.seed)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(head.parameters(), setting.rate)
+    if run.control == LINEAR:  # from 0 on; Adam's decay is L2 in the loss, AdamW's own is none
+        last = nn.Linear(features.shape[2], 1, bias=False)
         head = nn.Sequential(last, nn.Flatten(-2))
         nn.init.zeros_(last.weight)
-        penalty = best_head(table, Run(run.objective, run.seed)).penalty
-        ridge = last.weight, penalty / loss.of_kind(None).slope
-    optimizer = torch.optim.AdamW(head.parameters(), lr=setting.rate, weight_decay=decay)
+        ridge = 2 * best_head(table, run.objective, run.seed).penalty / loss.of_kind(None).slope
+        optimizer = torch.optim.Adam(head.parameters(), setting.rate, weight_decay=ridge)
     schedule = warmed_cosine(optimizer, setting.steps, setting.warmup)
     grid, noted = set(measured_at(setting.steps)), []
 
@@ -186,11 +173,9 @@ def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[s
     mine = np.flatnonzero(~table.prompts.held_out(run))
     order = torch.from_numpy(mine[orders(run.seed, setting.steps, len(mine), setting.batch)])
     for step, rows in enumerate(order, start=1):
-        value = loss_of(loss, head(features[rows]), kinds[rows], ranks[rows])
-        if ridge is not None:
-            value = value + ridge[1] * ridge[0].square().sum()
+        each = loss.loss_and_counts(head(features[rows]), kinds[rows], ranks[rows])
         optimizer.zero_grad()
-        value.backward()
+        mean_over_prompts(*each, None).backward()
         optimizer.step()
         schedule.step()
         if step in grid:
@@ -199,12 +184,7 @@ def _trained(table: Table, run: Run, setting: Setting, told: Progress) -> dict[s
         if told.over:
             raise InterruptedError("another run has failed")
     weights = {f"head.layers.{name}": of.numpy() for name, of in head.state_dict().items()}
-    return {"logits": np.stack(noted), "head.mean": mean, "head.scale": scale, **weights}
-
-
-def loss_of(loss: AnyLoss, logits: Tensor, kinds: Any, ranks: Any) -> Tensor:
-    """Return the mean loss of prompts, whichever kind of loss it is."""
-    return mean_over_prompts(*loss.loss_and_counts(logits, kinds, ranks), None)
+    return {"logits": np.stack(noted)} | standard | weights
 
 
 # -- all weights -------------------------------------------------------------------------
@@ -225,9 +205,11 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
     grid = sorted({round(setting.steps * part / MEASURED) for part in range(MEASURED + 1)})
     with threads(min(2, os.cpu_count() or 1)), quiet():
         model, tokenizer = _loaded(setting, run.seed)
-        loss = run.objective.loss()
+        loss, prompts = run.objective.loss(), table.prompts
         kinds = loss if run.objective.aware else None
         collator = RankingCollator(tokenizer, setting.max_length, kinds=kinds)
+        data = RankingDataset(tuple(compress(prompts.rankings, ~prompts.held_out(run))))
+        gpu = torch.cuda.is_available()
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=setting.steps,
@@ -239,21 +221,20 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
             save_steps=min(setting.checkpoint_every, setting.steps),
             save_total_limit=2,
             # Half the memory and time where the hardware has it; a CPU gains nothing.
-            bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            bf16=gpu and torch.cuda.is_bf16_supported(),
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_pin_memory=gpu,
             seed=run.seed,
         )
-        data = tuple(compress(table.prompts.rankings, ~table.prompts.held_out(run)))
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=RankingDataset(data),  # pyright: ignore[reportArgumentType]
+            train_dataset=data,  # pyright: ignore[reportArgumentType]
             data_collator=collator,
             compute_loss_func=trainer_loss(loss),
-            callbacks=[_Notes(table.prompts, collator, grid, told)],
+            callbacks=[_Notes(prompts, collator, grid, told)],
         )
         trainer.remove_callback(PrinterCallback)  # stdout is the command's own
         found = sorted(folder.glob(f"checkpoint-*/{STATE}"), key=lambda path: path.stat().st_mtime)
@@ -271,12 +252,9 @@ def _loaded(setting: Setting, seed: int) -> tuple[Any, Any]:
 
         tokenizer = load_tokenizer(path)
         config = AutoConfig.from_pretrained(path, num_labels=1)
-        for name in DROPOUT:
-            # Its noise in the rewards is wider than the distances that are measured.
-            if isinstance(getattr(config, name, None), float):
-                setattr(config, name, 0.0)
-        if getattr(config, "pad_token_id", None) is None:
-            config.pad_token_id = tokenizer.pad_token_id
+        # The noise of dropout in the rewards is wider than the distances that are measured.
+        off = [name for name in DROPOUT if isinstance(getattr(config, name, None), float)]
+        config.update(dict.fromkeys(off, 0.0) | {"pad_token_id": tokenizer.pad_token_id})
         torch.manual_seed(seed)  # of the new head
         make = AutoModelForSequenceClassification.from_pretrained
         return make(path, config=config, dtype=torch.float32), tokenizer
