@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ def names_at_use(
 
     def get(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            # With these Python says what is near.
+            what = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(what, name=name, obj=sys.modules[package])
         try:
             module = importlib.import_module(homes[name])
         except ModuleNotFoundError as fault:

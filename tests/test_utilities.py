@@ -285,7 +285,7 @@ def test_wrong_derivatives_are_caught(name, factor):
 
 def test_unusable_functions_are_refused():
     log, d1, d2 = GOOD["log"]
-    for bad in [(math.log, d1, d2), (log, lambda x: 1.0, d2), (log, d1, None), (log, d1, np.sum),
+    for bad in [(math.log, d1, d2), (log, lambda x: 1.0, d2), (log, d1, np.sum),
                 (lambda x: x + 1j, d1, d2), (lambda x: x * np.nan, d1, d2)]:  # fmt: skip
         with pytest.raises(InvalidUtility):
             Utility.from_functions(*bad)
@@ -386,10 +386,14 @@ def test_differences_are_utilities_where_they_are_concave():
         Log() - MEAN
 
 
-@pytest.mark.parametrize("source", ["-1/(x + 0.1)", "-1/x", "log(x)", "-x**-2", "sqrt(x)"])
+@pytest.mark.parametrize("source", ["-1/(x + 0.1)", "-1/x", "log(x)", "-x**-2", "sqrt(x)",
+    "-1/log(x + 1.1)", "-1/tanh(x + 0.1)", "-1/(x*(x + 1))", "-1/((x + 0.1)**2*exp(x))",
+    "log(x**2)", "-x**-2*exp(-x)", "x - 1/(exp(x) - 0.9)**2"])  # fmt: skip
 def test_past_a_pole_there_is_nothing(source):
     u = utility(source)
     assert np.isnan([u(-0.2), u.d1(-0.2), u.d2(-0.2)]).all()
+    assert np.isfinite(u([-0.2, 0.2])[1])
+    assert utility("-(1 - exp(-x))/x")(-0.2) == pytest.approx(-np.expm1(0.2) / 0.2)  # no pole
 
 
 @pytest.mark.parametrize(("made", "remedy"), [
@@ -413,7 +417,7 @@ def test_texts_beyond_float64_raise_no_words_of_others(source):
         pass
 
 
-@pytest.mark.parametrize("gap", [10**400, "a", None, 1j, True])
+@pytest.mark.parametrize("gap", [10**400, "a", None, 1j, True, [[1, 2], [3]]])
 def test_what_is_no_gap_is_refused(gap):
     with pytest.raises(ct.CollapseError, match="gaps must be real"):
         Log()(gap)
@@ -476,8 +480,8 @@ class Atan(Family):
 
 def test_classes_of_ones_own_are_utilities():
     u = Bare()
-    assert u == u
-    assert u != Bare()
+    assert u == Bare() == pickle.loads(pickle.dumps(u))
+    assert {u, Bare()} == {u}
     assert str(u) == "log(x + 0.5)"  # its formula, read off its value
     assert ct.Utility.from_dict(u.to_dict())(0.3) == u(0.3)
     for made, text in [(u, "log(x+0.5)"), (u.scaled(2), "log(x+0.25)"),
@@ -494,6 +498,22 @@ def test_classes_of_ones_own_are_utilities():
     assert (alone + Log()).shifted(0.1).d2(0.5) == pytest.approx(
         (text + Log()).shifted(0.1).d2(0.5)
     )
+
+
+class Spread(Utility):
+    p: float
+
+    def value(self, x, xp=np):
+        return x**self.p
+
+
+@pytest.mark.parametrize(("make", "remedy"), [
+    (lambda: Spread(0.5), "put @ct.register"), (lambda: Spread(), "put @ct.register"),
+    (lambda: dataclass(type("Open", (Spread,), {"__annotations__": {"p": float}}))(0.5), "frozen"),
+    (lambda: Elo(np.nan), "must be finite"), (lambda: Elo("2"), "must be a number")])  # fmt: skip
+def test_classes_without_parameters_of_numbers_say_what_to_write(make, remedy):
+    with pytest.raises(InvalidUtility, match=remedy):
+        make()
 
 
 def test_a_value_takes_its_namespace():
@@ -526,9 +546,41 @@ def test_convex_classes_of_ones_own_are_refused(use):
     (lambda x: np.log(x + 0.1), "log(x + 0.1)"), (_mean_of_exponentials, "expm1(-x)/x"),
     (lambda x: -np.maximum(0, 0.5 - x), "min(x, 0.5) - 0.5"),
     (lambda x: special.log_expit(4 * x), "logsigmoid(4*x)"),
-    (lambda x: np.sqrt(x) - np.square(x) / 8, "sqrt(x) - x**2/8")])  # fmt: skip
+    (lambda x: np.sqrt(x) - np.square(x) / 8, "sqrt(x) - x**2/8"),
+    (lambda x: -np.logaddexp(0, -x), "logsigmoid(x)"),
+    (lambda x: np.clip(x, None, 0.5), "min(x, 0.5)")])  # fmt: skip
 def test_a_function_alone_is_read_as_its_formula(function, text):
     assert Utility.from_functions(function) == utility(text)
+
+
+def test_a_function_of_torch_is_read_as_its_formula():
+    torch = pytest.importorskip("torch")
+    u = Utility.from_functions(lambda x: torch.log1p(x) - torch.nn.functional.relu(0.5 - x))
+    assert u == utility("log(x + 1) + min(x, 0.5) - 0.5")
+    assert Utility.from_functions(torch.nn.functional.logsigmoid) == LogSigmoid()
+
+
+def _bent(x):
+    return np.where(x < 2, np.log(x + 0.1), 0)
+
+
+@pytest.mark.parametrize("given", [
+    (lambda x: np.log(x + 0.1), lambda x: 1 / (x + 0.1)),
+    (lambda x: np.log(x + 0.1), None, lambda x: -1 / (x + 0.1) ** 2),
+    (_bent, lambda x: 1 / (x + 0.1))])  # fmt: skip
+def test_what_is_not_given_is_read_off_what_is(given):
+    u = Utility.from_functions(*given)
+    assert u.d2(0.4) == pytest.approx(-4)
+    with pytest.raises(InvalidUtility, match="is not the derivative"):
+        Utility.from_functions(*(f and (lambda x, f=f: f(2 * x)) for f in given))
+
+
+@pytest.mark.parametrize(("given", "missing"), [
+    ((_bent, _bent), "d2 of U isn't found"), ((_bent, None, _bent), "give d1 and d2 too"),
+    ((_bent, 3), "d1 of U must be a function")])  # fmt: skip
+def test_what_cannot_be_read_is_asked_for(given, missing):
+    with pytest.raises(InvalidUtility, match=missing):
+        Utility.from_functions(*given)
 
 
 @pytest.mark.parametrize("function", [
@@ -586,7 +638,7 @@ def test_registered_classes_are_their_own_terms():
 
 
 @pytest.mark.parametrize(
-    "kind", [type("Log", (Utility,), {}), type("sqrt", (Utility,), {}), int, Elo(2)]
+    "kind", [type("Log", (Utility,), {}), type("sqrt", (Utility,), {}), int, Elo(2), Log]
 )
 def test_what_cannot_be_registered_is_refused(kind):
     with pytest.raises(InvalidUtility):

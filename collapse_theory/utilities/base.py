@@ -72,7 +72,11 @@ class Utility(Formula):
 
     def __call__(self, x: ArrayLike) -> Any:
         """Return U(x); -inf at 0 where U has a pole there, NaN where U has no value."""
-        return at_gaps(self.value, x)
+        return at_gaps(self._inside, x)
+
+    def _inside(self, x: Any) -> Any:
+        value = self.value(x)
+        return np.where(x < self.pole, np.nan, value) if np.any(x < 0) else value
 
     def d1(self, x: ArrayLike) -> Any:
         """Return U'(x); NaN where U has no value."""
@@ -178,13 +182,13 @@ class Utility(Formula):
         """Return a utility of one's own functions U, U' and U'' of an array of gaps.
 
         They are checked against each other at random gaps in (0, 1], and for concavity. U alone
-        does where it is made of NumPy's functions: its formula is read off it, with all its
-        derivatives.
+        does where it is made of NumPy's or torch's functions: its formula is read off it, with all
+        its derivatives; and U and U' where U' is.
 
         Raises
         ------
         InvalidUtility
-            Where U' is no derivative of U, or U'' of U', or U alone is no formula.
+            Where U' is no derivative of U, or U'' of U', or what isn't given can't be read off.
 
         Examples
         --------

@@ -14,6 +14,7 @@ from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.taylor import Taylor, taylor
 from collapse_theory.utilities.base import Utility
 from collapse_theory.utilities.checks import require_concave
+from collapse_theory.utilities.expression import accurate, jet
 from collapse_theory.utilities.language import NoFormula, traced
 from collapse_theory.utilities.normal_form import recognised
 
@@ -66,26 +67,12 @@ class Custom(Utility):
         return self.name
 
 
-def read(value: Function, name: str) -> Utility:
-    """Return the utility of the formula that the function `value` computes.
-
-    Raises
-    ------
-    InvalidUtility
-        Where `value` does something else than NumPy's and SciPy's functions of the language.
-    """
-    try:
-        return recognised(traced(value)).utility()
-    except NoFormula as fault:
-        raise InvalidUtility(
-            f"the derivatives of {name} aren't found: {fault}; give d1 and d2 too"
-        ) from fault
-
-
 def checked(
     value: Function, d1: Function | None = None, d2: Function | None = None, name: str = "U"
 ) -> Utility:
     """Return the utility of these functions, or raise where they don't belong together.
+
+    What isn't given is read off the formula that `value`, or else d1, computes.
 
     Raises
     ------
@@ -95,19 +82,45 @@ def checked(
     """
     if not isinstance(name, str) or not name:
         raise InvalidUtility(f"the name of a utility must be a text, got {name!r}")
-    if d1 is None and d2 is None and callable(value):
-        return read(value, name)
-    for label, function in (("value", value), ("d1", d1), ("d2", d2)):
-        if not callable(function):
+    given = {"value": value, "d1": d1, "d2": d2}
+    for label, function in given.items():
+        if not callable(function) and (function is not None or label == "value"):
             raise InvalidUtility(f"{label} of {name} must be a function, got {function!r}")
-        _require_arrays(name, label, function)
-    assert d1 is not None
-    assert d2 is not None
-    _require_derivative(name, ("value", value), ("d1", d1))
-    _require_derivative(name, ("d1", d1), ("d2", d2))
-    made = Custom(value, d1, d2, name)
-    require_concave(made, 1.0)
+    made = None
+    if d1 is None or d2 is None:
+        made, d1, d2 = _completed(value, d1, d2, name)
+    functions = {"value": value, "d1": d1, "d2": d2}
+    if made is None:
+        for label, function in functions.items():
+            _require_arrays(name, label, function)
+    for plain, derivative in (("value", "d1"), ("d1", "d2")):
+        if given[derivative]:
+            _require_derivative(
+                name, (plain, functions[plain]), (derivative, functions[derivative])
+            )
+    if made is None:
+        made = Custom(value, d1, d2, name)
+        require_concave(made, 1.0)
     return made
+
+
+def _completed(
+    value: Function, d1: Function | None, d2: Function | None, name: str
+) -> tuple[Utility | None, Function, Function]:
+    """Return the utility of the formula of `value`, if it is one, and both derivatives."""
+    try:
+        made = recognised(traced(value)).utility()
+        return made, d1 or made.slope, d2 or made.curvature
+    except NoFormula as fault:
+        if d1 is None:
+            raise InvalidUtility(
+                f"the derivatives of {name} aren't found: {fault}; give d1 and d2 too"
+            ) from fault
+    try:
+        slope = accurate(traced(d1))
+    except NoFormula as fault:
+        raise InvalidUtility(f"d2 of {name} isn't found: {fault}; give it too") from fault
+    return None, d1, lambda x: jet(slope, x)[1]
 
 
 def _require_arrays(name: str, label: str, function: Function) -> None:

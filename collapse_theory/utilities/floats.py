@@ -35,7 +35,10 @@ def at_gaps(function: Callable[[Any], Any], x: ArrayLike) -> Any:
             "NumPy would drop the gradient of these gaps: u.value(x, torch) keeps it, "
             "u(x.detach()) does without"
         )
-    gaps = np.asarray(as_numpy(x))
+    try:
+        gaps = np.asarray(as_numpy(x))
+    except ValueError:
+        gaps = np.empty(0, dtype=object)  # rows of several lengths
     if gaps.dtype.kind not in "fiu":
         raise CollapseError(f"gaps must be real numbers within float64, not {reprlib.repr(x)}")
     with np.errstate(all="ignore"):

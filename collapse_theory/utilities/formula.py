@@ -8,6 +8,7 @@ The formula is read off `value`, unless a class writes it; families know most of
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable
@@ -17,10 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility
+from collapse_theory.numerics.checks import finite
 from collapse_theory.utilities import bounds, checks, expression, places
 from collapse_theory.utilities.expression import Tree, X
 from collapse_theory.utilities.language import NoFormula, traced
 from collapse_theory.values import Value, names
+
+FROZEN = "{} must be a frozen dataclass: @dataclass(frozen=True, eq=False)"
 
 
 class Formula(Value):
@@ -30,6 +34,28 @@ class Formula(Value):
         super().__init_subclass__(**kwargs)
         if "value" in vars(cls) and len(inspect.signature(cls.value).parameters) < 3:
             raise InvalidUtility(f"the method value of {cls.__name__} takes value(self, x, xp=np)")
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        # Of a class without @register and @dataclass.
+        kind, bare = type(self), type(self).__init__ is Formula.__init__
+        if given or named or (bare and inspect.get_annotations(kind)):
+            raise InvalidUtility(
+                f"{kind.__name__} has parameters: put @ct.register above the class"
+            )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self).__hash__ is None:
+            raise InvalidUtility(FROZEN.format(type(self).__name__))
+        for name in names(type(self)) if self.named else ():
+            finite(getattr(self, name), f"{name} of {type(self).__name__}", InvalidUtility)
+
+    def _key(self) -> tuple[Any, ...]:
+        if dataclasses.is_dataclass(self):
+            return super()._key()
+        own = {k: v for k, v in vars(self).items() if not hasattr(Formula, k)}  # but what is cached
+        plain = all(isinstance(v, int | float | str) for v in own.values())
+        return tuple(sorted(own.items())) if plain else (id(self),)
 
     def value(self, x: Any, xp: Any = np) -> Any:
         """Return U(x), written against the array namespace `xp` (NumPy or torch)."""
@@ -165,8 +191,8 @@ class Formula(Value):
     @cached_property
     def exponent(self) -> float:
         """The p of U'(x) ~ x**(p-1) near 0: 1 where U'(0) is finite, 0 for log x."""
-        finite = math.isfinite(self.slope_at_zero)
-        return 1.0 if finite else checks.exponent_at_zero(self.derivatives)
+        steep = not math.isfinite(self.slope_at_zero)
+        return 1.0 if not steep else checks.exponent_at_zero(self.derivatives)
 
     @cached_property
     def kinks(self) -> tuple[float, ...]:
@@ -200,6 +226,11 @@ class Formula(Value):
     def concave_range(self) -> tuple[float, float]:
         """The gaps between which U is known to be concave; looked at unless a class knows it."""
         return (0.0, 1.0) if self.concavity else (0.0, 0.0)
+
+    @cached_property
+    def pole(self) -> float:
+        """The gap, at most 0, below which the formula stands for another function, or -inf."""
+        return -math.inf if self.formula is None else places.pole(self.formula)
 
     @cached_property
     def landmarks(self) -> tuple[float, ...]:

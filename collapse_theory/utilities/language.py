@@ -1,12 +1,13 @@
 """What names mean beside the functions of the table, in texts and among NumPy's functions.
 
-A function that is made of NumPy's and SciPy's writes down its own formula: it is called with `x`
-itself, which answers each of them with a tree.
+A function that is made of NumPy's, SciPy's or torch's writes down its own formula: it is called
+with `x` itself, which answers each of them with a tree.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -83,19 +84,34 @@ class NoFormula(ValueError):
 
 
 class _Traced(np.lib.mixins.NDArrayOperatorsMixin):
-    """A formula that writes itself down as NumPy's functions are called on it."""
+    """A formula that writes itself down as NumPy's and torch's functions are called on it."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        make = _UFUNCS.get(ufunc.__name__)
-        if make is None or method != "__call__" or options:
-            raise TypeError(f"np.{ufunc.__name__} is no function of the language")
-        return _Traced(make(*(t.tree if isinstance(t, _Traced) else num(float(t)) for t in inputs)))
+        return self._called(ufunc.__name__, inputs, {**options, "method": method != "__call__"})
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, _: Any, inputs: Any = (), options: Any = None
+    ) -> Any:
+        return cls._called(function.__name__, inputs, options or {})
+
+    @classmethod
+    def _called(cls, name: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if name not in _NAMED or any(options.values()):
+            raise TypeError(f"{name} is no function of the language")
+        trees = (t.tree if isinstance(t, _Traced) else num(float(t)) for t in inputs)
+        return cls(_NAMED[name](*trees))
+
+    def clip(self, min: Any = None, max: Any = None, **_: Any) -> Any:
+        """What np.clip calls."""
+        above = self if min is None else self._called("max", (self, min), {})
+        return above if max is None else self._called("min", (above, max), {})
 
 
-_UFUNCS: dict[str, Callable[..., Tree]] = {
+_NAMED: dict[str, Callable[..., Tree]] = {
     **MAKERS,
     **{alias: MAKERS[name] for alias, name in ALIASES.items()},
     "add": add,
@@ -105,6 +121,7 @@ _UFUNCS: dict[str, Callable[..., Tree]] = {
     "float_power": power,
     "square": lambda u: power(u, num(2.0)),
     "reciprocal": lambda u: div(num(1.0), u),
+    "logaddexp": lambda a, b: add(a, negate(call("logsigmoid", add(a, negate(b))))),
     "negative": negate,
     "positive": lambda u: u,
 }
@@ -116,7 +133,7 @@ def traced(value: Callable[[Any], Any]) -> Tree:
     Raises
     ------
     NoFormula
-        Where `value` does something else than NumPy's and SciPy's functions of the language.
+        Where `value` does something else than the language's functions of NumPy, SciPy or torch.
     """
     try:
         tree = value(_Traced(X)).tree
@@ -127,7 +144,10 @@ def traced(value: Callable[[Any], Any]) -> Tree:
         ) from fault
     gaps = np.linspace(0.05, 1.0, 20)
     with np.errstate(all="ignore"):
-        found = np.asarray(value(gaps), dtype=float)
+        try:
+            found = np.asarray(value(gaps), dtype=float)
+        except Exception:  # of torch's functions, which torch knows
+            found = np.asarray(value(sys.modules["torch"].as_tensor(gaps)), dtype=float)
         read = expression.value(expression.accurate(tree), gaps) + 0 * gaps
     if found.shape != gaps.shape or not np.allclose(read, found, rtol=1e-9, atol=1e-12):
         raise NoFormula("its value is no single formula")

@@ -127,8 +127,10 @@ def as_loss(given: Loss | str) -> Loss:
 @reads("Utility")
 def _saved(data: dict[str, Any]) -> Utility:
     """Return the utility that `Utility.to_dict` wrote."""
-    if not isinstance(data.get("text"), str):
-        raise InvalidUtility(f"a dict with type 'Utility' and a text was needed, got {data!r}")
+    if not isinstance(data.get("text"), str) or set(data) - {"type", "text"}:
+        raise InvalidUtility(
+            f"a dict with type 'Utility' and a text alone was needed, got {data!r}"
+        )
     return recognised(parse(data["text"], longest=LONGEST_SAVED)).utility()
 
 

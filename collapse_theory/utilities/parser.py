@@ -34,6 +34,7 @@ from collapse_theory.utilities.expression import (
     power,
 )
 from collapse_theory.utilities.families import Family
+from collapse_theory.utilities.formula import FROZEN
 from collapse_theory.utilities.language import (
     ALIASES,
     CONSTANTS,
@@ -53,6 +54,7 @@ FAMILIES: dict[str, type[Utility]] = {
     for f in (*vars(families).values(), *vars(capped).values())
     if f in Family.__subclasses__()
 }
+_OURS = frozenset(FAMILIES.values())
 ALLOWED = (
     "allowed are the gap x, numbers, pi, e, + - * / **, parentheses, min(..., ...), max(..., ...), "
     + f"{', '.join(sorted({*MAKERS, 'ln'} - {*COUNTS}))} and families such as LogSigmoid(4)"
@@ -105,15 +107,13 @@ def register(kind: Kind) -> Kind:
         )
     name, known = kind.__name__, FAMILIES.get(kind.__name__)
     again = known and (known.__module__, known.__qualname__) == (kind.__module__, kind.__qualname__)
-    if not again and name in _NAMES | _FIELDS:
+    if kind in _OURS or (not again and name in _NAMES | _FIELDS):
         raise InvalidUtility(f"the name {name} has a meaning in utilities already; take another")
     made = kind
     if "__dataclass_params__" not in vars(kind):
         made = dataclass(frozen=True, eq=False, repr=False)(kind)
     elif not vars(kind)["__dataclass_params__"].frozen:
-        raise InvalidUtility(
-            f"{name} must be a frozen dataclass: @dataclass(frozen=True, eq=False)"
-        )
+        raise InvalidUtility(FROZEN.format(name))
     made.named = True
     FAMILIES[name] = made
     _NAMES.add(name)

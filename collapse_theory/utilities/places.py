@@ -53,6 +53,27 @@ def roots(tree: Tree, width: float) -> tuple[float, ...]:
     return tuple(sorted(found))
 
 
+def pole(tree: Tree) -> float:
+    """Return the largest gap, at most 0, at which the formula has a pole; -inf where none has.
+
+    Beyond it the formula stands for another function: -1/(x + 0.1) is 10 at -0.2.
+    """
+    divisors = [t[2] for t in _subtrees(tree, "div")] + [t[1] for t in _subtrees(tree, "pow")]
+    divisors += [t[2] for t in _subtrees(tree, "call") if t[1] == "log"]
+    parts = [part for d in divisors for part in (d, *_subtrees(d, "add"))]
+    found = {0.0}
+    for part in dict.fromkeys(parts):
+        signs = lambda y, part=part: (value(part, -y) + 0 * y < 0).astype(int)  # noqa: E731
+        found.update(-y for y in _changes(signs, MAX_KINK))
+    for gap in sorted(found, reverse=True) if divisors else []:
+        with np.errstate(all="ignore"):
+            near, nearer = value(tree, gap + np.array([1e-6, 1e-9]))
+        # A logarithm falls by 6.9 from the one to the other; what has a value there hardly moves.
+        if not abs(nearer - near) <= 1e-3 * (1 + abs(near)):
+            return gap
+    return -np.inf
+
+
 def _subtrees(tree: Tree, kind: str) -> list[Tree]:
     if tree[0] == "series":
         return _subtrees(tree[2], kind)
