@@ -84,6 +84,16 @@ def polished(
     return answer
 
 
+def with_nothing_closed(program: Program, r: np.ndarray, budget: Budget) -> Answer | None:
+    """Return the optimum where no constraint holds a reward; None where a step runs into one."""
+    none = np.zeros(program.graph.k, dtype=bool)
+    open_ = np.zeros(len(program.graph.a), dtype=bool)
+    moved = _moved(program, Rows(open_, none, none), r, budget)
+    if moved is None or moved[1] is not None:
+        return None
+    return Answer(rewards=moved[0], multipliers=np.zeros(len(open_)))
+
+
 def on_pieces(
     program: Program, closed: Rows, wanted: np.ndarray, r: np.ndarray, budget: Budget
 ) -> np.ndarray | None:

@@ -18,7 +18,13 @@ from typing import Protocol
 
 import numpy as np
 
-from collapse_theory.finite.active_set import Rows, feasible, on_pieces, polished
+from collapse_theory.finite.active_set import (
+    Rows,
+    feasible,
+    on_pieces,
+    polished,
+    with_nothing_closed,
+)
 from collapse_theory.finite.budget import Budget, max_step
 from collapse_theory.finite.tree_gaps import in_tree_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
@@ -338,7 +344,13 @@ class InteriorPoint:
         held = program.box or program.domain.own or not program.domain.ordered
         if not held and np.all(program.slopes(still)[0] <= 0):
             return Answer(rewards=np.zeros(graph.k), unique=True)  # no gap is worth opening
-        barrier, at = GraphBarrier(program).start(first_rewards(program))
+        start = first_rewards(program)
+        if not (program.box or program.utility.kinks):
+            # Under a penalty most optima keep all gaps open: Newton's method alone finds them.
+            found = with_nothing_closed(program, start, budget)
+            if found is not None and certify(program, found).relative_gap < ROUNDED_GAP:
+                return replace(found, iterations=budget.used)
+        barrier, at = GraphBarrier(program).start(start)
         best, least, relative = None, np.inf, np.inf
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
         for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
