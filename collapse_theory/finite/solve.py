@@ -18,7 +18,6 @@ from collapse_theory.finite.min_cut import MinCut
 from collapse_theory.finite.patterns import ByPatterns
 from collapse_theory.finite.plackett_luce import ScoreNewton
 from collapse_theory.finite.spectral import FEWEST, Spectral
-from collapse_theory.finite.spectral_penalty import SpectralPenalty
 from collapse_theory.finite.uniqueness import is_determined
 from collapse_theory.finite.unordered import Unordered
 from collapse_theory.numerics.checks import positive, ranked, whole
@@ -78,7 +77,6 @@ class ClosedForm:
 SOLVERS: tuple[Solver, ...] = (
     ClosedForm(),
     Spectral(),
-    SpectralPenalty(),
     LogGaps(),
     ScoreNewton(),
     Unordered(),

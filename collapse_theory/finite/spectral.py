@@ -1,20 +1,27 @@
 """Newton's method for very many completions: log gaps as polynomials of the index.
 
-The same equations as in finite/log_gaps.py, log G = log lambda, in some hundred numbers
-(programs/smooth_gaps.py) and with sums whose length grows with log n (programs/index_sums.py).
-Where U'(x) ~ x**(p-1) has p > 0, a single gap hardly changes G, and the equations are those of
-rewards in balance, log(R_right / R_left) = 0 with R the sums of U' on either side: of the second
-kind. Where p <= 0 they are log G = log lambda itself, all terms positive.
+The same equations as in finite/log_gaps.py in some hundred numbers (programs/smooth_gaps.py), with
+sums whose length grows with log n (programs/index_sums.py). G sums U' over the pairs that straddle
+a cell, R over those on either side of a reward. With mean 0 a reward is the sum over j of
+(r_i - r_j) / n, so that a penalty's pull is a sum over pairs, too, of c (r_i - r_j), c =
+kappa (n-1)/n: let H and S be its sums. Where U'(x) ~ x**(p-1) has p > 0, a single gap hardly
+changes G, and the equations are those of rewards in balance, of the second kind; where p <= 0 they
+are those of the cells, all terms positive:
 
-The start is the optimum of fewer completions, found in the same way, up from 200 that the dense
-method solves. The number that tie at an end is a real number on the way, M with (M-1) U'(0) = F, F
-the force of all others on one of them: it grows as a n + 1/2, up to terms of the order 1/n.
+    p > 0:  log(R_right / R_left) = 0,    log((R_right + S_left) / (R_left + S_right)) = 0,
+    p <= 0: log(G / lambda) = 0,          log(G / H) = 0,
+
+in the box, and under a penalty.
+
+The start is the optimum of fewer completions, up from 200 that the dense method solves. The number
+that tie at an end of the box is a real number on the way, M with (M-1) U'(0) = F, F the force of
+all others on one of them: it grows as a n + 1/2, up to terms of the order 1/n.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +42,7 @@ _BALANCED, _SMOOTH = 2e-11, 5e-10
 _ROUNDS, _SOLVES, _HALVINGS = 40, 40, 6
 _LARGEST = 1500  # numbers: a step with more takes seconds
 _ANCHOR = 40  # cells at an end without ties whose gaps go by the index
-_DOWN, _UP = -4.0, 2.0  # steps of log gaps
+_STEP = 2.0  # of a log gap, at most
 _JOINED = -12.0  # of the first log gap below the second: it runs to zero
 # Residuals: of what can't be better, of a start, of what may be an answer.
 _EXACT, _LOOSE, _ACCURATE = 2e-15, 1e-8, 1e-7
@@ -48,13 +55,14 @@ class Spectral:
     name = "spectral"
 
     def fits(self, program: Program | ListwiseProgram) -> bool:
-        """Whether it is a smooth full ranking of many completions in a box."""
+        """Whether it is a smooth full ranking of many completions, in a box or under a penalty."""
         if not isinstance(program, Program) or program.edges or program.comparisons:
             return False
-        return program.n >= FEWEST and program.box and smooth(program.utility)
+        held = program.box or program.kappa > 0
+        return program.n >= FEWEST and held and smooth(program.utility)
 
     def __call__(self, program: Program, budget: Budget) -> Answer:
-        """Return the optimal gaps as polynomials.
+        """Return the optimal gaps; in the box as polynomials.
 
         Raises
         ------
@@ -62,14 +70,10 @@ class Spectral:
             Where Newton's method doesn't converge: a feature of U that the panels can't resolve.
         """
         with np.errstate(all="ignore"):
-            found = _refined(program.utility, program.n, budget)
-        unique = program.utility.strictly_concave or None
-        return Answer(
-            smooth=SmoothGaps(program.n, found.tied, found.lay.cuts, found.z),
-            iterations=budget.used,
-            converged=not budget.spent,
-            unique=unique,
-        )
+            found = _refined(_Equations.of(program), program, budget)
+        answer = Answer(iterations=budget.used, converged=not budget.spent, unique=True)
+        gaps = SmoothGaps(program.n, found.tied, found.lay.cuts, found.z)
+        return replace(answer, smooth=gaps) if program.box else replace(answer, gaps=gaps.gaps())
 
 
 # -- Newton's method -----------------------------------------------------------------------------
@@ -84,7 +88,7 @@ class _Step(NamedTuple):
 
     Attributes
     ----------
-    residual : the largest |G / lambda - 1|
+    residual : the largest |G / lambda - 1|; under a penalty the largest logarithm
     matrix, right : the linear system
     level, force : lambda, and what the unknowns are judged by: F where rewards balance, else G
     on_tied : the force of all others on one of the tied
@@ -112,36 +116,93 @@ class _Found:
         return self.tied - 1 - self.on_tied / slope
 
 
-def _equations(utility: Utility, at: Straddling, z: np.ndarray) -> _Step:
-    lay = at.lay
-    m, mass, balance = lay.m, lay.mass * np.exp(z), utility.exponent > 0
-    R, dR = at.walks.slopes(utility, z, near=balance)
-    force = at.sides(R)
-    if balance:
-        G = at.sums @ force
-        level = float(G @ mass)
-        rest = np.log(R[:m] / R[m : 2 * m])
-        J = dR[:m] / R[:m, None] - dR[m : 2 * m] / R[m : 2 * m, None]
-        # Of the first only that G is lambda there: all others follow by balance.
-        rest[0], J[0], shift = np.log(G[0] / level), at.tied * dR[0] / G[0], np.eye(1, m)[0]
-    else:
-        local, slope = at.windows.forces(utility, z)
-        G, dG = local + at.sums @ force, slope + at.sums @ at.sides(dR)
-        force = G
-        level, shift = float(G @ mass), np.ones(m)
-        if np.all(G > 0):
-            rest, J = np.log(G / level), dG / G[:, None]
+@dataclass(frozen=True)
+class _Pull:
+    """c x as the slope of a utility."""
+
+    c: float
+
+    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return c x and c."""
+        return self.c * x, np.full_like(x, self.c)
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """Those of a utility in the box, or against a penalty's `pull`."""
+
+    utility: Utility
+    pull: Any
+
+    @classmethod
+    def of(cls, program: Program) -> _Equations:
+        n = program.n
+        return cls(program.utility, None if program.box else _Pull(program.kappa * (n - 1) / n))
+
+    @property
+    def slope(self) -> float:
+        """U'(0) where rewards may tie."""
+        return np.inf if self.pull else self.utility.slope_at_zero
+
+    def normed(self, z: np.ndarray, lay: Layout) -> np.ndarray:
+        """Return log gaps whose sum is the box's width."""
+        if self.pull:
+            return z
+        z = z - z.max()
+        return z - np.log(lay.mass @ np.exp(z))
+
+    def at(self, at: Straddling, z: np.ndarray) -> _Step:
+        """Return the equations at log gaps z."""
+        m, balance = at.lay.m, self.utility.exponent > 0
+        R, dR = at.walks.slopes(self.utility, z, near=balance)
+        if self.pull:
+            rest, J = self._against_pull(at, z, R, dR)
+            return _Step(float(np.abs(rest).max()), J, -rest, 1.0, rest, 0.0)
+        mass, force = at.lay.mass * np.exp(z), at.sides(R)
+        if balance:
+            G = at.sums @ force
+            level = float(G @ mass)
+            rest = np.log(R[:m] / R[m : 2 * m])
+            J = dR[:m] / R[:m, None] - dR[m : 2 * m] / R[m : 2 * m, None]
+            # Of the first only that G is lambda there: all others follow by balance.
+            rest[0], J[0], shift = np.log(G[0] / level), at.tied * dR[0] / G[0], np.eye(1, m)[0]
         else:
-            rest, J = G / level - 1, dG / level
-    matrix = np.block([[J, -shift[:, None]], [mass, 0.0]])
-    residual = float(np.abs(G / level - 1).max())
-    return _Step(residual, matrix, np.append(-rest, 0.0), level, force, float(R[0]))
+            G, dG = self._over_cells(at, z, R, dR)
+            force = G
+            level, shift = float(G @ mass), np.ones(m)
+            if np.all(G > 0):
+                rest, J = np.log(G / level), dG / G[:, None]
+            else:
+                rest, J = G / level - 1, dG / level
+        matrix = np.block([[J, -shift[:, None]], [mass, 0.0]])
+        residual = float(np.abs(G / level - 1).max())
+        return _Step(residual, matrix, np.append(-rest, 0.0), level, force, float(R[0]))
+
+    def _over_cells(
+        self, at: Straddling, z: np.ndarray, R: np.ndarray, dR: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        local, slope = at.windows.forces(self.utility, z)
+        return local + at.sums @ at.sides(R), slope + at.sums @ at.sides(dR)
+
+    def _against_pull(
+        self, at: Straddling, z: np.ndarray, R: np.ndarray, dR: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logarithms that are to be 0, and their derivatives by the log gaps."""
+        S, dS = at.walks.slopes(self.pull, z, near=True)
+        right, left = slice(0, at.lay.m), slice(at.lay.m, 2 * at.lay.m)
+        if self.utility.exponent > 0:
+            up, down = R[right] + S[left], R[left] + S[right]
+            by_up, by_down = dR[right] + dS[left], dR[left] + dS[right]
+        else:
+            up, by_up = self._over_cells(at, z, R, dR)
+            down, by_down = at.sums @ at.sides(S), at.sums @ at.sides(dS)
+        return np.log(up / down), by_up / up[:, None] - by_down / down[:, None]
 
 
 def _newton(
-    utility: Utility, at: Straddling, z: np.ndarray, budget: Budget, enough: float
+    equations: _Equations, at: Straddling, z: np.ndarray, budget: Budget, enough: float
 ) -> _Found | None:
-    """Newton's method, the gaps' sum 1, until the residual is small `enough` or stalls.
+    """Newton's method until the residual is small `enough` or stalls.
 
     The residual decides, not the step: of x**0.8 a wave of 1e-5 in the gaps changes G by 1e-13.
     None where it fails.
@@ -151,28 +212,27 @@ def _newton(
     _Joins
         Where the first reward runs into the tied group.
     """
-    best, kept, stalled, lay, step = np.inf, None, 0, at.lay, None
+    best, kept, stalled, step = np.inf, None, 0, None
     for _ in budget.rounds(_ROUNDS):
-        z = z - z.max()
-        z = z - np.log(lay.mass @ np.exp(z))
-        now = _equations(utility, at, z)
+        z = equations.normed(z, at.lay)
+        now = equations.at(at, z)
         if step is not None and not np.isfinite(now.residual):
             z, step = z - 0.75 * step, 0.25 * step  # too far: distances between nodes turn negative
             continue
         stalled = stalled + 1 if not now.residual <= 0.3 * best else 0
         if now.residual < best:
-            best, kept = now.residual, _Found(lay, z, at.tied, now.on_tied)
+            best, kept = now.residual, _Found(at.lay, z, at.tied, now.on_tied)
         if best < enough or (best < _STALLS and stalled) or (best < _ACCURATE and stalled > 2):
             break
         try:
-            step = np.linalg.solve(now.matrix, now.right)[:-1]
+            step = np.linalg.solve(now.matrix, now.right)[: at.lay.m]
         except np.linalg.LinAlgError:
             break
         if not np.all(np.isfinite(step)):
             break
-        step = np.clip(step, _DOWN, _UP)
+        step = np.clip(step, -_STEP, _STEP)
         z = z + step
-        if np.isfinite(utility.slope_at_zero) and z[0] < z[1] + _JOINED:
+        if np.isfinite(equations.slope) and z[0] < z[1] + _JOINED:
             raise _Joins
     return kept if best < max(enough, _ACCURATE) else None
 
@@ -180,12 +240,13 @@ def _newton(
 # -- ties, and panels halved until they hold ---------------------------------------------------
 
 
-def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
+def _refined(equations: _Equations, program: Program, budget: Budget) -> _Found:
     """Return the optimum, with panels halved until forces balance between their nodes too."""
-    found = _settled(utility, n, _start(utility, n, budget), budget, _EXACT)
+    start = _start(equations, program, budget)
+    found = _settled(equations, program.n, start, budget, _EXACT)
     last = np.inf
     for _ in range(_HALVINGS):
-        worst = _unresolved(utility, found)
+        worst = _unresolved(equations, found)
         rough = worst > 1.0
         # What halving doesn't make much smaller is rounding, or too narrow.
         if not rough.any() or worst.max() > 0.3 * last or budget.spent:
@@ -195,7 +256,7 @@ def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
             break
         z = found.lay.resampled(found.z, lay)
         try:
-            better = _newton(utility, Straddling.of(lay, found.tied), z, budget, _EXACT)
+            better = _newton(equations, Straddling.of(lay, found.tied), z, budget, _EXACT)
         except _Joins:
             break
         if better is None:
@@ -204,15 +265,17 @@ def _refined(utility: Utility, n: int, budget: Budget) -> _Found:
     return found
 
 
-def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
+def _unresolved(equations: _Equations, found: _Found) -> np.ndarray:
     """Return how far on each panel G is off lambda at other cells, or gaps from smooth.
 
     In units of what is let stand.
     """
+    if equations.pull:
+        return found.lay.tails(found.z) / _SMOOTH
     lay = found.lay.halved()
     z, at = found.lay.resampled(found.z, lay), Straddling.of(lay, found.tied)
-    now = _equations(utility, at, z)
-    if utility.exponent > 0:  # what a panel adds to G, in units of lambda
+    now = equations.at(at, z)
+    if equations.utility.exponent > 0:  # what a panel adds to G, in units of lambda
         share = np.array([n for _, n, _ in lay.own]) / 16  # as in programs/smooth_bounds.py
         off = np.maximum.reduceat(np.abs(now.force), [u for _, _, u in lay.own]) * share / now.level
     else:
@@ -226,14 +289,18 @@ def _unresolved(utility: Utility, found: _Found) -> np.ndarray:
     return np.array([rough[(first >= f) & (first < f + n)].max() for f, n, _ in found.lay.panels])
 
 
-def _settled(utility: Utility, n: int, guess: Profile, budget: Budget, enough: float) -> _Found:
+def _settled(
+    equations: _Equations, n: int, guess: _Profile, budget: Budget, enough: float
+) -> _Found:
     """Return the optimum with the right number tied; for a start whichever number converges."""
-    slope, most = utility.slope_at_zero, (n - 2) // 2
+    slope, most = equations.slope, (n - 2) // 2
     tied, few, joins, again, loose = min(guess.tied(n), most), 0, 1, False, enough == _LOOSE
     for _ in range(_SOLVES):
-        lay = guess.layout(n - 2 * (tied - 1), panel_ratio(utility, n))
+        cells, ratio = n - 2 * (tied - 1), panel_ratio(equations.utility, n)
+        # Gaps under a penalty are written out, and certified on panels that grow like this.
+        lay = Layout.growing(cells, ratio) if equations.pull else guess.layout(cells, ratio)
         try:
-            found = _newton(utility, Straddling.of(lay, tied), guess.logs(lay), budget, enough)
+            found = _newton(equations, Straddling.of(lay, tied), guess.logs(lay), budget, enough)
         except _Joins:
             if tied == most:
                 break
@@ -246,36 +313,38 @@ def _settled(utility: Utility, n: int, guess: Profile, budget: Budget, enough: f
         if near or tied - 1 <= few:
             return found
         # One that leaves takes its own force along and adds it on the other side: half leave.
-        guess, again = Profile.of(found, slope), True
+        guess, again = _Profile.of(found, slope), True
         tied = max(tied - max(1, int(np.ceil(excess / 2 - 1e-9))), few + 1)
     raise SolverFailed(
-        f"Newton's method on polynomials of log gaps failed for {utility}, n = {n}: a feature of U "
-        "is too narrow or too steep for them; ct.limit(u).rewards(n) predicts the rewards"
+        f"Newton's method on polynomials of log gaps failed for {equations.utility}, n = {n}: a "
+        "feature of U is too narrow or too steep for them; ct.limit is the law of many completions"
     )
 
 
-def _start(utility: Utility, n: int, budget: Budget) -> Profile:
+def _start(equations: _Equations, program: Program, budget: Budget) -> _Profile:
     """Return the optimum of fewer completions."""
-    slope, steps = utility.slope_at_zero, int(np.ceil(np.log(n / _COARSEST) / np.log(_FACTOR)))
-    sizes = np.geomspace(_COARSEST, n, steps + 1).round().astype(int)[:-1]
-    coarsest = Program.of(utility, _COARSEST)
+    steps = int(np.ceil(np.log(program.n / _COARSEST) / np.log(_FACTOR)))
+    sizes = np.geomspace(_COARSEST, program.n, steps + 1).round().astype(int)[:-1]
+    coarsest = Program.of(program.loss, _COARSEST, program.domain)
     assert isinstance(coarsest, Program)
     dense = LogGaps()(coarsest, budget).gaps
     assert dense is not None
     tied = int(np.argmax(dense > 0)) + 1
     inside = dense[tied - 1 : len(dense) - tied + 1]
+    if tied > 1 and equations.pull:
+        raise SolverFailed(f"of {_COARSEST} completions some tie under {program.domain}")
     lay = Layout.of(len(inside) + 1, np.array([len(inside) // 2]))
     at = np.append(0.0, inside.cumsum())[1:]
     weights = np.append(np.ones(len(at) - 1), tied)
-    force = float(weights @ utility.slope(at))
+    force = float(weights @ equations.utility.slope(at))
     found = _Found(lay, np.log(inside[: lay.m]), tied, force)
-    for size in sizes[1:]:
-        found = _settled(utility, int(size), Profile.of(found, slope), budget, _LOOSE)
-    return Profile.of(found, slope)
+    for size in [] if equations.pull else sizes[1:]:
+        found = _settled(equations, int(size), _Profile.of(found, equations.slope), budget, _LOOSE)
+    return _Profile.of(found, equations.slope)
 
 
 @dataclass(frozen=True)
-class Profile:
+class _Profile:
     """An optimum as the start of another: log gaps along the way from the end to the middle."""
 
     cells: int
@@ -285,20 +354,13 @@ class Profile:
     steep: bool
 
     @classmethod
-    def of(cls, found: _Found, slope: float) -> Profile:
-        n = found.lay.N + 2 * (found.tied - 1)
-        share = (found.tied - 0.5 - found.excess(slope) / 2) / n if np.isfinite(slope) else 0.0
-        first = 1 if np.isfinite(slope) else 0  # the first gap is out of line
-        return cls.through(found.lay, found.z, first, share, found.tied == 1)
-
-    @classmethod
-    def through(
-        cls, lay: Layout, z: np.ndarray, first: int = 0, share: float = 0.0, steep: bool = True
-    ) -> Profile:
-        """Return that of log gaps z of a layout, the `first` left out."""
-        cells = lay.N - 1
-        way, height = np.log(lay.places / cells), z + np.log(cells)
-        return cls(cells, share, way[first:], height[first:], steep)
+    def of(cls, found: _Found, slope: float) -> _Profile:
+        lay, n = found.lay, found.lay.N + 2 * (found.tied - 1)
+        ties = np.isfinite(slope)
+        share = (found.tied - 0.5 - found.excess(slope) / 2) / n if ties else 0.0
+        cells, first = lay.N - 1, int(ties)  # then the first gap is out of line
+        way, height = np.log(lay.places / cells), found.z + np.log(cells)
+        return cls(cells, share, way[first:], height[first:], found.tied == 1)
 
     def tied(self, n: int) -> int:
         """Return how many of n tie at an end."""
