@@ -101,6 +101,12 @@ def kinds(pair: tuple[str, str], noise: float, told: bool):
     return make
 
 
+def tenth(P: int, n: int, rng: Rng) -> Table:
+    """Return prompts of which a tenth, and one at least, was trained with another loss."""
+    other = (rng.permutation(P) < max(P // 10, 1)).astype(int)
+    return np.stack([optimum(APART[k], n) for k in other]) + 0.03 * normal(P, n, rng)
+
+
 def wild(share: float, n_times: float) -> Callable[[int, int, Rng], Table]:
     def make(P: int, n: int, rng: Rng) -> Table:
         hit = rng.random((P, n)) < share
@@ -109,9 +115,27 @@ def wild(share: float, n_times: float) -> Callable[[int, int, Rng], Table]:
     return make
 
 
+def gone(take: Callable[[Table], Table], share: float) -> Callable[[int, int, Rng], Any]:
+    """Return normalised draws, with levels or without, of which a share is missing."""
+
+    def make(P: int, n: int, rng: Rng) -> dict[str, Any]:
+        table = take(normal(P, n, rng) + each(P, rng, rng.choice([0, 1])))
+        return rows(table, rng.random((P, n)) >= share)
+
+    return make
+
+
 def standardised(table: Table) -> Table:
     rest = table - table.mean(axis=1, keepdims=True)
     return rest / (rest.std(axis=1, keepdims=True) + 1e-6)
+
+
+def clipped(table: Table) -> Table:
+    return standardised(table).clip(-2, 2)
+
+
+def log_softmax(table: Table) -> Table:
+    return table - np.log(np.exp(table).sum(axis=1, keepdims=True))
 
 
 def ends(table: Table) -> Table:
@@ -218,12 +242,18 @@ SORTS = (
     Sort("kinds of their own", OWN, kinds(APART, 0.03, True), 4),
     Sort("near kinds", OWN, kinds(NEAR, 0.03, True), 8),
     Sort("kinds left out", OWN, kinds(APART, 0.03, False), 8),
+    Sort("a tenth of another loss", OWN, tenth, 4),
     Sort("constant + 1e-12 noise", FLAT, lambda P, n, g: 0.2055 + 1e-12 * normal(P, n, g)),
     Sort("a float32 step", FLAT, float32_steps),
     Sort("saturated", FLAT, lambda P, n, g: 1 / (1 + np.exp(-20 - normal(P, n, g)))),
     Sort("mean 0, s.d. 1", (None,), lambda P, n, g: standardised(normal(P, n, g))),
     Sort("ends 0 and 1", (None,), lambda P, n, g: ends(normal(P, n, g))),
     Sort("one vector, s.d. 1", (None,), lambda P, n, g: standardised(noisy(0.02)(P, n, g))),
+    Sort("s.d. 1, 10% missing", (None,), gone(standardised, 0.1), 4),
+    Sort("s.d. 1, 30% missing", (None,), gone(standardised, 0.3), 4),
+    Sort("s.d. 1, clipped at 2", (None,), gone(clipped, 0.0), 4),
+    Sort("log-softmax, 10% missing", (None,), gone(log_softmax, 0.1), 4),
+    Sort("ends 0 and 1, 30% missing", (None,), gone(ends, 0.3), 4),
 )
 
 

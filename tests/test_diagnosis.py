@@ -663,9 +663,61 @@ def test_pairs_right_is_the_share_counted_one_by_one(n: int, seed: int) -> None:
 def test_two_groups_of_one_group() -> None:
     rng = np.random.default_rng(0)
     # The best split of a Gaussian explains 2/pi.
-    line = rng.standard_normal((20_000, 1)) * np.ones(4)
-    assert two_groups(line).explained == pytest.approx(2 / np.pi, abs=0.01)
-    assert two_groups(np.ones((5, 3))).explained == 0
+    found, second = two_groups(rng.standard_normal((20_000, 1)) * np.ones(4))
+    assert found.explained == pytest.approx(2 / np.pi, abs=0.01)
+    # The halves of a normal law: means 2 sqrt(2/pi) apart, variances 1 - 2/pi.
+    assert found.apart == pytest.approx(2 * (2 / np.pi / (1 - 2 / np.pi)) ** 0.5, abs=0.1)
+    assert found.smaller == min(second.sum(), (~second).sum())
+    assert two_groups(np.ones((5, 3))) is None
+
+
+@pytest.mark.parametrize("n", [4, 8, 16])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_a_few_prompts_of_another_loss_are_no_collapse(n: int, share: float) -> None:
+    found = []
+    for seed, P in ((0, 200), (1, 200), (2, 20)):
+        rng = np.random.default_rng(seed)
+        other = np.arange(P) < share * P
+        rows = np.where(other[:, None], optimum("x", n), optimum("-1/(x + 0.1)", n))
+        found.append(ct.diagnose(rows + 0.03 * rng.standard_normal((P, n)), utility=()))
+    assert [one.outcome for one in found[:2]] == ["own laws"] * 2
+    assert f"two groups ({share:.0%} and" in found[0].reason
+    assert found[2].outcome == {0.1: None, 0.3: "own laws"}.get(share, found[2].outcome)
+
+
+@pytest.mark.parametrize(
+    "way", ["s.d. 1", "s.d. 0.1", "the s.d. 1", "a log-softmax", "ends 0 and 1"]
+)
+def test_what_is_missing_hides_no_normalising(way: str) -> None:
+    rng = np.random.default_rng(4)
+    draws = rng.standard_normal((200, 8)) + rng.standard_normal((200, 1))
+    rest = draws - draws.mean(axis=1, keepdims=True)
+    low, high = draws.min(axis=1, keepdims=True), draws.max(axis=1, keepdims=True)
+    unit = rest / rest.std(axis=1, keepdims=True)
+    table = {
+        "s.d. 1": unit,
+        "s.d. 0.1": unit / 10,
+        "the s.d. 1": draws / draws.std(axis=1, keepdims=True),
+        "a log-softmax": draws - np.log(np.exp(draws).sum(axis=1, keepdims=True)),
+        "ends 0 and 1": (draws - low) / (high - low),
+    }[way]
+    for share in (0.0, 0.1, 0.3):
+        found = ct.diagnose(np.where(rng.random(table.shape) < share, np.nan, table), utility=())
+        assert (found.outcome, way in codes(found)["normalised"]) == (None, True)
+
+
+def test_clipping_is_told() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((200, 8))
+    rest = draws - draws.mean(axis=1, keepdims=True)
+    unit = rest / rest.std(axis=1, keepdims=True)
+    assert "s.d. 1" in codes(ct.diagnose(unit.clip(-2, 2), utility=()))["normalised"]
+    clipped = ct.diagnose(unit[:, :7].clip(-1, 1), utility=())
+    assert clipped.outcome is None
+    assert "where they were clipped" in clipped.reason
+    # One vector is no less one for an offset of each prompt, exact as it is.
+    offsets = ct.diagnose(optimum("log(x)") + rng.standard_normal((200, 1)), utility=())
+    assert (offsets.outcome, "normalised" in codes(offsets)) == ("own laws", False)
 
 
 # -- steps, splits, two logs ---------------------------------------------------------------------

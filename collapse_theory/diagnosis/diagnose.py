@@ -14,9 +14,7 @@ from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.diagnosis import Diagnosis
 from collapse_theory.diagnosis.inside import (
     flat_prompts,
-    normalised,
     pairs_right,
-    same_level,
     spread_of,
     wild_rewards,
 )
@@ -24,6 +22,7 @@ from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.kinds import groups_of, kinds_apart
 from collapse_theory.diagnosis.likeness import TAKEN, View, shares_of, view_of
 from collapse_theory.diagnosis.missing import as_subsets, by_rank, share_gone
+from collapse_theory.diagnosis.normalised import hiding, normalised, same_level
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
 from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
@@ -242,11 +241,12 @@ class _Look:
                 prompts=compared.count,
                 kinds=tuple(self.names[kind] for kind in sorted(set(compared.kinds.tolist()))),
                 apart=apart,
-                groups=groups_of(compared, take) if counts and not several else None,
+                groups=groups_of(compared, take) if counts else None,
                 width=width,
                 sizes=sizes,
                 normalised=how,
                 wild=wild[0],
+                hiding=hiding(stats),
                 nearest=_nearest(kinds) if sizes[1] > 3 else None,
             )
         )

@@ -14,15 +14,11 @@ from collapse_theory.values import Value
 _FLOAT32_STEPS = 8  # a network's sums in float32 differ by some last places for no reason
 _HALF_STEPS = 2  # half precision's grid holds short decimals too: neighbours alone are rounding
 _HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that they lack
-_NORMALISED = 0.95  # so many of the prompts with a spread must be normalised
-_NEAR = 5e-3, 0.02  # to 0 and to 1: of two decimals, or divided by s.d. + 1e-4
 # Wild rewards are so many typical distances from their prompt's median, and so many of those that
 # nine tenths of the log's rewards keep to: 4.9 standard deviations of a normal law, and no uniform
 # draw. A single vector with wild rewards has the first alone.
 _WILD, _WIDE = 5.0, 3.0
 _COMMON = 0.1
-_ROUNDING = 1e-6  # of the spread: so little differ means that were all made the same
-RANKS = "ranks"
 _MAX_COMPARED = 256  # of more completions so many are compared, spread over the ranks
 _PAIRS_HELD = 4_000_000  # at a time: 100 MB
 
@@ -41,7 +37,8 @@ class Spread(Value):
     level : float
         The median size of a reward.
     resolution : float
-        What the floats of the log tell apart at that level.
+        Rewards that are no further apart at that level are the same but for rounding: 8 steps of
+        float32, or 2 of bfloat16 or float16.
     precision : str
         The coarsest of bfloat16, float16 and float32 that holds every reward; float64 otherwise.
     tied : Measure
@@ -54,6 +51,16 @@ class Spread(Value):
     resolution: float
     precision: str
     tied: Measure
+
+    @property
+    def steps(self) -> str:
+        """What the resolution is: "8 steps of float32"."""
+        half = self.precision in dict(_HALVES)
+        return (
+            f"{_HALF_STEPS} steps of {self.precision}"
+            if half
+            else f"{_FLOAT32_STEPS} steps of float32"
+        )
 
 
 def flat_prompts(stats: OrderStatistics) -> tuple[np.ndarray, str, float]:
@@ -125,49 +132,6 @@ def _share(some: np.ndarray, of: np.ndarray) -> Measure:
     prompts = 1 / float(weights @ weights)  # of equal weight, that vary as much
     most = share_of(prompts * float(weights[some > 0].sum()), prompts).high
     return Measure(share.value, min(share.low, 1.0), min(share.high, most) if share.value else most)
-
-
-def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
-    """Return how each prompt's rewards were normalised: "mean 0 and s.d. 1", "ends 0 and 1", ranks.
-
-    None where they weren't. A softmax leaves all above 0, and the sum 1. Ends may be any two values
-    that all prompts have, one reward at each: a judge's zeros and ones come several to a prompt,
-    and few values alone are grades.
-    """
-    some = stats.kept(~flat)
-    if some.count < 5:
-        return None
-    sizes, starts = some.sizes, some.starts[:-1]
-    mean = np.add.reduceat(some.rewards, starts) / sizes
-    square = np.add.reduceat(some.rewards**2, starts) / sizes - mean**2
-    free = sizes / (sizes - 1)
-    unit = (np.abs(square - 1) < _NEAR[1]) | (np.abs(square * free - 1) < _NEAR[1])
-    if np.mean((np.abs(mean) < _NEAR[0]) & unit) >= _NORMALISED:
-        return "mean 0 and s.d. 1"
-    sums = np.abs(mean * sizes - 1) < _NEAR[0]
-    softmax = some.rewards.min() > 0 and sizes.max() > 2  # the optimum of two is (1, 0)
-    if softmax and np.mean(sums) >= _NORMALISED:
-        return "the sum 1"
-    best, worst = some.rewards[starts], some.rewards[some.starts[1:] - 1]
-    high, low = np.median(best), np.median(worst)
-    ends = (best == high) & (worst == low)
-    inner = (some.rewards > low) & (some.rewards < high)
-    single = (np.add.reduceat(inner.astype(float), starts) == sizes - 2) | (sizes == 2)
-    if np.mean(ends) < _NORMALISED or np.mean(single) <= 0.5:
-        return None
-    values = np.unique(some.rewards)
-    if values.size == sizes.max() and np.all(np.diff(values) == 1) and sizes.max() > 2:
-        # As many whole numbers as completions: prompts of tied grades have fewer.
-        return RANKS if np.mean(single) >= _NORMALISED else None
-    return f"ends {low:g} and {high:g}" if values.size > 11 or sizes.max() == 2 else None
-
-
-def same_level(stats: OrderStatistics) -> bool:
-    """Whether prompts differ and all have the same mean but for rounding: their level is off."""
-    means = np.add.reduceat(stats.rewards, stats.starts[:-1]) / stats.sizes
-    best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
-    small = _ROUNDING * np.median(best - worst)
-    return stats.count > 4 and bool(np.ptp(means) <= small < np.ptp(best))
 
 
 def wild_rewards(stats: OrderStatistics) -> np.ndarray:

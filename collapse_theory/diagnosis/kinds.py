@@ -10,10 +10,12 @@ import numpy as np
 
 from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.likeness import cells_of, held
-from collapse_theory.diagnosis.order_statistics import OrderStatistics, different
+from collapse_theory.diagnosis.order_statistics import OrderStatistics
 
 _DEALS = 499  # of the kinds' names, over the prompts of one size
 _MOST = 2000  # prompts of one size that are dealt to; more tell no more
+_GROUPED = 10  # prompts from which on groups are looked for
+_RARE = 0.02  # a larger share of the prompts is a group, and not held as wild
 _NORMAL = 1.959963984540054  # the normal law's 97.5% quantile
 
 
@@ -112,22 +114,34 @@ class Groups:
     Attributes
     ----------
     explained : float
-        The share of all variance between prompts that the split explains: near 1 for two groups,
-        each with its own vector; 2/pi at most for Gaussian variation.
-    smaller : float
-        The share of prompts in the smaller group.
+        The share of all variance between prompts that the split explains; 2/pi at most for
+        Gaussian variation.
+    smaller : int
+        How many prompts the smaller group has.
+    share : float
+        Their share of all.
+    apart : float
+        How far apart the groups' means are along the component, in standard deviations of the
+        less compact group: 2.6 for the halves of a normal law, 3.5 for those of a uniform one.
+    square : float
+        The mean over levels of the squared difference of the groups' mean rewards.
     levels : float
         How many levels the groups differ at: of d their differences, (sum d^2)^2 / sum d^4. One
         alone is a reward between two grades that is rounded now to this, now to that.
     """
 
     explained: float
-    smaller: float
+    smaller: int
+    share: float
+    apart: float
+    square: float
     levels: float
 
 
-def two_groups(block: np.ndarray) -> Groups:
-    """Return how well a split in two explains that prompts differ.
+def two_groups(block: np.ndarray) -> tuple[Groups, np.ndarray] | None:
+    """Return the best split in two, and which prompts are on its second side.
+
+    None where prompts are the same but for rounding.
 
     Parameters
     ----------
@@ -136,20 +150,15 @@ def two_groups(block: np.ndarray) -> Groups:
     Examples
     --------
     >>> import numpy as np
-    >>> found = two_groups(np.repeat([[1.0, 0.6, 0.3, 0.0], [1.0, 1.0, 0.0, 0.0]], 3, axis=0))
+    >>> found, second = two_groups(np.array([[1, 0.6, 0.3, 0]] * 3 + [[1, 1, 0, 0.0]] * 2))
     >>> round(found.explained, 9), found.smaller, round(found.levels, 1)
-    (1.0, 0.5, 1.9)
+    (1.0, 2, 1.9)
     """
-    return split_in_two(block)[0]
-
-
-def split_in_two(block: np.ndarray) -> tuple[Groups, np.ndarray]:
-    """Return the best split of `two_groups`, and which prompts are on its second side."""
     centred = block - block.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     total = values.sum()
     if not total > 1e-20 * max(1.0, float((block**2).sum())):
-        return Groups(0.0, 0.0, 0.0), np.zeros(len(block), dtype=bool)
+        return None
     along = centred @ vectors[:, -1]
     scores = np.sort(along)
     count = scores.size
@@ -158,17 +167,31 @@ def split_in_two(block: np.ndarray) -> tuple[Groups, np.ndarray]:
     # Between two groups of a centred sample: s^2 / k + s^2 / (P - k).
     between = sums**2 * (1.0 / sizes + 1.0 / (count - sizes))
     best = int(np.argmax(between))
-    small = min(best + 1, count - best - 1) / count
-    levels = 1.0 / float((vectors[:, -1] ** 4).sum())
-    groups = Groups(float(min(between[best] / total, 1.0)), float(small), levels)
-    return groups, along > scores[best]
+    second = along > scores[best]
+    widest = max(float(along[side].std()) for side in (second, ~second))
+    distance = float(along[second].mean() - along[~second].mean())
+    smaller = min(best + 1, count - best - 1)
+    apart = block[second].mean(axis=0) - block[~second].mean(axis=0)
+    groups = Groups(
+        explained=float(min(between[best] / total, 1.0)),
+        smaller=smaller,
+        share=smaller / count,
+        apart=distance / widest if widest > 0 else math.inf,
+        square=float((apart**2).mean()),
+        levels=float((apart**2).sum() ** 2 / (apart**4).sum()),
+    )
+    return groups, second
 
 
 def groups_of(stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray]) -> Groups | None:
-    """Return the best split of prompts of one size; None for other logs, and for few prompts.
+    """Return the best split in two of the prompts of most completions; None for few such prompts.
 
-    Optima of odd and of even numbers of completions are two groups by themselves.
+    Optima of odd and of even numbers of completions are two groups by themselves, and so are
+    prompts from which this or that completion is missing: those of most completions are whole.
     """
-    if len(different(stats.sizes)) > 1 or stats.count < 20:
+    whole = np.flatnonzero(stats.sizes == stats.sizes.max())
+    if whole.size < _GROUPED:
         return None
-    return two_groups(held(take(stats.at_levels)[None])[0])
+    block = take(stats.at(whole, int(stats.sizes.max())))
+    found = two_groups(held(block[None], _RARE)[0])
+    return found and found[0]

@@ -162,9 +162,9 @@ def distances(block: np.ndarray, hold: bool = True) -> np.ndarray:
     return ((values - values.mean(axis=0)) ** 2).mean(axis=1) * (len(block) / (len(block) - 1))
 
 
-def held(blocks: np.ndarray) -> np.ndarray:
+def held(blocks: np.ndarray, tail: float = _TAIL) -> np.ndarray:
     """Return (groups, prompts, levels) rewards with those that are wild for their level held."""
-    low, high = np.quantile(blocks, [_TAIL, 1 - _TAIL], axis=1, keepdims=True)
+    low, high = np.quantile(blocks, [tail, 1 - tail], axis=1, keepdims=True)
     reach = _REACH * (high - low)
     return np.clip(blocks, low - reach, high + reach)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.design.recommend import ROUNDING, Recommendation, recommend
-from collapse_theory.diagnosis.kinds import split_in_two
+from collapse_theory.diagnosis.kinds import two_groups
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import finite_array, numbers
 from collapse_theory.values import Value
@@ -193,9 +193,10 @@ def _split(
     values: list[np.ndarray], shapes: np.ndarray, rng: np.random.Generator
 ) -> tuple[Split | None, np.ndarray]:
     """Return the evidence of the best split in two, and who is on its second side."""
-    if len(values) < FEWEST:
+    best = two_groups(shapes) if len(values) >= FEWEST else None
+    if best is None:
         return None, np.zeros(0, dtype=bool)
-    found, second = split_in_two(shapes)
+    found, second = best
     scaled = np.concatenate([(own - own.mean()) / own.std(ddof=1) for own in values])
     sizes, counts = np.unique([len(own) for own in values], return_counts=True)
     found_between, as_good = _between(shapes), []
@@ -209,9 +210,10 @@ def _split(
             as_good[-1] += _between(again) >= found_between
     p = max(as_good) / (DRAWN + 1)
     sides = int((~second).sum()), int(second.sum())
-    return Split(sides, found.explained, p, bool(p <= ALPHA and found.smaller >= SMALLEST)), second
+    return Split(sides, found.explained, p, bool(p <= ALPHA and found.share >= SMALLEST)), second
 
 
 def _between(shapes: np.ndarray) -> float:
     """Return the variance between the sides of the best split in two."""
-    return split_in_two(shapes)[0].explained * float(shapes.var(axis=0).sum())
+    best = two_groups(shapes)
+    return best[0].explained * float(shapes.var(axis=0).sum()) if best else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collapse_theory.data.reward_log import counted
-from collapse_theory.diagnosis.inside import RANKS, Spread
+from collapse_theory.diagnosis.inside import Spread
 from collapse_theory.diagnosis.kinds import Apart, Groups
 from collapse_theory.diagnosis.likeness import View
 
@@ -34,9 +34,10 @@ KIND_PROMPTS = 5
 _MATERIAL, _NEAR = 0.01, 0.02  # of the scale: closer kinds share a law, whatever the noise; kinds
 # further apart, and not by chance, aren't said to share one
 _OWN, _EXPLAINED = 0.025, 0.5  # of R, of K + W: so large a variance K makes laws of their own
-# Two groups: a split explains so much (of Gaussian variation 2/pi at most), each has so large a
-# share, they differ at more than one level, and W / R leaves room for a difference.
-_GROUPED, _GROUP, _LEVELS, _ALIKE = 0.85, 0.1, 1.5, 0.03
+# Two groups: so many standard deviations apart along one component, explaining so much of how
+# prompts differ; a group of fewer than KIND_PROMPTS must stand out more, and isn't judged.
+_GROUPS, _FEW = (5.0, 0.25), (7.0, 0.6)
+_LEVELS, _FURTHER = 1.75, 0.12  # they differ at more levels than one; by more of R, squared
 
 _LEVELLED = 2.0  # times as large as that of centred rewards must W / R be if levels are its cause
 
@@ -71,6 +72,7 @@ class Evidence:
     sizes: tuple[int, int]
     normalised: str | None
     wild: int
+    hiding: str
     nearest: str | None
 
 
@@ -118,12 +120,12 @@ def verdict_of(evidence: Evidence) -> Verdict:
             "Log the rewards of more prompts, some hundred for a narrow interval.",
         )
     view = evidence.view
-    if evidence.normalised is not None and not _identical(evidence):
+    if evidence.normalised is not None:
         return _normalised(evidence.normalised)
-    if len(evidence.kinds) < 2 and _grouped(view, evidence.groups):
-        return _two_groups(evidence.groups)
     if len(evidence.kinds) > 1 and evidence.apart is not None and _kinds_differ(evidence):
         return _own_kinds(evidence, evidence.apart)
+    if evidence.groups is not None and _grouped(evidence, evidence.groups):
+        return _two_groups(evidence, evidence.groups)
     if view.outcome == "collapsed":
         return _collapsed(evidence)
     if view.outcome == "own laws":
@@ -131,13 +133,6 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if view.outcome == "one law":
         return _one_law(view)
     return _unsure(evidence)
-
-
-def _identical(evidence: Evidence) -> bool:
-    """Whether all prompts agree to the last digits, which normalising leaves to no noisy log."""
-    view = evidence.view
-    found = view is not None and evidence.sizes[1] > 3 and view.ratio.high < 1e-9
-    return found and evidence.normalised != RANKS
 
 
 def _kinds_differ(evidence: Evidence) -> bool:
@@ -151,16 +146,22 @@ def _kinds_differ(evidence: Evidence) -> bool:
     return far and (variance >= _OWN * view.reference or explained)
 
 
-def _grouped(view: View, groups: Groups | None) -> bool:
-    # Draws of one law that is nearly two-valued fall into groups by chance.
+def _grouped(evidence: Evidence, groups: Groups) -> bool:
+    """Tell whether prompts are of two groups, though nobody named them.
+
+    Draws of one law that is nearly two-valued fall into groups by chance, and so do prompts that
+    share nothing but their rounding.
+    """
+    view = evidence.view
+    assert view is not None
     unlike = view.ratio.high < ONE_LAW[0] or (view.p is not None and view.p <= CHANCE)
+    far, explained = _GROUPS if groups.smaller >= KIND_PROMPTS else _FEW
     return (
-        groups is not None
-        and unlike
-        and view.ratio.value >= _ALIKE
-        and groups.explained >= _GROUPED
-        and groups.smaller >= _GROUP
+        unlike
+        and groups.apart >= far
+        and groups.explained >= explained
         and groups.levels >= _LEVELS
+        and groups.square >= _FURTHER * view.reference * evidence.width**2
     )
 
 
@@ -178,10 +179,9 @@ def _no_spread(evidence: Evidence) -> Verdict:
     spread = evidence.spread
     equal = "have equal rewards for all their completions"
     if spread.gap.value > 0:
-        precision = "float32" if spread.precision == "float64" else spread.precision
         equal = (
-            f"have rewards no further apart than {precision} can tell at their size "
-            f"({spread.resolution:.1g} at {spread.level:.3g})"
+            f"have rewards no further apart than {spread.steps} ({spread.resolution:.1g} at their "
+            f"size, {spread.level:.3g}), which is rounding"
         )
     return Verdict(
         "no spread",
@@ -303,12 +303,20 @@ def _own_kinds(evidence: Evidence, apart: Apart) -> Verdict:
     return Verdict("own laws", reason, advice)
 
 
-def _two_groups(groups: Groups | None) -> Verdict:
-    assert groups is not None
+def _two_groups(evidence: Evidence, groups: Groups) -> Verdict:
+    distance = f"{groups.square**0.5 / evidence.width:.2g} from those of the others"
+    if groups.smaller < KIND_PROMPTS:
+        stand = "stands" if groups.smaller == 1 else "stand"
+        return Verdict(
+            None,
+            f"{counted(groups.smaller, 'prompt')} of {evidence.prompts} {stand} apart, with "
+            f"rewards {distance}: too few to be called a group, and too far off for one vector.",
+            "Log the rewards of more prompts, and look at these: they may be of another kind.",
+        )
     return Verdict(
         "own laws",
-        f"Prompts fall into two groups ({groups.smaller:.0%} and {1 - groups.smaller:.0%}), each "
-        f"with its own rewards: the split explains {groups.explained:.0%} of how they differ.",
+        f"Prompts fall into two groups ({groups.share:.0%} and {1 - groups.share:.0%}), each with "
+        f"its own rewards: those of the smaller are {distance} on average.",
         "If prompts are of different kinds, give the kind (--kind, kinds=): the diagnosis then "
         "looks at each.",
     )
@@ -372,4 +380,4 @@ def _unsure(evidence: Evidence) -> Verdict:
             f" Prompts have {evidence.sizes[0]} to {evidence.sizes[1]} completions: missing ones "
             "make prompts of one vector differ."
         )
-    return Verdict(None, reason, advice)
+    return Verdict(None, reason + evidence.hiding, advice)
