@@ -169,7 +169,7 @@ class Value(Shown):
 def _hashable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         # + 0.0 makes -0.0 and 0.0 one value, as they compare equal.
-        return value.shape, (value + 0.0).tobytes()
+        return value.shape, (value if value.dtype == np.uint64 else value + 0.0).tobytes()
     if isinstance(value, tuple):
         return tuple(_hashable(v) for v in value)
     if isinstance(value, float) and math.isnan(value):
@@ -199,7 +199,8 @@ def _decode(value: Any) -> Any:
     kind = value.get("type")
     if kind == "array":
         data = [_decode(v) for v in value["data"]]
-        return np.array(data, dtype=np.float64).reshape(value["shape"])
+        hashes = all(type(one) is int for one in data) and max(data, default=0) > 2**53
+        return np.array(data, np.uint64 if hashes else np.float64).reshape(value["shape"])
     if kind == "tuple":
         return tuple(_decode(v) for v in value["items"])
     if kind == "float":

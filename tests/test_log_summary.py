@@ -166,3 +166,29 @@ def test_shards_are_summarised_by_dask(tmp_path: Path) -> None:
         workers = client.run(lambda: __import__("os").getpid())
     assert found == LogSummary.of(frame)
     assert len(set(workers.values()) - {os.getpid()}) == 2
+
+
+def test_a_summary_is_remarked_as_its_log() -> None:
+    """Numbers of processes in a column `rank`, commas, booleans, rows that are there twice."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {"prompt": f"p{i // 4}", "rank": i % 8, "reward": f"{x:.3f}".replace(".", ",")}
+        for i, x in enumerate(rng.random(160))
+    ]
+    rows[5]["reward"] = "true"
+    rows += rows[:60] + [{"prompt": "p1 ", "rank": 0, "reward": "1,034.5"}]
+    log = ct.read_log(rows)
+    summary = LogSummary.of(rows[::2]) + LogSummary.of(rows[1::2])
+    assert log.ranks is None
+    assert len(log.notes) == 6
+    assert summary.as_reward_log().notes == log.notes
+    assert summary.as_reward_log().columns == log.columns
+
+
+def test_summaries_from_json_can_be_added() -> None:
+    """Hashes have more digits than a float64."""
+    frame = log(30)
+    shards = [LogSummary.of(frame[::2]), LogSummary.of(frame[1::2])]
+    read = LogSummary.from_dict(json.loads(json.dumps(shards[0].to_dict())))
+    np.testing.assert_array_equal(read.keys, shards[0].keys)
+    assert (read + shards[1]).prompts == 30

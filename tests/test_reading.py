@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collapse_theory as ct
-from collapse_theory.data.text import BROKEN_CSV, BROKEN_JSON, CUT
+from collapse_theory.data.parts import BROKEN_CSV, BROKEN_JSON, CUT
 from collapse_theory.diagnosis import BadRows, RewardLog, read_log
 from tests.problems import cases
 
@@ -310,6 +310,7 @@ def test_where_and_steps(read: Reader) -> None:
 
 # -- damaged files: each one by hand -----------------------------------------------------------
 
+UNSURE = "a comma that is decimal or parts thousands, as in 1,034; write it without"
 NUMBER, FINITE = "no number as reward", "a reward that is NaN or infinite"
 KIND = "a kind that isn't the one of their prompt's other rows"
 
@@ -324,7 +325,7 @@ def line(number: int, text: str) -> bytes:
 DAMAGED = {
     "empty reward": (line(7, "prompt 1,closed,1,"), NUMBER, [7]),
     "word": (line(7, "prompt 1,closed,1,high"), NUMBER, [7]),
-    "decimal comma": (line(7, 'prompt 1,closed,1,"0,5"'), NUMBER, [7]),
+    "decimal or thousands": (line(7, 'prompt 1,closed,1,"1,034"'), UNSURE, [7]),
     "two numbers": (line(7, "prompt 1,closed,1,0.5 0.6"), NUMBER, [7]),
     "nan": (line(7, "prompt 1,closed,1,nan"), FINITE, [7]),
     "NaN": (line(7, "prompt 1,closed,1,NaN"), FINITE, [7]),

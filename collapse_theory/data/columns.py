@@ -5,17 +5,22 @@ A name may lead into an object: "scores.overall", or "answers.score" for a list 
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import difflib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from collapse_theory.data.text import Row
+from collapse_theory.data.nested import (
+    Row,
+    is_list,
+    is_number,
+    is_pair,
+    like_number,
+    opened,
+    picked,
+)
 from collapse_theory.errors import CollapseError
 
 _SHOWN = 12  # columns that a message lists
@@ -201,14 +206,6 @@ def _of_one_shape(look: _Look, found: dict[str, Names]) -> tuple[dict[str, Names
     return found, lists
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    with contextlib.suppress(ValueError):
-        float(text)
-        return True
-    return False
-
-
 @dataclass(frozen=True)
 class _Look:
     """A look at the columns of a source: their names, and the first values of each."""
@@ -255,7 +252,7 @@ class _Look:
         """Return the column that a role is read from, by its name, else by its shape."""
         for usual in role.usual:
             name = self.match(usual)
-            numbers = usual not in _OF_ANYTHING or all(map(_like_number, self.values(name or "")))
+            numbers = usual not in _OF_ANYTHING or all(map(like_number, self.values(name or "")))
             if name is not None and numbers and not (self.compared and usual in _OF_PAIRS):
                 return name
         if role.name != "reward":
@@ -279,7 +276,7 @@ class _Look:
         found = [
             name
             for name in self.there
-            if _LIKE_REWARDS.search(name) and all(map(_like_number, self.values(name)))
+            if _LIKE_REWARDS.search(name) and all(map(like_number, self.values(name)))
         ]
         return found[0] if len(found) == 1 else None
 
@@ -289,7 +286,7 @@ class _Look:
             if other != name and other in self.there:
                 both = [*self.values(name)[:5], *self.values(other)[:5]]
                 flat = [x for one in both for x in (one if isinstance(one, list) else [one])]
-                if flat and all(map(_like_number, flat)):
+                if flat and all(map(like_number, flat)):
                     return name, other
         return None
 
@@ -337,7 +334,7 @@ class _Look:
         """Whether numbers are at a path, or lists of them."""
         first = next(iter(self.values(path)), "")
         first = first[0] if is_list(first) and first else first
-        return _like_number(first[0] if is_list(first) and len(first) == 1 else first)
+        return like_number(first[0] if is_list(first) and len(first) == 1 else first)
 
     def match(self, name: str) -> str | None:
         """Return the column of this name: exactly, else but for case and spaces around it."""
@@ -399,35 +396,6 @@ def _hint(name: str, there: Sequence[str]) -> str:
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
-# -- values in objects --------------------------------------------------------------------------
-
-
-def picked(row: Any, path: str) -> Any:
-    """Return the value at a path into an object; of a list of objects, one of each.
-
-    A number in the path is that of one in a list, from 0.
-
-    Examples
-    --------
-    >>> row = {"answers": [{"score": 1}, {"score": 2}]}
-    >>> picked(row, "answers.score"), picked(row, "answers.0.score")
-    ([1, 2], 1)
-    """
-    row = opened(row)
-    if isinstance(row, list | tuple):
-        head, dot, rest = path.partition(".")
-        if head.isdecimal():
-            one = row[int(head)] if int(head) < len(row) else None
-            return picked(one, rest) if dot else one
-        return [picked(one, path) for one in row]
-    if not isinstance(row, Mapping):
-        return None
-    if path in row:
-        return row[path]
-    head, dot, rest = path.partition(".")
-    return picked(row.get(head), rest) if dot else None
-
-
 def _ways(value: Any, path: str = "", depth: int = 4) -> Iterator[str]:
     """Yield the paths to what an object holds; into a list of objects with and without a number."""
     value = opened(value)
@@ -439,39 +407,3 @@ def _ways(value: Any, path: str = "", depth: int = 4) -> Iterator[str]:
     elif is_list(value) and value and isinstance(value[0], Mapping):
         for way in (path, f"{path}.0"):
             yield from _ways(value[0], way, depth)
-
-
-def opened(value: Any) -> Any:
-    """Return the list or object that a text holds, as JSON or as Python has it; else the value."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        for read in (json.loads, ast.literal_eval):  # pandas writes lists into CSV as Python does
-            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-                return read(value)
-    to_list = getattr(value, "tolist", None)
-    return to_list() if to_list is not None else value
-
-
-def is_list(value: Any) -> bool:
-    """Whether a value is a list or a tuple."""
-    return isinstance(value, list | tuple)
-
-
-def is_pair(value: Any) -> bool:
-    """Whether this is a completion and its score."""
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and _like_number(value[1])
-    )
-
-
-def _like_number(value: Any) -> bool:
-    if isinstance(value, str):
-        return is_number(value)
-    return value is None or isinstance(value, int | float)
-
-
-def as_number(value: Any) -> Any:
-    """Return the number that a text holds, as all fields of CSV do; other values as they are."""
-    return float(value) if isinstance(value, str) and is_number(value) else value

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from collapse_theory.data.columns import is_list
-from collapse_theory.data.parts import FramePart, Part, RecordsPart, TextPart
+from collapse_theory.data.nested import is_list
+from collapse_theory.data.parts import FramePart, Part, RecordsPart
 from collapse_theory.data.records import records_of
-from collapse_theory.data.text import Csv, JsonLines, Svmlight, json_values
+from collapse_theory.data.text import Csv, JsonLines, Svmlight, TextPart, json_values
 from collapse_theory.data.unpacked import PlainFile, plain_file
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
@@ -44,6 +44,10 @@ def _columnar(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[PlainFile], Par
         return found
 
     return part
+
+
+def _text(kind: type[TextPart]) -> Callable[[PlainFile], Part]:
+    return lambda file: kind(name=file.name, file=file)
 
 
 def _parquet(path: Path) -> pl.LazyFrame:
@@ -76,19 +80,19 @@ FORMATS = (
         "jsonl",
         (".jsonl", ".ndjson", ".json"),
         (b"{",),
-        lambda file: TextPart(name=file.name, file=file, reader=JsonLines),
+        _text(JsonLines),
     ),
     Format(
         "svmlight",
         (),
         (),
-        lambda file: TextPart(name=file.name, file=file, reader=Svmlight),
+        _text(Svmlight),
     ),
     Format(
         "csv",
         (".csv", ".tsv", ".txt", ".trec", ".qrels"),
         (),
-        lambda file: TextPart(name=file.name, file=file, reader=Csv),
+        _text(Csv),
     ),
 )
 """The formats that are read; a file that tells none is CSV. Another is one entry."""

@@ -1,23 +1,30 @@
-"""The rows of a log as lazy frames of Polars: a reward a row, and what is wrong with each.
+"""The rows of a log as frames of numbers: a reward a row, and what is wrong with each.
 
-A part that Polars reads is read by it; others come row by row, so many at a time that long texts
-aren't held. Both end in `_judged`, which says what a value of a role may be.
+What comes as a frame is read by expressions of Polars; other rows are read one by one. Both end in
+`_judged`, which says what a value of a role may be.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from collapse_theory.data.columns import Columns, is_pair, opened, picked
-from collapse_theory.data.parts import RECORD, Part
-from collapse_theory.data.text import UNREADABLE, Bad, Row
+from collapse_theory.data.columns import Columns
+from collapse_theory.data.nested import Row, is_list, is_pair, opened, picked
+from collapse_theory.data.parts import (
+    PROBLEM,
+    RECORD,
+    UNREADABLE,
+    Bad,
+    Numbered,
+    Part,
+    in_chunks,
+    rows_of,
+)
 from collapse_theory.lazy import polars as pl
-
-_CHUNK = 100_000  # rows that are held as Python objects at a time
 
 # -- what a value may be ------------------------------------------------------------------------
 
@@ -34,14 +41,9 @@ def _key(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return pl.when(text.str.strip_chars() != "").then(text.hash(0))
 
 
-def _but_for_blanks(text: pl.Expr) -> pl.Expr:
-    """The same for texts that differ by the blanks around them alone; no text is copied for it."""
-    return text.str.strip_chars()
-
-
 def _name(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     text = _text(column, dtype).str.strip_chars()
-    return pl.when(text != "").then(text)
+    return pl.when(text != "").then(text).cast(pl.Categorical)
 
 
 def _is_text(dtype: pl.DataType) -> bool:
@@ -59,10 +61,6 @@ def _number(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return text.cast(pl.Float64, strict=False).fill_null(truth)
 
 
-def _with_commas(column: pl.Expr, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
-    return column.str.replace(",", ".", literal=True) if _is_text(dtype) else column, dtype
-
-
 def _rank(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     rank = _number(column, dtype)
     return pl.when(rank.is_finite() & (rank >= 0)).then(rank)
@@ -72,10 +70,10 @@ def _step(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     step = _number(column, dtype)
     if not _is_text(dtype):
         return step
-    return step.fill_null(column.cast(pl.String).str.extract(_NAMED_STEP).cast(pl.Float64))
+    return step.fill_null(column.cast(pl.String).str.extract(NAMED_STEP).cast(pl.Float64))
 
 
-_NAMED_STEP = r"^[A-Za-z][A-Za-z _-]*(\d+)\s*$"  # checkpoint-100
+NAMED_STEP = r"^[A-Za-z][A-Za-z _-]*(\d+)\s*$"  # checkpoint-100
 
 READERS: Mapping[str, Callable[[pl.Expr, pl.DataType], pl.Expr]] = {
     "prompt": _key,
@@ -88,105 +86,144 @@ READERS: Mapping[str, Callable[[pl.Expr, pl.DataType], pl.Expr]] = {
 }
 """What is kept of a value of each role; null: none."""
 
+# A comma before other than three digits is decimal, as one after a point or after 0 is; one
+# before a point or another comma parts thousands.
+_DECIMAL = r"^[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][+-]?\d+)?$"
+_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?$"
+
+
+def _commas(part: Part, columns: Columns) -> str | None:
+    """Return what a comma is in 1,034: decimal, thousands; None where no other reward shows it."""
+    found = set()
+    reward = columns.names["reward"]
+    for row in part.sample:
+        value = picked(row, reward) if isinstance(reward, str) else None
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and "," in text:
+                decimal, thousands = (re.match(p, text.strip()) for p in (_DECIMAL, _THOUSANDS))
+                found |= {"decimal"} if decimal and not thousands else set()
+                found |= {"thousands"} if thousands and not decimal else set()
+    if len(found) == 1:
+        return found.pop()
+    return "decimal" if part.decimal_commas else None
+
+
+def _without_commas(text: pl.Expr, commas: str | None) -> tuple[pl.Expr, ...]:
+    """Return rewards with decimal points; which had decimal commas, thousands, or one of both."""
+    text = text.cast(pl.String).str.strip_chars()
+    decimal, thousands = text.str.contains(_DECIMAL), text.str.contains(_THOUSANDS)
+    both = decimal & thousands
+    decimal &= ~thousands | pl.lit(commas == "decimal")
+    thousands &= ~both | pl.lit(commas == "thousands")
+    plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    read = pl.when(decimal).then(plain).otherwise(text)
+    read = pl.when(thousands).then(text.str.replace_all(",", "", literal=True)).otherwise(read)
+    return read, decimal, thousands, both & pl.lit(commas is None)
+
+
+NO_STEP = "no number as step"
+UNSURE = "a comma that is decimal or parts thousands, as in 1,034; write it without"
 _FAULTS: tuple[tuple[str, str, Callable[[pl.Expr], pl.Expr]], ...] = (
+    # First, as a row of no step is one of whichever step is read.
+    ("step", NO_STEP, lambda value: value.is_null()),
     ("prompt", "no prompt", lambda value: value.is_null()),
+    ("unsure", UNSURE, lambda value: value),
     ("reward", "no number as reward", lambda value: value.is_null()),
     ("reward", "a reward that is NaN or infinite", lambda value: ~value.is_finite()),
     ("kind", "no kind", lambda value: value.is_null()),
-    ("step", "no number as step", lambda value: value.is_null()),
 )
 REASONS = ("", *UNREADABLE, *(reason for _, reason, _ in _FAULTS))
 """Why a row is bad, by number: of several reasons the first; 0 is a good row."""
+OF_NO_STEP = (*UNREADABLE, NO_STEP)
 
 ODD = {
     1: "{count} rewards that are true or false are read as 1 and 0",
     2: "{count} rewards have decimal commas: 0,5 is read as 0.5",
     4: "{count} rows have no rank: their rewards count, but in no pair of ranks",
     8: "{count} steps are names with numbers, such as checkpoint-100, and read as these",
+    16: "{count} rewards have commas between thousands: 1,034.5 is read as 1034.5",
 }
 """What is worth a note in a good row, by its bit of the column `odd`."""
 
 
-def _odd(columns: Columns, schema: Mapping[str, Any], commas: bool) -> pl.Expr:
-    """Return the bits of `ODD` of each row."""
-    bits = pl.lit(0, pl.UInt8)
-    reward = pl.col("reward")
-    if schema["reward"] == pl.Boolean:
-        bits = bits + reward.is_not_null().cast(pl.UInt8)
-    elif _is_text(schema["reward"]):
-        word = reward.cast(pl.String).str.strip_chars().str.to_lowercase()
-        bits = bits + word.is_in(["true", "false"]).fill_null(False).cast(pl.UInt8)
-        if commas:
-            comma = reward.cast(pl.String).str.contains(",", literal=True).fill_null(False)
-            bits = bits + 2 * comma.cast(pl.UInt8)
-    if "rank" in columns.read:
-        bits = bits + 4 * _rank(pl.col("rank"), schema["rank"]).is_null().cast(pl.UInt8)
-    if "step" in columns.names and _is_text(schema["step"]):
-        named = pl.col("step").cast(pl.String).str.contains(_NAMED_STEP).fill_null(False)
-        bits = bits + 8 * named.cast(pl.UInt8)
-    return bits.alias("odd")
+def _judged(frame: pl.DataFrame, columns: Columns, commas: str | None, part: int) -> pl.DataFrame:
+    """Return every row's roles, `asked`, `part`, `record`, `odd`, and the number of its `reason`.
 
-
-def _judged(frame: pl.LazyFrame, columns: Columns, commas: bool) -> pl.LazyFrame:
-    """Return every row's roles, `asked`, `record`, `odd`, and the number of its `reason`.
-
-    The frame has a column a role, `asked`, `RECORD`, and `__problem__`: the number of the reason
-    why a line holds no row, 0 where it does.
+    The frame has a column a role, `asked`, `RECORD`, and `PROBLEM`.
     """
-    schema = frame.collect_schema()
-    values = {}
-    for role, read in READERS.items():
-        column, dtype = pl.col(role), schema.get(role)
-        if dtype is None:
-            column, dtype = pl.lit(None, pl.String), pl.String()
-        if role == "reward" and commas:
-            column, dtype = _with_commas(column, dtype)
-        values[role] = read(column, dtype)
-    loose = pl.lit(0, pl.UInt64)
-    if schema["prompt"] == pl.String:
-        loose = _but_for_blanks(pl.col("prompt")).hash(0)
+    schema, reward, odd = frame.schema, pl.col("reward"), {}
+    unsure = pl.lit(False)
+    if schema["reward"] == pl.Boolean:
+        odd[1] = reward.is_not_null()
+    elif _is_text(schema["reward"]):
+        some = frame["reward"].cast(pl.String)
+        comma = pl.col("reward").cast(pl.String).str.contains(",", literal=True)
+        if frame.select(comma.any()).item():
+            points = some.str.replace(",", ".", literal=True).str.strip_chars()
+            if commas == "decimal" and points.cast(pl.Float64, strict=False).null_count() == 0:
+                reward, odd[2] = pl.lit(points), comma
+            else:
+                reward, odd[2], odd[16], unsure = _without_commas(reward, commas)
+        if some.str.contains("(?i)true|false").any():
+            word = reward.cast(pl.String).str.strip_chars().str.to_lowercase()
+            odd[1] = word.is_in(["true", "false"])
+    if "rank" in columns.read:
+        odd[4] = _rank(pl.col("rank"), schema["rank"]).is_null()
+    if "step" in columns.names and _is_text(schema["step"]):
+        odd[8] = pl.col("step").cast(pl.String).str.contains(NAMED_STEP)
+    bits = [bit * test.fill_null(False).cast(pl.UInt8) for bit, test in odd.items()]
+    roles = {role: pl.col(role) for role in READERS if role in schema} | {"reward": reward}
+    loose = pl.col("prompt")
     frame = frame.select(
-        *(value.alias(role) for role, value in values.items()),
-        loose.alias("loose"),
-        _odd(columns, schema, commas),
-        pl.col("__problem__"),
-        (pl.col("asked") | (pl.col("__problem__") > 0)).alias("asked"),
+        *(READERS[role](column, schema[role]).alias(role) for role, column in roles.items()),
+        # The same for texts that differ by the blanks around them alone.
+        (loose.str.strip_chars() if schema["prompt"] == pl.String else loose).alias("loose"),
+        pl.sum_horizontal(pl.lit(0, pl.UInt8), *bits).alias("odd"),
+        unsure.fill_null(False).alias("unsure"),
+        pl.col(PROBLEM).alias("reason"),
+        (pl.col("asked") | (pl.col(PROBLEM) > 0)).alias("asked"),
         pl.col(RECORD).cast(pl.UInt32).alias("record"),
+        pl.lit(part, pl.UInt32).alias("part"),
     )
     reason = pl.lit(0, pl.UInt8)
     for role, why, test in reversed(_FAULTS):
-        if role in columns.names:
+        if role in columns.names or role == "unsure" or role == "prompt":
             number = pl.lit(REASONS.index(why), pl.UInt8)
             reason = pl.when(test(pl.col(role))).then(number).otherwise(reason)
-    unreadable = pl.col("__problem__") > 0
-    reason = pl.when(unreadable).then(pl.col("__problem__")).otherwise(reason)
-    return frame.with_columns(reason.alias("reason")).drop("__problem__")
+    given = pl.col("reason")
+    loose = _key(pl.col("loose"), frame.schema["loose"])
+    return frame.with_columns(
+        loose, pl.when(given > 0).then(given).otherwise(reason).alias("reason")
+    ).drop("unsure")
 
 
 # -- from parts to frames -----------------------------------------------------------------------
 
 
-def frame_of(part: Part, columns: Columns, number: int = 0) -> pl.LazyFrame:
-    """Return the rows of a part, one a reward, as `_judged` has them; `number` is the part's."""
+def judged(part: Part, columns: Columns, number: int = 0) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a part, one a reward, as `_judged` has them; `number` is the part's."""
     tops = dict.fromkeys(
         path if path in part.names else path.split(".")[0] for path in columns.paths()
     )
+    numbers = {columns.names["reward"], columns.names.get("rank"), columns.names.get("step")}
+    numbers -= {columns.names.get("prompt"), *(name for name, _ in columns.where)}
+    commas = _commas(part, columns)
     in_texts = columns.lists and part.unit == "line"  # lists of a text are read one by one
-    lazy = None if in_texts else part.frame(list(tops))
-    frame = None if lazy is None else _straight(lazy, columns)
-    part.straight = frame is not None
-    if frame is None:
-        frame = _by_rows(part, columns)
-    if "prompt" not in columns.names:
-        frame = frame.with_columns(pl.format(f"{number}:{{}}", pl.col(RECORD)).alias("prompt"))
-    return _judged(frame, columns, part.decimal_commas).with_columns(
-        pl.lit(number, pl.UInt32).alias("part")
-    )
+    for chunk in in_chunks(part.rows()) if in_texts else part.chunks(list(tops), numbers):
+        frame = None
+        if isinstance(chunk, pl.DataFrame):
+            frame = _straight(chunk, columns)
+            chunk = list(rows_of(chunk)) if frame is None else []
+        if frame is None:
+            frame = _by_rows(chunk, columns)
+        if "prompt" not in columns.names:
+            frame = frame.with_columns(pl.format(f"{number}:{{}}", RECORD).alias("prompt"))
+        yield _judged(frame, columns, commas, number)
 
 
-def _straight(lazy: pl.LazyFrame, columns: Columns) -> pl.LazyFrame | None:
+def _straight(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame | None:
     """Return a frame as `_judged` wants it; None for lists of objects, and for lists in texts."""
-    schema = lazy.collect_schema()
+    schema = frame.schema
     roles: dict[str, pl.Expr] = {}
     for role, names in columns.names.items():
         some = [_reached(name, schema) for name in ([names] if isinstance(names, str) else names)]
@@ -213,19 +250,14 @@ def _straight(lazy: pl.LazyFrame, columns: Columns) -> pl.LazyFrame | None:
         if (found := _reached(name, schema)) is None:
             return None
         asked = asked & _matches(found[0], found[1], value)
-    frame = lazy.select(
+    frame = frame.select(
         *(expression.alias(role) for role, expression in roles.items()),
         pl.col(RECORD),
-        pl.col("__problem__")
-        if "__problem__" in schema
-        else pl.lit(0, pl.UInt8).alias("__problem__"),
+        (pl.col(PROBLEM) if PROBLEM in schema else pl.lit(0, pl.UInt8)).alias(PROBLEM),
         asked.alias("asked"),
     )
-    return frame.explode(_listed(columns)) if columns.lists else frame
-
-
-def _listed(columns: Columns) -> list[str]:
-    return ["reward", "rank"] if columns.paired else ["reward"]
+    listed = ["reward", "rank"] if columns.paired else ["reward"]
+    return frame.explode(listed) if columns.lists else frame
 
 
 def _reached(path: str, schema: Mapping[str, Any]) -> tuple[pl.Expr, Any] | None:
@@ -237,9 +269,7 @@ def _reached(path: str, schema: Mapping[str, Any]) -> tuple[pl.Expr, Any] | None
         return None
     column, dtype = pl.col(head), schema[head]
     while rest:
-        fields = (
-            {one.name: one.dtype for one in dtype.fields} if isinstance(dtype, pl.Struct) else {}
-        )
+        fields = dict(dtype) if isinstance(dtype, pl.Struct) else {}
         name, _, rest = (rest, "", "") if rest in fields else rest.partition(".")
         if name not in fields:
             return None
@@ -254,15 +284,8 @@ def _matches(column: pl.Expr, dtype: pl.DataType, value: str) -> pl.Expr:
     return same.fill_null(False)
 
 
-def _by_rows(part: Part, columns: Columns) -> pl.LazyFrame:
-    """Return all rows as `_judged` wants them, read one by one."""
-    source, frames = iter(part.rows()), [_chunk([], columns)]
-    while chunk := list(islice(source, _CHUNK)):
-        frames.append(_chunk(chunk, columns))
-    return pl.concat(frames).lazy()
-
-
-def _chunk(rows: Sequence[tuple[int, Row | Bad]], columns: Columns) -> pl.DataFrame:
+def _by_rows(rows: Sequence[Numbered], columns: Columns) -> pl.DataFrame:
+    """Return rows as `_judged` wants them, read one by one."""
     there = [{} if isinstance(row, Bad) else row for _, row in rows]
     content: dict[str, list[Any]] = {}
     for role, names in columns.names.items():
@@ -273,33 +296,28 @@ def _chunk(rows: Sequence[tuple[int, Row | Bad]], columns: Columns) -> pl.DataFr
             content[role] = [[x for some in row for x in some] for row in each]
             if columns.paired:
                 content["rank"] = [[k for k, some in enumerate(row) for _ in some] for row in each]
-    schema: dict[str, Any] = dict.fromkeys(content, pl.String)
+    listed = []
     if columns.lists:
+        listed = [role for role in ("reward", "rank", "model") if role in content]
         content["reward"] = [_rewards(value) for value in content["reward"]]
-        for role in ("rank", "model"):
-            if role in content:
-                both = zip(content[role], content["reward"], strict=True)
-                content[role] = [_beside(value, rewards) for value, rewards in both]
-                schema[role] = pl.List(pl.String)
-        schema["reward"] = pl.List(pl.String)
+        for role in listed[1:]:
+            both = zip(content[role], content["reward"], strict=True)
+            content[role] = [_beside(value, rewards) for value, rewards in both]
     texts = {
         role: [
-            [_as_text(one) for one in value]
-            if isinstance(value, list) and nested
-            else _as_text(value)
+            [_as_text(one) for one in value] if role in listed else _as_text(value)
             for value in values
         ]
         for role, values in content.items()
-        for nested in [schema[role] != pl.String]
     }
+    schema = {role: pl.List(pl.String) if role in listed else pl.String for role in content}
     asked = [all(_is(_at(row, name), value) for name, value in columns.where) for row in there]
     problems = [REASONS.index(row.reason) if isinstance(row, Bad) else 0 for _, row in rows]
     frame = pl.DataFrame(texts, schema=schema).with_columns(
         pl.Series(RECORD, [number for number, _ in rows], pl.UInt32),
-        pl.Series("__problem__", problems, pl.UInt8),
+        pl.Series(PROBLEM, problems, pl.UInt8),
         pl.Series("asked", asked, pl.Boolean),
     )
-    listed = [role for role, dtype in schema.items() if dtype != pl.String]
     return frame.explode(listed) if listed else frame
 
 
@@ -319,14 +337,14 @@ def _rewards(value: Any) -> list[Any]:
     value = opened(value)
     if isinstance(value, Mapping):
         value = list(value.values())
-    if not isinstance(value, list | tuple):
+    if not is_list(value):
         value = [value]
     return [_single(one[1] if is_pair(one) else one) for one in value] or [None]
 
 
 def _single(value: Any) -> Any:
     """Return the one value in a list, such as the one output of a model's head; else the value."""
-    while isinstance(value, list | tuple) and len(value) == 1:
+    while is_list(value) and len(value) == 1:
         value = value[0]
     return value
 
@@ -334,8 +352,7 @@ def _single(value: Any) -> Any:
 def _beside(value: Any, rewards: list[Any]) -> list[Any]:
     """Return what stands beside each reward; nothing where there aren't as many."""
     value = opened(value)
-    alike = isinstance(value, list | tuple) and len(value) == len(rewards)
-    return list(value) if alike else [None] * len(rewards)
+    return list(value) if is_list(value) and len(value) == len(rewards) else [None] * len(rewards)
 
 
 def _as_text(value: Any) -> str | None:

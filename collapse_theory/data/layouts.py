@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from collapse_theory.data.columns import as_number, opened
 from collapse_theory.data.messages import (
     Turns,
     asked,
@@ -22,8 +21,9 @@ from collapse_theory.data.messages import (
     reply,
     transcript,
 )
+from collapse_theory.data.nested import Row, as_number, opened
+from collapse_theory.data.parts import Bad, row_or_bad
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
-from collapse_theory.data.text import Bad, Row, row_or_bad
 from collapse_theory.errors import CollapseError
 
 Score = str | Mapping[str, float] | None

@@ -10,13 +10,15 @@ the sample is one of prompts drawn without replacement, and its intervals hold.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.data.reading import KIND_CHANGES, Reading, coded_names, of_their_kind
+from collapse_theory.data.frames import OF_NO_STEP, REASONS
+from collapse_theory.data.reading import Reading, coded_names, made_log
+from collapse_theory.data.remarks import NOWHERE, Origin, odd_counts
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes
 from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
@@ -24,11 +26,12 @@ from collapse_theory.lazy import polars as pl
 from collapse_theory.values import Array, Value
 
 MOST_PROMPTS = 40_000  # a diagnosis compares no more
-MOST_ROWS = 2_000_000  # 50 MB
+MOST_ROWS = 2_000_000  # 80 MB
 _ALL = 2**64  # hashes are below it
-_MARGIN = 1.2  # so much more is read at once than is kept, by luck of the hashes
 _NOTES = 20
 _CODED = {"kinds": "kind_names", "splits": "split_names"}  # numbers, into names
+_NONE = {"ranks": np.nan, "models": np.uint64(0)}  # where shards lack such a column
+_ARRAYS = ("keys", "loose", "rewards", *_NONE, *_CODED)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,7 +41,9 @@ class LogSummary(Value):
     Parameters
     ----------
     keys : (kept,) array of uint64
-        The hash of each kept row's prompt, ascending.
+        The hash of each kept row's prompt.
+    loose : (kept,) array of uint64
+        The same without the blanks at its ends, ascending: by it prompts are drawn.
     rewards : (kept,) array
     kinds : (kept,) array of int, or None
         Numbers into `kind_names`.
@@ -48,8 +53,10 @@ class LogSummary(Value):
     splits : (kept,) array of int, or None
         Numbers into `split_names`, such as test and train; "" is no split.
     split_names : tuple of str
+    models : (kept,) array of uint64, or None
+        Hashes of what the completions are told apart by.
     below : int
-        All prompts with hashes below it are kept; 2**64 where all are.
+        All prompts with `loose` hashes below it are kept; 2**64 where all are.
     read, rows : int
         Rows read; and those that are good, of the step that counts.
     low, high : float
@@ -58,7 +65,8 @@ class LogSummary(Value):
         The latest; rows of earlier steps are counted in `left_out`.
     bad, left_out : tuple of BadRows
         As in `RewardLog`, without lines.
-    columns : tuple of pairs of str
+    origin : Origin
+        What is known of the rows besides: columns, and how many are odd.
     notes : tuple of Note
     limits : (int, int)
         So many prompts and rows are kept at most; prompts whole, and one at least.
@@ -77,12 +85,14 @@ class LogSummary(Value):
     """
 
     keys: Any
+    loose: Any
     rewards: Array
     kinds: Any = None
     kind_names: tuple[str, ...] = ()
     ranks: Array | None = None
     splits: Any = None
     split_names: tuple[str, ...] = ()
+    models: Any = None
     below: int = _ALL
     read: int = 0
     rows: int = 0
@@ -91,16 +101,17 @@ class LogSummary(Value):
     step: float | None = None
     bad: tuple[BadRows, ...] = ()
     left_out: tuple[BadRows, ...] = ()
-    columns: tuple[tuple[str, str], ...] = ()
+    origin: Origin = NOWHERE
     notes: tuple[Note, ...] = ()
     limits: tuple[int, int] = (MOST_PROMPTS, MOST_ROWS)
     hashing: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, dtype in (("keys", np.uint64), *((code, np.int32) for code in _CODED)):
+        hashes, codes = dict.fromkeys(("keys", "loose", "models"), np.uint64), dict.fromkeys(_CODED)
+        for name, dtype in (hashes | codes).items():
             if (column := getattr(self, name)) is not None:
-                array = np.array(column, dtype=dtype)
+                array = np.array(column, dtype=dtype or np.int32)
                 array.setflags(write=False)
                 self._set(**{name: array})
         self._set(limits=tuple(self.limits), notes=as_notes(self.notes))
@@ -134,75 +145,34 @@ class LogSummary(Value):
             As `read_log` does.
         """
         reading = Reading.of(parts_of(source, format), columns, where, at)
-        sums = reading.sums()
-        taken = "prompt", "reward", "kind", "rank", "split"
-        share = min(_MARGIN * most_rows / max(sums.rows, 1), 1.0)
-        while True:
-            below = min(int(share * _ALL), _ALL)
-            some = sums.good if share == 1 else sums.good.filter(pl.col("prompt") < below)
-            frame = some.select(taken).collect(engine="streaming")
-            enough = frame.height > most_rows or frame["prompt"].n_unique() > most_prompts
-            if share == 1 or enough:
-                break
-            share = min(4 * share, 1.0)
-        read = reading.columns.read
-        coded = {}
-        for role, (codes, names) in zip(("kind", "split"), _CODED.items(), strict=True):
-            if role in read:
-                coded[codes], coded[names] = coded_names(frame[role])
-        return cls(
-            keys=frame["prompt"].to_numpy(),
-            rewards=frame["reward"].to_numpy(),
-            ranks=frame["rank"].fill_null(np.nan).to_numpy() if "rank" in read else None,
-            **coded,
-            below=below,
-            read=sums.read,
-            rows=sums.rows,
-            low=sums.low,
-            high=sums.high,
-            step=reading.at,
-            bad=tuple(BadRows(reason, count) for reason, count in sums.bad.items()),
-            left_out=tuple(reading.left_out),
-            columns=reading.columns.described(),
+        some: list[LogSummary] = []
+        limits = most_prompts, most_rows
+        steps: set[float] = set()
+        for rows in reading.batches():
+            if "step" in rows.columns:
+                steps.update(rows["step"].drop_nulls().unique())
+            some.append(_of_rows(rows, reading, some[0] if some else None, limits))
+            if sum(one.keys.size for one in some) > most_rows:
+                some = [_added(some)]
+        if "step" in reading.columns.names:
+            reading.require_step(steps)
+        found = _added(some)
+        return replace(
+            found,
+            read=reading.read,
+            left_out=_counted(found.left_out, tuple(reading.left_out)),
             notes=as_notes(reading.notes[:_NOTES]),
-            limits=(most_prompts, most_rows),
-            hashing=f"polars {pl.__version__}",
-        )._trimmed()
+        )
 
     def __add__(self, other: object) -> LogSummary:
-        if not isinstance(other, LogSummary):
-            return NotImplemented
-        self._require_alike(other)
-        one, two = self._of_step(other.step), other._of_step(self.step)
-        ranks = None
-        if one.ranks is not None or two.ranks is not None:
-            ranks = np.concatenate([_ranks(one), _ranks(two)])
-        return LogSummary(
-            keys=np.concatenate([one.keys, two.keys]),
-            rewards=np.concatenate([one.rewards, two.rewards]),
-            ranks=ranks,
-            **{name: value for codes in _CODED for name, value in _joined(codes, one, two)},
-            below=min(one.below, two.below),
-            read=one.read + two.read,
-            rows=one.rows + two.rows,
-            low=min(one.low, two.low),
-            high=max(one.high, two.high),
-            step=one.step,
-            bad=_added(one.bad, two.bad),
-            left_out=_added(one.left_out, two.left_out),
-            columns=min(one.columns, two.columns),
-            notes=tuple(sorted({*one.notes, *two.notes}, key=str)[:_NOTES]),
-            limits=one.limits,
-            hashing=one.hashing,
-        )._trimmed()
+        return _added([self, other]) if isinstance(other, LogSummary) else NotImplemented
 
     def _require_alike(self, other: LogSummary) -> None:
+        roles, others = (dict(one.origin.columns) for one in (self, other))
         for what, one, two in (
             ("hashes", self.hashing, other.hashing),
             ("limits", self.limits, other.limits),
-            ("columns of kinds", self.kinds is None, other.kinds is None),
-            ("columns of steps", self.step is None, other.step is None),
-            ("columns of splits", self.splits is None, other.splits is None),
+            *((f"columns of {r}s", r in roles, r in others) for r in ("kind", "step", "split")),
         ):
             if one != two:
                 raise CollapseError(
@@ -214,11 +184,11 @@ class LogSummary(Value):
         """Return the summary as one of a later step, of which there is nothing here."""
         if self.step is None or other is None or self.step >= other:
             return self
-        gone = BadRows(f"another step than {other:g}", self.rows + sum(b.count for b in self.bad))
-        earlier = sum(
-            rows.count for rows in self.left_out if rows.reason.startswith("another step")
-        )
-        kept = tuple(r for r in self.left_out if not r.reason.startswith("another step"))
+        bad = tuple(rows for rows in self.bad if rows.reason in OF_NO_STEP)
+        earlier = [rows for rows in self.left_out if rows.reason.startswith("another step")]
+        kept = tuple(rows for rows in self.left_out if rows not in earlier)
+        count = self.rows + sum(rows.count for rows in (*self.bad, *earlier))
+        count -= sum(rows.count for rows in bad)
         return replace(
             self._of(np.zeros(0, int)),
             below=_ALL,
@@ -226,18 +196,19 @@ class LogSummary(Value):
             low=np.inf,
             high=-np.inf,
             step=other,
-            bad=(),
-            left_out=(*kept, replace(gone, count=gone.count + earlier)),
+            bad=bad,
+            left_out=(*kept, BadRows(f"another step than {other:g}", count)),
+            origin=replace(self.origin, odd=()),
         )
 
     def _trimmed(self) -> LogSummary:
         """Return the summary in its one order, with no more than may be kept."""
         nothing = np.zeros(self.keys.size)
-        columns = [getattr(self, name) for name in ("splits", "ranks", "kinds", "rewards", "keys")]
+        names = ("models", "splits", "ranks", "kinds", "rewards", "keys", "loose")
+        columns = [getattr(self, name) for name in names]
         order = np.lexsort([nothing if column is None else column for column in columns])
-        keys = self.keys[order]
-        below = self.below
-        some = keys if below == _ALL else keys[keys < below]
+        hashes, below = self.loose[order], self.below
+        some = hashes if below == _ALL else hashes[hashes < below]
         prompts, counts = np.unique(some, return_counts=True)
         most_prompts, most_rows = self.limits
         fit = int(np.searchsorted(np.cumsum(counts), most_rows, side="right"))
@@ -245,18 +216,23 @@ class LogSummary(Value):
         if keep < prompts.size:
             below = int(prompts[keep])
         if below < _ALL:
-            order = order[keys < below]
+            order = order[hashes < below]
         return replace(self._of(order), below=below)
 
     def _of(self, rows: np.ndarray) -> LogSummary:
         """Return the summary with some of its rows, and the names that come in them."""
-        found = {name: getattr(self, name) for name in ("keys", "rewards", "ranks", *_CODED)}
+        found = {name: getattr(self, name) for name in _ARRAYS}
         found = {name: None if one is None else one[rows] for name, one in found.items()}
         for codes, names in _CODED.items():
             if (numbers := found[codes]) is not None:
                 used, found[codes] = np.unique(numbers, return_inverse=True)
                 found[names] = tuple(getattr(self, names)[code] for code in used)
         return replace(self, **found)
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """The column that each role was read from."""
+        return self.origin.columns
 
     @property
     def kept(self) -> int:
@@ -272,31 +248,30 @@ class LogSummary(Value):
         """Return the log of the prompts that are kept; a diagnosis is made of it."""
         if not self.keys.size:
             raise CollapseError("the summary has no good row" + "".join(f"; {b}" for b in self.bad))
-        prompts = np.unique(self.keys, return_inverse=True)[1]
-        same = np.ones(prompts.size, bool)
-        if self.kinds is not None:
-            same = of_their_kind(prompts, self.kinds, len(self.kind_names))
-        others = BadRows(KIND_CHANGES, int((~same).sum()))
-        drawn = BadRows("a prompt that wasn't drawn", self.rows - self.keys.size)
-        sampled = (
+        roles = {"prompt": self.keys, "loose": self.loose, "reward": self.rewards}
+        roles |= {"rank": self.ranks, "model": self.models}
+        for role, codes in (("kind", "kinds"), ("split", "splits")):
+            names = np.array(getattr(self, _CODED[codes]), dtype=object)
+            roles[role] = None if getattr(self, codes) is None else names[getattr(self, codes)]
+        rows = pl.DataFrame({role: one for role, one in roles.items() if one is not None})
+        bad, left_out, notes = list(self.bad), list(self.left_out), list(self.notes)
+        if drawn := self.rows - self.keys.size:
+            left_out.append(BadRows("a prompt that wasn't drawn", drawn))
+        log = made_log(
+            rows,
+            self.origin,
+            lambda reason, others: bad.append(BadRows(reason, others.height)),
+            bad,
+            left_out,
+            notes,
+            step=self.step,
+            read=self.read,
+        )
+        text = (
             f"{self.kept:,} of some {self.prompts:,} prompts are diagnosed, with all their rows: "
             "those with the smallest hashes, as good as drawn at random"
         )
-        return RewardLog(
-            rewards=self.rewards[same],
-            prompts=np.unique(prompts[same], return_inverse=True)[1],
-            kinds=None if self.kinds is None else self.kinds[same],
-            kind_names=self.kind_names,
-            ranks=None if self.ranks is None else self.ranks[same],
-            splits=None if self.splits is None else self.splits[same],
-            split_names=self.split_names,
-            step=self.step,
-            read=self.read,
-            bad=(*self.bad, *([others] if others.count else [])),
-            left_out=(*self.left_out, *([drawn] if drawn.count else [])),
-            columns=self.columns,
-            notes=(*self.notes, *([Note("sample", sampled)] if drawn.count else [])),
-        )
+        return replace(log, notes=(*log.notes, Note("sample", text))) if drawn else log
 
     def __repr__(self) -> str:
         some = "" if self.below == _ALL else f", {self.kept:,} of them kept"
@@ -304,23 +279,85 @@ class LogSummary(Value):
         return f"LogSummary({self.rows:,} rows, {count}{some})"
 
 
-def _ranks(part: LogSummary) -> np.ndarray:
-    return np.full(part.keys.size, np.nan) if part.ranks is None else part.ranks
+def _of_rows(
+    rows: pl.DataFrame, reading: Reading, known: LogSummary | None, limits: tuple[int, int]
+) -> LogSummary:
+    """Return the summary of some rows, without prompts of which it is `known` that they go."""
+    here, step = reading.of_one_step(rows)
+    counts = dict(here.group_by("reason").len().iter_rows())
+    good = here.filter(pl.col("reason") == 0)
+    rewards = good["reward"].to_numpy()
+    below = known.below if known and known.step == step else _ALL
+    kept = good if below == _ALL else good.filter(pl.col("loose") < below)
+    coded: dict[str, Any] = {}
+    for role, (codes, names) in zip(("kind", "split"), _CODED.items(), strict=True):
+        if role in kept.columns:
+            coded[codes], coded[names] = coded_names(kept[role])
+    left_out = ()
+    if here.height < rows.height:
+        left_out = (BadRows(f"another step than {step:g}", rows.height - here.height),)
+    return LogSummary(
+        keys=kept["prompt"].to_numpy(),
+        loose=kept["loose"].to_numpy(),
+        rewards=kept["reward"].to_numpy(),
+        ranks=kept["rank"].fill_null(np.nan).to_numpy() if "rank" in kept.columns else None,
+        models=kept["model"].fill_null(0).to_numpy() if "model" in kept.columns else None,
+        **coded,
+        below=below,
+        read=rows.height,
+        rows=good.height,
+        low=float(rewards.min(initial=np.inf)),
+        high=float(rewards.max(initial=-np.inf)),
+        step=step,
+        bad=tuple(BadRows(REASONS[why], count) for why, count in counts.items() if why),
+        left_out=left_out,
+        origin=reading.origin.with_odd(odd_counts(good)),
+        limits=limits,
+        hashing=f"polars {pl.__version__}",
+    )
 
 
-def _joined(codes: str, one: LogSummary, two: LogSummary) -> Iterator[tuple[str, Any]]:
-    """Yield the codes of both, and the names that they are numbers into, as fields."""
-    if getattr(one, codes) is None:
-        return
-    each = [getattr(part, _CODED[codes]) for part in (one, two)]
-    names = tuple(sorted({*each[0], *each[1]}))
-    numbers = [np.array([names.index(name) for name in some], int) for some in each]
-    parts = zip(numbers, (one, two), strict=True)
-    yield codes, np.concatenate([number[getattr(part, codes)] for number, part in parts])
-    yield _CODED[codes], names
+def _added(several: Sequence[LogSummary]) -> LogSummary:
+    """Return the summary of all, in any order."""
+    first = several[0]
+    for other in several[1:]:
+        first._require_alike(other)
+    step = max((one.step for one in several if one.step is not None), default=None)
+    parts = [one._of_step(step) for one in several]
+    found: dict[str, Any] = {}
+    for name in ("keys", "loose", "rewards", *_NONE):
+        each = [getattr(part, name) for part in parts]
+        if any(one is not None for one in each):
+            sizes = zip(each, parts, strict=True)
+            each = [np.full(p.keys.size, _NONE[name]) if a is None else a for a, p in sizes]
+            found[name] = np.concatenate(each)
+    for codes, names in _CODED.items():
+        if getattr(first, codes) is not None:
+            all_names = sorted({name for part in parts for name in getattr(part, names)})
+            places = [[all_names.index(n) for n in getattr(part, names)] for part in parts]
+            each = zip(places, parts, strict=True)
+            numbers = [np.array(place, int)[getattr(part, codes)] for place, part in each]
+            found |= {codes: np.concatenate(numbers), names: tuple(all_names)}
+    origins = [part.origin for part in parts]
+    known = min(origins, key=lambda o: (o.columns, o.guessed, o.others, o.unused))
+    return LogSummary(
+        **found,
+        below=min(part.below for part in parts),
+        read=sum(part.read for part in parts),
+        rows=sum(part.rows for part in parts),
+        low=min(part.low for part in parts),
+        high=max(part.high for part in parts),
+        step=step,
+        bad=_counted(*(part.bad for part in parts)),
+        left_out=_counted(*(part.left_out for part in parts)),
+        origin=known.with_odd(*(origin.odd for origin in origins)),
+        notes=tuple(sorted({note for part in parts for note in part.notes}, key=str)[:_NOTES]),
+        limits=first.limits,
+        hashing=first.hashing,
+    )._trimmed()
 
 
-def _added(*several: tuple[BadRows, ...]) -> tuple[BadRows, ...]:
+def _counted(*several: tuple[BadRows, ...]) -> tuple[BadRows, ...]:
     counts: Counter[str] = Counter()
     for rows in several:
         counts.update({one.reason: one.count for one in rows})

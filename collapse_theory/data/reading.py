@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
-from collapse_theory.data.columns import Columns, Wanted, find_columns, picked
-from collapse_theory.data.frames import REASONS, frame_of
+from collapse_theory.data.columns import Columns, Wanted, find_columns
+from collapse_theory.data.frames import NAMED_STEP, REASONS, judged
+from collapse_theory.data.nested import is_number, picked
 from collapse_theory.data.parts import Part
-from collapse_theory.data.remarks import remarks
+from collapse_theory.data.remarks import Origin, odd_counts, remarks
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes, is_array
 from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
@@ -123,26 +125,15 @@ def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = Non
     return RewardLog.of(source, prompts, kinds, ranks)
 
 
-@dataclass(frozen=True)
-class Sums:
-    """What can be counted of a log: rows by what becomes of them, and the good ones to come."""
-
-    read: int
-    rows: int
-    low: float
-    high: float
-    bad: Mapping[str, int]
-    good: pl.LazyFrame
-
-
 @dataclass
 class Reading:
-    """One reading of a log: its parts as one frame, and what becomes of the rows."""
+    """One reading of a log: rows many at a time, and what becomes of the others."""
 
     parts: Sequence[Part]
     columns: Columns
     at: float | None
-    every_step: bool
+    every_step: bool = False
+    read: int = 0
     bad: list[BadRows] = field(default_factory=list)
     left_out: list[BadRows] = field(default_factory=list)
     notes: list[Note | str] = field(default_factory=list)
@@ -164,111 +155,94 @@ class Reading:
             if part is not first and part.names:
                 named = {role: columns.names.get(role) for role in ("prompt", "reward")}
                 find_columns(part.names, part.sample, part.name, part.advice, named, pairs)
-        return cls(parts, columns, at, every_step and at is None)
+        found = cls(parts, columns, at, every_step and at is None)
+        if "step" in columns.guessed:
+            name = str(columns.names["step"])
+            if first.sample and not any(_is_step(picked(row, name)) for row in first.sample):
+                text = f"the column {name!r} holds no numbers, and so isn't read as steps"
+                found.notes, found.columns = [text], columns.without("step")
+        if at is not None and "step" not in found.columns.names:
+            raise CollapseError(f"{found.name} has no step column, so no step {at:g} can be chosen")
+        return found
 
     @property
     def name(self) -> str:
         first = self.parts[0].name
         return first if len(self.parts) == 1 else f"{first} and {len(self.parts) - 1} more"
 
-    def log(self) -> RewardLog:
-        """Return the log."""
-        rows, read = self._asked()
-        if self.every_step and "step" in self.columns.names:  # all rows are held anyway
-            rows = self._collected(rows).lazy()
-        rows, asked = self._one_step(rows)
-        frame = self._collected(rows)
-        asked = self._passed(asked, frame.height)
-        return self._made(self._good(frame), asked if read is None else read)
+    @property
+    def origin(self) -> Origin:
+        """What is known of the rows besides themselves."""
+        paths = set(self.columns.paths())
+        return Origin(
+            self.columns.described(),
+            tuple(sorted(self.columns.guessed & set(self.columns.names))),
+            self.columns.others,
+            tuple(name for name in self.parts[0].names if name not in paths),
+        )
 
-    def sums(self) -> Sums:
-        """Return what is counted of the log, without its rows."""
-        rows, read = self._asked()
-        rows, asked = self._one_step(rows)
-        reason, reward = pl.col("reason"), pl.col("reward")
-        good = reward.filter(reason == 0)
-        counts = [(reason == number).sum().alias(why) for number, why in enumerate(REASONS)]
-        facts = rows.select(*counts, low=good.min(), high=good.max())
-        *found, low, high = facts.collect(engine="streaming").row(0)
-        asked = self._passed(asked, sum(found))
-        bad = {why: n for why, n in zip(REASONS, found, strict=True) if n and why}
-        low, high = (low, high) if found[0] else (np.inf, -np.inf)
-        return Sums(read or asked, found[0], low, high, bad, rows.filter(reason == 0))
-
-    def _asked(self) -> tuple[pl.LazyFrame, int | None]:
-        """Return the rows that `where` asks for, and how many there are in all, if it does."""
-        frames = [frame_of(part, self.columns, at) for at, part in enumerate(self.parts)]
-        rows = pl.concat(frames)
-        for part in self.parts:
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """Yield the rows that `where` asks for, as `frames.judged` has them; count the others."""
+        used = 0
+        for number, part in enumerate(self.parts):
+            before = self.read
+            for rows in judged(part, self.columns, number):
+                self.read += rows.height
+                asked = rows.filter("asked") if self.columns.where else rows
+                used += asked.height
+                if asked.height:
+                    yield asked
             self.notes += part.notes()
-        if not self.columns.where:
-            return rows, None
-        asked = pl.col("asked")
-        read, used = rows.select(pl.len(), asked.sum()).collect(engine="streaming").row(0)
+            if self.read == before and not part.remark and len(self.parts) > 1:
+                self.notes.append(f"{part.name} has no rows")
+        if not self.read:
+            raise CollapseError(f"{self.name} has no rows")
         wanted = [f"{name}={value}" for name, value in self.columns.where]
         if not used:
             raise CollapseError(f"{self.name} has no rows with {', '.join(wanted)}")
-        if used < read:
+        if used < self.read:
             passed = f"something else than {' and '.join(wanted)}"
-            self.left_out.append(BadRows(passed, read - used))
-        return rows.filter(asked), read
+            self.left_out.append(BadRows(passed, self.read - used))
 
-    def _passed(self, asked: int | None, there: int) -> int:
-        """Count the rows of other steps; return how many there are with them."""
-        if not there:
-            raise CollapseError(f"{self.name} has no rows")
-        if asked is not None and asked > there:
-            self.left_out.append(BadRows(f"another step than {self.at:g}", asked - there))
-        return there if asked is None else asked
+    def of_one_step(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, float | None]:
+        """Return the rows of the step that is asked for, the last unless one is, and that step.
 
-    def _one_step(self, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, int | None]:
-        """Return the rows of the step that is asked for, the last unless one is; and of how many.
-
-        All rows where there are no steps, or those of every step are asked for.
+        A row whose step can't be read is of no step: it is named, whichever step is chosen.
         """
-        step, name = pl.col("step"), self.columns.names.get("step")
-        if name is None:
-            if self.at is not None:
-                raise CollapseError(
-                    f"{self.name} has no step column, so no step {self.at:g} can be chosen"
-                )
+        if "step" not in self.columns.names:
             return rows, None
-        count, last = rows.select(pl.len(), step.max()).collect(engine="streaming").row(0)
-        if not count:
-            return rows, None
-        if last is None:
-            if "step" not in self.columns.guessed:
-                raise CollapseError(
-                    f"{self.name}: no row of {name!r} has a step; read none with --no-steps "
-                    "(step=False)"
-                )
-            self.notes.append(f"the column {name!r} holds no numbers, and so isn't read as steps")
-            self.columns = self.columns.without("step")
-            reason = pl.col("reason")
-            some = pl.when(reason != REASONS.index("no number as step")).then(reason).otherwise(0)
-            return rows.with_columns(some), None
-        if self.at is None:
-            self.at = last
-        elif not rows.select((step == self.at).any()).collect(engine="streaming").item():
-            steps = rows.select(step.drop_nulls().unique().sort()).collect(engine="streaming")
-            there = steps["step"].to_list()
+        step: Any = rows["step"].max() if self.at is None else self.at
+        return rows.filter((pl.col("step") == step) | pl.col("step").is_null()), step
+
+    def require_step(self, steps: Iterable[float]) -> None:
+        """Refuse what has no row of the step that is asked for, or none of any step."""
+        there = sorted(steps)
+        if "step" in self.columns.names and not there:
+            raise CollapseError(
+                f"{self.name}: no row of {self.columns.names['step']!r} has a step; read none with "
+                "--no-steps (step=False)"
+            )
+        if self.at is not None and self.at not in there:
             texts = [f"{s:g}" for s in (there if len(there) <= 8 else [*there[:4], *there[-4:]])]
             raise CollapseError(
                 f"{self.name} has no step {self.at:g}; there are {', '.join(texts)}"
             )
-        if self.every_step:
-            return rows, None
-        # A row whose step can't be read is of no step: it is named, whichever step is chosen.
-        return rows.filter((step == self.at) | step.is_null()), count
 
-    def _collected(self, rows: pl.LazyFrame) -> pl.DataFrame:
-        """Return the rows as numbers, some 50 bytes each however long the prompts."""
-        optional = ("rank", "model", *(["step"] if self.every_step else []))
-        there = [name for name in optional if name in self.columns.read]
-        names = ("prompt", "loose", "reward", "odd", "reason", "part", "record", *there)
-        named = [name for name in ("kind", "split") if name in self.columns.read]
-        taken = rows.select(*names, *(pl.col(name).cast(pl.Categorical) for name in named))
-        return taken.collect(engine="streaming")
+    def log(self) -> RewardLog:
+        """Return the log."""
+        rows = pl.concat(list(self.batches()))
+        if "step" in self.columns.names:
+            self.require_step(rows["step"].drop_nulls().unique().to_list())
+        last, step = self.of_one_step(rows)
+        if not self.every_step:
+            if last.height < rows.height:
+                passed = f"another step than {step:g}"
+                self.left_out.append(BadRows(passed, rows.height - last.height))
+            rows = last.drop("step", strict=False)
+        good = self._good(rows)
+        facts = {"step": step, "lists": self.columns.lists, "read": self.read}
+        origin = self.origin.with_odd(odd_counts(good))
+        return made_log(good, origin, self._set_aside, self.bad, self.left_out, self.notes, **facts)
 
     def _good(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the good rows, and set the others aside by their reasons."""
@@ -294,58 +268,65 @@ class Reading:
 
     def _set_aside(self, reason: str, rows: pl.DataFrame) -> None:
         first = rows.select("part", "record").unique().sort("part", "record").head(_NAMED)
-        lines: list[int | str] = []
-        for (at,), some in first.group_by("part", maintain_order=True):
-            part = self.parts[int(str(at))]
-            places = part.places(some["record"].to_list())
-            lines += places if len(self.parts) == 1 else [f"{part.name}:{n}" for n in places]
+        one = len(self.parts) == 1
+        lines = [line if one else f"{self.parts[at].name}:{line}" for at, line in first.iter_rows()]
         self.bad.append(BadRows(reason, rows.height, tuple(lines), self.parts[0].unit))
 
-    def _made(self, good: pl.DataFrame, read: int) -> RewardLog:
-        prompts, kinds = _numbered(good["prompt"].to_numpy()), (None, ())
-        if "kind" in good.columns:
-            kinds = self._kinds(good["kind"])
-            same = of_their_kind(prompts, kinds[0], len(kinds[1]))
-            if not same.all():
-                self._set_aside(KIND_CHANGES, good.filter(~same))
-                good = good.filter(same)
-                prompts, kinds = _numbered(prompts[same]), (kinds[0][same], kinds[1])
-        unused = [name for name in self.parts[0].names if name not in set(self.columns.paths())]
-        steps = good["step"].to_numpy() if "step" in good.columns else None
-        # What comes again at another step is no repetition.
-        last = good.with_columns(number=prompts)
-        last = last if steps is None else last.filter(steps == steps.max())
-        found = remarks(last, self.columns, unused)
-        self.notes += found.notes
-        self.columns = found.columns
-        splits = coded_names(good["split"]) if "split" in good.columns else (None, ())
-        return RewardLog(
-            rewards=good["reward"].to_numpy(),
-            prompts=prompts,
-            kinds=kinds[0],
-            kind_names=kinds[1],
-            ranks=_ranks(good) if "rank" in self.columns.read else None,
-            step=self.at,
-            read=read,
-            bad=tuple(self.bad),
-            left_out=tuple(self.left_out),
-            columns=self.columns.described(),
-            lists=self.columns.lists,
-            notes=as_notes(self.notes),
-            steps=steps,
-            splits=splits[0],
-            split_names=splits[1],
-        )
 
-    def _kinds(self, column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Return the kind of each row and the kinds' names, of which there aren't too many."""
-        if column.n_unique() > _MAX_KINDS:
-            raise CollapseError(
-                f"{self.name}: the column {self.columns.names['kind']!r} has more than "
-                f"{_MAX_KINDS} different values; name the right one with --kind (kind=...), or "
-                "read none with --no-kinds (kind=False)"
-            )
-        return coded_names(column)
+def _is_step(value: Any) -> bool:
+    text = "" if value is None else str(value)
+    return is_number(text) or bool(re.match(NAMED_STEP, text))
+
+
+def made_log(
+    rows: pl.DataFrame,
+    origin: Origin,
+    set_aside: Callable[[str, pl.DataFrame], None],
+    bad: Sequence[BadRows],
+    left_out: Sequence[BadRows],
+    notes: Iterable[Note | str],
+    **facts: Any,
+) -> RewardLog:
+    """Return the log of good rows, as `frames.judged` has them; `set_aside` is told of others."""
+    prompts, kinds = _numbered(rows["prompt"].to_numpy()), (None, ())
+    if "kind" in rows.columns:
+        kinds = _kinds(rows["kind"], dict(origin.columns)["kind"])
+        same = of_their_kind(prompts, kinds[0], len(kinds[1]))
+        if not same.all():
+            set_aside(KIND_CHANGES, rows.filter(~same))
+            rows = rows.filter(same)
+            prompts, kinds = _numbered(prompts[same]), (kinds[0][same], kinds[1])
+    steps = rows["step"].to_numpy() if "step" in rows.columns else None
+    # What comes again at another step is no repetition.
+    last = rows.with_columns(number=prompts)
+    found, no_ranks = remarks(last if steps is None else last.filter(steps == steps.max()), origin)
+    ranked = "rank" in rows.columns and not no_ranks
+    splits = coded_names(rows["split"]) if "split" in rows.columns else (None, ())
+    return RewardLog(
+        rewards=rows["reward"].to_numpy(),
+        prompts=prompts,
+        kinds=kinds[0],
+        kind_names=kinds[1],
+        ranks=rows["rank"].fill_null(np.nan).to_numpy() if ranked else None,
+        bad=tuple(bad),
+        left_out=tuple(left_out),
+        columns=tuple((r, c) for r, c in origin.columns if not (r == "rank" and no_ranks)),
+        notes=as_notes([*notes, *found]),
+        steps=steps,
+        splits=splits[0],
+        split_names=splits[1],
+        **facts,
+    )
+
+
+def _kinds(column: pl.Series, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the kind of each row and the kinds' names, of which there aren't too many."""
+    if column.n_unique() > _MAX_KINDS:
+        raise CollapseError(
+            f"the column {name!r} has more than {_MAX_KINDS} different values; name the right one "
+            "with --kind (kind=...), or read none with --no-kinds (kind=False)"
+        )
+    return coded_names(column)
 
 
 def coded_names(column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -358,10 +339,6 @@ def coded_names(column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _ranks(good: pl.DataFrame) -> np.ndarray:
-    return good["rank"].fill_null(np.nan).to_numpy()
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from collapse_theory.data.columns import COLUMN_NAMES, PROMPTS, is_list
+from collapse_theory.data.columns import COLUMN_NAMES, PROMPTS
+from collapse_theory.data.nested import is_list
 from collapse_theory.errors import CollapseError
 
 

@@ -2,55 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from collapse_theory.data.columns import Columns
 from collapse_theory.data.frames import ODD
 from collapse_theory.data.reward_log import Note
 from collapse_theory.lazy import polars as pl
+from collapse_theory.values import Value
 
 _DIFFERENT = 3  # fewer different rewards of a prompt may each come twice by chance
 _GRADES = 0.1  # of so few values to a row, rewards are grades
 _FIT = 0.75  # of the prompts have ranks that fit, but for what bad rows took away
 _SHOWN = 8
+_NO_RANK = 4  # of `ODD`
 
 
-@dataclass
-class Remarks:
-    """What was found: notes, and the columns without those that aren't what they are called."""
+@dataclass(frozen=True, eq=False)
+class Origin(Value):
+    """What is known of the rows besides themselves.
 
-    notes: list[Note]
-    columns: Columns
-
-
-def remarks(rows: pl.DataFrame, columns: Columns, unused: Sequence[str]) -> Remarks:
-    """Return what is worth knowing of the rows.
-
-    The frame has the prompt's `number`, and the columns of `frames.frame_of`; `unused` are the
-    source's other columns.
+    Parameters
+    ----------
+    columns : tuple of (role, column)
+    guessed : tuple of str
+        The roles that nobody named.
+    others : tuple of str
+        Further columns that may hold rewards, where these were guessed.
+    unused : tuple of str
+        The columns that aren't read.
+    odd : tuple of (int, int)
+        How many good rows have what is odd, by its bit of `frames.ODD`.
     """
-    found = Remarks([], columns)
-    bits = np.bincount(rows["odd"].to_numpy(), minlength=16)
+
+    columns: tuple[tuple[str, str], ...] = ()
+    guessed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    odd: tuple[tuple[int, int], ...] = ()
+
+    def with_odd(self, *odd: tuple[tuple[int, int], ...]) -> Self:
+        """Return the same with these counts, added."""
+        counts: Counter[int] = Counter()
+        for some in odd:
+            counts.update(dict(some))
+        known = self.columns, self.guessed, self.others, self.unused
+        return type(self)(*known, tuple(sorted(counts.items())))
+
+
+NOWHERE = Origin()
+
+
+def odd_counts(rows: pl.DataFrame) -> tuple[tuple[int, int], ...]:
+    """Return how many rows have what is odd, by its bit."""
+    bits = np.bincount(rows["odd"].to_numpy(), minlength=1)
     values = np.arange(bits.size)
-    for bit, text in ODD.items():
-        if count := int(bits[(values & bit) > 0].sum()):
-            found.notes.append(Note("reading", text.format(count=f"{count:,}")))
-    if columns.others:
-        read = dict(columns.described())["reward"]
-        text = f"rewards are read from {read!r}; {_listed(columns.others)} may be, too (--reward)"
-        found.notes.append(Note("reading", text))
-    _ranks(rows, found)
-    _near(rows, found)
-    _repeated(rows, found, unused)
-    return found
+    counts = {bit: int(bits[(values & bit) > 0].sum()) for bit in ODD}
+    return tuple((bit, count) for bit, count in counts.items() if count)
 
 
-def _ranks(rows: pl.DataFrame, found: Remarks) -> None:
-    """Drop ranks that nobody named and that count no completions, such as those of processes."""
-    if "rank" not in found.columns.guessed:
+def remarks(rows: pl.DataFrame, origin: Origin) -> tuple[list[Note], bool]:
+    """Return what is worth knowing of the rows, and whether their ranks are none.
+
+    The frame has the prompt's `number`, and the columns of `frames.judged`.
+    """
+    notes = list(_ranks(rows, origin))
+    no_ranks = bool(notes)
+    odd = [(bit, count) for bit, count in origin.odd if not (no_ranks and bit == _NO_RANK)]
+    found = [Note("reading", ODD[bit].format(count=f"{count:,}")) for bit, count in odd]
+    if origin.others:
+        read = dict(origin.columns)["reward"]
+        text = f"rewards are read from {read!r}; {_listed(origin.others)} may be, too (--reward)"
+        found.append(Note("reading", text))
+    ids = ("model",) if no_ranks else ("rank", "model")
+    ids = [role for role in ids if role in rows.columns]
+    return [*found, *notes, *_near(rows), *_repeated(rows, ids, origin.unused)], no_ranks
+
+
+def _ranks(rows: pl.DataFrame, origin: Origin) -> Iterator[Note]:
+    """Say of ranks that nobody named that they count no completions, such as those of processes."""
+    if "rank" not in origin.guessed:
         return
     rank = pl.col("rank")
     each = rows.group_by("number").agg(
@@ -65,29 +99,27 @@ def _ranks(rows: pl.DataFrame, found: Remarks) -> None:
     differ = not size.size or bool((different > 1).any())
     if fit > _FIT and differ:
         return
-    name = found.columns.names["rank"]
+    name = dict(origin.columns)["rank"]
     why = f"in {1 - fit:.0%} of the prompts they don't run from the best to the worst"
     if not differ:
         why = "they are equal in each prompt"
-    found.columns = found.columns.without("rank")
-    found.notes = [note for note in found.notes if "have no rank" not in note]
     text = f"the column {name!r} isn't read as the completions' ranks: {why}; if it holds them, "
-    found.notes.append(Note("ranks", f"{text}name it: --rank {name} (rank={name!r})"))
+    yield Note("ranks", f"{text}name it: --rank {name} (rank={name!r})")
 
 
-def _near(rows: pl.DataFrame, found: Remarks) -> None:
+def _near(rows: pl.DataFrame) -> Iterator[Note]:
+    if (rows["loose"] == rows["prompt"]).all():
+        return
     number, loose = rows["number"].to_numpy(), rows["loose"].to_numpy()
     # Prompts are numbered in the order of their first rows.
     first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
-    alike = first.size - np.unique(loose[first]).size if loose.any() else 0
-    if alike:
+    if alike := first.size - np.unique(loose[first]).size:
         text = "prompts differ from others by blanks at their ends alone; each is taken as its own"
-        found.notes.append(Note("duplicates", f"{alike:,} {text}"))
+        yield Note("duplicates", f"{alike:,} {text}")
 
 
-def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None:
+def _repeated(rows: pl.DataFrame, ids: Sequence[str], unused: Sequence[str]) -> Iterator[Note]:
     """Name what comes several times in a prompt: rows, ranks, models."""
-    ids = [role for role in ("rank", "model") if role in found.columns.read]
     choose = f" Columns that aren't used: {_listed(unused)}; --where picks a part" if unused else ""
     written = "each row is there twice or more: was the log written twice?"
     looks = [(["reward", *ids], _DIFFERENT, written)]
@@ -103,8 +135,7 @@ def _repeated(rows: pl.DataFrame, found: Remarks, unused: Sequence[str]) -> None
         # Of few grades each may well come twice in some prompts.
         grades = rows["reward"].n_unique() < _GRADES * rows.height
         if twice > (count // 2 if grades else 0):
-            text = f"in {twice:,} of {count:,} prompts {text}"
-            found.notes.append(Note("duplicates", text))
+            yield Note("duplicates", f"in {twice:,} of {count:,} prompts {text}")
             return
 
 

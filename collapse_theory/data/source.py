@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from collapse_theory.data.columns import is_list
 from collapse_theory.data.formats import file_parts
+from collapse_theory.data.nested import is_list
 from collapse_theory.data.parts import FramePart, Part, RecordsPart
 from collapse_theory.data.records import records_of
 from collapse_theory.errors import CollapseError

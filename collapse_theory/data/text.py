@@ -1,41 +1,55 @@
-"""The rows of a text, CSV or JSON, each with its line: what can be read, and what is wrong else.
+"""The rows of a text, CSV or JSON lines, with their lines: many at once by Polars, or one by one.
 
-Lines are counted from 1.
+Lines are counted from 1. What Polars may misread, or refuses, is read line by line: so what is
+wrong is named, and one bad line never takes others with it.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
+import io
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from collapse_theory.data.columns import is_number
+from collapse_theory.data.parts import (
+    BROKEN_CSV,
+    BROKEN_JSON,
+    CUT,
+    PROBLEM,
+    RECORD,
+    UNREADABLE,
+    Bad,
+    Chunk,
+    Part,
+    Row,
+    in_chunks,
+    row_or_bad,
+)
 from collapse_theory.data.unpacked import NO_TEXT, PlainFile
 from collapse_theory.errors import CollapseError
+from collapse_theory.lazy import polars as pl
 
-Row = Mapping[str, Any]
-
-BROKEN_CSV = "more fields than the header"
-BROKEN_JSON = "no JSON object on the line"
-CUT = "the rest missing: the file is cut off or damaged here"
-UNREADABLE = (BROKEN_CSV, BROKEN_JSON, CUT)
-"""Why a line holds no row: the reasons of `Bad`."""
-
+Block = tuple[int, bytes]  # whole lines, with the number of the first
 _BOM = codecs.BOM_UTF8
-_BLOCK = 1 << 22
+_BLOCK = 1 << 23
 _DELIMITERS = (",", "\t", ";", "|")
 # A quoted field may run over lines; one that runs on for more than so many was never closed.
 _LONGEST_FIELD = 2000
 _QUOTE, _END, _RETURN = b'"\n\r'
 _ROWS_ASKED = 5  # whether R named them
+_ODD_NAMED = 5
 _BLANKS = re.compile(r"\s*")
 # A line of TREC's judgements (qrels), and one of its runs: the names that they go without.
 _TREC = (
@@ -47,42 +61,47 @@ _TREC = (
 )
 
 
-@dataclass(frozen=True)
-class Bad:
-    """Why a line holds no row: the `reason` is one of `UNREADABLE`, the `detail` is this line's."""
+@dataclass(kw_only=True)
+class TextPart(Part):
+    """The rows of a text, and what was odd about the lines that were read last."""
 
-    reason: str
-    detail: str
-
-
-@dataclass
-class Lines:
-    """The lines of a text file, and what was odd about those that were read."""
-
+    unit: str = "line"
     file: PlainFile
-    odd_count: int = 0  # lines that aren't UTF-8, read for all that
-    odd_lines: list[int] = field(default_factory=list)  # the first few of them
-    count: int = 0
 
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each line without its end."""
-        self.count = self.odd_count = 0
+    def __post_init__(self) -> None:
+        self.odd: list[int] = []  # lines that aren't UTF-8, read for all that
+        self.count = 0
+
+    def blocks(self, after: int = 0, *, quotes: bool = False) -> Iterator[Block]:
+        """Yield whole lines, many at a time, from `after` so many on.
+
+        With `quotes` a block ends within a quoted field only where that is too long for one.
+        """
+        self.odd, self.count = [], after
         with self.file.path.open("rb") as opened:
-            for raw in opened:
-                self.count += 1
-                if self.count == 1:
-                    raw = raw.removeprefix(_BOM)
-                yield self.count, raw.removesuffix(b"\n").removesuffix(b"\r")
+            start = 0
+            while opened.read(len(_BOM)) == _BOM:
+                start += len(_BOM)
+            opened.seek(start)
+            for _ in range(after):
+                opened.readline()
+            while block := opened.read(_BLOCK):
+                lines = [block, opened.readline()]
+                inside = quotes and sum(line.count(b'"') for line in lines) % 2
+                while inside and len(lines) < _LONGEST_FIELD and (line := opened.readline()):
+                    lines.append(line)
+                    inside = line.count(b'"') % 2 == 0
+                block, first = b"".join(lines), self.count + 1
+                self.count += block.count(b"\n") + (not block.endswith(b"\n"))
+                yield first, block
 
-    def texts(self) -> Iterator[tuple[int, str]]:
-        """Yield each line as text."""
-        self.odd_lines = []
-        for number, raw in self:
+    def texts(self, blocks: Iterable[Block]) -> Iterator[tuple[int, str]]:
+        """Yield each line as text, without its end."""
+        for number, raw in lines_of(blocks):
             try:
                 yield number, raw.decode()
             except UnicodeDecodeError:
-                self.odd_count += 1
-                self.odd_lines += [number] if len(self.odd_lines) < 5 else []
+                self.odd.append(number)
                 # Two prompts that differ in such bytes stay two prompts.
                 yield number, raw.decode(errors="backslashreplace")
 
@@ -93,67 +112,81 @@ class Lines:
             yield self.count + 1, Bad(CUT, detail)
 
     def notes(self) -> list[str]:
-        """Return what is worth knowing of how the file was read."""
-        found = []
-        if self.odd_count:
-            more = ", ..." if self.odd_count > len(self.odd_lines) else ""
+        found = super().notes()
+        if self.odd:
+            more = ", ..." if len(self.odd) > _ODD_NAMED else ""
             found.append(
-                f"{self.odd_count} lines aren't UTF-8 (line {', '.join(map(str, self.odd_lines))}"
-                f"{more}); they are read, with the odd bytes as they are"
+                f"{len(self.odd)} lines aren't UTF-8 (line "
+                f"{', '.join(map(str, self.odd[:_ODD_NAMED]))}{more}); they are read, with the odd "
+                "bytes as they are"
             )
         if self.file.damage is not None:
             found.append(
-                f"{self.file.name} is cut off or damaged after line {self.count}: what came after "
-                "it isn't in this diagnosis"
+                f"{self.name} is cut off or damaged after line {self.count}: what came after it "
+                "isn't in this diagnosis"
             )
         return found
+
+
+def lines_of(blocks: Iterable[Block]) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with its number, without its end."""
+    for first, block in blocks:
+        for number, raw in enumerate(io.BytesIO(block), start=first):
+            yield number, raw.removesuffix(b"\n").removesuffix(b"\r")
 
 
 # -- JSON ---------------------------------------------------------------------------------------
 
 
-def row_or_bad(value: Any) -> Row | Bad:
-    """Return a row that is one: an object with columns."""
-    if isinstance(value, Mapping | Bad):
-        return value
-    what = type(value).__name__
-    return Bad(BROKEN_JSON, f"a row must be an object with columns, got {what}")
-
-
-@dataclass
-class JsonLines:
+@dataclass(kw_only=True)
+class JsonLines(TextPart):
     """A text of one JSON object a line."""
 
-    lines: Lines
+    def rows(self) -> Iterator[tuple[int, Row | Bad]]:
+        yield from self._rows(self.blocks())
+        yield from self.cut()
 
-    def __iter__(self) -> Iterator[tuple[int, Row | Bad]]:
-        for number, raw in self.lines:
+    def chunks(self, needed: Sequence[str], numbers: Container[Any] = ()) -> Iterator[Chunk]:
+        floats = [name for name in needed if name in numbers and self._holds_numbers(name)]
+        schema = dict.fromkeys(needed, pl.String) | dict.fromkeys(floats, pl.Float64)
+        for block in self.blocks():
+            frame = self._frame(*block, schema)
+            yield list(self._rows([block])) if frame is None else frame
+        yield list(self.cut())
+
+    def _rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, Row | Bad]]:
+        for number, raw in lines_of(blocks):
             if raw.strip():
-                yield number, self._row(raw)
-        yield from self.lines.cut()
-
-    def starts(self) -> Iterator[int]:
-        """Yield the line of each row."""
-        return (number for number, raw in self.lines if raw.strip())
-
-    def regular(self) -> int | None:
-        """Return how many rows there are; None of a text that isn't UTF-8."""
-        count = 0
-        with self.lines.file.path.open("rb") as opened:
-            while lines := opened.readlines(_BLOCK):
                 try:
-                    b"".join(lines).decode()
-                except UnicodeDecodeError:
-                    return None
-                count += sum(map(bool, map(bytes.strip, lines)))
-        return count
+                    yield number, row_or_bad(json.loads(raw.decode()))
+                except (ValueError, RecursionError) as error:
+                    yield number, Bad(BROKEN_JSON, _json_fault(error))
 
-    @staticmethod
-    def _row(raw: bytes) -> Row | Bad:
-        try:
-            return row_or_bad(json.loads(raw.decode()))
-        except (ValueError, RecursionError) as error:
-            return Bad(BROKEN_JSON, _json_fault(error))
+    def _frame(self, first: int, block: bytes, schema: Mapping[str, Any]) -> pl.DataFrame | None:
+        frame = _read_json(block, schema)
+        # What is no number is null, or refused.
+        floats = [name for name, dtype in schema.items() if dtype == pl.Float64]
+        if floats and (frame is None or any(frame[name].null_count() for name in floats)):
+            frame = _read_json(block, dict.fromkeys(schema, pl.String))
+        if frame is None:
+            return None
+        lines: Sequence[int] = range(first, first + frame.height)
+        if frame.height != block.count(b"\n") + (not block.endswith(b"\n")):
+            lines = [number for number, raw in lines_of([(first, block)]) if raw.strip()]
+        if frame.height != len(lines):
+            return None
+        return frame.with_columns(pl.Series(RECORD, lines, pl.UInt32))
+
+    def _holds_numbers(self, name: str) -> bool:
+        values = [row.get(name) for row in self.sample]
+        return bool(values) and all(type(value) in (int, float) for value in values)
+
+
+def _read_json(block: bytes, schema: Mapping[str, Any]) -> pl.DataFrame | None:
+    """Return the columns of a block, None where Polars refuses it."""
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        return pl.read_ndjson(block, schema=schema)
+    return None
 
 
 def _json_fault(error: Exception) -> str:
@@ -195,26 +228,41 @@ def _after_blanks(text: str, at: int) -> int:
 # -- CSV ----------------------------------------------------------------------------------------
 
 
-class Csv:
+@dataclass(kw_only=True)
+class Csv(TextPart):
     """A text of fields under a line of names, parted by one of four marks, or all by blanks.
 
     TREC's judgements and runs have no line of names.
 
     What stands before the names is passed over: blank lines, comments (#), and Excel's "sep=;".
-    A field in quotes may run over lines. Where quotes don't match, a line is taken by itself: so
-    one bad line never takes others with it.
+    A field in quotes may run over lines. Where quotes don't match, a line is taken by itself.
     """
 
-    def __init__(self, lines: Lines) -> None:
-        self.lines = lines
-        self.comments = self.first = 0  # and the line on which the names begin
-        self.names, self.mark, self.head = self._header()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.comments = 0
+        self.fields, self.mark, self.head = self._header()
+        self.advice = "The first line of a CSV file names its columns; s"
+        if any(map(is_number, self.fields)):
+            self.advice = (
+                "The first line of a CSV file names its columns, and here it holds a number: "
+                "put a line of names, such as prompt,reward, before it, or s"
+            )
+        if len(self.fields) == 1 and " " in self.fields[0].strip():
+            self.advice = "Names are parted by commas, tabs, semicolons or bars, not blanks; s"
+
+    @cached_property
+    def names(self) -> list[str]:
+        return self.fields
+
+    @property
+    def decimal_commas(self) -> bool:
+        return self.mark != ","
 
     def _header(self) -> tuple[list[str], str, int]:
-        """Return the names, the mark between them, and their line."""
-        lines, said = self.lines.texts(), ""
-        for number, text in lines:
-            head = self.first = number
+        """Return the names, the mark between them, and their last line."""
+        lines, said, head = self.texts(self.blocks()), "", 0
+        for head, text in lines:  # noqa: B007
             if text[:4].lower() == "sep=" and len(text.strip()) == 5:
                 said = text[4]
             elif text.startswith("#") and text[1:2] not in _DELIMITERS:
@@ -243,9 +291,25 @@ class Csv:
             names = ["", *names]  # R's names of rows have no name themselves
         return names, mark, head
 
-    def __iter__(self) -> Iterator[tuple[int, Row | Bad]]:
-        names, mark, head = self.names, self.mark, self.head
-        lines = ((number, text) for number, text in self.lines.texts() if number > head)
+    def rows(self) -> Iterator[tuple[int, Row | Bad]]:
+        yield from self._rows(self.blocks(self.head))
+        yield from self.cut()
+
+    def chunks(self, needed: Sequence[str], numbers: Container[Any] = ()) -> Iterator[Chunk]:
+        needed = [name for name in needed if name in self.fields]
+        blocks = self.blocks(self.head, quotes=True)
+        for block in blocks:
+            frame = self._regular(*block, needed)
+            if frame is None and b'"' not in block[1]:
+                frame = self._split(*block, needed)
+            if frame is None:  # a quote may be open at its end
+                yield from in_chunks(self._rows(chain([block], blocks)))
+                break
+            yield frame
+        yield list(self.cut())
+
+    def _rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, Row | Bad]]:
+        names, mark, lines = self.fields, self.mark, self.texts(blocks)
         waiting: deque[tuple[int, str]] = deque()  # read ahead in search of a closing quote
 
         def following() -> Iterator[tuple[int, str]]:
@@ -271,69 +335,75 @@ class Csv:
                 yield number, Bad(BROKEN_CSV, f"{len(fields)} fields under {len(names)} names")
             else:  # what is missing at the end stays away; what needs it says so
                 yield number, dict(zip(names, fields, strict=False))
-        yield from self.lines.cut()
 
-    def starts(self) -> Iterator[int]:
-        """Yield the line on which each row begins."""
-        return (number for number, _ in self)
-
-    def plain(self) -> bool:
-        """Whether the text is UTF-8 without quotes: then a line is a row, parted at each mark."""
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        with self.lines.file.path.open("rb") as opened:
-            while block := opened.read(_BLOCK):
-                try:
-                    decoder.decode(block)
-                except UnicodeDecodeError:
-                    return False
-                if b'"' in block or NO_TEXT.encode() in block:
-                    return False
-        return True
-
-    def regular(self) -> int | None:
-        """Return how many rows there are where Polars reads the file as `__iter__` does.
-
-        That is: names from the first line on, all of it UTF-8; quotes open a field and close it, or
-        are doubled within; no line is blank, and carriage returns end lines alone. Else None.
-        """
-        if self.first != 1 or self.mark == " " or len(set(self.names)) < len(self.names):
+    def _split(self, first: int, block: bytes, needed: Sequence[str]) -> pl.DataFrame | None:
+        """Return the fields of lines without quotes, parted at each mark."""
+        line, fields, count = pl.col("__line__"), pl.col("__fields__"), len(self.fields)
+        lines = _read_csv(block, ["__line__"], NO_TEXT, quote_char=None)
+        if NO_TEXT.encode() in block or lines is None:
             return None
-        decoder, tail = codecs.getincrementaldecoder("utf-8")(), b" \n"
-        count, inside = -1, False  # the line of names is no row
-        with self.lines.file.path.open("rb") as opened:
-            opened.seek(len(_BOM) if opened.read(len(_BOM)) == _BOM else 0)
-            while block := opened.read(_BLOCK):
-                try:
-                    decoder.decode(block)
-                except UnicodeDecodeError:
-                    return None
-                found = _ended(tail + block, inside, self.mark)
-                if found is None:
-                    return None
-                count, inside, tail = count + found[0], found[1], (tail + block)[-2:]
-        return None if inside else count + (tail[-1:] != b"\n")
+        lines = lines.with_row_index(RECORD, first)
+        lines = lines.filter(line.str.strip_chars(" \t\r") != "")
+        bare = line.str.strip_suffix("\r")
+        parted = bare.str.extract_all(r"\S+") if self.mark == " " else bare.str.split(self.mark)
+        lines = lines.with_columns(parted.alias("__fields__"))
+        if self.comments:
+            lines = lines.filter(~(line.str.starts_with("#") & (fields.list.len() != count)))
+        more = fields.list.slice(count).list.join("").str.strip_chars() != ""
+        broken = pl.lit(1 + UNREADABLE.index(BROKEN_CSV), pl.UInt8)
+        places = {name: place for place, name in enumerate(self.fields)}
+        return lines.select(
+            RECORD,
+            pl.when(more).then(broken).otherwise(pl.lit(0, pl.UInt8)).alias(PROBLEM),
+            *(fields.list.get(places[name], null_on_oob=True).alias(name) for name in needed),
+        )
+
+    def _regular(self, first: int, block: bytes, needed: Sequence[str]) -> pl.DataFrame | None:
+        """Return the fields by Polars, None where it may read others than `_rows`."""
+        starts = None if self.mark == " " or self.comments else _starts(block, self.mark)
+        if starts is None:
+            return None
+        places = {name: str(place) for place, name in enumerate(self.fields)}
+        frame = _read_csv(block, places.values(), self.mark)
+        if frame is None or frame.height != len(starts):
+            return None
+        numbers = pl.Series(RECORD, starts, pl.UInt32) + first
+        return frame.select(numbers, *(pl.col(places[name]).alias(name) for name in needed))
 
 
-def _ended(text: bytes, inside: bool, mark: str) -> tuple[int, bool] | None:
-    """Return how many records end in a text after its first two bytes, and how it ends; or None.
+def _read_csv(block: bytes, names: Iterable[str], mark: str, **options: Any) -> pl.DataFrame | None:
+    """Return the fields of a block as texts, None where Polars refuses it."""
+    schema = dict.fromkeys(names, pl.String)
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        return pl.read_csv(block, has_header=False, separator=mark, schema=schema, **options)
+    return None
 
-    `inside` is whether it begins and ends in quotes; None is for what isn't regular.
+
+def _starts(block: bytes, mark: str) -> Sequence[int] | np.ndarray | None:
+    """Return on which line of a block each record begins, from 0; None of what isn't regular.
+
+    That is: quotes open a field and close it, or are doubled within; no line is blank, and carriage
+    returns end lines alone.
     """
-    if not inside and b'"' not in text[1:]:
-        returns = text.count(b"\r") - text.endswith(b"\r")
-        odd = b"\n\n" in text or b"\n\r\n" in text or text.count(b"\r\n") != returns
-        return None if odd else (text.count(b"\n", 2), False)
+    text = b"\n" + block + (b"" if block.endswith(b"\n") else b"\n")
+    if b'"' not in block:
+        odd = b"\n\n" in text or b"\n\r\n" in text
+        odd = odd or text.count(b"\r") != text.count(b"\r\n")
+        return None if odd else range(text.count(b"\n") - 1)
     data = np.frombuffer(text, np.uint8)
-    here, last, one_before = data[2:], data[1:-1], data[:-2]
+    here, last = data[1:], data[:-1]
     quote, end, returned = here == _QUOTE, here == _END, last == _RETURN
-    after = (np.cumsum(quote) + inside) % 2 == 1
-    outside = ~np.concatenate([[inside], after[:-1]])
-    marked = ord(mark)
+    after = np.cumsum(quote, dtype=np.uint8) % 2 == 1  # whether their number is odd
+    outside = ~np.concatenate([[False], after[:-1]])
+    marked, before = ord(mark), np.concatenate([[False], last[:-1] == _END])
     wrong = quote & (last != marked) & (last != _END) & (last != _QUOTE)  # opens within a field
     wrong |= (last == _QUOTE) & ~quote & (here != marked) & ~end & (here != _RETURN)  # text follows
     wrong |= returned & ~end
-    wrong |= end & ((last == _END) | (returned & (one_before == _END)))  # a blank line
-    return None if (wrong & outside).any() else (int((end & outside).sum()), bool(after[-1]))
+    wrong |= end & ((last == _END) | (returned & before))  # a blank line
+    if after[-1] or (wrong & outside).any():
+        return None
+    ends = np.flatnonzero(outside[end])
+    return np.concatenate([[0], 1 + ends[:-1]])
 
 
 def _up_to_quote(lines: Iterable[tuple[int, str]]) -> tuple[list[tuple[int, str]], bool]:
@@ -363,18 +433,18 @@ def _fields(lines: list[str], mark: str) -> list[str] | None:
 # -- labels and features ------------------------------------------------------------------------
 
 
-@dataclass
-class Svmlight:
+@dataclass(kw_only=True)
+class Svmlight(TextPart):
     """A text of a label, a query and features a line (svmlight, LETOR), or LightGBM's two files.
 
     LightGBM has no queries in the lines: a file of the same name and .query holds their sizes.
     """
 
-    lines: Lines
-
-    def __iter__(self) -> Iterator[tuple[int, Row | Bad]]:
-        sizes, query, left = self._sizes(), -1, 0
-        for number, text in self.lines.texts():
+    def rows(self) -> Iterator[tuple[int, Row | Bad]]:
+        beside = Path(f"{self.file.name}.query")
+        sizes = map(int, beside.read_text().split()) if beside.is_file() else iter(())
+        query, left = -1, 0
+        for number, text in self.texts(self.blocks()):
             label, _, rest = text.strip().partition(" ")
             if not label or label.startswith("#"):
                 continue
@@ -385,9 +455,4 @@ class Svmlight:
                 query, left = query + 1, next(sizes, -1)
             left -= 1
             yield number, {"qid": str(query) if left >= 0 else None, "label": label}
-        yield from self.lines.cut()
-
-    def _sizes(self) -> Iterator[int]:
-        beside = Path(f"{self.lines.file.name}.query")
-        if beside.is_file():
-            yield from map(int, beside.read_text().split())
+        yield from self.cut()

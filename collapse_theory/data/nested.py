@@ -1,0 +1,82 @@
+"""Values within rows: at a path into objects, in a text of JSON, as numbers."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    with contextlib.suppress(ValueError):
+        float(text)
+        return True
+    return False
+
+
+def picked(row: Any, path: str) -> Any:
+    """Return the value at a path into an object; of a list of objects, one of each.
+
+    A number in the path is that of one in a list, from 0.
+
+    Examples
+    --------
+    >>> row = {"answers": [{"score": 1}, {"score": 2}]}
+    >>> picked(row, "answers.score"), picked(row, "answers.0.score")
+    ([1, 2], 1)
+    """
+    row = opened(row)
+    if isinstance(row, list | tuple):
+        head, dot, rest = path.partition(".")
+        if head.isdecimal():
+            one = row[int(head)] if int(head) < len(row) else None
+            return picked(one, rest) if dot else one
+        return [picked(one, path) for one in row]
+    if not isinstance(row, Mapping):
+        return None
+    if path in row:
+        return row[path]
+    head, dot, rest = path.partition(".")
+    return picked(row.get(head), rest) if dot else None
+
+
+def opened(value: Any) -> Any:
+    """Return the list or object that a text holds, as JSON or as Python has it; else the value."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        for read in (json.loads, ast.literal_eval):  # pandas writes lists into CSV as Python does
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return read(value)
+    to_list = getattr(value, "tolist", None)
+    return to_list() if to_list is not None else value
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is a list or a tuple."""
+    return isinstance(value, list | tuple)
+
+
+def is_pair(value: Any) -> bool:
+    """Whether this is a completion and its score."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and like_number(value[1])
+    )
+
+
+def like_number(value: Any) -> bool:
+    """Whether a value is a number, a text of one, or none."""
+    if isinstance(value, str):
+        return is_number(value.replace(",", ""))
+    return value is None or isinstance(value, int | float)
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text holds, as all fields of CSV do; other values as they are."""
+    return float(value) if isinstance(value, str) and is_number(value) else value
