@@ -176,7 +176,7 @@ def test_a_summary_is_remarked_as_its_log() -> None:
         for i, x in enumerate(rng.random(160))
     ]
     rows[5]["reward"] = "true"
-    rows += rows[:60] + [{"prompt": "p1 ", "rank": 0, "reward": "1,034.5"}]
+    rows += [*rows[:60], {"prompt": "p1 ", "rank": 0, "reward": "1,034.5"}]
     log = ct.read_log(rows)
     summary = LogSummary.of(rows[::2]) + LogSummary.of(rows[1::2])
     assert log.ranks is None
