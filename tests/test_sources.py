@@ -721,3 +721,21 @@ def test_several_files_and_steps_of_one_log(tmp_path: Path) -> None:
     shown = " ".join(found.stdout.split())
     assert "120 of 240 rewards used, 30 prompts of 4 completions, step 2" in shown
     assert "in the course by step alone: 120 rewards of 1 other steps" in shown
+
+
+def test_columns_are_named_alike_in_python_and_in_commands(tmp_path: Path) -> None:
+    rows = [{"q": t, "r(x)": s, "step": k} for k in (1, 2) for t, _, s in SINGLE]
+    file, frame = written(tmp_path / "log.csv", rows, "csv"), pl.DataFrame(rows)
+    columns = {"prompt": "q", "reward": "r(x)"}
+    for source in (file, str(file), frame, rows):
+        found = ct.diagnose(source, utility=(), **columns)
+        assert (found.prompts, found.step, found.index) == (PROMPTS, 2, found.index)
+        assert ct.recommend(source, **columns).advice[0].prompts == PROMPTS
+        assert ct.recommend(source, step=False, **columns).advice[0].scores == 2 * SCORES.size
+    assert ct.recommend(read_log(frame, **columns)) == ct.recommend(frame, **columns)
+    with pytest.raises(ct.CollapseError, match="no argument is called 'promt'; a log's columns"):
+        ct.diagnose(frame, promt="q")
+    with pytest.raises(ct.CollapseError, match="name their columns: prompt="):
+        ct.diagnose(SCORES.ravel(), np.arange(120) // 4, reward="r(x)")
+    with pytest.raises(ct.CollapseError, match=r"'question'.*there are 'q'"):
+        ct.recommend(frame, prompt="question")

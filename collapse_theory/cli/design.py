@@ -194,13 +194,7 @@ def _facts(found: ct.Design) -> dict[str, str]:
 def _from_scores(
     log: RewardLog, path: Path, tol: float, max_slope: float, as_json: bool, plot: Path | None
 ) -> None:
-    kinds = None
-    if log.kinds is not None and log.kind_names:
-        # Kinds are numbers of their names, one a score or one a prompt.
-        codes = np.asarray(log.kinds, dtype=np.int64)
-        per_score = codes if codes.shape == log.rewards.shape else codes[log.prompts]
-        kinds = np.array(log.kind_names)[per_score]
-    found = ct.recommend(log.rewards, log.prompts, kinds, tol=tol, max_slope=max_slope)
+    found = ct.recommend(log, tol=tol, max_slope=max_slope)
     if plot is not None:
         for advice in (advice for advice in found.advice if advice.design):
             name = "".join(c if c.isalnum() else "-" for c in advice.kind)[:40]

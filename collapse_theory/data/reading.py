@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 
-from collapse_theory.data.columns import Columns, Wanted, find_columns
+from collapse_theory.data.columns import COLUMN_NAMES, Columns, Wanted, find_columns
 from collapse_theory.data.frames import NAMED_STEP, REASONS, judged
 from collapse_theory.data.nested import is_number, picked
 from collapse_theory.data.parts import Part
@@ -101,7 +101,34 @@ def read_log(
     return Reading.of(parts_of(source, format), wanted, where, at, every_step).log()
 
 
-def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = None) -> RewardLog:
+class Named(TypedDict, total=False):
+    """What `read_log` is told of columns and rows; functions that take a log take it, too."""
+
+    prompt: str | None
+    reward: str | None
+    kind: str | bool | None
+    rank: str | bool | None
+    step: str | bool | None
+    split: str | bool | None
+    at: float | None
+    where: Mapping[str, str] | Sequence[tuple[str, str]]
+    format: str | None
+
+
+def holds_rows(source: Any) -> bool:
+    """Whether this is read by columns: a path, a frame, dicts, a log; no array, no scores alone."""
+    if isinstance(source, Mapping):
+        return not COLUMN_NAMES.isdisjoint(str(name).casefold() for name in source)
+    return not is_array(source)
+
+
+def log_of(
+    source: Any,
+    prompts: Any = None,
+    kinds: Any = None,
+    ranks: Any = None,
+    **named: Unpack[Named],
+) -> RewardLog:
     """Return the log that a source holds, of all steps, or that rewards and their prompts make.
 
     Raises
@@ -109,18 +136,24 @@ def log_of(source: Any, prompts: Any = None, kinds: Any = None, ranks: Any = Non
     CollapseError
         As `read_log` and `RewardLog.of` do; for a log or a frame that is given prompts besides.
     """
+    if unknown := set(named) - set(Named.__annotations__):
+        raise CollapseError(
+            f"no argument is called {min(unknown)!r}; a log's columns and rows are named by "
+            f"{', '.join(Named.__annotations__)}"
+        )
     if hasattr(source, "as_reward_log"):  # a summary
         source = source.as_reward_log()
+    alone = prompts is kinds is ranks is None
     if isinstance(source, RewardLog):
-        if prompts is kinds is ranks is None:
+        if alone and not named:
             return source
         raise CollapseError("a RewardLog has its own prompts, kinds and ranks; give it alone")
-    if prompts is kinds is ranks is None:
-        return read_log(source, every_step=True)
-    if isinstance(source, str | Mapping) or hasattr(source, "columns"):
+    if alone:
+        return read_log(source, every_step=True, **named)
+    if named or isinstance(source, str | Mapping) or hasattr(source, "columns"):
         raise CollapseError(
             "a file, a mapping or a data frame has its own prompts, kinds and ranks; name their "
-            "columns: read_log(source, prompt=..., reward=...)"
+            "columns: prompt=..., reward=..., kind=..., rank=..."
         )
     return RewardLog.of(source, prompts, kinds, ranks)
 

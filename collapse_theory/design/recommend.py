@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from collapse_theory.data.reading import Named, holds_rows, log_of
 from collapse_theory.design.design import Design, design
 from collapse_theory.design.slope import MAX_SLOPE
 from collapse_theory.design.target import SPREAD, Target
@@ -130,6 +131,7 @@ def recommend(
     *,
     tol: float = 0.005,
     max_slope: float = MAX_SLOPE,
+    **named: Unpack[Named],
 ) -> Recommendation:
     """Return a utility for each kind of prompt, from scores of real completions.
 
@@ -140,8 +142,9 @@ def recommend(
 
     Parameters
     ----------
-    scores : mapping {prompt: scores}, array of scores, or rows of scores
-        Judge scores or ratings of completions; a table or ragged lists have a prompt a row.
+    scores : mapping {prompt: scores}, array of scores, rows of scores, or what `read_log` takes
+        Judge scores or ratings of completions; a table or ragged lists have a prompt a row. Of a
+        file or a frame the rows of the last step count.
     prompts : array, optional
         The prompt of each score, where `scores` is an array.
     kinds : mapping {prompt: kind} or array, optional
@@ -149,6 +152,8 @@ def recommend(
         unless given.
     tol, max_slope : float
         As in `collapse_theory.design`.
+    **named
+        The columns and rows of a file or a frame, as in `read_log`: prompt="question", ...
 
     Returns
     -------
@@ -170,6 +175,11 @@ def recommend(
     >>> ct.recommend({"a": [1, 1, 1], "b": [0, 0, 0]}).advice[0].reason
     'no completion is better than another in any of the 2 prompts'
     """
+    if named or holds_rows(scores):
+        log = log_of(scores, prompts, kinds, **named)
+        log = log if log.steps is None else log.only(log.steps == log.step, log.step)
+        scores, prompts = log.rewards, log.prompts
+        kinds = None if log.kinds is None else np.array(log.kind_names)[log.kinds]
     values, owner, kind_of = _arrays(scores, prompts, kinds)
     labels = sorted(set(kind_of))
     own = np.array(kind_of)[owner]

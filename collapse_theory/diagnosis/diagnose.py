@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 
-from collapse_theory.data.reading import log_of
+from collapse_theory.data.reading import Named, log_of
 from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.diagnosis import Diagnosis
 from collapse_theory.diagnosis.inside import (
@@ -59,6 +59,7 @@ def diagnose(
     domain: DomainLike | None = None,
     scale: tuple[float, float] | None = None,
     rng: np.random.Generator | int = 0,
+    **named: Unpack[Named],
 ) -> Diagnosis:
     """Tell from a log of rewards whether the model has collapsed.
 
@@ -68,7 +69,7 @@ def diagnose(
 
     Parameters
     ----------
-    rewards : (rows,) array, (P, n) array, or RewardLog
+    rewards : (rows,) array, (P, n) array, RewardLog, or what `read_log` takes
         One reward a completion. A table has a prompt a row.
     prompts : (rows,) array, optional
         Which prompt each reward is of: numbers or text. Not needed with a table or a log.
@@ -85,6 +86,8 @@ def diagnose(
         The rewards to call 0 and 1; by default the median prompt's worst and best.
     rng : numpy.random.Generator or int, optional
         For what is drawn; a seed.
+    **named
+        The columns and rows of a file or a frame, as in `read_log`: prompt="question", ...
 
     Returns
     -------
@@ -107,7 +110,7 @@ def diagnose(
     >>> found.outcome, found.kinds[0].predictions[0].utility
     ('collapsed', 'log(x + 0.1)')
     """
-    log = log_of(rewards, prompts, kinds, ranks)
+    log = log_of(rewards, prompts, kinds, ranks, **named)
     _require_ordinary(log.rewards)
     utilities, held, rng = _utilities(utility), as_domain(domain), np.random.default_rng(rng)
     given = RewardMap(*scale) if scale is not None else None
