@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import collapse_theory as ct
-from collapse_theory.capacity.prox import Ranked, proximal, sensitivity
+from collapse_theory.capacity.prox import Ranked, proximal
 from collapse_theory.data import RewardLog
 from collapse_theory.utilities import continued
 
@@ -50,13 +50,6 @@ def test_prompts_of_several_sizes_as_rows_or_with_nan():
     for number, row in enumerate(rows):
         table[number, : len(row)] = row
     assert ct.memory(trained, table, "logsigmoid(x)", paired=True) == found
-
-
-def test_the_slope_in_log_gamma_is_that_of_differences():
-    ranked, h = Ranked(continued(ct.LogSigmoid()), 5), 1e-4
-    values = [ranked.value(learned("logsigmoid(x)", XI, 2 * np.exp(t))) for t in (-h, h)]
-    slope = sensitivity(ranked, XI, 2.0, learned("logsigmoid(x)", XI, 2.0))
-    assert slope == pytest.approx((values[1] - values[0]) / (2 * h), rel=1e-6)
 
 
 def test_scale_and_shift_of_utility_and_rewards():

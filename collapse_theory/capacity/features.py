@@ -2,14 +2,15 @@
 
 However they come (an array (N, n, d), rows (M, d) with comparisons, prompts of different sizes,
 batches that are read again at every pass), a head sees groups of prompts of the same size, one
-after another, and its completions are numbered in that order.
+after another. Its completions are numbered in that order, and its pairs are those of one graph of
+all completions, prompt by prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,11 +72,11 @@ def _of_arrow(column: Any) -> Any:
     return column.to_numpy(zero_copy_only=False).reshape(shape)
 
 
-# -- the pairs of a group of prompts -----------------------------------------------------
+# -- the prompts -------------------------------------------------------------------------
 
 
 class Edges(NamedTuple):
-    """Pairs of a block: the better and the worse completion, counted from the block's first."""
+    """Pairs: the better and the worse completion, how much they count in all, and margins."""
 
     better: np.ndarray
     worse: np.ndarray
@@ -83,74 +84,13 @@ class Edges(NamedTuple):
     margins: np.ndarray
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """The pairs of prompts of n completions, and which are held equal to which, (k, 2).
-
-    `starts` is where each prompt's own begin; None where `edges` are those of every prompt.
-    """
-
-    n: int
-    edges: Edges
-    equal: np.ndarray
-    starts: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, pairs: Comparisons | None, n: int) -> Pairs:
-        """Return the pairs of one prompt, all unless given, with weights that sum to 1."""
-        pairs = Comparisons.full(ranked(n)) if pairs is None else pairs
-        if pairs.n != n:
-            raise CollapseError(f"the comparisons are of {pairs.n} completions, a prompt has {n}")
-        share = pairs.weights / pairs.weights.sum()
-        return cls(n, Edges(pairs.better, pairs.worse, share, pairs.margins), _held(pairs))
-
-    @classmethod
-    def own(cls, each: list[Pairs]) -> Pairs:
-        """Return the pairs of prompts with their own, one after another."""
-        n, starts = each[0].n, np.cumsum([0, *(len(one.edges.better) for one in each)])
-        ends = [
-            np.concatenate([one.edges[side] + n * p for p, one in enumerate(each)])
-            for side in (0, 1)
-        ]
-        more = [np.concatenate([one.edges[which] for one in each]) for which in (2, 3)]
-        equal = np.concatenate([one.equal + n * p for p, one in enumerate(each)])
-        return cls(n, Edges(*ends, *more), equal, starts)
-
-    def block(self, first: int, count: int) -> Edges:
-        """Return the pairs of the prompts first, ..., first + count - 1."""
-        if self.starts is not None:
-            at = slice(self.starts[first], self.starts[first + count])
-            better, worse, *rest = (part[at] for part in self.edges)
-            return Edges(better - first * self.n, worse - first * self.n, *rest)
-        better, worse = (self._tiled(one, count) for one in self.edges[:2])
-        return Edges(better, worse, *(np.tile(part, count) for part in self.edges[2:]))
-
-    def ties(self, count: int) -> np.ndarray:
-        """Return what is held equal in `count` prompts, (k, 2)."""
-        if self.starts is not None:
-            return self.equal
-        return np.stack([self._tiled(side, count) for side in self.equal.T], axis=1)
-
-    def _tiled(self, places: np.ndarray, count: int) -> np.ndarray:
-        return (self.n * np.arange(count)[:, None] + places).ravel()
-
-
-def _held(pairs: Comparisons) -> np.ndarray:
-    """Return each completion that is held equal to another, and that other, (k, 2)."""
-    found = [(i, group[0]) for group in pairs.equal for i in group[1:]]
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
-
-
-# -- the prompts -------------------------------------------------------------------------
-
-
 class Part(NamedTuple):
-    """A block of a group: `size` prompts of n completions, `rows` their places among all."""
+    """A block: `size` prompts of n completions, `rows` among all, and pairs counted from these."""
 
     size: int
     n: int
     rows: slice
-    pairs: Callable[[], Edges]
+    edges: Edges
 
 
 @dataclass(frozen=True)
@@ -162,12 +102,12 @@ class Prompts:
     """
 
     d: int
-    groups: list[tuple[int, Pairs]]  # of how many prompts, and their pairs
+    groups: list[tuple[int, int]]  # of how many prompts, and of how many completions each
     read: Callable[[], Iterator[np.ndarray]]  # the groups' features (count, n, d)
-    shares: np.ndarray  # of each prompt in the objective: 1/N, or 1 where its weights say it all
+    edges: Edges  # of all prompts, one after another
+    equal: np.ndarray  # (k, 2), completions that are held equal
     shape: tuple[int, ...]  # of what is said of each completion
     order: np.ndarray | None = None  # the place of each completion in what was given
-    members: np.ndarray | None = None  # and of each prompt; None where that is the same
     stored: bool = True  # whether the features are in memory
     along: np.ndarray | None = None
     blur: float = 0.0
@@ -175,22 +115,28 @@ class Prompts:
     @property
     def completions(self) -> int:
         """How many there are in all."""
-        return sum(count * pairs.n for count, pairs in self.groups)
+        return sum(count * n for count, n in self.groups)
+
+    @cached_property
+    def begins(self) -> np.ndarray:
+        """Where the pairs of each prompt begin, and where the last one's end."""
+        sizes = np.concatenate([np.full(count, n) for count, n in self.groups])
+        prompt = np.searchsorted(np.cumsum(sizes), self.edges.better, side="right")
+        return np.searchsorted(prompt, np.arange(len(sizes) + 1))
 
     def parts(self) -> Iterator[Part]:
         """Yield the blocks, without their features."""
         prompt = completion = 0
-        for count, pairs in self.groups:
-            step = max(BLOCK // (pairs.n * self.d), 1)
+        for count, n in self.groups:
+            step = max(BLOCK // (n * self.d), 1)
             for first in range(0, count, step):
                 size = min(step, count - first)
-                rows = slice(completion, completion + size * pairs.n)
-                yield Part(size, pairs.n, rows, partial(self._edges, pairs, first, size, prompt))
+                rows = slice(completion, completion + size * n)
+                own = slice(self.begins[prompt], self.begins[prompt + size])
+                better, worse, *rest = (each[own] for each in self.edges)
+                edges = Edges(better - rows.start, worse - rows.start, *rest)
+                yield Part(size, n, rows, edges)
                 prompt, completion = prompt + size, rows.stop
-
-    def _edges(self, pairs: Pairs, first: int, size: int, prompt: int) -> Edges:
-        found = pairs.block(first, size)
-        return found._replace(weights=self.shares[prompt + found.better // pairs.n] * found.weights)
 
     def blocks(self) -> Iterator[tuple[Part, np.ndarray]]:
         """Yield the blocks with their features (count, n, d), in float64."""
@@ -219,27 +165,11 @@ def centred(phi: np.ndarray) -> np.ndarray:
     return phi - phi.mean(axis=1, keepdims=True)
 
 
+# -- what is given -----------------------------------------------------------------------
+
+
 def prompts_of(features: Any, comparisons: Any = None, weights: Any = None) -> Prompts:
     """Return the prompts of features, however they come; see `fit_head`."""
-    found = _read(features, comparisons)
-    if weights is None:
-        return found
-    if isinstance(comparisons, Comparisons) and len(found.shape) == 1:
-        raise CollapseError(
-            "weights= are of prompts, and the comparisons are of all completions in one: give "
-            "their pairs weights, or a list of Comparisons with one a prompt"
-        )
-    shares, prompts = finite_array(weights, "weights", 1), len(found.shares)
-    if len(shares) != prompts or shares.min() < 0 or not 0 < shares.sum() < np.inf:
-        raise CollapseError(
-            f"weights must be {prompts} numbers of 0 or more, one a prompt, not all 0; got "
-            f"{len(shares)}"
-        )
-    order = slice(None) if found.members is None else found.members
-    return replace(found, shares=(shares / shares.sum())[order])
-
-
-def _read(features: Any, comparisons: Any) -> Prompts:
     if isinstance(features, Iterator):
         raise CollapseError(
             "the features come from an iterator, which can be read once, and every pass reads them "
@@ -249,9 +179,9 @@ def _read(features: Any, comparisons: Any) -> Prompts:
         first = next(iter(features), None) if isinstance(features, Iterable) else None
         axes = getattr(first, "ndim", None)
         if axes == 3:
-            return _of_batches(features, comparisons)
+            return _of_batches(features, comparisons, weights)
         if axes == 2 and isinstance(features, Sequence):
-            return _of_ragged([as_features(one) for one in features], comparisons)
+            return _of_ragged([as_features(one) for one in features], comparisons, weights)
     array = as_features(features)
     if array.ndim not in (2, 3) or not array.size:
         raise CollapseError(
@@ -259,7 +189,7 @@ def _read(features: Any, comparisons: Any) -> Prompts:
             f"d) with comparisons; got {array.shape}"
         )
     if array.ndim == 3:
-        return replace(_of_batches([array], comparisons), stored=True)
+        return replace(_of_batches([array], comparisons, weights), stored=True)
     _require_finite(array)
     if comparisons is None:
         raise CollapseError(
@@ -268,106 +198,43 @@ def _read(features: Any, comparisons: Any) -> Prompts:
             "completions, best first, features.reshape(-1, n, d) does"
         )
     if isinstance(comparisons, Comparisons):
-        return _of_graph(array, comparisons)
+        return _of_graph(array, comparisons, weights)
     sizes = [one.n for one in _listed(comparisons)]
     if sum(sizes) != len(array):
         raise CollapseError(
             f"the comparisons are of {sum(sizes)} completions in all, the features of {len(array)}"
         )
-    return _sorted(array, sizes, _graphs(comparisons, sizes), (len(array),))
+    part = np.repeat(np.arange(len(sizes)), sizes)
+    return _grouped(array, part, *_pairs(comparisons, sizes, weights), (len(array),))
 
 
-def _listed(comparisons: Any) -> list[Comparisons]:
-    listed = list(comparisons) if isinstance(comparisons, Iterable) else []
-    if not listed or not all(isinstance(one, Comparisons) for one in listed):
-        raise CollapseError(f"comparisons must be Comparisons, or a list of them: {comparisons!r}")
-    return listed
-
-
-def _graphs(comparisons: Any, sizes: Sequence[int]) -> list[Pairs]:
-    """Return the pairs of each prompt, of one graph for all or of one for each."""
-    if comparisons is None or isinstance(comparisons, Comparisons):
-        made = {n: Pairs.of(comparisons, n) for n in set(sizes)}
-        return [made[n] for n in sizes]
-    listed = _listed(comparisons)
-    if len(listed) != len(sizes):
-        raise CollapseError(
-            f"{len(listed)} comparisons for {len(sizes)} prompts: give one a prompt"
-        )
-    return [Pairs.of(one, n) for one, n in zip(listed, sizes, strict=True)]
-
-
-def _of_graph(array: np.ndarray, pairs: Comparisons) -> Prompts:
+def _of_graph(array: np.ndarray, pairs: Comparisons, weights: Any) -> Prompts:
     """Return the prompts of rows with one graph of all: its connected parts."""
-    rows, better, equal = len(array), pairs.better, _held(pairs)
-    if pairs.n != rows:
-        raise CollapseError(f"the comparisons are of {pairs.n} completions, not of {rows}")
-    ends = np.concatenate([equal, np.stack([better, pairs.worse], axis=1)])
-    part = components(ends[:, 0], ends[:, 1], rows)
-    sizes = np.bincount(part)
-    by_part = np.argsort(part, kind="stable")
-    place = np.empty(rows, dtype=np.int64)  # within the part
-    place[by_part] = np.arange(rows) - (np.cumsum(sizes) - sizes)[part[by_part]]
-
-    def split(first: np.ndarray, *values: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        order = np.argsort(part[first], kind="stable")
-        cuts = np.searchsorted(part[first][order], np.arange(1, len(sizes)))
-        return zip(*(np.split(of[order], cuts) for of in values), strict=True)
-
-    share = pairs.weights / pairs.weights.sum()
-    edges = split(better, place[better], place[pairs.worse], share, pairs.margins)
-    ties = split(equal[:, 0], place[equal])
-    each = zip(sizes.tolist(), edges, ties, strict=True)
-    graphs = [Pairs(n, Edges._make(own), held) for n, own, (held,) in each]
-    found = _sorted(array[by_part], sizes, graphs, (rows,), by_part)
-    return replace(found, shares=np.ones(len(sizes)))
+    if weights is not None:
+        raise CollapseError(
+            "weights= are of prompts, and the comparisons are of all completions in one: give "
+            "their pairs weights, or a list of Comparisons with one a prompt"
+        )
+    if pairs.n != len(array):
+        raise CollapseError(f"the comparisons are of {pairs.n} completions, not of {len(array)}")
+    edges, equal = _pairs([pairs], [pairs.n], None)
+    ends = np.concatenate([equal, np.stack(edges[:2], axis=1)])
+    part = components(ends[:, 0], ends[:, 1], len(array))
+    return _grouped(array, part, edges, equal, (len(array),))
 
 
-def _of_ragged(arrays: list[np.ndarray], comparisons: Any) -> Prompts:
+def _of_ragged(arrays: list[np.ndarray], comparisons: Any, weights: Any) -> Prompts:
     """Return prompts of different sizes: an array (n, d) each."""
     widths = {one.shape[1] for one in arrays}
     if len(widths) > 1:
         raise CollapseError(f"all features must have the same width, got {sorted(widths)}")
-    sizes = [len(one) for one in arrays]
-    array, shape = np.concatenate(arrays), (len(sizes), max(sizes))
+    sizes, array = [len(one) for one in arrays], np.concatenate(arrays)
     _require_finite(array)
-    return _sorted(array, sizes, _graphs(comparisons, sizes), shape, _places(sizes))
+    given, part = _pairs(comparisons, sizes, weights), np.repeat(np.arange(len(sizes)), sizes)
+    return _grouped(array, part, *given, (len(sizes), max(sizes)), _places(sizes))
 
 
-def _places(sizes: Any) -> np.ndarray:
-    """Return where the completions of prompts of these sizes are in a table (prompts, most)."""
-    return np.flatnonzero(np.arange(max(sizes)) < np.array(sizes)[:, None])
-
-
-def _sorted(
-    array: np.ndarray,
-    sizes: Any,
-    graphs: list[Pairs],
-    shape: tuple[int, ...],
-    places: np.ndarray | None = None,
-) -> Prompts:
-    """Return prompts of any sizes, whose rows are one after another, in groups of one size."""
-    sizes = np.asarray(sizes)
-    part = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((part, sizes[part]))
-    by_size = np.argsort(sizes, kind="stable")
-    array = array if np.array_equal(order, np.arange(len(part))) else array[order]
-    groups, arrays, first = [], [], 0
-    for n in np.unique(sizes).tolist():
-        members = by_size[sizes[by_size] == n]
-        groups.append((len(members), Pairs.own([graphs[p] for p in members])))
-        last = first + n * len(members)
-        arrays.append(array[first:last].reshape(len(members), n, -1))
-        first = last
-    places, shares = order if places is None else places[order], _equal(len(sizes))
-    return Prompts(array.shape[1], groups, lambda: iter(arrays), shares, shape, places, by_size)
-
-
-def _equal(count: int) -> np.ndarray:
-    return np.full(count, 1 / count)
-
-
-def _of_batches(batches: Iterable[Any], comparisons: Any) -> Prompts:
+def _of_batches(batches: Iterable[Any], comparisons: Any, weights: Any) -> Prompts:
     """Return the prompts of batches (B, n, d), which are read again at every pass."""
     shapes: list[tuple[int, ...]] = []
     for batch in batches:
@@ -382,29 +249,114 @@ def _of_batches(batches: Iterable[Any], comparisons: Any) -> Prompts:
         shapes.append(array.shape)
 
     def read() -> Iterator[np.ndarray]:
-        seen = 0
+        left = list(shapes)
         for batch in batches:
             array = as_features(batch)
-            if shapes[seen : seen + 1] != [array.shape]:
-                seen = -1
+            if not left or left.pop(0) != array.shape:
+                left = [array.shape]
                 break
             yield array
-            seen += 1
-        if seen != len(shapes):
+        if left:
             raise CollapseError(
                 "the batches are others than when they were first read: every pass must bring the "
                 "same prompts in the same order"
             )
 
-    sizes = np.repeat([shape[1] for shape in shapes], [shape[0] for shape in shapes]).tolist()
-    groups, graphs, first = [], _graphs(comparisons, sizes), 0
-    for count, *_ in shapes:
-        own = graphs[first : first + count]
-        groups.append((count, own[0] if len({id(one) for one in own}) == 1 else Pairs.own(own)))
-        first += count
-    order = None if len(set(sizes)) == 1 else _places(sizes)
-    shape = len(sizes), max(sizes)
-    return Prompts(shapes[0][2], groups, read, _equal(shape[0]), shape, order, stored=False)
+    sizes = [n for count, n, _ in shapes for _ in range(count)]
+    groups, shape = [(count, n) for count, n, _ in shapes], (len(sizes), max(sizes))
+    given, order = _pairs(comparisons, sizes, weights), _places(sizes)
+    return Prompts(shapes[0][2], groups, read, *given, shape, order, stored=False)
+
+
+def _grouped(
+    array: np.ndarray,
+    part: np.ndarray,
+    edges: Edges,
+    equal: np.ndarray,
+    shape: tuple[int, ...],
+    places: np.ndarray | None = None,
+) -> Prompts:
+    """Return prompts whose rows are anywhere, `part` saying of which, in groups of one size."""
+    sizes = np.bincount(part)
+    by_size = np.argsort(sizes, kind="stable")
+    number = np.empty_like(by_size)  # of each prompt, the smallest first
+    number[by_size] = np.arange(len(sizes))
+    order = np.argsort(number[part], kind="stable")
+    at = np.empty_like(order)  # where each row goes
+    at[order] = np.arange(len(order))
+    array = array if np.array_equal(order, np.arange(len(order))) else array[order]
+    groups = [
+        (int(count), int(n)) for n, count in zip(*np.unique(sizes, return_counts=True), strict=True)
+    ]
+    ends = np.cumsum([0, *(count * n for count, n in groups)])
+    arrays = [
+        array[first:last].reshape(count, n, -1)
+        for (count, n), first, last in zip(groups, ends, ends[1:], strict=False)
+    ]
+    own = np.argsort(number[part[edges.better]], kind="stable")
+    better, worse, *rest = (each[own] for each in edges)
+    edges, places = Edges(at[better], at[worse], *rest), order if places is None else places[order]
+    return Prompts(array.shape[1], groups, lambda: iter(arrays), edges, at[equal], shape, places)
+
+
+def _places(sizes: Sequence[int]) -> np.ndarray | None:
+    """Return where the completions of prompts of these sizes are in a table (prompts, most)."""
+    if len(set(sizes)) == 1:
+        return None
+    return np.flatnonzero(np.arange(max(sizes)) < np.array(sizes)[:, None])
+
+
+def _listed(comparisons: Any) -> list[Comparisons]:
+    listed = list(comparisons) if isinstance(comparisons, Iterable) else []
+    if not listed or not all(isinstance(one, Comparisons) for one in listed):
+        raise CollapseError(f"comparisons must be Comparisons, or a list of them: {comparisons!r}")
+    return listed
+
+
+def _pairs(comparisons: Any, sizes: Sequence[int], weights: Any) -> tuple[Edges, np.ndarray]:
+    """Return the pairs of prompts, and what is held equal, of one graph for all or one for each.
+
+    Rows are those of the prompts, one after another; the weights of all pairs sum to 1.
+    """
+    if comparisons is None:
+        graphs = {n: Comparisons.full(ranked(n)) for n in set(sizes)}
+        listed = [graphs[n] for n in sizes]
+    else:
+        one_for_all = isinstance(comparisons, Comparisons)
+        listed = [comparisons] * len(sizes) if one_for_all else _listed(comparisons)
+    if len(listed) != len(sizes):
+        raise CollapseError(
+            f"{len(listed)} comparisons for {len(sizes)} prompts: give one a prompt"
+        )
+    for one, n in zip(listed, sizes, strict=True):
+        if one.n != n:
+            raise CollapseError(f"the comparisons are of {one.n} completions, a prompt has {n}")
+    shares = np.ones(len(sizes)) if weights is None else finite_array(weights, "weights", 1)
+    if len(shares) != len(sizes) or shares.min() < 0 or not 0 < shares.sum() < np.inf:
+        raise CollapseError(
+            f"weights must be {len(sizes)} numbers of 0 or more, one a prompt, not all 0; got "
+            f"{len(shares)}"
+        )
+    starts, counts = np.cumsum([0, *sizes[:-1]]), [len(one.better) for one in listed]
+    shares = shares / shares.sum() / np.array([one.weights.sum() for one in listed])
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(one, name) for one in listed])
+
+    first = np.repeat(starts, counts)
+    edges = Edges(
+        joined("better") + first,
+        joined("worse") + first,
+        joined("weights") * np.repeat(shares, counts),
+        joined("margins"),
+    )
+    equal = [
+        (start + i, start + group[0])
+        for start, one in zip(starts.tolist(), listed, strict=True)
+        for group in one.equal
+        for i in group[1:]
+    ]
+    return edges, np.array(equal, dtype=np.int64).reshape(-1, 2)
 
 
 def _require_finite(array: np.ndarray) -> None:

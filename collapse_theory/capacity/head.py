@@ -402,7 +402,7 @@ def _program(
     if isinstance(comparisons, Iterable) and not isinstance(comparisons, str):
         comparisons = tuple(comparisons)  # looked at more than once
     prompts = held_equal(prompts_of(features, comparisons, weights))
-    if not trained.everywhere and any(np.any(p.edges.margins) for _, p in prompts.groups):
+    if not trained.everywhere and prompts.edges.margins.any():
         raise InvalidUtility(
             f"margins need values of U below gap 0, and {trained} is continued there by its "
             "tangent; use log-sigmoid or another utility that has them"

@@ -124,7 +124,7 @@ def left_out(program: HeadProgram, factor: np.ndarray, rewards: np.ndarray) -> L
         turned /= np.maximum(1 - kept, EPS)[:, :, None]
         left[part.rows] -= (push + np.matmul(np.matmul(across, ways), turned)).ravel()
         freedom.append(float(kept.sum()))
-        at = part.pairs()
+        at = part.edges
         share = np.bincount(at.better // part.n, at.weights, part.size)
         counts = share > 0
         spread = np.trace(own, axis1=1, axis2=2) - own.sum(axis=(1, 2)) / part.n

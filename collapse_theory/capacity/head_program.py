@@ -64,10 +64,10 @@ class HeadProgram:
             return self, None
         rows = np.concatenate([phi.reshape(-1, prompts.d) for _, phi in prompts.blocks()])
         basis, triangle = np.linalg.qr(rows.T)
-        ends = np.cumsum([0, *(count * pairs.n for count, pairs in prompts.groups)])
+        ends = np.cumsum([0, *(count * n for count, n in prompts.groups)])
         arrays = [
-            np.ascontiguousarray(triangle.T[first:last]).reshape(count, pairs.n, -1)
-            for (count, pairs), first, last in zip(prompts.groups, ends, ends[1:], strict=False)
+            np.ascontiguousarray(triangle.T[first:last]).reshape(count, n, -1)
+            for (count, n), first, last in zip(prompts.groups, ends, ends[1:], strict=False)
         ]
         inner = replace(prompts, d=len(triangle), read=lambda: iter(arrays))
         return HeadProgram(inner, self.utility), basis
@@ -99,7 +99,7 @@ class HeadProgram:
         """Return a_p f_p of each prompt."""
         found = []
         for part in self.prompts.parts():
-            at, r = part.pairs(), rewards[part.rows]
+            at, r = part.edges, rewards[part.rows]
             with np.errstate(all="ignore"):
                 worth = self.utility.value(r[at.better] - r[at.worse] - at.margins)
             found.append(np.bincount(at.better // part.n, at.weights * worth, part.size))
@@ -107,7 +107,7 @@ class HeadProgram:
 
     def forces(self, part: Part, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a_p G_p (count, n) and a_p L_p (count, n, n) of a block."""
-        at, r, n = part.pairs(), rewards[part.rows], part.n
+        at, r, n = part.edges, rewards[part.rows], part.n
         first, second = self.utility.derivatives(r[at.better] - r[at.worse] - at.margins)
         force = _divergence(at, at.weights * first, len(r))
         # The entry (i, j) of prompt p is at (p n + i) n + j.
@@ -122,7 +122,7 @@ class HeadProgram:
         """Return sum a_p Phi_p' G_p."""
         total = np.zeros(self.prompts.d)
         for part, phi in self.inner():
-            at, r = part.pairs(), rewards[part.rows]
+            at, r = part.edges, rewards[part.rows]
             first = self.utility.slope(r[at.better] - r[at.worse] - at.margins)
             total += _divergence(at, at.weights * first, len(r)) @ phi.reshape(-1, self.prompts.d)
         return total
@@ -151,7 +151,7 @@ class HeadProgram:
         gradients, values, unsure, rounding, slopes, bends = [], [], 0.0, 0.0, 0.0, 0.0
         pushes, low, high = 0.0, math.inf, -math.inf
         for part, phi in self.prompts.blocks():
-            inner, at, whole = centred(phi), part.pairs(), _norms(phi)
+            inner, at, whole = centred(phi), part.edges, _norms(phi)
             rewards[part.rows], norms[part.rows] = _product(phi, weights), whole
             off[part.rows] = dot * whole + blur * long
             r, norm = _product(inner, weights), _norms(inner)

@@ -56,10 +56,12 @@ def held_equal(prompts: Prompts) -> Prompts:
 
 def _differences(prompts: Prompts) -> Iterator[np.ndarray]:
     """Yield the differences of the features of what is held equal, TALL rows or fewer at a time."""
-    if not any(len(pairs.equal) for _, pairs in prompts.groups):
-        return
-    for group, (count, pairs) in zip(prompts.read(), prompts.groups, strict=True):
-        flat, ties = group.reshape(-1, prompts.d), pairs.ties(count)
-        for at in range(0, len(ties), TALL):
-            i, j = ties[at : at + TALL].T
+    first = 0
+    for group in prompts.read() if len(prompts.equal) else ():
+        flat = group.reshape(-1, prompts.d)
+        here = prompts.equal - first
+        here = here[(here[:, 0] >= 0) & (here[:, 0] < len(flat))]
+        for at in range(0, len(here), TALL):
+            i, j = here[at : at + TALL].T
             yield flat[i].astype(np.float64) - flat[j]
+        first += len(flat)

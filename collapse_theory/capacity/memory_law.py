@@ -5,23 +5,23 @@ xi what it says without (`prox`; docs/capacity.md#the-memory-law). The mean of f
 from that of the held-out rewards to that of total collapse, so that the mean utility on the
 training prompts tells gamma, and all else is a prediction to hold against what is measured.
 
-The interval is a bootstrap over prompts. Each prompt's f at a ladder of gammas is computed once;
-a resample is then a weighted mean of ladders, in which gamma is read off by cubic interpolation.
+The interval is a bootstrap over prompts: gamma is below x in those resamples whose mean of f at x
+is at least that in training, so that its quantiles are zeros of quantiles of the difference.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.capacity.prox import Ranked, proximal, sensitivity
+from collapse_theory.capacity.prox import Ranked, proximal
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import numbers, whole
-from collapse_theory.numerics.roots import halve
 from collapse_theory.programs import DomainLike, Free, as_domain
 from collapse_theory.programs.program import WIDEST_CHECKED
 from collapse_theory.utilities import (
@@ -37,11 +37,9 @@ from collapse_theory.values import Array, Value
 
 FEWEST = 20  # prompts on either side: with fewer the interval holds less than it claims
 LEAST, LARGEST = math.log(1e-12), math.log(1e16)  # of log gamma: 0 and infinity to float64
-STEP = 0.25  # of the ladder in log gamma: its cubics are off by 1e-5 of a step at most
-BEYOND = 0.01  # the share of resamples that may lie beyond the ladder's ends: quantiles are .025 in
 WORST_ORDER = 0.45  # of the training pairs right: a coin has a half, up to chance
-LEVELS = (0.025, 0.975)
 AT_ONCE = 4_000_000  # counts of resamples at once, 32 MB
+LEVELS = (0.975, 0.025)  # of the difference: the low end of gamma, and the high one
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +95,7 @@ class Memory(Value):
     >>> unseen = rng.normal([[0.5, 0.0, -0.5]], 1.0, (400, 3))
     >>> learned = [ct.solve("logsigmoid(x)", domain=ct.Anchored(xi, 3.0)) for xi in unseen[:200]]
     >>> ct.memory([one.rewards for one in learned], unseen[200:], "logsigmoid(x)")
-    Memory(logsigmoid(x): gamma 3.46, 95% from 2.8 to 4.22, of 200 prompts trained and 200 held out;
+    Memory(logsigmoid(x): gamma 3.46, 95% from 2.81 to 4.22, of 200 prompts trained and 200 held out;
     explained by rank: trained 0.657, law 0.709, held out 0.119)
     """
 
@@ -206,21 +204,24 @@ def memory(
         )
     if paired and len(learned) != len(unseen):
         raise CollapseError(f"{len(learned)} rows for {len(unseen)}: paired rows are of one prompt")
-    worth, ladder = _Ladder(u, learned).floor, _Ladder(u, unseen)
+    worth, law = _Law(u, learned).floor, _Law(u, unseen)
     _warn_of_order(learned)
     n = _commonest(learned, unseen)
-    gamma = ladder.matched(float(worth.mean()))
+    gamma = law.crossing(lambda f: float(f.mean() - worth.mean()), 0.0)
     draws = whole(resamples, "resamples", 100)
-    found = ladder.resampled(worth, gamma, paired, draws, np.random.default_rng(rng))
-    # Of the resamples themselves: some may be 0 or inf, between which there is no mean.
-    low, high = np.quantile(found, LEVELS, method="inverted_cdf")
+    target, weights = _resampled(len(unseen), worth, paired, draws, np.random.default_rng(rng))
+    begin = math.log(gamma) if 0 < gamma < math.inf else 0.0
+    low, high = (
+        law.crossing(lambda f, at=level: float(np.quantile(weights @ f - target, at)), begin)
+        for level in LEVELS
+    )
     common = np.array([row for row in unseen if len(row) == n])
     return Memory(
         gamma=gamma,
-        interval=(float(low), float(high)),
+        interval=(low, high),
         utility=u.of,
         trained_utility=float(worth.mean()),
-        held_out_utility=float(ladder.floor.mean()),
+        held_out_utility=float(law.floor.mean()),
         trained_prompts=len(learned),
         held_out_prompts=len(unseen),
         completions=n,
@@ -259,7 +260,7 @@ def _learned(u: Utility, rows: np.ndarray, gamma: float) -> np.ndarray:
 # -- the held-out prompts under the law --------------------------------------------------------
 
 
-class _Ladder:
+class _Law:
     """Prompts under the law, at the gammas that are asked for; those of one size together."""
 
     def __init__(self, u: Utility, rows: list[np.ndarray]) -> None:
@@ -271,88 +272,50 @@ class _Ladder:
         for ranked, given, at in self.groups:
             self.floor[at] = ranked.value(given)
 
-    def at(self, x: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return each prompt's f, and its derivative by log gamma, at log gamma = x."""
-        (value, slope), gamma = np.empty((2, len(self.floor))), math.exp(x)
+    def at(self, x: float) -> np.ndarray:
+        """Return each prompt's f at log gamma = x."""
+        value = np.empty(len(self.floor))
         for number, (ranked, given, at) in enumerate(self.groups):
-            self.last[number] = r = proximal(ranked, given, gamma, self.last[number])
-            value[at], slope[at] = ranked.value(r), sensitivity(ranked, given, gamma, r)
-        return value, slope
+            self.last[number] = r = proximal(ranked, given, math.exp(x), self.last[number])
+            value[at] = ranked.value(r)
+        return value
 
-    def matched(self, target: float) -> float:
-        """Return the gamma at which the mean of f is `target`: Newton's method, in a bracket."""
-        if target <= self.floor.mean():
-            return 0.0
-        x, low, high, stride = 0.0, -math.inf, math.inf, 1.0
-        for _ in range(200):
-            value, slope = (float(of.mean()) for of in self.at(x))
-            low, high = (x, high) if target > value else (low, x)
-            if low >= LARGEST or high <= LEAST:
-                return math.inf if low >= LARGEST else 0.0
-            step = (target - value) / slope if slope > 0 else math.nan
-            if abs(step) <= 4e-16 * max(abs(x), 1.0):
-                return math.exp(x + step)
-            ahead = x + step
-            if not (low < ahead < high and abs(step) <= 2 * stride):
-                bracketed = math.isfinite(low) and math.isfinite(high)
-                ahead = (low + high) / 2 if bracketed else x + math.copysign(stride, target - value)
-                stride *= 1 if bracketed else 2
-            if ahead in (low, high):
-                break
-            x = min(max(ahead, LEAST), LARGEST)
-        return math.exp(x)
+    def crossing(self, off: Callable[[np.ndarray], float], x: float) -> float:
+        """Return the gamma at which `off`, which rises with each f, is 0: from log gamma = x on.
 
-    def resampled(
-        self, worth: np.ndarray, gamma: float, paired: bool, draws: int, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Return the gammas of resampled prompts, whose f in training are `worth`.
-
-        From gamma to both sides, rung by rung, until few resamples are left beyond.
+        It is 0 where `off` isn't below 0 even there, inf where nothing lifts it to 0.
         """
-        target, weights = np.empty(draws), np.empty((draws, len(self.floor)))
-        for rows in np.array_split(np.arange(draws), 1 + draws * len(worth) // AT_ONCE):
-            drawn = _shares(len(worth), len(rows), rng)
-            target[rows] = drawn @ worth
-            weights[rows] = drawn if paired else _shares(len(self.floor), len(rows), rng)
-        found = np.full(draws, np.nan)
-        found[target <= weights @ self.floor] = 0.0
-        middle = math.log(gamma) if 0 < gamma < math.inf else (LEAST if gamma == 0 else LARGEST)
-        self.last = [None] * len(self.groups)
-        start, begun = [weights @ of for of in self.at(middle)], self.last.copy()
-        for side in (1, -1):
-            x, here, self.last, stride = middle, start, begun.copy(), side * STEP
-            todo = np.isnan(found) & (side * (target - here[0]) >= 0)
-            while todo.sum() > BEYOND * draws and LEAST < x + stride < LARGEST:
-                ahead = [weights @ of for of in self.at(x + stride)]
-                inside = todo & (side * (target - ahead[0]) < 0)
-                ends = [of[inside] for of in (*here, *ahead)]
-                found[inside] = np.exp(x + stride * _cubic_root(target[inside], stride, *ends))
-                todo, x, here = todo & ~inside, x + stride, ahead
-            found[todo] = math.inf if side > 0 else 0.0
-        return found
+        if off(self.floor) >= 0:
+            return 0.0
+        here, stride = off(self.at(x)), 1.0
+        side = 1.0 if here < 0 else -1.0
+        while True:
+            ahead = min(max(x + side * stride, LEAST), LARGEST)
+            if side * off(self.at(ahead)) >= 0:
+                break
+            if ahead in (LEAST, LARGEST):
+                return math.inf if side > 0 else 0.0
+            x, stride = ahead, 2 * stride
+        from scipy.optimize import brentq
+
+        tight = {"xtol": 1e-15, "rtol": 4 * np.finfo(float).eps}  # the least that brentq takes
+        return math.exp(brentq(lambda at: off(self.at(at)), x, ahead, **tight))
 
 
-def _shares(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how much each of `count` prompts counts in resamples, shape (draws, count)."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=draws) / count
+def _resampled(
+    unseen: int, worth: np.ndarray, paired: bool, draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training utility of resampled prompts, and how much each unseen one counts."""
 
+    def shares(count: int, rows: int) -> np.ndarray:
+        return rng.multinomial(count, np.full(count, 1 / count), size=rows) / count
 
-def _cubic_root(
-    target: np.ndarray,
-    step: float,
-    value: np.ndarray,
-    slope: np.ndarray,
-    ahead: np.ndarray,
-    slope_ahead: np.ndarray,
-) -> np.ndarray:
-    """Return t in [0, 1] where the cubic between two rungs, a `step` apart, has the target."""
-    rise = ahead - value
-    first, last = step * slope - rise, rise - step * slope_ahead
-
-    def off(t: np.ndarray) -> np.ndarray:
-        return value + t * rise + t * (1 - t) * ((1 - t) * first + t * last) - target
-
-    return halve(off, np.zeros_like(target), np.ones_like(target), 40)
+    target, weights = np.empty(draws), np.empty((draws, unseen))
+    for rows in np.array_split(np.arange(draws), 1 + draws * len(worth) // AT_ONCE):
+        drawn = shares(len(worth), len(rows))
+        target[rows] = drawn @ worth
+        weights[rows] = drawn if paired else shares(unseen, len(rows))
+    return target, weights
 
 
 # -- what is checked -----------------------------------------------------------------------

@@ -162,14 +162,3 @@ def _newton(
     matrix = memory * minus + np.eye(ranked.n)
     step = np.linalg.solve(matrix, force[:, :, None])[:, :, 0]
     return step, (force * step).sum(axis=1)
-
-
-def sensitivity(ranked: Ranked, xi: np.ndarray, memory: float, r: np.ndarray) -> np.ndarray:
-    """Return the derivative of f by log gamma at each prompt's optimum r, shape (N,).
-
-    With grad f = (r - xi)/gamma and dr/dlog gamma = (I + gamma L)^-1 (r - xi) it is
-    (r - xi).(I + gamma L)^-1 (r - xi) / gamma.
-    """
-    moved = r - xi
-    matrix = memory * ranked.derivatives(r)[1] + np.eye(ranked.n)
-    return (moved * np.linalg.solve(matrix, moved[:, :, None])[:, :, 0]).sum(axis=1) / memory
