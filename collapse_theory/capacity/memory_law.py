@@ -23,7 +23,7 @@ from collapse_theory.capacity.prox import Ranked, proximal
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import numbers, whole
 from collapse_theory.programs import DomainLike, Free, as_domain
-from collapse_theory.programs.program import WIDEST_CHECKED
+from collapse_theory.programs.program import EPS, WIDEST_CHECKED
 from collapse_theory.utilities import (
     Continued,
     Loss,
@@ -95,8 +95,8 @@ class Memory(Value):
     >>> unseen = rng.normal([[0.5, 0.0, -0.5]], 1.0, (400, 3))
     >>> learned = [ct.solve("logsigmoid(x)", domain=ct.Anchored(xi, 3.0)) for xi in unseen[:200]]
     >>> ct.memory([one.rewards for one in learned], unseen[200:], "logsigmoid(x)")
-    Memory(logsigmoid(x): gamma 3.46, 95% from 2.81 to 4.22, of 200 prompts trained and 200 held out;
-    explained by rank: trained 0.657, law 0.709, held out 0.119)
+    Memory(logsigmoid(x): gamma 3.46, 95% from 2.81 to 4.22, of 200 prompts trained and 200 held
+    out; explained by rank: trained 0.657, law 0.709, held out 0.119)
     """
 
     gamma: float
@@ -298,8 +298,9 @@ class _Law:
             x, stride = ahead, 2 * stride
         from scipy.optimize import brentq
 
-        tight = {"xtol": 1e-15, "rtol": 4 * np.finfo(float).eps}  # the least that brentq takes
-        return math.exp(brentq(lambda at: off(self.at(at)), x, ahead, **tight))
+        # The tightest that brentq takes.
+        root = brentq(lambda at: off(self.at(at)), x, ahead, xtol=1e-15, rtol=4 * EPS)
+        return math.exp(float(root))
 
 
 def _resampled(
