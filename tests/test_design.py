@@ -652,6 +652,7 @@ NOTHING = {
     "all 0 or all 1": lambda rng, n: np.full(n, rng.integers(0, 2)),
     "one level each": lambda rng, n: np.full(n, rng.random()),
     "rounding of float32": lambda rng, n: rng.random() * (1 + 1e-8 * rng.standard_normal(n)),
+    "neighbours in bfloat16": lambda rng, n: 1.0 + 2.0**-7 * rng.integers(0, 2, n),
     "a constant": lambda rng, n: np.full(n, 3.0),
     "one completion": lambda rng, n: rng.random(1),
 }

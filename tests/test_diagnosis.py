@@ -368,6 +368,17 @@ def test_missing_completions_are_allowed_for(share: float) -> None:
     assert outcome(np.where(keep, law + rng.standard_normal((300, 1)), np.nan)) == "own laws"
 
 
+def test_the_loss_is_known_though_completions_are_missing() -> None:
+    for seed, text in enumerate(TEXTS[:3]):
+        rng = np.random.default_rng(seed)
+        keep = rng.random((200, 8)) > 0.3
+        rows = np.where(keep, collapsed(text, P=200, seed=seed), np.nan)
+        found = ct.diagnose(rows, utility=TEXTS[:3])
+        near = found.kinds[0].predictions[0]
+        assert (found.outcome, near.utility) == ("collapsed", str(ct.utility(text)))
+        assert near.error < 0.02
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_missing_completions_explain_is_at_most_all(seed: int) -> None:
     rewards = collapsed(P=300, noise=0.02, seed=seed)

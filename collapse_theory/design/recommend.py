@@ -16,12 +16,11 @@ from collapse_theory.design.target import SPREAD, Target
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
 from collapse_theory.numerics.checks import finite_array, numbers
+from collapse_theory.numerics.precision import precision_of
 from collapse_theory.values import Array, Value
 
 ALL = "all prompts"
 END = 0.01  # scores within this share of the prompt's range of an end count as being there
-# As in a diagnosis: models compute in float32 or coarser, and a few of its steps are rounding.
-ROUNDING = 8 * 2.0**-23
 MOST_RANKED = 64  # completions a prompt up to which the design is for so many, else for many
 
 
@@ -208,9 +207,8 @@ class Within:
         order = np.argsort(index, kind="stable")
         starts = np.cumsum(counts) - counts
         low, high = (of.reduceat(values[order], starts) for of in (np.minimum, np.maximum))
-        # What is apart by rounding alone, at the size that scores have, is no spread.
-        size = np.maximum(np.abs(low), np.abs(high))
-        spread = high - low > ROUNDING * np.maximum(size, np.median(size))
+        # What is apart by rounding alone is no spread, as in a diagnosis.
+        spread = ~precision_of(values).alike(low, high)
         flat = int((~spread & (counts > 1)).sum())
         means = np.bincount(index, values) / counts
         total = float(values.var())

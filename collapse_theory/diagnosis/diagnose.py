@@ -211,6 +211,7 @@ class _Look:
         self.level_off = same_level(self.stats)
         raw = isinstance(self.domain, Box) and not self.level_off
         self.name = "as they are" if raw else "centred"
+        self.missing = False  # whether missing completions explain how prompts differ
         self.names = self.log.kind_names if self.log.kinds is not None else ("all",)
         self.counts = {k: n for k, n in enumerate(np.bincount(self.stats.kinds).tolist()) if n}
         self.judged = [kind for kind, n in self.counts.items() if n >= KIND_PROMPTS]
@@ -218,7 +219,7 @@ class _Look:
     def diagnosis(self) -> Diagnosis:
         """Return the diagnosis."""
         stats, log = self.stats, self.log
-        flat = flat_prompts(stats)[0]
+        flat = flat_prompts(stats)
         spread = spread_of(stats)
         how = normalised(stats, flat)
         compared, wild = self._compared()
@@ -311,8 +312,9 @@ class _Look:
                 continue
             view = judged(view, free)
             allowing = list(self._allowing(name, compared)) if ragged and name != "scaled" else []
-            if view.outcome is None:
-                view = next((v for v in allowing if v.outcome == "collapsed"), view)
+            if view.outcome is None and any(v.outcome == "collapsed" for v in allowing):
+                view = next(v for v in allowing if v.outcome == "collapsed")
+                self.missing |= name == self.name
             if name != "scaled" and view.outcome != "collapsed":
                 test = prompts_differ if name == "as they are" else prompts_differ_beyond_level
                 view = judged(replace(view, p=test(self.stats, self.rng)), free)
@@ -335,7 +337,8 @@ class _Look:
         drawn = scale or RewardMap(float(shown.rewards[0]), float(shown.rewards[0]) + 1.0)
         found = []
         for kind in self.counts:
-            near = predictions_of(self.utilities, shown, kind, drawn, self.domain) if scale else ()
+            how = self.domain, self.missing
+            near = predictions_of(self.utilities, shown, kind, drawn, *how) if scale else ()
             found.append(summary_of(self.names[kind], kind, shown, drawn, near))
         return tuple(found)
 

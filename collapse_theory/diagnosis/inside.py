@@ -9,11 +9,9 @@ import numpy as np
 
 from collapse_theory.diagnosis.intervals import Measure, ratio_of_means, share_of
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, rows_by_size
+from collapse_theory.numerics.precision import precision_of
 from collapse_theory.values import Value
 
-_FLOAT32_STEPS = 8  # a network's sums in float32 differ by some last places for no reason
-_HALF_STEPS = 2  # half precision's grid holds short decimals too: neighbours alone are rounding
-_HALVES = (("bfloat16", 16), ("float16", 13))  # bits of float32's fraction that they lack
 # Wild rewards are so many typical distances from their prompt's median, and so many of those that
 # nine tenths of the log's rewards keep to: 4.9 standard deviations of a normal law, and no uniform
 # draw. A single vector with wild rewards has the first alone.
@@ -37,12 +35,13 @@ class Spread(Value):
     level : float
         The median size of a reward.
     resolution : float
-        Rewards that are no further apart at that level are the same but for rounding: 8 steps of
-        float32, or 2 of bfloat16 or float16.
+        Rewards that are no further apart at that level are the same but for rounding.
     precision : str
         The coarsest of bfloat16, float16 and float32 that holds every reward; float64 otherwise.
     tied : Measure
         The share of neighbouring rewards of a prompt that are equal.
+    rounding : str
+        What the resolution is: "8 steps of float32".
     """
 
     flat: Measure
@@ -51,55 +50,18 @@ class Spread(Value):
     resolution: float
     precision: str
     tied: Measure
-
-    @property
-    def steps(self) -> str:
-        """What the resolution is: "8 steps of float32"."""
-        half = self.precision in dict(_HALVES)
-        return (
-            f"{_HALF_STEPS} steps of {self.precision}"
-            if half
-            else f"{_FLOAT32_STEPS} steps of float32"
-        )
+    rounding: str = "8 steps of float32"
 
 
-def flat_prompts(stats: OrderStatistics) -> tuple[np.ndarray, str, float]:
-    """Return which prompts have no spread, the log's precision, and its steps that don't count.
-
-    A prompt has none where its best and worst reward are no further apart than a few steps of
-    float32 at their size: models compute in float32 or coarser, whatever a log is written in.
-    Where all rewards are on the grid of a coarser float, two steps of that.
-    """
-    name, lost = _precision(stats.rewards)
+def flat_prompts(stats: OrderStatistics) -> np.ndarray:
+    """Return which prompts have no spread: best and worst reward differ by rounding alone."""
     best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
-    steps = _HALF_STEPS * 2.0**lost if lost else _FLOAT32_STEPS
-    size = np.minimum(np.maximum(np.abs(best), np.abs(worst)), np.finfo(np.float32).max)
-    return best - worst <= steps * _float32_step(size), name, steps
-
-
-def _float32_step(size: np.ndarray) -> np.ndarray:
-    """Return the distance of float32 numbers just below a size; 0 at 0, where they are dense."""
-    _, exponent = np.frexp(size)
-    return np.where(size > 0, np.ldexp(1.0, np.maximum(exponent - 24, -149)), 0.0)
-
-
-def _precision(rewards: np.ndarray) -> tuple[str, int]:
-    with np.errstate(over="ignore"):
-        single = rewards.astype(np.float32)
-    if not np.array_equal(single.astype(np.float64), rewards):
-        # As decimals of a float32 are written: the nearest float64 to seven or more digits.
-        return "float64", 0
-    bits = single.view(np.uint32)
-    for name, lost in _HALVES:
-        whole = not np.array_equal(rewards, np.round(rewards))
-        if whole and not (bits & np.uint32((1 << lost) - 1)).any():
-            return name, lost
-    return "float32", 0
+    return precision_of(stats.rewards).alike(worst, best)
 
 
 def spread_of(stats: OrderStatistics) -> Spread:
     """Return what is told of the rewards of one prompt beside each other."""
-    flat, name, steps = flat_prompts(stats)
+    flat, precision = flat_prompts(stats), precision_of(stats.rewards)
     sizes = stats.sizes
     best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
     level = float(np.median(np.abs(stats.rewards)))
@@ -107,8 +69,9 @@ def spread_of(stats: OrderStatistics) -> Spread:
         flat=share_of(int(flat.sum()), stats.count),
         gap=_median((best - worst) / (sizes - 1)),
         level=level,
-        resolution=float(steps * _float32_step(np.array(level))),
-        precision=name,
+        resolution=float(precision.rounding(np.array(level))),
+        precision=precision.name,
+        rounding=precision.text,
         tied=_share(stats.ties.astype(float), sizes - 1.0),
     )
 

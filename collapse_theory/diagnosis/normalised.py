@@ -44,9 +44,15 @@ def normalised(stats: OrderStatistics, flat: np.ndarray) -> str | None:
 
 def hiding(stats: OrderStatistics) -> str:
     """Return a sentence on what a log may hide, for one that isn't decided; "" for others."""
+    values = np.unique(stats.rewards).size
+    if 2 < values <= _GRADES:
+        return (
+            f" Rewards take {values} values only: rounded to them, prompts of one vector differ "
+            "by a whole step where it lies between two."
+        )
     at_ends = [stats.rewards == end for end in (stats.rewards.min(), stats.rewards.max())]
     shares = [float(np.mean(there)) for there in at_ends]
-    if sum(shares) >= _HIDING and np.unique(stats.rewards).size > _GRADES:
+    if sum(shares) >= _HIDING and values > _GRADES:
         low, high = stats.rewards.min(), stats.rewards.max()
         return (
             f" {shares[0]:.0%} of the rewards are the log's lowest, {low:g}, and {shares[1]:.0%} "

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from collapse_theory.diagnosis.missing import subset_means
 from collapse_theory.diagnosis.order_statistics import (
     OrderStatistics,
     RewardMap,
@@ -60,19 +61,26 @@ def predictions_of(
     kind: int,
     scale: RewardMap,
     domain: Domain,
+    missing: bool = False,
 ) -> tuple[Prediction, ...]:
     """Return what each utility predicts for one kind and how far off it is, nearest first.
 
-    The order is by the error of the mean rewards by rank, which noise doesn't blur.
+    The order is by the error of the mean rewards by rank, which noise doesn't blur. With `missing`
+    prompts have had as many completions as the largest, of which some went missing at random.
     """
     here = prompts.kinds == kind
     rewards = np.sort(np.asarray(scale(prompts.rows_of(kind))))
     mean = np.asarray(scale(prompts.at_levels[here].mean(axis=0)))
     found = []
     for u in utilities:
-        vectors, weights = _vectors(u, prompts.sizes[here], domain)
+        sizes = prompts.sizes[here]
+        vectors, weights = _vectors(u, sizes[sizes == sizes.max()] if missing else sizes, domain)
         masses = np.repeat(weights, [vector.size for vector in vectors])
         distance, kolmogorov = _distances(rewards, empirical_law(np.concatenate(vectors), masses))
+        if missing:
+            weights = np.bincount(sizes)[different(sizes)].astype(float)
+            whole = vectors[0]
+            vectors = [subset_means(size, whole.size) @ whole for size in different(sizes)]
         levels = np.stack([to_levels(vector, prompts.levels) for vector in vectors])
         curve = weights @ levels / weights.sum()
         error = float(np.abs(mean - curve).mean())

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.recommend import ROUNDING, Recommendation, recommend
+from collapse_theory.design.recommend import Recommendation, recommend
 from collapse_theory.diagnosis.kinds import two_groups
 from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import finite_array, numbers
+from collapse_theory.numerics.precision import precision_of
 from collapse_theory.values import Value
 
 LEVELS = 8  # of the quantiles that are compared: as many as completions usually are
@@ -177,8 +178,8 @@ def _by_prompt(scores: Any, prompts: Any) -> dict[str, np.ndarray]:
 
 def _has_shape(values: np.ndarray) -> bool:
     """Whether there are three scores, and they differ by more than rounding."""
-    size = float(np.abs(values).max())
-    return len(values) > 2 and bool(np.ptp(values) > ROUNDING * size)
+    alike = precision_of(values).alike(values.min(), values.max())
+    return len(values) > 2 and not bool(alike)
 
 
 def _shapes(block: np.ndarray) -> np.ndarray:

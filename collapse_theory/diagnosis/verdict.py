@@ -180,8 +180,8 @@ def _no_spread(evidence: Evidence) -> Verdict:
     equal = "have equal rewards for all their completions"
     if spread.gap.value > 0:
         equal = (
-            f"have rewards no further apart than {spread.steps} ({spread.resolution:.1g} at their "
-            f"size, {spread.level:.3g}), which is rounding"
+            f"have rewards no further apart than {spread.rounding}, which is rounding "
+            f"({spread.resolution:.1g} at their size, {spread.level:.3g})"
         )
     return Verdict(
         "no spread",
@@ -227,8 +227,11 @@ def _collapsed(evidence: Evidence) -> Verdict:
     if apart is not None and apart.p <= DOUBT and apart.distance.value > _NEAR * evidence.width:
         return _near(apart, evidence.width)
     who = "All kinds share one law" if several else "All prompts share one vector"
+    varies = _varies(view)
+    if not view.within and evidence.sizes[0] < evidence.sizes[1]:
+        varies = "varies over prompts by no more than missing completions explain"
     reason = (
-        f"{who}: in {_rewards(view)}, the reward of each rank {_varies(view)}, where those of "
+        f"{who}: in {_rewards(view)}, the reward of each rank {varies}, where those of "
         f"prompts drawn at random from this log would vary by {view.reference**0.5:.2g}"
     )
     if apart is not None:
