@@ -55,7 +55,7 @@ from collapse_theory.training.measures import (  # noqa: E402
     measure,
     remembered,
 )
-from collapse_theory.training.trainer import require_arguments  # noqa: E402
+from collapse_theory.training.trainer import require_trainer  # noqa: E402
 
 TIMES = ("time", "_per_second")
 PROMPT_AWARE = {"open": "log(x + 0.1)", "closed": "x"}
@@ -75,8 +75,10 @@ class Reports(TrainerCallback):
         self.seen.append(dict(logs))
 
 
-def made(folder, loss, data, evaluated=None, *, model=None, callback=None, **arguments):
-    """Return a Trainer on the CPU that reports to nobody."""
+def made(
+    folder, loss, data, evaluated=None, *, model=None, callback=None, theirs=None, **arguments
+):
+    """Return a Trainer on the CPU that reports to nobody; `theirs` are metrics beside ours."""
     settings = {
         "use_cpu": True,
         "report_to": "none",
@@ -95,7 +97,7 @@ def made(folder, loss, data, evaluated=None, *, model=None, callback=None, **arg
         eval_dataset=evaluated,
         data_collator=RankingCollator(tiny.tokenizer(), kinds=getattr(loss, "kinds", None)),
         compute_loss_func=trainer_loss(loss),
-        compute_metrics=callback,
+        compute_metrics=theirs,
         callbacks=[callback] if callback else None,
     )
 
@@ -328,23 +330,26 @@ def test_the_callback_measures_what_trainer_evaluates(tmp_path, together):
     assert left == {"log", "out"} | ({"live.png"} if together else set())
 
 
-def test_the_callback_alone_measures_the_same(tmp_path, caplog):
+def test_the_callback_joins_the_metrics_of_the_trainer(tmp_path, caplog):
     loss, data = RankingLoss("log(x + 0.1)"), tiny.rankings(7)
-    both, alone = CollapseCallback(loss), CollapseCallback(loss, file=tmp_path / "x.jsonl")
-    metrics = made(tmp_path, loss, data, data, callback=both).evaluate()
-    trainer = made(tmp_path, loss, data, data, model=tiny.model(dropout=0.5))
-    trainer.add_callback(alone)
-    trainer.model.train()
+    first, second, later = (CollapseCallback(loss, file=tmp_path / f"{k}.jsonl") for k in range(3))
+    metrics = made(tmp_path, loss, data, data, callback=first).evaluate()
+    trainer = made(
+        tmp_path, loss, data, data, callback=second, theirs=lambda found: {"rows": 3}, max_steps=1
+    )
+    assert trainer.evaluate().items() >= {"eval_rows": 3, "eval_gap": metrics["eval_gap"]}.items()
+    trainer.train()  # it joins once
+    assert trainer.evaluate()["eval_rows"] == 3
+    assert len((tmp_path / "1.jsonl").read_text().splitlines()) == sum(map(len, data))
+    trainer = made(tmp_path, loss, data, data)
+    trainer.add_callback(later)
     with caplog.at_level(logging.WARNING):
-        by_itself = trainer.evaluate()
-        trainer.evaluate()
-    assert caplog.text.count("give it as compute_metrics too") == 1
-    for name, value in metrics.items():
-        if not name.endswith(TIMES):
-            assert by_itself[name] == pytest.approx(value, abs=1e-5), name
-    assert by_itself["eval_gap"] == trainer.state.log_history[0]["eval_gap"]
+        assert "eval_gap" not in trainer.evaluate()
+        assert trainer.evaluate()["eval_gap"] == metrics["eval_gap"]
+    assert caplog.text.count("measured nothing of this evaluation") == 1
     # Evaluated twice at one step: the rows of it are there once.
-    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == sum(map(len, data))
+    trainer.evaluate()
+    assert len((tmp_path / "2.jsonl").read_text().splitlines()) == sum(map(len, data))
 
 
 def test_several_evaluation_sets(tmp_path):
@@ -665,10 +670,9 @@ def test_what_goes_wrong_is_named(tmp_path):
     trainer.data_collator = RankingCollator(tiny.tokenizer(), kinds=loss.kinds[::-1])
     with pytest.raises(CollapseError, match="other kinds than the loss has, or another order"):
         trainer.evaluate()
-    whole = CollapseCallback(loss)
-    batches = made(tmp_path, loss, data, data, callback=whole, batch_eval_metrics=True)
-    with pytest.raises(CollapseError, match="batch_eval_metrics=False"):
-        batches.evaluate()
+    for name in ("batch_eval_metrics", "prediction_loss_only"):
+        with pytest.raises(CollapseError, match=f"{name}=False"):
+            made(tmp_path, loss, data, data, callback=CollapseCallback(loss), **{name: True})
     apply = trainer_loss(loss)
     labels = RankingCollator(tiny.tokenizer(), kinds=loss.kinds).labels(list(data))
     logits = torch.zeros(sum(map(len, data)), 1)
@@ -728,12 +732,13 @@ def test_streams_are_refused_where_processes_have_no_part_of_their_own():
     datasets = pytest.importorskip("datasets")
     data = tiny.rankings(4)
     stream = datasets.Dataset.from_list(data.rows()).to_iterable_dataset()
-    fine = {"label_smoothing_factor": 0, "metric_for_best_model": None, "greater_is_better": None}
+    args = TrainingArguments("unused", use_cpu=True, remove_unused_columns=False)
 
     def check(processes, dispatched, train, evaluated):
         config = SimpleNamespace(dispatch_batches=dispatched)
-        args = SimpleNamespace(**fine, world_size=processes, accelerator_config=config)
-        require_arguments(args, SimpleNamespace(dataset=train), SimpleNamespace(dataset=evaluated))
+        given = {**vars(args), "world_size": processes, "accelerator_config": config}
+        sets = {"train_dataset": train, "eval_dataset": {"held_out": evaluated}}
+        require_trainer(SimpleNamespace(args=SimpleNamespace(**given), **sets), RankingLoss("x"))
 
     check(1, None, stream, stream)
     check(2, False, stream, data)
@@ -741,6 +746,56 @@ def test_streams_are_refused_where_processes_have_no_part_of_their_own():
         check(2, None, stream, data)
     with pytest.raises(CollapseError, match="a stream to evaluate on"):
         check(2, False, data, stream)
+
+
+def margins(**row):
+    more = {"prompt": "w1", "completions": ["w2", "w3"], **row}
+    return [ranking.row() for ranking in tiny.rankings(3)] + [more]
+
+
+@pytest.mark.parametrize("kind", ["RankingDataset", "Dataset", "stream"])
+def test_data_that_a_loss_has_no_use_for_are_refused_before_training(tmp_path, kind):
+    datasets = pytest.importorskip("datasets")
+
+    def trainer(loss, rows, keep=True):
+        data = RankingDataset.from_records(rows)
+        if kind != "RankingDataset":
+            data = datasets.Dataset.from_list(rows if kind == "Dataset" else rows[::-1])
+            data = data.to_iterable_dataset() if kind == "stream" else data
+        callback, settings = CollapseCallback(loss), {"remove_unused_columns": not keep}
+        made(tmp_path, loss, data, callback=callback, max_steps=1, **settings)
+        return made(tmp_path, loss, data, max_steps=1, **settings)
+
+    wide = [[0.0, 1.0], [0.0, 0.0]]
+    for loss, row, message in [
+        (RankingLoss("log(x + 0.1)"), {"margins": wide}, "margins need values of U below gap 0"),
+        (RankingLoss(ct.PlackettLuce()), {"margins": wide}, "takes no margins or weights of pairs"),
+        (
+            RankingLoss(ct.PlackettLuce()),
+            {"pair_weights": np.multiply(3, wide).tolist()},
+            "takes no",
+        ),
+        (prompt_aware(), {"margins": wide, "kind": "open"}, "margins need values"),
+    ]:
+        with pytest.raises(CollapseError, match=message):
+            trainer(loss, margins(**row))
+    aware = PromptAwareRankingLoss({"open": "log(x + 0.1)", "closed": "logsigmoid(x)"})
+    trainer(aware, margins(margins=wide, kind="closed"))
+    trainer(RankingLoss("log(x + 0.1)"), margins(margins=[[0.0, 0.0]] * 2))
+    trainer(RankingLoss(ct.PlackettLuce()), margins(pair_weights=wide))
+    if kind != "RankingDataset":
+        with pytest.raises(
+            CollapseError, match=r"give TrainingArguments\(remove_unused_columns=Fal"
+        ):
+            trainer(RankingLoss("x"), margins(), keep=False)
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_batches_of_which_nothing_is_left_are_refused_before_training(tmp_path, name):
+    loss, data = RankingLoss("x"), tiny.rankings(12)
+    settings = {"dataloader_drop_last": True, f"per_device_{name}_batch_size": 16}
+    with pytest.raises(CollapseError, match="leaves nothing of 12 prompts in batches of 16"):
+        made(tmp_path, loss, data, data, callback=CollapseCallback(loss), **settings)
 
 
 def test_the_best_checkpoint_is_that_of_the_least_gap(tmp_path):
@@ -767,17 +822,13 @@ def test_the_best_checkpoint_is_that_of_the_least_gap(tmp_path):
     assert logged[best] < logged[1]
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_streams_are_evaluated(tmp_path, alone):
+def test_streams_are_evaluated(tmp_path):
     datasets = pytest.importorskip("datasets")
     loss, data = prompt_aware(), tiny.rankings(7)
     stream = datasets.Dataset.from_list(data.rows()).to_iterable_dataset()
     callback = CollapseCallback(loss, file=tmp_path / "x.jsonl")
-    one = None if alone else callback
     settings = {"remove_unused_columns": False, "per_device_eval_batch_size": 3}
-    trainer = made(tmp_path, loss, data, stream, callback=one, **settings)
-    if alone:
-        trainer.add_callback(callback)
+    trainer = made(tmp_path, loss, data, stream, callback=callback, **settings)
     found = trainer.evaluate()
     expected = made(tmp_path, loss, data, data, callback=CollapseCallback(loss)).evaluate()
     for name, value in expected.items():
@@ -791,6 +842,7 @@ def test_a_last_batch_that_is_dropped_is_named(tmp_path, caplog):
     loss, data = RankingLoss("x"), tiny.rankings(7)
     callback = CollapseCallback(loss)
     settings = {"dataloader_drop_last": True, "per_device_eval_batch_size": 3}
+    settings |= {"per_device_train_batch_size": 3}
     trainer = made(tmp_path, loss, data, data, callback=callback, **settings)
     with caplog.at_level(logging.WARNING):
         trainer.evaluate()
@@ -916,17 +968,15 @@ def test_two_processes_give_the_same_as_one(tmp_path):
     assert moved > 1e-3
     assert (one["weights"] - two["weights"]).abs().max() < 1e-6
     assert one["losses"] == pytest.approx(two["losses"], abs=1e-6)
-    for key in ("metrics", "alone"):
-        for name, value in one[key].items():
-            # Trainer's own evaluation loss is a mean over batches, which differ.
-            if not name.endswith((*TIMES, "_loss")):
-                assert two[key][name] == pytest.approx(value, abs=1e-6), name
-    for name in ("rewards.jsonl", "alone.jsonl"):
-        rows = [
-            [json.loads(line) for line in (tmp_path / run / name).read_text().splitlines()]
-            for run in ("one", "two")
-        ]
-        assert len(rows[0]) == len(rows[1]) > 0
-        for left, right in zip(*rows, strict=True):
-            assert left["reward"] == pytest.approx(right["reward"], abs=1e-6)
-            assert {**left, "reward": 0} == {**right, "reward": 0}
+    for name, value in one["metrics"].items():
+        # Trainer's own evaluation loss is a mean over batches, which differ.
+        if not name.endswith((*TIMES, "_loss")):
+            assert two["metrics"][name] == pytest.approx(value, abs=1e-6), name
+    rows = [
+        [json.loads(line) for line in (tmp_path / run / "rewards.jsonl").read_text().splitlines()]
+        for run in ("one", "two")
+    ]
+    assert len(rows[0]) == len(rows[1]) > 0
+    for left, right in zip(*rows, strict=True):
+        assert left["reward"] == pytest.approx(right["reward"], abs=1e-6)
+        assert {**left, "reward": 0} == {**right, "reward": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,9 @@ from collapse_theory.training.trainer import (
     TrainerLoss,
     each,
     is_stream,
-    require_arguments,
     require_loss,
+    require_trainer,
+    trainer_above,
 )
 
 logger = logging.getLogger(__name__)
@@ -41,10 +43,9 @@ logger = logging.getLogger(__name__)
 class CollapseCallback(TrainerCallback):
     """Measure at each evaluation how far the rewards are from what the loss leads to.
 
-    Give it twice: ``Trainer(compute_metrics=callback, callbacks=[callback])``. Then it measures
-    what Trainer has evaluated, on all processes together, and its numbers go to the trainer's log:
-    to TensorBoard and others, and to ``metric_for_best_model``. Given as a callback alone it
-    evaluates by itself, and the numbers reach the metrics and the log history only.
+    ``Trainer(callbacks=[callback])``: it measures what Trainer has evaluated, on all processes
+    together, as its ``compute_metrics`` or beside those given. So its numbers go where the
+    trainer's do: to TensorBoard and others, and to ``metric_for_best_model``.
 
     docs/training.md#the-callback has their names. A small ``gap`` says that the collapse the loss
     leads to is reached, not that the model is good: choose a model by ``loss`` or ``pairs_right``
@@ -86,7 +87,7 @@ class CollapseCallback(TrainerCallback):
         self._seen: dict[str, Any] = {}  # what is evaluated: the callback's arguments, the step
         self._found: tuple[Evaluated, Measures] | None = None
         self._train: tuple[int, Evaluated, Measures] | None = None
-        self._said: set[str] = set()
+        self._nan_said = False
 
     @property
     def loss(self) -> AnyLoss:
@@ -95,39 +96,29 @@ class CollapseCallback(TrainerCallback):
 
     # -- as compute_metrics --------------------------------------------------------------
 
-    def __call__(self, prediction: Any, compute_result: bool | None = None) -> dict[str, float]:
+    def __call__(self, prediction: Any) -> dict[str, float]:
         """Return the measures of what Trainer has evaluated, by name without prefix."""
-        if compute_result is not None:
-            raise CollapseError(
-                "CollapseCallback measures whole evaluations: give "
-                "TrainingArguments(batch_eval_metrics=False), the default"
-            )
-        dataset = getattr(self._seen.get("eval_dataloader"), "dataset", None)
-        # A stream can't be read again; its kinds are in the labels.
-        rankings = None if dataset is None or is_stream(dataset) else _rankings(dataset)
+        dataset: Any = getattr(self._seen.get("eval_dataloader"), "dataset", None)
+        rankings = None  # a stream can't be read again; its kinds are in the labels
+        if dataset is not None and not is_stream(dataset):
+            rankings = [ranking_of(dataset[row]) for row in range(len(dataset))]
         done = evaluated(prediction.predictions, prediction.label_ids, rankings, self.loss.kinds)
-        return self._measured(done)
-
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Remember what is evaluated: the rows' prompts and kinds are in its dataset."""
-        self._seen = {**kwargs, "step": state.global_step, "size": args.eval_batch_size}
-
-    def _measured(self, done: Evaluated) -> dict[str, float]:
         self._found = done, done.measures(self.loss)
-        if np.isnan(done.logits[done.ranks >= 0]).any():
-            self._say(
-                f"the model returned NaN in the evaluation at step {self._seen.get('step')}",
-                "what is made of it is left out of the log (said once)",
+        if np.isnan(done.logits[done.ranks >= 0]).any() and not self._nan_said:
+            self._nan_said = True
+            logger.warning(
+                "the model returned NaN in the evaluation at step %s: what is made of it is left "
+                "out of the log (said once)",
+                self._seen.get("step"),
             )
         train = self._evaluated_train()
         if train is None:
             return self._found[1].log()
         return self._found[1].log(train[1], remembered(self.loss, train[0], done))
 
-    def _say(self, what: str, more: str) -> None:
-        if more not in self._said:
-            self._said.add(more)
-            logger.warning("%s: %s", what, more)
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remember what is evaluated: the rows' prompts and kinds are in its dataset."""
+        self._seen = {**kwargs, "step": state.global_step, "size": args.eval_batch_size}
 
     def _evaluated_train(self) -> tuple[Evaluated, Measures] | None:
         """Return the evaluation of the same few training prompts, once a step."""
@@ -148,10 +139,25 @@ class CollapseCallback(TrainerCallback):
     # -- as a callback -------------------------------------------------------------------
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuse settings that mislead; have the model be saved so that it is served as trained."""
-        require_arguments(args, kwargs.get("train_dataloader"), kwargs.get("eval_dataloader"))
+        """Join the Trainer's metrics, refuse what misleads, have the model saved to be served."""
+        trainer = trainer_above()
+        if trainer is not None:
+            require_trainer(trainer, self.loss)
+            if args.batch_eval_metrics or args.prediction_loss_only:
+                raise CollapseError(
+                    "CollapseCallback measures whole evaluations: give TrainingArguments("
+                    "batch_eval_metrics=False, prediction_loss_only=False), the defaults"
+                )
+            self._join(trainer)
         if kwargs.get("model") is not None:
             serve(kwargs["model"], self.loss)
+
+    def _join(self, trainer: Any) -> None:
+        given = trainer.compute_metrics
+        if given is None:
+            trainer.compute_metrics = self
+        elif given is not self and not (isinstance(given, partial) and self in given.args):
+            trainer.compute_metrics = partial(_both, given, self)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin the file anew, or where training is resumed drop what is from a later step."""
@@ -163,36 +169,18 @@ class CollapseCallback(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
-        """Measure, unless compute_metrics has, and write the file and the figure."""
-        split = _split_of(metrics)
-        loader, model = kwargs.get("eval_dataloader"), kwargs.get("model")
-        if self._found is None and loader is not None and model is not None:
-            self.on_prediction_step(args, state, control, **kwargs)
-            rankings = _rankings(loader.dataset)
-            done = evaluate_all(model, rankings, loader.collate_fn, args.eval_batch_size)
-            self._note(state, split, metrics, self._measured(done))
+        """Write the file and the figure."""
         found, self._found, self._seen = self._found, None, {}
-        if found is not None:
-            self.measures[split] = found[1]
-            if state.is_world_process_zero:
-                self._write(state, split, *found)
-
-    def _note(self, state: Any, split: str, metrics: Any, values: dict[str, float]) -> None:
-        """Add the measures of its own pass to the metrics and the history, where Trainer's are."""
-        self._say(
-            "CollapseCallback evaluates by itself, and its numbers don't reach TensorBoard and "
-            "others",
-            "give it as compute_metrics too: "
-            "Trainer(compute_metrics=callback, callbacks=[callback])",
-        )
-        found = {f"{split}_{name}": value for name, value in values.items()}
-        if metrics is not None:
-            metrics.update(found)
-        last = state.log_history[-1] if state.log_history else {}
-        if last.get("step") == state.global_step and f"{split}_loss" in last:
-            last.update(found)
-        else:
-            state.log_history.append({**found, "step": state.global_step})
+        if found is None:
+            logger.warning(
+                "CollapseCallback measured nothing of this evaluation, as Trainer didn't know it; "
+                "give it when that is made: Trainer(callbacks=[callback])"
+            )
+            return self.on_init_end(args, state, control, **kwargs)
+        split = _split_of(metrics)
+        self.measures[split] = found[1]
+        if state.is_world_process_zero:
+            self._write(state, split, *found)
 
     def _write(self, state: Any, split: str, done: Evaluated, measures: Measures) -> None:
         try:
@@ -225,9 +213,8 @@ def _split_of(metrics: Any) -> str:
     return "eval"
 
 
-def _rankings(dataset: Any) -> list[Ranking]:
-    rows = dataset if is_stream(dataset) else (dataset[k] for k in range(len(dataset)))
-    return [ranking_of(row) for row in rows]
+def _both(given: Any, own: CollapseCallback, prediction: Any) -> dict[str, Any]:
+    return {**given(prediction), **own(prediction)}
 
 
 @torch.no_grad()
@@ -282,6 +269,14 @@ class UtilitySchedule(TrainerCallback):
         alike = {(one.kinds, *(of.domain for of in each(one))) for one in self.stages.values()}
         if len(alike) > 1:
             raise CollapseError("the stages must have the same kinds and domains")
+
+    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Refuse stages that the Trainer's settings or data don't go with."""
+        if (trainer := trainer_above()) is not None:
+            for loss in self.stages.values():
+                require_trainer(trainer, loss)
+
+    on_train_begin = on_init_end
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the loss of the stage that this step is in."""

@@ -361,6 +361,10 @@ class RankingLoss(PromptLoss):
             )
         logger.warning("%s of %s: %s (said once)", at, type(self).__name__, text)
 
+    def require_tables(self, margins: bool, pair_weights: bool) -> None:
+        """Raise for margins, or weights of pairs, that the loss has no use for."""
+        self._objective.require_tables(margins, pair_weights)
+
     def objective(self, rewards: Tensor, ranks: Any = None, **pairs: Any) -> Tensor:
         """Return each prompt's objective in the scale of U, shape (B,), from its rewards."""
         rewards = as_batch(rewards)

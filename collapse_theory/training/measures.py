@@ -54,8 +54,6 @@ class KindMeasures(Value):
     mean, std, predicted : numpy.ndarray, shape (K,)
         By place in the ranking, best first, of the prompts with the commonest number of
         completions: mean and standard deviation over prompts, and the prediction's mean.
-    curve, predicted_curve : numpy.ndarray
-        Mean quantile functions of all prompts, best first, on levels that all kinds share.
     """
 
     kind: str | None
@@ -67,8 +65,6 @@ class KindMeasures(Value):
     mean: Array
     std: Array
     predicted: Array
-    curve: Array
-    predicted_curve: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,70 +164,62 @@ def measure(
     (0.16666..., 0.833)
     """
     logits, ranks = np.asarray(logits, dtype=np.float64), np.asarray(ranks)
-    names = [None] * len(ranks) if kinds is None else list(kinds)
+    names: Any = np.array([None] * len(ranks) if kinds is None else list(kinds), dtype=object)
     rewards = rewards_of(loss, logits, names)
     sizes = (ranks >= 0).sum(axis=1)
     levels = int(sizes[0]) if np.all(sizes == sizes[0]) else LEVELS
-    found = []
+    found, curves, expected_curves = [], [], []
     for kind in sorted(set(names), key=lambda name: (name is not None, name)):
-        rows = np.array([name == kind for name in names])
+        rows = names == kind
         own = {"margins": margins, "pair_weights": pair_weights}
         own = {name: None if of is None else np.asarray(of)[rows] for name, of in own.items()}
-        of = _of_kind(loss.of_kind(kind), rewards[rows], ranks[rows], own, levels)
         right, pairs = _pairs_right(logits[rows], ranks[rows], own["pair_weights"])
-        found.append(KindMeasures(kind, int(rows.sum()), pairs, right=right, **of))
-    curves = [one.curve for one in found], [one.predicted_curve for one in found]
-    between, expected = (_largest_distance(each) for each in curves)
+        one = loss.of_kind(kind)
+        expected, gaps = _prediction(one, rewards[rows], ranks[rows], own)
+        ordered, there = _best_first(rewards[rows], ranks[rows]), ~np.isnan(expected)
+        distance = np.abs(np.sort(ordered[there]) - np.sort(expected[there]))
+        size = int(np.bincount(sizes[rows]).argmax())
+        common, known = ordered[sizes[rows] == size, :size], there.any(axis=1)
+        predicted = expected[known & (sizes[rows] == size), :size]
+        found.append(
+            KindMeasures(
+                kind,
+                prompts=int(rows.sum()),
+                pairs=pairs,
+                distance=mean_of_known(distance),
+                gap=mean_of_known(gaps),
+                right=right,
+                mean=common.mean(axis=0),
+                std=common.std(axis=0),
+                predicted=predicted.mean(axis=0) if len(predicted) else np.zeros(0),
+            )
+        )
+        curves.append(_curve(ordered, sizes[rows], levels))
+        expected_curves.append(_curve(expected[known], sizes[rows][known], levels))
+    between, expected_between = map(_largest_distance, (curves, expected_curves))
     collapse = _index(loss, rewards, ranks, names) if index else float("nan")
-    return Measures(tuple(found), between, expected, collapse)
+    return Measures(tuple(found), between, expected_between, collapse)
 
 
-def _index(
-    loss: AnyLoss, rewards: np.ndarray, ranks: np.ndarray, kinds: Sequence[str | None]
-) -> float:
+def _index(loss: AnyLoss, rewards: np.ndarray, ranks: np.ndarray, kinds: np.ndarray) -> float:
     """Return the index of collapse; NaN where rewards aren't finite or nothing can be compared."""
     rows, places = np.nonzero(ranks >= 0)
-    names = None if None in kinds else np.array(kinds, dtype=object)[rows]
-    domain = loss.of_kind(kinds[0]).domain
+    names, domain = None if None in kinds else kinds[rows], loss.of_kind(kinds[0]).domain
     with suppress(CollapseError):
         index = diagnose(rewards[rows, places], rows, names, (), domain=domain).index
         return float("nan") if index is None else float(index)
     return float("nan")
 
 
-def _of_kind(
-    loss: RankingLoss,
-    rewards: np.ndarray,
-    ranks: np.ndarray,
-    own: dict[str, np.ndarray | None],
-    levels: int,
-) -> dict[str, Any]:
-    """Return what `KindMeasures` has of rewards: by rank, and beside the prediction."""
-    sizes, ordered = (ranks >= 0).sum(axis=1), _best_first(rewards, ranks)
-    expected, best = np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
-    if loss.domain.ordered:  # Anchored is of one prompt
-        expected, best = loss.predictions.of_rows(ranks, **own, skip=True)
-    expected = _best_first(expected, np.sort(np.where(ranks >= 0, ranks, PAST), axis=1))
-    there = ~np.isnan(expected)  # no padding, and no prompt without a prediction
-    known = there.any(axis=1)
-    size = int(np.bincount(sizes).argmax())
-    common = ordered[sizes == size, :size]
-    predicted = expected[known & (sizes == size), :size]
-    distance, gap = np.nan, np.nan
-    if known.any():
-        distance = float(np.abs(np.sort(ordered[there]) - np.sort(expected[there])).mean())
-        own = {name: None if of is None else of[known] for name, of in own.items()}
-        made = loss.objective(torch.from_numpy(rewards[known]), ranks[known], **own)
-        gap = mean_of_known(best[known] - made.numpy())
-    return {
-        "distance": distance,
-        "gap": gap,
-        "mean": common.mean(axis=0),
-        "std": common.std(axis=0),
-        "predicted": predicted.mean(axis=0) if len(predicted) else np.zeros(0),
-        "curve": _curve(ordered, sizes, levels),
-        "predicted_curve": _curve(expected[known], sizes[known], levels),
-    }
+def _prediction(
+    loss: RankingLoss, rewards: np.ndarray, ranks: np.ndarray, own: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predicted rewards, best first, and each prompt's gap; NaN where none is known."""
+    if not loss.domain.ordered:  # Anchored is of one prompt
+        return np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
+    expected, best = loss.predictions.of_rows(ranks, **own, skip=True)
+    made = loss.objective(torch.from_numpy(rewards), ranks, **own).numpy()
+    return _best_first(expected, np.sort(np.where(ranks >= 0, ranks, PAST), axis=1)), best - made
 
 
 def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:

@@ -183,7 +183,7 @@ class Objective:
             self.weights = weights / weights.max()  # in the range of float32, whatever their scale
             if margins.any():
                 self.margins = margins
-                self.require_margins()
+                self.require_tables(margins=True)
         if domain.anchors is not None:
             self.anchors = torch.tensor(domain.anchors)
 
@@ -193,8 +193,7 @@ class Objective:
         """Return the objectives (B,), 0 where no pair is compared, and where one is."""
         weights = None
         if isinstance(self.worth, Stages):
-            if margins is not None or pair_weights is not None:
-                raise CollapseError(f"{self.loss} takes no margins or weights of pairs")
+            self.require_tables(margins is not None, pair_weights is not None)
             value, counts = self.worth.mean(rewards, ranks), several_ranks(ranks)
             if self.domain.sums:
                 weights = _shares(compared(ranks).to(rewards.dtype))
@@ -253,8 +252,7 @@ class Objective:
         weights = which.to(rewards.dtype)
         if margins is not None:
             margins = of_pairs("margins", margins, rewards, which)
-            if looked_at(margins.any()) is not False:
-                self.require_margins()
+            self.require_tables(looked_at(margins.any()) is not False)
         if self.pairs is not None and self.weights is not None:
             largest = looked_at(ranks.max()) if ranks.numel() else None
             if largest is not None and largest >= self.pairs.n:
@@ -275,9 +273,11 @@ class Objective:
             weights = weights * given
         return weights, margins
 
-    def require_margins(self) -> None:
-        """Raise unless the utility has values of its own below gap 0."""
-        if not self.own_below:
+    def require_tables(self, margins: bool = False, pair_weights: bool = False) -> None:
+        """Raise for margins, or weights of pairs, that the loss has no use for."""
+        if isinstance(self.worth, Stages) and (margins or pair_weights):
+            raise CollapseError(f"{self.loss} takes no margins or weights of pairs")
+        if margins and not self.own_below:
             raise InvalidUtility(
                 f"margins need values of U below gap 0, and {self.loss} has none: it is continued "
                 "there by its tangent; use log-sigmoid, a hinge or another utility that has them"

@@ -39,7 +39,7 @@ class RankingTrainer(RewardTrainer):
 
     Parameters
     ----------
-    model, args, train_dataset, eval_dataset, processing_class, callbacks, ...
+    model, args, train_dataset, eval_dataset, processing_class, ...
         As in `trl.RewardTrainer`. Data sets may be any that `RankingDataset` reads, too.
     loss : RankingLoss or PromptAwareRankingLoss, optional
         TRL's own, log-sigmoid of a pair's difference, unless given; with
@@ -50,8 +50,8 @@ class RankingTrainer(RewardTrainer):
         The column that ranks the completions.
     data_collator : RankingCollator, optional
         Another template, say.
-    compute_metrics, callbacks
-        A `CollapseCallback` is added, and measures evaluations, unless there is one.
+    callbacks
+        A `CollapseCallback` is added unless there is one.
     """
 
     loss_is_scaled_for_ga = True  # the mean over the prompts of the whole accumulated batch
@@ -78,7 +78,7 @@ class RankingTrainer(RewardTrainer):
         self._collator = data_collator
         if isinstance(model, ServedModel):
             raise CollapseError("this model gives rewards, as it is served; train its .model")
-        given = [one for one in callbacks or () if isinstance(one, CollapseCallback)]
+        given = any(isinstance(one, CollapseCallback) for one in callbacks or ())
         own = [] if given else [CollapseCallback(compute)]
         super().__init__(
             model,
@@ -87,7 +87,7 @@ class RankingTrainer(RewardTrainer):
             _data_set(train_dataset),
             _data_set(eval_dataset),
             processing_class,
-            compute_metrics or (given + own)[0],
+            compute_metrics,
             [*(callbacks or ()), *own],
             *more,
             **options,

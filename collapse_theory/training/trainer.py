@@ -1,15 +1,19 @@
-"""The loss for transformers' `Trainer`: it counts the prompts of an accumulated batch right."""
+"""The loss for transformers' `Trainer`, and what of its settings and data it would get wrong."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from collapse_theory.data.dataset import RankingDataset
+from collapse_theory.data.layouts import LAYOUTS
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
 from collapse_theory.training.loss import RankingLoss
@@ -36,8 +40,8 @@ class TrainerLoss:
     the prompts' losses is divided by it. So accumulated gradients are those of one large batch,
     the last and smaller one included.
 
-    A model with several labels, a collator with other kinds than the loss has, and arguments of
-    Trainer that mislead are errors in the call.
+    A model with several labels, a collator with other kinds than the loss has, and settings and
+    data of a Trainer that mislead are errors, in the first call if not before (`CollapseCallback`).
 
     Examples
     --------
@@ -52,6 +56,7 @@ class TrainerLoss:
 
     def __init__(self, loss: AnyLoss) -> None:
         self.loss = require_loss(loss, "trainer_loss")
+        self._trainer: int | None = None  # that was looked at
 
     def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the batch's share of the mean over the prompts of the accumulated batch.
@@ -60,8 +65,12 @@ class TrainerLoss:
         row a prompt. `num_items_in_batch` are the prompts of the whole accumulated batch, of all
         processes; those of `labels`, as `RankingCollator` makes them, unless given.
         """
-        # Trainer shows its arguments to callbacks alone, and this is all that it must be given.
-        self._look_at(sys._getframe(1).f_locals.get("self"))
+        if (trainer := trainer_above()) is not None:
+            if self._trainer != id(trainer):
+                require_trainer(trainer, self.loss)
+                self._trainer = id(trainer)
+            for one in each(self.loss):
+                one.step = trainer.state.global_step + 1
         require_labels(labels)
         if not isinstance(outputs, MutableMapping) or "logits" not in outputs:
             raise CollapseError(
@@ -72,14 +81,6 @@ class TrainerLoss:
         value, counts = prompt_losses(self.loss, grid, labels)
         share = counts * labels.get("weights", 1.0)
         return (share * value).sum() / self._total(labels, share, num_items_in_batch)
-
-    def _look_at(self, trainer: Any) -> None:
-        """Refuse arguments of a Trainer that mislead, and tell the loss which step it is."""
-        handler = getattr(trainer, "callback_handler", None)
-        if handler is not None:
-            require_arguments(trainer.args, handler.train_dataloader, handler.eval_dataloader)
-            for one in each(self.loss):
-                one.step = trainer.state.global_step + 1
 
     def _total(self, labels: Any, share: Tensor, counted: Any) -> Any:
         """Return the weight of the whole accumulated batch, of which this is a part."""
@@ -191,12 +192,47 @@ def _larger_is_better(metric: str) -> bool | None:
     return None
 
 
-def require_arguments(args: Any, train: Any = None, evaluated: Any = None) -> None:
-    """Raise for arguments of Trainer that it would ignore, or do the opposite of what is meant.
+def trainer_above() -> Any:
+    """Return the Trainer by which this is called, None without one: it shows itself to nobody."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        if getattr(found, "callback_handler", None) is not None:
+            return found
+        frame = frame.f_back
+    return None
 
-    Under several processes for streams too, which `train` and `evaluated` have, data loaders or
-    data sets, if known: only training can have a part of a stream a process.
-    """
+
+def require_trainer(trainer: Any, loss: AnyLoss) -> None:
+    """Raise for what a Trainer would ignore, stumble over later, or do the opposite of."""
+    args, evaluated = trainer.args, trainer.eval_dataset
+    evaluated = evaluated.values() if isinstance(evaluated, dict) else [evaluated]
+    sets = [(trainer.train_dataset, True), *((one, False) for one in evaluated)]
+    sets = [(data, train) for data, train in sets if data is not None]
+    _require_arguments(args)
+    if args.remove_unused_columns and any(hasattr(data, "column_names") for data, _ in sets):
+        trainer._set_signature_columns_if_needed()
+        kept = set(trainer._signature_columns)
+        if not any(kept.issuperset(layout.columns) for layout in LAYOUTS):
+            raise CollapseError(
+                "Trainer leaves out the columns that the model doesn't take, and so the rankings "
+                "of a datasets.Dataset: give TrainingArguments(remove_unused_columns=False)"
+            )
+    for data, train in sets:
+        if is_stream(data):
+            _require_stream(args, train)
+        elif args.dataloader_drop_last:
+            batch = (args.train_batch_size if train else args.eval_batch_size) * args.world_size
+            if len(data) < batch:
+                raise CollapseError(
+                    f"dataloader_drop_last=True leaves nothing of {len(data)} prompts in batches "
+                    f"of {batch}"
+                )
+        for one in _with_tables(data):
+            _require_tables(loss, *one)
+
+
+def _require_arguments(args: Any) -> None:
     if args.label_smoothing_factor:
         raise CollapseError(
             f"label_smoothing_factor={args.label_smoothing_factor:g} smooths labels of classes, "
@@ -211,21 +247,51 @@ def require_arguments(args: Any, train: Any = None, evaluated: Any = None) -> No
             f"checkpoint, and so does transformers' default; give greater_is_better={larger}, or "
             f"TrainingArguments(..., **keep_best({metric!r}))"
         )
-    several, parts = args.world_size > 1, args.accelerator_config.dispatch_batches is False
-    if several and is_stream(train) and not parts:
-        raise CollapseError(
-            "several processes and a stream to train on: Trainer would cut batches of completions "
-            'apart; give TrainingArguments(accelerator_config={"dispatch_batches": False}), by '
-            "which each process reads its own part"
-        )
-    if several and is_stream(evaluated):
+
+
+def _require_stream(args: Any, train: bool) -> None:
+    """Raise for streams under several processes: only training can have a part for each."""
+    if args.world_size < 2:
+        return
+    if not train:
         raise CollapseError(
             "several processes and a stream to evaluate on: its last batches are filled up with "
             "rows that were there before, and nothing tells which; evaluate a data set of known "
             "length, such as RankingDataset.from_records(stream)"
         )
+    if args.accelerator_config.dispatch_batches is not False:
+        raise CollapseError(
+            "several processes and a stream to train on: Trainer would cut batches of completions "
+            'apart; give TrainingArguments(accelerator_config={"dispatch_batches": False}), by '
+            "which each process reads its own part"
+        )
 
 
-def is_stream(given: Any) -> bool:
-    """Whether a data set, or that of a loader, can't be asked for a row by its number."""
-    return isinstance(getattr(given, "dataset", given), IterableDataset)
+def is_stream(data: Any) -> bool:
+    """Whether a data set can't be asked for a row by its number."""
+    return isinstance(data, IterableDataset) or not hasattr(data, "__len__")
+
+
+def _with_tables(data: Any) -> Iterator[tuple[str | None, Any, Any]]:
+    """Yield kind, margins and pair weights of rows that have some; of a stream the first's."""
+    rows: Iterable[Any] = ()
+    names = set(getattr(data, "column_names", None) or ())
+    if isinstance(data, RankingDataset):
+        rows = (vars(ranking) for ranking in data)
+    elif names & {"margin", "margins", "pair_weights"}:
+        rows = data.select_columns(list(names & {"margin", "margins", "pair_weights", "kind"}))
+        rows = islice(rows, 1) if is_stream(data) else rows
+    for row in rows:
+        margins, weights = row.get("margins"), row.get("pair_weights")
+        margins = row.get("margin") if margins is None else margins
+        if margins is not None or weights is not None:
+            yield row.get("kind"), margins, weights
+
+
+def _require_tables(loss: AnyLoss, kind: str | None, margins: Any, weights: Any) -> None:
+    if loss.kinds is not None and kind not in loss.kinds:
+        return  # the collator names it
+    own = loss.of_kind(kind)
+    plain = weights is None or bool(np.isin(weights, (0, 1)).all())
+    listwise = isinstance(own.utility, PlackettLuce)
+    own.require_tables(bool(np.any(margins)), listwise and not plain)

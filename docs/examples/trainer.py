@@ -65,7 +65,6 @@ def main() -> None:
         eval_dataset=held_out,
         data_collator=RankingCollator(tokenizer, kinds=loss.kinds),
         compute_loss_func=trainer_loss(loss),
-        compute_metrics=callback,
         callbacks=[callback],
     )
     trainer.train()
