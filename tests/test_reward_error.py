@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from problems import FORMULAS, cases, high_precision
 
 import collapse_theory as ct
-from collapse_theory.programs import as_rewards, reward_error, solution
+from collapse_theory.programs import Program, as_rewards, reward_error, solution
 from collapse_theory.programs.program import centred
 
 PAIRS = ct.Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], weights=[2, 1, 1, 1, 1, 1])
@@ -174,6 +174,29 @@ def test_tiny_gaps_on_a_graph_are_kept_apart():
     found = ct.solve("sqrt(x)", comparisons=chain)
     assert 0 < found.gaps[1] < 1e-13
     assert found.rewards_error < 1e-15
+
+
+def test_weights_sixteen_orders_apart():
+    """The best against six others: a gap of 1 each, whatever the weights."""
+    best = ct.Comparisons(7, [0] * 6, range(1, 7), weights=[8e-5, 0.08, 1e-4, 2e-15, 1e-16, 2e-4])
+    for text in ("sqrt(x + 1e-6)", "1e-8*log(x + 0.01)"):
+        assert ct.solve(text, comparisons=best).rewards_error < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "pairs", "right", "off"),
+    [  # just off a kink, and just off the end of the box
+        ("min(x, 0.5)", ct.Confined(2.8e-6), ct.Comparisons.full(2), [0.25, -0.25], 4e-13),
+        ("-1/x", ct.Box(), ct.Comparisons.best(3), [1.0, 0.0, 0.0], 1e-12),
+    ],
+)
+def test_an_error_is_no_less_than_what_was_moved(text, domain, pairs, right, off):
+    program = Program.of(ct.utility(text), None, domain, pairs)
+    moved = np.array(right)
+    moved[1] += off
+    moved[0] -= off if pairs.n == 2 else 0.0
+    gaps = -np.diff(np.sort(moved)[::-1])
+    assert reward_error.rewards_error(program, moved, gaps) >= off * (1 - 1e-3)
 
 
 def test_a_million_completions_have_a_bound():

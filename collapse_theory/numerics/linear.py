@@ -67,6 +67,15 @@ def factored(matrix: np.ndarray) -> Solver | None:
     return None if failed else lambda right: lapack.dpotrs(factor, right, lower=1)[0]
 
 
+def half_solver(matrix: np.ndarray) -> Solver | None:
+    """Return the solver of L x = right (k, c), L L' the matrix, scaled as above; None as there."""
+    scale = 1.0 / np.sqrt(matrix.diagonal())
+    factor, failed = lapack.dpotrf(matrix * scale * scale[:, None], lower=1, overwrite_a=1)
+    return (
+        None if failed else lambda right: lapack.dtrtrs(factor, scale[:, None] * right, lower=1)[0]
+    )
+
+
 def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) -> np.ndarray:
     """Return for each of k nodes the number of its connected part, from 0, by edges i - j.
 

@@ -16,6 +16,7 @@ from collapse_theory.programs.program import Program
 from collapse_theory.utilities import Utility
 
 AT_KINK = 1e-6  # gaps this near a kink lie at it: their slope may be chosen
+ROUNDED = 1e-15  # of the largest gap: within it rewards may round
 CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up to rounding
 
 
@@ -57,8 +58,11 @@ def at_kinks(
         close = np.abs(y - kink) < AT_KINK
         below, above = sides(utility, kink)
         p[close] = np.clip(slopes[close], above, below)
-        line = utility.value(np.float64(kink)) + p[close] * (y[close] - kink)
-        lost[close] = np.maximum(line - utility.value(y[close]), 0.0)
+        # U(kink) + p (y - kink) - U(y), as U(kink) <= U(y) + U'(y) (kink - y): nothing cancels.
+        # A gap that is the kink but for rounding stands for the kink.
+        off = y - kink
+        apart = close & (np.abs(off) > ROUNDED * np.abs(y).max())
+        lost[apart] = np.maximum((p - first)[apart] * off[apart], 0.0)
     return p, lost
 
 

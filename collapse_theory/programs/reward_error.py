@@ -10,12 +10,13 @@ reach and z_e |v_a - v_b| >= z_e / reach_e (v_a - v_b)**2: a quadratic form Q bo
 and Cauchy's inequality in Q bounds v. If that keeps every |v_a - v_b| below its reach, no longer v
 is possible either, as the left side grows along the way (docs/theory.md#the-error-of-the-rewards).
 
-How Q bounds v is in `collapse_theory.programs.reward_chain`; here is what Q is made from.
+How Q bounds v is in `collapse_theory.programs.quadratic_bound`; here is what Q is made from.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
 from collapse_theory.programs.pair_sums import pair_gaps, straddle
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program
-from collapse_theory.programs.reward_chain import Chain, Edges
+from collapse_theory.programs.quadratic_bound import QuadraticBound
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
@@ -80,9 +81,8 @@ def rewards_error(
             smooth = program.full and not program.kinked
             found = _of_many(program, gaps / width) if smooth else math.inf
         for near in CLOSED if ordered and program.n <= MOST_REWARDS else ():
-            chain = _chain(program, rewards, gaps / width, near)
-            if chain is not None:
-                found = min(found, chain.bound(), chain.rigid)
+            here = _at_answer(program, rewards, gaps / width, near)
+            found = found if here is None else min(found, here.bound())
             if found < SMALL * size / width:
                 break
     # Sums of gaps are rounded, and so is their map to the box.
@@ -153,21 +153,19 @@ def _of_many(program: Program, gaps: np.ndarray) -> float:
     unsure += 32 * EPS * push  # NumPy sums in pairs, sixteen numbers at a time
     pairs = n * (n - 1) / 2
     force = np.cumsum(push - push[::-1])[:-1] / pairs
-    closed, ends = _wall(force, gaps)
-    forces = (push - push[::-1]) / pairs + ends + np.append(closed, 0.0) - np.append(0.0, closed)
+    closed = _multipliers(force, gaps)
+    forces = (push - push[::-1]) / pairs + np.append(closed, 0.0) - np.append(0.0, closed)
     left = np.abs(forces[1:-1]) + (unsure + unsure[::-1])[1:-1] / pairs
     return float(np.linalg.norm(left)) * (n - 1) / (2 * math.sqrt(2) * least) + moved
 
 
-def _chain(
+def _at_answer(
     program: Program | ListwiseProgram, rewards: np.ndarray, gaps: np.ndarray, near: float
-) -> Chain | None:
-    """Return the chain of an answer, gaps up to `near` of the largest reward closed."""
-    if isinstance(program, ListwiseProgram):
-        return _of_stages(program, gaps)
-    if program.full and not program.kinked:
-        return _of_ranking(program, gaps, near)
-    return _of_graph(program, rewards, gaps, near)
+) -> QuadraticBound | None:
+    """Return the program at an answer, gaps up to `near` of the largest reward closed."""
+    if isinstance(program, Program) and (program.kinked or program.floating or not program.full):
+        return _of_graph(program, rewards, gaps, near)
+    return _of_ranking(program, gaps, near)
 
 
 def _curvature(
@@ -199,64 +197,71 @@ def slope_noise(utility: Utility, y: np.ndarray, rounded: np.ndarray) -> np.ndar
     return found + np.abs(second) * (rounded + EPS * np.abs(y))
 
 
-def _left(table: np.ndarray, *more: np.ndarray) -> np.ndarray:
-    """Return the forces at the places of a ranking, summed exactly: U' by pairs, then `more`."""
-    signed = table - table.T
-    rows = np.column_stack([signed, *more]).tolist()
-    return np.array([math.fsum(row) for row in rows])
-
-
-def _of_ranking(program: Program, gaps: np.ndarray, near: float) -> Chain | None:
-    """Return the chain of a smooth full ranking."""
-    utility, n = program.utility, program.n
+def _of_ranking(
+    program: Program | ListwiseProgram, gaps: np.ndarray, near: float
+) -> QuadraticBound | None:
+    """Return a smooth full ranking at its gaps; in the box both of its ends are node 0."""
+    n, kappa = program.n, program.kappa
     i, j = np.triu_indices(n, 1)
     extent = float(gaps.sum())
-    gaps, moved = _closed(gaps, math.isfinite(utility.slope_at_zero), near * extent)
-    from_top = np.concatenate([[0.0], gaps.cumsum()])
+    finite = isinstance(program, ListwiseProgram) or math.isfinite(program.utility.slope_at_zero)
+    gaps, moved = _closed(gaps, finite, near * extent)
+    slopes, unsure, bend = (
+        _of_pairs(program, gaps) if isinstance(program, Program) else _of_picks(program, gaps)
+    )
+    if not np.all(np.isfinite(slopes)):
+        return None
+    place, pull, closed = np.arange(n), np.zeros(n), np.zeros(n - 1)
+    if program.box:
+        place = place % (n - 1)
+        force = straddle(_table(n, slopes))
+        closed = _multipliers(force, gaps)
+    else:
+        from_top = np.concatenate([[0.0], gaps.cumsum()])
+        pull = 2 * kappa / n * (from_top.mean() - from_top)
+    on_pairs = [(place[i], slopes), (place[j], -slopes)]
+    on_closed = [(place[:-1], closed), (place[1:], -closed)]
+    forces = _summed(place.max() + 1, [*on_pairs, *on_closed, (place, -pull)])
+    sharp = np.zeros(len(i))
+    sharp[(j - i) == 1] = closed
+    squares = 2 * kappa / n * np.eye(len(forces))
+    loose = (2 + n / 4) * EPS * np.abs(pull).max() * np.ones(len(forces))
+    return QuadraticBound(
+        extent,
+        program.box,
+        place[i],
+        place[j],
+        bend,
+        sharp,
+        unsure,
+        forces,
+        squares,
+        loose,
+        moved=moved,
+    )
+
+
+Pairs = tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]
+
+
+def _of_pairs(program: Program, gaps: np.ndarray) -> Pairs:
+    """Return w U' of the pairs of a ranking, how far rounding may put it, and bounds of -w U''."""
+    utility, (i, j) = program.utility, np.triu_indices(program.n, 1)
     x, units = pair_gaps(gaps)[i, j], EPS * (j - i) / 2
     if program.box:
         # The gaps as they are if they sum to 1; those of 1 seen from below, if U has a kink there.
-        x, units = np.minimum(x, 1 - 4 * EPS), units + 4 * EPS + abs(1 - from_top[-1])
-    table = np.zeros((n, n))
-    table[i, j] = utility.slope(x) / len(x)
-    if not np.all(np.isfinite(table)):
-        return None
+        x, units = np.minimum(x, 1 - 4 * EPS), units + 4 * EPS + abs(1 - math.fsum(gaps))
     unsure = slope_noise(utility, x, units * x) / len(x)
-    closed = np.zeros(n - 1)
-    if program.box:
-        closed, push = _wall(straddle(table), gaps)
-        forces = _left(table, push, np.append(closed, 0.0), -np.append(0.0, closed))
-        squares, loose = np.zeros(n), np.zeros(n)
-    else:
-        rewards = from_top.mean() - from_top
-        pull = 2 * program.kappa / n * rewards
-        forces = _left(table, -pull)
-        loose = (2 + n / 4) * EPS * np.abs(pull).max() * np.ones(n)
-        squares = np.full(n, 2 * program.kappa / n)
-        if program.floating:
-            squares = np.full((n, n), float(_curvature(utility, x, 0.0 * x, 0.0).max()) / len(x))
-    sharp = np.zeros(len(x))
-    sharp[(j - i) == 1] = closed
-
-    def bend(reach: np.ndarray) -> np.ndarray:
-        return _curvature(utility, x, reach, 0.0) / len(x)
-
-    edges = Edges(i, j, bend, sharp, unsure)
-    return Chain(n, extent, program.box, edges, forces, squares, loose, moved=moved)
+    return (
+        utility.slope(x) / len(x),
+        unsure,
+        lambda reach: _curvature(utility, x, reach, 0.0) / len(x),
+    )
 
 
-def _wall(force: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the multipliers of closed gaps in the box, and what its ends push at the rewards."""
-    level = float(force[np.argmax(gaps)])
-    closed = np.where(gaps == 0, np.maximum(level - force, 0.0), 0.0)
-    push = np.zeros(len(gaps) + 1)
-    push[0], push[-1] = -level, level
-    return closed, push
-
-
-def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> Chain | None:
-    """Return the chain of a listwise loss: with the picks' probabilities p_k at stage k, -f'' is
-    the mean over stages of the p_ki p_kj, each pair's weight.
+def _of_picks(program: ListwiseProgram, gaps: np.ndarray) -> Pairs:
+    """Return the same of a listwise loss: with the picks' probabilities p_k at stage k, the pull of
+    k on j is their p_kj, and -f'' the mean over stages of the p_ki p_kj.
 
     Where no score difference changes by more than t, they change by factors within exp(+-2t).
     """
@@ -267,50 +272,36 @@ def _of_stages(program: ListwiseProgram, gaps: np.ndarray) -> Chain | None:
     picks = np.exp(picks - scores[:counted, None])
     picks /= picks.sum(axis=1, keepdims=True)
     weight = beta * beta / counted * (picks.T @ picks)[i, j]
-    force = beta / counted * program.stages(gaps).force
-    sharp = np.zeros(len(i))
+    slopes = np.where(i < counted, beta / counted * picks[np.minimum(i, counted - 1), j], 0.0)
     units = (8 + 2 * n) * EPS + 2 * EPS * beta * float(gaps.sum())
-    if program.box:
-        closed, push = _wall(force, gaps)
-        sharp[(j - i) == 1] = closed
-        closed = np.concatenate([[0.0], closed, [0.0]])
-        ends = np.concatenate([[0.0], force, [0.0]])
-        forces = np.diff(ends + closed) + push
-        squares = np.zeros(n)
-    else:
-        places = np.concatenate([[0.0], gaps.cumsum()])
-        pull = 2 * program.kappa / n * (places.mean() - places)
-        ends = np.concatenate([[0.0], force, [0.0]])
-        forces, squares = np.diff(ends) - pull, np.full(n, 2 * program.kappa / n)
-    loose = 2 * units * (np.append(force, 0.0) + np.append(0.0, force))
-
-    def bend(reach: np.ndarray) -> np.ndarray:
-        return weight * math.exp(-2 * beta * float(reach.max()))
-
-    edges = Edges(i, j, bend, sharp, np.zeros(len(i)))
-    return Chain(n, float(gaps.sum()), program.box, edges, forces, squares, loose)
+    return slopes, units * slopes, lambda reach: weight * math.exp(-2 * beta * float(reach.max()))
 
 
-def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float) -> Chain | None:
-    """Return the chain of a comparison graph, or of a ranking with kinks.
+def _multipliers(force: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Return those of closed gaps in the box, where the force on all open ones is the same."""
+    return np.where(gaps == 0, np.maximum(force[np.argmax(gaps)] - force, 0.0), 0.0)
 
-    In the box its upper and lower end are two more nodes, k and k + 1.
-    """
+
+def _table(n: int, values: np.ndarray) -> np.ndarray:
+    table = np.zeros((n, n))
+    table[np.triu_indices(n, 1)] = values
+    return table
+
+
+def _of_graph(
+    program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float
+) -> QuadraticBound | None:
+    """Return a comparison graph, or a ranking with kinks; in the box node 0 is the box."""
     graph, utility, w, k = program.graph, program.utility, program.graph.w, program.graph.k
     if program.kinked and len(w) > MOST_PAIRS:
         return None
-    order, r, steps, moved = _places(program, rewards, gaps, near)
-    at = np.argsort(order)
-    if np.any(at[graph.a] >= at[graph.b]):
-        return None  # a gap below 0
-    x = pair_gaps(steps)[at[graph.a], at[graph.b]]
+    r, x, terms, moved = _nodes(program, rewards, gaps, near)
+    if np.any(x < 0):
+        return None
     y, dual = x - graph.m, dual_flow(program, r, 0.0, x)
     if not np.all(np.isfinite(dual.slopes)):
         return None
-    # From b to a, as the flow goes: pairs, then nodes on the box and its ends.
-    a, b = np.where(dual.head == k, k, dual.head), np.where(dual.tail == k, k + 1, dual.tail)
-    none = np.zeros(len(a) - len(w))
-    rounded = EPS * ((2 + k / 2) * x + np.abs(graph.m))
+    rounded = EPS * ((1 + terms / 2) * x + np.abs(graph.m))
     unsure, sharp, slack = w * slope_noise(utility, y, rounded), dual.multipliers.copy(), 0.0
     for kink in utility.kinks:
         there = np.abs(y - kink) < AT_KINK
@@ -319,37 +310,39 @@ def _of_graph(program: Program, rewards: np.ndarray, gaps: np.ndarray, near: flo
         sharp = np.where(there, firm + sharp, sharp)
         unsure = np.where(there, 4 * EPS * w * abs(below), unsure)  # the slope is a chosen one
         slack += 2 * float((w * (below - above) * np.abs(y - kink))[there].sum())
-    flow = np.append(w * dual.slopes + dual.multipliers, dual.on[len(w) :])
-    pull, node = program.pull(r), np.arange(k)
-    forces = _summed(k + 2, [(a, flow), (b, -flow), (node, -pull)])
-    degree = np.bincount(graph.a, minlength=k) + np.bincount(graph.b, minlength=k)
-    loose = (8 + degree) * EPS * (np.abs(pull) + np.abs(program.pull(np.abs(r))))
-    squares = _squares(program)
-    if program.box:
-        forces[k:] = 0.0  # the ends stay
-        squares, loose = np.pad(squares, (0, 2)), np.pad(loose, (0, 2))
 
     def bend(reach: np.ndarray) -> np.ndarray:
-        return np.append(w * _curvature(utility, y, reach[: len(w)], -graph.m), none)
+        on_pairs = w * _curvature(utility, y, reach[: len(w)], -graph.m)
+        return np.append(on_pairs, np.zeros(len(dual.on) - len(w)))
 
-    edges = Edges(
-        at[a],
-        at[b],
+    # From b to a, as the flow goes: pairs, then nodes on the box and its ends.
+    flow = np.append(w * dual.slopes + dual.multipliers, dual.on[len(w) :])
+    pull, degree = program.pull(r), graph.gathered(np.ones(len(w)))
+    forces = _summed(k + 1, [(dual.head, flow), (dual.tail, -flow), (np.arange(k), -pull)])
+    loose = (8 + degree) * EPS * (np.abs(pull) + np.abs(program.pull(np.abs(r))))
+    squares = _squares(program, bend(0 * flow))
+    a, b, forces = dual.head, dual.tail, forces[:k]
+    if program.box:
+        a, b = (a + 1) % (k + 1), (b + 1) % (k + 1)
+        forces, loose, squares = np.append(0, forces), np.append(0, loose), np.pad(squares, (1, 0))
+    elif program.floating:
+        forces = graph.centred(forces / graph.sizes) * graph.sizes
+    left = float(np.abs(forces).sum() + unsure.sum())
+    return QuadraticBound(
+        float(np.ptp(r)),
+        program.box,
+        a,
+        b,
         bend,
         np.append(sharp, dual.on[len(w) :]),
-        np.append(unsure, none) + 2 * EPS * np.abs(flow),
-    )
-    return Chain(
-        len(order),
-        float(steps.sum()),
-        program.box,
-        edges,
-        forces[order],
-        squares[np.ix_(order, order)],
-        loose[order],
+        np.append(unsure, np.zeros(len(flow) - len(w))) + 2 * EPS * np.abs(flow),
+        forces,
+        squares,
+        loose,
         slack,
         moved,
-        _rigid(program, dual, slack, float(np.abs(forces).sum() + unsure.sum())) + moved,
+        _rigid(program, dual, slack, left) + moved,
+        graph if program.floating else None,
     )
 
 
@@ -370,32 +363,34 @@ def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
     return math.inf
 
 
-def _places(
+def _nodes(
     program: Program, rewards: np.ndarray, gaps: np.ndarray, near: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Return the order of the nodes, their rewards, the gaps, and what these were moved in all."""
-    graph, k = program.graph, program.graph.k
+    """Return the nodes' rewards, the edges' gaps, of how many terms, and how far both were moved.
+
+    Small gaps are closed, but for those of pairs whose slope would be infinite.
+    """
+    graph, k, domain = program.graph, program.graph.k, program.domain
     rewards = np.sort(rewards)[::-1] if program.full else rewards
     # Those of the same reward in an order that no pair contradicts.
     depth = np.append(graph.longest_paths[0], 0)[graph.node_of]
-    node = graph.node_of[np.lexsort((depth, -rewards))]
-    inside = np.flatnonzero(node >= 0)
-    places = np.sort(inside[np.unique(node[inside], return_index=True)[1]])
-    order = node[places]
-    steps = np.add.reduceat(gaps, places[:-1]) if k > 1 else gaps[:0]
-    steps[-1] = gaps[places[-2] : places[-1]].sum()
-    r = np.empty(k)
-    r[graph.node_of[graph.node_of >= 0]] = rewards[graph.node_of >= 0]
-    closes = np.full(k - 1, math.isfinite(program.utility.slope_at_zero))
-    if isinstance(program.domain, Box):
-        r = (r - program.domain.low) / program.domain.unit
-        order = np.concatenate([[k], order, [k + 1]])
-        steps = np.concatenate([[1 - r[order[1]]], steps, [r[order[-2]]]])
-        closes = np.concatenate([[True], closes, [True]])
-    steps, moved = _closed(steps, closes, near * float(np.abs(r).max()))
+    order, r, place = np.lexsort((depth, -rewards)), np.empty(k), np.empty(k, dtype=int)
+    used = graph.node_of[order] >= 0
+    r[graph.node_of[order[used]]] = rewards[order[used]]
+    place[graph.node_of[order[used]]] = np.flatnonzero(used)
+    given = gaps
+    if isinstance(domain, Box):
+        r = (r - domain.low) / domain.unit
+        given, place = np.concatenate([[1 - r.max()], gaps, [r.min()]]), place + 1
+    a, b = place[graph.a], place[graph.b]
+    closes = np.ones(len(given), dtype=bool)
+    closes[a[b == a + 1]] = math.isfinite(program.utility.slope_at_zero)
+    steps, moved = _closed(given, closes, near * float(np.abs(r).max()))
+    r = r - np.append(0.0, np.cumsum(steps - given))[place]
     if program.box:
-        r = np.where(r <= near, 0.0, np.where(r >= 1 - near, 1.0, r))
-    return order, r, steps, moved
+        below, above = np.append(0.0, np.cumsum(steps)), np.append(0.0, np.cumsum(steps[::-1]))
+        r = np.where(below[place] == 0, 1.0, np.where(above[::-1][place] == 0, 0.0, r))
+    return r, np.where(a < b, pair_gaps(steps)[a, b], -1.0), b - a, moved
 
 
 def _closed(steps: np.ndarray, closes: np.ndarray | bool, least: float) -> tuple[np.ndarray, float]:
@@ -410,22 +405,20 @@ def _closed(steps: np.ndarray, closes: np.ndarray | bool, least: float) -> tuple
     return steps, moved
 
 
-def _squares(program: Program) -> np.ndarray:
-    """Return the quadratic form of the penalties; under none, one that is 0 on centred rewards."""
+def _squares(program: Program, weights: np.ndarray) -> np.ndarray:
+    """Return the quadratic form of the penalties; under none, one that is 0 on centred rewards.
+
+    Any does for that, and one of the least of the pairs' weights takes no digits of others.
+    """
     graph = program.graph
     form = np.diag(2 * program.d)
-    if program.c > 0:
-        sums = 2 * program.c * graph.w
-        for i, j in (
-            (graph.a, graph.a),
-            (graph.a, graph.b),
-            (graph.b, graph.a),
-            (graph.b, graph.b),
-        ):
-            np.add.at(form, (i, j), sums)
+    ends = np.concatenate([graph.a, graph.b])
+    np.add.at(form, (ends, ends), np.tile(2 * program.c * graph.w, 2))
+    for i, j in ((graph.a, graph.b), (graph.b, graph.a)):
+        np.add.at(form, (i, j), 2 * program.c * graph.w)
     if program.floating:
-        same = np.equal.outer(graph.part, graph.part)
-        form += same * np.outer(graph.sizes, graph.sizes) * float(graph.w.max())
+        same = np.equal.outer(graph.part, graph.part) * np.outer(graph.sizes, graph.sizes)
+        form += same * weights[weights > 0].min(initial=1.0)
     return form
 
 
