@@ -10,12 +10,12 @@ from typing import Any, Unpack
 import numpy as np
 
 from collapse_theory.data.reading import Named, holds_rows, log_of
+from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.design.design import Design, design
 from collapse_theory.design.slope import MAX_SLOPE
 from collapse_theory.design.target import SPREAD, Target
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
-from collapse_theory.numerics.checks import finite_array, numbers
 from collapse_theory.numerics.precision import precision_of
 from collapse_theory.values import Array, Value
 
@@ -162,7 +162,8 @@ def recommend(
     Raises
     ------
     CollapseError
-        A ValueError: scores that are no finite numbers, a prompt without a kind or with two.
+        A ValueError: scores that are no finite numbers (in rows NaN is one that is missing), a
+        prompt without a kind or with two.
 
     Examples
     --------
@@ -174,15 +175,13 @@ def recommend(
     >>> ct.recommend({"a": [1, 1, 1], "b": [0, 0, 0]}).advice[0].reason
     'no completion is better than another in any of the 2 prompts'
     """
-    if named or holds_rows(scores):
-        log = log_of(scores, prompts, kinds, **named)
-        log = log if log.steps is None else log.only(log.steps == log.step, log.step)
-        scores, prompts = log.rewards, log.prompts
-        kinds = None if log.kinds is None else np.array(log.kind_names)[log.kinds]
-    values, owner, kind_of = _arrays(scores, prompts, kinds)
-    labels = sorted(set(kind_of))
-    own = np.array(kind_of)[owner]
-    within = {kind: Within.of(values[own == kind], owner[own == kind]) for kind in labels}
+    log = scores_of(scores, prompts, kinds, **named)
+    values, owner = log.rewards, log.prompts
+    names = log.kind_names if log.kinds is not None else (ALL,)
+    own = np.zeros(values.size, int) if log.kinds is None else log.kinds
+    labels = sorted(set(np.array(names)[own].tolist()))
+    rows = {kind: own == names.index(kind) for kind in labels}
+    within = {kind: Within.of(values[here], owner[here]) for kind, here in rows.items()}
     advice = tuple(_advice(kind, found, tol, max_slope) for kind, found in within.items())
     laws = [found.law for found in within.values()]
     between = np.array([[_apart(first, second) for second in laws] for first in laws])
@@ -274,64 +273,25 @@ def _advice(kind: str, within: Within, tol: float, max_slope: float) -> KindAdvi
     return KindAdvice(kind, *counts, *shares, error, found, reason)
 
 
-def _arrays(scores: Any, prompts: Any, kinds: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return the scores, the number of each one's prompt, and the prompts' kinds."""
-    if prompts is None and not isinstance(scores, Mapping) and hasattr(scores, "__len__"):
-        rows = list(scores)
-        if rows and all(np.ndim(row) == 1 for row in rows):
-            if kinds is not None and not isinstance(kinds, Mapping):
-                if len(kinds) != len(rows):
-                    raise CollapseError(f"{len(rows)} rows need as many kinds, got {len(kinds)}")
-                kinds = dict(enumerate(kinds))
-            scores = dict(enumerate(rows))
+def scores_of(
+    scores: Any, prompts: Any = None, kinds: Any = None, **named: Unpack[Named]
+) -> RewardLog:
+    """Return scores in any of their forms as a log, of the last step where there are several."""
+    if named or holds_rows(scores):
+        log = log_of(scores, prompts, kinds, **named)
+        return log if log.steps is None else log.only(log.steps == log.step, log.step)
     if isinstance(scores, Mapping):
         if prompts is not None:
             raise CollapseError("scores by prompt name the prompts already; leave prompts out")
-        if not scores:
-            raise CollapseError("there are no scores")
-        names = list(scores)
-        lists = [_numbers(values, f"the prompt {name!r}") for name, values in scores.items()]
-        owner = np.repeat(np.arange(len(names)), [len(values) for values in lists])
-        return np.concatenate(lists), owner, _kinds_of(names, kinds)
-    values = _numbers(scores, "all prompts")
-    if prompts is None:
-        raise CollapseError(
-            "say which prompt each score belongs to: recommend(scores, prompts), or give a table "
-            "with a prompt a row"
-        )
-    given = np.asarray(prompts)
-    if given.shape != values.shape:
-        raise CollapseError(f"{values.size} scores need as many prompts, got shape {given.shape}")
-    unique, owner = np.unique(given, return_inverse=True)
-    names = unique.tolist()
-    if kinds is None or isinstance(kinds, Mapping):
-        return values, owner, _kinds_of(names, kinds)
-    labels = np.asarray(kinds)
-    if labels.shape != values.shape:
-        raise CollapseError(f"{values.size} scores need as many kinds, got shape {labels.shape}")
-    own: list[str | None] = [None] * len(names)
-    for at, label in zip(owner.tolist(), labels.tolist(), strict=True):
-        if own[at] is not None and own[at] != str(label):
-            raise CollapseError(
-                f"the prompt {names[at]!r} has two kinds, {own[at]!r} and {label!r}"
-            )
-        own[at] = str(label)
-    return values, owner, [str(kind) for kind in own]
-
-
-def _kinds_of(names: list[Any], kinds: Any) -> list[str]:
-    if kinds is None:
-        return [ALL] * len(names)
-    if not isinstance(kinds, Mapping):
-        raise CollapseError("with scores by prompt, kinds must be a mapping {prompt: kind}")
-    missing = [name for name in names if name not in kinds]
-    if missing:
-        raise CollapseError(f"{len(missing)} prompts have no kind, the first is {missing[0]!r}")
-    return [str(kinds[name]) for name in names]
-
-
-def _numbers(values: Any, what: str) -> np.ndarray:
-    array = numbers(values, f"the scores of {what}").ravel()
-    if not array.size:
-        raise CollapseError(f"there are no scores for {what}")
-    return finite_array(array, f"the scores of {what}", 1)
+        prompts, scores = list(map(str, scores)), list(scores.values())
+        if kinds is not None and not isinstance(kinds, Mapping):
+            raise CollapseError("with scores by prompt, kinds must be a mapping {prompt: kind}")
+    elif prompts is None and isinstance(kinds, Mapping):
+        prompts = range(len(scores))
+    if isinstance(kinds, Mapping):
+        kinds = {str(prompt): kind for prompt, kind in kinds.items()}
+        without = [str(prompt) for prompt in prompts if str(prompt) not in kinds]
+        if without:
+            raise CollapseError(f"{len(without)} prompts have no kind, the first is {without[0]!r}")
+        kinds = [str(kinds[str(prompt)]) for prompt in prompts]
+    return RewardLog.of(scores, prompts, kinds)

@@ -27,12 +27,12 @@ from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMa
 from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
 from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.remarks import LEVEL_OFF, notes_of, of_splits
+from collapse_theory.diagnosis.remarks import notes_of, of_splits
 from collapse_theory.diagnosis.remembered import has_maximum, remembered
 from collapse_theory.diagnosis.summary import KindSummary, summary_of
 from collapse_theory.diagnosis.verdict import (
     KIND_PROMPTS,
-    Evidence,
+    Seen,
     judged,
     verdict_of,
     with_levels,
@@ -219,67 +219,51 @@ class _Look:
     def diagnosis(self) -> Diagnosis:
         """Return the diagnosis."""
         stats, log = self.stats, self.log
-        flat = flat_prompts(stats)
-        spread = spread_of(stats)
-        how = normalised(stats, flat)
         compared, wild = self._compared()
         shown = stats if self.name == "as they are" else stats.centred()
         scale = self.given or map_of(shown)
-        views = self._views(compared) if scale is not None else ()
-        counts = next((view for view in views if view.name == self.name), None)
-        take, several = TAKEN[self.name], len(set(compared.kinds.tolist())) > 1
-        apart = kinds_apart(compared, take, self.rng) if views and several else None
-        kinds = self._kinds(shown, scale)
         width = scale.width if scale else 1.0
-        sizes = int(stats.sizes.min()), int(stats.sizes.max())
-        right = None
-        if log.ranks is not None:
-            right = pairs_right(log.rewards, log.prompts, log.ranks)
-        on_scale = tuple(_on_scale(view, width) for view in views)
-        verdict = verdict_of(
-            Evidence(
-                view=next((v for v in on_scale if v.name == self.name), None),
-                others=on_scale,
-                spread=spread,
-                total=stats.count,
-                prompts=compared.count,
-                kinds=tuple(self.names[kind] for kind in sorted(set(compared.kinds.tolist()))),
-                apart=apart,
-                groups=groups_of(compared, take) if counts else None,
-                width=width,
-                sizes=sizes,
-                normalised=how,
-                wild=wild[0],
-                hiding=hiding(stats),
-                nearest=_nearest(kinds) if sizes[1] > 3 else None,
-            )
-        )
-        small = {self.names[k]: n for k, n in self.counts.items() if k not in self.judged}
-        notes = notes_of(log, stats, spread, how, wild, small, kinds, right, verdict.outcome)
-        if self.level_off and how is None and verdict.outcome != "no spread":
-            notes = (*notes, LEVEL_OFF)
-        return Diagnosis(
-            outcome=verdict.outcome,
-            reason=verdict.reason,
-            advice=verdict.advice,
-            notes=notes,
+        views = self._views(compared) if scale is not None else ()
+        take, several = TAKEN[self.name], len(set(compared.kinds.tolist()))
+        apart = kinds_apart(compared, take, self.rng) if views and several > 1 else None
+        found = Diagnosis(
+            outcome=None,
+            reason="",
+            advice="",
+            notes=(),
             view=self.name,
-            views=on_scale,
+            views=tuple(_on_scale(view, width) for view in views),
             shares=shares_of(compared) if views else None,
-            spread=spread,
+            spread=spread_of(stats),
             kinds_apart=apart and _divided(apart.distance, width),
             kinds_p=apart and apart.p,
             scale=scale,
-            kinds=kinds,
+            kinds=self._kinds(shown, scale),
             prompts=stats.count,
             rows=int(stats.rewards.size),
             compared=compared.count,
-            completions=sizes,
-            ranked_right=right,
+            completions=(int(stats.sizes.min()), int(stats.sizes.max())),
+            ranked_right=None
+            if log.ranks is None
+            else pairs_right(log.rewards, log.prompts, log.ranks),
             read=log.read,
             bad=log.bad,
             step=log.step,
         )
+        seen = Seen(
+            kinds=several,
+            variance=apart and apart.variance / width**2,
+            groups=groups_of(compared, take) if found.counts else None,
+            normalised=normalised(stats, flat_prompts(stats)),
+            wild=wild[0],
+            hiding=hiding(stats),
+        )
+        outcome, reason, advice = verdict_of(found, seen)
+        found = replace(found, outcome=outcome, reason=reason, advice=advice)
+        small = {self.names[k]: n for k, n in self.counts.items() if k not in self.judged}
+        level_off = self.level_off and not seen.normalised
+        notes = notes_of(log, found, stats.single, small, seen.normalised, level_off, wild)
+        return replace(found, notes=notes)
 
     def _compared(self) -> tuple[OrderStatistics, tuple[int, int]]:
         """Return the prompts to compare; and how many have wild rewards, and how many those are.
@@ -351,10 +335,3 @@ def _on_scale(view: View, width: float) -> View:
 
 def _divided(measure: Measure, width: float) -> Measure:
     return Measure(measure.value / width, measure.low / width, measure.high / width)
-
-
-def _nearest(kinds: Sequence[KindSummary]) -> str | None:
-    """Return the utility that all kinds' rewards look like."""
-    best = [kind.predictions[0] for kind in kinds if kind.predictions]
-    alike = len({near.utility for near in best}) == 1 and all(near.error <= 0.05 for near in best)
-    return best[0].utility if alike else None

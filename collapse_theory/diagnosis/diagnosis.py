@@ -118,6 +118,11 @@ class Diagnosis(Value):
         return next((view for view in self.views if view.name == self.view), None)
 
     @property
+    def width(self) -> float:
+        """The length that the scale maps to 1; 1 without a scale."""
+        return self.scale.width if self.scale else 1.0
+
+    @property
     def index(self) -> float | None:
         """1 - W / R of the view that counts, at least 0."""
         return self.counts and self.counts.index.value

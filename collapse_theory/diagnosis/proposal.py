@@ -160,19 +160,17 @@ def propose_kinds(
 
 def _by_prompt(scores: Any, prompts: Any) -> dict[str, np.ndarray]:
     """Return the scores of each prompt."""
-    if isinstance(scores, Mapping):
-        given = {str(name): values for name, values in scores.items()}
-    else:
+    if not isinstance(scores, Mapping):
         values, names = np.asarray(scores), np.asarray(prompts).astype(str)
         if values.ndim != 1 or names.shape != values.shape:
             raise CollapseError("give scores by prompt, or as many prompts as scores")
-        given = {name: values[names == name] for name in dict.fromkeys(names.tolist())}
-    if not given:
+        scores = {name: values[names == name] for name in dict.fromkeys(names.tolist())}
+    if not scores:
         raise CollapseError("there are no scores")
     found = {}
-    for name, values in given.items():
-        what = f"the scores of the prompt {name!r}"
-        found[name] = finite_array(numbers(values, what).ravel(), what, 1)
+    for name, values in scores.items():
+        what = f"the scores of the prompt {str(name)!r}"
+        found[str(name)] = finite_array(numbers(values, what).ravel(), what, 1)
     return found
 
 

@@ -5,98 +5,99 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collapse_theory.data.reward_log import Note, RewardLog, counted
-from collapse_theory.diagnosis.inside import Spread
+from collapse_theory.diagnosis.diagnosis import Diagnosis
 from collapse_theory.diagnosis.intervals import Measure
-from collapse_theory.diagnosis.order_statistics import OrderStatistics
 from collapse_theory.diagnosis.parts import Part, is_trained
-from collapse_theory.diagnosis.summary import KindSummary
 
 _SATURATED = 0.6  # a two-valued law has a half at each end
-
-
-LEVEL_OFF = Note(
-    "normalised",
-    "all prompts have the same mean reward: if their level was taken off, it can't be seen here; "
-    "centred rewards count",
-)
+_FLAT = 0.1  # from so large a share on, prompts without a spread are told of
 
 
 def notes_of(
     log: RewardLog,
-    stats: OrderStatistics,
-    spread: Spread,
-    normalised: str | None,
-    wild: tuple[int, int],
+    found: Diagnosis,
+    single: int,
     small: dict[str, int],
-    kinds: Sequence[KindSummary],
-    right: Measure | None,
-    outcome: str | None,
+    normalised: str | None,
+    level_off: bool,
+    wild: tuple[int, int],
 ) -> tuple[Note, ...]:
-    """Return the notes of a log."""
-    notes = [*(_of_reading(log)), *_of_prompts(stats, spread, small, outcome)]
-    if normalised:
-        notes.append(
-            Note(
-                "normalised",
-                f"each prompt's rewards were normalised ({normalised}): what that takes away of "
-                "how prompts differ can't be seen in them",
-            )
-        )
-    if wild[1]:
-        rewards = f"{counted(wild[1], 'reward')} of {counted(wild[0], 'prompt')}"
-        notes.append(
-            Note(
-                "wild",
-                f"{rewards} further from the prompt's median than five times the typical "
-                "distance; they don't decide how alike prompts are",
-            )
-        )
-    if right is not None:
-        notes += _of_ranks(right)
-    return (*notes, *(() if outcome == "no spread" else _saturated(kinds)))
+    """Return the notes of a log: of its reading, its prompts, its rewards.
 
+    Of the prompts `single` have one completion; `small` kinds have few prompts; `wild` are how many
+    prompts have wild rewards, and how many these are.
+    """
+    notes = list(log.notes)
+    if aside := (*log.bad, *log.left_out):
+        unused, what = sum(rows.count for rows in aside), "rewards" if log.lists else "rows"
+        text = f"{unused:,} of {log.read:,} {what} aren't used: {'; '.join(map(str, aside))}"
+        notes.insert(0, Note("rows left out", text))
 
-def _of_reading(log: RewardLog) -> list[Note]:
-    aside = (*log.bad, *log.left_out)
-    if not aside:
-        return list(log.notes)
-    unused = sum(rows.count for rows in aside)
-    what = f"{unused:,} of {log.read:,} {'rewards' if log.lists else 'rows'} aren't used: "
-    return [Note("rows left out", what + "; ".join(map(str, aside))), *log.notes]
+    def add(code: str, text: str) -> None:
+        notes.append(Note(code, text))
 
-
-def _of_prompts(
-    stats: OrderStatistics, spread: Spread, small: dict[str, int], outcome: str | None
-) -> list[Note]:
-    notes = []
-    if stats.single:
-        notes.append(
-            Note(
-                "single",
-                f"{counted(stats.single, 'prompt')} of one completion left out: it ranks nothing",
-            )
-        )
+    if single:
+        add("single", f"{counted(single, 'prompt')} of one completion left out: it ranks nothing")
     if small:
         listed = ", ".join(f"{name} ({counted(n, 'prompt')})" for name, n in small.items())
-        notes.append(Note("small kinds", f"too few prompts to judge: {listed}"))
-    least, most = int(stats.sizes.min()), int(stats.sizes.max())
+        add("small kinds", f"too few prompts to judge: {listed}")
+    least, most = found.completions
     if least < most:
-        notes.append(
-            Note(
-                "missing",
-                f"prompts have {least} to {most} completions; those of one number are compared "
-                "with each other, and if some are missing at random, that is allowed for",
-            )
+        add(
+            "missing",
+            f"prompts have {least} to {most} completions; those of one number are compared with "
+            "each other, and if some are missing at random, that is allowed for",
         )
-    if spread.flat.value >= 0.1 and outcome != "no spread":
-        notes.append(
-            Note(
-                "flat",
-                f"{spread.flat.value:.0%} of the prompts have no spread inside: they give no "
-                "advantage and no pair to train on",
-            )
+    spread, flat = found.outcome != "no spread", found.spread.flat.value
+    if spread and flat >= _FLAT:
+        add(
+            "flat",
+            f"{flat:.0%} of the prompts have no spread inside: they give no advantage and no pair "
+            "to train on",
         )
-    return notes
+    if normalised:
+        add(
+            "normalised",
+            f"each prompt's rewards were normalised ({normalised}): what that takes away of how "
+            "prompts differ can't be seen in them",
+        )
+    if wild[1]:
+        add(
+            "wild",
+            f"{counted(wild[1], 'reward')} of {counted(wild[0], 'prompt')} further from the "
+            "prompt's median than five times the typical distance; they don't decide how alike "
+            "prompts are",
+        )
+    if found.ranked_right is not None and found.ranked_right.low <= 0.5:
+        add("sign", _of_ranks(found.ranked_right))
+    for kind in found.kinds if spread else ():
+        share, end = max((kind.at_low, "lowest"), (kind.at_high, "highest"))
+        if share > _SATURATED:
+            add(
+                "saturated",
+                f"{share:.0%} of the rewards of {kind.name!r} are within 0.01 of the {end} on the "
+                "scale, and hardly rank anything there; if they are probabilities, their log-odds "
+                "spread them out, else a map of ranks (collapse-theory design) does",
+            )
+    if level_off and spread:
+        add(
+            "normalised",
+            "all prompts have the same mean reward: if their level was taken off, it can't be seen "
+            "here; centred rewards count",
+        )
+    return tuple(notes)
+
+
+def _of_ranks(right: Measure) -> str:
+    if right.high < 0.5:
+        return (
+            f"only {right.percent()} of the pairs are ranked right: is the sign flipped, or is "
+            "rank 0 not the best?"
+        )
+    return (
+        f"{right.percent()} of the pairs are ranked right: no better than chance, as far as this "
+        "log tells"
+    )
 
 
 def of_splits(log: RewardLog, splits: Sequence[Part]) -> list[Note]:
@@ -124,35 +125,3 @@ def of_splits(log: RewardLog, splits: Sequence[Part]) -> list[Note]:
         elif others and all(part.outcome == "collapsed" for part in others):
             text += ": prompts that weren't trained on collapsed, too"
     return [Note("split", text)]
-
-
-def _of_ranks(right: Measure) -> list[Note]:
-    if right.high < 0.5:
-        text = f"only {right.percent()} of the pairs are ranked right: is the sign flipped, or is "
-        return [Note("sign", f"{text}rank 0 not the best?")]
-    if right.low <= 0.5:
-        return [
-            Note(
-                "sign",
-                f"{right.percent()} of the pairs are ranked right: no better than chance, as far "
-                "as this log tells",
-            )
-        ]
-    return []
-
-
-def _saturated(kinds: Sequence[KindSummary]) -> list[Note]:
-    """Return a note for each kind whose rewards are nearly all at one end."""
-    notes = []
-    for kind in kinds:
-        share, end = max((kind.at_low, "lowest"), (kind.at_high, "highest"))
-        if share > _SATURATED:
-            notes.append(
-                Note(
-                    "saturated",
-                    f"{share:.0%} of the rewards of {kind.name!r} are within 0.01 of the {end} on "
-                    "the scale, and hardly rank anything there; if they are probabilities, their "
-                    "log-odds spread them out, else a map of ranks (collapse-theory design) does",
-                )
-            )
-    return notes
