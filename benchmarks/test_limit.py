@@ -43,8 +43,10 @@ CASES = [
     *[(text, "singular", 100.0, 1e-8) for text in SEVERAL],
     *[(text, "panels", None, 1e-8) for text in SEVERAL],
     *[(text, "grid", None, 2e-2) for text in ("log(x + 0.1)", "min(x, 0.5)")],
-    # The density is infinite at the ends, where cells of one size are coarse.
-    ("log(x)", "grid", None, 0.1),
+    *[
+        (text, "panels", None, 1e-8)
+        for text in ("log(x + 0.1) + min(x, 0.3)", "sqrt(x) + min(x, 0.4)")
+    ],
 ]
 
 

@@ -235,7 +235,7 @@ def test_panels_agree(text: str) -> None:
     assert law.var() == pytest.approx(panels.var(), rel=1e-6)
 
 
-@pytest.mark.parametrize("text", ["log(x + 0.1)", "sqrt(x) + x", "log(x) + x", "logsigmoid(10*x)"])
+@pytest.mark.parametrize("text", ["log(x + 0.1)", "sqrt(x) + x", "logsigmoid(10*x)"])
 def test_the_grid_agrees_to_the_size_of_its_cells(text: str) -> None:
     law, coarse = limit(text), limit(text, method="grid")
     assert law.objective is not None
@@ -313,8 +313,8 @@ def test_the_gap_covers_the_rounding_of_the_objective(text: str, constant: float
 
 def test_a_missed_optimum_shows_in_the_status() -> None:
     assert limit("log(x + 0.1)", tol=1e-20).status == "inaccurate"
-    assert limit("log(x)", method="grid").status == "inaccurate"
-    assert limit("log(x)", method="grid", tol=0.5).status == "optimal"
+    assert limit("sqrt(x)", method="grid").status == "inaccurate"
+    assert limit("sqrt(x)", method="grid", tol=0.5).status == "optimal"
 
 
 # -- kinks, lines and poles ------------------------------------------------------------------
@@ -401,13 +401,34 @@ def test_a_slope_that_rises_slower_than_any_power(text: str) -> None:
     assert np.mean(finite.rewards > 1 - 1e-3) == pytest.approx(1 - law.cdf(1 - 1e-3), abs=2 / 512)
 
 
-def test_kinks_on_a_curve() -> None:
-    law = limit("log(x + 0.2) + min(x, 0.3)")
-    assert law.method == "grid"
-    assert law.status == "optimal"
-    # The kink puts a mass 0.3 away from each end, where its neighbours have next to none.
-    masses = dict(law.atoms.round(9).tolist())
-    assert masses[0.3] > 5 * masses[round(73 / 240, 9)]
+@pytest.mark.parametrize(
+    ("text", "within"),
+    [
+        ("log(x + 0.2) + min(x, 0.3)", 1e-13),
+        ("logsigmoid(10*x) + 2*min(x, 0.5) + x", 1e-13),
+        ("log(x) + 2*min(x, 0.6)", 2e-9),
+        ("-x**-0.5 + min(x, 0.45)", 5e-9),
+        pytest.param("x**0.8 + min(x, 0.9)", 2e-8, marks=pytest.mark.slow),
+    ],
+)
+def test_kinks_on_a_curve(text: str, within: float) -> None:
+    law, u = limit(text), utility(text)
+    assert (law.method, law.status) == ("panels", "optimal")
+    assert law.relative_gap < within
+    # The potential by the law's own quadrature, which the mesh and the kernel's rules don't enter.
+    for x in (0.0, 0.217, 0.3, 0.5):
+        level = law.expect(lambda y, x=x: u(np.maximum(np.abs(x - y), 1e-300)))
+        assert level == pytest.approx(law.objective, rel=1e-6)
+
+
+def test_a_kink_makes_an_atom_a_step_away_from_each_end() -> None:
+    # U' falls by 1 at the gap 0.3: 2 U'(0) a(x) = a(x - 0.3) + a(x + 0.3) of the atoms a.
+    atoms = dict(limit("log(x + 0.2) + min(x, 0.3)").atoms.tolist())
+    places = sorted(atoms)
+    np.testing.assert_allclose(places, [0, 0.1, 0.3, 0.4, 0.6, 0.7, 0.9, 1], atol=1e-15)
+    a = dict(zip(np.round(places, 1).tolist(), atoms.values(), strict=True))
+    for x, first, second in ((0.3, 0, 0.6), (0.6, 0.3, 0.9), (0.1, 0.4, None)):
+        assert 12 * a[x] == pytest.approx(a[first] + a.get(second, 0.0), rel=1e-7)
 
 
 @pytest.mark.parametrize("text", ["-1/x", "-x**-2", "-1/x + log(x)", "x - x**-1.5"])
@@ -824,7 +845,7 @@ def test_refusals() -> None:
         ("log(x + 1)", "singular"),
         ("log(x) + min(x, 0.5)", "singular"),
         ("min(x, 0.5)", "panels"),
-        ("-1/x", "grid"),
+        ("log(x)", "grid"),
     ):
         with pytest.raises(CollapseError, match="auto"):
             limit(text, method=method)

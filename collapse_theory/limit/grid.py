@@ -1,8 +1,8 @@
-"""Laws on a grid, of points or of cells: the way for kinks, and the reference for all else.
+"""Laws on a grid, of points or of cells: the way for lines with kinks, and a reference.
 
-*In a box* the masses of points (where U(0) is finite) or of equal cells are a least squares problem
-with m >= 0. *Without a box* the density is constant on cells: with rho = sum_e jump_e H(x - e) over
-the edges e of the cells, the force of a law is exact for every U,
+*In a box* the masses of points are a least squares problem with m >= 0, for U(0) finite. *Without a
+box* the density is constant on cells: with rho = sum_e jump_e H(x - e) over the edges e of the
+cells, the force of a law is exact for every U,
 
     V'(x) / 2 = ∫ sgn(x-y) U'(|x-y|) rho(y) dy - kappa x = sum_e jump_e U(|x-e|) - kappa x.
 """
@@ -315,35 +315,6 @@ def _between(marks: np.ndarray, exponent: float, count: int) -> tuple[np.ndarray
     first, w_first = power_rule(width[0], min(exponent, 0.0), 12, z.size)
     s[0], weight[0] = first[0], w_first[0]
     return s, weight
-
-
-def walled_cells(utility: Utility) -> tuple[Cells, Certificate]:
-    """Return the best masses of equal cells of [0, 1], for U(0) = -inf, and what they reach."""
-    step, i = 1.0 / CELLS, np.arange(CELLS)
-
-    def shortfall(gaps: np.ndarray) -> np.ndarray:
-        # U increases, so beyond 1 rounding alone could come below 0.
-        return utility.shortfall(np.minimum(gaps, 1.0), 1.0)
-
-    def integrals(offset: float) -> np.ndarray:
-        """Return ∫ (U(1) - U) over the gaps from 0 to `offset`, and of each cell from there on."""
-        marks = offset + np.arange(CELLS)
-        marks = np.append(0.0, marks) if offset > 0 else marks
-        s, w = _between(marks, utility.exponent, 32)
-        found = (shortfall(step * s) * w).sum(axis=1)
-        return found if offset > 0 else np.append(0.0, found)
-
-    apart = i[None, :] - i[:, None]
-    kernel = _over_cells(utility, shortfall, step, CELLS, 32)[np.abs(apart)]
-    masses = _minimise(kernel)
-    lowest = np.inf
-    for offset in np.linspace(0.0, 0.5, 9):  # in each cell; by symmetry
-        above, below = integrals(1.0 - offset), integrals(float(offset))
-        table = np.where(apart > 0, above[np.abs(apart)], below[np.abs(apart)])
-        table[i, i] = above[0] + below[0]
-        lowest = min(lowest, float((table @ masses).min()))
-    proof = by_potential(utility, float(masses @ kernel @ masses), lowest, units=4.0)
-    return Cells(np.linspace(0.0, 1.0, CELLS + 1), masses / step), proof
 
 
 def free(utility: Utility, kappa: float, start: float) -> Iterator[tuple[Cells, Certificate]]:

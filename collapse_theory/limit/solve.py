@@ -197,13 +197,14 @@ def limit(
         (`collapse_theory.limit.free_support`).
     method : {"auto", "exact", "regular", "singular", "panels", "grid"}
         "exact" for closed forms; "regular" for a finite U'(0) (two atoms and a density);
-        "singular" for an infinite one; "panels", slower, for either; "grid" for kinks, and as a
-        reference for all. "auto" takes these in their order, those that fit, until a certificate
-        meets the tolerance, and keeps the best. Without a box: {"auto", "exact", "series",
-        "cells"}; the law then says "regular" or "singular" for a series.
+        "singular" for an infinite one; "panels", slower, for either, with kinks too; "grid" for
+        lines with kinks, and as a reference where U(0) is finite. "auto" takes these in their
+        order, those that fit, until a certificate meets the tolerance, and keeps the best. Without
+        a box: {"auto", "exact", "series", "cells"}; the law then says "regular" or "singular" for
+        a series.
     tol : float, optional
         The relative gap up to which the law is called optimal; unless given 1e-9, 1e-8 for
-        "panels", 1e-3 for "grid" (240 cells) and 0.01 for "cells". The series go on
+        "panels", 1e-3 for "grid" (240 points) and 0.01 for "cells". The series go on
         until about 1e-12, or until rounding stops them, whatever `tol` is.
 
     Returns

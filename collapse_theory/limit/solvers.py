@@ -28,6 +28,7 @@ THINNEST = 1e-16
 FAINTEST = 1e-17
 # The support's expected length is right to a third: a kink is inside from this share on.
 INSIDE_LENGTH = 0.7
+_GAPS = np.geomspace(1e-6, 1.0, 50)  # where U is asked whether it bends
 
 
 # -- the program --------------------------------------------------------------------------------
@@ -117,6 +118,11 @@ class LimitProgram:
     def smooth(self) -> bool:
         """Whether U' jumps at no gap between two rewards, as far as is known."""
         return not self.kinked(1.0 if self.walled else 2.0 * INSIDE_LENGTH * self.start)
+
+    @property
+    def curved(self) -> bool:
+        """Whether U bends elsewhere than at kinks, so that a law has a density."""
+        return self.smooth or bool(self.utility.curvature(_GAPS).any())
 
 
 # -- the solvers --------------------------------------------------------------------------------
@@ -328,12 +334,6 @@ def _series(program: LimitProgram) -> Candidates:
         yield law, certify(utility, law, kappa)
 
 
-def _on_grid(program: LimitProgram) -> Candidates:
-    with np.errstate(all="ignore"):
-        finite = np.isfinite(program.utility(0.0))
-    yield (grid.walled_points if finite else grid.walled_cells)(program.utility)
-
-
 def _cells(program: LimitProgram) -> Candidates:
     assert program.kappa is not None
     return grid.free(program.utility, program.kappa, program.start)
@@ -368,21 +368,20 @@ FIRST_KIND = Solver(
 )
 PANELS = Solver(
     "panels",
-    lambda program: program.walled and not program.divergent and program.smooth,
+    lambda program: program.walled and not program.divergent and program.curved,
     lambda program: panels.walled(program.utility),
     box="panels",
-    kind="utilities of finite energy without kinks",
+    kind="utilities of finite energy that bend between their kinks",
     tolerance=1e-8,
-    aim=1e-9,
     patience=1,
 )
-# For kinks, and a reference for all others.
+# For lines with kinks, and a reference for all others.
 GRID = Solver(
     "grid",
-    lambda program: program.walled and not program.divergent,
-    _on_grid,
+    lambda program: program.walled and bool(np.isfinite(program.utility(0.0))),
+    lambda program: iter([grid.walled_points(program.utility)]),
     box="grid",
-    kind="utilities whose energy isn't -inf for every law",
+    kind="utilities that are finite at gap 0",
     tolerance=1e-3,
     reach=1e-5,
     finest=1e-4,
