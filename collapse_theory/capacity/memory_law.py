@@ -23,7 +23,7 @@ from collapse_theory.capacity.prox import Ranked, proximal
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import numbers, whole
 from collapse_theory.programs import DomainLike, Free, as_domain
-from collapse_theory.programs.program import EPS, WIDEST_CHECKED
+from collapse_theory.programs.program import WIDEST_CHECKED
 from collapse_theory.utilities import (
     Continued,
     Loss,
@@ -298,9 +298,9 @@ class _Law:
             x, stride = ahead, 2 * stride
         from scipy.optimize import brentq
 
-        # The tightest that brentq takes.
-        root = brentq(lambda at: off(self.at(at)), x, ahead, xtol=1e-15, rtol=4 * EPS)
-        return math.exp(float(root))
+        tight = 4 * np.finfo(float).eps  # the least that brentq takes
+        root: Any = brentq(lambda at: off(self.at(at)), x, ahead, xtol=1e-15, rtol=tight)
+        return math.exp(root)
 
 
 def _resampled(

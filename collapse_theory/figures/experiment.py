@@ -181,17 +181,18 @@ def study_figure(table: pl.DataFrame) -> Any:
     arms = whole["arm"].unique(maintain_order=True).to_list()
     names = whole["measure"].unique(maintain_order=True).to_list()
     with look.style():
-        figure = Figure(figsize=(look.DOUBLE, 1.1 + 0.36 * len(arms)), layout="constrained")
+        figure = Figure(figsize=(look.DOUBLE, 1.1 + 0.42 * len(arms)), layout="constrained")
         axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for ax, name in zip(axes, names, strict=True):
             rows = whole.filter(measure=name)
             for row in rows.iter_rows(named=True):
-                at = arms.index(row["arm"]) + (0.16 if row["stopped"] else -0.16)
+                both = rows.filter(arm=row["arm"])["stopped"].n_unique() > 1
+                at = arms.index(row["arm"]) + 0.16 * both * (1 if row["stopped"] else -1)
                 ax.hlines(at, row["low"], row["high"], color=look.GREY, linewidth=0.9)
                 ax.plot(row["mean"], at, **STOPPED[row["stopped"]])
             better = f"better to the {'right' if rows['sign'][0] > 0 else 'left'}"
             ax.set(title=rows["words"][0], xlabel=better, yticks=range(len(arms)))
-        axes[0].set_yticklabels([_arm(arm) for arm in arms])
+        axes[0].set_yticklabels([_arm(arm) for arm in arms], linespacing=1.0)
         axes[0].invert_yaxis()
         words = {False: "at the end", True: "stopped early"}
         handles = [look.handle(words[stopped], **mark) for stopped, mark in STOPPED.items()]
@@ -221,10 +222,14 @@ def memory_figure(table: pl.DataFrame) -> Any:
     from matplotlib.figure import Figure
 
     utilities = table["utility"].unique(maintain_order=True).to_list()
+    # Nothing holds any of them; titles begin at one height.
+    titles = [_arm(utility.removesuffix(" under Free()")) for utility in utilities]
+    most = max(title.count("\n") for title in titles)
+    titles = [title + "\n" * (most - title.count("\n")) for title in ("memory", *titles)]
     law: dict[str, Any] = {"color": look.BLACK, "linewidth": 0.9, "linestyle": (0, (5, 1.5))}
     points = {
-        "trained": look.mark(look.BLUE, "o", 3, filled=True),
-        "held_out": look.mark(look.VERMILION, "^", 3, filled=False),
+        "trained": look.mark(look.BLACK, "o", 3, filled=True),
+        "held_out": look.mark(look.GREY, "^", 3, filled=False),
     }
     with look.style():
         figure = Figure(figsize=(look.DOUBLE, 2.8), layout="constrained")
@@ -241,8 +246,10 @@ def memory_figure(table: pl.DataFrame) -> Any:
                 axes[0].vlines(run["step"], run["low"], run["high"], color=colour, linewidth=0.6)
                 axes[0].plot(run["step"], run["gamma"], **look.cycled(number, linewidth=0.8))
                 axes[0].plot(run["step"], run["gamma"], **mark)
-            axes[1 + number].set(title=_arm(utility), ylim=(0, 1.03), xscale="log", xlabel="step")
-        axes[0].set(xscale="log", yscale="log", xlabel="step", ylabel="gamma", title="memory")
+            axes[1 + number].set(ylim=(0, 1.03), xscale="log", xlabel="step")
+        axes[0].set(xscale="log", yscale="log", xlabel="step", ylabel="gamma")
+        for ax, title in zip(axes, titles, strict=True):
+            ax.set_title(title, linespacing=1.05)
         axes[1].set_ylabel("explained by rank")
         handles = [
             look.handle(look.formula(of), **look.mark(*look.turn(n), filled=False) | look.cycled(n))
