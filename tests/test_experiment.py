@@ -811,6 +811,22 @@ def test_rankings_of_ones_own(tmp_path, encoder, rankings, undrawn):
     assert set(found.rewards["kind"]) == {"open", "closed", "odd"}
 
 
+def test_the_study_runs_on_the_texts_that_ship(tmp_path, encoder, undrawn):
+    """Their scores are lengths. No package that is installed has texts that people have graded."""
+    changes = {"encoder": encoder, "max_length": 64, "prompts": 18, "seeds": 2, "width": 8}
+    setting = Setting.usual(study=True, small=True, steps=6, batch=4, **changes)
+    found = run_experiment(setting, tmp_path)
+    table = compared(found)
+    assert set(table["measure"]) == {"right", "error", "best"}
+    assert set(table["kind"]) == {None, "open", "closed"}
+    assert table["arm"].n_unique() == 2 * 3 + 1
+    assert (table["mean"] - table["low"]).min() > -1e-12
+    assert (table["high"] - table["mean"]).min() > -1e-12
+    told = json.loads((tmp_path / "metrics.json").read_text())
+    assert len(told["study"]) == len(table)
+    assert told["findings"][-1].startswith("Completions are parts of each other here")
+
+
 @pytest.mark.parametrize(
     ("content", "utilities", "message"),
     [

@@ -33,7 +33,7 @@ from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.objective import mean_over_prompts
 from collapse_theory.training.trainer import trainer_loss
 
-_SEEDING = threading.Lock()  # torch has one generator for all threads
+_ALONE = threading.Lock()  # all threads share torch's generator, and the filters of warnings
 
 
 class Trace(NamedTuple):
@@ -84,7 +84,7 @@ def warmed_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> 
 
 def new_head(inputs: int, width: int, seed: int) -> nn.Module:
     """Return a perceptron with two hidden layers and GELU, of random weights by the seed."""
-    with _SEEDING, torch.random.fork_rng(devices=[]):  # torch's own generator is left as it was
+    with _ALONE, torch.random.fork_rng(devices=[]):  # torch's own generator is left as it was
         torch.manual_seed(seed)
         first, second, last = nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, 1)
     return nn.Sequential(first, nn.GELU(), second, nn.GELU(), last, nn.Flatten(-2))
@@ -131,7 +131,7 @@ def best_head(table: Table, objective: Objective, seed: int) -> Head:
         groups = [np.flatnonzero(own == rank).tolist() for rank in range(own.max() + 1)]
         graphs.append(Comparisons.ranking(groups, ties="free"))
         given.append(of[own >= 0])
-    with warnings.catch_warnings(action="ignore"):  # of few prompts: a sentence says it
+    with _ALONE, warnings.catch_warnings(action="ignore"):  # of few prompts: a sentence says it
         return head_path(given, objective.utilities[""], comparisons=graphs).best
 
 
@@ -139,9 +139,7 @@ def _certified(table: Table, run: Run) -> dict[str, np.ndarray]:
     features, standard = _standard(table, run)
     head, there = best_head(table, run.objective, run.seed), table.prompts.ranks >= 0
     left_out = np.zeros(there.shape, np.float32)
-    with warnings.catch_warnings(action="ignore"):
-        made = head.held_out
-    left_out[~table.prompts.held_out(run), : made.shape[1]] = np.nan_to_num(made)
+    left_out[~table.prompts.held_out(run), : head.one_step.shape[1]] = np.nan_to_num(head.one_step)
     logits = np.where(there, head.predict(features), 0.0).astype(np.float32)
     numbers = {"penalty": np.array(head.penalty), "gap": np.array(head.relative_gap)}
     weights = {"head.weight": head.weights} | standard
