@@ -242,9 +242,7 @@ def test_each_layout_is_recognised_and_read(name, row, ranking, tmp_path):
 
 
 def test_all_layouts_are_tested():
-    assert {layout.name for layout in LAYOUTS} == {name for name, *_ in LAYOUT_CASES} | {
-        "helpsteer"
-    }
+    assert {layout.name for layout in LAYOUTS} == {name for name, *_ in LAYOUT_CASES} | {"long"}
 
 
 HELPSTEER = [
@@ -277,6 +275,52 @@ def test_helpsteer_by_a_weighted_sum_of_attributes():
     assert data[0].ranks == (0, 1, 2)
     with pytest.raises(CollapseError, match="no column 'honesty'"):
         RankingDataset.from_records(helpsteer_rows(), score="honesty")
+
+
+NAMED = [
+    ("prompt", "completion", "reward"),
+    ("question", "answer", "score"),
+    ("instruction", "output", "rating"),
+    ("Prompt", "Response", "Scores"),
+    ("query_id", "text", "helpfulness"),
+]
+
+
+@pytest.mark.parametrize("names", NAMED)
+def test_rows_of_a_completion_go_by_the_names_of_logs(names, tmp_path):
+    rows = [("q", "a", 1), ("q", "b", "3.5"), ("r", "c", None), ("r", "d", 0), ("r", "e", "1,5")]
+    rows = [dict(zip(names, row, strict=True)) for row in rows]
+    data = RankingDataset.from_file(jsonl(tmp_path / "x.jsonl", rows))
+    assert data.rankings == (Ranking("q", ("b", "a")), Ranking("r", ("e", "d")))
+    assert [line for line, _ in data.report.bad] == [3]
+    ranked = [{**row, "rank": k} for k, row in enumerate(rows[:2])]
+    for row in ranked:
+        del row[names[2]]
+    assert RankingDataset.from_records(ranked)[0].completions == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "q", "answers": ["a", "b"], "score": [0.1, 0.2]},
+        {"instruction": "q", "completions": ["a", "b"], "Scores": [1, 2]},
+        {"prompt": "q", "responses": ["a", "b"], "rank": [2, 1]},
+        {"prompt": "q", "completions": ["a", "b"], "ranking": [1, 0]},
+        {"prompt": "q", "outputs": [{"text": "a", "reward": 1}, {"text": "b", "reward": 2}]},
+        {"prompt": "q", "candidates": [["a", 0.1], ["b", "0.2"]]},
+    ],
+)
+def test_lists_of_completions_go_by_the_names_of_logs(row):
+    assert RankingDataset.from_records([row])[0] == Ranking("q", ("a", "b"), (1, 0))
+
+
+def test_numbers_that_may_be_an_order_are_refused():
+    row = {"prompt": "q", "completions": ["a", "b", "c"]}
+    assert ranking_of({**row, "ranking": [2, 1, 3]}).ranks == (1, 0, 2)
+    with pytest.raises(CollapseError, match="each completion's rank, or the numbers of the best"):
+        ranking_of({**row, "ranking": [2, 3, 1]})
+    with pytest.raises(CollapseError, match="the prompt is empty"):
+        ranking_of({"prompt": "", "chosen": "a", "rejected": "b"})
 
 
 @pytest.mark.parametrize("packed", [False, True])

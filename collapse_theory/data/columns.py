@@ -48,6 +48,7 @@ class Role:
     needed: bool = False
 
 
+# fmt: off
 ROLES = (
     Role(
         "prompt",
@@ -68,15 +69,26 @@ ROLES = (
         needed=True,
     ),
     Role("kind", ("kind", "category", "prompt_type")),
-    Role("rank", ("rank", "ranks")),
+    Role("rank", ("rank", "ranks", "ranking")),
     Role("step", ("step", "global_step", "training_step", "train_step", "epoch")),
     Role("split", ("split",)),
     Role("model", ("model", "model_id", "model_name", "generator", "completion_id", "response_id")),
-)  # fmt: skip
+)
 """The columns of a log; another is one row, and how it is read one in `frames.READERS`."""
 
-PROMPTS = frozenset((*ROLES[0].usual, "chosen"))
-COLUMN_NAMES = frozenset(name for role in ROLES for name in role.usual)
+USUAL = {role.name: role.usual for role in ROLES} | {
+    "completions": (
+        "completions", "responses", "answers", "candidates", "outputs", "generations", "replies",
+    ),
+    "completion": (
+        "completion", "response", "answer", "output", "generation", "reply", "candidate", "text",
+    ),
+}
+"""What each role is called in logs and rankings; a ranking has completions, or one a row."""
+# fmt: on
+
+PROMPTS = frozenset((*USUAL["prompt"], "chosen"))
+COLUMN_NAMES = frozenset(name for usual in USUAL.values() for name in usual)
 
 
 @dataclass(frozen=True)

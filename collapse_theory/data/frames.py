@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from collapse_theory.data.columns import Columns
-from collapse_theory.data.nested import Row, is_list, is_pair, opened, picked
+from collapse_theory.data.nested import DECIMAL, THOUSANDS, Row, is_list, is_pair, opened, picked
 from collapse_theory.data.parts import (
     PROBLEM,
     RECORD,
@@ -39,6 +39,12 @@ def _key(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """The hash of a text: two of a million different ones agree with probability 3e-8."""
     text = _text(column, dtype)
     return pl.when(text.str.strip_chars() != "").then(text.hash(0))
+
+
+def _loose(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The same for texts that differ by the blanks around them alone."""
+    text = _text(column, dtype).str.strip_chars()
+    return pl.when(text != "").then(text.hash(0))
 
 
 def _name(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -86,11 +92,6 @@ READERS: Mapping[str, Callable[[pl.Expr, pl.DataType], pl.Expr]] = {
 }
 """What is kept of a value of each role; null: none."""
 
-# A comma before other than three digits is decimal, as one after a point or after 0 is; one
-# before a point or another comma parts thousands.
-_DECIMAL = r"^[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][+-]?\d+)?$"
-_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?$"
-
 
 def _commas(part: Part, columns: Columns) -> str | None:
     """Return what a comma is in 1,034: decimal, thousands; None where no other reward shows it."""
@@ -100,7 +101,7 @@ def _commas(part: Part, columns: Columns) -> str | None:
         value = picked(row, reward) if isinstance(reward, str) else None
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and "," in text:
-                decimal, thousands = (re.match(p, text.strip()) for p in (_DECIMAL, _THOUSANDS))
+                decimal, thousands = (re.match(p, text.strip()) for p in (DECIMAL, THOUSANDS))
                 found |= {"decimal"} if decimal and not thousands else set()
                 found |= {"thousands"} if thousands and not decimal else set()
     if len(found) == 1:
@@ -111,7 +112,7 @@ def _commas(part: Part, columns: Columns) -> str | None:
 def _without_commas(text: pl.Expr, commas: str | None) -> tuple[pl.Expr, ...]:
     """Return rewards with decimal points; which had decimal commas, thousands, or one of both."""
     text = text.cast(pl.String).str.strip_chars()
-    decimal, thousands = text.str.contains(_DECIMAL), text.str.contains(_THOUSANDS)
+    decimal, thousands = text.str.contains(DECIMAL), text.str.contains(THOUSANDS)
     both = decimal & thousands
     decimal &= ~thousands | pl.lit(commas == "decimal")
     thousands &= ~both | pl.lit(commas == "thousands")
@@ -173,11 +174,9 @@ def _judged(frame: pl.DataFrame, columns: Columns, commas: str | None, part: int
         odd[8] = pl.col("step").cast(pl.String).str.contains(NAMED_STEP)
     bits = [bit * test.fill_null(False).cast(pl.UInt8) for bit, test in odd.items()]
     roles = {role: pl.col(role) for role in READERS if role in schema} | {"reward": reward}
-    loose = pl.col("prompt")
     frame = frame.select(
         *(READERS[role](column, schema[role]).alias(role) for role, column in roles.items()),
-        # The same for texts that differ by the blanks around them alone.
-        (loose.str.strip_chars() if schema["prompt"] == pl.String else loose).alias("loose"),
+        _loose(pl.col("prompt"), schema["prompt"]).alias("loose"),
         pl.sum_horizontal(pl.lit(0, pl.UInt8), *bits).alias("odd"),
         unsure.fill_null(False).alias("unsure"),
         pl.col(PROBLEM).alias("reason"),
@@ -191,10 +190,8 @@ def _judged(frame: pl.DataFrame, columns: Columns, commas: str | None, part: int
             number = pl.lit(REASONS.index(why), pl.UInt8)
             reason = pl.when(test(pl.col(role))).then(number).otherwise(reason)
     given = pl.col("reason")
-    loose = _key(pl.col("loose"), frame.schema["loose"])
-    return frame.with_columns(
-        loose, pl.when(given > 0).then(given).otherwise(reason).alias("reason")
-    ).drop("unsure")
+    reason = pl.when(given > 0).then(given).otherwise(reason).alias("reason")
+    return frame.with_columns(reason).drop("unsure")
 
 
 # -- from parts to frames -----------------------------------------------------------------------

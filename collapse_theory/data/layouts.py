@@ -7,10 +7,13 @@ holds a single completion (HelpSteer), into a `Scored` that is gathered by promp
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from collapse_theory.data.columns import USUAL
 from collapse_theory.data.messages import (
     Turns,
     asked,
@@ -21,7 +24,7 @@ from collapse_theory.data.messages import (
     reply,
     transcript,
 )
-from collapse_theory.data.nested import Row, as_number, opened
+from collapse_theory.data.nested import Row, as_number, is_list, is_pair, opened
 from collapse_theory.data.parts import Bad, row_or_bad
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
 from collapse_theory.errors import CollapseError
@@ -30,67 +33,138 @@ Score = str | Mapping[str, float] | None
 """Which column ranks the completions, or a weighted sum of columns; None for the layout's own."""
 Kind = str | Callable[[Row], str | None]
 """The column of the kind of prompt, or a function of the row."""
-SCORES = ("scores", "rewards", "ratings", "score", "reward", "labels")
-"""What a list of the completions' scores is called, where they have no ranks."""
+_NAMES = {
+    "prompt": USUAL["prompt"],
+    "completions": USUAL["completions"],
+    "completion": USUAL["completion"],
+    "scores": (*USUAL["reward"], "labels"),
+    "ranks": USUAL["rank"],
+}
+"""What else the columns of layouts are called."""
+
+
+class Noted(dict[str, Any]):
+    """A row whose columns may have other names, and which notes those that are read."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row)
+        self.read: set[str] = set()
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        return {name.strip().casefold(): name for name in self if isinstance(name, str)}
+
+    def real(self, name: str) -> str:
+        """Return what a column is called here: so, or by the first of its names that holds."""
+        if super().get(name) is not None or name not in _NAMES:
+            return name
+        names = [self._folded[one] for one in _NAMES[name] if one in self._folded]
+        there = super().get
+        return next((one for one in names if there(one) is not None), names[0] if names else name)
+
+    def has(self, *names: str) -> bool:
+        """Whether there is a column of one of these names, or another for it."""
+        return any(self.real(name) in self for name in names)
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(real := self.real(name))
+        return super().__getitem__(real)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(real := self.real(name))
+        return super().get(real, default)
 
 
 @dataclass(frozen=True)
 class Scored:
     """One completion and its score, of a layout that has a row for each."""
 
-    prompt: str
+    prompt: Any
     completion: str
     score: float
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout of columns: its name, the columns that tell it, and the reader of one row."""
+    """A layout of columns: its name, the columns that tell it, and the reader of one row.
+
+    A row that `fits` not is of another, though it has these columns.
+    """
 
     name: str
     columns: tuple[str, ...]
-    read: Callable[[Row, Score], Ranking | Scored]
+    read: Callable[[Noted, Score], Ranking | Scored]
+    fits: Callable[[Noted, Score], bool] = lambda row, score: True
 
 
-def _own(row: Row, score: Score) -> Ranking:
-    """Completions best first, or with `ranks` (low is good) or `scores` (high is good)."""
+def _own(row: Noted, score: Score) -> Ranking:
+    """Completions best first, or with ranks (low is good) or scores (high is good).
+
+    These stand beside the completions, or with each: in objects, or as its second.
+    """
+    values = opened(row["completions"])
+    texts: Any
+    some = values if is_list(values) else ()
+    if some and all(isinstance(one, Mapping) and "role" not in one for one in some):
+        each = [Noted(one) for one in some]
+        texts, ranks = [one.get("completion") for one in each], _ranks_within(each, score)
+    elif some and all(map(is_pair, some)):
+        texts = [text for text, _ in some]
+        ranks = ranks_of_scores(as_number(number) for _, number in some)
+    else:
+        texts = [reply(one, "completions") for one in values] if is_list(values) else values
+        ranks = _ranks_beside(row, score, texts)
+    if is_list(before := opened(row.get("turns"))):  # of a ranking, whose prompt may be in them
+        turns, prompt = asked(row["prompt"], tuple(tuple(turn) for turn in before))
+    else:
+        turns, prompt = _prompt(row["prompt"])
+    return Ranking(prompt, texts, ranks, turns=turns)
+
+
+def _ranks_within(each: list[Noted], score: Score) -> Any:
+    """Return the ranks of completions in objects; of none, they come best first."""
+    if score is not None:
+        return ranks_of_scores(_scored(one, score) for one in each)
+    if any(one.get("ranks") is not None for one in each):
+        return tuple(as_number(one.get("ranks")) for one in each)
+    if any(one.get("scores") is not None for one in each):
+        return ranks_of_scores(as_number(one.get("scores")) for one in each)
+    return ()
+
+
+def _ranks_beside(row: Noted, score: Score, completions: Any) -> Any:
     if isinstance(score, Mapping):
         raise CollapseError("score= is one column here: a sum of columns needs one row a response")
     if score is not None and row.get(score) is None:
         raise CollapseError(f"no column {score!r} to rank by; name one by score=")
-    completions, ranks = _replies(row), None
-    usual = (name for name in SCORES if name in row and row[name] is not None)
     if score is None and row.get("ranks") is not None:
         ranks = opened(row["ranks"])
-    elif column := score or next(usual, None):
-        scores = _list(row, column)
-        listed = isinstance(completions, list)
-        if not listed or len(scores) != len(completions):
-            many = len(completions) if listed else "no list of"
-            raise CollapseError(
-                f"{many} completions but {len(scores)} {column}: give one a completion"
-            )
-        ranks = ranks_of_scores(scores)
-    ranks = () if ranks is None else ranks
-    if row.get("turns") is not None:  # a row of a ranking, whose prompt may be in its turns
-        turns = tuple(tuple(turn) for turn in opened(row["turns"]))
-        turns, prompt = asked(row["prompt"], turns)
-    else:
-        turns, prompt = _prompt(row["prompt"])
-    return Ranking(prompt, completions, ranks, turns=turns)
+        if row.real("ranks").casefold() == "ranking":
+            _require_ranks(ranks)
+        return ranks
+    column = score or row.real("scores")
+    if row.get(column) is None:
+        return ()
+    scores, listed = _list(row, column), is_list(completions)
+    if not listed or len(scores) != len(completions):
+        many = len(completions) if listed else "no list of"
+        raise CollapseError(f"{many} completions but {len(scores)} {column}: give one a completion")
+    return ranks_of_scores(scores)
 
 
-def _replies(row: Row) -> Any:
-    values = opened(row["completions"])
-    several = isinstance(values, list | tuple)
-    return [reply(one, "completions") for one in values] if several else values
+def _require_ranks(numbers: Any) -> None:
+    """Refuse numbers that may be the completions' ranks, or their numbers in order."""
+    places = [one - min(numbers) for one in numbers] if _are_whole(numbers) else []
+    every = list(range(len(places)))
+    if places and sorted(places) == every and [places[at] for at in places] != every:
+        raise CollapseError(
+            "the column 'ranking' may hold each completion's rank, or the numbers of the best, the "
+            "second and so on: call ranks so, or give scores"
+        )
 
 
-def _nectar(row: Row, score: Score) -> Ranking:
-    """Nectar (berkeley-nest): a list of answers, each with its rank, 1 the best."""
-    answers = _objects(row, "answers")
-    ranks = ranks_of_scores(-finite_number("rank", answer.get("rank")) for answer in answers)
-    return _ranked(row["prompt"], [answer.get("answer", "") for answer in answers], ranks)
+def _are_whole(values: Any) -> bool:
+    return is_list(values) and all(type(value) is int for value in values)
 
 
 def _ultrafeedback(row: Row, score: Score) -> Ranking:
@@ -112,10 +186,25 @@ def _feedback(answer: Row, score: Score) -> float:
     return sum(known) / len(known) if known else _scored(answer, "overall_score")
 
 
-def _helpsteer(row: Row, score: Score) -> Scored:
-    """HelpSteer and HelpSteer2 (nvidia): one response a row, ratings 0 to 4 by attribute."""
-    prompt, response = _text(row, "prompt"), _text(row, "response")
-    return Scored(prompt, response, _scored(row, score or "helpfulness"))
+def _long(row: Noted, score: Score) -> Scored:
+    """A completion a row, with its score or rank, such as HelpSteer's (nvidia)."""
+    if score is not None:
+        value = _scored(row, score)
+    elif row.get("scores") is not None:
+        value = _scored(row, row.real("scores"))
+    else:
+        value = -_scored(row, row.real("ranks"))
+    completion = reply(row["completion"], "completion")
+    if not isinstance(completion, str) or not completion.strip():
+        raise CollapseError(f"the {row.real('completion')} must be text, got {completion!r:.40}")
+    return Scored(_asked(row["prompt"]), completion, value)
+
+
+def _asked(prompt: Any) -> Any:
+    """Return a prompt that isn't empty."""
+    if isinstance(prompt, str) and not prompt.strip():
+        raise CollapseError("the prompt is empty")
+    return prompt
 
 
 def _two(prompt: str, first: str, second: str, preferred: str) -> Callable[[Row, Score], Ranking]:
@@ -145,7 +234,7 @@ def _summaries(row: Row, score: Score) -> Ranking:
     post, texts = row["info"], [one.get("text", "") for one in _objects(row, "summaries")]
     heads = [("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post")]
     said = [f"{head}{post[name].strip()}" for head, name in heads if post.get(name)]
-    said = said if post.get("post") else [_text(post, "article").strip()]
+    said = said if post.get("post") else [_asked(post.get("article") or "").strip()]
     return _ranked("\n\n".join([*said, "TL;DR:"]), texts, _chosen(_scored(row, "choice")))
 
 
@@ -164,11 +253,7 @@ def _ranked(prompt: Any, completions: list[Any], ranks: tuple[int, ...]) -> Rank
 def _prompt(prompt: Any) -> tuple[Turns, Any]:
     """Return the turns before a prompt, and what was asked: of a text, messages or a transcript."""
     prompt = opened(prompt) if isinstance(prompt, str) and prompt[:2] == "[{" else prompt
-    if is_messages(prompt):
-        return parted(messages(prompt, "prompt"))
-    if isinstance(prompt, str) and not prompt.strip():
-        raise CollapseError("the prompt is empty")
-    return asked(prompt)
+    return parted(messages(prompt, "prompt")) if is_messages(prompt) else asked(_asked(prompt))
 
 
 def _pairs(row: Row, score: Score) -> Ranking:
@@ -179,7 +264,7 @@ def _pairs(row: Row, score: Score) -> Ranking:
     pair, prompt = [row["chosen"], row["rejected"]], row.get("prompt")
     if all(isinstance(one, str) for one in pair):
         if not any(is_transcript(one) for one in pair):
-            turns, said = _prompt(prompt) if prompt else ((), "")
+            turns, said = ((), "") if prompt is None else _prompt(prompt)
             return Ranking(said, tuple(pair), turns=turns)
         pair = [transcript(pair[0], "chosen"), transcript(pair[1], "rejected")]
         prompt = None  # both hold it
@@ -198,15 +283,6 @@ def _pairs(row: Row, score: Score) -> Ranking:
         raise CollapseError("chosen and rejected must end with a reply of the assistant")
     turns, said = parted(one[:-1])
     return Ranking(said, (one[-1][1], other[-1][1]), turns=turns)
-
-
-def _text(row: Row, name: str) -> str:
-    text = row.get(name)
-    if not isinstance(text, str):
-        raise CollapseError(f"{name} must be text, got {type(text).__name__}")
-    if not text.strip():
-        raise CollapseError(f"the {name} is empty")
-    return text
 
 
 def _list(row: Row, name: str) -> list[Any]:
@@ -234,11 +310,29 @@ def _scored(row: Row, score: str | Mapping[str, float]) -> float:
     return total
 
 
+def _is_own(row: Noted, score: Score) -> bool:
+    """Whether completions are called so, or have ranks or scores."""
+    values = opened(row["completions"])
+    if not is_list(values) or not values:
+        return "completions" in row
+    told = Noted(values[0]) if isinstance(values[0], Mapping) else row
+    told = score is not None or told.has("ranks", "scores") or is_pair(values[0])
+    return "completions" in row or told
+
+
+def _is_long(row: Noted, score: Score) -> bool:
+    return score is not None or row.has("ranks", "scores")
+
+
+def _is_feedback(row: Noted, score: Score) -> bool:
+    values = opened(row["completions"])
+    return not is_list(values) or not values or isinstance(values[0], Mapping)
+
+
 LAYOUTS = (
-    Layout("nectar", ("prompt", "answers"), _nectar),
-    Layout("ultrafeedback", ("instruction", "completions"), _ultrafeedback),
-    Layout("own", ("prompt", "completions"), _own),
-    Layout("helpsteer", ("prompt", "response"), _helpsteer),
+    Layout("nectar", ("prompt", "answers"), _own, _is_own),
+    Layout("ultrafeedback", ("instruction", "completions"), _ultrafeedback, _is_feedback),
+    Layout("own", ("prompt", "completions"), _own, _is_own),
     Layout(
         "helpsteer2-preference",
         ("prompt", "response_1", "response_2", "preference_strength"),
@@ -253,6 +347,7 @@ LAYOUTS = (
     Layout("shp", ("history", "human_ref_A", "human_ref_B", "labels"), _shp),
     Layout("summaries", ("info", "summaries", "choice"), _summaries),
     Layout("pairs", ("chosen", "rejected"), _pairs),
+    Layout("long", ("prompt", "completion"), _long, _is_long),
 )
 """Tried in this order; to read another layout is one reader and one line here."""
 
@@ -265,7 +360,7 @@ def _layout_named(name: str) -> Layout:
     return known[name]
 
 
-def _recognised(row: Row, where: str) -> Layout:
+def _recognised(row: Row, score: Score, where: str) -> Layout:
     """Return the layout whose columns a row has.
 
     Raises
@@ -275,11 +370,12 @@ def _recognised(row: Row, where: str) -> Layout:
 
     Examples
     --------
-    >>> _recognised({"prompt": "", "chosen": "yes", "rejected": "no"}, "line 1").name
+    >>> _recognised({"prompt": "", "chosen": "yes", "rejected": "no"}, None, "line 1").name
     'pairs'
     """
+    noted = Noted(row)
     for layout in LAYOUTS:
-        if all(name in row for name in layout.columns):
+        if all(map(noted.has, layout.columns)) and layout.fits(noted, score):
             return layout
     wanted = "; ".join(f"{one.name}: {', '.join(one.columns)}" for one in LAYOUTS)
     raise CollapseError(
@@ -297,22 +393,6 @@ EXTRAS = {
     "pair_weights": "pair_weights",
     "weight": "weight",
 }
-
-
-class _Noted(dict[str, Any]):
-    """A row that notes which of its columns are read."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__(row)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Any:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.read.add(name)
-        return super().get(name, default)
 
 
 def ranking_of(
@@ -409,7 +489,7 @@ class Reader:
 
     def _recognise(self, row: Any, where: str) -> None:
         if self.layout is None and isinstance(row, Mapping):
-            self.layout = _recognised(row, where)
+            self.layout = _recognised(row, self.score, where)
 
     @contextlib.contextmanager
     def _bad_named(self, line: int) -> Iterator[None]:
@@ -428,7 +508,7 @@ class Reader:
         if isinstance(row, Bad):
             raise CollapseError(row.detail)
         assert self.layout is not None  # that of the first row with columns
-        row = _Noted(row)
+        row = Noted(row)
         missing = [name for name in self.layout.columns if row.get(name) is None]
         if missing:
             raise CollapseError(f"no {' and no '.join(missing)} (layout {self.layout.name})")
@@ -446,7 +526,8 @@ class Reader:
         return one if isinstance(one, Ranking) else (one, kind)
 
     def _gather(self, line: int, one: Scored, kind: str | None) -> None:
-        group = self.groups.setdefault(one.prompt, _Group(line, self.read, kind))
+        key = one.prompt if isinstance(one.prompt, str) else json.dumps(one.prompt, default=str)
+        group = self.groups.setdefault(key, _Group(line, self.read, kind))
         if group.kind != kind:
             raise CollapseError(
                 f"kind {kind!r}, but line {group.line} has {group.kind!r} for its prompt"

@@ -28,6 +28,7 @@ from collapse_theory.values import Array, Value
 MOST_PROMPTS = 40_000  # a diagnosis compares no more
 MOST_ROWS = 2_000_000  # 80 MB
 _ALL = 2**64  # hashes are below it
+_AT_ONCE = 1 << 18  # rows that are added to what is kept
 _NOTES = 20
 _CODED = {"kinds": "kind_names", "splits": "split_names"}  # numbers, into names
 _NONE = {"ranks": np.nan, "models": np.uint64(0)}  # where shards lack such a column
@@ -152,7 +153,8 @@ class LogSummary(Value):
             if "step" in rows.columns:
                 steps.update(rows["step"].drop_nulls().unique())
             some.append(_of_rows(rows, reading, some[0] if some else None, limits))
-            if sum(one.keys.size for one in some) > most_rows:
+            kept, *more = (one.keys.size for one in some)
+            if sum(more) > max(kept, _AT_ONCE):
                 some = [_added(some)]
         if "step" in reading.columns.names:
             reading.require_step(steps)
@@ -203,21 +205,17 @@ class LogSummary(Value):
 
     def _trimmed(self) -> LogSummary:
         """Return the summary in its one order, with no more than may be kept."""
-        nothing = np.zeros(self.keys.size)
-        names = ("models", "splits", "ranks", "kinds", "rewards", "keys", "loose")
-        columns = [getattr(self, name) for name in names]
-        order = np.lexsort([nothing if column is None else column for column in columns])
-        hashes, below = self.loose[order], self.below
-        some = hashes if below == _ALL else hashes[hashes < below]
-        prompts, counts = np.unique(some, return_counts=True)
-        most_prompts, most_rows = self.limits
+        below, (most_prompts, most_rows) = self.below, self.limits
+        rows = np.flatnonzero(self.loose < below) if below < _ALL else np.arange(self.loose.size)
+        prompts, counts = np.unique(self.loose[rows], return_counts=True)
         fit = int(np.searchsorted(np.cumsum(counts), most_rows, side="right"))
         keep = max(min(most_prompts, fit), 1)
         if keep < prompts.size:
             below = int(prompts[keep])
-        if below < _ALL:
-            order = order[hashes < below]
-        return replace(self._of(order), below=below)
+            rows = rows[self.loose[rows] < below]
+        names = ("models", "splits", "ranks", "kinds", "rewards", "keys", "loose")
+        columns = [column[rows] for name in names if (column := getattr(self, name)) is not None]
+        return replace(self._of(rows[np.lexsort(columns)]), below=below)
 
     def _of(self, rows: np.ndarray) -> LogSummary:
         """Return the summary with some of its rows, and the names that come in them."""

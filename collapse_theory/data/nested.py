@@ -5,10 +5,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 Row = Mapping[str, Any]
+
+# A comma before other than three digits is decimal, as one after a point or after 0 is; one
+# before a point or another comma parts thousands.
+DECIMAL = r"^[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][+-]?\d+)?$"
+THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?$"
 
 
 def is_number(text: str) -> bool:
@@ -78,5 +84,17 @@ def like_number(value: Any) -> bool:
 
 
 def as_number(value: Any) -> Any:
-    """Return the number that a text holds, as all fields of CSV do; other values as they are."""
-    return float(value) if isinstance(value, str) and is_number(value) else value
+    """Return the number that a text holds, as all fields of CSV do; other values as they are.
+
+    Examples
+    --------
+    >>> [as_number(text) for text in ("0.5", "0,5", "1,034.5", "1,034")]
+    [0.5, 0.5, 1034.5, '1,034']
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    decimal, thousands = (re.match(kind, text) is not None for kind in (DECIMAL, THOUSANDS))
+    if decimal != thousands:
+        text = text.replace(".", "").replace(",", ".") if decimal else text.replace(",", "")
+    return float(text) if is_number(text) else value
