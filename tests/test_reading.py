@@ -182,6 +182,19 @@ WHOLE = {
         json.dumps({"meta": {"a": 1}, "models": ["a"], "results": OBJECTS}).encode(),
     ),
     "JSON with the rows inside": ("log.json", json.dumps({"version": 1, "data": OBJECTS}).encode()),
+    "JSON as the data sets' viewer has it": (
+        "log.json",
+        json.dumps({"rows": [{"row_idx": k, "row": one} for k, one in enumerate(OBJECTS)]}).encode(),
+    ),
+    "gzip in gzip": ("log.csv.gz", gzip.compress(gzip.compress(CSV))),
+    "two byte order marks": ("log.csv", b"\xef\xbb\xbf" * 2 + CSV),
+    "jsonl, decimal commas": (
+        "log.jsonl",
+        b"".join(
+            json.dumps(one | {"reward": f"{one['reward']:.6f}".replace(".", ",")}).encode() + b"\n"
+            for one in OBJECTS
+        ),
+    ),
     "jsonl, numbers as text": ("log.jsonl", JSONL.replace(b'"rank": 0', b'"rank": "0"')),
 }  # fmt: skip
 
@@ -190,6 +203,25 @@ WHOLE = {
 def test_whole_files(read: Reader, case: str) -> None:
     name, data = WHOLE[case]
     same(read(data, name))
+
+
+@pytest.mark.parametrize(
+    ("texts", "rewards", "note"),
+    [
+        (['"0,5"', '"1,034"'], [0.5, 1.034], "have decimal commas"),
+        (['"1,034.50"', '"2,000"'], [1034.5, 2000], "have commas between thousands"),
+        (['"1.034,50"', '"2,000"'], [1034.5, 2], "have decimal commas"),
+        (["TRUE", "false"], [1, 0], "that are true or false"),
+    ],
+)
+def test_commas_and_words_in_rewards(read: Reader, texts, rewards, note) -> None:
+    log = read("\n".join(["prompt,reward", *(f"a,{text}" for text in texts)]).encode())
+    assert log.rewards.tolist() == rewards
+    assert f"2 rewards {note}" in log.notes[0]
+
+
+def test_lists_as_numpy_prints_them(read: Reader) -> None:
+    assert read(b"prompt,rewards\na,[0.5 1.  2e1]\n").rewards.tolist() == [0.5, 1, 20]
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.pq", "log"])

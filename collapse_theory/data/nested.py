@@ -54,11 +54,16 @@ def picked(row: Any, path: str) -> Any:
 def opened(value: Any) -> Any:
     """Return the list or object that a text holds, as JSON or as Python has it; else the value."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
-        for read in (json.loads, ast.literal_eval):  # pandas writes lists into CSV as Python does
+        # pandas writes lists into CSV as Python prints them, and arrays as NumPy does.
+        for read in (json.loads, ast.literal_eval, _printed):
             with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 return read(value)
     to_list = getattr(value, "tolist", None)
     return to_list() if to_list is not None else value
+
+
+def _printed(text: str) -> list[float]:
+    return [float(number) for number in text.removeprefix("[").removesuffix("]").split()]
 
 
 def is_list(value: Any) -> bool:

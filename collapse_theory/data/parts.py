@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from typing import Any
 
 from collapse_theory.data.nested import Row
@@ -161,19 +161,14 @@ class RecordsPart(Part):
     """Objects in memory, which may come once."""
 
     records: Iterable[Any]
-    _seen: list[Any] = field(default_factory=list)
-    _rest: Iterator[Any] | None = None
 
     @cached_property
     def sample(self) -> Sequence[Row]:
-        self._rest = iter(self.records)
-        self._seen = list(islice(self._rest, SAMPLE))
-        return [row for row in self._seen if isinstance(row, Mapping)]
+        ahead = self.records
+        if isinstance(ahead, Iterator):
+            ahead, self.records = tee(ahead)
+        return [row for row in islice(ahead, SAMPLE) if isinstance(row, Mapping)]
 
     def rows(self) -> Iterator[Numbered]:
-        _ = self.sample
-        assert self._rest is not None
-        seen = self._seen if isinstance(self.records, Iterator) else ()
-        rest = chain(seen, self._rest) if seen else self.records
-        for number, value in enumerate(rest, start=1):
+        for number, value in enumerate(self.records, start=1):
             yield number, row_or_bad(value)

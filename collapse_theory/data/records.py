@@ -27,6 +27,8 @@ def records_of(source: Any) -> Iterable[Any]:
         raise CollapseError("an open file is not read; give its path, or - for standard input")
     if isinstance(source, Mapping):
         return _records_of_mapping(source)
+    if is_list(source) and source and all(map(_is_wrapped, source)):
+        return [one["row"] for one in source]
     if is_list(source) and source and all(map(is_list, source)):
         return [{"prompt": at, "reward": rewards} for at, rewards in enumerate(source)]
     if isinstance(source, Iterable) and not isinstance(source, str | bytes):
@@ -45,7 +47,7 @@ def _records_of_mapping(source: Mapping[Any, Any]) -> Iterable[Any]:
     if len(tables) > 1:
         raise _several("tables", list(tables))
     if tables:  # {"version": 1, "data": [...]}
-        return next(iter(tables.values()))
+        return records_of(next(iter(tables.values())))
     if {"columns", "data"} <= set(source):  # pandas, orient="split"
         return (dict(zip(source["columns"], row, strict=True)) for row in source["data"])
     if _is_table(values):  # pandas, orient="index"
@@ -69,8 +71,14 @@ def _several(what: str, names: list[Any]) -> CollapseError:
 
 def _is_table(value: Any) -> bool:
     """Whether this is a list of objects that name their prompts."""
-    row = value[0] if is_list(value) and value else None
+    row: Any = value[0] if is_list(value) and value else None
+    row = row["row"] if _is_wrapped(row) else row
     return isinstance(row, Mapping) and any(str(name).casefold() in PROMPTS for name in row)
+
+
+def _is_wrapped(value: Any) -> bool:
+    """Whether this holds a row, beside its number, as the data sets' viewer gives them."""
+    return isinstance(value, Mapping) and isinstance(value.get("row"), Mapping)
 
 
 def _sized(value: Any) -> bool:

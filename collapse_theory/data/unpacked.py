@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import lzma
 import os
@@ -91,11 +92,9 @@ def plain_file(path: str | os.PathLike[str]) -> PlainFile:
     for start, what in _ARCHIVES.items():
         if head.startswith(start):
             raise CollapseError(f"{found.name} is {what}; unpack it, and give the file in it")
-    for start, opened in _PACKINGS:
-        if head.startswith(start):
-            found = opened(found)
-            head = found.head()
-            break
+    while opened := next((way for start, way in _PACKINGS if head.startswith(start)), None):
+        found = opened(found)
+        head = found.head()
     for start, encoding in _ENCODINGS:
         if head.startswith(start):
             return _rewritten(found, encoding, "strict")
@@ -155,18 +154,16 @@ def _zstandard(file: PlainFile) -> PlainFile:
     keeper = _Folder()
     copy = keeper.path / "copy"
     options: dict[str, Any] = {"has_header": False, "separator": NO_TEXT, "quote_char": None}
-    damage = "damaged or cut off, or no text"
-    try:
+    with contextlib.suppress(pl.exceptions.PolarsError, OSError):
         lines = pl.read_csv(
             file.path, new_columns=["line"], infer_schema=False, encoding="utf8-lossy", **options
         )
         lines.fill_null("").write_csv(copy, include_header=False, quote_style="never")
         if not copy.read_bytes()[:_HEAD].startswith(_STILL_PACKED):
             return replace(file, path=copy, keeper=keeper)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        damage = str(error).partition("\n")[0]
     raise CollapseError(
-        f"{file.name} can't be unpacked: {damage}. Unpack it (zstd -d), and give what comes out"
+        f"{file.name} can't be unpacked: it is cut off or damaged, or holds no text. Unpack it "
+        "(zstd -d), and give what comes out"
     )
 
 
