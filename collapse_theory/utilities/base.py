@@ -242,7 +242,7 @@ class Term(NamedTuple):
     def inner(self, x: Any) -> Any:
         """Return scale x + shift; tiny gaps keep their digits at scale 1."""
         scaled = _times(self.scale, x)
-        return scaled + self.shift if self.shift else scaled
+        return scaled if _is(self.shift, 0) else scaled + self.shift
 
     def outer(self, inner: float) -> float:
         """Return the gap x at which scale x + shift is `inner`."""
@@ -269,26 +269,22 @@ class Term(NamedTuple):
         return self.of.tree(expression.add(scaled, num(self.shift)) if self.shift else scaled)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Sum(Utility):
-    """A weighted sum of terms plus a constant, in the order of their texts; see `Combination`."""
+class Terms:
+    """A weighted sum of terms; its numbers are floats, or columns (m, 1) of many utilities."""
 
-    parts: tuple[tuple[float, Term], ...]
-    offset: float = 0.0
+    parts: tuple[tuple[Any, Term], ...]
+    offset: Any
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        total: Any = None
-        for w, t in self.parts:
-            value = _times(w, t.of.value(t.inner(x), xp))
-            total = value if total is None else total + value
-        return self.offset + total if self.offset else total
+        total = reduce(add, (_times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts))
+        return total if _is(self.offset, 0) else self.offset + total
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         total = None
         for w, t in self.parts:
             first, second = t.of.derivatives(t.inner(x))
-            if (rate := w * t.scale) != 1:
-                first, second = rate * first, rate * t.scale * second
+            rate = w * t.scale
+            first, second = _times(rate, first), _times(rate * t.scale, second)
             total = (first, second) if total is None else (total[0] + first, total[1] + second)
         assert total is not None
         return total
@@ -304,11 +300,19 @@ class Sum(Utility):
         total = abs(self.offset)
         for w, t in self.parts:
             inner = t.inner(x)
-            if self.offset or len(self.parts) > 1:
+            if len(self.parts) > 1 or not _is(self.offset, 0):
                 total = total + abs(w) * np.abs(t.of.value(inner))
-            if t.shift:
+            if not _is(t.shift, 0):
                 total = total + abs(w * t.shift) * np.abs(t.of.slope(inner))
         return total
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sum(Terms, Utility):
+    """A weighted sum of terms plus a constant, in the order of their texts; see `Combination`."""
+
+    parts: tuple[tuple[float, Term], ...]
+    offset: float = 0.0
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         total = self.offset
@@ -496,6 +500,10 @@ def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
 # -- numbers -----------------------------------------------------------------------------
 
 
-def _times(factor: float, array: Any) -> Any:
+def _is(number: Any, value: float) -> bool:
+    return isinstance(number, float) and number == value
+
+
+def _times(factor: Any, array: Any) -> Any:
     """Return factor * array, where 1 costs nothing: these are the innermost loops."""
-    return array if factor == 1 else factor * array
+    return array if _is(factor, 1) else factor * array
