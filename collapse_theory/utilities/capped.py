@@ -19,14 +19,13 @@ from collapse_theory.utilities.expression import (
     Tree,
     X,
     add,
-    call,
     minimum,
     mul,
     negate,
     num,
     power,
 )
-from collapse_theory.utilities.families import Family, Linear
+from collapse_theory.utilities.families import Family, Linear, OfFunction
 from collapse_theory.utilities.floats import rounded
 
 
@@ -111,7 +110,7 @@ class Squared(Family):
 
 
 @dataclass(frozen=True, eq=False)
-class Sine(Family):
+class Sine(OfFunction):
     """U(x) = sin(k x), 0 < k <= pi (concave there; increasing on [0, 1] for k <= pi/2).
 
     Examples
@@ -123,17 +122,12 @@ class Sine(Family):
     """
 
     k: float
+    function = "sin"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.k > np.pi:
             raise InvalidUtility(f"{self} is not concave on (0, 1]: it needs k <= pi")
-
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return xp.sin(self.k * x)
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        return self.k * np.cos(self.k * x), -(self.k**2) * np.sin(self.k * x)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # 2 sin(h) cos(k end - h), whose cosine is a sum of positive terms up to the maximum.
@@ -143,12 +137,6 @@ class Sine(Family):
     @property
     def concave_range(self) -> tuple[float, float]:
         return 0.0, np.pi / self.k
-
-    def tree(self, inner: Tree = X) -> Tree:
-        return call("sin", mul(num(self.k), inner))
-
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination.one(Sine(self.k * rounded(scale)), shift / scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +153,7 @@ class Hinge(Family):
 
     m: float
     below_zero = True
+    strictly_concave = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,10 +172,6 @@ class Hinge(Family):
     @property
     def kinks(self) -> tuple[float, ...]:
         return (self.m,)
-
-    @property
-    def strictly_concave(self) -> bool:
-        return False
 
     def tree(self, inner: Tree = X) -> Tree:
         return minimum(inner, num(self.m))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from collapse_theory.utilities.expression import (
     power,
 )
 from collapse_theory.utilities.floats import rounded
-from collapse_theory.utilities.functions import log_sigmoid
+from collapse_theory.utilities.functions import FUNCTIONS, log_sigmoid
+from collapse_theory.values import names
 
 
 class Family(Utility):
@@ -49,22 +50,14 @@ class Family(Utility):
             what = f"{name} of {type(self).__name__}"
             self._set(**{name: positive(getattr(self, name), what, InvalidUtility)})
 
+    exponent: Any = 1.0
+    kinks: Any = ()
+    strictly_concave: Any = True
+
     @property
     def slope_at_zero(self) -> float:
         with np.errstate(all="ignore"):
             return float(self.slope(np.float64(0.0)))
-
-    @property
-    def exponent(self) -> float:
-        return 1.0
-
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return ()
-
-    @property
-    def strictly_concave(self) -> bool:
-        return True
 
     @property
     def concave_range(self) -> tuple[float, float]:
@@ -75,6 +68,68 @@ class Family(Utility):
     @property
     def known(self) -> bool:
         return type(self).__module__.rpartition(".")[0] == __package__
+
+
+class OfFunction(Family):
+    """s f(s k x), where f is a function of the language, s 1 or -1 and k the parameter, if any."""
+
+    function: ClassVar[str]
+    sign: ClassVar[float] = 1.0
+
+    @property
+    def rate(self) -> Any:
+        return next((getattr(self, name) for name in names(type(self))), 1.0)
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        found = FUNCTIONS[self.function].value(self.sign * self.rate * x, xp)
+        return found if self.sign > 0 else -found
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        row, rate = FUNCTIONS[self.function], self.sign * self.rate
+        first, second = row.slopes(rate * x, row.value(rate * x))
+        return self.sign * rate * first, self.sign * rate**2 * second
+
+    def tree(self, inner: Tree = X) -> Tree:
+        return call(self.function, mul(num(self.rate), inner))
+
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return Combination.one(type(self)(self.rate * rounded(scale)), shift / scale)
+
+
+class OfPower(Family):
+    """s x**p, where s is the sign of p."""
+
+    g: float
+    sign: ClassVar[float] = 1.0
+
+    @property
+    def exponent(self) -> Any:
+        return self.sign * self.g
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        if self.sign > 0:
+            return x**self.g
+        return -xp.where(x < 0, np.nan, x**-self.g)  # nothing on the other side of the pole
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        p = self.exponent
+        first = self.g * np.abs(x) ** (p - 1)
+        return first, (p - 1) * first / x
+
+    def gain(self, x: Any, step: Any, end: Any) -> Any:
+        larger = x + step if self.sign > 0 else x
+        return larger**self.exponent * -np.expm1(-self.g * np.log1p(step / x))
+
+    def tree(self, inner: Tree = X) -> Tree:
+        whole = power(inner, num(self.exponent))
+        return whole if self.sign > 0 else negate(whole)
+
+    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+        return Combination.one(self, shift / scale, rounded(scale, self.exponent))
+
+    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
+        cone = cone_of_power(cp, ratio, self.exponent)
+        return self.sign * cp.multiply(reference**self.exponent, cone)
 
 
 # -- scale free: U(b x) is a multiple of U(x), up to a constant ----------------------------
@@ -93,6 +148,7 @@ class Linear(Family):
     """
 
     below_zero = True
+    strictly_concave = False
 
     def value(self, x: Any, xp: Any = np) -> Any:
         return 1.0 * x
@@ -103,10 +159,6 @@ class Linear(Family):
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return 1.0 * step
 
-    @property
-    def strictly_concave(self) -> bool:
-        return False
-
     def tree(self, inner: Tree = X) -> Tree:
         return inner
 
@@ -115,7 +167,7 @@ class Linear(Family):
 
 
 @dataclass(frozen=True, eq=False)
-class Power(Family):
+class Power(OfPower):
     """U(x) = x**g, 0 < g < 1.
 
     Examples
@@ -133,32 +185,9 @@ class Power(Family):
         if self.g >= 1:
             raise InvalidUtility(f"Power needs 0 < g < 1, got {self.g}; for g = 1 use Linear()")
 
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return x**self.g
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        first = self.g * x ** (self.g - 1)
-        return first, (self.g - 1) * first / x
-
-    def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return (x + step) ** self.g * -np.expm1(-self.g * np.log1p(step / x))
-
-    @property
-    def exponent(self) -> float:
-        return self.g
-
-    def tree(self, inner: Tree = X) -> Tree:
-        return power(inner, num(self.g))
-
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination.one(self, shift / scale, rounded(scale, self.g))
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return cp.multiply(reference**self.g, cone_of_power(cp, ratio, self.g))
-
 
 @dataclass(frozen=True, eq=False)
-class Log(Family):
+class Log(OfFunction):
     """U(x) = log x.
 
     Examples
@@ -169,22 +198,11 @@ class Log(Family):
     ('log(x)', 'Beta(1/2, 1/2) on [0, 1]')
     """
 
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return xp.log(x)
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        inverse = 1.0 / np.abs(x)
-        return inverse, -inverse * inverse
+    function = "log"
+    exponent = 0.0
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.log1p(step / x)
-
-    @property
-    def exponent(self) -> float:
-        return 0.0
-
-    def tree(self, inner: Tree = X) -> Tree:
-        return call("log", inner)
 
     def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
         logarithm = math.log(positive(rounded(scale), "a factor of x", InvalidUtility))
@@ -195,7 +213,7 @@ class Log(Family):
 
 
 @dataclass(frozen=True, eq=False)
-class NegativePower(Family):
+class NegativePower(OfPower):
     """U(x) = -x**-g, g > 0.
 
     Examples
@@ -207,31 +225,10 @@ class NegativePower(Family):
     """
 
     g: float
-
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return -xp.where(x < 0, np.nan, x**-self.g)  # nothing on the other side of the pole
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        first = self.g * np.abs(x) ** (-self.g - 1)
-        return first, -(self.g + 1) * first / x
-
-    def gain(self, x: Any, step: Any, end: Any) -> Any:
-        return x**-self.g * -np.expm1(-self.g * np.log1p(step / x))
-
-    @property
-    def exponent(self) -> float:
-        return -self.g
+    sign = -1.0
 
     def tree(self, inner: Tree = X) -> Tree:
-        if self.g == 1:
-            return div(MINUS_ONE, inner)
-        return negate(power(inner, num(-self.g)))
-
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination.one(self, shift / scale, rounded(scale, -self.g))
-
-    def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        return -cp.multiply(reference**-self.g, cone_of_power(cp, ratio, -self.g))
+        return div(MINUS_ONE, inner) if self.g == 1 else super().tree(inner)
 
 
 # -- levelling off -----------------------------------------------------------------------
@@ -250,7 +247,7 @@ def _log_sigmoid_gain(z: Any, rise: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class LogSigmoid(Family):
+class LogSigmoid(OfFunction):
     """U(x) = log sigma(beta x) = -log(1 + exp(-beta x)), the Bradley-Terry log-likelihood.
 
     Examples
@@ -263,23 +260,10 @@ class LogSigmoid(Family):
 
     beta: float = 1.0
     below_zero = True
-
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return log_sigmoid(self.beta * x, xp)
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        z = self.beta * x
-        first = self.beta * special.expit(-z)
-        return first, -self.beta * first * special.expit(z)
+    function = "logsigmoid"
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return _log_sigmoid_gain(self.beta * x, self.beta * step)
-
-    def tree(self, inner: Tree = X) -> Tree:
-        return call("logsigmoid", mul(num(self.beta), inner))
-
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination.one(LogSigmoid(self.beta * rounded(scale)), shift / scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,10 +283,7 @@ class LabelSmoothing(Family):
     eps: float
     beta: float = 1.0
     below_zero = True
-
-    @property
-    def cancels(self) -> bool:
-        return True  # near its maximum the two parts of a gain nearly cancel
+    cancels = True  # near its maximum the two parts of a gain nearly cancel
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -364,7 +345,7 @@ def exponential(value: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Exponential(Family):
+class Exponential(OfFunction):
     """U(x) = 1 - exp(-b x), b > 0.
 
     Examples
@@ -376,17 +357,8 @@ class Exponential(Family):
     """
 
     b: float
-
-    @property
-    def everywhere(self) -> bool:
-        return True  # but steep below 0
-
-    def value(self, x: Any, xp: Any = np) -> Any:
-        return -xp.expm1(-self.b * x)
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        first = self.b * np.exp(-self.b * x)
-        return first, -self.b * first
+    everywhere = True  # but steep below 0
+    function, sign = "expm1", -1.0
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.exp(-self.b * x) * -np.expm1(-self.b * step)

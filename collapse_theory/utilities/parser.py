@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from keyword import iskeyword
 from typing import NamedTuple, TypeVar
@@ -52,7 +52,7 @@ _NESTED = 2 * DEEPEST  # levels of the text: a sign in parentheses is two, and o
 FAMILIES: dict[str, type[Utility]] = {
     f.__name__: f
     for f in (*vars(families).values(), *vars(capped).values())
-    if f in Family.__subclasses__()
+    if isinstance(f, type) and issubclass(f, Family) and is_dataclass(f)
 }
 _OURS = frozenset(FAMILIES.values())
 ALLOWED = (
