@@ -5,44 +5,45 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath as mp
 
 from collapse_theory.utilities import Utility
-from collapse_theory.utilities.expression import Tree
+from collapse_theory.utilities.expression import Arithmetic, Tree, evaluate
 from collapse_theory.utilities.parser import parse
 
 FUNCTIONS = {
-    "log": mp.log, "log1p": lambda z: mp.log(1 + z), "sqrt": mp.sqrt, "exp": mp.exp,
-    "expm1": mp.expm1, "atan": mp.atan, "asinh": mp.asinh, "tanh": mp.tanh, "erf": mp.erf,
-    "sin": mp.sin, "cos": mp.cos,
-    "sigmoid": lambda z: 1 / (1 + mp.exp(-z)), "logsigmoid": lambda z: -mp.log(1 + mp.exp(-z)),
+    "log1p": lambda z: mp.log(1 + z), "sigmoid": lambda z: 1 / (1 + mp.exp(-z)),
+    "logsigmoid": lambda z: -mp.log(1 + mp.exp(-z)),
 }  # fmt: skip
 
 # In which floats are compared; as many more as x has zeros, for log(1 + x) at x = 1e-150.
 DIGITS = 120
 
 
+class _Digits(Arithmetic):
+    """Numbers of mpmath."""
+
+    def num(self, value: float) -> Any:
+        return mp.mpf(value)
+
+    def min(self, *parts: Any) -> Any:
+        return min(parts)
+
+    def call(self, name: str, u: Any) -> Any:
+        return (FUNCTIONS.get(name) or getattr(mp, name))(u)
+
+    def own(self, utility: Any, u: Any) -> Any:
+        return value(utility.formula, u)
+
+
+_DIGITS = _Digits()
+
+
 def value(tree: Tree, x: Any) -> Any:
     """Return a tree's value at `x` in the working precision of mpmath."""
-    kind = tree[0]
-    if kind == "x":
-        return x
-    if kind == "num":
-        return mp.mpf(tree[1])
-    if kind == "call":
-        return FUNCTIONS[tree[1]](value(tree[2], x))
-    if kind == "own":
-        return value(tree[1].formula, value(tree[2], x))
-    parts = [value(part, x) for part in tree[1:]]
-    if kind == "add":
-        return mp.fsum(parts)
-    if kind == "mul":
-        return mp.fprod(parts)
-    if kind == "min":
-        return min(parts)
-    return parts[0] / parts[1] if kind == "div" else parts[0] ** parts[1]
+    return evaluate(tree, x, _DIGITS)
 
 
 def derivatives(tree: Tree, x: Any) -> tuple[Any, Any, Any]:
@@ -66,8 +67,7 @@ def known(tree: Tree) -> bool:
     return all(known(part) for part in tree[1:] if isinstance(part, tuple))
 
 
-@dataclass(frozen=True)
-class Jet:
+class Jet(NamedTuple):
     """U, U' and U'' at a gap, with the size of the terms whose rounding they carry."""
 
     values: tuple[float, float, float]
