@@ -216,6 +216,9 @@ def _or_none(u, e):
 
 
 def test_convex_parts_are_gathered_and_come_apart_again():
+    flat = utility("log(x + 0.1) + 0.001*tanh(50*(x - 1.5))")  # flat up to gap 1 by rounding
+    assert flat.d1(0.4) == pytest.approx(2)
+    assert utility("log(x) + tanh(x/x)")(1) == pytest.approx(np.tanh(1))
     u = utility("log(x+0.1) + 0.01*x**2")
     assert isinstance(u, Expression)
     assert u + 0.01 * Squared(0.0) == Log().shifted(0.1)

@@ -19,14 +19,15 @@ from collapse_theory.testing.precise import Precise
 from collapse_theory.testing.search import Report
 from collapse_theory.utilities import Utility, require_increasing, utility
 from collapse_theory.utilities.checks import concavity, exponent_at_zero, strictly_concave_formula
+from collapse_theory.utilities.custom import differences
 
 GAPS = (1e-150, 1e-30, 1e-12, 1e-5, 0.013, 0.2, 0.5, 0.77, 1.0)
 INSIDE = np.array([0.0131, 0.1, 0.27, 0.45, 0.63, 0.9, 0.99])
 # Of formulas, in units of the terms whose rounding they carry.
 PRECISE = 3e-13
 SMALLEST = 1e-300  # denormal numbers have fewer digits
-# Of functions of one's own, whose derivatives are differences in float64, but for analytic ones.
-DIFFERENCES, ANALYTIC = 1e-6, 1e-9
+# Of functions of one's own, whose derivatives are differences in float64.
+DIFFERENCES = 1e-6
 
 
 STEEPEST = 1e6  # slope at gap 0 whose rounding is allowed for: it leaves 9 digits of others
@@ -44,11 +45,10 @@ def check_utility(
     """Check that a utility is what it says: most of use for a class or functions of one's own.
 
     U, U' and U'' are held against mpmath where the utility is a formula, else against each other
-    (by complex steps where the functions take complex numbers, else by differences); it is concave
-    and rises over the gaps of the domain; `gain` is a difference of values; `scaled` and `shifted`
-    mean what they say; kinks, U'(0), its exponent and strict concavity are as stated; text, dicts
-    and pickles come back equal; on torch tensors it has the values and the gradients that it has on
-    arrays; and its conic form has its values.
+    by differences; it is concave and rises over the gaps of the domain; `gain` is a difference of
+    values; `scaled` and `shifted` mean what they say; kinks, U'(0), its exponent and strict
+    concavity are as stated; text, dicts and pickles come back equal; on torch tensors it has the
+    values and the gradients that it has on arrays; and its conic form has its values.
 
     Parameters
     ----------
@@ -134,34 +134,9 @@ def _derivatives(u: Utility, domain: Domain, wrong: Wrong) -> None:
         return
     x = INSIDE[[all(abs(x - kink) > 0.02 * x for kink in u.kinks) for x in INSIDE]]
     for name, f, derivative in ((names[1], u, u.d1), (names[2], u.d1, u.d2)):
-        raw = u.value if f is u else u.slope
-        found, room = _complex_step(raw, x)
-        if found is None:
-            found, room = _difference(f, x)
-        got = derivative(x)
-        _close(wrong, name, x, found, got, room + 1e-12 * np.abs(u(x)) / x)
-
-
-def _complex_step(f: Callable[[Any], Any], x: np.ndarray) -> tuple[Any, Any]:
-    """Return f'(x) = Im f(x + ih)/h, which has no rounding but its own; None where f isn't so."""
-    h = 1e-20 * x
-    try:
-        found: Any = np.asarray(f(x + 1j * h))
-    except Exception:  # a function of one's own need not take complex numbers
-        return None, None
-    if found.dtype.kind != "c" or not np.allclose(found.real, f(x), rtol=1e-12, atol=0):
-        return None, None
-    slope = found.imag / h
-    return (slope, ANALYTIC * np.abs(slope)) if np.isfinite(slope).all() else (None, None)
-
-
-def _difference(f: Callable[[Any], Any], x: np.ndarray) -> tuple[Any, Any]:
-    """Return f'(x) by Richardson's differences, and what they may be off by."""
-    h = 1e-3 * np.minimum(x, 1 - 0.999 * x)
-    half, full = (f(x + h / 2) - f(x - h / 2)) / h, (f(x + h) - f(x - h)) / (2 * h)
-    found = half + (half - full) / 3
-    rounding = 4e-16 * (np.abs(f(x)) + x * np.abs(half)) / h
-    return found, np.abs(half - full) + 4 * rounding + DIFFERENCES * np.abs(found)
+        found, room = differences(f, x)
+        room = room + DIFFERENCES * np.abs(found) + 1e-12 * np.abs(u(x)) / x
+        _close(wrong, name, x, found, derivative(x), room)
 
 
 def _gains(u: Utility, domain: Domain, wrong: Wrong) -> None:

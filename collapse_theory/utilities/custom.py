@@ -146,26 +146,31 @@ def _require_arrays(name: str, label: str, function: Function) -> None:
 STEPS = np.array([3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5])
 
 
+def differences(f: Function, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return f' by Richardson's differences, and how far off they may be.
+
+    Their own correction bounds the error of truncation, and the rounding of the two values, in
+    them and in x +- h, that of the difference.
+    """
+    x = gaps[:, None]
+    h = np.minimum(x * STEPS, 1.001 - x)
+    with np.errstate(all="ignore"):
+        size = np.abs(f(x + h)) + np.abs(f(x - h))
+        half = (f(x + h / 2) - f(x - h / 2)) / h
+        full = (f(x + h) - f(x - h)) / (2 * h)
+        error = np.abs(half - full) / 3 + 4e-16 * (size + x * np.abs(half)) / h
+        best = np.argmin(np.where(np.isnan(error), np.inf, error), axis=1), np.arange(len(gaps))
+        return (half + (half - full) / 3)[best[::-1]], error[best[::-1]]
+
+
 def _require_derivative(
     name: str, plain: tuple[str, Function], derivative: tuple[str, Function]
 ) -> None:
     rng = np.random.default_rng(20230517)
     gaps = np.concatenate([rng.uniform(0.02, 0.96, 40), 10 ** rng.uniform(-4, -1.7, 20)])
-    h = gaps[:, None] * STEPS
-    x = gaps[:, None]
+    found, error = differences(plain[1], gaps)
     with np.errstate(all="ignore"):
-        f, g = plain[1], derivative[1]
-        size = np.abs(f(x + h)) + np.abs(f(x - h))
-        half = (f(x + h / 2) - f(x - h / 2)) / h
-        full = (f(x + h) - f(x - h)) / (2 * h)
-        # Richardson's value; its own correction bounds the error of truncation, and the
-        # rounding of the two values, in them and in x +- h, that of the difference.
-        found = half + (half - full) / 3
-        error = np.abs(half - full) / 3 + 4e-16 * (size + x * np.abs(half)) / h
-        best = np.argmin(np.where(np.isnan(error), np.inf, error), axis=1)
-        rows = np.arange(len(gaps))
-        given = g(gaps)
-        found, error = found[rows, best], error[rows, best]
+        given = derivative[1](gaps)
         off = np.abs(found - given) - 3e-3 * np.abs(given) - 4 * error
     wrong = ~(off <= 0)
     if wrong.any():

@@ -87,7 +87,7 @@ class OfFunction(Family):
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         row, rate = FUNCTIONS[self.function], self.sign * self.rate
         first, second = row.slopes(rate * x, row.value(rate * x))
-        return self.sign * rate * first, self.sign * rate**2 * second
+        return self.sign * rate * first, self.sign * rate * (rate * second)
 
     def tree(self, inner: Tree = X) -> Tree:
         return call(self.function, mul(num(self.rate), inner))
@@ -283,7 +283,7 @@ class LabelSmoothing(Family):
     eps: float
     beta: float = 1.0
     below_zero = True
-    cancels = True  # near its maximum the two parts of a gain nearly cancel
+    cancels: ClassVar[bool] = True  # near its maximum the two parts of a gain nearly cancel
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -357,7 +357,7 @@ class Exponential(OfFunction):
     """
 
     b: float
-    everywhere = True  # but steep below 0
+    everywhere: ClassVar[bool] = True  # but steep below 0
     function, sign = "expm1", -1.0
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:

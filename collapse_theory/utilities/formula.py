@@ -230,7 +230,7 @@ class Formula(Value):
     @cached_property
     def pole(self) -> float:
         """The gap, at most 0, below which the formula stands for another function, or -inf."""
-        return -math.inf if self.formula is None else places.pole(self.formula)
+        return -math.inf if self.regular is None else places.pole(self.regular)
 
     @cached_property
     def landmarks(self) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
+from collapse_theory.errors import InvalidUtility, ParseError
 from collapse_theory.numerics.checks import bracketless
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
@@ -191,8 +191,8 @@ class FormulaSum(Combination):
             if formula.weights:
                 (term,) = formula.weights
                 term.of.concavity  # noqa: B018 - found, or NotConcave
-        except NotConcave:
-            # Convex alone: it takes the families' help to be concave, so they become one.
+        except InvalidUtility:
+            # Convex or flat alone: it takes the families' help, so they become one.
             merged = True
             odd = {t: w for t, w in weights.items() if not t.of.own_functions}
             formula = _gathered(odd)

@@ -26,6 +26,9 @@ from collapse_theory.utilities.functions import FUNCTIONS
 # Kinks are looked for at gaps up to here: beyond any box, and any confined support in use.
 MAX_KINK = 1000.0
 
+# At this gap poles are larger than this, but the weakest, and logarithms are not.
+TINY, POLE = 1e-200, 1e10
+
 # -- kinks and landmarks -----------------------------------------------------------------
 
 
@@ -67,9 +70,9 @@ def pole(tree: Tree) -> float:
         found.update(-y for y in _changes(signs, MAX_KINK))
     for gap in sorted(found, reverse=True) if divisors else []:
         with np.errstate(all="ignore"):
-            near, nearer = value(tree, gap + np.array([1e-6, 1e-9]))
-        # A logarithm falls by 6.9 from the one to the other; what has a value there hardly moves.
-        if not abs(nearer - near) <= 1e-3 * (1 + abs(near)):
+            far, near, nearer = value(tree, gap + np.array([1e-3, 1e-6, 1e-9]))
+        # A logarithm falls by 6.9 with each step; what has a value there moves less and less.
+        if not abs(nearer - near) <= 0.3 * abs(near - far):
             return gap
     return -np.inf
 
@@ -142,10 +145,9 @@ def _with_series(tree: Tree, width: float) -> Tree:
         # A bump so narrow that no circle sees it lies at a zero of a part.
         marks = np.array(roots(tree, width)) if gaps else np.empty(0)
         if gaps and tree[0] == "add":
-            # Only what is inf - inf: beside it log(x) and sqrt(x) have no series. 1e10 is beyond
-            # logarithms at 1e-200, and below poles but the weakest.
-            size = [abs(value(part, np.float64(1e-200))) for part in tree[1:]]
-            steep = [part for part, here in zip(tree[1:], size, strict=True) if here > 1e10]
+            # Only what is inf - inf: beside it log(x) and sqrt(x) have no series.
+            size = [abs(value(part, np.float64(TINY))) for part in tree[1:]]
+            steep = [part for part, here in zip(tree[1:], size, strict=True) if here > POLE]
             if 2 <= len(steep) < len(size):
                 rest = [part for part in tree[1:] if part not in steep]
                 return add(_with_series(add(*steep), width), _with_series(add(*rest), width))
@@ -163,7 +165,11 @@ def _lost(tree: Tree, width: float) -> list[float]:
         return [gap for gap in zeros if _vanishes(tree[1], gap) and _vanishes(tree[2], gap)]
     zero = np.float64(0.0)
     singular = tree[0] == "add" or (tree[0] == "mul" and bool(_subtrees(tree, "div")))
-    return [0.0] if singular and np.isnan(value(tree, zero)) else []
+    if not singular or not np.isnan(value(tree, zero)):
+        return []
+    # x*log(x) is lost at 0 itself, and has no series; (1 - exp(-x))/x**2 is a pole, as 1/x is.
+    own = (part for part in children(tree) if np.isnan(value(part, zero)))
+    return [0.0] if all(abs(value(part, np.float64(TINY))) > POLE for part in own) else []
 
 
 def _vanishes(tree: Tree, gap: float) -> bool:

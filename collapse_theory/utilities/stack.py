@@ -65,21 +65,22 @@ class Stack(Terms):
             form(utilities[0]), zip(*map(_parts, utilities), strict=True), strict=True
         ):
             weights, terms = zip(*parts, strict=True)
-            of, scale, shift = kind if isinstance(kind, Term) else (None, 1.0, None)
-            if not isinstance(kind, Term):
+            if isinstance(kind, Term):
+                term = kind._replace(scale=kind.scale * unit)
+            else:
                 columns = (np.array([[getattr(t.of, name)] for t in terms]) for name in names(kind))
-                of, shift = _with_columns(kind, columns), _column([t.shift for t in terms], 0.0)
-            made.append((_column(weights, 1.0), Term(of, scale * unit, shift)))
+                shift = _column([t.shift for t in terms], 0.0)
+                term = Term(_with_columns(kind, columns), unit, shift)
+            made.append((_column(weights, 1.0), term))
         return cls(tuple(made), _column([u.constant for u in utilities], 0.0), len(utilities))
 
     def rows(self, at: np.ndarray) -> Stack:
         """Return the utilities at these places."""
         parts = []
         for weight, term in self.parts:
-            columns = [getattr(term.of, name) for name in names(type(term.of))]
-            if columns and isinstance(columns[0], np.ndarray):
-                columned = _with_columns(type(term.of), [column[at] for column in columns])
-                term = term._replace(of=columned)
+            if term.of.known:
+                columns = (_taken(getattr(term.of, name), at) for name in names(type(term.of)))
+                term = term._replace(of=_with_columns(type(term.of), columns))
             parts.append((_taken(weight, at), term._replace(shift=_taken(term.shift, at))))
         return Stack(tuple(parts), _taken(self.offset, at), np.arange(self.size)[at].size)
 
