@@ -285,21 +285,24 @@ class _Law:
 
         It is 0 where `off` isn't below 0 even there, inf where nothing lifts it to 0.
         """
+        from scipy.optimize import brentq
+
+        known: dict[float, float] = {}  # brentq asks for the ends again, begun from elsewhere
+
+        def rises(x: float) -> float:
+            if x not in known:
+                known[x] = off(self.at(x))
+            return known[x]
+
         if off(self.floor) >= 0:
             return 0.0
-        here, stride = off(self.at(x)), 1.0
-        side = 1.0 if here < 0 else -1.0
-        while True:
-            ahead = min(max(x + side * stride, LEAST), LARGEST)
-            if side * off(self.at(ahead)) >= 0:
-                break
+        side, stride = 1.0 if rises(x) < 0 else -1.0, 1.0
+        while side * rises(ahead := min(max(x + side * stride, LEAST), LARGEST)) < 0:
             if ahead in (LEAST, LARGEST):
                 return math.inf if side > 0 else 0.0
             x, stride = ahead, 2 * stride
-        from scipy.optimize import brentq
-
         tight = 4 * np.finfo(float).eps  # the least that brentq takes
-        root: Any = brentq(lambda at: off(self.at(at)), x, ahead, xtol=1e-15, rtol=tight)
+        root: Any = brentq(rises, x, ahead, xtol=1e-15, rtol=tight)
         return math.exp(root)
 
 

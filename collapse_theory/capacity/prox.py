@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.errors import SolverFailed
+from collapse_theory.programs.program import EPS
 from collapse_theory.utilities import Utility
 
 MOST_STEPS = 60  # 5 to 15 are usual
@@ -159,6 +160,10 @@ def _newton(
     """Return Newton's step for gamma f(r) - |r - xi|**2 / 2, and the slope along it."""
     gradient, minus = ranked.derivatives(r)
     force = memory * gradient - (r - xi)
-    matrix = memory * minus + np.eye(ranked.n)
+    force -= force.mean(axis=1, keepdims=True)  # rounding: the mean is that of the centers
+    # Beside a large memory the identity is lost in rounding. L is 0 along (1, ..., 1), where the
+    # force has no part; where it is 0 otherwise, among tangents, a unit in the last place is left.
+    size = memory * np.trace(minus, axis1=1, axis2=2)[:, None, None]
+    matrix = memory * minus + (1 + EPS * size) * np.eye(ranked.n) + size / ranked.n
     step = np.linalg.solve(matrix, force[:, :, None])[:, :, 0]
     return step, (force * step).sum(axis=1)
