@@ -24,146 +24,22 @@ from collapse_theory.design.slope import width_of
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Comparisons, Domain
 from collapse_theory.programs.by_rank import tables
-from collapse_theory.training.sorting import Stages, best_first, mean_over_pairs, sortable
+from collapse_theory.training.batch import compared, looked_at, of_pairs, several_ranks
+from collapse_theory.training.sorting import best_first, mean_over_pairs, mean_over_picks, sortable
 from collapse_theory.utilities import Loss, PlackettLuce
 from collapse_theory.utilities.tensors import keeps_formula, on_tensors
-
-# Beyond it a sigmoid has less than half its slope at 0 (0.105 of 0.25). With 0, 1 and 2 pairs right
-# came within .004 of each other in six settings of benchmarks/saturation.py's kind.
-AT_ONE_END = 2.0
-
-# The pull of such a prompt's mean to 0: the slope there. Of 0.03, 0.1, 0.25 and 1 it alone
-# has heads at 20 back in the box, or on the way, at no loss of pairs right (docs/training.md).
-PULL = 0.105
 
 # Completions from which sums by sorting take the place of all pairs. Measured at (1, 512) and at
 # (8, 512): 0.5 and 0.6 ms against 3 and 49 for x, 1.8 and 12 against 2.7 and 52 for a hinge.
 MANY = 256
 
 
-# -- a batch -----------------------------------------------------------------------------
-
-
-def looked_at(values: Tensor) -> Any:
-    """Return a tensor's numbers; None where there are none yet: compiled, under vmap, on meta."""
-    if torch.compiler.is_compiling():
-        return None
-    try:
-        return values.tolist()
-    except RuntimeError:
-        return None
-
-
-def as_batch(values: Any, what: str = "logits") -> Tensor:
-    """Return logits, or rewards, of shape (K,) or (B, K) as (B, K), or raise."""
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        found = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise CollapseError(f"{what} must be a tensor of floats, got {found}")
-    batch = values[None, :] if values.ndim == 1 else values
-    how = f"{what}.view(prompts, completions) groups a model's output, one row a completion"
-    if batch.ndim != 2:
-        raise CollapseError(
-            f"{what} must have shape (prompts, completions), got {tuple(values.shape)}; {how}"
-        )
-    if not len(batch) or batch.shape[1] < 2:
-        held = "one completion a prompt" if len(batch) and batch.shape[1] else "no completions"
-        raise CollapseError(
-            f"{what} of shape {tuple(values.shape)} hold {held}: nothing to compare; {how}"
-        )
-    return batch
-
-
-def as_tensor(what: str, values: Any, device: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Return `values` as a tensor on the device, or raise an error that names `what`."""
-    try:
-        return torch.as_tensor(values, dtype=dtype, device=device)
-    except (TypeError, ValueError, RuntimeError) as fault:
-        raise CollapseError(
-            f"{what} must be a tensor, or numbers in rows of one length: {fault}"
-        ) from None
-
-
-def as_ranks(ranks: Any, logits: Tensor) -> Tensor:
-    """Return ranks as whole numbers, (B, K) or (1, K), by which logits of None are best first."""
-    count = logits.shape[1]
-    if ranks is None:
-        return torch.arange(count, device=logits.device)[None, :]
-    found = as_tensor("ranks", ranks, logits.device)
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise CollapseError(
-            f"ranks must be whole numbers (0 is best, -1 is padding), got {found.dtype}"
-        )
-    found = found[None, :] if found.ndim == 1 else found
-    if found.ndim != 2 or found.shape[1] != count or found.shape[0] not in (1, len(logits)):
-        raise CollapseError(
-            f"ranks must have the shape of the logits, {tuple(logits.shape)}; got "
-            f"{tuple(found.shape)}"
-        )
-    return found.long()
-
-
-def require_several(ranks: Tensor) -> None:
-    """Raise where no prompt has two completions, padding left out."""
-    if ranks.numel() and looked_at(((ranks >= 0).sum(1) < 2).all()):
-        raise CollapseError(
-            f"ranks of shape {tuple(ranks.shape)} have at most one completion a prompt beside "
-            "padding: nothing to compare; a row must hold the completions of one prompt"
-        )
-
-
-def compared(ranks: Tensor) -> Tensor:
-    """Return which pairs count, (B, K, K): where i is better than j, and neither is padding."""
-    first, second = ranks[:, :, None], ranks[:, None, :]
-    return (first < second) & (first >= 0)
-
-
-def of_pairs(what: str, values: Any, logits: Tensor, which: Tensor) -> Tensor:
-    """Return numbers given one a prompt or one a pair, as (B, K, K); 0 off the pairs `which`."""
-    made = as_tensor(what, values, logits.device, logits.dtype)
-    shape = *logits.shape, logits.shape[1]
-    column = (len(logits), 1)  # one a prompt, as a loader may stack them
-    made = made.reshape(-1, 1, 1) if made.ndim < 2 or made.shape == column else made
-    try:
-        if made.ndim == 2 and made.shape != shape[1:]:
-            raise RuntimeError
-        made = made.expand(shape)
-    except RuntimeError:
-        raise CollapseError(
-            f"{what} must be one a prompt, shape {shape[:1]}, or one a pair, shape {shape}, entry "
-            f"(b, i, j) for completion i above j; got shape {tuple(made.shape)}"
-        ) from None
-    made = torch.where(which, made, 0.0)
-    if looked_at((~made.isfinite()).any()):
-        raise CollapseError(f"{what} of pairs that are compared must be finite")
-    return made
-
-
-def mean_over_prompts(value: Tensor, counts: Tensor, weights: Any) -> Tensor:
-    """Return the (weighted) mean of the prompts' losses over those that count; 0 for none."""
-    share = counts.to(value.dtype)
-    if weights is not None:
-        weights = as_tensor("weights", weights, value.device, value.dtype)
-        if weights.shape != value.shape:
-            raise CollapseError(
-                f"weights must be one a prompt, shape {tuple(value.shape)}; got "
-                f"{tuple(weights.shape)}; those of pairs are pair_weights="
-            )
-        if looked_at((~(weights >= 0) | weights.isinf()).any()):
-            raise CollapseError("weights of prompts must be finite and 0 or more")
-        share = share * weights
-    total = share.sum()
-    return (share * value).sum() / torch.where(total == 0, 1.0, total)
-
-
-# -- the objective -----------------------------------------------------------------------
-
-
 class Objective:
     """Each prompt's objective, in the scale of U, as a function of its rewards and ranks.
 
     `loss` is as it is trained, with a finite slope at gap 0; `pairs` are those of ranks that count,
-    all unless given. `worth` is what gaps, or rankings, are worth on tensors, `slope` U'(0), or of
-    the listwise loss that of a pair, and `own_below` whether U keeps its formula below gap 0.
+    all unless given. `worth` is what gaps are worth on tensors, `slope` U'(0), or of the listwise
+    loss that of a pair, and `own_below` whether U keeps its formula below gap 0.
     """
 
     def __init__(self, loss: Loss, domain: Domain, pairs: Comparisons | None) -> None:
@@ -171,7 +47,7 @@ class Objective:
             domain.require_known("training")
         self.loss, self.domain, self.pairs = loss, domain, pairs
         if isinstance(loss, PlackettLuce):
-            self.worth, self.slope, self.own_below = Stages(loss), loss.beta / 2, False
+            self.slope, self.own_below = loss.beta / 2, False
         else:
             keeps = keeps_formula(loss) if domain.ordered else loss.everywhere
             self.worth = on_tensors(loss, width_of(domain), keeps)
@@ -192,9 +68,9 @@ class Objective:
     ) -> tuple[Tensor, Tensor]:
         """Return the objectives (B,), 0 where no pair is compared, and where one is."""
         weights = None
-        if isinstance(self.worth, Stages):
+        if isinstance(self.loss, PlackettLuce):
             self.require_tables(margins is not None, pair_weights is not None)
-            value, counts = self.worth.mean(rewards, ranks), several_ranks(ranks)
+            value, counts = mean_over_picks(self.loss, rewards, ranks), several_ranks(ranks)
             if self.domain.sums:
                 weights = _shares(compared(ranks).to(rewards.dtype))
         elif (own := self._by_sorting(rewards, ranks, margins, pair_weights)) is not None:
@@ -275,7 +151,7 @@ class Objective:
 
     def require_tables(self, margins: bool = False, pair_weights: bool = False) -> None:
         """Raise for margins, or weights of pairs, that the loss has no use for."""
-        if isinstance(self.worth, Stages) and (margins or pair_weights):
+        if isinstance(self.loss, PlackettLuce) and (margins or pair_weights):
             raise CollapseError(f"{self.loss} takes no margins or weights of pairs")
         if margins and not self.own_below:
             raise InvalidUtility(
@@ -284,31 +160,7 @@ class Objective:
             )
 
 
-def at_one_end(
-    logits: Tensor, ranks: Tensor, low: Tensor, high: Tensor
-) -> tuple[Tensor, Tensor] | None:
-    """Return which prompts are at one end of the box, (B,), and their mean logits, else 0, (B, 1).
-
-    No rewards that are all at one end are an optimum, which fills the box. So such a prompt has the
-    gradient that it would have if its logits were centred, and their mean a pull to 0, until one of
-    them is within `AT_ONE_END`. All other prompts, and every value, stay what they are
-    (docs/training.md#a-head-that-starts-at-one-end-of-the-box). None where no prompt is there.
-    """
-    there = ((low > AT_ONE_END) & (high < torch.inf)) | ((high < -AT_ONE_END) & (low > -torch.inf))
-    if looked_at(there.any()) is False:
-        return None
-    counted = there & (ranks >= 0)
-    total = torch.where(counted, logits, 0.0).sum(1, True)
-    return there[:, 0], total / counted.sum(1, keepdim=True).clamp(min=1)
-
-
 def _shares(weights: Tensor) -> Tensor:
     """Return the weights of each prompt's pairs (B, K, K) divided by their sum."""
     total = weights.sum((1, 2), keepdim=True)
     return weights / torch.where(total > 0, total, 1.0)
-
-
-def several_ranks(ranks: Tensor) -> Tensor:
-    """Return which prompts have completions of different ranks, (B,)."""
-    best = ranks.masked_fill(ranks < 0, torch.iinfo(ranks.dtype).max).amin(1)
-    return ranks.amax(1) > best

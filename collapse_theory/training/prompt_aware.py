@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from collapse_theory.design import Design, Link
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import DomainLike, Solution
+from collapse_theory.training.batch import looked_at, mean_over_prompts
 from collapse_theory.training.loss import PromptLoss, RankingLoss, require_type
-from collapse_theory.training.objective import looked_at, mean_over_prompts
 from collapse_theory.utilities import Loss
 from collapse_theory.values import reading
 
@@ -26,10 +26,10 @@ class PromptAwareRankingLoss(PromptLoss):
 
     Parameters
     ----------
-    utilities : mapping of str to Utility, PlackettLuce, str, Design or Link
-        The utility (or listwise loss, or design) of each kind.
+    utilities : mapping of str to Utility, PlackettLuce, str, Design or Link, or to RankingLoss
+        The utility (or listwise loss, or design) of each kind, or its loss.
     domain, pair_weights, offset, normalize
-        As in `RankingLoss`, for all kinds; or a mapping with an entry for each kind.
+        As in `RankingLoss`, for all utilities; or a mapping with an entry for each kind.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class PromptAwareRankingLoss(PromptLoss):
 
     def __init__(
         self,
-        utilities: Mapping[str, Loss | str | Design | Link],
+        utilities: Mapping[str, Loss | str | Design | Link | RankingLoss],
         domain: DomainLike | Mapping[str, DomainLike] | None = None,
         *,
         pair_weights: Any = None,
@@ -67,18 +67,17 @@ class PromptAwareRankingLoss(PromptLoss):
         self.kinds: tuple[str, ...] = tuple(utilities)  # pyright: ignore
         given = {"domain": domain, "pair_weights": pair_weights}
         given |= {"offset": offset, "normalize": normalize}
-        per_kind = {name: value for name, value in given.items() if isinstance(value, Mapping)}
-        for name, value in per_kind.items():
-            if set(value) != set(utilities):
+        for name, value in given.items():
+            if isinstance(value, Mapping) and set(value) != set(utilities):
                 raise CollapseError(
                     f"{name} must have an entry for each of the kinds {_listed(utilities)}; got "
                     f"{_listed(value)}"
                 )
         self.losses = nn.ModuleList()  # a list: a kind's name needn't be a module's
-        for kind, utility in utilities.items():
-            own = given | {name: value[kind] for name, value in per_kind.items()}
+        for kind, of in utilities.items():
+            own = {n: v[kind] if isinstance(v, Mapping) else v for n, v in given.items()}
             try:
-                self.losses.append(RankingLoss(utility, **own))
+                self.losses.append(of if isinstance(of, RankingLoss) else RankingLoss(of, **own))
             except CollapseError as fault:
                 raise type(fault)(f"the kind {kind!r}: {fault}") from None
 
@@ -133,27 +132,23 @@ class PromptAwareRankingLoss(PromptLoss):
 
         The kinds aren't needed where all have the same domain.
         """
-        return self._by_kind("rewards", logits, kinds, {one.domain for one in self._each()})
+        return self._by_kind("rewards", logits, kinds, lambda one: one.domain)
 
     def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
         """Return the rewards to report, each row by the link of its kind where that has one.
 
         The kinds aren't needed where none has a link and all have the same domain.
         """
-        maps = {one.domain if one.link is None else one for one in self._each()}
-        return self._by_kind("report", logits, kinds, maps)
+        alike = lambda one: one.domain if one.link is None else one  # noqa: E731
+        return self._by_kind("report", logits, kinds, alike)
 
-    def _each(self) -> list[RankingLoss]:
-        return [self.of_kind(kind) for kind in self.kinds]
-
-    def _by_kind(self, method: str, logits: Tensor, kinds: Any, maps: set[Any]) -> Tensor:
-        if len(maps) == 1:
-            return getattr(self.of_kind(0), method)(logits)
+    def _by_kind(self, method: str, logits: Tensor, kinds: Any, alike: Any) -> Tensor:
+        if len(set(map(alike, self.losses))) == 1:
+            return getattr(self.losses[0], method)(logits)
         batch = logits[None, :] if logits.ndim == 1 else logits
-        made: Any = None
+        made = batch
         for loss, rows in self._parts(kinds, batch):
-            own = getattr(loss, method)(batch)
-            made = own if made is None or rows is None else torch.where(rows, own, made)
+            made = torch.where(rows, getattr(loss, method)(batch), made)
         return made.view(logits.shape)
 
     def predict(self, n: int, kind: str, **pairs: Any) -> Solution:
@@ -204,10 +199,7 @@ class PromptAwareRankingLoss(PromptLoss):
         """Return the loss whose settings `to_dict` wrote."""
         with reading(cls.__name__):
             require_type(cls, data)
-            losses = {kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()}
-        options = ("domain", "pair_weights", "offset", "normalize")
-        chosen = {name: {k: getattr(u, name) for k, u in losses.items()} for name in options}
-        return cls({kind: loss.link or loss.utility for kind, loss in losses.items()}, **chosen)
+            return cls({kind: RankingLoss.from_dict(of) for kind, of in data["losses"].items()})
 
     def __repr__(self) -> str:
         lines = [f"  {kind!r}: {self[kind]!r}," for kind in self.kinds]

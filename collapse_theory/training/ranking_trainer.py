@@ -17,11 +17,11 @@ from collapse_theory.data.layouts import Kind, Reader, Score
 from collapse_theory.data.messages import is_transcript
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Centered, Free
+from collapse_theory.training.batch import compared
 from collapse_theory.training.callback import CollapseCallback
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.labels import RankingLabels
 from collapse_theory.training.loss import RankingLoss
-from collapse_theory.training.objective import compared
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.serving import ServedModel
 from collapse_theory.training.trainer import require_loss, trainer_loss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeGuard
 
 import torch
@@ -21,9 +20,6 @@ def best_first(rewards: Tensor, ranks: Tensor, absent: float) -> tuple[Tensor, T
     order, by = last.expand(rewards.shape).sort(dim=1, stable=True)
     present = order < torch.iinfo(ranks.dtype).max
     return torch.where(present, rewards.gather(1, by), absent), order, present
-
-
-# -- pairs -------------------------------------------------------------------------------
 
 
 def sortable(utility: Loss) -> TypeGuard[Utility]:
@@ -73,33 +69,24 @@ def beyond(rewards: Tensor, margin: float) -> Tensor:
     return total
 
 
-# -- picks -------------------------------------------------------------------------------
+def mean_over_picks(loss: PlackettLuce, rewards: Tensor, ranks: Tensor) -> Tensor:
+    """Return the mean log-likelihood of a pick, shape (B,): of i among i and all worse than i.
 
-
-@dataclass(frozen=True, eq=False)
-class Stages:
-    """The listwise loss of tensors of rewards."""
-
-    model: PlackettLuce
-
-    def mean(self, rewards: Tensor, ranks: Tensor) -> Tensor:
-        """Return the mean log-likelihood of a pick, shape (B,): of i among i and all worse than i.
-
-        Tied completions are in no pick of each other. A pick is among the first `top` where fewer
-        than `top` completions are better. In O(K log K), of the sort.
-        """
-        # Finite, since a difference of two -inf would be NaN.
-        scaled, order, present = best_first(self.model.beta * rewards, ranks, LEAST)
-        tails = scaled.flip(1).logcumsumexp(1).flip(1)  # log sum of exp from here on
-        # Where the next worse rank begins: beyond the last place for none.
-        places, size = torch.arange(order.shape[1], device=order.device), order.shape[1]
-        ends = pad(order[:, 1:] != order[:, :-1], (0, 1), value=True)
-        worse = torch.where(ends, places + 1, size).flip(1).cummin(1).values.flip(1)
-        others = pad(tails, (0, 1), value=LEAST).gather(1, worse)
-        picked = present & (others > LEAST / 2)
-        if self.model.top is not None:
-            starts = pad(order[:, 1:] != order[:, :-1], (1, 0), value=True)
-            better = torch.where(starts, places, 0).cummax(1).values
-            picked = picked & (better < self.model.top)
-        value = torch.where(picked, scaled - torch.logaddexp(scaled, others), 0.0)
-        return value.sum(1) / picked.sum(1).clamp(min=1)
+    Tied completions are in no pick of each other. A pick is among the first `top` where fewer than
+    `top` completions are better. In O(K log K), of the sort.
+    """
+    # Finite, since a difference of two -inf would be NaN.
+    scaled, order, present = best_first(loss.beta * rewards, ranks, LEAST)
+    tails = scaled.flip(1).logcumsumexp(1).flip(1)  # log sum of exp from here on
+    # Where the next worse rank begins: beyond the last place for none.
+    places, size = torch.arange(order.shape[1], device=order.device), order.shape[1]
+    ends = pad(order[:, 1:] != order[:, :-1], (0, 1), value=True)
+    worse = torch.where(ends, places + 1, size).flip(1).cummin(1).values.flip(1)
+    others = pad(tails, (0, 1), value=LEAST).gather(1, worse)
+    picked = present & (others > LEAST / 2)
+    if loss.top is not None:
+        starts = pad(order[:, 1:] != order[:, :-1], (1, 0), value=True)
+        better = torch.where(starts, places, 0).cummax(1).values
+        picked = picked & (better < loss.top)
+    value = torch.where(picked, scaled - torch.logaddexp(scaled, others), 0.0)
+    return value.sum(1) / picked.sum(1).clamp(min=1)

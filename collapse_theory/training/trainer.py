@@ -15,9 +15,9 @@ from torch.utils.data import IterableDataset
 from collapse_theory.data.dataset import RankingDataset
 from collapse_theory.data.layouts import LAYOUTS
 from collapse_theory.errors import CollapseError
+from collapse_theory.training.batch import compared
 from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
 from collapse_theory.training.loss import RankingLoss
-from collapse_theory.training.objective import compared
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.utilities import PlackettLuce
 
