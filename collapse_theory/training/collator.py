@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,17 +143,17 @@ class RankingCollator:
 
     def _count(self, rankings: Sequence[Ranking], alike: Any, cut: bool) -> None:
         """Count, and name once, completions that can't be told apart and columns not used."""
-        for ranking, numbers in zip(rankings, alike, strict=True):
-            if not identical(ranking, numbers):
-                continue
-            if not self.identical:
-                logger.warning(
-                    "%scompletions of %r are the same: nothing can rank them, and their pairs "
-                    "don't count (RankingCollator.identical counts such prompts)",
-                    f"cut at max_length={self.max_length} tokens, " if cut else "",
-                    ranking.asked[:60],
-                )
-            self._counts[os.getpid() % PROCESSES] += 1
+        same = [
+            one for one, numbers in zip(rankings, alike, strict=True) if identical(one, numbers)
+        ]
+        if same and not self.identical:
+            logger.warning(
+                "%scompletions of %r are the same: nothing can rank them, and their pairs don't "
+                "count (RankingCollator.identical counts such prompts)",
+                f"cut at max_length={self.max_length} tokens, " if cut else "",
+                same[0].asked[:60],
+            )
+        self._counts[os.getpid() % PROCESSES] += len(same)
         if self.reader.unused and not self._named:
             self._named = True
             logger.warning("columns not used: %s", ", ".join(self.reader.unused))
@@ -173,53 +173,26 @@ def _kinds(kinds: Any) -> tuple[str, ...] | None:
 
 # -- texts -------------------------------------------------------------------------------
 
-Text = str | tuple[str, str]
-"""A completion with its prompt: one text, or two segments."""
+TEMPLATES = ("chat", "pair", "joined", "plain")
 
 
-def _pair(tokenizer: Any, ranking: Ranking) -> list[Text]:
-    """Two segments, as encoders such as BERT were trained with: [CLS] prompt [SEP] completion."""
-    return [(_asked(ranking).strip(), text) for text in ranking.completions]
-
-
-def _joined(tokenizer: Any, ranking: Ranking) -> list[Text]:
-    """One text, a blank line between the two, closed by the end-of-text token."""
-    asked, end = _asked(ranking).strip(), tokenizer.eos_token or ""
-    return [f"{asked}\n\n{text}{end}" if asked else f"{text}{end}" for text in ranking.completions]
-
-
-def _plain(tokenizer: Any, ranking: Ranking) -> list[Text]:
-    """One text, the completion right behind the prompt, as TRL joins texts."""
-    asked, end = _asked(ranking), tokenizer.eos_token or ""
-    return [f"{asked}{text.removesuffix(end)}{end}" for text in ranking.completions]
-
-
-def _chat(tokenizer: Any, ranking: Ranking) -> list[Text]:
-    """The tokenizer's own chat template."""
-    before = [as_message(turn) for turn in _said(ranking)]
-    chats = [[*before, {"role": "assistant", "content": text}] for text in ranking.completions]
-    return tokenizer.apply_chat_template(chats, tokenize=False)
-
-
-TEMPLATES: dict[str, Callable[[Any, Ranking], list[Text]]] = {
-    "chat": _chat,
-    "pair": _pair,
-    "joined": _joined,
-    "plain": _plain,
-}
-
-
-def _said(ranking: Ranking) -> list[Any]:
-    """Return what comes before the completion: earlier turns and the prompt."""
-    return [*ranking.turns, *([("user", ranking.prompt)] if ranking.prompt else [])]
-
-
-def _asked(ranking: Ranking) -> str:
-    """Return it in one text; who speaks is written where there was more than one turn of talk."""
-    said = _said(ranking)
+def _texts(tokenizer: Any, template: str, ranking: Ranking) -> list[Any]:
+    """Return each completion with its prompt: one text, or for "pair" two segments."""
+    said = [*ranking.turns, *([("user", ranking.prompt)] if ranking.prompt else [])]
+    end = tokenizer.eos_token or ""
+    completions = [text.removesuffix(end) for text in ranking.completions]
+    if template == "chat":
+        before = [as_message(turn) for turn in said]
+        chats = [[*before, {"role": "assistant", "content": text}] for text in completions]
+        return tokenizer.apply_chat_template(chats, tokenize=False)
+    # Who speaks is written where there was more than one turn of talk.
     named = any(turn[0] == "assistant" for turn in said)
-    parts = [f"{SPEAKERS.get(t[0], t[0])}: {t[1]}" if named else t[1] for t in said]
-    return "\n\n".join(parts)
+    asked = "\n\n".join(f"{SPEAKERS.get(t[0], t[0])}: {t[1]}" if named else t[1] for t in said)
+    if template == "pair":
+        return [(asked.strip(), text) for text in completions]
+    if template == "joined":
+        asked = f"{asked.strip()}\n\n".lstrip()
+    return [f"{asked}{text}{end}" for text in completions]
 
 
 def template_for(tokenizer: Any, template: str = "auto") -> str:
@@ -263,7 +236,7 @@ def encode(
     What is too long is cut on the right; of two segments tokens go from the longer first, so that
     a long prompt leaves something of the completions.
     """
-    texts = [text for ranking in rankings for text in TEMPLATES[template](tokenizer, ranking)]
+    texts = [text for ranking in rankings for text in _texts(tokenizer, template, ranking)]
     segments = map(list, zip(*texts, strict=True)) if template == "pair" else [texts]
     return tokenizer(
         *segments,

@@ -124,7 +124,7 @@ class PromptLoss(nn.Module, ABC):
         require_several(order)
         found = np.full(len(made), np.nan)
         for loss, rows in self._parts(kinds, made):
-            gaps = loss._gaps_of(made, _own(order, rows), **pairs)
+            gaps = loss.against(made.numpy(), _own(order, rows).numpy(), **pairs)[1]
             found = np.where(np.isnan(found), gaps, found)
         return found
 
@@ -406,38 +406,44 @@ class RankingLoss(PromptLoss):
                 f"n = {n} completions: pair weights are given for the ranks 0, ..., "
                 f"{self.pair_weights.n - 1} only"
             )
-        own = self._tables(torch.arange(n)[None], margins, pair_weights)
-        found = self.predictions.of_prompt(np.arange(n), *(t if t is None else t[0] for t in own))
+        ranks = torch.arange(n)[None]
+        own = _tables(ranks, margins=margins, pair_weights=pair_weights)
+        zeros = torch.zeros(ranks.shape, dtype=torch.float64)
+        self._objective.values(zeros, ranks, **own)  # refuses what it doesn't take
+        own = {name: of[0].numpy() for name, of in own.items()}
+        found = self.predictions.of_prompt(np.arange(n), **own)
         if found is None:
             raise CollapseError(f"the pair weights compare none of the ranks 0, ..., {n - 1}")
         return found
 
-    def _tables(self, ranks: Tensor, *given: Any) -> list[np.ndarray | None]:
-        """Return margins and weights of pairs, (B, K, K), as the loss takes them."""
-        zeros, which = torch.zeros(ranks.shape, dtype=torch.float64), compared(ranks)
-        made = [None if of is None else of_pairs("pairs", of, zeros, which) for of in given]
-        if made != [None, None]:
-            self._objective.values(zeros, ranks, *made)  # refuses what it doesn't take
-        return [None if of is None else of.numpy() for of in made]
+    def against(
+        self,
+        rewards: np.ndarray,
+        ranks: np.ndarray,
+        margins: Any = None,
+        pair_weights: Any = None,
+        skip: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return each prompt's predicted rewards, best first, (B, K), and its gap, (B,).
 
-    def _gaps_of(
-        self, made: Tensor, ranks: Tensor, margins: Any = None, pair_weights: Any = None
-    ) -> np.ndarray:
-        """Return `prompt_gaps` of rewards and ranks (B, K), in float64 and on the CPU."""
-        there = made[ranks >= 0]
+        `rewards` and `ranks`, (B, K), are in float64 and whole numbers. Where there is no
+        prediction it is an error, and with `skip` NaN, as where no pair is compared.
+        """
         if isinstance(domain := self.domain, Box):
-            slack = ROUNDING * domain.width
+            there, slack = rewards[ranks >= 0], ROUNDING * domain.width
             outside = (there < domain.low - slack) | (there > domain.high + slack)
             if outside.any():
                 raise CollapseError(
-                    f"the reward {there[outside][0].item():g} is outside {domain}; pass rewards, "
-                    "which loss.rewards(logits) makes from logits"
+                    f"the reward {there[outside][0]:g} is outside {domain}; pass rewards, which "
+                    "loss.rewards(logits) makes from logits"
                 )
         # Padding may hold anything, and takes a reward that every utility has values for.
-        made = made.masked_fill(ranks < 0, 0.0)
-        found = self._objective.values(made, ranks, margins, pair_weights)[0].numpy()
-        tables = self._tables(ranks, margins, pair_weights)
-        return self.predictions.of_rows(ranks.numpy(), tables[0], tables[1])[1] - found
+        made, order = torch.from_numpy(np.where(ranks < 0, 0.0, rewards)), torch.from_numpy(ranks)
+        own = _tables(order, margins=margins, pair_weights=pair_weights)
+        objective = self._objective.values(made, order, **own)[0].numpy()
+        own = {name: of.numpy() for name, of in own.items()}
+        expected, best = self.predictions.of_rows(ranks, **own, skip=skip)
+        return expected, best - objective
 
     # -- values --------------------------------------------------------------------------
 
@@ -479,6 +485,12 @@ def require_type(kind: type, data: dict[str, Any]) -> None:
     """Raise unless a dict is one of this kind of loss."""
     if data["type"] != kind.__name__:
         raise CollapseError(f"the dict holds a {data['type']!r}, not a {kind.__name__}")
+
+
+def _tables(ranks: Tensor, **given: Any) -> dict[str, Any]:
+    """Return the margins and weights of pairs that are given, (B, K, K) in float64."""
+    zeros, which = torch.zeros(ranks.shape, dtype=torch.float64), compared(ranks)
+    return {name: of_pairs(name, of, zeros, which) for name, of in given.items() if of is not None}
 
 
 def _own(ranks: Tensor, rows: Tensor | None) -> Tensor:

@@ -175,7 +175,8 @@ def measure(
         own = {name: None if of is None else np.asarray(of)[rows] for name, of in own.items()}
         right, pairs = _pairs_right(logits[rows], ranks[rows], own["pair_weights"])
         one = loss.of_kind(kind)
-        expected, gaps = _prediction(one, rewards[rows], ranks[rows], own)
+        expected, gaps = one.against(rewards[rows], ranks[rows], **own, skip=True)
+        expected = _best_first(expected, np.sort(np.where(ranks[rows] >= 0, ranks[rows], PAST), 1))
         ordered, there = _best_first(rewards[rows], ranks[rows]), ~np.isnan(expected)
         distance = np.abs(np.sort(ordered[there]) - np.sort(expected[there]))
         size = int(np.bincount(sizes[rows]).argmax())
@@ -209,17 +210,6 @@ def _index(loss: AnyLoss, rewards: np.ndarray, ranks: np.ndarray, kinds: np.ndar
         index = diagnose(rewards[rows, places], rows, names, (), domain=domain).index
         return float("nan") if index is None else float(index)
     return float("nan")
-
-
-def _prediction(
-    loss: RankingLoss, rewards: np.ndarray, ranks: np.ndarray, own: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the predicted rewards, best first, and each prompt's gap; NaN where none is known."""
-    if not loss.domain.ordered:  # Anchored is of one prompt
-        return np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
-    expected, best = loss.predictions.of_rows(ranks, **own, skip=True)
-    made = loss.objective(torch.from_numpy(rewards), ranks, **own).numpy()
-    return _best_first(expected, np.sort(np.where(ranks >= 0, ranks, PAST), axis=1)), best - made
 
 
 def _best_first(rewards: np.ndarray, ranks: np.ndarray) -> np.ndarray:
@@ -276,13 +266,6 @@ class Evaluated:
         tables = self.margins, self.pair_weights
         return measure(loss, self.logits, self.ranks, self.kinds, *tables)
 
-    def ranked_rows(self) -> list[np.ndarray] | None:
-        """Return the full rankings' logits, best first; None where pairs have tables."""
-        if self.margins is not None or self.pair_weights is not None:
-            return None
-        at = np.nonzero(self.ranks >= 0)
-        return ranked_rows(self.logits[at], self.ranks[at], at[0])
-
 
 def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
     """Return the gamma of `collapse_theory.memory`: how much of its prompts a model has learned.
@@ -290,12 +273,14 @@ def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
     NaN where that law says nothing: kinds with losses of their own, a domain that holds rewards, a
     utility with kinks, fewer than 20 full rankings on a side, weights or margins of pairs.
     """
-    learned, unseen = train.ranked_rows(), held_out.ranked_rows()
-    if not isinstance(loss, RankingLoss) or loss.pair_weights is not None:
-        return float("nan")
-    if learned is not None and unseen is not None:
+    tables = (train.margins, train.pair_weights, held_out.margins, held_out.pair_weights)
+    if isinstance(loss, RankingLoss) and all(of is None for of in (loss.pair_weights, *tables)):
         with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
-            return memory(learned, unseen, loss.utility, domain=loss.domain).gamma
+            full = []
+            for one in (train, held_out):
+                at = np.nonzero(one.ranks >= 0)
+                full.append(ranked_rows(one.logits[at], one.ranks[at], at[0]))
+            return memory(*full, loss.utility, domain=loss.domain).gamma
     return float("nan")
 
 
@@ -317,45 +302,39 @@ def evaluated(
     require_labels(labels)
     # Some models return more than logits, which come first.
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
-    tensors = {name: torch.from_numpy(np.asarray(of).copy()) for name, of in labels.items()}
-    order = np.maximum(tensors["ranks"].numpy(), PADDING)
-    if logits.shape != order.shape:
+    own = RankingLabels({name: torch.tensor(np.asarray(of)) for name, of in labels.items()})
+    ranks = np.maximum(own["ranks"].numpy(), PADDING)
+    if logits.shape != ranks.shape:
         raise CollapseError(
-            f"logits of shape {logits.shape} for ranks of shape {order.shape}; give Trainer "
+            f"logits of shape {logits.shape} for ranks of shape {ranks.shape}; give Trainer "
             "compute_loss_func=trainer_loss(loss)"
         )
-    labeled = RankingLabels(tensors)
-    own = labeled.pairs("margins", 0.0), labeled.pairs("pair_weights", 1.0)
-    names: list[str | None] = [None] * len(order)
-    prompts: Sequence[str] = [f"prompt {row + 1}" for row in range(len(order))]
+    names: list[str | None] = [None] * len(ranks)
+    prompts: Sequence[str] = [f"prompt {row + 1}" for row in range(len(ranks))]
     if rankings is not None:
-        rankings = _of_rows(order, rankings)
+        rankings = _evaluated(ranks, rankings)
         names, prompts = [one.kind for one in rankings], unique_names(rankings)
-    elif kinds and "kinds" in tensors:
-        names = [kinds[int(k)] for k in tensors["kinds"].tolist()]
-    tables = (None if of is None else of.numpy() for of in own)
-    return Evaluated(np.where(order >= 0, logits, 0.0), order, names, prompts, *tables)
+    elif kinds and "kinds" in own:
+        names = [kinds[k] for k in own["kinds"].tolist()]
+    tables = own.pairs("margins", 0.0), own.pairs("pair_weights", 1.0)
+    tables = (None if of is None else of.numpy() for of in tables)
+    return Evaluated(np.where(ranks >= 0, logits, 0.0), ranks, names, prompts, *tables)
 
 
-def _of_rows(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking]:
-    """Return the rankings that were evaluated: all, or without the last batch, which was left out.
-
-    Others, or another order, are an error.
-    """
-    same = 0 < len(ranks) <= len(rankings) and all(
-        tuple(row[row >= 0].tolist()) == ranking.ranks
-        for row, ranking in zip(ranks, rankings, strict=False)
-    )
-    if not same:
+def _evaluated(ranks: np.ndarray, rankings: Sequence[Ranking]) -> Sequence[Ranking]:
+    """Return the rankings that were evaluated: all, or without a last batch that was left out."""
+    many, given = len(ranks), len(rankings)
+    ours = [ranking.ranks for ranking in rankings[:many]]
+    if not many or ours != [tuple(row[row >= 0].tolist()) for row in ranks]:
         raise CollapseError(
-            f"{len(ranks)} rows were evaluated, but not those of the {len(rankings)} rankings in "
+            f"{many} rows were evaluated, but not those of the {given} rankings in "
             'their order; evaluate a RankingDataset, with train_sampling_strategy="random"'
         )
-    if len(ranks) < len(rankings):
+    if many < given:
         logger.warning(
             "the last %d of %d prompts weren't evaluated: dataloader_drop_last=True leaves them "
             "out",
-            len(rankings) - len(ranks),
-            len(rankings),
+            given - many,
+            given,
         )
-    return rankings[: len(ranks)]
+    return rankings[:many]

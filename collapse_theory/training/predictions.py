@@ -38,19 +38,20 @@ class Predictions:
         Rewards are those of `of_prompt`, NaN after the last; both are NaN without a pair, and with
         `skip` where there is no answer: for tied completions under Plackett-Luce, say.
         """
-        which = np.arange(len(ranks))
-        if margins is None and pair_weights is None:  # prompts of the same ranks share theirs
-            alike = np.sort(ranks, axis=1) if self.domain.ordered else ranks
-            ranks, which = np.unique(alike, axis=0, return_inverse=True)
         rewards, best = np.full(ranks.shape, np.nan), np.full(len(ranks), np.nan)
+        if skip and not self.domain.ordered:  # Anchored is of one prompt
+            return rewards, best
         for row, own in enumerate(ranks):
             tables = (None if of is None else of[row] for of in (margins, pair_weights))
-            found = self._answer(own, *tables)
-            if isinstance(found, Solution):
-                rewards[row, : found.n], best[row] = found.rewards, found.objective
-            elif found is not None and not skip:
-                raise found
-        return rewards[which.ravel()], best[which.ravel()]
+            try:
+                found = self.of_prompt(own, *tables)
+            except CollapseError:
+                if not skip:
+                    raise
+            else:
+                if found is not None:
+                    rewards[row, : found.n], best[row] = found.rewards, found.objective
+        return rewards, best
 
     def of_prompt(
         self, ranks: np.ndarray, margins: Tables = None, pair_weights: Tables = None
@@ -60,14 +61,6 @@ class Predictions:
         Padding, of rank below 0, is left out. Under Anchored, whose centers are those of the
         columns, completions stay in their places, and so does padding.
         """
-        found = self._answer(ranks, margins, pair_weights)
-        if isinstance(found, CollapseError):
-            raise found
-        return found
-
-    def _answer(
-        self, ranks: np.ndarray, margins: Tables, pair_weights: Tables
-    ) -> Solution | CollapseError | None:
         at = np.arange(len(ranks))
         if self.domain.ordered:
             at = np.argsort(ranks, kind="stable")[np.count_nonzero(ranks < 0) :]
@@ -75,15 +68,17 @@ class Predictions:
         if self.pairs is None:  # without weights by rank only the order counts
             there = np.unique(there, return_inverse=True)[1] - int(there.min(initial=0) < 0)
         key, plain = tuple(there.tolist()), margins is None and pair_weights is None
-        if plain and key in self._known:
-            return self._known[key]
-        own = (None if of is None else of[np.ix_(at, at)] for of in (margins, pair_weights))
-        try:
-            found = self._solved(key, within(self.pairs, there, *own))
-        except CollapseError as fault:
-            found = fault
-        if plain:
-            self._known[key] = found
+        if not plain:
+            own = (None if of is None else of[np.ix_(at, at)] for of in (margins, pair_weights))
+            return self._solved(key, within(self.pairs, there, *own))
+        if key not in self._known:
+            try:
+                self._known[key] = self._solved(key, within(self.pairs, there))
+            except CollapseError as fault:
+                self._known[key] = fault
+        found = self._known[key]
+        if isinstance(found, CollapseError):
+            raise found
         return found
 
     def _solved(self, ranks: tuple[int, ...], pairs: Comparisons | None) -> Solution | None:
