@@ -47,9 +47,8 @@ class CollapseCallback(TrainerCallback):
     together, as its ``compute_metrics`` or beside those given. So its numbers go where the
     trainer's do: to TensorBoard and others, and to ``metric_for_best_model``.
 
-    docs/training.md#the-callback has their names. A small ``gap`` says that the collapse the loss
-    leads to is reached, not that the model is good: choose a model by ``loss`` or ``pairs_right``
-    of held-out prompts (`keep_best`).
+    docs/training.md#the-callback has their names. A small ``gap`` says that the collapse is
+    reached, not that the model is good: choose by ``loss`` or ``pairs_right`` (`keep_best`).
 
     Parameters
     ----------
@@ -124,15 +123,14 @@ class CollapseCallback(TrainerCallback):
         """Return the evaluation of the same few training prompts, once a step."""
         loader: Any = self._seen.get("train_dataloader")
         dataset: Any = getattr(loader, "dataset", None)
-        model = self._seen.get("model")
-        if model is None or not self.train_prompts or dataset is None or is_stream(dataset):
+        if not self.train_prompts or dataset is None or is_stream(dataset):
             return None
-        step = self._seen["step"]
+        step, model, size = (self._seen[name] for name in ("step", "model", "size"))
         if self._train is None or self._train[0] != step:
             count = min(self.train_prompts, len(dataset))
             spread = np.linspace(0, len(dataset) - 1, count).round().astype(int)
             rankings = [ranking_of(dataset[int(row)]) for row in np.unique(spread)]
-            done = evaluate_all(model, rankings, loader.collate_fn, self._seen["size"])
+            done = evaluate_all(model, rankings, loader.collate_fn, size)
             self._train = step, done, done.measures(self.loss)
         return self._train[1:]
 
@@ -185,17 +183,15 @@ class CollapseCallback(TrainerCallback):
     def _write(self, state: Any, split: str, done: Evaluated, measures: Measures) -> None:
         try:
             if self.file is not None:
-                rewards = rewards_of(self.loss, done.logits, done.kinds)
-                rows = [
-                    {
-                        "prompt": done.prompts[row],
-                        "kind": done.kinds[row],
-                        "rank": int(done.ranks[row, at]),
-                        "reward": float(rewards[row, at]),
-                    }
-                    for row, at in np.argwhere(done.ranks >= 0)
+                rewards, names = rewards_of(self.loss, done.logits, done.kinds), done.prompts
+                rows, places = np.nonzero(done.ranks >= 0)
+                ranks, made = (of[rows, places].tolist() for of in (done.ranks, rewards))
+                table = zip(rows, ranks, made, strict=True)
+                lines = [
+                    {"prompt": names[row], "kind": done.kinds[row], "rank": rank, "reward": reward}
+                    for row, rank, reward in table
                 ]
-                self.file.write(state.global_step, split.removeprefix("eval_"), rows)
+                self.file.write(state.global_step, split.removeprefix("eval_"), lines)
             if self.figure is not None:
                 drawn = live_figure(measures, state.log_history, split, state.global_step)
                 save(drawn, figure_path(self.figure, split))

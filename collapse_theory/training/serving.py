@@ -1,10 +1,9 @@
 """Reward models that are served as they were trained: their logits are the predicted rewards.
 
-A model for sequence classification gives logits; what a loss under a box, or with the link of a
-design, was trained for is a function of them. `serve` has a model's ``save_pretrained`` write that
-down in its config.json, and the Auto classes of transformers, with which this module registers
-itself, then load a model that gives the rewards. The weights are those of the model, in their own
-file; no code is saved.
+A model gives logits; what a loss under a box, or with the link of a design, was trained for is a
+function of them. `serve` has ``save_pretrained`` write that down in config.json, and the Auto
+classes, with which this module registers itself, load a model that gives the rewards. The weights
+are those of the model, in their own file; no code is saved.
 """
 
 from __future__ import annotations
@@ -69,10 +68,9 @@ class ServedModel(PreTrainedModel):
                 "this model gives rewards, as it is served; to train it on take its .model"
             )
         outputs = self.model(*args, **kwargs)
-        given: tuple[Any, ...] = ()
-        if not isinstance(self.loss, RankingLoss):
-            own = None if self.config.kind is None else [self.config.kind] * len(outputs.logits)
-            given = (own if kinds is None else kinds,)
+        if kinds is None and self.config.kind is not None:
+            kinds = [self.config.kind] * len(outputs.logits)
+        given = () if self.loss.kinds is None else (kinds,)
         outputs.logits = self.loss.report(outputs.logits, *given)
         return outputs
 
