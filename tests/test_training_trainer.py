@@ -709,6 +709,7 @@ def test_what_goes_wrong_is_named(tmp_path):
         ),
         ({"metric_for_best_model": "eval_open_distance"}, "keeps the worst checkpoint"),
         ({"metric_for_best_model": "collapse"}, "'collapse' doesn't say which model is better"),
+        ({"metric_for_best_model": "collapse_train"}, "'collapse_train' doesn't say which model"),
         (
             {"metric_for_best_model": "pairs_right", "greater_is_better": False},
             "keeps the worst checkpoint.* give greater_is_better=True",

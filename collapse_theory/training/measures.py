@@ -302,7 +302,8 @@ def evaluated(
     require_labels(labels)
     # Some models return more than logits, which come first.
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
-    own = RankingLabels({name: torch.tensor(np.asarray(of)) for name, of in labels.items()})
+    tensors = {name: torch.from_numpy(np.array(of, order="C")) for name, of in labels.items()}
+    own = RankingLabels(tensors)
     ranks = np.maximum(own["ranks"].numpy(), PADDING)
     if logits.shape != ranks.shape:
         raise CollapseError(

@@ -181,8 +181,9 @@ def keep_best(metric: str = "pairs_right") -> dict[str, Any]:
 
 def _larger_is_better(metric: str) -> bool | None:
     """Return whether a larger measure is better; None where the name is of no measure."""
+    measure = metric.removesuffix("_train")
     for name, larger in LARGER_IS_BETTER.items():
-        if metric == name or metric.endswith(f"_{name}"):
+        if measure == name or measure.endswith(f"_{name}"):
             if larger is None:
                 raise CollapseError(
                     f"{metric!r} doesn't say which model is better; choose by 'loss', the utility "
