@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.finite.active_set import Rows, on_pieces
+from collapse_theory.finite.active_set import Pieces, Rows, on_pieces
 from collapse_theory.finite.budget import Budget
 from collapse_theory.lazy import clarabel
 from collapse_theory.programs import Box, Program
 from collapse_theory.programs.dual import Dual
-from collapse_theory.programs.program import Graph
 from collapse_theory.utilities import Squared
 
-MAX_NODES = 2000  # and ten times as many edges: above, the vertex found stays
+MAX_PIECES = 2000  # and ten times as many edges: above, the vertex found stays
 SAME_FORCE = 1e-9  # of the largest: slopes and forces that differ by less are equal up to rounding
-NEAR_END = 1e-6  # of an end of their range, gaps and rewards are there: the solver knows no more
+NEAR_END = 1e-5  # of an end of their range, gaps and rewards are there: the solver knows no more
 SOLVERS = (1e-12, 1e-10, 1e-8)  # tolerances, as far as the solver takes them
 
 
@@ -33,8 +32,6 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     middle. None where the solver finds none.
     """
     graph = program.graph
-    if graph.k > MAX_NODES or len(graph.a) > 10 * MAX_NODES:
-        return None
     low, high = _ranges(program, dual)
     flow = graph.w * dual.slopes + dual.multipliers
     forces, size = graph.divergence(flow), float(np.max(graph.gathered(np.abs(flow))))
@@ -42,46 +39,60 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     at_low, at_high = forces < -small, forces > small
     if program.full:  # its best and its worst are at the ends
         at_high[0] = at_low[-1] = True
-    found = _quadratic(graph, np.where(at_high, 1.0, 0.0), np.where(at_low, 0.0, 1.0), low, high)
-    if found is None:
+    # What all optima share moves as one piece: few are left.
+    pieces = Pieces.of(program, Rows(low == high, at_low, at_high), low)
+    found = None if pieces is None else _quadratic(pieces, low, high)
+    if pieces is None or found is None:
         return None
-    found = _in_the_middle(program, np.clip(found, 0.0, 1.0), at_low | at_high)
-    return _exact(program, found, low, high)
+    r = _in_the_middle(program, np.clip(pieces.placed(found), 0.0, 1.0), at_low | at_high)
+    return _exact(program, r, low, high)
 
 
-def _quadratic(
-    graph: Graph, least: np.ndarray, most: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray | None:
-    """Return the rewards between `least` and `most`, with gaps between `low` and `high`, of least
-    sum of w (gap - margin)**2.
+def _quadratic(pieces: Pieces, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """Return the places of least sum of w (gap - margin)**2, with gaps between `low` and `high`.
 
     By Clarabel itself, which comes with CVXPY: for few completions CVXPY takes ten times as long.
     """
     from scipy import sparse
 
-    edges, k = len(graph.a), graph.k
-    rows = np.tile(np.arange(edges), 2)
-    signs = np.repeat([1.0, -1.0], edges)
-    gaps = sparse.csc_array((signs, (rows, np.append(graph.a, graph.b))), shape=(edges, k))
+    graph, k = pieces.program.graph, len(pieces.fixed)
+    a, b, apart = (x for x in pieces.ends)
+    # Edges between the same two pieces, at other offsets, are one.
+    key, of = np.unique(a[apart] * k + b[apart], return_inverse=True)
+    edges, shift = len(key), graph.differences(pieces.offset)[apart]
+    least, most = np.full(edges + k, -np.inf), np.full(edges + k, np.inf)
+    np.maximum.at(least, of, low[apart] - shift)
+    np.minimum.at(most, of, high[apart] - shift)
+    np.maximum.at(least, edges + pieces.label, -pieces.offset)
+    np.minimum.at(most, edges + pieces.label, 1.0 - pieces.offset)
+    least[edges:] = np.where(pieces.moves, least[edges:], pieces.fixed)
+    most[edges:] = np.where(pieces.moves, most[edges:], pieces.fixed)
+    if max(k, edges // 10) > MAX_PIECES:
+        return None
+    ends, signs = np.append(key // k, key % k), np.repeat([1.0, -1.0], edges)
+    gaps = sparse.csc_array((signs, (np.tile(np.arange(edges), 2), ends)), shape=(edges, k))
     each: Any = sparse.vstack([gaps, sparse.identity(k)], format="csr")
-    low, high = np.append(low, least), np.append(high, most)
-    fixed = low == high
+    fixed = least == most
     matrix = sparse.vstack([each[fixed], each[~fixed], -each[~fixed]], format="csc")
-    limits = np.concatenate([low[fixed], high[~fixed], -low[~fixed]])
-    cones = [
-        clarabel.ZeroConeT(int(fixed.sum())),
-        clarabel.NonnegativeConeT(2 * int((~fixed).sum())),
-    ]
-    weighted = sparse.diags(graph.w / graph.w.max()) @ gaps
-    square = sparse.csc_matrix(sparse.triu(gaps.T @ weighted))
+    limits = np.concatenate([least[fixed], most[~fixed], -least[~fixed]])
+    bounded = np.isfinite(limits)
+    w = graph.w[apart] / graph.w.max()
+    square = gaps.T @ sparse.diags(np.bincount(of, w, edges)) @ gaps
+    line = gaps.T @ np.bincount(of, w * (shift - graph.m[apart]), edges)
+    return _minimum(square, line, matrix[bounded], limits[bounded], int(fixed.sum()))
+
+
+def _minimum(square: Any, line: Any, matrix: Any, limits: Any, equal: int) -> np.ndarray | None:
+    """Return the x of least x'square x / 2 + line'x with matrix x <= limits, the first equal."""
+    from scipy import sparse
+
+    cones = [clarabel.ZeroConeT(equal), clarabel.NonnegativeConeT(len(limits) - equal)]
     settings = clarabel.DefaultSettings()
     settings.verbose = False
+    square, matrix = sparse.csc_matrix(sparse.triu(square)), sparse.csc_matrix(matrix)
     for tol in SOLVERS:
         settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tol
-        line = -(weighted.T @ graph.m)
-        found = clarabel.DefaultSolver(
-            square, line, sparse.csc_matrix(matrix), limits, cones, settings
-        ).solve()
+        found = clarabel.DefaultSolver(square, line, matrix, limits, cones, settings).solve()
         if found.status == clarabel.SolverStatus.Solved:
             return np.array(found.x)
     return None
