@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
@@ -59,43 +58,29 @@ class Point:
         return self.s * float(self.z.max()) < self.z * float(self.s[:gaps].max())
 
 
-class Local(Protocol):
-    """A program seen at a point."""
-
-    @property
-    def unit(self) -> float:
-        """The size of f, in units of which the method works."""
-        ...
-
-    def rise(self, dx: np.ndarray, ds: np.ndarray) -> float:
-        """Return the derivative of f along a step."""
-        ...
-
-    def newton(self, z: np.ndarray) -> Step | None:
-        """Return the map from targets t to steps dx and ds, for multipliers z in `unit`."""
-        ...
+def path_end(
+    program: Program, budget: Budget, enough: float = COMPLEMENTARITY
+) -> tuple[GraphBarrier, Point, bool]:
+    """Return the program's barrier, the end of its path, and whether that converged."""
+    barrier, start = GraphBarrier(program).start(first_rewards(program))
+    return barrier, *interior_point(barrier, start, budget, enough)
 
 
 def interior_point(
-    at: Callable[[np.ndarray, np.ndarray], Local],
-    point: Point,
-    budget: Budget,
-    enough: float = COMPLEMENTARITY,
-    local: Local | None = None,
+    barrier: GraphBarrier, point: Point, budget: Budget, enough: float = COMPLEMENTARITY
 ) -> tuple[Point, bool]:
-    """Maximise from a strictly feasible point; `at` gives the program at (x, s).
+    """Maximise from a strictly feasible point.
 
-    `local` is the program at the point, where it is known.
     Returns the last point, z in units of f, and whether it converged.
     """
-    local, last, short = local or at(point.x, point.s), np.inf, False
+    local, last, short = barrier.at(point.x, point.s), np.inf, False
     for _ in budget.rounds(MOST_STEPS):
         found = _direction(local, point, short)
         if found is None:
             return point, False
         dx, ds, dz, target = found
 
-        def rise(there: Local, s: np.ndarray, unit: float = local.unit) -> float:
+        def rise(there: _OnGraph, s: np.ndarray, unit: float = local.unit) -> float:
             return there.rise(dx, ds) / unit + target * float(np.sum(ds / s))  # noqa: B023
 
         keep = min(max(0.9, 1.0 - float(point.s @ point.z)), 0.9999)
@@ -104,7 +89,7 @@ def interior_point(
         now, x, s, ahead = rise(local, point.s), point.x, point.s, local
         for _ in range(12):
             x, s = point.x + primal * dx, point.s + primal * ds
-            ahead = at(x, s)
+            ahead = barrier.at(x, s)
             fall = -rise(ahead, s)
             if fall <= max(now, 1e-14):
                 break
@@ -123,7 +108,7 @@ def interior_point(
 
 
 def _direction(
-    local: Local, point: Point, careful: bool
+    local: _OnGraph, point: Point, careful: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
     """Return the steps of x, s and z, and the product s z that they aim at."""
     s, z, newton = point.s, point.z, local.newton(point.z)
@@ -354,7 +339,7 @@ class InteriorPoint:
         best, least, relative = None, np.inf, np.inf
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
         for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
-            at, converged = interior_point(barrier.at, at, budget, enough)
+            at, converged = interior_point(barrier, at, budget, enough)
             for answer in self._answers(program, barrier, at, budget):
                 certificate = certify(program, answer)
                 if best is None or certificate.gap < least:

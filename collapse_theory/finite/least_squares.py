@@ -56,7 +56,7 @@ def _quadratic(pieces: Pieces, low: np.ndarray, high: np.ndarray) -> np.ndarray 
     from scipy import sparse
 
     graph, k = pieces.program.graph, len(pieces.fixed)
-    a, b, apart = (x for x in pieces.ends)
+    a, b, apart = pieces.ends
     # Edges between the same two pieces, at other offsets, are one.
     key, of = np.unique(a[apart] * k + b[apart], return_inverse=True)
     edges, shift = len(key), graph.differences(pieces.offset)[apart]
@@ -73,7 +73,7 @@ def _quadratic(pieces: Pieces, low: np.ndarray, high: np.ndarray) -> np.ndarray 
     gaps = sparse.csc_array((signs, (np.tile(np.arange(edges), 2), ends)), shape=(edges, k))
     each: Any = sparse.vstack([gaps, sparse.identity(k)], format="csr")
     fixed = least == most
-    matrix = sparse.vstack([each[fixed], each[~fixed], -each[~fixed]], format="csc")
+    matrix: Any = sparse.vstack([each[fixed], each[~fixed], -each[~fixed]], format="csc")
     limits = np.concatenate([least[fixed], most[~fixed], -least[~fixed]])
     bounded = np.isfinite(limits)
     w = graph.w[apart] / graph.w.max()

@@ -26,9 +26,8 @@ import numpy as np
 
 from collapse_theory.errors import NoOptimum, OutOfRange
 from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step
-from collapse_theory.finite.interior_point import Point, Step, interior_point
+from collapse_theory.finite.interior_point import path_end
 from collapse_theory.finite.log_newton import (
-    ON_SUMS_OF_ZERO,
     first_ties,
     log_newton,
     settles,
@@ -41,6 +40,7 @@ from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
+_NEAR = 1e-10  # complementarity at which a path of interior points has told the neighbourhood
 _SCALE = 0.05  # to which the scale of a start is found, as a logarithm
 LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 
@@ -75,7 +75,7 @@ class LogGaps:
                 gaps, converged = np.full(n - 1, 1.0 / (n - 1)), True
             else:
                 find = _without_ties if np.isinf(utility.slope_at_zero) else _with_ties
-                gaps, converged = find(utility, n, budget)
+                gaps, converged = find(program, budget)
         # Short of the optimum with iterations left is "inaccurate", not "max_iterations".
         return Answer(
             gaps, iterations=budget.used, converged=converged or not budget.spent, unique=unique
@@ -85,13 +85,14 @@ class LogGaps:
 # -- in the box ----------------------------------------------------------------------------
 
 
-def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
+def _without_ties(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
+    utility, n = program.utility, program.n
     half = SymmetricRanking(utility, n)
     found = log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
     vanished = found.e.min() < LEAST_GAP
     if not found.converged[0] and not budget.spent:
         # The local exponent misled the start: the neighbourhood is found by interior points.
-        found = log_newton(half, _inside(half, budget).x[None], budget, 60)
+        found = log_newton(half, _inside(program, budget)[0][None], budget, 60)
     if not found.converged[0] and (vanished or found.e.min() < LEAST_GAP):
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {LEAST_GAP:g}, outside "
@@ -100,15 +101,14 @@ def _without_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray,
     return half.gaps(found.e)[0], bool(found.converged[0])
 
 
-def _with_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bool]:
+def _with_ties(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
+    utility, n = program.utility, program.n
     half, start = SymmetricRanking(utility, n), equal_gaps(n)
     found = with_tied_groups(utility, n, start, first_ties(utility, n, 1), budget)
     if not found.converged[0] and not budget.spent:
         # The neighbourhood, and who ties, are told by interior points.
-        point = _inside(half, budget)
-        loose = np.flatnonzero(point.x >= point.z)
-        tied = np.array([loose[0] + 1 if len(loose) else half.size])
-        found = with_tied_groups(utility, n, point.x[None], tied, budget)
+        e, tied = _inside(program, budget)
+        found = with_tied_groups(utility, n, e[None], np.array([tied]), budget)
     if not found.converged[0] and not budget.spent:
         # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
         even = log_newton(half, start, budget, 60)
@@ -116,49 +116,17 @@ def _with_ties(utility: Utility, n: int, budget: Budget) -> tuple[np.ndarray, bo
     return half.gaps(found.e)[0], bool(found.converged[0])
 
 
-@dataclass(frozen=True)
-class _HalfGaps:
-    """The ranking at half gaps e = s >= 0 with sum 1/2, as the interior-point method sees it."""
-
-    gradient: np.ndarray
-    hessian: np.ndarray
-    unit: float
-    s: np.ndarray
-
-    def rise(self, dx: np.ndarray, ds: np.ndarray) -> float:
-        return float(self.gradient @ ds)
-
-    def newton(self, z: np.ndarray) -> Step | None:
-        if not 0 < self.unit < np.inf:
-            return None  # U' underflows at all gaps
-        solve = cholesky(self.hessian / self.unit + ON_SUMS_OF_ZERO + np.diag(z / self.s))
-        if solve is None:
-            return None
-        ones, force = solve(np.ones_like(z)), self.gradient / self.unit
-
-        def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-            # The multiplier of the sum takes out the mean: the push is measured from it.
-            push = solve(force - 1.0 + target / self.s)
-            de = push - float(push.sum() / ones.sum()) * ones
-            return de, de
-
-        return step
-
-
-def _inside(half: SymmetricRanking, budget: Budget) -> Point:
-    """Return interior points' last: half gaps, and multipliers by which the zeros are told."""
-    utility = half.utility
-    assert isinstance(utility, Utility)
-    e = initial_gaps(utility, half.n)[0]
-
-    def at(x: np.ndarray, s: np.ndarray) -> _HalfGaps:
-        gradient, hessian = half.derivatives(s)
-        return _HalfGaps(gradient, hessian, 2.0 * float(gradient @ s), s)
-
-    start = at(e, e)
-    gradient = start.gradient / (start.unit or 1.0)
-    z = float(gradient.max()) + 1e-2 - gradient
-    return interior_point(at, Point(e, e, z), budget, 1e-10, start)[0]
+def _inside(program: Program, budget: Budget) -> tuple[np.ndarray, int]:
+    """Return half gaps near the optimum, and how many tie, from the end of a path of interior points
+    on all pairs.
+    """
+    barrier, point, _ = path_end(program, budget, _NEAR)
+    beside = np.flatnonzero(program.graph.b - program.graph.a == 1)
+    gaps, h = point.s[beside], program.n // 2
+    e = ((gaps + gaps[::-1]) / 2)[:h]
+    e[-1] /= 1 + (program.n + 1) % 2
+    loose = np.flatnonzero(~point.tight(barrier.edges)[beside[:h]])
+    return e * (0.5 / e.sum()), int(loose[0]) + 1 if len(loose) else h
 
 
 # -- without a box -------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
-from collapse_theory.finite.interior_point import GraphBarrier, first_rewards, interior_point
+from collapse_theory.finite.interior_point import path_end
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import Program
 
@@ -28,8 +28,7 @@ def is_determined(program: Program, r: np.ndarray | None = None) -> bool:
     if program.utility.strictly_concave or program.kappa > 0:
         return True
     with np.errstate(all="ignore"):
-        barrier, start = GraphBarrier(program).start(first_rewards(program))
-        point, _ = interior_point(barrier.at, start, Budget(200))
+        barrier, point, _ = path_end(program, Budget(200))
         gaps = point.s[: barrier.edges]
         first, bend = program.slopes(gaps)
         curved = bend * gaps > NO_CURVATURE * np.abs(first)
