@@ -28,7 +28,7 @@ from collapse_theory.errors import NoOptimum, OutOfRange
 from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step
 from collapse_theory.finite.interior_point import path_end
 from collapse_theory.finite.log_newton import (
-    first_ties,
+    half_gaps,
     log_newton,
     settles,
     with_tied_groups,
@@ -70,12 +70,11 @@ class LogGaps:
         with np.errstate(all="ignore"):
             if not program.box:
                 gaps, converged = _without_box(utility, n, program.kappa, budget)
-            elif n <= 3 or not np.any(utility.slope(np.full(n - 1, 1.0 / (n - 1)))):
+            elif not np.any(utility.slope(np.full(n - 1, 1.0 / (n - 1)))):
                 # U' underflows: for tails as steep as that the smallest gap is all that counts.
                 gaps, converged = np.full(n - 1, 1.0 / (n - 1)), True
             else:
-                find = _without_ties if np.isinf(utility.slope_at_zero) else _with_ties
-                gaps, converged = find(program, budget)
+                gaps, converged = _in_box(program, budget)
         # Short of the optimum with iterations left is "inaccurate", not "max_iterations".
         return Answer(
             gaps, iterations=budget.used, converged=converged or not budget.spent, unique=unique
@@ -85,15 +84,23 @@ class LogGaps:
 # -- in the box ----------------------------------------------------------------------------
 
 
-def _without_ties(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
+def _in_box(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
     utility, n = program.utility, program.n
-    half = SymmetricRanking(utility, n)
-    found = log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
-    vanished = found.e.min() < LEAST_GAP
+    half, ties = SymmetricRanking(utility, n), np.isfinite(utility.slope_at_zero)
+    found = half_gaps(utility, n, budget)
+    vanished = not ties and found.e.min() < LEAST_GAP
     if not found.converged[0] and not budget.spent:
-        # The local exponent misled the start: the neighbourhood is found by interior points.
-        found = log_newton(half, _inside(program, budget)[0][None], budget, 60)
-    if not found.converged[0] and (vanished or found.e.min() < LEAST_GAP):
+        # A start far off: the neighbourhood, and who ties, are told by interior points.
+        e, tied = _inside(program, budget)
+        if ties:
+            found = with_tied_groups(utility, n, e[None], np.array([tied]), budget)
+        else:
+            found = log_newton(half, e[None], budget, 60)
+    if ties and not found.converged[0] and not budget.spent:
+        # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
+        even = log_newton(half, equal_gaps(n), budget, 60)
+        found = even if even.converged[0] else found
+    if not (ties or found.converged[0]) and (vanished or found.e.min() < LEAST_GAP):
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {LEAST_GAP:g}, outside "
             "float64; use fewer completions or a less steep utility (its limit law is not affected)"
@@ -101,25 +108,8 @@ def _without_ties(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
     return half.gaps(found.e)[0], bool(found.converged[0])
 
 
-def _with_ties(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
-    utility, n = program.utility, program.n
-    half, start = SymmetricRanking(utility, n), equal_gaps(n)
-    found = with_tied_groups(utility, n, start, first_ties(utility, n, 1), budget)
-    if not found.converged[0] and not budget.spent:
-        # The neighbourhood, and who ties, are told by interior points.
-        e, tied = _inside(program, budget)
-        found = with_tied_groups(utility, n, e[None], np.array([tied]), budget)
-    if not found.converged[0] and not budget.spent:
-        # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
-        even = log_newton(half, start, budget, 60)
-        found = even if even.converged[0] else found
-    return half.gaps(found.e)[0], bool(found.converged[0])
-
-
 def _inside(program: Program, budget: Budget) -> tuple[np.ndarray, int]:
-    """Return half gaps near the optimum, and how many tie, from the end of a path of interior points
-    on all pairs.
-    """
+    """Return half gaps near the optimum, and how many tie: the end of a path on all pairs."""
     barrier, point, _ = path_end(program, budget, _NEAR)
     beside = np.flatnonzero(program.graph.b - program.graph.a == 1)
     gaps, h = point.s[beside], program.n // 2

@@ -6,14 +6,14 @@ every step is a step of all that aren't done. docs/theory.md#newtons-method.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from collapse_theory.finite.budget import LEAST_GAP, Budget
-from collapse_theory.finite.symmetric import SymmetricRanking
+from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
 from collapse_theory.numerics.linear import solved
 from collapse_theory.utilities import Stack, Utility
 
@@ -155,6 +155,18 @@ def _ties(utility: Utilities, n: int, e: np.ndarray) -> np.ndarray:
     force[:, :-1] += (first[:, : h - 1] + first[:, h:-1])[:, ::-1].cumsum(axis=1)[:, ::-1]
     tied = (size - 1) * np.reshape(utility.slope_at_zero, (-1, 1)) <= force
     return np.maximum(tied.sum(axis=1), 1)
+
+
+def half_gaps(utility: Utilities, n: int, budget: Budget) -> HalfGaps:
+    """Return the optimal half gaps of rows of one kind: U'(0) infinite, or finite."""
+    m = len(utility) if isinstance(utility, Stack) else 1
+    even = np.repeat(equal_gaps(n), m, axis=0)
+    if n <= 3:
+        return replace(HalfGaps.start(even), converged=np.ones(m, dtype=bool))
+    if np.isinf(np.ravel(utility.slope_at_zero)[0]):
+        half = SymmetricRanking(utility, n)
+        return log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
+    return with_tied_groups(utility, n, even, first_ties(utility, n, m), budget)
 
 
 def with_tied_groups(

@@ -7,16 +7,16 @@ What it doesn't take is solved by `solve`, one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.log_gaps import LogGaps
-from collapse_theory.finite.log_newton import HalfGaps, first_ties, log_newton, with_tied_groups
+from collapse_theory.finite.log_newton import half_gaps
 from collapse_theory.finite.solve import solve
-from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
+from collapse_theory.finite.symmetric import SymmetricRanking
 from collapse_theory.lazy import polars
 from collapse_theory.numerics.checks import count, positive
 from collapse_theory.programs import (
@@ -44,6 +44,8 @@ from collapse_theory.utilities import (
 from collapse_theory.values import Array, Value
 
 _UNLIMITED = 10**9  # rounds of all rows together: each row's own are limited
+_NUMBERS = ("objective", "gap", "relative_gap")
+_COLUMNS = ("rewards", "gaps", *_NUMBERS, "status", "method", "iterations", "unique", "reference")
 _PAIRS_AT_ONCE = 2**16  # of rows: what Newton's method holds of more leaves the processor's caches
 
 
@@ -107,20 +109,9 @@ class Solutions(Value):
 
     def __getitem__(self, i: int) -> Solution:
         i = range(len(self))[i]
-        return Solution(
-            rewards=self.rewards[i],
-            gaps=self.gaps[i],
-            objective=float(self.objective[i]),
-            gap=float(self.gap[i]),
-            relative_gap=float(self.relative_gap[i]),
-            status=self.status[i],
-            method=self.method[i],
-            iterations=self.iterations[i],
-            unique=self.unique[i],
-            utility=self.utilities[i],
-            domain=self.domain,
-            reference=self.reference[i],
-        )
+        found = {name: getattr(self, name)[i] for name in _COLUMNS}
+        numbers = {name: float(found[name]) for name in _NUMBERS}
+        return Solution(**found | numbers, utility=self.utilities[i], domain=self.domain)
 
     def __iter__(self) -> Iterator[Solution]:
         return (self[i] for i in range(len(self)))
@@ -133,13 +124,7 @@ class Solutions(Value):
                 "n": [self.n] * len(self),
                 "domain": [str(self.domain)] * len(self),
                 "rewards": self.rewards.tolist(),
-                "objective": self.objective,
-                "gap": self.gap,
-                "relative_gap": self.relative_gap,
-                "status": self.status,
-                "method": self.method,
-                "iterations": self.iterations,
-                "unique": self.unique,
+                **{name: getattr(self, name) for name in _COLUMNS[2:-1]},
                 "alone": np.isin(np.arange(len(self)), self.alone),
             }
         )
@@ -216,23 +201,27 @@ def solve_many(
         stacks = [_checked(losses, rows, domain) for rows in groups]
     for i in alone:
         named(i, losses[i], lambda loss: Program.of(loss, n, domain))
-    table = _Table.empty(len(losses), n)
+    table: dict[int, tuple[Any, ...]] = {}
     for rows, stack in zip(groups, stacks, strict=True):
         some = 2 * _PAIRS_AT_ONCE // n**2
         for at in np.split(np.arange(len(rows)), range(some, len(rows), some)):
             with np.errstate(all="ignore"):
-                left = table.filled(rows[at], stack.rows(at), domain, tol)
-            alone += left.tolist()
-    for i in sorted(alone):
-        found = named(i, losses[i], lambda loss: solve(loss, n, domain, tol=tol))
-        table.put(i, found)
+                for i, found in zip(at, _together(stack.rows(at), n, domain, tol), strict=True):
+                    if found:
+                        table[int(rows[i])] = found
+    alone = tuple(i for i in range(len(losses)) if i not in table)
+    for i in alone:
+        one = named(i, losses[i], lambda loss: solve(loss, n, domain, tol=tol))
+        table[i] = tuple(getattr(one, name) for name in _COLUMNS)
+    columns = zip(*(table[i] for i in range(len(losses))), strict=True)
+    fields: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
     return Solutions(
         utilities=losses,
         domain=domain,
-        alone=tuple(sorted(alone)),
+        alone=alone,
         names=many.names,
         parameters=many.parameters,
-        **table.columns(),
+        **fields,
     )
 
 
@@ -265,82 +254,25 @@ def _checked(losses: Sequence[Loss], rows: np.ndarray, domain: Domain) -> Stack:
     return stack
 
 
-# -- Newton's method -----------------------------------------------------------------------
-
-
-def _half_gaps(stack: Stack, n: int) -> HalfGaps:
-    """Return the optimal half gaps of rows of one kind: with U'(0) infinite, or finite."""
-    m, budget = len(stack), Budget(_UNLIMITED)
-    even = np.repeat(equal_gaps(n), m, axis=0)
-    if n <= 3:
-        return replace(HalfGaps.start(even), converged=np.ones(m, dtype=bool))
-    if np.isinf(stack.slope_at_zero[0]):
-        return log_newton(SymmetricRanking(stack, n), initial_gaps(stack, n, tiny=True), budget, 40)
-    return with_tied_groups(stack, n, even, first_ties(stack, n, m), budget)
-
-
-@dataclass
-class _Table:
-    """The columns of a `Solutions` while they are filled."""
-
-    gaps: np.ndarray
-    rewards: np.ndarray
-    numbers: np.ndarray  # objective, gap, relative_gap
-    words: list[tuple[str, str, int, bool, str | None]]
-
-    @classmethod
-    def empty(cls, m: int, n: int) -> _Table:
-        nothing = ("", "", 0, False, None)
-        return cls(np.empty((m, n - 1)), np.empty((m, n)), np.empty((m, 3)), [nothing] * m)
-
-    def filled(
-        self, rows: np.ndarray, stack: Stack, domain: Domain, tol: float | None
-    ) -> np.ndarray:
-        """Solve these rows together; return those that are left."""
-        n, left = self.rewards.shape[1], []
-        # Where U' underflows at equal gaps they are the answer, if one that takes more to say.
-        flat = stack.slope(np.full((len(stack), 1), 1.0 / (n - 1)))[:, 0] == 0
-        steep = np.isinf(stack.slope_at_zero)
-        for kind in (steep & ~flat, ~steep & ~flat):
-            at = np.flatnonzero(kind)
-            if not len(at):
-                continue
-            some = stack if len(at) == len(rows) else stack.rows(at)
-            found = _half_gaps(some, n)
-            gaps = SymmetricRanking(some, n).gaps(found.e)
-            certificates = certify_rows(some, n, gaps)
-            self.gaps[rows[at]] = domain.unit * gaps
-            self.rewards[rows[at]] = domain.placed(as_rewards(gaps))
-            limit = TOLERANCE if tol is None else tol
-            for i, one, converged, rounds in zip(
-                rows[at].tolist(), certificates, found.converged, found.rounds.tolist(), strict=True
-            ):
-                if not converged or not one.relative_gap <= min(limit, TOLERANCE):
-                    left.append(i)
-                    continue
-                self.numbers[i] = one.objective, one.gap, one.relative_gap
-                self.words[i] = ("optimal", LogGaps.name, rounds, True, None)
-        return np.concatenate([rows[flat], np.array(left, dtype=int)])
-
-    def put(self, i: int, one: Solution) -> None:
-        """Put a solution in its row."""
-        self.gaps[i], self.rewards[i] = one.gaps, one.rewards
-        self.numbers[i] = one.objective, one.gap, one.relative_gap
-        self.words[i] = (one.status, one.method, one.iterations, one.unique, one.reference)
-
-    def columns(self) -> dict[str, Any]:
-        """Return the fields of a `Solutions`."""
-        objective, gap, relative = self.numbers.T
-        status, method, iterations, unique, reference = zip(*self.words, strict=True)
-        return {
-            "rewards": self.rewards,
-            "gaps": self.gaps,
-            "objective": objective,
-            "gap": gap,
-            "relative_gap": relative,
-            "status": status,
-            "method": method,
-            "iterations": iterations,
-            "unique": unique,
-            "reference": reference,
-        }
+def _together(stack: Stack, n: int, domain: Domain, tol: float | None) -> list[Any]:
+    """Return what the columns hold of each program, None of those that are left."""
+    found: list[Any] = [None] * len(stack)
+    # Where U' underflows at equal gaps they are the answer, if one that takes more to say.
+    flat = stack.slope(np.full((len(stack), 1), 1.0 / (n - 1)))[:, 0] == 0
+    steep = np.isinf(stack.slope_at_zero)
+    limit = TOLERANCE if tol is None else min(tol, TOLERANCE)
+    for kind in (steep & ~flat, ~steep & ~flat):
+        rows = np.flatnonzero(kind)
+        if not len(rows):
+            continue
+        some = stack if len(rows) == len(stack) else stack.rows(rows)
+        half = half_gaps(some, n, Budget(_UNLIMITED))
+        gaps = SymmetricRanking(some, n).gaps(half.e)
+        certificates = certify_rows(some, n, gaps)
+        placed = zip(domain.placed(as_rewards(gaps)), domain.unit * gaps, strict=True)
+        each = zip(rows, placed, certificates, half.converged, half.rounds.tolist(), strict=True)
+        for i, arrays, one, converged, rounds in each:
+            if converged and one.relative_gap <= limit:
+                numbers = one.objective, one.gap, one.relative_gap
+                found[i] = (*arrays, *numbers, "optimal", LogGaps.name, rounds, True, None)
+    return found
