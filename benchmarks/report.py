@@ -22,6 +22,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -206,12 +207,16 @@ def peak_of(work: Callable[[], Any]) -> float:
 def growth(quick: bool) -> tuple[str, dict[str, list[tuple[int, float]]]]:
     sizes = (8, 32, 128) if quick else (8, 32, 128, 512, 2000, 10_000, 100_000, 1_000_000)
     rows, curves, slopes = [], {}, []
-    for text in ("log(x)", "log(x + 0.1)", "logsigmoid(4*x)"):
+    held = (("log(x)", ct.Confined(1.0)), ("logsigmoid(x)", ct.Confined(0.02)))
+    boxed = [(text, ct.Box()) for text in ("log(x)", "log(x + 0.1)", "logsigmoid(4*x)")]
+    for text, domain in (*boxed, *held):
         utility, seconds, memory = ct.utility(text), [], []
+        if domain != ct.Box():
+            text += f", {domain}"
         for n in sizes:
-            took, solution = timed(lambda u=utility, n=n: ct.solve(u, n))
+            took, solution = timed(lambda u=utility, d=domain, n=n: ct.solve(u, n, d))
             seconds.append(took)
-            memory.append(peak_of(lambda u=utility, n=n: ct.solve(u, n).rewards))
+            memory.append(peak_of(lambda u=utility, d=domain, n=n: ct.solve(u, n, d).rewards))
             rows.append(
                 [f"`{text}`", f"{n:,}", ms(took), f"{solution.relative_gap:.0e}",
                  f"{memory[-1]:.3g} MB", fold(took / floor(utility, n))]
@@ -243,16 +248,20 @@ def growth(quick: bool) -> tuple[str, dict[str, list[tuple[int, float]]]]:
 def graphs(quick: bool) -> str:
     rows = []
     for n in (1000,) if quick else (1000, 10_000, 100_000):
-        for text in ("log(x + 0.1)", "logsigmoid(x)"):
-            pairs = random_pairs(n, 10 * n)
-            took, found = timed(lambda p=pairs, t=text: ct.solve(t, comparisons=p), 0)
+        pairs = random_pairs(n, 10 * n)
+        programs = [("log(x + 0.1)", ct.Box()), ("logsigmoid(x)", ct.Box())]
+        programs += [("logsigmoid(x)", ct.Confined(0.1)), ("log(x)", ct.Centered(0.1))]
+        for text, domain in programs:
+            took, found = timed(
+                lambda p=pairs, t=text, d=domain: ct.solve(t, domain=d, comparisons=p), 0
+            )
             rows.append(
-                [f"`{text}`", f"{n:,}", f"{len(pairs.better):,}", ms(took),
+                [f"`{text}`", str(domain), f"{n:,}", f"{len(pairs.better):,}", ms(took),
                  f"{found.relative_gap:.0e}", found.method]
             )  # fmt: skip
             print(rows[-1], file=sys.stderr, flush=True)
-    return "## Comparison graphs\n\nRandom pairs, in the box.\n\n" + table(
-        ["utility", "completions", "pairs", "time", "gap", "method"], rows
+    return "## Comparison graphs\n\nRandom pairs.\n\n" + table(
+        ["utility", "domain", "completions", "pairs", "time", "gap", "method"], rows
     )
 
 
@@ -284,6 +293,25 @@ def many(quick: bool) -> str:
     )
 
 
+def sweeps(quick: bool) -> str:
+    """A grid of programs in this process, then read again from the folder that kept it."""
+    shifts = np.linspace(0.01, 1.0, 20 if quick else 200)
+    grid = [ct.Log().shifted(c) for c in shifts], [8, 32, None], [None, ct.Confined(0.1)]
+    with ThreadPoolExecutor(1) as here, tempfile.TemporaryDirectory() as folder:
+        took, found = timed(lambda: ct.sweep(*grid, here), 0)
+        ct.sweep(*grid, here, keep=folder)
+        again = timed(lambda: ct.sweep(*grid, here, keep=folder), 0)[0]
+    worst = found["relative_gap"].max()
+    return (
+        "## A sweep\n\nlog(x + c) of 8 and 32 completions and as n grows, in the box and under "
+        "Confined(0.1).\n\n"
+        + table(
+            ["programs", "`sweep`", "each", "worst gap", "again, from its folder"],
+            [[f"{len(found):,}", ms(took), ms(took / len(found)), f"{worst:.0e}", ms(again)]],
+        )
+    )
+
+
 def designs() -> str:
     rows = []
     for text in ("atoms 0.3 + uniform", "levels 0.4 0.2 0.4", "beta(2, 2)", "levels 0.25 0.5 0.25"):
@@ -301,7 +329,7 @@ def logs(quick: bool) -> str:
         {"prompt": np.arange(count) // 8, "reward": rng.standard_normal(count)}
     ).with_columns(pl.format("prompt number {}", "prompt").alias("prompt"))
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.tempfile.TemporaryDirectory() as folder:
         for ending in ("parquet", "csv", "ndjson"):
             path = Path(folder) / f"log.{ending}"
             getattr(frame, f"write_{ending}")(path)
@@ -429,7 +457,7 @@ def main() -> None:
         "![Relative gap against time, this package and its peers](work_precision.png)",
         sizes,
         "![Time to a relative gap of 1e-6 against the number of completions](by_size.png)",
-        graphs(quick), many(quick), laws(quick), designs(), logs(quick), start_up(),
+        graphs(quick), many(quick), sweeps(quick), laws(quick), designs(), logs(quick), start_up(),
     ]  # fmt: skip
     options.out.write_text("\n\n".join(parts) + "\n")
 

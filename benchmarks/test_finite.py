@@ -25,6 +25,16 @@ def test_newton(benchmark: BenchmarkFixture, text: str, n: int) -> None:
     assert solution.relative_gap < 1e-12
 
 
+@pytest.mark.parametrize("n", [8, 128, 1000, 2000])
+@pytest.mark.parametrize("domain", [ct.Confined(0.02), ct.Confined(1.0), ct.Centered(0.3)], ids=str)
+@pytest.mark.parametrize("text", UTILITIES)
+def test_under_a_penalty(benchmark: BenchmarkFixture, text: str, domain: ct.Domain, n: int) -> None:
+    utility = ct.utility(text)
+    solution = benchmark(lambda: ct.solve(utility, n, domain))
+    benchmark.extra_info["relative_gap"] = solution.relative_gap
+    assert solution.relative_gap < 1e-12
+
+
 @pytest.mark.parametrize("n", [32, 100])
 @pytest.mark.parametrize("text", UTILITIES)
 def test_ratio_to_cvxpy(

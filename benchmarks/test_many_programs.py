@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,3 +57,22 @@ def test_a_thousand_limit_laws(benchmark: BenchmarkFixture, text: str) -> None:
     utilities = [make(p) for p in np.linspace(low, high, 1000)]
     laws = benchmark.pedantic(lambda: ct.limit_many(utilities), rounds=1)
     assert all(law.status == "optimal" for law in laws)
+
+
+@pytest.mark.parametrize("domain", [ct.Box(), ct.Confined(0.1)], ids=str)
+def test_a_sweep(
+    benchmark: BenchmarkFixture, domain: ct.Domain, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A grid of a thousand programs, made here, and read again from the folder that kept it."""
+    make, low, high = FAMILIES["log(x + p)"]
+    grid = [make(p) for p in np.linspace(low, high, 500)], [8, 32], domain
+    with ThreadPoolExecutor(1) as here:
+        table = benchmark.pedantic(lambda: ct.sweep(*grid, here, keep=tmp_path), rounds=1)
+        start = time.perf_counter()
+        again = ct.sweep(*grid, here, keep=tmp_path)
+        read = time.perf_counter() - start
+    with capsys.disabled():
+        each = 1e6 * benchmark.stats.stats.min / len(table)
+        print(f"\n{domain}: {each:.0f} us a program, {1e6 * read / len(table):.0f} us read again")
+    assert again.equals(table)
+    assert table["relative_gap"].max() < 1e-12

@@ -109,9 +109,9 @@ class Solutions(Value):
 
     def __getitem__(self, i: int) -> Solution:
         i = range(len(self))[i]
-        found = {name: getattr(self, name)[i] for name in _COLUMNS}
-        numbers = {name: float(found[name]) for name in _NUMBERS}
-        return Solution(**found | numbers, utility=self.utilities[i], domain=self.domain)
+        found: dict[str, Any] = {name: getattr(self, name)[i] for name in _COLUMNS}
+        found |= {name: float(found[name]) for name in _NUMBERS}
+        return Solution(**found, utility=self.utilities[i], domain=self.domain)
 
     def __iter__(self) -> Iterator[Solution]:
         return (self[i] for i in range(len(self)))
