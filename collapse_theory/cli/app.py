@@ -6,6 +6,7 @@ import difflib
 import importlib
 import re
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 import collapse_theory as ct
+from collapse_theory.cli.options import helped
 
 
 class Command(TyperCommand):
@@ -105,9 +107,20 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
-def examples(*commands: str) -> str:
-    """Return the text that shows these commands below a help page, one a paragraph."""
-    return "\n\n".join(["Examples:", *(f"collapse-theory {command}" for command in commands)])
+def command(
+    *examples: str, formula: bool = False, **texts: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command, with examples below its help page; `helped` has the `texts`.
+
+    Of one that takes a `formula`, an argument such as -1/x is no option.
+    """
+    cls = FormulaCommand if formula else Command
+    register = app.command(cls=cls, epilog=_epilog(*examples))
+    return lambda function: register(helped(**texts)(function))
+
+
+def _epilog(*examples: str) -> str:
+    return "\n\n".join(["Examples:", *(f"collapse-theory {example}" for example in examples)])
 
 
 app = typer.Typer(
@@ -117,7 +130,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="The reward distributions that ranking losses collapse to: computed, certified, drawn.",
-    epilog=examples(
+    epilog=_epilog(
         'predict "log(x + 0.1)" --n 8',
         "atoms logsigmoid --mass 0.1",
         'design "atoms 0.3 + uniform"',

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import High, Json, Low, chosen_domain, helped
+from collapse_theory.cli.app import command
+from collapse_theory.cli.options import Edges, chosen_domain
 from collapse_theory.cli.output import named, print_json
 from collapse_theory.cli.wording import certificate_text, program_text
 from collapse_theory.limit import FAMILIES
@@ -15,11 +15,11 @@ from collapse_theory.limit import FAMILIES
 PARAMETERS = {"logsigmoid": "beta", "log": "epsilon", "reciprocal": "epsilon"}
 
 
-@app.command(
-    cls=FormulaCommand,
-    epilog=examples('atoms "log(x + 0.1)"', "atoms logsigmoid --mass 0.1", "atoms log --mass 0.05"),
-)
-@helped(
+@command(
+    'atoms "log(x + 0.1)"',
+    "atoms logsigmoid --mass 0.1",
+    "atoms log --mass 0.05",
+    formula=True,
     what=typer.Argument(
         metavar="UTILITY|FAMILY",
         help="A utility of a reward gap x; with --mass a family: logsigmoid for "
@@ -30,9 +30,9 @@ PARAMETERS = {"logsigmoid": "beta", "log": "epsilon", "reciprocal": "epsilon"}
 def atoms(
     what: str,
     mass: float | None = None,
-    low: Low = None,
-    high: High = None,
-    as_json: Json = False,
+    *,
+    edges: Edges,
+    as_json: bool = False,
 ) -> None:
     """Tell what share of completions ends at each end, or which loss gives a wanted share.
 
@@ -40,7 +40,7 @@ def atoms(
     number grows. JSON has the keys utility, family, parameter, mass, domain, relative_gap, status
     (of the law); family and parameter are null without --mass.
     """
-    box = chosen_domain(low, high)
+    box = chosen_domain(edges)
     family, parameter = None, None
     if mass is not None:
         family, parameter = what, ct.atom_parameter(what, mass, box)

@@ -13,34 +13,21 @@ import typer
 
 import collapse_theory as ct
 from collapse_theory import testing as room
-from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import (
-    Centered,
-    Confined,
-    Free,
-    High,
-    Json,
-    Low,
-    chosen_domain,
-    helped,
-)
+from collapse_theory.cli.app import command
+from collapse_theory.cli.options import Edges, Held, chosen_domain
 from collapse_theory.cli.output import print_json
 from collapse_theory.programs import Box, Domain
 
 KINDS = ("closed-form", "solver", "loss", "utility")
 
 
-@app.command(
-    cls=FormulaCommand,
-    epilog=examples(
-        'check forms.py:four --utility "-1/x" --n 4',
-        "check mypackage.forms:law --utility Power",
-        "check mypackage.solvers:newton --as solver",
-        'check mypackage.losses:loss --utility "log(x + 0.1)"',
-        "check mypackage.utilities:mine",
-    ),
-)
-@helped(
+@command(
+    'check forms.py:four --utility "-1/x" --n 4',
+    "check mypackage.forms:law --utility Power",
+    "check mypackage.solvers:newton --as solver",
+    'check mypackage.losses:loss --utility "log(x + 0.1)"',
+    "check mypackage.utilities:mine",
+    formula=True,
     subject=typer.Argument(
         metavar="MODULE:NAME",
         help="What to check: a name in a module, or in a file such as forms.py. A function is "
@@ -56,22 +43,20 @@ def check(
     subject: str,
     utility: list[str] | None = None,
     n: list[int] | None = None,
-    low: Low = None,
-    high: High = None,
-    confined: Confined = None,
-    centered: Centered = None,
-    free: Free = False,
+    *,
+    edges: Edges,
+    held: Held,
     kind: str | None = None,
     gives: str | None = None,
     cases: int | None = None,
-    as_json: Json = False,
+    as_json: bool = False,
 ) -> None:
     """Check a formula, a solver, a loss or a utility of your own against the certified solvers.
 
     Exits with 1 where something is wrong, after the smallest case found; with --json always
     with 0. The file or module is run to find the name in it.
     """
-    domain = chosen_domain(low, high, confined, centered, free)
+    domain = chosen_domain(edges, held)
     wanted = _check_of(_found(subject), kind, gives, cases, _utilities(utility), n, domain)
     try:
         report = wanted()

@@ -11,10 +11,9 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Json, helped
-from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
-from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
+from collapse_theory.cli.app import command
+from collapse_theory.cli.output import console, drawn, facts_grid, give, named, number_table
+from collapse_theory.cli.reading import Reading, reading_content, reading_lines
 from collapse_theory.cli.wording import certificate_text, law_content
 from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.design.slope import MAX_SLOPE
@@ -26,18 +25,12 @@ PAIRS = 20  # of more pair weights, a table shows so many
 MOST_RANKS = 16  # of more rewards, a table shows quantiles
 
 
-@app.command(
-    cls=Command,
-    epilog=examples(
-        'design "atoms 0.3 + uniform"',
-        'design "levels 0.3 0.2 0.2 0.3" --plot design.pdf',
-        'design "beta(4, 2)" --n 8 --by weights',
-        'design "rewards 1 0.8 0.3 0"',
-        "design --from scores.csv --json",
-    ),
-)
-@with_reading
-@helped(
+@command(
+    'design "atoms 0.3 + uniform"',
+    'design "levels 0.3 0.2 0.2 0.3" --plot design.pdf',
+    'design "beta(4, 2)" --n 8 --by weights',
+    'design "rewards 1 0.8 0.3 0"',
+    "design --from scores.csv --json",
     target=typer.Argument(
         metavar="TARGET",
         help="The wanted law: two-valued, uniform, arcsine, beta(a, b), 'atoms 0.3 + uniform', "
@@ -59,15 +52,16 @@ MOST_RANKS = 16  # of more rewards, a table shows quantiles
     plot="Draw the design into this file (pdf, png or svg); with --from one file a kind.",
 )
 def design(
-    reading: Reading,
     target: str | None = None,
+    *,
+    reading: Reading,
     n: int | None = None,
     by: str = "utility",
     max_slope: float = MAX_SLOPE,
     utility: str | None = None,
     tol: float = 0.005,
     source: Path | None = None,
-    as_json: Json = False,
+    as_json: bool = False,
     plot: Path | None = None,
 ) -> None:
     """Design a utility whose collapsed rewards have a wanted law.
@@ -87,12 +81,8 @@ def design(
     assert target is not None
     way: Any = by  # ct.design says which there are
     found = ct.design(target, n, way, tol, max_slope=max_slope, utility=utility)
-    if plot is not None:
-        drawn(lambda: ct.figures.design(found), [plot])
-    if as_json:
-        print_json(_content(found))
-    else:
-        _show(found)
+    content, show, draw = (partial(f, found) for f in (_content, _show, ct.figures.design))
+    give(content, show, as_json=as_json, plot=plot, draw=draw)
 
 
 # -- one design --------------------------------------------------------------------------
@@ -200,10 +190,8 @@ def _from_scores(
             name = "".join(c if c.isalnum() else "-" for c in advice.kind)[:40]
             file = plot.with_stem(f"{plot.stem}-{name}")
             drawn(partial(ct.figures.design, advice.design), [file])
-    if as_json:
-        print_json(_recommendation_content(found, log))
-    else:
-        _show_recommendation(found, path, log)
+    content = partial(_recommendation_content, found, log)
+    give(content, partial(_show_recommendation, found, path, log), as_json=as_json)
 
 
 def _recommendation_content(found: ct.Recommendation, log: RewardLog) -> dict[str, Any]:

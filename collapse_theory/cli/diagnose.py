@@ -14,10 +14,10 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Centered, Confined, Free, Json, Plot, chosen_domain, helped
-from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
-from collapse_theory.cli.reading import Reading, reading_content, reading_lines, with_reading
+from collapse_theory.cli.app import command
+from collapse_theory.cli.options import Held, chosen_domain
+from collapse_theory.cli.output import console, facts_grid, give, named, number_table
+from collapse_theory.cli.reading import Reading, reading_content, reading_lines
 from collapse_theory.lazy import Later
 
 if TYPE_CHECKING:
@@ -41,17 +41,11 @@ _NEAR = 0.1  # of the scale: a utility further off isn't called the nearest
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-@app.command(
-    cls=Command,
-    epilog=examples(
-        "diagnose rewards.csv",
-        'diagnose rewards.jsonl --utility "log(x + 0.1)" --utility x --plot diagnosis.pdf',
-        "diagnose rewards.parquet --where split=train --step 1000 --json",
-        "diagnose after.csv --against before.csv",
-    ),
-)
-@with_reading
-@helped(
+@command(
+    "diagnose rewards.csv",
+    'diagnose rewards.jsonl --utility "log(x + 0.1)" --utility x --plot diagnosis.pdf',
+    "diagnose rewards.parquet --where split=train --step 1000 --json",
+    "diagnose after.csv --against before.csv",
     files=typer.Argument(
         metavar="FILE...",
         help="A reward log: CSV, JSON, Parquet, Arrow, plain or packed; a folder or several "
@@ -68,17 +62,16 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 )
 def diagnose(
     files: list[Path],
+    *,
     reading: Reading,
     utility: list[str] | None = None,
     low: float | None = None,
     high: float | None = None,
-    confined: Confined = None,
-    centered: Centered = None,
-    free: Free = False,
+    held: Held,
     against: Path | None = None,
     seed: int = 0,
-    as_json: Json = False,
-    plot: Plot = None,
+    as_json: bool = False,
+    plot: Path | None = None,
 ) -> None:
     """Tell from a log of rewards whether a reward model has collapsed.
 
@@ -94,19 +87,20 @@ def diagnose(
         log = reading.log(files, every_step=True)
         other = None if against is None else reading.log(against, every_step=True)
     scale = None if low is None or high is None else (low, high)
-    domain = chosen_domain(confined=confined, centered=centered, free=free)
+    domain = chosen_domain(held=held)
     with _progress("diagnosing"):
         found = ct.diagnose(log, utility=utility, domain=domain, scale=scale, rng=seed)
         compared = None
         if other is not None:
             before = ct.diagnose(other, utility=(), domain=domain, scale=scale, rng=seed)
             compared = before.part(f"before: {against}"), found.part(f"after: {file}")
-    if plot is not None:
-        drawn(lambda: ct.figures.diagnosis(found), [plot])
-    if as_json:
-        print_json(_content(found, log, file) | _against(compared))
-    else:
-        _show(found, log, file, compared)
+    give(
+        lambda: _content(found, log, file) | _against(compared),
+        lambda: _show(found, log, file, compared),
+        as_json=as_json,
+        plot=plot,
+        draw=lambda: ct.figures.diagnosis(found),
+    )
 
 
 @contextmanager

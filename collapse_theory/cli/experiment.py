@@ -13,8 +13,7 @@ import typer
 
 # Its names come at first use: PyTorch is loaded when an experiment begins, not for --help.
 from collapse_theory import experiment as room
-from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Json, helped
+from collapse_theory.cli.app import command
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.lazy import missing
 
@@ -24,18 +23,13 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "safetensors", "accelerate")
 
 
-@app.command(
-    cls=Command,
-    epilog=examples(
-        "experiment --out results",
-        "experiment --out quick --small",
-        'experiment --out mine --data rankings.jsonl --utilities "log(x+0.1)"',
-        'experiment --out two --utilities "open=-1/(x+0.1); closed=x"',
-        "experiment --out study --study --data rankings.jsonl",
-        "experiment --report results",
-    ),
-)
-@helped(
+@command(
+    "experiment --out results",
+    "experiment --out quick --small",
+    'experiment --out mine --data rankings.jsonl --utilities "log(x+0.1)"',
+    'experiment --out two --utilities "open=-1/(x+0.1); closed=x"',
+    "experiment --out study --study --data rankings.jsonl",
+    "experiment --report results",
     out=("DIR", "The folder to write into; made where missing."),
     report=("DIR", "Make the report of a finished experiment again."),
     utilities=(
@@ -75,7 +69,7 @@ def experiment(
     seeds: int | None = None,
     cache: Path | None = None,
     force: bool = False,
-    as_json: Json = False,
+    as_json: bool = False,
 ) -> None:
     """Train reward models on real text and compare what comes out with the exact prediction.
 

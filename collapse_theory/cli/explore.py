@@ -7,13 +7,13 @@ from importlib.util import find_spec
 import typer
 
 from collapse_theory import explorer
-from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import helped
+from collapse_theory.cli.app import command
 from collapse_theory.lazy import missing
 
 
-@app.command(cls=Command, epilog=examples("explore", "explore --port 9000 --no-browser"))
-@helped(
+@command(
+    "explore",
+    "explore --port 9000 --no-browser",
     port=typer.Option(min=1024, max=65535, help="The port of this machine that the page is at."),
     no_browser="Say where the page is, and open no browser.",
 )

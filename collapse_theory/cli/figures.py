@@ -8,16 +8,13 @@ from pathlib import Path
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import helped
+from collapse_theory.cli.app import command
 from collapse_theory.cli.output import console, drawn
 
 
-@app.command(
-    cls=Command,
-    epilog=examples("figures --out figures", "figures --out . --only limit_laws --format pdf"),
-)
-@helped(
+@command(
+    "figures --out figures",
+    "figures --out . --only limit_laws --format pdf",
     out=("DIR", "The folder to write into; made where missing."),
     formats=typer.Option("--format", help="pdf, png or svg; can be repeated. [default: png, pdf]"),
     only=("NAME", "Only the figure of this name; can be repeated."),

@@ -4,68 +4,55 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import typer
 
 import collapse_theory as ct
 from collapse_theory import data
-from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import Json, Plot
-from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
+from collapse_theory.cli.app import command
+from collapse_theory.cli.output import console, facts_grid, give, named, number_table
 
 
-@app.command(
-    cls=FormulaCommand,
-    epilog=examples(
-        "head features.npz --rankings rankings.jsonl",
-        'head features.npz --utility "log(x + 0.1)" --plot path.pdf',
-        "head features.npy --rankings pairs.parquet --penalty 0.01 --json",
+@command(
+    "head features.npz --rankings rankings.jsonl",
+    'head features.npz --utility "log(x + 0.1)" --plot path.pdf',
+    "head features.npy --rankings pairs.parquet --penalty 0.01 --json",
+    formula=True,
+    features=typer.Argument(
+        metavar="FEATURES",
+        help="An .npz or .npy file: an array (prompts, completions, d), or (completions, d) "
+        "with a row for each completion of the rankings, in their order.",
+    ),
+    rankings=(
+        "FILE",
+        "The rankings: JSON lines, JSON, CSV or Parquet in any layout that training reads. "
+        "[default: completions come best first]",
+    ),
+    layout="The layout of the rankings. [default: recognised]",
+    score=("COLUMN", "The column that ranks the completions."),
+    array=("NAME", "The array of an .npz file with several."),
+    utility=("TEXT", "The utility of a reward gap x."),
+    offset="Train U(x + OFFSET): needed where U'(0) is infinite.",
+    penalty=(
+        "LAMBDA",
+        "The weight of |w|**2; can be repeated. [default: 13 from 10 to 1e-5]",
     ),
 )
 def head(
-    features: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FEATURES",
-            help="An .npz or .npy file: an array (prompts, completions, d), or (completions, d) "
-            "with a row for each completion of the rankings, in their order.",
-        ),
-    ],
-    rankings: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The rankings: JSON lines, JSON, CSV or Parquet in any layout that training "
-            "reads. [default: completions come best first]",
-        ),
-    ] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="The layout of the rankings. [default: recognised]")
-    ] = None,
-    score: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column that ranks the completions.")
-    ] = None,
-    array: Annotated[
-        str, typer.Option(metavar="NAME", help="The array of an .npz file with several.")
-    ] = "features",
-    utility: Annotated[
-        str, typer.Option("--utility", metavar="TEXT", help="The utility of a reward gap x.")
-    ] = "logsigmoid(x)",
-    offset: Annotated[
-        float | None, typer.Option(help="Train U(x + OFFSET): needed where U'(0) is infinite.")
-    ] = None,
-    penalty: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="LAMBDA",
-            help="The weight of |w|**2; can be repeated. [default: 13 from 10 to 1e-5]",
-        ),
-    ] = None,
-    as_json: Json = False,
-    plot: Plot = None,
+    features: Path,
+    rankings: Path | None = None,
+    layout: str | None = None,
+    score: str | None = None,
+    array: str = "features",
+    utility: str = "logsigmoid(x)",
+    offset: float | None = None,
+    penalty: list[float] | None = None,
+    as_json: bool = False,
+    plot: Path | None = None,
 ) -> None:
     """Fit a linear head on given features, and tell what it would say of prompts left out.
 
@@ -92,12 +79,9 @@ def head(
     notes = [str(one.message) for one in caught if one.category is UserWarning]
     if path.at_an_end and len(path.heads) > 1:
         notes.append("the best penalty is at an end of those tried: try others with --penalty")
-    if plot is not None:
-        drawn(lambda: ct.figures.penalty_path(path), [plot])
-    if as_json:
-        print_json(_content(path, notes))
-    else:
-        _show(path, notes)
+    content, show = partial(_content, path, notes), partial(_show, path, notes)
+    draw = partial(ct.figures.penalty_path, path)
+    give(content, show, as_json=as_json, plot=plot, draw=draw)
 
 
 def _features(file: Path, array: str) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""How commands declare what they take; what several take: a domain, --plot, --json."""
+"""How commands declare what they take, and what several of them take: a domain, --plot, --json."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -13,86 +13,106 @@ import collapse_theory as ct
 from collapse_theory.programs import Domain
 
 Told = TypeVar("Told", bound=Callable[..., Any])
+Parameters = dict[str, inspect.Parameter]
+_SHARED: Mapping[str, Any] = {
+    "plot": "Draw the answer into this file (pdf, png or svg).",
+    "as_json": typer.Option("--json", help="Print one JSON object."),
+}
 
 
 def helped(**texts: Any) -> Callable[[Told], Told]:
     """Give the parameters of a command their help.
 
     Of an option --name that is a text, or a pair (metavar, text); else what Typer takes: an
-    `Argument`, or an `Option` with other names. A flag has no --no-name.
+    `Argument`, or an `Option` with other names. A flag has no --no-name. A parameter whose type is
+    a dataclass stands for the options that are its fields, which are helped by themselves.
     """
 
     def decorate(command: Told) -> Told:
-        signature = inspect.signature(command, eval_str=True)
-        parameters = dict(signature.parameters)
-        for name, text in texts.items():
+        parameters = dict(inspect.signature(command, eval_str=True).parameters)
+        for name, text in {**_SHARED, **texts}.items():
+            if name not in parameters and name not in texts:
+                continue
             if isinstance(text, str | tuple):
                 metavar, words = text if isinstance(text, tuple) else (None, text)
                 text = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=words)
             kind = Annotated[parameters[name].annotation, text]
             parameters[name] = parameters[name].replace(annotation=kind)
-        return signed(command, parameters)
+        groups = {
+            n: one.annotation for n, one in parameters.items() if is_dataclass(one.annotation)
+        }
+        return _grouped(command, parameters, groups) if groups else _signed(command, parameters)
 
     return decorate
 
 
-def signed(command: Any, parameters: dict[str, inspect.Parameter]) -> Any:
+def _grouped(command: Any, parameters: Parameters, groups: Mapping[str, Any]) -> Any:
+    """Return a command with the fields of its groups in their places."""
+    fields = {name: inspect.signature(group).parameters for name, group in groups.items()}
+
+    def parsed(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field: values.pop(field) for field in fields[name]})
+        command(**values)
+
+    flat: Parameters = {}
+    for name, one in parameters.items():
+        flat |= fields.get(name, {name: one})
+    parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return _signed(parsed, {name: one.replace(kind=keyword) for name, one in flat.items()})
+
+
+def _signed(command: Any, parameters: Parameters) -> Any:
     """Return a command with these parameters, in both places where Typer looks for them."""
     command.__signature__ = inspect.Signature(list(parameters.values()))
     command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     return command
 
 
-Low = Annotated[
-    float | None, typer.Option("--low", help="The lowest reward there can be. [default: 0]")
-]
-High = Annotated[
-    float | None, typer.Option("--high", help="The highest reward there can be. [default: 1]")
-]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", help="Draw the answer into this file (pdf, png or svg).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Confined = Annotated[
-    float | None,
-    typer.Option(
-        "--confined",
-        metavar="KAPPA",
-        help="Rewards in all of R under the penalty KAPPA mean r**2, instead of a box.",
-    ),
-]
-Centered = Annotated[
-    float | None,
-    typer.Option(
-        "--centered",
-        metavar="C",
-        help="Rewards in all of R under C mean (r_i + r_j)**2, as TRL's centring.",
-    ),
-]
-Free = Annotated[
-    bool, typer.Option("--free", help="Rewards in all of R, held by nothing but the utility.")
-]
+@helped(
+    low="The lowest reward there can be. [default: 0]",
+    high="The highest reward there can be. [default: 1]",
+)
+@dataclass(frozen=True)
+class Edges:
+    """The box that rewards lie in."""
+
+    low: float | None = None
+    high: float | None = None
 
 
-def chosen_domain(
-    low: float | None = None,
-    high: float | None = None,
-    confined: float | None = None,
-    centered: float | None = None,
-    free: bool = False,
-) -> Domain:
+@helped(
+    confined=("KAPPA", "Rewards in all of R under the penalty KAPPA mean r**2, instead of a box."),
+    centered=("C", "Rewards in all of R under C mean (r_i + r_j)**2, as TRL's centring."),
+    free="Rewards in all of R, held by nothing but the utility.",
+)
+@dataclass(frozen=True)
+class Held:
+    """What holds rewards in the place of a box."""
+
+    confined: float | None = None
+    centered: float | None = None
+    free: bool = False
+
+
+def chosen_domain(edges: Edges | None = None, held: Held | None = None) -> Domain:
     """Return the domain that the options name; the box [0, 1] where they name none."""
-    given = {"--low": low, "--high": high, "--confined": confined, "--centered": centered}
-    named = [name for name, value in given.items() if value is not None] + ["--free"] * free
+    edges, held = edges or Edges(), held or Held()
+    given = {**vars(edges), **vars(held)}
+    named = [
+        f"--{name}" for name, value in given.items() if value is not None and value is not False
+    ]
     if len(named) > 1 and named != ["--low", "--high"]:
         raise typer.BadParameter(
             f"{' and '.join(named)} exclude each other: rewards lie in a box (--low, --high), or "
             "are held by --confined, by --centered, or by the utility (--free)"
         )
-    if confined is not None:
-        return ct.Confined(confined)
-    if centered is not None:
-        return ct.Centered(centered)
-    if free:
+    if held.confined is not None:
+        return ct.Confined(held.confined)
+    if held.centered is not None:
+        return ct.Centered(held.centered)
+    if held.free:
         return ct.Free()
+    low, high = edges.low, edges.high
     return ct.Box(0.0 if low is None else low, 1.0 if high is None else high)

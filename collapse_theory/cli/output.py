@@ -25,6 +25,23 @@ def print_json(content: dict[str, Any]) -> None:
     print(json.dumps(plain(content), indent=2, allow_nan=False))
 
 
+def give(
+    content: Callable[[], dict[str, Any]],
+    show: Callable[[], None],
+    *,
+    as_json: bool,
+    plot: Path | None = None,
+    draw: Callable[[], Any] | None = None,
+) -> None:
+    """Give an answer out: as JSON, or for people; drawn into a file besides where one is named."""
+    if plot is not None and draw is not None:
+        drawn(draw, [plot])
+    if as_json:
+        print_json(content())
+    else:
+        show()
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return where text for people goes; the user's own text is shown as it is."""
     from rich.console import Console

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import FormulaCommand, app, examples
-from collapse_theory.cli.options import (
-    Centered,
-    Confined,
-    Free,
-    High,
-    Json,
-    Low,
-    Plot,
-    chosen_domain,
-    helped,
-)
-from collapse_theory.cli.output import console, drawn, facts_grid, named, number_table, print_json
+from collapse_theory.cli.app import command
+from collapse_theory.cli.options import Edges, Held, chosen_domain
+from collapse_theory.cli.output import console, facts_grid, give, named, number_table
 from collapse_theory.cli.wording import (
     certificate_text,
     digits,
@@ -37,18 +28,14 @@ FOLDED = 20  # of more completions, a table shows so many: the best half and the
 SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)
 
 
-@app.command(
-    cls=FormulaCommand,
-    epilog=examples(
-        'predict "log(x + 0.1)" --n 8',
-        'predict "-1/(x + 0.1)" --json',
-        'predict "log(x + 0.1)" --limit',
-        'predict "logsigmoid(4*x)" --n 16 --plot optimum.pdf',
-        'predict "logsigmoid(x)" --confined 0.02',
-        "predict plackett-luce --n 8",
-    ),
-)
-@helped(
+@command(
+    'predict "log(x + 0.1)" --n 8',
+    'predict "-1/(x + 0.1)" --json',
+    'predict "log(x + 0.1)" --limit',
+    'predict "logsigmoid(4*x)" --n 16 --plot optimum.pdf',
+    'predict "logsigmoid(x)" --confined 0.02',
+    "predict plackett-luce --n 8",
+    formula=True,
     utility=typer.Argument(
         metavar="UTILITY",
         help="The utility of a reward gap x; or a listwise loss, plackett-luce, with the "
@@ -63,45 +50,36 @@ SHOWN = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01)
 def predict(
     utility: str,
     n: int | None = None,
-    low: Low = None,
-    high: High = None,
-    confined: Confined = None,
-    centered: Centered = None,
-    free: Free = False,
+    *,
+    edges: Edges,
+    held: Held,
     limit: bool = False,
     method: str = "auto",
-    as_json: Json = False,
-    plot: Plot = None,
+    as_json: bool = False,
+    plot: Path | None = None,
 ) -> None:
     """Predict the rewards that training towards a utility ends with.
 
     Rewards lie in the box [0, 1] unless an option says otherwise.
     """
-    domain = chosen_domain(low, high, confined, centered, free)
+    domain = chosen_domain(edges, held)
     way: Any = method  # solve and limit say which there are
     if limit and n is not None:
         raise typer.BadParameter("--limit is the law of many completions: leave --n out")
     if limit:
         law = ct.limit(utility, domain, method=way)
-        if plot is not None:
-            draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=way)
-            drawn(draw, [plot])
-        if as_json:
-            print_json(_content(law, law))
-        else:
-            _show_limit(law)
+        draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=way)
+        content, show = partial(_content, law, law), partial(_show_limit, law)
+        give(content, show, as_json=as_json, plot=plot, draw=draw)
         return
     solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=way)
     try:
         law = ct.limit(utility, domain)
     except (ct.CollapseError, ct.SolverFailed):
         law = None  # no method reaches it
-    if plot is not None:
-        drawn(partial(ct.figures.finite_optimum, solution), [plot])
-    if as_json:
-        print_json(_content(solution, law))
-    else:
-        _show(solution, law)
+    draw = partial(ct.figures.finite_optimum, solution)
+    content, show = partial(_content, solution, law), partial(_show, solution, law)
+    give(content, show, as_json=as_json, plot=plot, draw=draw)
 
 
 def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict[str, Any]:

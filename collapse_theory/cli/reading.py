@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.options import helped, signed
+from collapse_theory.cli.options import helped
 from collapse_theory.data.reward_log import BadRows, RewardLog, counted
 
 
@@ -89,23 +87,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise typer.BadParameter(f"--where takes NAME=VALUE, such as split=train; not {text!r}")
     return name, value
-
-
-def with_reading(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Reading` in the place of its parameter `reading`."""
-    options = inspect.signature(Reading, eval_str=True).parameters
-    own = inspect.signature(command, eval_str=True).parameters
-
-    def parsed(**values: Any) -> None:
-        reading = Reading(**{name: values.pop(name) for name in options})
-        command(**values, reading=reading)
-
-    both = {}
-    for name, parameter in own.items():
-        both |= options if name == "reading" else {name: parameter}
-    parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
-    named = {n: one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, one in both.items()}
-    return signed(parsed, named)
 
 
 # -- what was read -----------------------------------------------------------------------

@@ -10,8 +10,7 @@ import numpy as np
 import typer
 
 import collapse_theory as ct
-from collapse_theory.cli.app import Command, app, examples
-from collapse_theory.cli.options import Json, helped
+from collapse_theory.cli.app import command
 from collapse_theory.cli.output import console, number_table, print_json
 from collapse_theory.cli.wording import program_text, support
 from collapse_theory.exact import FINITE_FORMS, LIMIT_FORMS
@@ -27,12 +26,14 @@ if TYPE_CHECKING:
 SHOWN = 10  # of more completions, a cell shows the best and the worst
 
 
-@app.command(cls=Command, epilog=examples("table", "table --laws", "table --n 32 --json"))
-@helped(
+@command(
+    "table",
+    "table --laws",
+    "table --n 32 --json",
     n="How many completions are ranked.",
     only_laws=typer.Option("--laws", help="List utilities and their limit laws in closed form."),
 )
-def table(n: int = 8, only_laws: bool = False, as_json: Json = False) -> None:
+def table(n: int = 8, only_laws: bool = False, as_json: bool = False) -> None:
     """Check the closed forms against the solvers; list what the losses in use make of rewards."""
     if only_laws:
         content = {"laws": law_rows()}
