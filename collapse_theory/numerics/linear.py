@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,65 @@ def spanning_forest(
     return node, parent, edge
 
 
+@dataclass(frozen=True)
+class Tree:
+    """A tree that spans all nodes, with node 0 on top.
+
+    Attributes
+    ----------
+    order, above : numpy.ndarray of int, shape (nodes,)
+        The nodes from the top down, and the one above each.
+    below : numpy.ndarray, shape (nodes, nodes)
+        Entry (i, j) is 1 where i is j or below it.
+    """
+
+    order: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+    @classmethod
+    def heaviest(cls, table: np.ndarray) -> Tree:
+        """Return that of the largest weights (R. C. Prim, Bell System Technical Journal 36 (1957),
+        1389-1401); an edge that the table lacks has the weight 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from collapse_theory.numerics.linear import Tree
+        >>> Tree.heaviest(np.array([[0, 1, 3], [1, 0, 2], [3, 2, 0]])).below.astype(int).tolist()
+        [[1, 0, 0], [1, 1, 1], [1, 0, 1]]
+        """
+        below, order = np.eye(len(table)), np.zeros(len(table), dtype=int)
+        best, above = table[0].astype(float), np.zeros(len(table), dtype=int)
+        best[0] = -1.0  # of those in the tree
+        for place in range(1, len(table)):
+            order[place] = j = int(best.argmax())
+            below[j] += below[above[j]]
+            best[j] = -1.0
+            nearer = (table[j] > best) & (best >= 0)
+            best[nearer], above[nearer] = table[j][nearer], j
+        return cls(order, above, below)
+
+    def under(self, values: np.ndarray) -> np.ndarray:
+        """Return for each node the sum of the values (nodes, ...) of those below it and its own."""
+        sums = values.copy()
+        for j in self.order[:0:-1]:
+            sums[self.above[j]] += sums[j]
+        return sums
+
+    def form(self, table: np.ndarray) -> np.ndarray:
+        """Return sum_ij table_ij (v_i - v_j)**2 / 2 in the v_j less that of the node above.
+
+        Of two differences of which one is below the other, the entry is what the table has between
+        the nodes under the lower one and those that aren't under the upper one; of others, less
+        what it has between the two.
+        """
+        of = self.under(table)
+        nested = np.where(self.below == 1, of @ (1.0 - self.below), 0.0)
+        beside = np.where(self.below + self.below.T == 0, self.under(of.T).T, 0.0)
+        return nested + nested.T - np.diag(nested.diagonal()) - beside
+
+
 def least_tree_paths(
     i: np.ndarray, j: np.ndarray, k: int, size: np.ndarray
 ) -> tuple[np.ndarray, Any]:
@@ -144,7 +204,7 @@ def least_tree_paths(
 
     Row v of the paths, a sparse array, has the signs of the forest's edges between v and its root:
     +1 where v is the end i. No edge on the path between the ends of an edge is larger than that
-    edge (Kruskal 1956).
+    edge.
 
     Examples
     --------
@@ -157,22 +217,15 @@ def least_tree_paths(
     ([0, 1], [[0.0, 0.0], [-1.0, 0.0], [-1.0, -1.0]])
     """
     from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import minimum_spanning_tree
 
-    order = np.flatnonzero(i != j)
-    order = order[np.argsort(size[order], kind="stable")]
+    order = np.argsort(-size, kind="stable")  # of several edges between two nodes the least is last
+    order = order[i[order] != j[order]]
     low, high = np.minimum(i, j)[order], np.maximum(i, j)[order]
-    first = np.unique(low * k + high, return_index=True)[1]
-    rank = adjacency(first + 1.0, low[first], high[first], k)
-    edges = np.sort(order[minimum_spanning_tree(rank).data.astype(int) - 1])
-    ways, none = [np.zeros(0, dtype=np.int64)] * (k + 1), np.zeros(0)
-    signs = [none] * (k + 1)
-    node, above, edge = spanning_forest(i[edges], j[edges], k)
-    sign = np.where(i[edges[edge]] == node, 1.0, -1.0) if len(edges) else none
-    for at, parent, way, one in zip(*(x.tolist() for x in (node, above, edge, sign)), strict=False):
-        if way >= 0:
-            ways[at], signs[at] = np.append(ways[parent], way), np.append(signs[parent], one)
-    ends = np.cumsum([0, *map(len, ways[:k])])
-    return edges, csr_array(
-        (np.concatenate(signs), np.concatenate(ways), ends), shape=(k, len(edges))
-    )
+    name, weight = np.full((k, k), -1), np.zeros((k, k))
+    name[low, high], weight[low, high] = order, np.arange(1.0, len(order) + 1)
+    name, weight = np.maximum(name, name.T), weight + weight.T
+    tree = Tree.heaviest(weight)
+    edges = name[np.arange(k), tree.above]
+    node = np.flatnonzero(edges >= 0)  # but roots
+    signs = np.where(i[edges[node]] == node, 1.0, -1.0)
+    return edges[node], csr_array(tree.below[:, node] * signs)

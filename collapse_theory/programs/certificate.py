@@ -33,7 +33,7 @@ from collapse_theory.programs.graph_bounds import (
     inside,
     under_squares,
 )
-from collapse_theory.programs.pair_sums import PairSums, pair_gaps
+from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_gaps
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program, centred
 from collapse_theory.programs.smooth_bounds import held_bound, smooth_bound
@@ -227,21 +227,21 @@ def _pair_forces(
     """Return the forces of rankings by their pairs; `chosen` takes gaps and slopes, at kinks
     chooses others, and tells what those cost.
     """
-    sums, extra = PairSums(gaps.shape[1] + 1), 0.0
-    x = sums.gaps(gaps)
+    n, x, extra = gaps.shape[1] + 1, all_gaps(gaps), 0.0
+    pairs = x.shape[1]
     # At a kink at the box's width the slope below it: no gap is wider.
     values, first = utility.value(x), utility.slope(np.minimum(x, 1 - EPS) if box else x)
     size = np.abs(values) + utility.lost(x)
-    rounding = _rounding_of_mean(size, np.abs(first) * x, sums.n)
+    rounding = _rounding_of_mean(size, np.abs(first) * x, n)
     if chosen is not None:
         first, extra = chosen(x, first)
-    force = sums.straddle(first / sums.pairs)
+    force = all_straddling(first / pairs, n)
     if box:
-        size, shortfall = force, utility.shortfall(x, 1.0).sum(axis=-1) / sums.pairs
+        size, shortfall = force, utility.shortfall(x, 1.0).sum(axis=-1) / pairs
     else:
-        size = sums.straddle(np.abs(first) / sums.pairs)
-        shortfall = _spread(utility, x, values, np.full(sums.pairs, 1.0 / sums.pairs), 0.0)
-    mean = values.sum(axis=-1) / sums.pairs
+        size = all_straddling(np.abs(first) / pairs, n)
+        shortfall = _spread(utility, x, values, np.full(pairs, 1.0 / pairs), 0.0)
+    mean = values.sum(axis=-1) / pairs
     return _Forces(mean, rounding, force, size, shortfall, extra)
 
 

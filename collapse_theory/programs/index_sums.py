@@ -232,13 +232,6 @@ class Windows:
         x = np.where(self.open, g[:, None, :], 0.0).cumsum(axis=2)[:, self.pair]
         return g, np.where(self.real, x, 1.0)
 
-    def sums(self, utility: Utility, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums (k,) of U' and of x |U''|."""
-        x = self.gaps(z)[1]
-        first, second = utility.derivatives(x)
-        bend = np.where(self.real, np.abs(x * second), 0.0)
-        return np.where(self.real, first, 0.0).sum(axis=1), bend.sum(axis=1)
-
     def forces(self, utility: Utility, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return their part in G (k,), and its derivative (k, m)."""
         g, x = self.gaps(z)

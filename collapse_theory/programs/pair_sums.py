@@ -8,7 +8,6 @@ where a ranking is a row of a stack of them, and running sums for many.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -42,37 +41,21 @@ def incidence(n: int) -> np.ndarray:
     return ((i[:, None] <= k) & (k < j[:, None])).astype(float)
 
 
-@dataclass(frozen=True)
-class PairSums:
-    """Rankings of n completions, a row each, as far as their gaps are concerned.
+def all_gaps(gaps: np.ndarray) -> np.ndarray:
+    """Return the gaps (m, pairs) of rankings from those between neighbours (m, n-1).
 
     Pairs are in the order of ``numpy.triu_indices(n, 1)``.
     """
+    n = gaps.shape[1] + 1
+    if n <= FEW:
+        return gaps @ incidence(n).T
+    return np.stack([pair_gaps(row)[~np.tri(n, dtype=bool)] for row in gaps])
 
-    n: int
 
-    @property
-    def pairs(self) -> int:
-        """The number of pairs."""
-        return self.n * (self.n - 1) // 2
-
-    def gaps(self, gaps: np.ndarray) -> np.ndarray:
-        """Return the gaps of all pairs (m, pairs) from those between neighbours (m, n-1)."""
-        if self.n <= FEW:
-            return gaps @ incidence(self.n).T
-        return np.stack([pair_gaps(row)[self._upper] for row in gaps])
-
-    def straddle(self, values: np.ndarray) -> np.ndarray:
-        """Return the sums (m, n-1) of values (m, pairs) over the pairs that straddle each gap."""
-        if self.n <= FEW:
-            return values @ incidence(self.n)
-        return np.stack([straddle(self._square(row)) for row in values])
-
-    @property
-    def _upper(self) -> np.ndarray:
-        return ~np.tri(self.n, dtype=bool)
-
-    def _square(self, values: np.ndarray) -> np.ndarray:
-        square = np.zeros((self.n, self.n))
-        square[self._upper] = values
-        return square
+def all_straddling(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the sums (m, n-1) of values (m, pairs) over the pairs that straddle each gap."""
+    if n <= FEW:
+        return values @ incidence(n)
+    square = np.zeros((len(values), n, n))
+    square[:, ~np.tri(n, dtype=bool)] = values
+    return np.stack([straddle(each) for each in square])

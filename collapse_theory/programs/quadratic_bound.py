@@ -2,7 +2,7 @@
 
 A program gives the form's weights, the forces that are left and how sure they are; see
 `collapse_theory.programs.reward_error` for why it bounds the error. Of the graph of these weights
-the tree of the heaviest is taken (R. C. Prim, Bell System Technical Journal 36 (1957), 1389-1401).
+the tree of the heaviest is taken.
 In the differences along it the form's entries are sums of weights of one sign, and scaled to a
 diagonal of 1 its eigenvalues are at least 1 over the number of edges, as no edge is heavier than
 those of the tree between its ends: whatever the weights, none of their digits is lost.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.numerics.linear import half_solver
+from collapse_theory.numerics.linear import Tree, half_solver
 from collapse_theory.programs.program import EPS, Graph
 
 MOST_REACHES = 30  # in which the reach may be widened; two or three are usual
@@ -131,61 +131,3 @@ class QuadraticBound:
         # Q(v) <= push sqrt(Q(v)) + slack.
         length = 1.01 * (push + math.hypot(push, 2 * math.sqrt(self.slack))) / 2
         return (length, spread, across) if length < math.inf else None
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A tree that spans all nodes, with node 0 on top.
-
-    Attributes
-    ----------
-    order, above : numpy.ndarray of int, shape (nodes,)
-        The nodes from the top down, and the one above each.
-    below : numpy.ndarray, shape (nodes, nodes)
-        Entry (i, j) is 1 where i is j or below it.
-    """
-
-    order: np.ndarray
-    above: np.ndarray
-    below: np.ndarray
-
-    @classmethod
-    def heaviest(cls, table: np.ndarray) -> Tree:
-        """Return that of the largest weights; an edge that the table lacks has the weight 0.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from collapse_theory.programs.quadratic_bound import Tree
-        >>> Tree.heaviest(np.array([[0, 1, 3], [1, 0, 2], [3, 2, 0]])).below.astype(int).tolist()
-        [[1, 0, 0], [1, 1, 1], [1, 0, 1]]
-        """
-        below, order = np.eye(len(table)), np.zeros(len(table), dtype=int)
-        best, above = table[0].astype(float), np.zeros(len(table), dtype=int)
-        best[0] = -1.0  # of those in the tree
-        for place in range(1, len(table)):
-            order[place] = j = int(best.argmax())
-            below[j] += below[above[j]]
-            best[j] = -1.0
-            nearer = (table[j] > best) & (best >= 0)
-            best[nearer], above[nearer] = table[j][nearer], j
-        return cls(order, above, below)
-
-    def under(self, values: np.ndarray) -> np.ndarray:
-        """Return for each node the sum of the values (nodes, ...) of those below it and its own."""
-        sums = values.copy()
-        for j in self.order[:0:-1]:
-            sums[self.above[j]] += sums[j]
-        return sums
-
-    def form(self, table: np.ndarray) -> np.ndarray:
-        """Return sum_ij table_ij (v_i - v_j)**2 / 2 in the v_j less that of the node above.
-
-        Of two differences of which one is below the other, the entry is what the table has between
-        the nodes under the lower one and those that aren't under the upper one; of others, less
-        what it has between the two.
-        """
-        of = self.under(table)
-        nested = np.where(self.below == 1, of @ (1.0 - self.below), 0.0)
-        beside = np.where(self.below + self.below.T == 0, self.under(of.T).T, 0.0)
-        return nested + nested.T - np.diag(nested.diagonal()) - beside

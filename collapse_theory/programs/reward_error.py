@@ -24,7 +24,7 @@ from collapse_theory.numerics.linear import components
 from collapse_theory.programs.certificate import certify
 from collapse_theory.programs.domain import Box
 from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
-from collapse_theory.programs.pair_sums import pair_gaps, straddle
+from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_gaps
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program
 from collapse_theory.programs.quadratic_bound import QuadraticBound
@@ -214,7 +214,7 @@ def _of_ranking(
     place, pull, closed = np.arange(n), np.zeros(n), np.zeros(n - 1)
     if program.box:
         place = place % (n - 1)
-        force = straddle(_table(n, slopes))
+        force = all_straddling(slopes[None], n)[0]
         closed = _multipliers(force, gaps)
     else:
         from_top = np.concatenate([[0.0], gaps.cumsum()])
@@ -247,7 +247,7 @@ Pairs = tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]
 def _of_pairs(program: Program, gaps: np.ndarray) -> Pairs:
     """Return w U' of the pairs of a ranking, how far rounding may put it, and bounds of -w U''."""
     utility, (i, j) = program.utility, np.triu_indices(program.n, 1)
-    x, units = pair_gaps(gaps)[i, j], EPS * (j - i) / 2
+    x, units = all_gaps(gaps[None])[0], EPS * (j - i) / 2
     if program.box:
         # The gaps as they are if they sum to 1; those of 1 seen from below, if U has a kink there.
         x, units = np.minimum(x, 1 - 4 * EPS), units + 4 * EPS + abs(1 - math.fsum(gaps))
@@ -280,12 +280,6 @@ def _of_picks(program: ListwiseProgram, gaps: np.ndarray) -> Pairs:
 def _multipliers(force: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     """Return those of closed gaps in the box, where the force on all open ones is the same."""
     return np.where(gaps == 0, np.maximum(force[np.argmax(gaps)] - force, 0.0), 0.0)
-
-
-def _table(n: int, values: np.ndarray) -> np.ndarray:
-    table = np.zeros((n, n))
-    table[np.triu_indices(n, 1)] = values
-    return table
 
 
 def _of_graph(

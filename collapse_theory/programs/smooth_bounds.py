@@ -67,8 +67,8 @@ def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
     found, off = _sums(utility, at.walks, z, near=not poles)
     force, last, bend = (at.sums @ at.sides(v) for v in (found.force, found.last, found.bend))
     if poles:
-        near = at.windows.sums(utility, z)
-        force, bend = force + near[0], bend + near[1]
+        near, by_logs = at.windows.forces(utility, z)
+        force, bend = force + near, bend - by_logs.sum(axis=1)  # sum of x U'' over the pairs
     error = _missed(at, found, force, last)
     top = _highest(at, force)
     if tied > 1:  # k of the group against the others, and against all that are elsewhere
