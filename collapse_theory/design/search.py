@@ -28,7 +28,7 @@ from collapse_theory.design.proof import Proof, by_mirror, find_proof, proof_gri
 from collapse_theory.design.slope import Bound, cone
 from collapse_theory.design.target import Target, outline
 from collapse_theory.errors import CollapseError, SolverFailed
-from collapse_theory.laws import RewardLaw, discrete_law, spread_law, uniform_panels
+from collapse_theory.laws import Density, RewardLaw, discrete_law, spread_law
 from collapse_theory.limit import limit
 from collapse_theory.programs import Solution
 from collapse_theory.utilities import Linear, NegativePower, Utility
@@ -331,5 +331,6 @@ def blend(first: RewardLaw, second: RewardLaw, share: float) -> RewardLaw:
             kept = np.append(True, np.diff(places) > 1e-12)
             shares = u[kept]
             shares[-1] = 1.0
-            parts.append(uniform_panels(places[kept], weight * part.mass * np.diff(shares)))
+            heights = weight * part.mass * np.diff(shares) / np.diff(places[kept])
+            parts.append(Density.steps(places[kept], heights))
     return RewardLaw(atoms, tuple(parts))

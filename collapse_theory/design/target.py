@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.laws import RewardLaw, law_of, uniform_panels
+from collapse_theory.laws import Density, RewardLaw, law_of
 from collapse_theory.numerics.checks import numbers
 from collapse_theory.values import Array, Value
 
@@ -160,7 +160,7 @@ def outline(law: RewardLaw) -> RewardLaw:
     kept = np.append(True, np.diff(edges) > 1e-9)
     edges, share = edges[kept], share[kept]
     edges[-1], share[-1] = 1.0, below[-1]
-    panels = uniform_panels(edges, np.diff(share))
+    panels = Density.steps(edges, np.diff(share) / np.diff(edges))
     return RewardLaw(law.atoms[heavy], (*law.parts, panels))
 
 

@@ -17,7 +17,7 @@ from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.panels import Panels
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.policy import BestOfLaw, PolicyLaw, TiltedLaw
-from collapse_theory.laws.reading import law_of, spread_law, uniform_panels
+from collapse_theory.laws.reading import law_of, spread_law
 
 __all__ = [
     "LAW_TEXT",
@@ -37,7 +37,6 @@ __all__ = [
     "law_of_text",
     "spread_law",
     "uniform_law",
-    "uniform_panels",
 ]
 
 

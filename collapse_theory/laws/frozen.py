@@ -13,6 +13,9 @@ from collapse_theory.errors import CollapseError
 from collapse_theory.numerics.checks import answer, numbers
 from collapse_theory.values import Value
 
+_SAME = ("cdf", "sf", "mean", "var", "std", "median", "entropy")
+_LOGARITHMS = ("logpdf", "logpmf", "logcdf", "logsf")
+
 
 @dataclass(frozen=True, eq=False)
 class FrozenLaw(Value):
@@ -40,6 +43,14 @@ class FrozenLaw(Value):
     """
 
     law: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method that a law has under the same name, or the logarithm of one."""
+        if name in _SAME:
+            return getattr(self.law, name)
+        if name in _LOGARITHMS:
+            return lambda x: _log(getattr(self, name.removeprefix("log"))(x))
+        raise AttributeError(f"a frozen law has no {name!r}")
 
     def support(self) -> tuple[float, float]:
         """Return the lowest and the highest point."""
@@ -70,30 +81,6 @@ class FrozenLaw(Value):
         at = np.minimum(np.searchsorted(places, k), places.size - 1)
         return answer(np.where(places[at] == k, masses[at], 0.0))
 
-    def logpdf(self, x: Any) -> Any:
-        """Return log pdf(x)."""
-        return _log(self.pdf(x))
-
-    def logpmf(self, k: Any) -> Any:
-        """Return log pmf(k)."""
-        return _log(self.pmf(k))
-
-    def cdf(self, x: Any) -> Any:
-        """Return P(X <= x)."""
-        return self.law.cdf(x)
-
-    def logcdf(self, x: Any) -> Any:
-        """Return log cdf(x)."""
-        return _log(self.cdf(x))
-
-    def sf(self, x: Any) -> Any:
-        """Return P(X > x)."""
-        return self.law.sf(x)
-
-    def logsf(self, x: Any) -> Any:
-        """Return log sf(x)."""
-        return _log(self.sf(x))
-
     def ppf(self, q: Any) -> Any:
         """Return the smallest x with cdf(x) >= q; NaN outside [0, 1], as in scipy.stats."""
         q = numbers(q, "q")
@@ -108,35 +95,15 @@ class FrozenLaw(Value):
         """Return a sample of the shape `size`: one number, unless given."""
         return self.law.rvs(size, random_state)
 
-    def mean(self) -> float:
-        """Return the mean."""
-        return self.law.mean()
-
-    def var(self) -> float:
-        """Return the variance."""
-        return self.law.var()
-
-    def std(self) -> float:
-        """Return the standard deviation."""
-        return self.law.std()
-
-    def median(self) -> float:
-        """Return the median."""
-        return self.law.median()
-
     def moment(self, order: int) -> float:
         """Return E X**order."""
         return self.law.moment(order)
-
-    def entropy(self) -> float:
-        """Return the entropy in nats; a CollapseError for a law of atoms and a density."""
-        return self.law.entropy()
 
     def stats(self, moments: str = "mv") -> Any:
         """Return mean (m), variance (v), skewness (s) and excess kurtosis (k), as asked for."""
         if not moments or set(moments) - set("mvsk"):
             raise CollapseError(f"moments are letters of 'mvsk', got {moments!r}")
-        mean, std = self.mean(), self.std()
+        mean, std = self.law.mean(), self.law.std()
         found = {"m": mean, "v": std**2}
         for name, power, normal in (("s", 3, 0.0), ("k", 4, 3.0)):
             if name in moments:

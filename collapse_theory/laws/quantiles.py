@@ -55,16 +55,6 @@ class DistributionFunction:
         blank = np.where(np.isnan(x), np.nan, 0.0)
         return np.asarray(sum((part.pdf(x) for part in self.parts), blank))
 
-    def integral(self, x: np.ndarray) -> np.ndarray:
-        """Return ∫ F over all points up to `x`."""
-        places = self.atoms[:, 0]
-        below = np.searchsorted(places, x, side="right")
-        moments = np.concatenate([[0.0], np.cumsum(places * np.diff(self._sums))])
-        total = x * self._sums[below] - moments[below]
-        for part in self.parts:
-            total = total + part.cdf_integral(x)
-        return total
-
     def integrals_between(self, points: np.ndarray) -> np.ndarray:
         """Return ∫ F between neighbours of increasing `points`, all atoms among them."""
         area = self._sums[np.searchsorted(self.atoms[:, 0], points[:-1], side="right")]

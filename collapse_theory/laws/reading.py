@@ -65,19 +65,6 @@ def law_of(given: Any) -> RewardLaw:
     return empirical_law(rewards)
 
 
-def uniform_panels(edges: np.ndarray, masses: np.ndarray) -> Density:
-    """Return the density that spreads each mass evenly between two neighbouring edges.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from collapse_theory.laws import uniform_panels
-    >>> uniform_panels(np.array([0.0, 1.0, 3.0]), np.array([0.5, 0.5])).cdf(2.0)
-    0.75
-    """
-    return Density.steps(edges, masses / np.diff(edges))
-
-
 def spread_law(
     edges: np.ndarray,
     masses: np.ndarray,
@@ -98,7 +85,8 @@ def spread_law(
     flat = np.diff(edges) <= narrow
     points = [*atoms, *zip(edges[:-1][flat].tolist(), masses[flat].tolist(), strict=True)]
     low, high = edges[:-1][~flat], edges[1:][~flat]
-    parts = (uniform_panels(np.append(low, high[-1]), masses[~flat]),) if low.size else ()
+    edges = np.append(low, high[-1:])
+    parts = (Density.steps(edges, masses[~flat] / np.diff(edges)),) if low.size else ()
     total = sum(mass for _, mass in points) + sum(part.mass for part in parts)
     if abs(total - 1.0) > 1e-9:
         raise CollapseError(f"the masses of the law add up to {total!r}, not to 1")

@@ -88,15 +88,11 @@ class LimitLaw(RewardLaw):
         if isinstance(utility, PlackettLuce):
             return plackett_luce.predict(self, utility, n)
         program = LimitProgram.of(utility, domain)
-        coarse = self.method == GRID.name  # too coarse for a prediction
-        law = limit(utility, domain) if coarse else self
-        if program.divergent or not program.smooth or law.method == GRID.name:
+        if program.divergent or not program.smooth or self.method == GRID.name:
             raise CollapseError(
                 f"the limit law of {utility} predicts no rewards of n completions (kinks, an "
                 "energy of -inf, or a law on a grid); ct.solve(u, n) computes them"
             )
-        if coarse:
-            return law.rewards(n)
 
         def quantiles(levels: np.ndarray) -> np.ndarray:
             return (self.distribution.rough(levels) - domain.low) / domain.width
@@ -284,27 +280,7 @@ def _divergent(program: LimitProgram, method: str) -> Answer:
 
 
 def predicted_rewards(u: Loss | str, n: int, domain: DomainLike | None = None) -> np.ndarray:
-    """Return the rewards of n completions that the limit law predicts: `limit(u).rewards(n)`.
-
-    Parameters
-    ----------
-    u : Utility, PlackettLuce or str
-        The utility of a gap, without kinks, and with U(x) above -1/x near 0; or the listwise loss.
-    n : int
-        The number of completions.
-    domain : Box, optional
-        Where rewards may lie; [0, 1] unless given.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        Best first.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for kinks and for -1/x and what falls faster, where the correction is as
-        large as the law: solve the program instead.
+    """Return `limit(u, domain).rewards(n)`: the rewards of n completions that the law predicts.
 
     Examples
     --------

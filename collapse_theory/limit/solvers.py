@@ -28,6 +28,7 @@ THINNEST = 1e-16
 FAINTEST = 1e-17
 # The support's expected length is right to a third: a kink is inside from this share on.
 INSIDE_LENGTH = 0.7
+_COARSE_GAP = 1e-5  # no grid comes below
 _GAPS = np.geomspace(1e-6, 1.0, 50)  # where U is asked whether it bends
 
 
@@ -171,10 +172,8 @@ class Solver:
         The relative gap at which it stops to refine; the tolerance where None.
     patience : int
         After so many laws that aren't twice as good as the best one it stops as well.
-    reach : float
-        The relative gap below which it can't come: a better law makes it needless.
-    finest : float
-        The narrowest layer that it resolves.
+    coarse : bool
+        Whether a law with a relative gap of 1e-5, or that is rounding, makes it needless.
     """
 
     name: str
@@ -186,13 +185,11 @@ class Solver:
     tolerance: float = 1e-9
     aim: float | None = None
     patience: int = 2
-    reach: float = 0.0
-    finest: float = 0.0
+    coarse: bool = False
 
-    def may_improve(self, program: LimitProgram, proof: Certificate) -> bool:
+    def may_improve(self, proof: Certificate) -> bool:
         """Return whether it may find a better law than one with this certificate."""
-        coarse = program.layer < self.finest or proof.relative_gap < self.reach
-        return not (coarse or proof.exhausted)
+        return not (proof.exhausted or (self.coarse and proof.relative_gap < _COARSE_GAP))
 
     def asked(self, program: LimitProgram) -> str:
         """Return the name that it is asked for by."""
@@ -250,45 +247,36 @@ def _closed_form(program: LimitProgram) -> Candidates:
     """Yield the formula with a source, certified as every other law is: from the density alone."""
     law, utility, kappa = program.closed_form, program.utility, program.kappa
     assert law is not None
-    _require_shape(program, law)
-    part, series = law.parts[0] if law.parts else None, None
-    if isinstance(part, BetaDensity) or (part and kappa is None):
+    at, part, series = law.atoms, law.parts[0] if len(law.parts) == 1 else None, None
+    ends = len(at) == 2 and np.array_equal(at[:, 0], [0, 1]) and at[0, 1] == at[1, 1]
+    beta = isinstance(part, BetaDensity) and not len(at)
+    steps = _steps(part) if isinstance(part, Density) and kappa is not None else None
+    if beta or (program.walled and part and (ends or not len(at))):
         series = _as_series(program, law)
         proof = certify(utility, series, kappa)
-    elif isinstance(part, Density) and kappa is not None:
-        edges = part.edges  # of a density that is constant between them
-        cells = grid.Cells(edges, part.pdf(0.5 * (edges[1:] + edges[:-1])))
-        proof = cells.certify(utility, kappa)
-    elif kappa is None:
-        proof = grid.Points(*law.atoms.T).certify(utility)
+    elif program.walled and not law.parts:
+        proof = grid.Points(*at.T).certify(utility)
+    elif kappa is not None and steps and not len(at):
+        proof = steps.certify(utility, kappa)
+    elif kappa is not None and np.array_equal(at, [[0, 1]]) and utility.slope_at_zero <= 0:
+        proof = Certificate(float(utility(0.0)), 0.0, 0.0)  # all rewards are 0
     else:
-        proof = Certificate(float(utility(0.0)), 0.0, 0.0)  # U' <= 0: all rewards are 0
+        raise CollapseError(
+            f"the closed form from {law.reference!r} gives {law}; a box takes atoms alone, or one "
+            "density and equal atoms at 0 and 1 at most; without a box it takes a Beta density, a "
+            "density in steps, or the point 0 where U' <= 0"
+        )
     # The formula's own objective has more digits than the rule of quadrature.
     exact = kappa is not None and law.objective is not None
     yield _Known(law, series), proof._replace(objective=law.objective) if exact else proof
 
 
-def _within(part: Any, share: float) -> np.ndarray:
-    """Return a place between any two edges of a density."""
-    edges = np.asarray(getattr(part, "edges", [0.0, 1.0]))
-    return edges[:-1] + share * np.diff(edges)
-
-
-def _require_shape(program: LimitProgram, law: RewardLaw) -> None:
-    """Raise where a law given by a formula is none of the kinds that certificates are for."""
-    at, part = law.atoms, law.parts[0] if len(law.parts) == 1 else None
-    if program.walled:
-        ends = not len(at) or (np.array_equal(at[:, 0], [0, 1]) and at[0, 1] == at[1, 1])
-        fine = not law.parts or (part is not None and ends)
-        takes = "atoms alone, or one density and equal atoms at 0 and 1 at most"
-    else:
-        inside = [part.pdf(_within(part, t)) for t in (0.2, 0.8)] if part else []
-        steps = isinstance(part, Density) and np.allclose(*inside, rtol=1e-12)
-        point = program.utility.slope_at_zero <= 0 and np.array_equal(at, [[0, 1]])
-        fine = point or (not len(at) and (isinstance(part, BetaDensity) or steps))
-        takes = "a Beta density, a density in steps, or the point 0 where U' <= 0"
-    if not fine:
-        raise CollapseError(f"the closed form from {law.reference!r} gives {law}; it takes {takes}")
+def _steps(part: Density) -> grid.Cells | None:
+    """Return a density as cells, None where it isn't constant between its edges."""
+    low, width = part.edges[:-1], np.diff(part.edges)
+    heights = part.pdf(low + 0.2 * width)
+    level = np.allclose(heights, part.pdf(low + 0.8 * width), rtol=1e-12)
+    return grid.Cells(part.edges, heights) if level else None
 
 
 def _as_series(program: LimitProgram, law: RewardLaw) -> SeriesLaw:
@@ -298,8 +286,8 @@ def _as_series(program: LimitProgram, law: RewardLaw) -> SeriesLaw:
     """
     part, utility = law.parts[0], program.utility
     if len(law.atoms) or not isinstance(part, BetaDensity):
-        grading = Grading(second_kind.layer(utility, 1.0))
-        return GivenLaw(grading, 0.0, np.zeros(48), float(law.atoms[0, 1]), part=part)
+        grading, atom = Grading(second_kind.layer(utility, 1.0)), float(law.atoms[:1, 1].sum())
+        return GivenLaw(grading, 0.0, np.zeros(48), atom, part=part)
     coefficients = np.zeros(24)
     coefficients[0] = 1.0 / special.beta(part.a, part.a)
     order = first_kind.ends_of(utility, coefficients.size, program.walled).order
@@ -383,8 +371,7 @@ GRID = Solver(
     box="grid",
     kind="utilities that are finite at gap 0",
     tolerance=1e-3,
-    reach=1e-5,
-    finest=1e-4,
+    coarse=True,
 )
 CELLS = Solver(
     "cells",
@@ -392,7 +379,7 @@ CELLS = Solver(
     _cells,
     line="cells",
     tolerance=1e-2,
-    reach=1e-5,
+    coarse=True,
 )
 
 SOLVERS = (CLOSED_FORM, SECOND_KIND, FIRST_KIND, PANELS, GRID, CELLS)
@@ -424,7 +411,7 @@ def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
     found: Answer | None = None
     failed: Exception | None = None
     for solver in ways:
-        if not solver.fits(program) or (found and not solver.may_improve(program, found.proof)):
+        if not solver.fits(program) or (found and not solver.may_improve(found.proof)):
             continue
         try:
             other = solver(program, tol)
