@@ -37,8 +37,7 @@ _SMALLEST_PANEL = 1e-16  # of the first panel, where U'(0) is finite
 # mass times U(1e-9) - U(0), and less than that in J.
 _SMALLEST_UNCERTAIN = 1e-9
 _SHORT = 1e-3  # panels on which a density may lose its shape to rounding
-# Points whose rows are made together.
-_ROWS_AT_ONCE = 24
+_PIECES_AT_ONCE = 10_000  # whose polynomials stay in a processor's caches
 # Widest panels tried in turn: bumps inside the box ask for narrow ones.
 _WIDEST_PANELS = (0.25, 0.03, 0.01)
 # Atoms beneath this share of those at the ends, and powers of T above this one, which panels
@@ -105,7 +104,8 @@ class Mesh(NamedTuple):
         atoms = utility.shortfall(np.abs(x[:, None] - self.places), 1.0)
         atoms = atoms + utility.shortfall(1.0 - x[:, None] - self.places, 1.0)
         out = []
-        for part in np.array_split(x, -(-x.size // _ROWS_AT_ONCE)):
+        pieces = 3 * x.size * (self.marks.size + self.breaks.size)
+        for part in np.array_split(x, min(1 + pieces // _PIECES_AT_ONCE, x.size)):
             first = [self._first(utility, part)[:, None]] if self.power else []
             out.append(np.hstack([*first, self._others(utility, part, nodes)]))
         return np.hstack([np.concatenate(out), atoms])
