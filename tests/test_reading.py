@@ -149,6 +149,10 @@ WHOLE = {
     "tabs": ("log.tsv", csv_of(ROWS, mark="\t")),
     "all quoted": ("log.csv", b'"' + CSV.replace(b",", b'","').replace(b"\n", b'"\n"')[:-1]),
     "spaces": ("log.csv", CSV.replace(b",", b" , ")),
+    "blanks and hyphens in the header": (
+        "log.csv",
+        CSV.replace(b"prompt,kind,rank,reward", b"Prompt-ID,prompt type,Rank,Reward Score", 1),
+    ),
     "capitals in the header": ("log.csv", CSV.replace(b"reward", b"Reward", 1)),
     "trailing commas": ("log.csv", CSV.replace(b"\n", b",\n")),
     "jsonl": ("log.jsonl", JSONL),
@@ -218,6 +222,12 @@ def test_commas_and_words_in_rewards(read: Reader, texts, rewards, note) -> None
     log = read("\n".join(["prompt,reward", *(f"a,{text}" for text in texts)]).encode())
     assert log.rewards.tolist() == rewards
     assert f"2 rewards {note}" in log.notes[0]
+
+
+def test_an_empty_column_is_no_kind(read: Reader) -> None:
+    log = read(b"prompt,kind,reward\na,,0.5\na, ,1\n")
+    assert log.rewards.tolist() == [0.5, 1]
+    assert str(log.notes[0]) == "the column 'kind' holds nothing, and so isn't read as kinds"
 
 
 def test_lists_as_numpy_prints_them(read: Reader) -> None:
@@ -498,6 +508,8 @@ REFUSED = {
     "no Parquet": (CSV, "log.parquet", "no Parquet"),
     "half a Parquet": (b"PAR1" + bytes(500), "log.parquet", "damaged, or not written to its end"),
     "a photograph": (bytes(random.Random(3).randbytes(5000)), "log.csv", "log.csv"),
+    "packed by LZ4": (b"\x04\x22\x4d\x18x", "log.lz4", "packed by LZ4; unpack it"),
+    "labels without queries": (b"1 1:0.5 2:0.25\n" * 4, "rank.train", "sizes in rank.train.query"),
     "html": (b"<!DOCTYPE html><html>404</html>", "log.csv", "is a web page"),
     "kinds everywhere": (
         csv_of([[f"p{i % 50}", str(i), "0", "0.5"] for i in range(1500)]),

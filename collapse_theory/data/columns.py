@@ -14,6 +14,7 @@ from typing import Any
 
 from collapse_theory.data.nested import (
     Row,
+    folded,
     is_list,
     is_number,
     is_pair,
@@ -349,10 +350,9 @@ class _Look:
         return like_number(first[0] if is_list(first) and len(first) == 1 else first)
 
     def match(self, name: str) -> str | None:
-        """Return the column of this name: exactly, else but for case and spaces around it."""
+        """Return the column of this name: exactly, else but for capitals, blanks and hyphens."""
         matches = [c for c in self.there if c == name]
-        folded = name.strip().casefold()
-        matches = matches or [c for c in self.there if c.strip().casefold() == folded]
+        matches = matches or [c for c in self.there if folded(c) == folded(name)]
         if len(matches) > 1:
             raise CollapseError(
                 f"{self.source}: {len(matches)} columns are called {name!r}; rename them"

@@ -107,9 +107,15 @@ _OTHERS = {
     b"<!DOCTYPE": "a web page, such as an error's; fetch the file again",
     b"<html": "a web page, such as an error's; fetch the file again",
     b"<?xml": "XML; read it by pandas, and give the frame to ct.diagnose",
+    b"\x04\x22\x4d\x18": "packed by LZ4; unpack it, and give what comes out",
+    b"\x1f\x9d": "packed by compress; unpack it, and give what comes out",
+    b"Rar!": "an archive; unpack it, and give the files in it",
+    b"ORC": "an ORC file; write it as Parquet",
+    b"Obj\x01": "an Avro file; write it as Parquet",
     b"%PDF": "a PDF",
     b"\x89PNG": "a picture",
 }
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _SVMLIGHT = re.compile(rb"(#.*\n)*-?[\d.]+ (qid:\d+ )?(\d+:\S+ ?)+\s")
 
 
@@ -179,7 +185,8 @@ def _require_readable(found: Format, file: PlainFile, head: bytes) -> None:
         raise CollapseError(f"{file.name} is no {name} file: it doesn't begin as one")
     if not found.columnar and head.startswith((b"PAR1", b"ARROW1")):
         raise CollapseError(f"{file.name} is a Parquet or Arrow file, not {found.name}")
-    if not found.columnar and head.count(b"\0") > 8 + len(head) // 8:
+    controls = _CONTROLS.search(head.partition(b"\n")[0]) is not None
+    if not found.columnar and (controls or head.count(b"\0") > 8 + len(head) // 8):
         raise CollapseError(f"{file.name} isn't UTF-8 text (or no text at all); save it as UTF-8")
 
 

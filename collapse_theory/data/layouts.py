@@ -24,7 +24,7 @@ from collapse_theory.data.messages import (
     reply,
     transcript,
 )
-from collapse_theory.data.nested import Row, as_number, is_list, is_pair, opened
+from collapse_theory.data.nested import Row, as_number, folded, is_list, is_pair, opened
 from collapse_theory.data.parts import Bad, row_or_bad
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
 from collapse_theory.errors import CollapseError
@@ -52,7 +52,7 @@ class Noted(dict[str, Any]):
 
     @cached_property
     def _folded(self) -> dict[str, str]:
-        return {name.strip().casefold(): name for name in self if isinstance(name, str)}
+        return {folded(name): name for name in self}
 
     def real(self, name: str) -> str:
         """Return what a column is called here: so, or by the first of its names that holds."""
@@ -139,7 +139,7 @@ def _ranks_beside(row: Noted, score: Score, completions: Any) -> Any:
         raise CollapseError(f"no column {score!r} to rank by; name one by score=")
     if score is None and row.get("ranks") is not None:
         ranks = opened(row["ranks"])
-        if row.real("ranks").casefold() == "ranking":
+        if folded(row.real("ranks")) == "ranking":
             _require_ranks(ranks)
         return ranks
     column = score or row.real("scores")

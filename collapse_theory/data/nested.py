@@ -17,6 +17,15 @@ DECIMAL = r"^[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][+-]?\d+)?$"
 THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?$"
 
 
+def folded(name: Any) -> str:
+    """Return a column's name without capitals, with one mark for blanks and hyphens.
+
+    >>> folded(" Prompt ID ")
+    'prompt_id'
+    """
+    return re.sub(r"[\s-]+", "_", str(name).strip().casefold())
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number."""
     with contextlib.suppress(ValueError):

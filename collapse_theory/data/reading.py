@@ -11,7 +11,7 @@ import numpy as np
 
 from collapse_theory.data.columns import COLUMN_NAMES, Columns, Wanted, find_columns
 from collapse_theory.data.frames import NAMED_STEP, REASONS, judged
-from collapse_theory.data.nested import is_number, picked
+from collapse_theory.data.nested import folded, is_number, picked
 from collapse_theory.data.parts import Part
 from collapse_theory.data.remarks import Origin, odd_counts, remarks
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes, is_array
@@ -118,7 +118,7 @@ class Named(TypedDict, total=False):
 def holds_rows(source: Any) -> bool:
     """Whether this is read by columns: a path, a frame, dicts, a log; no array, no scores alone."""
     if isinstance(source, Mapping):
-        return not COLUMN_NAMES.isdisjoint(str(name).casefold() for name in source)
+        return not COLUMN_NAMES.isdisjoint(map(folded, source))
     return not is_array(source)
 
 
@@ -189,11 +189,12 @@ class Reading:
                 named = {role: columns.names.get(role) for role in ("prompt", "reward")}
                 find_columns(part.names, part.sample, part.name, part.advice, named, pairs)
         found = cls(parts, columns, at, every_step and at is None)
-        if "step" in columns.guessed:
-            name = str(columns.names["step"])
-            if first.sample and not any(_is_step(picked(row, name)) for row in first.sample):
-                text = f"the column {name!r} holds no numbers, and so isn't read as steps"
-                found.notes, found.columns = [text], columns.without("step")
+        for role, holds, what in (("step", _is_step, "no numbers"), ("kind", _is_name, "nothing")):
+            name = str(columns.names.get(role))
+            values = [picked(row, name) for row in first.sample]
+            if role in columns.guessed and values and not any(map(holds, values)):
+                text = f"the column {name!r} holds {what}, and so isn't read as {role}s"
+                found.notes, found.columns = [*found.notes, text], found.columns.without(role)
         if at is not None and "step" not in found.columns.names:
             raise CollapseError(f"{found.name} has no step column, so no step {at:g} can be chosen")
         return found
@@ -309,6 +310,10 @@ class Reading:
 def _is_step(value: Any) -> bool:
     text = "" if value is None else str(value)
     return is_number(text) or bool(re.match(NAMED_STEP, text))
+
+
+def _is_name(value: Any) -> bool:
+    return value is not None and bool(str(value).strip())
 
 
 def made_log(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from collapse_theory.data.columns import COLUMN_NAMES, PROMPTS
-from collapse_theory.data.nested import is_list
+from collapse_theory.data.nested import folded, is_list
 from collapse_theory.errors import CollapseError
 
 
@@ -52,7 +52,7 @@ def _records_of_mapping(source: Mapping[Any, Any]) -> Iterable[Any]:
         return (dict(zip(source["columns"], row, strict=True)) for row in source["data"])
     if _is_table(values):  # pandas, orient="index"
         return values
-    texts = {str(name).casefold() for name in source}
+    texts = set(map(folded, source))
     if texts & COLUMN_NAMES and all(map(_sized, values)):
         columns = [list(v.values()) if isinstance(v, Mapping) else list(v) for v in values]
         if len(set(map(len, columns))) > 1:
@@ -73,7 +73,7 @@ def _is_table(value: Any) -> bool:
     """Whether this is a list of objects that name their prompts."""
     row: Any = value[0] if is_list(value) and value else None
     row = row["row"] if _is_wrapped(row) else row
-    return isinstance(row, Mapping) and any(str(name).casefold() in PROMPTS for name in row)
+    return isinstance(row, Mapping) and not PROMPTS.isdisjoint(map(folded, row))
 
 
 def _is_wrapped(value: Any) -> bool:

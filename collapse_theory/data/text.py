@@ -442,7 +442,7 @@ class Svmlight(TextPart):
 
     def rows(self) -> Iterator[tuple[int, Row | Bad]]:
         beside = Path(f"{self.file.name}.query")
-        sizes = map(int, beside.read_text().split()) if beside.is_file() else iter(())
+        sizes = map(int, beside.read_text().split()) if beside.is_file() else None
         query, left = -1, 0
         for number, text in self.texts(self.blocks()):
             label, _, rest = text.strip().partition(" ")
@@ -451,6 +451,11 @@ class Svmlight(TextPart):
             if rest.startswith("qid:"):
                 yield number, {"qid": rest[4:].partition(" ")[0], "label": label}
                 continue
+            if sizes is None:
+                raise CollapseError(
+                    f"{self.name} has labels, but no queries: neither qid:1 in each line, nor "
+                    f"their sizes in {beside.name} beside it"
+                )
             while not left:
                 query, left = query + 1, next(sizes, -1)
             left -= 1
