@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from collapse_theory.laws import BetaDensity, RewardLaw
+from collapse_theory.laws import RewardLaw
 from collapse_theory.laws.part import Part
 
 # Edges, in shares of a part's mass, between which four Gauss-Legendre nodes are put.
@@ -57,7 +57,7 @@ def hinge_table(law: RewardLaw, places: np.ndarray, margins: np.ndarray) -> Hing
 
     K is right to some 1e-14, its mean to the rule of `law_nodes`: for fits, not for proofs.
     """
-    nodes, weights = law_nodes(law, fold=True)
+    nodes, weights = law_nodes(law)
     area = Area.of(law)
     own = area.closeness(nodes, margins)
     return HingeTable(margins, places, area.closeness(places, margins), weights @ own)
@@ -133,14 +133,8 @@ def _at(knots: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
     return total
 
 
-def law_nodes(
-    law: RewardLaw, fine: bool = False, fold: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and weights that integrate over the law: its atoms, and nodes in quantiles.
-
-    With `fold`, for functions that are even where the law is: K(m; 1 - x) = K(m; x). Half the
-    points then do, with twice the weight.
-    """
+def law_nodes(law: RewardLaw, fine: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and weights that integrate over the law: its atoms, and nodes in quantiles."""
     half = _FINE if fine else _COARSE
     edges = np.concatenate([half, 1.0 - half[-2::-1]])
     z, w = np.polynomial.legendre.leggauss(4)
@@ -150,18 +144,4 @@ def law_nodes(
     for part in law.parts:
         nodes.append(part.ppf(np.clip(share, 0.0, 1.0) * part.mass))
         weights.append(weight * part.mass)
-    x, w = np.concatenate(nodes), np.concatenate(weights)
-    if not (fold and _even(law)):
-        return x, w
-    kept = x <= 0.5
-    return x[kept], np.where(x == 0.5, 1.0, 2.0)[kept] * w[kept]
-
-
-def _even(law: RewardLaw) -> bool:
-    """Whether a law is plainly its own mirror image, to the last digit."""
-    (places, masses), parts = law.atoms.T, law.parts
-    return (
-        all(isinstance(p, BetaDensity) and p.a == p.b and p.low + p.high == 1.0 for p in parts)
-        and bool((places + places[::-1] == 1.0).all())
-        and bool((masses == masses[::-1]).all())
-    )
+    return np.concatenate(nodes), np.concatenate(weights)

@@ -73,17 +73,11 @@ def sparse_mixture(gains: np.ndarray) -> np.ndarray:
 def nonnegative_least_squares(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return x >= 0 of least |matrix x - right|, by Lawson and Hanson's active sets.
 
-    Written here as SciPy 1.17's own ends the process on columns that are equal up to rounding.
-    Columns are scaled to one length; of two that are as good as equal, one is taken.
+    Written here as SciPy 1.17's `nnls` ends the process on columns that are equal up to rounding,
+    and its `lsq_linear` stops short of the optimum on such. Columns are scaled to one length; of
+    two that are as good as equal, one is taken.
 
     Source: Lawson and Hanson, Solving Least Squares Problems (1974), ch. 23.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from collapse_theory.design.program import nonnegative_least_squares
-    >>> nonnegative_least_squares(np.eye(3), np.array([1.0, -1.0, 2.0]))
-    array([1., 0., 2.])
     """
     length = np.linalg.norm(matrix, axis=0)
     scaled = matrix / np.where(length > 0, length, 1.0)

@@ -75,7 +75,7 @@ class Proof(Value):
 
     @cached_property
     def _nodes(self) -> Nodes:
-        return law_nodes(self.target, fine=True, fold=True)
+        return law_nodes(self.target, fine=True)
 
     def __repr__(self) -> str:
         if self.kind == "mirror":
@@ -116,8 +116,7 @@ def _by_program(law: RewardLaw) -> Proof | None:
         apart = np.abs(atoms[:, None] - atoms).ravel()
         margins = np.unique(np.concatenate([margins, apart[apart > small]]))
     table = hinge_table(law, places, margins)
-    # Many directions fail already by the coarse rule, which takes a quarter of the time.
-    rules = [law_nodes(law, fine, fold=True) for fine in ((False, True) if law.parts else (True,))]
+    nodes = law_nodes(law, fine=True)
     # The gain for m -> 0, where atoms alone count.
     start = _meetings(law, places, small)[:, None] if len(law.atoms) else np.empty((len(places), 0))
     for _ in range(MAX_ROUNDS):
@@ -127,11 +126,7 @@ def _by_program(law: RewardLaw) -> Proof | None:
         kept = found.direction > 1e-6
         masses = found.direction[kept] / found.direction[kept].sum()
         direction = discrete_law(places[kept], masses)
-        margin, worst = -np.inf, np.empty(0)
-        for nodes in rules:
-            margin, worst = _least_gain(law, direction, small, nodes)
-            if margin <= LEAST_GAIN:
-                break
+        margin, worst = _least_gain(law, direction, small, nodes)
         if margin > LEAST_GAIN:
             return Proof(law, direction, margin)
         known = np.abs(np.log(table.margins[:, None] / worst)).min(axis=0) < 1e-3
@@ -161,7 +156,7 @@ def _pair(
     own = nodes[1] @ area.closeness(nodes[0], m)
     if not law.parts:
         return toward, own, np.zeros_like(own)
-    coarse = law_nodes(law, fold=True)
+    coarse = law_nodes(law)
     return toward, own, np.abs(own - coarse[1] @ area.closeness(coarse[0], m))
 
 

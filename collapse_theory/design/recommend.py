@@ -280,18 +280,20 @@ def scores_of(
     if named or holds_rows(scores):
         log = log_of(scores, prompts, kinds, **named)
         return log if log.steps is None else log.only(log.steps == log.step, log.step)
-    if isinstance(scores, Mapping):
+    by_prompt = isinstance(scores, Mapping)
+    if by_prompt:
         if prompts is not None:
             raise CollapseError("scores by prompt name the prompts already; leave prompts out")
         prompts, scores = list(map(str, scores)), list(scores.values())
         if kinds is not None and not isinstance(kinds, Mapping):
             raise CollapseError("with scores by prompt, kinds must be a mapping {prompt: kind}")
-    elif prompts is None and isinstance(kinds, Mapping):
-        prompts = range(len(scores))
     if isinstance(kinds, Mapping):
-        kinds = {str(prompt): kind for prompt, kind in kinds.items()}
-        without = [str(prompt) for prompt in prompts if str(prompt) not in kinds]
-        if without:
+        given = {str(prompt): str(kind) for prompt, kind in kinds.items()}
+        names = list(map(str, range(len(scores)) if prompts is None else prompts))
+        if without := [name for name in names if name not in given]:
             raise CollapseError(f"{len(without)} prompts have no kind, the first is {without[0]!r}")
-        kinds = [str(kinds[str(prompt)]) for prompt in prompts]
-    return RewardLog.of(scores, prompts, kinds)
+        kinds = [given[name] for name in names]
+    log = RewardLog.of(scores, prompts, kinds)
+    if log.left_out and by_prompt:
+        raise CollapseError(f"scores by prompt must be finite: {log.left_out[0]}; leave them out")
+    return log
