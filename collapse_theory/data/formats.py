@@ -185,8 +185,8 @@ def _require_readable(found: Format, file: PlainFile, head: bytes) -> None:
         raise CollapseError(f"{file.name} is no {name} file: it doesn't begin as one")
     if not found.columnar and head.startswith((b"PAR1", b"ARROW1")):
         raise CollapseError(f"{file.name} is a Parquet or Arrow file, not {found.name}")
-    controls = _CONTROLS.search(head.partition(b"\n")[0]) is not None
-    if not found.columnar and (controls or head.count(b"\0") > 8 + len(head) // 8):
+    controls = found.name == "csv" and _CONTROLS.search(head.partition(b"\n")[0])
+    if controls or (not found.columnar and head.count(b"\0") > 8 + len(head) // 8):
         raise CollapseError(f"{file.name} isn't UTF-8 text (or no text at all); save it as UTF-8")
 
 
