@@ -24,7 +24,7 @@ from collapse_theory.testing import utilities
 torch = pytest.importorskip("torch", reason="the extra collapse-theory[training]")
 
 from collapse_theory.training import PromptAwareRankingLoss, RankingLoss  # noqa: E402
-from collapse_theory.utilities.tensors import keeps_formula, on_tensors  # noqa: E402
+from collapse_theory.utilities.continued import on_tensors  # noqa: E402
 
 BOX, WIDE = ct.Box(), ct.Box(-1, 3)
 CONFINED, CENTERED, FREE = ct.Confined(0.1), ct.Centered(0.1), ct.Free()
@@ -74,7 +74,7 @@ def on_torch(u: ct.Utility) -> Any:
 
 def worth(u: ct.Utility, x: float) -> float:
     """Return U(x), below 0 by its tangent at 0 unless the formula is sensible there."""
-    if x >= 0 or keeps_formula(u):
+    if x >= 0 or u.below_zero:
         return float(u(x))
     return float(u(0.0)) + u.slope_at_zero * x
 

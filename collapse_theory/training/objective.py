@@ -27,7 +27,7 @@ from collapse_theory.programs.by_rank import tables
 from collapse_theory.training.batch import compared, looked_at, of_pairs, several_ranks
 from collapse_theory.training.sorting import best_first, mean_over_pairs, mean_over_picks, sortable
 from collapse_theory.utilities import Loss, PlackettLuce
-from collapse_theory.utilities.tensors import keeps_formula, on_tensors
+from collapse_theory.utilities.continued import on_tensors
 
 # Completions from which sums by sorting take the place of all pairs. Measured at (1, 512) and at
 # (8, 512): 0.5 and 0.6 ms against 3 and 49 for x, 1.8 and 12 against 2.7 and 52 for a hinge.
@@ -49,7 +49,7 @@ class Objective:
         if isinstance(loss, PlackettLuce):
             self.slope, self.own_below = loss.beta / 2, False
         else:
-            keeps = keeps_formula(loss) if domain.ordered else loss.everywhere
+            keeps = loss.below_zero if domain.ordered else loss.everywhere
             self.worth = on_tensors(loss, width_of(domain), keeps)
             self.slope, self.own_below = loss.slope_at_zero, self.worth.start is None
         # No buffers: no weights of a model, and not to lose digits when that is cast to half.

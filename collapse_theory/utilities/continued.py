@@ -121,19 +121,81 @@ def continued(
         )
     if utility.everywhere if keeps is None else keeps:
         return Continued(utility, None)
-    fits = usable or (lambda start: _usable(utility, start))
+    fits = usable or (lambda x: _near(utility, utility.value(x), utility.slope(x), 1e-6))
     for start in width * np.array(STARTS):
-        if fits(start):
-            return Continued(utility, float(start))
+        with np.errstate(all="ignore"):
+            if fits(start):
+                return Continued(utility, float(start))
     raise InvalidUtility(
         f"the formula of {utility} has no value or no slope near gap 0; write it so that it has "
         "one, or shift it: u.shifted(0.01)"
     )
 
 
-def _usable(utility: Utility, start: float) -> bool:
-    with np.errstate(all="ignore"):
-        x = np.float64(start)
-        slope = utility.slope_at_zero
-        near = abs(float(utility.slope(x)) - slope) <= 1e-6 * abs(slope) + 1e-300
-        return near and bool(np.isfinite(utility.value(x)))
+def _near(utility: Utility, value: Any, slope: Any, room: float) -> bool:
+    """Whether a value near gap 0 is finite, and the slope there is U'(0)."""
+    wanted = utility.slope_at_zero
+    return bool(np.isfinite(value) and abs(slope - wanted) <= room * abs(wanted) + 1e-30)
+
+
+# -- on torch tensors ------------------------------------------------------------------------
+
+
+def on_tensors(utility: Utility, width: float, keeps: bool | None = None) -> Continued:
+    """Return the utility on tensors, for gaps up to `width`.
+
+    `keeps` tells whether it keeps its formula below 0; unless given, where it isn't steep there.
+
+    Raises
+    ------
+    InvalidUtility
+        Where the utility is made of functions that don't take tensors, or U'(0) is infinite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import collapse_theory as ct
+    >>> u = on_tensors(ct.utility("log(x + 0.1)"), 1.0)
+    >>> u.value(torch.tensor([-1.0, 0.9]), torch).round(decimals=4)
+    tensor([-12.3026,   0.0000])
+    """
+    if utility.own_functions:
+        _require_tensors(utility, width)
+
+    def usable(start: float) -> bool:
+        value, slope = _value_and_slope(utility, [start], "float32")
+        return _near(utility, value[0], slope[0], 1e-3)
+
+    return continued(utility, width, utility.below_zero if keeps is None else keeps, usable)
+
+
+def _value_and_slope(utility: Utility, x: Any, dtype: str) -> tuple[Any, Any]:
+    import torch
+
+    with torch.enable_grad():
+        gaps = torch.tensor(x, dtype=getattr(torch, dtype), device="cpu", requires_grad=True)
+        value = utility.value(gaps, torch)
+        (slope,) = torch.autograd.grad(value.sum(), gaps)
+    return value.detach().double().numpy(), slope.double().numpy()
+
+
+def _require_tensors(utility: Utility, width: float) -> None:
+    """Raise unless the utility gives the same on tensors as on arrays, and passes gradients."""
+    x = width * np.array([0.03, 0.2, 0.45, 0.7, 1.0])
+    advice = (
+        "write its value so that it takes tensors too, with operators alone or as "
+        "lambda x: (torch if torch.is_tensor(x) else np).log1p(x), or give the utility as text"
+    )
+    try:
+        value, slope = _value_and_slope(utility, x, "float64")
+    except Exception as fault:
+        raise InvalidUtility(
+            f"the utility {utility} can't be trained: on a torch tensor it raised "
+            f"{type(fault).__name__}: {fault}; {advice}"
+        ) from fault
+    same = np.allclose(value, utility(x), rtol=1e-9, atol=1e-12)
+    if not same or not np.allclose(slope, utility.d1(x), rtol=1e-6, atol=1e-9):
+        raise InvalidUtility(
+            f"the utility {utility} can't be trained: on torch tensors its value or its gradient "
+            f"differs from that on arrays; {advice}"
+        )

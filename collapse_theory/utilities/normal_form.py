@@ -146,10 +146,6 @@ class Expression(Utility):
 
     formula: Tree  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    @property
-    def concave_range(self) -> tuple[float, float]:
-        return 0.0, 1.0  # looked at by `FormulaSum`
-
     def value(self, x: Any, xp: Any = np) -> Any:
         tree = self.regular or self.formula
         if xp is not np:
@@ -181,26 +177,20 @@ class FormulaSum(Combination):
     def utility(self) -> Utility:
         weights = {term: weight for term, weight in self.weights.items() if weight}
         odd = {t: w for t, w in weights.items() if _is_odd(t.of, w)}
-        if not odd:
-            return super().utility()
         for term in odd:
             if term.of.own_functions:
                 raise InvalidUtility(f"{term.of}, a function of one's own, can't be subtracted")
-        formula, merged = _gathered(odd), False
+        if not odd:
+            return super().utility()
         try:
-            if formula.weights:
-                (term,) = formula.weights
-                term.of.concavity  # noqa: B018 - found, or NotConcave
+            return self._with_one(odd)
         except InvalidUtility:
             # Convex or flat alone: it takes the families' help, so they become one.
-            merged = True
-            odd = {t: w for t, w in weights.items() if not t.of.own_functions}
-            formula = _gathered(odd)
-        rest = {t: w for t, w in weights.items() if t not in odd}
-        made = (Combination(rest, self.constant) + formula).utility()
-        if merged:
-            checks.concavity(made, 1.0)
-        return made
+            return self._with_one({t: w for t, w in weights.items() if not t.of.own_functions})
+
+    def _with_one(self, odd: dict[Term, Fraction]) -> Utility:
+        rest = {t: w for t, w in self.weights.items() if t not in odd}
+        return (Combination(rest, self.constant) + _gathered(odd)).utility()
 
 
 def _is_odd(of: Utility, weight: Fraction) -> bool:
