@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
+from hypothesis import reject
 
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
@@ -22,6 +23,7 @@ from collapse_theory.programs import (
     Solution,
     certify,
 )
+from collapse_theory.testing.search import Finding, answered
 from collapse_theory.utilities import Loss
 
 Said = Callable[[str], NoReturn]
@@ -46,11 +48,40 @@ def reference(
     return found if np.isfinite(found.relative_gap) else None
 
 
-def case_text(loss: Loss, n: int | None, domain: Domain, pairs: Comparisons | None = None) -> str:
-    """Return the arguments of a case as code."""
-    given = [repr(loss), *([] if n is None else [f"n={n}"])]
-    given += [] if domain == Box() and pairs is None else [repr(domain)]
-    return ", ".join([*given, *([] if pairs is None else [repr(pairs)])])
+@dataclass(frozen=True)
+class Case:
+    """A function of somebody's, called `name`, in one case; `n` is None for the limit."""
+
+    name: str
+    function: Callable[..., Any]
+    loss: Loss
+    n: int | None
+    domain: Domain
+    pairs: Comparisons | None = None
+
+    @property
+    def where(self) -> str:
+        """The arguments as code."""
+        given = [repr(self.loss), *([] if self.n is None else [f"n={self.n}"])]
+        given += [] if self.domain == Box() and self.pairs is None else [repr(self.domain)]
+        return ", ".join([*given, *([] if self.pairs is None else [repr(self.pairs)])])
+
+    def wrong(self, text: str) -> NoReturn:
+        """Say what is wrong."""
+        raise AssertionError(f"{self.name} is wrong for {self.where}: {text}")
+
+    def answered(self, *given: Any) -> Any:
+        """Return what the function gives."""
+        return answered(self.name, self.where, self.function, *given)
+
+    def ours(self) -> Solution:
+        """Return the package's own solution; a case where it has none is passed over."""
+        assert self.n is not None
+        return reference(self.loss, self.n, self.domain, self.pairs) or reject()
+
+    def finding(self, error: float, gap: float = float("nan")) -> Finding:
+        """Return what the case shows."""
+        return Finding(error, f"{self.name}({self.where})", gap)
 
 
 @dataclass(frozen=True)

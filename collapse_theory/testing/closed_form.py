@@ -16,17 +16,15 @@ from collapse_theory.laws import RewardLaw, law_of
 from collapse_theory.limit import LimitLaw, limit
 from collapse_theory.programs import LOOSE, Box, Domain, DomainLike, Program
 from collapse_theory.testing.answers import (
-    case_text,
+    Case,
     certificate_text,
     contrast,
     difference,
     read,
-    reference,
 )
 from collapse_theory.testing.search import (
     Finding,
     Report,
-    answered,
     arguments,
     domains_of,
     losses_of,
@@ -129,10 +127,6 @@ def check_closed_form(
     return searched(name, examples, lambda case: check(*case), st.tuples(*strategies))
 
 
-def _refusal(name: str, where: str, text: str) -> NoReturn:
-    raise AssertionError(f"{name} is wrong for {where}: {text}")
-
-
 # -- rewards of n completions ----------------------------------------------------------------
 
 
@@ -145,18 +139,14 @@ def _rewards(
     loss: Loss,
     domain: Domain,
 ) -> Finding:
-    ours = reference(loss, n, domain)
-    if ours is None:
-        reject()
-    where = case_text(loss, n, domain)
-    wrong = partial(_refusal, name, where)
-    given = answered(name, where, function, loss, n)
-    got = read(Program.of(loss, n, domain), given, wrong, gives)
+    case = Case(name, function, loss, n, domain)
+    ours = case.ours()
+    got = read(Program.of(loss, n, domain), case.answered(loss, n), case.wrong, gives)
     found = difference(got, ours, tol)
     if not found.right:
-        wrong(f"{contrast(ours.rewards, got.rewards, found.at)}; {certificate_text(got)}")
+        case.wrong(f"{contrast(ours.rewards, got.rewards, found.at)}; {certificate_text(got)}")
     gap = got.certificate.relative_gap if ours.relative_gap < LOOSE else np.nan
-    return Finding(found.error if ours.unique else 0.0, f"{name}({where})", gap)
+    return case.finding(found.error if ours.unique else 0.0, gap)
 
 
 # -- limit laws ------------------------------------------------------------------------------
@@ -181,21 +171,20 @@ def _law(
     ours = _limit(loss, domain)
     if ours is None:
         reject()
-    where = case_text(loss, None, domain)
-    wrong = partial(_refusal, name, where)
-    given = answered(name, where, function, loss)
+    case = Case(name, function, loss, None, domain)
+    given, wrong = case.answered(loss), case.wrong
     # The distance of two laws is of the order of the root of what they differ by in the objective.
     divergent = ours.objective == -np.inf
     blur = 0.0 if divergent else float(np.sqrt(max(ours.relative_gap or 0.0, 0.0)))
     kind = gives or _kind(name, given)
     if kind in ("pdf", "atoms"):
         compare = _density if kind == "pdf" else _atoms
-        return Finding(compare(given, ours, max(tol, blur), wrong), f"{name}({where})")
+        return case.finding(compare(given, ours, max(tol, blur), wrong))
     width = max(float(np.ptp(ours.support)), 1e-300)
     law, error = _quantiles(given, kind, ours, wrong)
     error /= width
     if error <= max(tol, blur):
-        return Finding(error, f"{name}({where})")
+        return case.finding(error)
     gap = np.nan
     if isinstance(loss, Utility) and isinstance(law, RewardLaw) and not divergent:
         gap = _own_gap(loss, domain, law)
@@ -208,7 +197,7 @@ def _law(
             f"expected {ours.name}, got a law with the 5, 25, 50, 75 and 95 % quantiles {places}: "
             f"W1 is {error * width:.1e}; its own potential is level to a relative gap of {gap:.1e}"
         )
-    return Finding(error, f"{name}({where})", gap)
+    return case.finding(error, gap)
 
 
 def _own_gap(utility: Utility, domain: Domain, law: RewardLaw) -> float:

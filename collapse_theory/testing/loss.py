@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import missing
 from collapse_theory.programs import Box, Domain, DomainLike, as_domain
-from collapse_theory.testing.answers import case_text, contrast, few, reference
+from collapse_theory.testing.answers import Case, contrast, few, reference
 from collapse_theory.testing.search import (
     Finding,
     Report,
@@ -149,8 +149,7 @@ class Claim:
 
     def wrong(self, n: int, text: str) -> NoReturn:
         """Say what is wrong."""
-        where = case_text(self.loss, n, self.domain)
-        raise AssertionError(f"{self.name} is wrong for {where}: {text}")
+        Case(self.name, self.module, self.loss, n, self.domain).wrong(text)
 
     def rewards(self, logits: Any, xp: Any) -> Any:
         """Return the rewards of logits."""

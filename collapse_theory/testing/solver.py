@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-from hypothesis import reject
 from hypothesis import strategies as st
 
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Domain, DomainLike, ListwiseProgram, Program
 from collapse_theory.testing.answers import (
-    case_text,
+    Case,
     certificate_text,
     contrast,
     difference,
     few,
     read,
-    reference,
 )
 from collapse_theory.testing.search import (
     Finding,
     Report,
-    answered,
     arguments,
     domains_of,
     losses_of,
@@ -112,17 +109,10 @@ def _solved(
     tol: float,
     program: Program | ListwiseProgram,
 ) -> Finding:
-    loss, domain, pairs = program.loss, program.domain, program.comparisons
-    ours = reference(loss, program.n, domain, pairs)
-    if ours is None:
-        reject()
-    where = case_text(loss, program.n, domain, pairs)
-
-    def wrong(text: str) -> NoReturn:
-        raise AssertionError(f"{name} is wrong for {where}: {text}")
-
-    given = answered(name, where, function, *(loss, program.n, domain, pairs)[:taken])
-    answer, claimed = _parted(given, program.full)
+    given = program.loss, program.n, program.domain, program.comparisons
+    case = Case(name, function, *given)
+    ours, wrong = case.ours(), case.wrong
+    answer, claimed = _parted(case.answered(*given[:taken]), program.full)
     got = read(program, answer, wrong)
     best = read(program, ours.gaps if program.full else ours.rewards, wrong).certificate
     spread = max(best.shortfall, ours.gap, 1e-300)
@@ -139,8 +129,7 @@ def _solved(
             f"{contrast(ours.rewards, got.rewards, at)}; its objective is {short:.3g} below the "
             f"optimum; {certificate_text(got)}"
         )
-    gap = got.certificate.relative_gap
-    return Finding(max(short, 0.0) / spread, f"{name}({where})", gap)
+    return case.finding(max(short, 0.0) / spread, got.certificate.relative_gap)
 
 
 def _parted(given: Any, ranked: bool) -> tuple[Any, float | None]:

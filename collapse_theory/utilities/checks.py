@@ -32,8 +32,8 @@ HOW = SAMPLED, BOUNDED, COMPOSED = "sampled", "proved by interval bounds", "prov
 # The cells that a proof begins with, in units of the largest gap; and gaps one a decade.
 _CELLS = np.concatenate([np.geomspace(SMALLEST, 0.1, 60), np.linspace(0.1, 1.0, 10)[1:]])
 _DECADES = np.geomspace(SMALLEST, 1.0, 61)
-# Halvings that leave a cell of rounding's width; and of them, and of cells, up to which one proves.
-_SPLITS, _PROVING, _MOST_CELLS = 40, 20, 3000
+# Halvings that leave a cell of rounding's width, and how many cells are halved at once.
+_SPLITS, _MOST_CELLS = 50, 1000
 _OVERLAP = 1e-12
 
 
@@ -43,7 +43,7 @@ class Curve(Protocol):
     @property
     def concave_range(self) -> tuple[float, float]: ...
     @property
-    def landmarks(self) -> Any: ...
+    def kinks(self) -> Any: ...
     def value(self, x: Any, xp: Any = np) -> Any: ...
     def slope(self, x: Any) -> Any: ...
     def gain(self, x: Any, step: Any, end: Any) -> Any: ...
@@ -71,11 +71,9 @@ def _grid(width: float) -> np.ndarray:
     return grid
 
 
-def _with_landmarks(grid: np.ndarray, landmarks: tuple[float, ...], width: float) -> np.ndarray:
-    """Return the grid with gaps on all scales around each landmark, where bumps may be narrow."""
-    inside = np.array([m for m in landmarks if 0 < m <= width])[:64, None]
-    if not inside.size:
-        return grid
+def _with_kinks(grid: np.ndarray, kinks: tuple[float, ...], width: float) -> np.ndarray:
+    """Return the grid with gaps on all scales around each kink, where bumps may be narrow."""
+    inside = np.array([k for k in kinks if 0 < k <= width])[:64, None]
     away = np.geomspace(1e-13, 0.1, 120) * width
     around = np.concatenate([inside - away, inside + away], axis=1).ravel()
     return np.unique(np.concatenate([grid, around[(around > 0) & (around <= width)]]))
@@ -109,19 +107,16 @@ def concavity(utility: Curve, width: float) -> str:
     points wherever it comes close to zero.
     """
     composed = bool(utility.curvature_bound(np.zeros(1), np.array([width]))[0] <= 0)
-    cells = None if composed else _unproved(utility, width)
-    proved = cells is None
+    proved, worst = (True, None) if composed else _searched(utility, width)
     # Where U is concave, it has values between any two gaps where it has.
-    x = width * _DECADES if proved else _grid(width)
-    x = x if proved else _with_landmarks(x, utility.landmarks, width)
+    x = width * _DECADES if proved else _with_kinks(_grid(width), utility.kinks, width)
     value, first, second = _jet(utility, x)
     _require_values(utility, x, value, first)
-    if cells is not None:
-        worst = _refined(utility, x, _excess(x, value, first, second))
+    if not proved:
+        worst = _refined(utility, x, _excess(x, value, first, second)) or worst
         if worst is None:
             _require_falling_slope(utility, x, value, first)
-            worst = _searched(utility, *cells)
-        if worst is not None:
+        else:
             bend = float(utility.derivatives(np.float64(worst))[1])
             why = f"U''({worst:.6g}) = {bend:.3g} > 0" if bend > 0 else f"it jumps at {worst:.15g}"
             raise NotConcave(
@@ -234,65 +229,45 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     return None
 
 
-Cells = tuple[np.ndarray, np.ndarray]
+def _searched(utility: Curve, width: float) -> tuple[bool, float | None]:
+    """Return whether bounds prove that U'' <= 0 on (0, width], and a gap where it isn't, if found.
 
-
-def _unproved(utility: Curve, width: float) -> Cells | None:
-    """Return cells that hold all gaps at which U may be convex; None where bounds prove it isn't.
-
-    Cells on which U'' isn't bounded by 0 are split.
+    Cells on which U'' isn't bounded by 0 are halved, up to rounding's width; of many those that
+    could hold the most convexity, seen in U: a bump at the zero of an inner function is found so.
     """
-    low, high = width * _CELLS[:-1], width * _CELLS[1:]
-    for _ in range(_PROVING):
+    low, high, complete = width * _CELLS[:-1], width * _CELLS[1:], True
+    for _ in range(_SPLITS):
         # Each cell reaches into the next ones, so that a pole between two is inside of both.
         past = np.minimum(high * (1 + _OVERLAP), width)
         bound = utility.curvature_bound(low * (1 - _OVERLAP), past)
-        open_ = ~(bound <= 0)
-        if not open_.any():
-            return None
         if np.isnan(bound).all():
-            return low[:0], high[:0]  # functions of one's own, of which no bounds are known
-        low, high = low[open_], high[open_]
+            return False, None  # functions of one's own, of which no bounds are known
+        left = ~(bound <= 0)
+        low, high, bound = low[left], high[left], bound[left]
         middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
-        if len(low) > _MOST_CELLS or _convex(utility, middle).any():
+        narrow = high - low <= 1e-13 * high
+        wrong = _convex(utility, middle)
+        wrong[narrow] |= _steps(utility, middle[narrow])
+        if wrong.any():
+            return False, float(middle[np.flatnonzero(wrong)[-1]])
+        kept = np.flatnonzero(~narrow)
+        if len(kept) > _MOST_CELLS:
+            rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
+            with np.errstate(all="ignore"):
+                kept = kept[(rise > UNSEEN * np.abs(utility.value(middle)))[kept]]
+            kept = kept[np.argsort(-rise[kept])][:_MOST_CELLS]
+        complete &= len(kept) == len(low)
+        if not kept.size:
             break
-        low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
-    return low, high
+        low, high = (
+            np.concatenate(ends) for ends in ((low[kept], middle[kept]), (middle[kept], high[kept]))
+        )
+    return complete and not low.size, None
 
 
 def _convex(utility: Curve, x: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         return _excess(x, utility.value(x), *utility.derivatives(x)) > 0
-
-
-def _searched(utility: Curve, low: np.ndarray, high: np.ndarray) -> float | None:
-    """Return a gap where U'' > 0, if one is found on these cells.
-
-    Those that could hold the most convexity, seen in U, are split first: a bump at the zero of an
-    inner function is found so.
-    """
-    for _ in range(_SPLITS):
-        middle = low + (high - low) / 2
-        if (convex := _convex(utility, middle)).any():
-            return float(middle[np.argmax(convex)])
-        bound = utility.curvature_bound(low, high)
-        rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
-        with np.errstate(all="ignore"):
-            seen = rise > UNSEEN * np.abs(utility.value(middle))
-        narrow = high - low <= 1e-13 * high
-        at = middle[seen & narrow]
-        if (steps := _steps(utility, at)).any():
-            return float(at[np.argmax(steps)])
-        seen &= ~narrow
-        open_ = np.flatnonzero(seen)
-        open_ = open_[np.argsort(-rise[open_])][:256]
-        if not open_.size:
-            return None
-        low, high = (
-            np.concatenate(ends)
-            for ends in ((low[open_], middle[open_]), (middle[open_], high[open_]))
-        )
-    return None
 
 
 def _steps(utility: Curve, x: np.ndarray) -> np.ndarray:

@@ -232,12 +232,6 @@ class Formula(Value):
         """The gap, at most 0, below which the formula stands for another function, or -inf."""
         return -math.inf if self.regular is None else places.pole(self.regular)
 
-    @cached_property
-    def landmarks(self) -> tuple[float, ...]:
-        """Gaps near which the checks look closely: kinks, and where narrow bumps may sit."""
-        roots = () if self.formula is None else places.roots(self.formula, 1.0)
-        return tuple(sorted({*roots, *self.kinks}))
-
 
 def filled(x: Any, found: Any, limit: Callable[[], float]) -> Any:
     """Return `found` with its limit where 0*inf at the gap 0 made it NaN, as in x*log(x)."""
