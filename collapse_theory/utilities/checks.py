@@ -32,8 +32,9 @@ HOW = SAMPLED, BOUNDED, COMPOSED = "sampled", "proved by interval bounds", "prov
 # The cells that a proof begins with, in units of the largest gap; and gaps one a decade.
 _CELLS = np.concatenate([np.geomspace(SMALLEST, 0.1, 60), np.linspace(0.1, 1.0, 10)[1:]])
 _DECADES = np.geomspace(SMALLEST, 1.0, 61)
-# Halvings that leave a cell of rounding's width, and how many cells are halved at once.
-_SPLITS, _MOST_CELLS = 50, 1000
+# Halvings that leave a cell of rounding's width; how many cells are halved at once, and of more
+# the ones that are.
+_SPLITS, _MOST_CELLS, _WORST_CELLS = 50, 3000, 256
 _OVERLAP = 1e-12
 
 
@@ -255,7 +256,7 @@ def _searched(utility: Curve, width: float) -> tuple[bool, float | None]:
             rise = np.where(np.isnan(bound), np.inf, bound) * (high - low) ** 2
             with np.errstate(all="ignore"):
                 kept = kept[(rise > UNSEEN * np.abs(utility.value(middle)))[kept]]
-            kept = kept[np.argsort(-rise[kept])][:_MOST_CELLS]
+            kept = kept[np.argsort(-rise[kept])][:_WORST_CELLS]
         complete &= len(kept) == len(low)
         if not kept.size:
             break

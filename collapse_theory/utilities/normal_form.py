@@ -186,7 +186,9 @@ class FormulaSum(Combination):
             return self._with_one(odd)
         except InvalidUtility:
             # Convex or flat alone: it takes the families' help, so they become one.
-            return self._with_one({t: w for t, w in weights.items() if not t.of.own_functions})
+            made = self._with_one({t: w for t, w in weights.items() if not t.of.own_functions})
+        checks.concavity(made, 1.0)  # of 1 - exp(-x) + ..., not beside the 1 of its exponential
+        return made
 
     def _with_one(self, odd: dict[Term, Fraction]) -> Utility:
         rest = {t: w for t, w in self.weights.items() if t not in odd}
