@@ -235,7 +235,7 @@ def _early(found: Findings, runs: Sequence[Run], aware: Sequence[Run]) -> Iterat
         return
     train, held = (
         # The start is no training: there the kinds differ by chance.
-        [found.course(run, split)["between"][1:].max() for run in runs]
+        [max(found.course(run, split)["between"].to_list()[1:]) for run in runs]
         for split, _ in SIDES
     )
     designed = found.ends(aware, "between", HELD_OUT)

@@ -56,7 +56,7 @@ class Passage(NamedTuple):
 
 @cache
 def corpus() -> tuple[Passage, ...]:
-    """Return 1003 passages of the documentation of Python, NumPy and SciPy, no two alike.
+    """Return 1004 passages of the documentation of Python, NumPy and SciPy, no two alike.
 
     Topics and docstrings of at least 80 words, cut there; `data/LICENSES.txt` says more.
     """
