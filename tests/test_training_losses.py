@@ -643,6 +643,10 @@ def test_an_unknown_kind_is_named(kinds):
         (lambda: PromptAwareRankingLoss({"a": "x"})(torch.zeros(1, 2), 2.5), "2.5 has no utility"),
         (lambda: PromptAwareRankingLoss({"a": "x"})["b"], "'b' has no utility"),
         (lambda: PromptAwareRankingLoss({"a": "x", "b": "log(x)"}, FREE), "the kind 'b': log"),
+        (
+            lambda: PromptAwareRankingLoss({"a": RankingLoss("x")}, ct.Box(0, 2)),
+            "the kind 'a': a RankingLoss has its own domain",
+        ),
     ],
 )
 def test_faults_of_kinds(given, says):

@@ -28,9 +28,9 @@ from collapse_theory.experiment.texts import PromptSet
 from collapse_theory.experiment.work import Progress, threads
 from collapse_theory.files import keep, kept
 from collapse_theory.programs import Comparisons
-from collapse_theory.training.batch import mean_over_prompts
 from collapse_theory.training.callback import evaluate_all
 from collapse_theory.training.collator import RankingCollator
+from collapse_theory.training.tensors import mean_over_prompts
 from collapse_theory.training.trainer import trainer_loss
 
 _ALONE = threading.Lock()  # all threads share torch's generator, and the filters of warnings

@@ -184,12 +184,11 @@ class CollapseCallback(TrainerCallback):
         try:
             if self.file is not None:
                 rewards, names = rewards_of(self.loss, done.logits, done.kinds), done.prompts
-                rows, places = np.nonzero(done.ranks >= 0)
-                ranks, made = (of[rows, places].tolist() for of in (done.ranks, rewards))
-                table = zip(rows, ranks, made, strict=True)
+                at = np.nonzero(done.ranks >= 0)
+                table = zip(at[0].tolist(), done.ranks[at].tolist(), rewards[at], strict=True)
                 lines = [
-                    {"prompt": names[row], "kind": done.kinds[row], "rank": rank, "reward": reward}
-                    for row, rank, reward in table
+                    {"prompt": names[k], "kind": done.kinds[k], "rank": rank, "reward": float(r)}
+                    for k, rank, r in table
                 ]
                 self.file.write(state.global_step, split.removeprefix("eval_"), lines)
             if self.figure is not None:

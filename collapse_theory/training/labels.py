@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.batch import compared, several_ranks
+from collapse_theory.training.tensors import compared, several_ranks
 
 PADDING = -1
 TRAINER_PADS = -100  # with it Trainer, and what gathers for it, makes rows of one length

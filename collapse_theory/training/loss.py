@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,9 @@ from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import Box, Comparisons, DomainLike, Solution, as_domain
 from collapse_theory.programs.by_rank import by_rank
-from collapse_theory.training.batch import (
+from collapse_theory.training.objective import Objective
+from collapse_theory.training.predictions import Predictions
+from collapse_theory.training.tensors import (
     as_batch,
     as_ranks,
     compared,
@@ -26,8 +29,6 @@ from collapse_theory.training.batch import (
     of_pairs,
     require_several,
 )
-from collapse_theory.training.objective import Objective
-from collapse_theory.training.predictions import Predictions
 from collapse_theory.utilities import LogSigmoid, Loss, PlackettLuce, as_loss
 from collapse_theory.values import Value, encoded, reading
 
@@ -65,7 +66,7 @@ class PromptLoss(nn.Module, ABC):
         """Return all that the loss depends on."""
 
     @abstractmethod
-    def _parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+    def _parts(self, kinds: Any, batch: Tensor) -> Sequence[tuple[RankingLoss, Tensor | None]]:
         """Return the losses of a batch's prompts, each with which prompts are its own, (B, 1)."""
 
     @abstractmethod
@@ -288,17 +289,20 @@ class RankingLoss(PromptLoss):
     def _where(self, ranks: Any = None, **pairs: Any) -> tuple[Any, Any, dict[str, Any]]:
         return None, ranks, pairs
 
-    def _parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+    def _parts(self, kinds: Any, batch: Tensor) -> Sequence[tuple[RankingLoss, Tensor | None]]:
         return [(self, None)]
 
-    def rewards(self, logits: Tensor) -> Tensor:
-        """Return the rewards that the logits stand for, in their shape; float32 for half types."""
+    def rewards(self, logits: Tensor, kinds: Any = None) -> Tensor:
+        """Return the rewards that the logits stand for, in their shape; float32 for half types.
+
+        Here and in `report` they are the same for all kinds.
+        """
         logits = logits.float() if logits.dtype in HALF else logits
         if isinstance(self.domain, Box):
             return self.domain.low + self.domain.width * torch.sigmoid(logits)
         return logits
 
-    def report(self, logits: Tensor) -> Tensor:
+    def report(self, logits: Tensor, kinds: Any = None) -> Tensor:
         """Return the rewards to report: `rewards`, mapped by the link of a design that has one.
 
         Examples

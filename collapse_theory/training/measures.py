@@ -123,13 +123,7 @@ class Measures(Value):
 
 def rewards_of(loss: AnyLoss, logits: Any, kinds: Sequence[str | None]) -> np.ndarray:
     """Return the rewards, float64, shape (B, K), that logits stand for under each prompt's kind."""
-    tensor = torch.from_numpy(np.array(logits, dtype=np.float64))
-    names = np.array(kinds, dtype=object)
-    made = np.empty(tensor.shape)
-    for kind in set(kinds):
-        rows = np.flatnonzero(names == kind)
-        made[rows] = loss.of_kind(kind).rewards(tensor[rows]).numpy()
-    return made
+    return loss.rewards(torch.from_numpy(np.array(logits, dtype=np.float64)), list(kinds)).numpy()
 
 
 def measure(
@@ -276,12 +270,14 @@ def remembered(loss: AnyLoss, train: Evaluated, held_out: Evaluated) -> float:
     tables = (train.margins, train.pair_weights, held_out.margins, held_out.pair_weights)
     if isinstance(loss, RankingLoss) and all(of is None for of in (loss.pair_weights, *tables)):
         with suppress(CollapseError), warnings.catch_warnings(action="ignore"):
-            full = []
-            for one in (train, held_out):
-                at = np.nonzero(one.ranks >= 0)
-                full.append(ranked_rows(one.logits[at], one.ranks[at], at[0]))
-            return memory(*full, loss.utility, domain=loss.domain).gamma
+            learned, unseen = map(_full_rankings, (train, held_out))
+            return memory(learned, unseen, loss.utility, domain=loss.domain).gamma
     return float("nan")
+
+
+def _full_rankings(done: Evaluated) -> Any:
+    at = np.nonzero(done.ranks >= 0)
+    return ranked_rows(done.logits[at], done.ranks[at], at[0])
 
 
 def evaluated(
@@ -302,7 +298,7 @@ def evaluated(
     require_labels(labels)
     # Some models return more than logits, which come first.
     logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
-    tensors = {name: torch.from_numpy(np.array(of, order="C")) for name, of in labels.items()}
+    tensors = {name: torch.from_numpy(np.asarray(of).copy()) for name, of in labels.items()}
     own = RankingLabels(tensors)
     ranks = np.maximum(own["ranks"].numpy(), PADDING)
     if logits.shape != ranks.shape:
@@ -310,7 +306,7 @@ def evaluated(
             f"logits of shape {logits.shape} for ranks of shape {ranks.shape}; give Trainer "
             "compute_loss_func=trainer_loss(loss)"
         )
-    names: list[str | None] = [None] * len(ranks)
+    names: Sequence[str | None] = [None] * len(ranks)
     prompts: Sequence[str] = [f"prompt {row + 1}" for row in range(len(ranks))]
     if rankings is not None:
         rankings = _evaluated(ranks, rankings)

@@ -24,8 +24,16 @@ from collapse_theory.design.slope import width_of
 from collapse_theory.errors import CollapseError, InvalidUtility
 from collapse_theory.programs import Comparisons, Domain
 from collapse_theory.programs.by_rank import tables
-from collapse_theory.training.batch import compared, looked_at, of_pairs, several_ranks
-from collapse_theory.training.sorting import best_first, mean_over_pairs, mean_over_picks, sortable
+from collapse_theory.training.tensors import (
+    best_first,
+    compared,
+    looked_at,
+    mean_over_pairs,
+    mean_over_picks,
+    of_pairs,
+    several_ranks,
+    sortable,
+)
 from collapse_theory.utilities import Loss, PlackettLuce
 from collapse_theory.utilities.continued import on_tensors
 

@@ -11,9 +11,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.batch import mean_over_prompts
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss
+from collapse_theory.training.tensors import mean_over_prompts
 
 
 def in_parts(model: Callable[[Any], Tensor], parts: Iterable[Any]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from collapse_theory.design import Design, Link
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import DomainLike, Solution
-from collapse_theory.training.batch import looked_at, mean_over_prompts
 from collapse_theory.training.loss import PromptLoss, RankingLoss, require_type
+from collapse_theory.training.tensors import looked_at, mean_over_prompts
 from collapse_theory.utilities import Loss
 from collapse_theory.values import reading
+
+UNLESS_GIVEN = {"domain": None, "pair_weights": None, "offset": None, "normalize": True}
 
 
 class PromptAwareRankingLoss(PromptLoss):
@@ -77,7 +79,11 @@ class PromptAwareRankingLoss(PromptLoss):
         for kind, of in utilities.items():
             own = {n: v[kind] if isinstance(v, Mapping) else v for n, v in given.items()}
             try:
-                self.losses.append(of if isinstance(of, RankingLoss) else RankingLoss(of, **own))
+                if not isinstance(of, RankingLoss):
+                    of = RankingLoss(of, **own)
+                elif any(own[name] is not UNLESS_GIVEN[name] for name in own):
+                    raise CollapseError(f"a RankingLoss has its own {', '.join(own)}")
+                self.losses.append(of)
             except CollapseError as fault:
                 raise type(fault)(f"the kind {kind!r}: {fault}") from None
 
@@ -120,7 +126,7 @@ class PromptAwareRankingLoss(PromptLoss):
     ) -> tuple[Any, Any, dict[str, Any]]:
         return kinds, ranks, pairs
 
-    def _parts(self, kinds: Any, batch: Tensor) -> list[tuple[RankingLoss, Tensor | None]]:
+    def _parts(self, kinds: Any, batch: Tensor) -> Sequence[tuple[RankingLoss, Tensor]]:
         """Return the losses of the kinds that are there, each with its rows, (B, 1)."""
         index = self._indices(kinds, batch)
         found = looked_at(index)

@@ -17,13 +17,13 @@ from collapse_theory.data.layouts import Kind, Reader, Score
 from collapse_theory.data.messages import is_transcript
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Centered, Free
-from collapse_theory.training.batch import compared
 from collapse_theory.training.callback import CollapseCallback
 from collapse_theory.training.collator import RankingCollator
 from collapse_theory.training.labels import RankingLabels
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.serving import ServedModel
+from collapse_theory.training.tensors import compared
 from collapse_theory.training.trainer import require_loss, trainer_loss
 
 logger = logging.getLogger(__name__)
@@ -153,9 +153,7 @@ class RankingTrainer(RewardTrainer):
 
     def _note(self, metrics: Any, logits: Any, labels: Mapping[str, Any]) -> None:
         """Note least, mean and largest reward, pairs right and mean margin of a batch."""
-        ranks, kinds = labels["ranks"], labels.get("kinds")
-        rewards_of: Any = self._loss.rewards  # a loss without kinds takes none
-        rewards = rewards_of(logits) if kinds is None else rewards_of(logits, kinds)
+        ranks, rewards = labels["ranks"], self._loss.rewards(logits, labels.get("kinds"))
         pairs, weights = compared(ranks), RankingLabels(labels).pairs("pair_weights", 1.0)
         pairs = pairs if weights is None else pairs & (weights > 0)
         gaps = (rewards[:, :, None] - rewards[:, None, :])[pairs]

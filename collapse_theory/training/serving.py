@@ -70,8 +70,7 @@ class ServedModel(PreTrainedModel):
         outputs = self.model(*args, **kwargs)
         if kinds is None and self.config.kind is not None:
             kinds = [self.config.kind] * len(outputs.logits)
-        given = () if self.loss.kinds is None else (kinds,)
-        outputs.logits = self.loss.report(outputs.logits, *given)
+        outputs.logits = self.loss.report(outputs.logits, kinds)
         return outputs
 
     @classmethod

@@ -15,10 +15,10 @@ from torch.utils.data import IterableDataset
 from collapse_theory.data.dataset import RankingDataset
 from collapse_theory.data.layouts import LAYOUTS
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.batch import compared
 from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss
+from collapse_theory.training.tensors import compared
 from collapse_theory.utilities import PlackettLuce
 
 # Whether a larger measure is better; None for those that don't say which model is better.
@@ -276,12 +276,12 @@ def is_stream(data: Any) -> bool:
 def _with_tables(data: Any) -> Iterator[tuple[str | None, Any, Any]]:
     """Yield kind, margins and pair weights of rows that have some; of a stream the first's."""
     rows: Iterable[Any] = ()
-    names = set(getattr(data, "column_names", None) or ())
     if isinstance(data, RankingDataset):
         rows = (vars(ranking) for ranking in data)
-    elif names & {"margin", "margins", "pair_weights"}:
-        rows = data.select_columns(list(names & {"margin", "margins", "pair_weights", "kind"}))
-        rows = islice(rows, 1) if is_stream(data) else rows
+    elif hasattr(data, "column_names") and is_stream(data):
+        rows = islice(data, 1)
+    elif there := {"margin", "margins", "pair_weights"} & set(getattr(data, "column_names", ())):
+        rows = data.select_columns([*there, *({"kind"} & set(data.column_names))])
     for row in rows:
         margins, weights = row.get("margins"), row.get("pair_weights")
         margins = row.get("margin") if margins is None else margins
