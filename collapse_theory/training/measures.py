@@ -312,7 +312,7 @@ def evaluated(
         rankings = _evaluated(ranks, rankings)
         names, prompts = [one.kind for one in rankings], unique_names(rankings)
     elif kinds and "kinds" in own:
-        names = [kinds[k] for k in own["kinds"].tolist()]
+        names = [kinds[int(k)] for k in own["kinds"]]
     tables = own.pairs("margins", 0.0), own.pairs("pair_weights", 1.0)
     tables = (None if of is None else of.numpy() for of in tables)
     return Evaluated(np.where(ranks >= 0, logits, 0.0), ranks, names, prompts, *tables)
