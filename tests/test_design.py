@@ -795,3 +795,10 @@ def test_the_command_reads_scores(tmp_path):
     flat = json.loads(run("--from", str(path), "--json").stdout)["kinds"]["all prompts"]
     assert flat["utility"] is None
     assert "no completion is better" in flat["advice"]
+
+
+def test_grades_that_are_uneven_by_chance_are_in_reach():
+    grades = np.random.default_rng(0).choice(5, 2000, p=(0.24, 0.18, 0.16, 0.18, 0.24))
+    found = ct.design(grades.tolist())
+    assert found.reachable is True
+    assert found.distance < 0.016

@@ -230,7 +230,7 @@ def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, bound: Bound) -> 
         raise SolverFailed("no candidate utility could be solved for what is wanted")
     steeper = None
     if np.isfinite(bound.most) and search.distance > wanted.near:
-        steeper = _steeper(wanted, found, bound.start)
+        steeper = _steeper(wanted, found, bound.start, proof is None and exact is None)
     reached = min(found.distance, steeper.distance if steeper else np.inf) <= wanted.allowed
     link = wanted.link(found, bound) if found.distance > wanted.allowed else None
     reachable = True if reached else (False if proof is not None else None)
@@ -239,10 +239,14 @@ def _by_utility(wanted: WantedLaw | WantedRewards, tol: float, bound: Bound) -> 
     return _made(found, wanted.target, tol, reason, reachable, **more)
 
 
-def _steeper(wanted: WantedLaw | WantedRewards, found: Candidate, start: float) -> Steeper | None:
+def _steeper(
+    wanted: WantedLaw | WantedRewards, found: Candidate, start: float, everything: bool
+) -> Steeper | None:
     """Return what comes nearer without a bound on the slope, if that is worth its name."""
     free = Bound(np.inf, start)
     search = Search(wanted, free).run([wanted.known(free)])
+    if everything and search.distance > wanted.allowed:
+        search.run(wanted.quick(free))
     best = search.best
     if best is None or not best.distance < found.distance - PLAIN_DISTANCE:
         return None

@@ -28,7 +28,7 @@ from collapse_theory.design.proof import Proof, by_mirror, find_proof, proof_gri
 from collapse_theory.design.slope import Bound, cone
 from collapse_theory.design.target import Target, outline
 from collapse_theory.errors import CollapseError, SolverFailed
-from collapse_theory.laws import Density, RewardLaw, spread_law
+from collapse_theory.laws import Density, RewardLaw, discrete_law, spread_law
 from collapse_theory.limit import limit
 from collapse_theory.programs import Solution
 from collapse_theory.utilities import Linear, NegativePower, Utility
@@ -193,7 +193,7 @@ class WantedLaw(Wanted):
             for kinked in (utility for utility in known if utility.kinks and not self.skewed):
                 yield from levels(np.array(kinked.kinks), np.ones(1), 0.0)
         if self.graded and not self.skewed:
-            yield from graded(self.law, self.allowed, bound)
+            yield from graded(evened(self.law), self.allowed, bound)
         if not self.skewed and (self.target.size or not self.graded):
             for terms in stages(self.shape)[:2]:
                 yield smooth_fit(self.shape, terms, bound)
@@ -295,6 +295,17 @@ def levels(margins: np.ndarray, weights: np.ndarray, least: float) -> Iterator[l
         if rate >= least:
             yield [smoothed_hinges(margins, weights, rate)]
     yield [hinge_utility(margins, weights)]
+
+
+def evened(law: RewardLaw) -> RewardLaw:
+    """Return a law of levels with the masses of opposite ones made equal, if they lie opposite.
+
+    Those of a sample of grades are uneven by chance, and no utility has its law exactly.
+    """
+    places, masses = law.atoms.T
+    if np.abs(places + places[::-1] - 1.0).max() > 1e-9:
+        return law
+    return discrete_law(0.5 * (places + 1.0 - places[::-1]), 0.5 * (masses + masses[::-1]))
 
 
 def symmetrised(law: RewardLaw) -> RewardLaw:
