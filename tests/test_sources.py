@@ -659,6 +659,7 @@ def test_rankings_come_from_the_same_sources(tmp_path: Path) -> None:
     for k in range(3):
         written(folder / f"{k}.jsonl", rows[10 * k : 10 * k + 10], "jsonl")
     assert RankingDataset.from_file(folder).rankings == expected.rankings
+    assert RankingDataset.from_file(sorted(folder.iterdir())).rankings == expected.rankings
     text = "prompt,response,helpfulness\nq,a,1\nq,b,4\n"
     (tmp_path / "steer.csv").write_text(text)
     assert RankingDataset.from_file(tmp_path / "steer.csv")[0].completions == ("b", "a")

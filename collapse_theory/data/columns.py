@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import Any
 
 from collapse_theory.data.nested import (
@@ -40,56 +41,37 @@ Wanted = Mapping[str, str | tuple[str, ...] | bool | None]
 Names = str | tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Role:
-    """What a column of a reward log is for, and what such a column is called, best first."""
-
-    name: str
-    usual: tuple[str, ...]
-    needed: bool = False
-
-
 # fmt: off
-ROLES = (
-    Role(
-        "prompt",
-        (
-            "prompt", "prompt_id", "instruction", "question", "question_id", "query", "query_id",
-            "qid", "q_id", "example_id", "problem", "problem_id", "task_id", "input", "messages",
-            "conversation", "context", "seg_id", "segment_id",
-        ),
-        needed=True,
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "prompt": (
+        "prompt", "prompt_id", "instruction", "question", "question_id", "query", "query_id",
+        "qid", "q_id", "example_id", "problem", "problem_id", "task_id", "input", "messages",
+        "conversation", "context", "seg_id", "segment_id",
     ),
-    Role(
-        "reward",
-        (
-            "reward", "score", "rating", "rewards", "scores", "ratings", "reward_score",
-            "reward_model_score", "rm_score", "fine-grained_score", "overall_score", "preference",
-            "helpfulness", "label", "value",
-        ),
-        needed=True,
+    "reward": (
+        "reward", "score", "rating", "rewards", "scores", "ratings", "reward_score",
+        "reward_model_score", "rm_score", "fine-grained_score", "overall_score", "preference",
+        "helpfulness", "label", "value",
     ),
-    Role("kind", ("kind", "category", "prompt_type")),
-    Role("rank", ("rank", "ranks", "ranking")),
-    Role("step", ("step", "global_step", "training_step", "train_step", "epoch")),
-    Role("split", ("split",)),
-    Role("model", ("model", "model_id", "model_name", "generator", "completion_id", "response_id")),
-)
-"""The columns of a log; another is one row, and how it is read one in `frames.READERS`."""
-
-USUAL = {role.name: role.usual for role in ROLES} | {
-    "completions": (
-        "completions", "responses", "answers", "candidates", "outputs", "generations", "replies",
-    ),
-    "completion": (
-        "completion", "response", "answer", "output", "generation", "reply", "candidate", "text",
-    ),
+    "kind": ("kind", "category", "prompt_type"),
+    "rank": ("rank", "ranks", "ranking"),
+    "step": ("step", "global_step", "training_step", "train_step", "epoch"),
+    "split": ("split",),
+    "model": ("model", "model_id", "model_name", "generator", "completion_id", "response_id"),
 }
-"""What each role is called in logs and rankings; a ranking has completions, or one a row."""
+"""The columns of a log, and what each is called, best first; how one is read: `frames.READERS`."""
+
+COMPLETIONS = (
+    "completions", "responses", "answers", "candidates", "outputs", "generations", "replies",
+)
+COMPLETION = (
+    "completion", "response", "answer", "output", "generation", "reply", "candidate", "text",
+)
+"""What a ranking has besides: all completions of a prompt, or one in a row."""
 # fmt: on
 
-PROMPTS = frozenset((*USUAL["prompt"], "chosen"))
-COLUMN_NAMES = frozenset(name for usual in USUAL.values() for name in usual)
+PROMPTS = frozenset((*ROLES["prompt"], "chosen"))
+COLUMN_NAMES = frozenset((*chain(*ROLES.values()), *COMPLETIONS, *COMPLETION))
 
 
 @dataclass(frozen=True)
@@ -165,19 +147,19 @@ def find_columns(
     look = _Look(there, sample, source, advice)
     found: dict[str, Names] = {}
     for role in ROLES:
-        name = wanted.get(role.name)
+        name = wanted.get(role)
         if isinstance(name, str):
-            several = role.name == "reward"
-            found[role.name] = look.all_named(name) if several else look.named(name, role.name)
+            found[role] = look.all_named(name) if role == "reward" else look.named(name, role)
         elif isinstance(name, tuple):
-            found[role.name] = tuple(look.named(one, role.name) for one in name)
+            found[role] = tuple(look.named(one, role) for one in name)
         elif name is not False and (guess := look.guessed(role)) is not None:
-            found[role.name] = guess
+            found[role] = guess
     if "reward" not in found:
-        raise CollapseError(look.missing(ROLES["prompt" in found or bool(look.compared)]))
+        prompted = "prompt" in found or look.compared
+        raise CollapseError(look.missing("reward" if prompted else "prompt"))
     found, lists = _of_one_shape(look, found)
     if "prompt" not in found and not lists:
-        raise CollapseError(look.missing(ROLES[0]))
+        raise CollapseError(look.missing("prompt"))
     conditions = tuple((look.named(name, "--where"), value) for name, value in where)
     guessed = frozenset(role for role in found if not isinstance(wanted.get(role), str | tuple))
     columns = Columns(found, lists, conditions, guessed)
@@ -190,7 +172,7 @@ def find_columns(
         if flat.count(name) > 1:
             raise CollapseError(
                 f"{source}: the column {name!r} can't be two things at once; give each of "
-                f"{', '.join(role.name for role in ROLES)} a column of its own"
+                f"{', '.join(ROLES)} a column of its own"
             )
     reward = found["reward"]
     if isinstance(reward, str) and is_number(reward):
@@ -252,7 +234,9 @@ class _Look:
             keys = list(first)
         elif isinstance(first, list | tuple) and first and isinstance(first[0], Mapping):
             keys = list(first[0])
-        inside = next((name for name in (*ROLES[1].usual, "mean", "overall") if name in keys), None)
+        inside = next(
+            (name for name in (*ROLES["reward"], "mean", "overall") if name in keys), None
+        )
         aspects = [str(key) for key in keys if _ASPECTS.fullmatch(str(key).casefold())]
         if aspects and not inside and isinstance(first, Mapping):
             raise CollapseError(
@@ -261,26 +245,21 @@ class _Look:
             )
         return f"{path}.{inside}" if inside else None
 
-    def guessed(self, role: Role) -> Names | None:
+    def guessed(self, role: str) -> Names | None:
         """Return the column that a role is read from, by its name, else by its shape."""
-        for usual in role.usual:
+        for usual in ROLES[role]:
             name = self.match(usual)
             numbers = usual not in _OF_ANYTHING or all(map(like_number, self.values(name or "")))
             if name is not None and numbers and not (self.compared and usual in _OF_PAIRS):
                 return name
-        if role.name != "reward":
+        if role != "reward":
             return None
-        return (
-            self._chosen_and_rejected()
-            or self._several()
-            or self._nested()
-            or self._pairs()
-            or self._named_alike()
-        )
+        by_shape = (self._chosen_and_rejected, self._several, self._within, self._named_alike)
+        return next((found for look in by_shape if (found := look())), None)
 
     def _several(self) -> Names | None:
         """Return columns such as reward_0, reward_1: one a completion."""
-        numbered = re.compile(rf"({'|'.join(map(re.escape, ROLES[1].usual))})[ _.-]?\d+")
+        numbered = re.compile(rf"({'|'.join(map(re.escape, ROLES['reward']))})[ _.-]?\d+")
         found = tuple(name for name in self.there if numbered.fullmatch(name.strip().casefold()))
         return found if len(found) > 1 else None
 
@@ -303,21 +282,17 @@ class _Look:
                     return name, other
         return None
 
-    def _nested(self) -> str | None:
-        """Return the way into a column of objects, or of lists of them, that hold a reward."""
-        for name in self.there:
-            first = next(iter(self.values(name)), None)
-            if isinstance(first, Mapping | list | tuple) and (way := self.inner_reward(name)):
-                return way
+    def _within(self) -> str | None:
+        """Return the way into a column of objects, or of lists of them or of pairs."""
+        for ways in (self.inner_reward, lambda name: name if self._has_pairs(name) else None):
+            for name in self.there:
+                if self.is_list(name) and (way := ways(name)):
+                    return way
         return None
 
-    def _pairs(self) -> str | None:
-        """Return the column of lists of a completion and its score."""
-        for name in self.there:
-            first = next(iter(self.values(name)), None)
-            if isinstance(first, list | tuple) and first and all(map(is_pair, first)):
-                return name
-        return None
+    def _has_pairs(self, name: str) -> bool:
+        first = self.values(name)[0]
+        return is_list(first) and bool(first) and all(map(is_pair, first))
 
     def all_named(self, pattern: str) -> Names:
         """Return the columns of a pattern such as reward_*; else that of this name."""
@@ -368,30 +343,30 @@ class _Look:
         ]
         return found if len(found) == 2 else []
 
-    def missing(self, role: Role) -> str:
+    def missing(self, role: str) -> str:
         """Return what to say where no column is that of a needed role."""
         if not self.there:
             return (
                 f"{self.source} has no columns: neither a line of names, such as prompt,reward, "
                 'nor objects of JSON, such as {"prompt": "a", "reward": 0.5}'
             )
-        usual = " or ".join(map(repr, role.usual[:2]))
-        only, hint = "", _hint(role.name, self.there)
-        if role.name == "reward" and (like := self.like_rewards()):
+        usual = " or ".join(map(repr, ROLES[role][:2]))
+        only, hint = "", _hint(role, self.there)
+        if role == "reward" and (like := self.like_rewards()):
             hint = f"; did you mean {like[0]!r}?"
-        elif role.name == "reward" and self.compared:
+        elif role == "reward" and self.compared:
             only = (
                 f" (a row has two completions, {_listed(self.compared)}, and may say which is "
                 "better; a diagnosis needs the model's reward of each)"
             )
-        elif role.name == "reward" and any(
+        elif role == "reward" and any(
             self.holds(way) for name in self.there for way in ("rank", f"{name}.rank")
         ):
             only = " (ranks it has, but a diagnosis needs rewards)"
         return (
             f"{self.source}: no column is called {usual}, or alike{only}; there are "
-            f"{_listed(self.there)}. {self.advice}ay which holds the {role.name} with "
-            f"--{role.name} NAME ({role.name}=... in Python)"
+            f"{_listed(self.there)}. {self.advice}ay which holds the {role} with "
+            f"--{role} NAME ({role}=... in Python)"
             f"{hint}"
         )
 

@@ -106,18 +106,18 @@ class RankingDataset(Value):
     @classmethod
     def from_file(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         layout: str | None = None,
         kind: Kind = "kind",
         kinds: Iterable[str] | None = None,
         score: Score = None,
     ) -> Self:
-        """Read rankings from JSON lines, a JSON list, CSV or Parquet; text plain or gzip.
+        """Read rankings from a file, a folder or several files, of what `read_log` reads.
 
         Parameters
         ----------
-        path : str or path
+        path : path, glob, folder, "-" or several of them
         layout : str, optional
             A name of `layouts.LAYOUTS`, such as "nectar" or "pairs"; recognised by the columns of
             the first row unless given.
@@ -135,7 +135,8 @@ class RankingDataset(Value):
         OSError
             Where the file can't be read.
         """
-        return cls._read(path, Reader(layout, kind, kinds, score), f"{os.fspath(path)}: ")
+        where = f"{path}: " if isinstance(path, str | os.PathLike) else ""
+        return cls._read(path, Reader(layout, kind, kinds, score), where)
 
     @classmethod
     def from_records(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from collapse_theory.data.columns import USUAL
+from collapse_theory.data.columns import COMPLETION, COMPLETIONS, ROLES
 from collapse_theory.data.messages import (
     Turns,
     asked,
@@ -34,11 +34,11 @@ Score = str | Mapping[str, float] | None
 Kind = str | Callable[[Row], str | None]
 """The column of the kind of prompt, or a function of the row."""
 _NAMES = {
-    "prompt": USUAL["prompt"],
-    "completions": USUAL["completions"],
-    "completion": USUAL["completion"],
-    "scores": (*USUAL["reward"], "labels"),
-    "ranks": USUAL["rank"],
+    "prompt": ROLES["prompt"],
+    "completions": COMPLETIONS,
+    "completion": COMPLETION,
+    "scores": (*ROLES["reward"], "labels"),
+    "ranks": ROLES["rank"],
 }
 """What else the columns of layouts are called."""
 

@@ -145,11 +145,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _not_once(rows: pl.DataFrame) -> np.ndarray:
     """Return which rows are of prompts that have no row once; leaner than by grouping."""
-    key = np.zeros(rows.height, np.uint64)
-    for column in (column.fill_null(0).to_numpy() for column in rows):
-        wide = column.astype(np.float64) if column.dtype.kind == "f" else column.astype(np.uint64)
-        # Multiplication by an odd constant (the golden ratio, as Knuth has it) loses no digit.
-        key = (key ^ (key >> np.uint64(32)) ^ wide.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    key = rows.hash_rows(0).to_numpy()
     order = np.argsort(key)
     same = np.concatenate([[False], np.diff(key[order]) == 0, [False]])
     number = rows["number"].to_numpy()
