@@ -326,6 +326,11 @@ def test_more_that_was_taken_off_is_told() -> None:
     assert "sum 1" not in codes(ct.diagnose(one_right, utility=())).get("normalised", "")
     two = np.array([0.999, 0.001]) + 1e-4 * rng.standard_normal((200, 2))
     assert outcome(two) == "collapsed"
+    lengths = draws / np.linalg.norm(draws, axis=1, keepdims=True)
+    assert "root mean square" in codes(ct.diagnose(lengths, utility=()))["normalised"]
+    below = draws + rng.standard_normal((200, 1))
+    below = ct.diagnose(below - below.max(axis=1, keepdims=True), utility=())
+    assert (below.outcome, below.view) == ("one law", "centred")
     level = ct.diagnose(draws - draws.mean(axis=1, keepdims=True), utility=())
     assert (level.outcome, level.view) == ("one law", "centred")
     assert "same mean reward" in codes(level)["normalised"]

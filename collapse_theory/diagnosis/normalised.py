@@ -68,10 +68,16 @@ def hiding(stats: OrderStatistics) -> str:
 
 
 def same_level(stats: OrderStatistics) -> bool:
-    """Whether prompts differ and all have the same mean but for rounding: their level is off."""
+    """Whether prompts differ, and all have the same mean, best or worst reward but for rounding.
+
+    Then someone has taken their level off. Where several rewards are at an end, it is a bound.
+    """
     best, worst = _ends(stats)
     small = _ROUNDING * np.median(best - worst)
-    return stats.count > 4 and bool(np.ptp(_mean(stats)) <= small < np.ptp(best))
+    single = np.mean(stats.ties == 0) >= _ALL
+    found = np.ptp(_mean(stats)), np.ptp(best), np.ptp(worst)
+    same = found[0] <= small or (single and min(found[1:]) <= small)
+    return stats.count > 4 and bool(same and small < max(found[1:]))
 
 
 def _hidden(stats: OrderStatistics) -> np.ndarray:
@@ -103,10 +109,12 @@ def _how(stats: OrderStatistics) -> str | None:
         sums = np.add.reduceat(np.exp(stats.rewards), starts)
         if _holds(np.abs(sums - 1) < _NEAR[0]):
             return "a log-softmax"
-    for own in (spread, spread * free) if several else ():
+    root = np.sqrt(mean**2 + spread**2)
+    widths = (spread, "s.d."), (spread * free, "s.d."), (root, "root mean square")
+    for own, name in widths if several else ():
         if _constant(own, stats):
             level = f"mean {np.median(mean):.3g} and " if _constant(mean, stats) else ""
-            return f"{level or 'the '}s.d. {np.median(own):.3g}"
+            return f"{level or 'the '}{name} {np.median(own):.3g}"
     return None
 
 

@@ -82,8 +82,8 @@ def notes_of(
     if level_off and spread:
         add(
             "normalised",
-            "all prompts have the same mean reward: if their level was taken off, it can't be seen "
-            "here; centred rewards count",
+            "all prompts have the same mean reward, or the same best or worst: if their level was "
+            "taken off, it can't be seen here; centred rewards count",
         )
     return tuple(notes)
 

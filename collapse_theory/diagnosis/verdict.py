@@ -156,7 +156,9 @@ def _rewards(view: View) -> str:
     return "rewards" if view.name == "as they are" else "rewards less their prompt's mean"
 
 
-def _varies(view: View) -> str:
+def _varies(found: Diagnosis, view: View) -> str:
+    if not view.within and found.completions[0] < found.completions[1]:
+        return "varies over prompts by no more than missing completions explain"
     return f"varies by {view.within**0.5:.2g} over prompts"
 
 
@@ -190,8 +192,8 @@ def _own_kinds(found: Diagnosis, view: View) -> Verdict:
     return Verdict(
         "own laws",
         f"The kinds differ, each with its own {'fixed ' if fixed else ''}law: their mean rewards "
-        f"are {found.kinds_apart.value:.2g} apart (p = {found.kinds_p:.2g}), while the reward of "
-        f"each rank varies by {view.within**0.5:.2g} over the prompts of a kind.",
+        f"are {found.kinds_apart.value:.2g} apart (p = {found.kinds_p:.2g}), while within a kind "
+        f"the reward of each rank {_varies(found, view)}.",
         advice,
     )
 
@@ -208,8 +210,8 @@ def _two_groups(found: Diagnosis, groups: Groups) -> Verdict:
         )
     return Verdict(
         "own laws",
-        f"Prompts fall into two groups ({groups.share:.0%} and {1 - groups.share:.0%}), each with "
-        f"its own rewards: those of the smaller are {distance} on average.",
+        f"Prompts fall into two groups ({groups.share:.0%} and {1 - groups.share:.0%}) or more, "
+        f"each with its own rewards: those of the smaller are {distance} on average.",
         "If prompts are of different kinds, give the kind (--kind, kinds=): the diagnosis then "
         "looks at each.",
     )
@@ -242,9 +244,6 @@ def _collapsed(found: Diagnosis, view: View, seen: Seen) -> Verdict:
             "kinds come together as training goes on; with two, they stay apart: diagnose a later "
             "step.",
         )
-    varies = _varies(view)
-    if not view.within and found.completions[0] < found.completions[1]:
-        varies = "varies over prompts by no more than missing completions explain"
     end = f", and the kinds' mean rewards are {apart.value:.2g} apart." if apart else "."
     if found.completions[1] <= 3:
         end += (
@@ -255,8 +254,8 @@ def _collapsed(found: Diagnosis, view: View, seen: Seen) -> Verdict:
     return Verdict(
         "collapsed",
         f"{'All kinds share one law' if seen.kinds > 1 else 'All prompts share one vector'}: in "
-        f"{_rewards(view)}, the reward of each rank {varies}, where those of prompts drawn at "
-        f"random from this log would vary by {view.reference**0.5:.2g}{end}",
+        f"{_rewards(view)}, the reward of each rank {_varies(found, view)}, where those of prompts "
+        f"drawn at random from this log would vary by {view.reference**0.5:.2g}{end}",
         (f"The rewards look like those of {near}. " if near else "")
         + "Rewards tell the rank and nothing of the prompt. Give each kind of prompt its own "
         "utility (collapse_theory.training.PromptAwareRankingLoss; ct.recommend and "
@@ -286,7 +285,7 @@ def _own_laws(found: Diagnosis, view: View) -> Verdict:
     return Verdict(
         "own laws",
         f"Prompts differ {beyond} by more than draws of one law do (p = {view.p:.2g}): the reward "
-        f"of each rank {_varies(view)}, W/R = {view.ratio}.",
+        f"of each rank {_varies(found, view)}, W/R = {view.ratio}.",
         "Rewards hold something of the prompt beside the rank: no collapse here.",
     )
 
@@ -297,7 +296,7 @@ def _unsure(found: Diagnosis, view: View, seen: Seen) -> Verdict:
     if low > COLLAPSED and (high < ONE_LAW[0] or (view.p or 0.0) > ALIKE):
         reason = (
             f"In between ({between}): prompts are more alike than draws of one law, yet the "
-            f"reward of each rank {_varies(view)}, more than after a complete collapse."
+            f"reward of each rank {_varies(found, view)}, more than after a complete collapse."
         )
         advice = (
             "One vector with much noise looks so, and a collapse under way: diagnose a later step. "
