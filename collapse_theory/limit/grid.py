@@ -18,6 +18,7 @@ from collapse_theory.errors import SolverFailed
 from collapse_theory.laws import Density, RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate, by_force, by_potential
 from collapse_theory.limit.free_support import held
+from collapse_theory.limit.panels import SAME_PLACE, reached
 from collapse_theory.numerics.quadrature import gauss, power_rule
 from collapse_theory.utilities.base import Utility
 
@@ -26,9 +27,7 @@ CELLS = 240
 FREE_CELLS = (256, 1024)
 # Of the largest eigenvalue of a kernel: smaller ones are rounding.
 _ROUNDED = 1e-14
-# Below this distance two points of a grid are one.
-_SAME_PLACE = 1e-12
-_MOST_KINK_POINTS = 200
+_MOST_KINK_PLACES = 100  # of half the box
 # Fewer atoms than this are worth an exact solution on them alone.
 _FEW_CELLS = 60
 
@@ -103,8 +102,9 @@ def walled_points(utility: Utility) -> tuple[Points, Certificate]:
 
     If few of them carry all mass, the program is solved again on those alone, exactly.
     """
+    kinked, _ = reached(utility, _MOST_KINK_PLACES)
     grid = np.linspace(0.0, 1.0, CELLS + 1)
-    places = _distinct(np.concatenate([grid, _kink_points(utility.kinks)]))
+    places = _distinct(np.concatenate([grid, kinked, 1.0 - kinked]))
     found = Points.of(places, _minimise(_kernel(utility, places)))
     polished = _polished(utility, found) if utility.kinks else None
     laws = [(law, law.certify(utility)) for law in (found, polished) if law is not None]
@@ -116,28 +116,10 @@ def _kernel(utility: Utility, places: np.ndarray) -> np.ndarray:
     return utility.shortfall(np.abs(places[:, None] - places), 1.0)
 
 
-def _kink_points(kinks: tuple[float, ...]) -> np.ndarray:
-    """Return the points of [0, 1] that steps of the kinks' lengths reach from its ends.
-
-    A law has atoms where the density's equation has point sources: a kink away from the atoms at
-    the ends, and so on. At most a few hundred points, those of the fewest steps.
-    """
-    points = np.array([0.0, 1.0])
-    steps = np.array([s * k for k in kinks if k < 1.0 for s in (1.0, -1.0)])
-    while steps.size and points.size < _MOST_KINK_POINTS:
-        reached = (points[:, None] + steps).ravel()
-        reached = reached[(reached > -_SAME_PLACE) & (reached < 1.0 + _SAME_PLACE)]
-        merged = _distinct(np.concatenate([points, np.clip(reached, 0.0, 1.0)]))
-        if merged.size == points.size:
-            break
-        points = merged
-    return points
-
-
 def _distinct(points: np.ndarray) -> np.ndarray:
     """Return the sorted points, those closer than rounding counted once."""
     points = np.sort(points)
-    return points[np.append(True, np.diff(points) > _SAME_PLACE)]
+    return points[np.append(True, np.diff(points) > SAME_PLACE)]
 
 
 def _polished(utility: Utility, law: Points) -> Points | None:

@@ -6,8 +6,8 @@ places where the density isn't smooth:
 - the ends: on the first panel x**q with q = -(1+p)/2 for U'(x) ~ x**(p-1), p < 1; an atom where
   U'(0) is finite;
 - what kinks make of them. Where U' falls by c at the gap m, 2 U'(0) mu(x) = c mu(x-m) + c mu(x+m)
-  + (what is smooth): k steps of the length m away from an end there is an atom of c**k / (2
-  U'(0))**k of the end's at most, and a jump of the density; for p < 1 a power |x|**(q + k (1-p)).
+  + (what is smooth): an atom gives c / (2 U'(0)) of its mass to a place a step m away on either
+  side, where the density jumps, too; for p < 1 it has a power |x|**(q + k (1-p)) k steps away.
 
 Kernels are integrated between breaks of their own, wherever they lie.
 """
@@ -44,7 +44,7 @@ _WIDEST_PANELS = (0.25, 0.03, 0.01)
 # resolve without being graded to them, are left out; so many places and edges at most.
 _FAINT_ATOM, _SMOOTH_POWER, _MOST_PLACES, _MOST_EDGES = 1e-11, 3.0, 40, 200
 _LEFT_OUT = 1e-10  # what T may miss next to a place inside where the density is infinite
-_SAME_PLACE = 1e-12  # two places no further apart are one
+SAME_PLACE = 1e-12  # two places no further apart are one
 
 
 _SIGNS = (-1.0) ** np.arange(_DEGREE)
@@ -301,7 +301,7 @@ def _settled(law: PanelLaw) -> PanelLaw:
 def _mesh(utility: Utility, widest: float) -> Mesh:
     p = utility.exponent
     power = -0.5 * (1.0 + p) if p < 1.0 else 0.0
-    places, steps = _reached(utility)
+    places, steps = reached(utility, _MOST_PLACES)
     # What is left out next to a place k steps away is T's power (3-p)/2 + (k-1) (1-p) there.
     sizes = _LEFT_OUT ** (1.0 / _roughness(p, steps))
     atoms = 0  # places that have one
@@ -325,7 +325,7 @@ def _mesh(utility: Utility, widest: float) -> Mesh:
 def _edges(places: np.ndarray, sizes: np.ndarray, widest: float) -> np.ndarray:
     """Return edges that double from the place's size on, away from each place, up to `widest`."""
     stops = sorted(zip(places.tolist(), sizes.tolist(), strict=True))
-    if stops[-1][0] < 0.5 - _SAME_PLACE:
+    if stops[-1][0] < 0.5 - SAME_PLACE:
         stops.append((0.5, 1.0))
     marks = np.unique(np.concatenate([_graded(*pair) for pair in pairwise(stops)]))
     parts = [
@@ -360,19 +360,21 @@ def _roughness(p: float, steps: np.ndarray) -> np.ndarray:
     return 0.5 * (3.0 - p) + (np.maximum(steps, 1) - 1.0) * (1.0 - p)
 
 
-def _reached(utility: Utility) -> tuple[np.ndarray, np.ndarray]:
+def reached(utility: Utility, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of [0, 1/2] that kinks make of the ends, and how many steps away they are.
 
-    Those are the ends, and what the kinks' lengths reach from there within [0, 1], mirrored.
+    Those are the ends, and what the kinks' lengths reach from there within [0, 1], mirrored; about
+    `most` at most, those of the fewest steps.
     """
     p = utility.exponent
     kinks = np.array([kink for kink in utility.kinks if kink < 1.0])
     drop = utility.slope(kinks * (1.0 - 1e-9)) - utility.slope(kinks * (1.0 + 1e-9))
     slope = float(utility.slope(np.float64(_SMALLEST_UNCERTAIN)))
-    shares = 0.5 * drop / slope if p >= 1.0 else np.ones(kinks.size)
+    # What a place gives to those a step away, on both sides together.
+    shares = drop / slope if p >= 1.0 else np.ones(kinks.size)
     lengths = [*zip([*kinks, *-kinks], [*shares, *shares], strict=True)]
     places, steps, seen, at, count = [0.0], [0], {0.0}, {0.0: 1.0}, 0
-    while at and len(places) < _MOST_PLACES:
+    while at and len(places) < most:
         count += 1
         if p < 1.0 and _roughness(p, np.array(count)) > _SMOOTH_POWER:
             break
@@ -384,7 +386,7 @@ def _reached(utility: Utility) -> tuple[np.ndarray, np.ndarray]:
         seen, at = seen | found.keys(), found
         for y in found:
             folded = min(y, 1.0 - y)
-            if min(abs(folded - place) for place in places) > _SAME_PLACE:
+            if min(abs(folded - place) for place in places) > SAME_PLACE:
                 places.append(folded)
                 steps.append(count)
     return np.array(places), np.array(steps)
