@@ -91,14 +91,19 @@ class Certificate(NamedTuple):
         gap = self.gap - self.rounding
         return gap / self.spread if self.spread > 0 else 0.0 if gap <= 0 else np.inf
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What puts certificates in order: a density that is negative is no law, then the gap."""
+        return not self.negative < _NEGATIVE_MASS, self.gap
+
     def meets(self, tolerance: float) -> bool:
         """Return whether the law is a law, and optimal within a share of the spread."""
-        return self.relative_gap <= tolerance and self.negative < _NEGATIVE_MASS
+        return self.relative_gap <= tolerance and not self.rank[0]
 
     @property
     def exhausted(self) -> bool:
         """Whether rounding is most of the gap, so that no other law has half of it."""
-        return self.gap < 2.0 * self.floor and self.negative < _NEGATIVE_MASS
+        return self.gap < 2.0 * self.floor and not self.rank[0]
 
 
 def certify(utility: Utility, law: SeriesLaw, kappa: float | None) -> Certificate:

@@ -213,8 +213,9 @@ class Solver:
         found: tuple[Shape, Certificate] | None = None
         worse = 0
         for other in self.candidates(program):
-            worse = 0 if found is None or other[1].gap < 0.5 * found[1].gap else worse + 1
-            found = other if found is None or other[1].gap < found[1].gap else found
+            (no_law, gap), before = other[1].rank, found[1].rank if found else (True, np.inf)
+            worse = 0 if (no_law, 2.0 * gap) < before else worse + 1
+            found = other if found is None or (no_law, gap) < before else found
             enough = found[1].meets(self.aim or tol or self.tolerance)
             if enough or found[1].exhausted or worse == self.patience:
                 break
@@ -424,7 +425,7 @@ def best(program: LimitProgram, method: str, tol: float | None) -> Answer:
                 "parameter"
             )
             continue
-        found = min(found or other, other, key=lambda one: (not one.optimal, one.proof.gap))
+        found = min(found or other, other, key=lambda one: (not one.optimal, one.proof.rank))
         if found.optimal or solver is CLOSED_FORM:
             return found
     if found is None:
