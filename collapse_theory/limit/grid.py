@@ -277,26 +277,18 @@ def _over_cells(
     """
     kinks = np.array([kink / step for kink in utility.kinks])
     marks = np.unique(np.concatenate([np.arange(cells + 1.0), kinks[kinks < cells]]))
+    width, (z, w) = np.diff(marks)[:, None], gauss(count)
+    s, weight = marks[:-1, None] + 0.5 * width * (1.0 + z), 0.5 * width * w
+    first, w_first = power_rule(width[0], min(utility.exponent, 0.0), 12, z.size)
+    s[0], weight[0] = first[0], w_first[0]
     lag = np.floor(0.5 * (marks[1:] + marks[:-1])).astype(np.int64)
-    s, w = _between(marks, utility.exponent, count)
-    values = function(step * s) * w
-    part = s - lag[:, None]
+    values, part = function(step * s) * weight, s - lag[:, None]
     rising, falling = (
         np.bincount(lag, (values * share).sum(axis=1), cells) for share in (part, 1.0 - part)
     )
     falling[1:] += rising[:-1]
     falling[0] *= 2.0
     return falling
-
-
-def _between(marks: np.ndarray, exponent: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a rule between neighbouring marks, the first from 0 for gaps to the `exponent`."""
-    z, w = gauss(count)
-    width = np.diff(marks)[:, None]
-    s, weight = marks[:-1, None] + 0.5 * width * (1.0 + z), 0.5 * width * w
-    first, w_first = power_rule(width[0], min(exponent, 0.0), 12, z.size)
-    s[0], weight[0] = first[0], w_first[0]
-    return s, weight
 
 
 def free(utility: Utility, kappa: float, start: float) -> Iterator[tuple[Cells, Certificate]]:

@@ -323,11 +323,6 @@ def _series(program: LimitProgram) -> Candidates:
         yield law, certify(utility, law, kappa)
 
 
-def _cells(program: LimitProgram) -> Candidates:
-    assert program.kappa is not None
-    return grid.free(program.utility, program.kappa, program.start)
-
-
 CLOSED_FORM = Solver(
     "exact",
     lambda program: program.closed_form is not None,
@@ -377,7 +372,7 @@ GRID = Solver(
 CELLS = Solver(
     "cells",
     lambda program: not program.walled,
-    _cells,
+    lambda program: grid.free(program.utility, program.kappa or 0.0, program.start),
     line="cells",
     tolerance=1e-2,
     coarse=True,
