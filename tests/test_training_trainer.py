@@ -197,7 +197,7 @@ def test_margins_and_weights_of_rows_reach_the_loss(tmp_path):
             trainer_loss(wrong)({"logits": z[0, :2, None]}, labels_of([data[0]], [[0, 1]]))
 
 
-def test_weights_by_rank_that_leave_a_prompt_without_a_pair():
+def test_weights_by_rank_that_leave_a_prompt_without_a_pair(tmp_path):
     weights = np.zeros((3, 3))
     weights[0, 2] = 1
     loss = RankingLoss("logsigmoid(x)", ct.Free(), pair_weights=weights)
@@ -211,7 +211,9 @@ def test_weights_by_rank_that_leave_a_prompt_without_a_pair():
         value = trainer_loss(loss)({"logits": outputs.logits}, each, counted)
         assert value.item() == pytest.approx(loss(grid, labels["ranks"]).item(), rel=1e-6)
     with pytest.raises(CollapseError, match=r"RankingCollator\(tokenizer, kinds=loss\), with the"):
-        trainer_loss(loss)({"logits": outputs.logits}, plain, plain.ne(-100).sum())
+        made(tmp_path, loss, tiny.rankings(4), callback=CollapseCallback(loss))
+    all_pairs = RankingLoss("logsigmoid(x)", ct.Free(), pair_weights=np.triu(np.ones((5, 5)), 1))
+    made(tmp_path, all_pairs, tiny.rankings(4), callback=CollapseCallback(all_pairs))
 
 
 def test_decoders_without_two_segments(tmp_path):

@@ -204,8 +204,7 @@ def fine_tune(table: Table, run: Run, setting: Setting, folder: Path, told: Prog
     with threads(min(2, os.cpu_count() or 1)), quiet():
         model, tokenizer = _loaded(setting, run.seed)
         loss, prompts = run.objective.loss(), table.prompts
-        kinds = loss if run.objective.aware else None
-        collator = RankingCollator(tokenizer, setting.max_length, kinds=kinds)
+        collator = RankingCollator(tokenizer, setting.max_length, kinds=loss)
         data = RankingDataset(tuple(compress(prompts.rankings, ~prompts.held_out(run))))
         gpu = torch.cuda.is_available()
         arguments = TrainingArguments(

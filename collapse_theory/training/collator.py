@@ -15,7 +15,7 @@ from collapse_theory.data.layouts import Reader
 from collapse_theory.data.messages import as_message
 from collapse_theory.data.ranking import Ranking
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.labels import RankingLabels, identical, kind_table, labels_of
+from collapse_theory.training.labels import RankingLabels, identical, labels_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class RankingCollator:
             )
         self.template = template_for(self.tokenizer, self.template)
         self.max_length = _longest(self.tokenizer, self.max_length)
-        self._loss = self.kinds if hasattr(self.kinds, "loss_and_counts") else None
+        self.loss = self.kinds if hasattr(self.kinds, "loss_and_counts") else None
         self.kinds = _kinds(self.kinds)
         self.reader = Reader(None, "kind", None, None)
         self._named = False
@@ -109,10 +109,9 @@ class RankingCollator:
         self._count(rankings, alike, tokens is not None and tokens.shape[1] == self.max_length)
         if self.kinds is not None:
             labels["kinds"] = torch.tensor([self._index(ranking) for ranking in rankings])
-            labels["table"] = torch.full((len(rankings),), kind_table(self.kinds))
-        if self._loss is not None:  # its weights by rank may leave a prompt without a pair
+        if self.loss is not None:  # its weights by rank may leave a prompt without a pair
             zeros = torch.zeros(labels["ranks"].shape)
-            found = self._loss.loss_and_counts(zeros, labels.get("kinds"), labels["ranks"])
+            found = self.loss.loss_and_counts(zeros, labels.get("kinds"), labels["ranks"])
             labels["weights"] = labels["weights"] * found[1]
         return labels
 

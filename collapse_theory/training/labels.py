@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +23,7 @@ class RankingLabels(dict[str, Any]):
 
     `ranks` (B, K): 0 the best, equal ranks for ties, below 0 for padding. `weights` (B,): how much
     each prompt counts. `margins` and `pair_weights` (B, W): the entries of the rankings' tables of
-    pairs, which `pairs` puts back. With kinds `kinds` (B,), indices into the collator's kinds, and
-    `table` (B,), a digest of those kinds, so that a loss with others notices.
+    pairs, which `pairs` puts back. With kinds `kinds` (B,), indices into the collator's kinds.
 
     Trainer counts the items of an accumulated batch as ``labels.ne(-100).sum()``. Here that is the
     weight of the prompts with something to compare, so that a batch of prompts in parts has the
@@ -118,12 +116,6 @@ def require_labels(labels: Any) -> None:
             f"labels must be those of RankingCollator, got {type(labels).__name__}; give Trainer "
             "data_collator=RankingCollator(tokenizer)"
         )
-
-
-def kind_table(kinds: Sequence[str]) -> int:
-    """Return a number that tells a list of kinds from any other, the same in all processes."""
-    text = "\0".join(kinds).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
 
 
 def to_grid(logits: Tensor, ranks: Tensor) -> Tensor:

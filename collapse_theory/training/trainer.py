@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch.utils.data import IterableDataset
 from collapse_theory.data.dataset import RankingDataset
 from collapse_theory.data.layouts import LAYOUTS
 from collapse_theory.errors import CollapseError
-from collapse_theory.training.labels import RankingLabels, kind_table, require_labels, to_grid
+from collapse_theory.training.collator import RankingCollator
+from collapse_theory.training.labels import RankingLabels, require_labels, to_grid
 from collapse_theory.training.loss import RankingLoss
 from collapse_theory.training.prompt_aware import AnyLoss
 from collapse_theory.training.tensors import compared
@@ -94,12 +95,6 @@ class TrainerLoss:
                 "several devices in one process (DataParallel) count prompts wrongly; start one "
                 "process a device: torchrun --nproc-per-node N script.py"
             )
-        by_rank = any(one.pair_weights is not None for one in each(self.loss))
-        if by_rank and bool((RankingLabels(labels).ne(-100) != share).any()):
-            raise CollapseError(
-                "the weights by rank leave prompts without a pair, which Trainer has counted; make "
-                "the collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
-            )
         counted = counted.reshape(())
         return torch.where(counted > 0, counted, 1.0)
 
@@ -112,8 +107,6 @@ trainer_loss = TrainerLoss
 
 def prompt_losses(loss: AnyLoss, grid: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
     """Return each prompt's loss, and which compare a pair, (B,), from logits (B, K) and labels."""
-    if loss.kinds is not None:
-        _require_table(labels, loss.kinds)
     own, ranks = RankingLabels(labels), labels["ranks"]
     margins, weights = own.pairs("margins", 0.0), own.pairs("pair_weights", 1.0)
     if weights is not None and any(isinstance(one.utility, PlackettLuce) for one in each(loss)):
@@ -137,19 +130,6 @@ def _tied(ranks: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
     best = ranks[:, :, None].masked_fill(~left_out, torch.iinfo(ranks.dtype).max).amin(1)
     ones = bool((weights[pairs & ~left_out] == 1).all())
     return torch.minimum(ranks, best), None if ones else weights
-
-
-def _require_table(labels: Any, kinds: Sequence[str]) -> None:
-    """Raise unless the labels' kinds are indices into `kinds`."""
-    listed, table = ", ".join(map(repr, kinds)), labels.get("table")
-    advice = "make the collator as RankingCollator(tokenizer, kinds=loss.kinds)"
-    if labels.get("kinds") is None:
-        raise CollapseError(f"the loss has the kinds {listed}, the labels none; {advice}")
-    if table is not None and bool((table != kind_table(kinds)).any()):
-        raise CollapseError(
-            f"the collator was given other kinds than the loss has, or another order: {listed}; "
-            f"{advice}"
-        )
 
 
 def require_loss(loss: Any, user: str) -> AnyLoss:
@@ -211,6 +191,7 @@ def require_trainer(trainer: Any, loss: AnyLoss) -> None:
     sets = [(trainer.train_dataset, True), *((one, False) for one in evaluated)]
     sets = [(data, train) for data, train in sets if data is not None]
     _require_arguments(args)
+    _require_collator(trainer.data_collator, loss)
     if args.remove_unused_columns and any(hasattr(data, "column_names") for data, _ in sets):
         trainer._set_signature_columns_if_needed()
         kept = set(trainer._signature_columns)
@@ -247,6 +228,24 @@ def _require_arguments(args: Any) -> None:
             f"metric_for_best_model={metric!r} with greater_is_better={given} keeps the worst "
             f"checkpoint, and so does transformers' default; give greater_is_better={larger}, or "
             f"TrainingArguments(..., **keep_best({metric!r}))"
+        )
+
+
+def _require_collator(collator: Any, loss: AnyLoss) -> None:
+    """Raise for a `RankingCollator` whose labels mean something else to the loss."""
+    if not isinstance(collator, RankingCollator):
+        return
+    if loss.kinds is not None and collator.kinds != loss.kinds:
+        raise CollapseError(
+            "the collator was given no kinds, or other kinds than the loss has, or another order: "
+            f"{', '.join(map(repr, loss.kinds))}; make it as RankingCollator(tokenizer, "
+            "kinds=loss.kinds)"
+        )
+    weighed = [one.pair_weights for one in each(loss) if one.pair_weights is not None]
+    if collator.loss is None and any(2 * len(of.weights) < of.n * (of.n - 1) for of in weighed):
+        raise CollapseError(
+            "weights by rank may leave prompts without a pair, which Trainer would count; make the "
+            "collator as RankingCollator(tokenizer, kinds=loss), with the loss itself"
         )
 
 
