@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.budget import Budget, searched
 from collapse_theory.numerics.graph_systems import graph_solver
 from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Answer, Program, certify
@@ -267,12 +267,12 @@ class Pieces:
         gaps, change = self.gaps(x) - self.program.least_gap, dx[a] - dx[b]
         falling = change < 0
         most = float((gaps[falling] / -change[falling]).min()) if falling.any() else np.inf
-        alpha, rise = (1.0 if most >= 1 else 0.9 * most), max(float(rest @ dx), 0.0)
-        for _ in range(30):
-            if not -float(self.forces(x + alpha * dx)[0] @ dx) > rise:
-                break
-            alpha *= 0.3
-        return x + alpha * dx
+
+        def at(alpha: float) -> tuple[np.ndarray, float]:
+            there = x + alpha * dx
+            return there, float(self.forces(there)[0] @ dx)
+
+        return searched(at, 1.0 if most >= 1 else 0.9 * most, max(float(rest @ dx), 0.0), 30)[1]
 
 
 def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) -> Rows | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,28 @@ class Budget:
     def spent(self) -> bool:
         """Whether no iteration is left."""
         return self.used >= self.limit
+
+
+T = TypeVar("T")
+
+
+def searched(
+    at: Callable[[float], tuple[T, float]], most: float, rise: float, tries: int = 40
+) -> tuple[float, T]:
+    """Return a step's length, at most `most`, at which a concave f doesn't fall more steeply than
+    it rose at the start, and what is there.
+
+    `at` returns what is there, and the derivative of f along the step. Past the maximum the next
+    length is by the secant.
+    """
+    alpha, (there, slope) = most, at(most)
+    for _ in range(tries):
+        if slope >= -rise:
+            break
+        shrink = rise / (rise - slope)
+        alpha *= shrink if shrink > 0.1 else 0.1
+        there, slope = at(alpha)
+    return alpha, there
 
 
 def max_step(value: np.ndarray, change: np.ndarray) -> float:

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
-from collapse_theory.exact.finite import mirrored
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.interior_point import first_rewards
 from collapse_theory.finite.log_gaps import first_guess
-from collapse_theory.finite.symmetric import initial_gaps
+from collapse_theory.finite.symmetric import SymmetricRanking, half_pairs, half_shape
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.plackett_luce import score_penalty
 
@@ -131,7 +130,7 @@ def _pairs(program: Program) -> _Written:
     import cvxpy as cp
 
     utility, n = program.utility, program.n
-    matrix, weights = _half_pairs(n)
+    matrix, weights = half_pairs(n)
     share, to_middle = weights / weights.sum(), np.triu(np.ones((n // 2, n // 2)))
 
     def objective(v: Any, scale: np.ndarray, left: float) -> Any:
@@ -147,22 +146,9 @@ def _pairs(program: Program) -> _Written:
             value -= 2 * program.kappa / n / unit * cp.sum_squares((to_middle * scale) @ v)
         return value
 
-    start = initial_gaps(utility, n)[0] if program.box else first_guess(utility, n, program.kappa)
-    return _Written(start, objective, 0.5 if program.box else None, lambda e: mirrored(e, n))
-
-
-def _half_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct pairs of a symmetric ranking: gaps as rows over the half gaps, counts."""
-    h = n // 2
-    order = np.arange(h)
-    to_middle = (order[None, :] >= order[:, None]).astype(float)  # C_i = e_i + ... + e_h
-    i, j = np.triu_indices(h, 1)
-    side = to_middle[i] - to_middle[j]
-    a, b = np.triu_indices(h)
-    across = to_middle[a] + to_middle[b]
-    rows = [side, across, to_middle] if n % 2 else [side, across]
-    counts = [np.full(len(i), 2.0), np.where(a == b, 1.0, 2.0), np.full(h, 2.0)]
-    return np.concatenate(rows), np.concatenate(counts[: len(rows)])
+    start = half_shape(utility, n) if program.box else first_guess(utility, n, program.kappa)
+    total = 0.5 if program.box else None
+    return _Written(start, objective, total, SymmetricRanking(utility, n).gaps)
 
 
 def _stages(program: ListwiseProgram) -> _Written:

@@ -24,7 +24,7 @@ from collapse_theory.finite.active_set import (
     polished,
     with_nothing_closed,
 )
-from collapse_theory.finite.budget import Budget, max_step
+from collapse_theory.finite.budget import Budget, max_step, searched
 from collapse_theory.finite.tree_gaps import in_tree_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.graph_systems import DENSE, graph_solver
@@ -78,26 +78,8 @@ def interior_point(
         found = _direction(local, point, short)
         if found is None:
             return point, False
-        dx, ds, dz, target = found
-
-        def rise(there: _OnGraph, s: np.ndarray, unit: float = local.unit) -> float:
-            return there.rise(dx, ds) / unit + target * float(np.sum(ds / s))  # noqa: B023
-
-        keep = min(max(0.9, 1.0 - float(point.s @ point.z)), 0.9999)
-        primal = min(1.0, keep * max_step(point.s, ds))
-        dual = min(1.0, keep * max_step(point.z, dz))
-        now, x, s, ahead = rise(local, point.s), point.x, point.s, local
-        for _ in range(12):
-            x, s = point.x + primal * dx, point.s + primal * ds
-            ahead = barrier.at(x, s)
-            fall = -rise(ahead, s)
-            if fall <= max(now, 1e-14):
-                break
-            # Past the maximum along the step: back by the secant.
-            shrink = max(now / (now + fall), 0.1) if now > 0 else 0.1
-            primal, dual = primal * shrink, dual * shrink
-        short = min(primal, dual) < 0.3
-        point, local = Point(x, s, point.z + dual * dz), ahead
+        local, point, now, length = _stepped(barrier, local, point, *found)
+        short = length < 0.3
         left = float(point.s @ point.z)
         if left < enough and now < enough:
             return point, True
@@ -105,6 +87,33 @@ def interior_point(
             return point, True  # only rounding is left
         last = now
     return point, False
+
+
+def _stepped(
+    barrier: GraphBarrier,
+    local: _OnGraph,
+    point: Point,
+    dx: np.ndarray,
+    ds: np.ndarray,
+    dz: np.ndarray,
+    target: float,
+) -> tuple[_OnGraph, Point, float, float]:
+    """Return where a step leads, how steeply f + t sum log s rose before, and the step's length."""
+    keep = min(max(0.9, 1.0 - float(point.s @ point.z)), 0.9999)
+    primal = min(1.0, keep * max_step(point.s, ds))
+    dual = min(1.0, keep * max_step(point.z, dz))
+
+    def rise(there: _OnGraph) -> float:
+        return there.rise(dx, ds) / barrier.unit + target * float(np.sum(ds / there.s))
+
+    def ahead(alpha: float) -> tuple[_OnGraph, float]:
+        there = barrier.at(point.x + alpha * primal * dx, point.s + alpha * primal * ds)
+        return there, rise(there)
+
+    now = rise(local)
+    alpha, there = searched(ahead, 1.0, max(now, 1e-14), 12)
+    moved = Point(there.x, there.s, point.z + alpha * dual * dz)
+    return there, moved, now, alpha * min(primal, dual)
 
 
 def _direction(

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.errors import NoOptimum, OutOfRange
-from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step
+from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step, searched
 from collapse_theory.finite.interior_point import path_end
 from collapse_theory.finite.log_newton import (
     half_gaps,
@@ -33,7 +33,7 @@ from collapse_theory.finite.log_newton import (
     settles,
     with_tied_groups,
 )
-from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
+from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, half_shape
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.linear import cholesky
 from collapse_theory.numerics.roots import bisect, bracket
@@ -148,8 +148,7 @@ class _Penalised:
 def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
     program = _Penalised.of(utility, n, kappa)
-    steep = np.isinf(utility.slope_at_zero)
-    shape = initial_gaps(utility, n, tiny=True)[0] if steep else np.full(n // 2, 0.5 / (n // 2))
+    shape = half_shape(utility, n)
 
     def excess(log_scale: float) -> float:
         e = np.exp(log_scale) * shape
@@ -209,14 +208,8 @@ def _penalised_newton(
 def _searched(
     program: _Penalised, e: np.ndarray, step: np.ndarray, rest: np.ndarray
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Shorten the step until the objective doesn't fall at its end as steeply as it rose."""
-    rise = max(float(rest @ step), 1e-300)
-    alpha = min(1.0, 0.9 * max_step(e, step))
-    state = program.forces(e + alpha * step)
-    for _ in range(40):
-        fall = float((state[1] - state[0]) @ step)
-        if fall <= rise:
-            break
-        alpha *= max(rise / (rise + fall), 0.1)
+    def at(alpha: float) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
         state = program.forces(e + alpha * step)
-    return alpha, state
+        return state, float((state[0] - state[1]) @ step)
+
+    return searched(at, min(1.0, 0.9 * max_step(e, step)), max(float(rest @ step), 1e-300))

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from collapse_theory.exact.plackett_luce import PenalisedScores
-from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.budget import Budget, searched
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.plackett_luce import Stages, score_penalty, stages_of
 
@@ -127,14 +127,13 @@ def _searched(at: _Scores, step: np.ndarray, rise: float, pull: float) -> _Score
     change = -np.diff(step)
     falling = change < 0
     alpha = min(1.0, 0.9 * float(np.min(at.gaps[falling] / -change[falling], initial=np.inf)))
-    trial = at
-    for _ in range(40):
+
+    def ahead(alpha: float) -> tuple[_Scores, float]:
         trial = _Scores(at.gaps + alpha * change, at.tail)
         rest = trial.force - pull * np.cumsum(trial.centred[:-1])
-        if float(rest @ change) >= -abs(rise):
-            break
-        alpha *= 0.5
-    return trial
+        return trial, float(rest @ change)
+
+    return searched(ahead, alpha, abs(rise))[1]
 
 
 def _in_box(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
