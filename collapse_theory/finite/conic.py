@@ -21,7 +21,7 @@ from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.interior_point import first_rewards
 from collapse_theory.finite.log_gaps import first_guess
-from collapse_theory.finite.symmetric import SymmetricRanking, half_pairs, half_shape
+from collapse_theory.finite.symmetric import SymmetricRanking, half_pairs, initial_gaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.plackett_luce import score_penalty
 
@@ -146,7 +146,7 @@ def _pairs(program: Program) -> _Written:
             value -= 2 * program.kappa / n / unit * cp.sum_squares((to_middle * scale) @ v)
         return value
 
-    start = half_shape(utility, n) if program.box else first_guess(utility, n, program.kappa)
+    start = initial_gaps(utility, n)[0] if program.box else first_guess(utility, n, program.kappa)
     total = 0.5 if program.box else None
     return _Written(start, objective, total, SymmetricRanking(utility, n).gaps)
 

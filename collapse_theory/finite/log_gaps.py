@@ -33,7 +33,7 @@ from collapse_theory.finite.log_newton import (
     settles,
     with_tied_groups,
 )
-from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, half_shape
+from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.linear import cholesky
 from collapse_theory.numerics.roots import bisect, bracket
@@ -148,7 +148,8 @@ class _Penalised:
 def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
     program = _Penalised.of(utility, n, kappa)
-    shape = half_shape(utility, n)
+    steep = np.isinf(utility.slope_at_zero)
+    shape = initial_gaps(utility, n, tiny=True)[0] if steep else np.full(n // 2, 0.5 / (n // 2))
 
     def excess(log_scale: float) -> float:
         e = np.exp(log_scale) * shape

@@ -165,7 +165,7 @@ def half_gaps(utility: Utilities, n: int, budget: Budget) -> HalfGaps:
         return replace(HalfGaps.start(even), converged=np.ones(m, dtype=bool))
     if np.isinf(np.ravel(utility.slope_at_zero)[0]):
         half = SymmetricRanking(utility, n)
-        return log_newton(half, initial_gaps(utility, n), budget, 40)
+        return log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
     return with_tied_groups(utility, n, even, first_ties(utility, n, m), budget)
 
 

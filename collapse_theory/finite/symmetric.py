@@ -174,20 +174,19 @@ def equal_gaps(n: int) -> np.ndarray:
     return e / (n - 1)
 
 
-def half_shape(utility: Utility, n: int) -> np.ndarray:
-    """Return half gaps (h,) with sum 1/2 of a plausible shape."""
-    if np.isinf(utility.slope_at_zero):
-        return initial_gaps(utility, n)[0]
-    return np.full(n // 2, 0.5 / (n // 2))
-
-
-def initial_gaps(utility: Utility | Stack, n: int) -> np.ndarray:
+def initial_gaps(utility: Utility | Stack, n: int, tiny: bool = False) -> np.ndarray:
     """Return half gaps (m, h) with sum 1/2 from the quantiles of Beta((1-p)/2, (1-p)/2).
 
-    p is U's exponent at 0: the limit law of a power x**p is that Beta law.
+    p is U's exponent at gaps of about 1/n, or with `tiny` at 0: the limit law of a power x**p is
+    that Beta law.
     """
-    with np.errstate(all="ignore"):  # a steep pole
-        p = np.reshape(utility.exponent, (-1, 1))
+    with np.errstate(all="ignore"):  # flat there, 0/0, or a steep pole
+        if tiny:
+            p = np.reshape(utility.exponent, (-1, 1))
+        else:
+            x = np.array([[0.3 / n]])
+            first, second = utility.derivatives(x)
+            p = 1 + x * second / first
         a = np.where(np.isfinite(p), np.minimum(np.maximum((1 - p) / 2, 1e-3), 1.0), 1.0)
     h = n // 2
     places = special.betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)
@@ -195,5 +194,7 @@ def initial_gaps(utility: Utility | Stack, n: int) -> np.ndarray:
     e[:, :-1], e[:, -1] = places[:, 1:] - places[:, :-1], 0.5 - places[:, -1]
     if n % 2 == 0:
         e[:, -1] = np.maximum(e[:, -1], 0.25 / n * e.max(axis=1))
+    if not tiny:
+        e = e / 2 + 0.25 / h
     e = np.maximum(e, 1e-280)  # within float64, with room to fall further
     return e * (0.5 / e.sum(axis=1, keepdims=True))
