@@ -619,3 +619,26 @@ def test_levels_make_systems_with_weights_far_apart_few_rounds(shape, orders, mo
     monkeypatch.setattr(graph_systems, "MOST_ROUNDS", most)
     found = graph_systems._iterative(system, 1e-6)(force)
     assert np.linalg.norm(system.matrix @ found - force) <= 2e-6 * np.linalg.norm(force)
+
+
+@pytest.mark.parametrize("domain", [ct.Confined(0.02), ct.Confined(3), ct.Centered(0.2)], ids=str)
+@pytest.mark.parametrize("text", ["logsigmoid(x)", "log(x + 0.1)", "log(x)"])
+def test_newton_with_nothing_closed_is_the_end_of_the_path(text, domain, monkeypatch):
+    pairs = random_pairs(20, 60, 5)
+    first = ct.solve(text, domain=domain, comparisons=pairs, tol=1e-12)
+    monkeypatch.setattr(interior_point, "with_nothing_closed", lambda *_: None)
+    path = ct.solve(text, domain=domain, comparisons=pairs, tol=1.1e-12)  # not the remembered one
+    assert first.status == path.status == "optimal"
+    np.testing.assert_allclose(first.rewards, path.rewards, atol=1e-9 * np.ptp(path.rewards))
+
+
+def test_least_squares_among_pieces_that_move_together():
+    # Chains of gaps of 0.3 from 0.95 to 0.05, of which all pairs have enough: nothing holds them.
+    pairs = Comparisons(
+        7, [0, 1, 0, 3, 4, 5], [1, 2, 3, 4, 5, 6], weights=[1.0, 2.0, 0.5, 1.0, 3.0, 0.2]
+    )
+    found = ct.solve("min(x, 0.2)", comparisons=pairs)
+    gaps = found.rewards[pairs.better] - found.rewards[pairs.worse]
+    np.testing.assert_allclose(gaps, 0.2, atol=1e-14)
+    assert found.rewards.max() + found.rewards.min() == pytest.approx(1, abs=1e-14)
+    assert not found.unique

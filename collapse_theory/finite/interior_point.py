@@ -327,25 +327,25 @@ class InteriorPoint:
             return False
         return not program.full or program.n <= MOST_RANKED
 
+    @np.errstate(all="ignore")
     def __call__(self, program: Program, budget: Budget) -> Answer:
         """Return rewards, with the multipliers and slopes that certify them."""
-        with np.errstate(all="ignore"):
-            return self.solved(program, budget)
-
-    def solved(self, program: Program, budget: Budget) -> Answer:
         graph, edges = program.graph, len(program.graph.a)
         still = np.zeros(edges)
         held = program.box or program.domain.own or not program.domain.ordered
         if not held and np.all(program.slopes(still)[0] <= 0):
             return Answer(rewards=np.zeros(graph.k), unique=True)  # no gap is worth opening
-        start = first_rewards(program)
+        start, best, least, relative = first_rewards(program), None, np.inf, np.inf
         if not (program.box or program.utility.kinks):
             # Under a penalty most optima keep all gaps open: Newton's method alone finds them.
-            found = with_nothing_closed(program, start, budget)
-            if found is not None and certify(program, found).relative_gap < ROUNDED_GAP:
-                return replace(found, iterations=budget.used)
+            best = with_nothing_closed(program, start, budget)
+            if best is not None:
+                certificate = certify(program, best)
+                least, relative = certificate.gap, certificate.relative_gap
+                best = replace(best, converged=relative < ROUNDED_GAP)
+        if best is not None and best.converged:
+            return replace(best, iterations=budget.used)
         barrier, at = GraphBarrier(program).start(start)
-        best, least, relative = None, np.inf, np.inf
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
         for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
             at, converged = interior_point(barrier, at, budget, enough)

@@ -44,8 +44,8 @@ def least_squares(program: Program, dual: Dual) -> np.ndarray | None:
     found = None if pieces is None else _quadratic(pieces, low, high)
     if pieces is None or found is None:
         return None
-    r = _in_the_middle(program, np.clip(pieces.placed(found), 0.0, 1.0), at_low | at_high)
-    return _exact(program, r, low, high)
+    r = _exact(program, np.clip(pieces.placed(found), 0.0, 1.0), low, high)
+    return _in_the_middle(program, r, at_low | at_high)
 
 
 def _quadratic(pieces: Pieces, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:

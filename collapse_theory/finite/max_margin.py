@@ -116,34 +116,17 @@ def max_margin(n_or_comparisons: int | Comparisons) -> MaxMargin:
     >>> max_margin(4).rewards
     array([ 1.5,  0.5, -0.5, -1.5])
     """
-    if not isinstance(n_or_comparisons, Comparisons):
-        n = count(n_or_comparisons)
-        rewards = (n - 1) / 2 - np.arange(n)
-        return _solution(rewards, None, (), 0.0, 0, "closed form")
-    pairs = n_or_comparisons
-    graph = Graph.of(pairs)
-    found = least_norm(graph)
-    r = found.r / min(float(graph.differences(found.r).min()), 1.0)
-    gap = _dual_gap(graph, r, found.z) / pairs.n
-    rewards = np.where(graph.node_of >= 0, r[graph.node_of], 0.0)
-    return _solution(
-        rewards,
-        pairs,
-        tuple(np.flatnonzero(graph.floating).tolist()),
-        gap,
-        found.iterations,
-        "cuts",
-    )
-
-
-def _solution(
-    rewards: np.ndarray,
-    comparisons: Comparisons | None,
-    undetermined: tuple[int, ...],
-    gap: float,
-    iterations: int,
-    method: str,
-) -> MaxMargin:
+    if isinstance(n_or_comparisons, Comparisons):
+        pairs, method = n_or_comparisons, "cuts"
+        graph = Graph.of(pairs)
+        found = least_norm(graph)
+        r = found.r / min(float(graph.differences(found.r).min()), 1.0)
+        rewards = np.where(graph.node_of >= 0, r[graph.node_of], 0.0)
+        gap, iterations = _dual_gap(graph, r, found.z) / pairs.n, found.iterations
+        undetermined = tuple(np.flatnonzero(graph.floating).tolist())
+    else:
+        n, pairs, method = count(n_or_comparisons), None, "closed form"
+        rewards, gap, iterations, undetermined = (n - 1) / 2 - np.arange(n), 0.0, 0, ()
     size = float(np.mean(rewards**2))
     return MaxMargin(
         rewards=rewards,
@@ -158,7 +141,7 @@ def _solution(
         utility=Hinge(1.0),
         domain=Free(),
         reference="Soudry et al. (2018), theorem 3",
-        comparisons=comparisons,
+        comparisons=pairs,
         undetermined=undetermined,
     )
 

@@ -230,14 +230,7 @@ def _in_processes(waiting: deque[list[Cell]]) -> Found:
                 pool.shutdown(wait=False, cancel_futures=True)
         for cell in (cell for chunk in lost for cell in chunk):
             with _pool(1) as pool:
-                yield [cell], _alone(pool, cell)
-
-
-def _alone(pool: Executor, cell: Cell) -> list[Row]:
-    try:
-        return pool.submit(worked, [cell]).result()
-    except BrokenProcessPool as error:
-        return [without(FAILED, error)]
+                yield from _by(pool, [[cell]])
 
 
 def _require_start(pool: Executor) -> None:
