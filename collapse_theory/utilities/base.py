@@ -76,7 +76,7 @@ class Utility(Formula):
 
     def _inside(self, x: Any) -> Any:
         value = self.value(x)
-        return np.where(x < self.pole, np.nan, value) if np.any(x < 0) else value
+        return np.where(x < self.pole, np.nan, value) if (x < 0).any() else value
 
     def d1(self, x: ArrayLike) -> Any:
         """Return U'(x); NaN where U has no value."""

@@ -122,12 +122,15 @@ class Sine(OfFunction):
     """
 
     k: float
-    function = "sin"
+    function, parameter = "sin", "k"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.k > np.pi:
             raise InvalidUtility(f"{self} is not concave on (0, 1]: it needs k <= pi")
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        return self.k * np.cos(self.k * x), -(self.k**2) * np.sin(self.k * x)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # 2 sin(h) cos(k end - h), whose cosine is a sum of positive terms up to the maximum.

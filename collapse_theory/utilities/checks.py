@@ -248,7 +248,8 @@ def _searched(utility: Curve, width: float) -> tuple[bool, float | None]:
         middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
         narrow = high - low <= 1e-13 * high
         wrong = _convex(utility, middle)
-        wrong[narrow] |= _steps(utility, middle[narrow])
+        if narrow.any():
+            wrong[narrow] |= _steps(utility, middle[narrow])
         if wrong.any():
             return False, float(middle[np.flatnonzero(wrong)[-1]])
         kept = np.flatnonzero(~narrow)

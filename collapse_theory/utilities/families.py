@@ -32,7 +32,6 @@ from collapse_theory.utilities.expression import (
 )
 from collapse_theory.utilities.floats import rounded
 from collapse_theory.utilities.functions import FUNCTIONS, log_sigmoid
-from collapse_theory.values import names
 
 
 class Family(Utility):
@@ -71,23 +70,19 @@ class Family(Utility):
 
 
 class OfFunction(Family):
-    """s f(s k x), where f is a function of the language, s 1 or -1 and k the parameter, if any."""
+    """s f(s k x), where f is a function of the language, s 1 or -1 and k the one parameter."""
 
     function: ClassVar[str]
+    parameter: ClassVar[str]
     sign: ClassVar[float] = 1.0
 
     @property
     def rate(self) -> Any:
-        return next((getattr(self, name) for name in names(type(self))), 1.0)
+        return self.sign * getattr(self, self.parameter)
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        found = FUNCTIONS[self.function].value(self.sign * self.rate * x, xp)
+        found = FUNCTIONS[self.function].value(self.rate * x, xp)
         return found if self.sign > 0 else -found
-
-    def derivatives(self, x: Any) -> tuple[Any, Any]:
-        row, rate = FUNCTIONS[self.function], self.sign * self.rate
-        first, second = row.slopes(rate * x, row.value(rate * x))
-        return self.sign * rate * first, self.sign * rate * (rate * second)
 
     def tree(self, inner: Tree = X) -> Tree:
         return call(self.function, mul(num(self.rate), inner))
@@ -187,7 +182,7 @@ class Power(OfPower):
 
 
 @dataclass(frozen=True, eq=False)
-class Log(OfFunction):
+class Log(Family):
     """U(x) = log x.
 
     Examples
@@ -198,8 +193,17 @@ class Log(OfFunction):
     ('log(x)', 'Beta(1/2, 1/2) on [0, 1]')
     """
 
-    function = "log"
     exponent = 0.0
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return xp.log(x)
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        inverse = 1.0 / np.abs(x)
+        return inverse, -inverse * inverse
+
+    def tree(self, inner: Tree = X) -> Tree:
+        return call("log", inner)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.log1p(step / x)
@@ -260,7 +264,12 @@ class LogSigmoid(OfFunction):
 
     beta: float = 1.0
     below_zero = True
-    function = "logsigmoid"
+    function, parameter = "logsigmoid", "beta"
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        z = self.beta * x
+        first = self.beta * special.expit(-z)
+        return first, -self.beta * first * special.expit(z)
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return _log_sigmoid_gain(self.beta * x, self.beta * step)
@@ -358,7 +367,11 @@ class Exponential(OfFunction):
 
     b: float
     everywhere: ClassVar[bool] = True  # but steep below 0
-    function, sign = "expm1", -1.0
+    function, parameter, sign = "expm1", "b", -1.0
+
+    def derivatives(self, x: Any) -> tuple[Any, Any]:
+        first = self.b * np.exp(-self.b * x)
+        return first, -self.b * first
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.exp(-self.b * x) * -np.expm1(-self.b * step)
