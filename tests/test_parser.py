@@ -227,6 +227,7 @@ def test_losses_and_families_are_read_as_people_write_them(source):
     ("LogSigmoid", ParseError, r"write LogSigmoid\(beta\)"),
     ("log(x).real", ParseError, "column 7"),
     ("np.log(x)", ParseError, "stand alone"), ("log(gap)", ParseError, "the gap is called x"),
+    ("logsigmoid(x - margin)", ParseError, "write a number"),
     ("hinge(x)", ParseError, r"is Hinge\(m\) meant"), ("0,5*x", ParseError, "have a point"),
     ("inf*x", ParseError, "finite"), ("lambda x: x", ParseError, "formula in x alone"),
     ("PlackettLuce()", InvalidUtility, "whole ranking"),

@@ -36,9 +36,10 @@ class Formula(Value):
             raise InvalidUtility(f"the method value of {cls.__name__} takes value(self, x, xp=np)")
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        # Of a class without @register and @dataclass.
+        # Of a class without @register or @dataclass: a parameter is what it names without a value.
         kind, bare = type(self), type(self).__init__ is Formula.__init__
-        if given or named or (bare and inspect.get_annotations(kind)):
+        unset = bare and any(not hasattr(kind, name) for name in inspect.get_annotations(kind))
+        if given or named or unset:
             raise InvalidUtility(
                 f"{kind.__name__} has parameters: put @ct.register above the class"
             )

@@ -171,7 +171,7 @@ def _tokens(source: str) -> list[_Token]:
         token, after = _Token(found.lastgroup, found.group(), place + 1), source[found.end() :]
         field = token.text in _FIELDS and re.match(r"\s*=", after)
         if token.kind == "name" and token.text not in _NAMES and not field:
-            raise _unexpected(token, hint=_meant(token.text, after.lstrip()))
+            raise _unexpected(token, hint=_meant(token.text, after.lstrip(), source))
         if token.kind == "number" and _OLD_OCTAL.fullmatch(token.text):
             raise _unexpected(token, f"{_shown(token.text)}, a number with leading zeros,")
         tokens += [token] if token.kind else []  # None is white space
@@ -179,13 +179,13 @@ def _tokens(source: str) -> list[_Token]:
     return [*tokens, _Token("end", "", len(source) + 1)]
 
 
-def _meant(name: str, after: str) -> str:
+def _meant(name: str, after: str, source: str) -> str:
     """Return what to write in the place of an unknown name, if anything is near."""
     known, folded = {each.lower(): each for each in _NAMES}, name.lower()
     near = get_close_matches(folded, known, 1, 0.88)
     if after.startswith("."):
         return "functions stand alone: log(x), not np.log(x)"
-    if name in GAPS and not after.startswith("("):
+    if name in GAPS and not after.startswith("(") and not re.search(r"\bx\b", source):
         return "the gap is called x"
     if near:
         return f"is {_example(known[near[0]])} meant?"

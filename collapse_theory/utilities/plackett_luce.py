@@ -15,8 +15,10 @@ from collapse_theory.numerics.checks import positive
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.values import Value
 
-_TEXT = re.compile(r"\s*plackett[ _-]?luce(?![A-Za-z0-9])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
-_BRACKET = re.compile(r"\s*(?:\((?P<fields>[^()]*)\))?\s*")
+_TEXT = re.compile(
+    r"\s*plackett[ _-]?luce(?![A-Za-z0-9])\s*(?:\((?P<fields>[^()]*)\))?\s*(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _FIELD = re.compile(r"\s*(?P<name>top|beta)\s*=\s*(?P<value>[^\s=]+)\s*")
 _KNOWN = "PlackettLuce(), PlackettLuce(top=1), PlackettLuce(beta=2), PlackettLuce(top=1, beta=2)"
 
@@ -90,11 +92,9 @@ class PlackettLuce(Value):
         named = _TEXT.fullmatch(text)
         if named is None:
             return None
-        bracket, given = _BRACKET.fullmatch(named["rest"]), dict[str, Any]()
-        if bracket is None:
-            found = named["rest"].strip()[:40]
-            raise ParseError(f"found {found!r} after PlackettLuce; write {_KNOWN}")
-        fields = (bracket["fields"] or "").strip()
+        if named["rest"]:
+            raise ParseError(f"found {named['rest'][:40]!r} after PlackettLuce; write {_KNOWN}")
+        fields, given = (named["fields"] or "").strip(), dict[str, Any]()
         for piece in fields.split(",") if fields else ():
             found = _FIELD.fullmatch(piece)
             if found is None or found["name"] in given:
