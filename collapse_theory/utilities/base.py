@@ -392,9 +392,7 @@ class Sum(Terms, Utility):
         if low > 0 or high < 1:
             return checks.concavity(self, 1.0)  # a shifted part, on gaps that it isn't known on
         found = {t.of.concavity for _, t in self.parts}
-        return next(
-            how for how in (checks.SAMPLED, checks.BOUNDED, checks.COMPOSED) if how in found
-        )
+        return next(how for how in checks.HOW if how in found)  # the weakest
 
     @property
     def concave_range(self) -> tuple[float, float]:

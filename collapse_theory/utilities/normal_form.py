@@ -251,13 +251,6 @@ def recognised(tree: Tree) -> Combination:
     return FormulaSum({}) + form(tree).sum()
 
 
-def canonical(tree: Tree) -> Tree:
-    """Return the tree with each affine part written in one way."""
-    while (made := form(tree).tree) != tree:
-        tree = made
-    return made
-
-
 @dataclass
 class Form:
     """A part of a tree as it is read, from the leaves up; what is costly is done when asked for.
