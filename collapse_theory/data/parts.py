@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, tee
-from typing import Any
+from typing import Any, TypeAlias
 
 from collapse_theory.data.nested import Row
 from collapse_theory.errors import CollapseError
@@ -37,7 +37,7 @@ class Bad:
 
 
 Numbered = tuple[int, Row | Bad]
-Chunk = pl.DataFrame | list[Numbered]
+Chunk: TypeAlias = "pl.DataFrame | list[Numbered]"
 
 
 def row_or_bad(value: Any) -> Row | Bad:

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from collapse_theory.data.reading import Named, holds_rows, log_of
 from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.design.design import Design, design
 from collapse_theory.design.slope import MAX_SLOPE
 from collapse_theory.design.target import SPREAD, Target
 from collapse_theory.errors import CollapseError
 from collapse_theory.laws import RewardLaw, empirical_law
+from collapse_theory.lazy import Later
 from collapse_theory.numerics.precision import precision_of
 from collapse_theory.values import Array, Value
+
+if TYPE_CHECKING:
+    from collapse_theory.data.reading import Named
+    from collapse_theory.data.reward_log import RewardLog
+
+reading: Any = Later("collapse_theory.data.reading")  # a tenth of what the import takes
 
 ALL = "all prompts"
 END = 0.01  # scores within this share of the prompt's range of an end count as being there
@@ -277,8 +283,8 @@ def scores_of(
     scores: Any, prompts: Any = None, kinds: Any = None, **named: Unpack[Named]
 ) -> RewardLog:
     """Return scores in any of their forms as a log, of the last step where there are several."""
-    if named or holds_rows(scores):
-        log = log_of(scores, prompts, kinds, **named)
+    if named or reading.holds_rows(scores):
+        log: RewardLog = reading.log_of(scores, prompts, kinds, **named)
         return log if log.steps is None else log.only(log.steps == log.step, log.step)
     by_prompt = isinstance(scores, Mapping)
     if by_prompt:
