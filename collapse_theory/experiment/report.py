@@ -58,17 +58,16 @@ def tables(found: Findings) -> list[Table]:
 
 
 def _study(found: Findings) -> Table:
-    rows = []
-    for (arm,), of in (
-        compared(found).filter(pl.col("kind").is_null()).group_by("arm", maintain_order=True)
-    ):
-        cells: dict[str, tuple[str, str]] = dict.fromkeys(MEASURES, ("-", "-"))
-        for one in of.iter_rows(named=True):
-            gain = "-"
-            if one.get("gain") is not None:
-                gain = f"{one['gain']:+.3f} [{one['gain_low']:+.3f}, {one['gain_high']:+.3f}]"
-            cells[one["measure"]] = f"{one['mean']:.3f}", gain
-        rows.append((str(arm), *(cell for pair in cells.values() for cell in pair)))
+    arms: dict[str, dict[str, tuple[str, str]]] = {}
+    for one in compared(found).filter(pl.col("kind").is_null()).iter_rows(named=True):
+        gain = "-"
+        if one.get("gain") is not None:
+            gain = f"{one['gain']:+.3f} [{one['gain_low']:+.3f}, {one['gain_high']:+.3f}]"
+        arms.setdefault(one["arm"], {})[one["measure"]] = f"{one['mean']:.3f}", gain
+    rows = [
+        (arm, *(cell for name in MEASURES for cell in of.get(name, ("-", "-"))))
+        for arm, of in arms.items()
+    ]
     columns = (column for words, *_ in MEASURES.values() for column in (words, "gain"))
     return ("trained with", *columns), rows, _STUDY_NOTE
 

@@ -6,14 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any
 
 import torch
 
 WORKERS = 2
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Progress:
@@ -42,9 +39,7 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(
-    work: Callable[[Item], Result], items: Sequence[Item], told: Progress
-) -> list[Result]:
+def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], told: Progress) -> list[Any]:
     """Return work(item) of every item, in their order, two of them at a time.
 
     Each computes with one thread of torch's: two threads within one small matrix product wait for
