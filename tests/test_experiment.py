@@ -584,6 +584,14 @@ def test_the_study_says_which_loss_is_better(worse, verb):
     assert compared(found).filter(arm=str(Objective(AWARE)), stopped=False)["gain"].is_null().all()
 
 
+def test_a_study_without_a_prompt_aware_loss_says_so():
+    found = studied()
+    fixed = Findings(found.setting, found.rewards.filter(utility=TEXT), {})
+    assert list(study_sentences(fixed)) == [
+        "There is no prompt-aware loss, or nothing to hold it against."
+    ]
+
+
 def test_intervals_hold_the_mean_as_often_as_they_claim():
     rng, hits = np.random.default_rng(0), 0
     for _ in range(60):

@@ -166,7 +166,8 @@ def compared(found: Findings) -> pl.DataFrame:
     columns = ("kind", "measure", "arm", "stopped")
     for key, rows in every.group_by(columns, maintain_order=True):
         of = MEASURES[str(key[1])]
-        ours = every.filter(pl.col("kind").eq_missing(key[0]), measure=key[1], arm=aware)
+        ours = every.filter(pl.col("kind").eq_missing(key[0]), measure=key[1])
+        ours = ours.filter(arm=aware or "")
         row = dict(zip(columns, key, strict=True)) | {"words": of.words, "sign": of.sign}
         theirs = grid(rows)
         gain = of.sign * (grid(ours) - theirs)
