@@ -74,10 +74,12 @@ def same_level(stats: OrderStatistics) -> bool:
     """
     best, worst = _ends(stats)
     small = _ROUNDING * np.median(best - worst)
-    single = np.mean(stats.ties == 0) >= _ALL
-    found = np.ptp(_mean(stats)), np.ptp(best), np.ptp(worst)
-    same = found[0] <= small or (single and min(found[1:]) <= small)
-    return stats.count > 4 and bool(same and small < max(found[1:]))
+    if stats.count < _FEWEST or max(np.ptp(best), np.ptp(worst)) <= small:
+        return False
+    second, last = stats.rewards[stats.starts[:-1] + 1], stats.rewards[stats.starts[1:] - 2]
+    of_best = np.ptp(best) <= small and _holds(best - second > small)
+    of_worst = np.ptp(worst) <= small and _holds(last - worst > small)
+    return bool(np.ptp(_mean(stats)) <= small or of_best or of_worst)
 
 
 def _hidden(stats: OrderStatistics) -> np.ndarray:
