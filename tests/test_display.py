@@ -65,12 +65,25 @@ def of_files():
         "utility": own,
         "solution": ct.solve(own, 3),
         "law": ct.limit(own),
+        "solutions": ct.solve_many([own], 3),
+        "laws": ct.limit_many([own]),
     }
 
 
 @pytest.mark.parametrize(
     "name",
-    ["diagnosis", "log", "ranking", "dataset", "recommendation", "utility", "solution", "law"],
+    [
+        "diagnosis",
+        "log",
+        "ranking",
+        "dataset",
+        "recommendation",
+        "utility",
+        "solution",
+        "law",
+        "solutions",
+        "laws",
+    ],
 )
 def test_text_is_shown_and_never_run(name):
     value = of_files()[name]
@@ -121,6 +134,18 @@ def test_formulas():
 @cache
 def huge():
     return ct.solve("log(x + 0.1)", 10**9)
+
+
+def test_tables_of_many():
+    texts = ["x", "log(x)", "sqrt(x)"]
+    solved, laws = ct.solve_many(texts, 4), ct.limit_many(texts)
+    assert f"<td><code>{solved.rewards[1].round(4)}</code></td>" in solved._repr_html_()
+    assert "<td><code>Beta(1/2, 1/2) on [0, 1]</code></td>" in laws._repr_html_()
+    for shown in (solved._repr_html_(), laws._repr_html_()):
+        assert shown.count("<tr>") == 4
+        assert "<td><code>log(x)</code></td>" in shown
+        assert shown.count("<code>optimal</code>") == 3
+    assert "rewards" not in ct.solve_many(texts, 40)._columns()
 
 
 def test_tables():

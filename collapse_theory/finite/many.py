@@ -46,6 +46,7 @@ from collapse_theory.values import Array, Value
 _UNLIMITED = 10**9  # rounds of all rows together: each row's own are limited
 _NUMBERS = ("objective", "gap", "relative_gap")
 _COLUMNS = ("rewards", "gaps", *_NUMBERS, "status", "method", "iterations", "unique", "reference")
+_SHOWN = 16  # rewards fit in a line of a table
 _PAIRS_AT_ONCE = 2**16  # of rows: what Newton's method holds of more leaves the processor's caches
 
 
@@ -128,6 +129,11 @@ class Solutions(Value):
                 "alone": np.isin(np.arange(len(self)), self.alone),
             }
         )
+
+    def _columns(self) -> dict[str, Any]:
+        rewards = {"rewards": self.rewards.round(4)} if self.n <= _SHOWN else {}
+        numbers = {"relative gap": self.relative_gap, "status": self.status}
+        return {"utility": self.utilities, **rewards, **numbers}
 
     def __repr__(self) -> str:
         optimal, alone = self.status.count("optimal"), len(self.alone)

@@ -80,6 +80,12 @@ class Laws(Value):
             }
         )
 
+    def _columns(self) -> dict[str, Any]:
+        names, gaps, statuses = zip(
+            *((law.name, law.relative_gap, law.status) for law in self.laws), strict=True
+        )
+        return {"utility": self.utilities, "law": names, "relative gap": gaps, "status": statuses}
+
     def __repr__(self) -> str:
         optimal = sum(law.status == "optimal" for law in self.laws)
         return f"Laws({len(self):,} laws, {self.domain}: {optimal:,} optimal)"
