@@ -78,18 +78,22 @@ class PromptLoss(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Return `per_prompt` and `comparable` in one pass.
 
-        Every kind takes the whole batch, with the other kinds' rows as padding: fixed shapes, and
-        exactly 0 from rows of others.
+        Every kind takes the whole batch: fixed shapes, and exactly 0 from rows of others.
         """
         batch = as_batch(logits)
-        order = as_ranks(ranks, batch)
-        require_several(order.expand(batch.shape))
         each = [
-            loss._of_batch(batch, _own(order, rows), margins, pair_weights)
-            for loss, rows in self._parts(kinds, batch)
+            loss._of_batch(batch, own, margins, pair_weights)
+            for loss, own in self._each_kind(batch, kinds, ranks)
         ]
         losses, counts = (torch.stack(part) for part in zip(*each, strict=True))
         return losses.sum(0), counts.any(0)
+
+    def _each_kind(self, batch: Tensor, kinds: Any, ranks: Any) -> list[tuple[RankingLoss, Tensor]]:
+        """Return each kind's loss with the ranks of its prompts, those of others as padding."""
+        order = as_ranks(ranks, batch)
+        require_several(order.expand(batch.shape))
+        parts = self._parts(kinds, batch)
+        return [(of, order if own is None else torch.where(own, order, -1)) for of, own in parts]
 
     def per_prompt(self, logits: Tensor, *given: Any, **more: Any) -> Tensor:
         """Return each prompt's loss, shape (B,); 0 and no gradient where no pair is compared.
@@ -120,12 +124,9 @@ class PromptLoss(nn.Module, ABC):
         if not isinstance(rewards, Tensor):
             rewards = torch.from_numpy(np.array(rewards, dtype=np.float64))
         made = as_batch(rewards.detach().to("cpu", torch.float64), "rewards")
-        order = as_ranks(ranks.cpu() if isinstance(ranks, Tensor) else ranks, made)
-        order = order.expand(made.shape)
-        require_several(order)
         found = np.full(len(made), np.nan)
-        for loss, rows in self._parts(kinds, made):
-            gaps = loss.against(made.numpy(), _own(order, rows).numpy(), **pairs)[1]
+        for loss, own in self._each_kind(made, kinds, ranks):
+            gaps = loss.against(made.numpy(), own.expand(made.shape).numpy(), **pairs)[1]
             found = np.where(np.isnan(found), gaps, found)
         return found
 
@@ -495,11 +496,6 @@ def _tables(ranks: Tensor, **given: Any) -> dict[str, Any]:
     """Return the margins and weights of pairs that are given, (B, K, K) in float64."""
     zeros, which = torch.zeros(ranks.shape, dtype=torch.float64), compared(ranks)
     return {name: of_pairs(name, of, zeros, which) for name, of in given.items() if of is not None}
-
-
-def _own(ranks: Tensor, rows: Tensor | None) -> Tensor:
-    """Return the ranks with the rows of others as padding."""
-    return ranks if rows is None else torch.where(rows, ranks, -1)
 
 
 def mean_of_known(values: np.ndarray) -> float:
