@@ -15,14 +15,9 @@ UNITS = 2.0**29  # in which the gains are counted, at most: SciPy's flows are 32
 class Flow:
     """A flow from nodes that gain to nodes that lose.
 
-    Attributes
-    ----------
-    on : numpy.ndarray, shape (arcs,)
-        What flows on each arc.
-    left : numpy.ndarray, shape (n,)
-        What each node has left of its gain.
-    raised : numpy.ndarray of bool, shape (n,)
-        The nodes that what is left could still reach: the smallest minimum cut.
+    on : (arcs,) what flows on each arc
+    left : (n,) what each node has left of its gain
+    raised : (n,) bool, the nodes that what is left could still reach: the smallest minimum cut
     """
 
     on: np.ndarray

@@ -142,12 +142,8 @@ def spanning_forest(
 class Tree:
     """A tree that spans all nodes, with node 0 on top.
 
-    Attributes
-    ----------
-    order, above : numpy.ndarray of int, shape (nodes,)
-        The nodes from the top down, and the one above each.
-    below : numpy.ndarray, shape (nodes, nodes)
-        Entry (i, j) is 1 where i is j or below it.
+    order, above : (nodes,) the nodes from the top down, and the one above each
+    below : (nodes, nodes) 1 at (i, j) where i is j or below it
     """
 
     order: np.ndarray

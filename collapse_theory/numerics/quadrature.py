@@ -119,19 +119,10 @@ def batches(x: np.ndarray) -> list[np.ndarray]:
 class Ends(NamedTuple):
     """What is singular: the kernel like gap**kernel near 0, the law like x**law at the ends.
 
-    Attributes
-    ----------
-    kernel, law : float
-        Exponents above -1.
-    order : int
-        The law is smooth in x**(1/order) but for its power.
-    terms : int
-        Number of its coefficients.
-    smoothing : int
-        Near a singularity of the kernel, gap = length * s**smoothing: whatever powers and
-        logarithms it mixes, they are smooth enough in s.
-    nodes : int
-        How many are used there.
+    kernel, law : exponents above -1
+    order, terms : the law is smooth in x**(1/order) but for its power, and has so many coefficients
+    smoothing, nodes : near a singularity of the kernel, gap = length * s**smoothing at so many
+        nodes: whatever powers and logarithms it mixes, they are smooth enough in s
     """
 
     kernel: float

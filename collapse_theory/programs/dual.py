@@ -24,13 +24,9 @@ CLOSED = 1e-13  # gaps below it, relative to the largest reward, are closed up t
 class Dual:
     """The flow that balances the forces at rewards as far as they can be balanced.
 
-    Attributes
-    ----------
-    slopes, multipliers : numpy.ndarray, shape (edges,)
-        U' of the pairs, at kinks chosen, and z >= 0 of the closed gaps.
-    tail, head, capacity, on : numpy.ndarray, shape (arcs,)
-        The network: an arc from b to a on each edge, then those to and from the box, which is the
-        node after the last; and what flows on it.
+    slopes, multipliers : (edges,) U' of the pairs, at kinks chosen, and z >= 0 of the closed gaps
+    tail, head, capacity, on : (arcs,) the network, and what flows on it: an arc from b to a on each
+        edge, then those to and from the box, which is the node after the last
     """
 
     slopes: np.ndarray

@@ -21,6 +21,7 @@ from collapse_theory.utilities import Utility
 
 INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up
 SHARES = np.geomspace(0.5, 1e-13, 20)  # of a gap, within which a changed slope is looked for
+FAR = 1e15  # a gap at which U' is the least that it can be
 FLAT = 1e-12  # of the largest curvature: the least that a step of Newton's method counts with
 
 
@@ -157,6 +158,10 @@ class GraphForces:
             q = q - bend / w * graph.differences(dr)
             both = both + dr[graph.a] + dr[graph.b]
             rest = graph.divergence(w * q) - graph.gathered(2 * c * w * both)
+
+        # Where the steps have left the slopes of U, its own, at the price of what is left over.
+        q = np.where(q > program.utility.slope(np.float64(FAR)), q, self.slopes)
+        rest = graph.divergence(w * q) - graph.gathered(2 * c * w * both)
 
         # t**2/(4c) + c x**2 - t x at t = 2c both, x = sums; sum w (q y + t x) = 0 for the balanced.
         def bound(part: float) -> float:

@@ -118,13 +118,9 @@ def score_penalty(loss: PlackettLuce, kappa: float) -> float:
 class Stages:
     """What every stage of a Plackett-Luce ranking sees (docs/listwise.md).
 
-    Attributes
-    ----------
-    odds : (stages,) array
-        tau_k, the odds against the pick of each counted stage.
-    force : (n-1,) array
-        G_k, the derivative of the sum over stages by beta d_k; also for the gaps below the last
-        counted stage.
+    odds : (stages,) tau_k, the odds against the pick of each counted stage
+    force : (n-1,) G_k, the derivative of the sum over stages by beta d_k, those below the last
+        counted stage too
     """
 
     odds: np.ndarray

@@ -29,35 +29,20 @@ LEAST_REACH = (1e-12, 1e-60)
 class QuadraticBound:
     """A program at its answer, as the bound sees it.
 
-    Attributes
-    ----------
-    size : float
-        The largest reward.
-    box : bool
-        Whether node 0 is the box, which stays.
-    a, b : numpy.ndarray of int, shape (edges,)
-        The better and the worse node of each pair.
-    bend : callable
-        What -w U'' isn't below where gaps change by up to `reach`.
-    sharp : numpy.ndarray
-        What the objective loses for each unit that the gap changes, whichever way it can: the
-        multiplier of a closed gap, the distance of a slope at a kink from the slopes beside it.
-    unsure : numpy.ndarray
-        How far rounding may put w U'.
-    forces : numpy.ndarray, shape (nodes,)
-        What is left of the gradient.
-    squares : numpy.ndarray, shape (nodes, nodes)
-        The quadratic form of the penalties, no entry below 0.
-    loose : numpy.ndarray, shape (nodes,)
-        How far rounding may put a force, for what isn't in `unsure`.
-    slack : float
-        By how much the answer is off the kinks whose slopes it has.
-    moved : float
-        How far the rewards were moved, to close gaps that are rounding.
-    rigid : float
-        A bound that needs no curvature, where all gaps stay at kinks.
-    parts : Graph, optional
-        Where nothing but convention says where its parts lie: their means are 0.
+    size : the largest reward
+    box : whether node 0 is the box, which stays
+    a, b : (edges,) the better and the worse node of each pair
+    bend : what -w U'' isn't below where gaps change by up to a reach (edges,)
+    sharp : (edges,) what the objective loses for each unit that the gap changes, whichever way it
+        can: a closed gap's multiplier, the distance of a slope at a kink from those beside it
+    unsure : (edges,) how far rounding may put w U'
+    forces : (nodes,) what is left of the gradient
+    squares : (nodes, nodes) the quadratic form of the penalties, no entry below 0
+    loose : (nodes,) how far rounding may put a force, for what isn't in `unsure`
+    slack : by how much the answer is off the kinks whose slopes it has
+    moved : how far the rewards were moved, to close gaps that are rounding
+    rigid : a bound that needs no curvature, where all gaps stay at kinks
+    parts : the graph, where nothing but convention says where its parts lie: their means are 0
     """
 
     size: float

@@ -40,14 +40,8 @@ class Bound(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Sums (T,) over the sources right of each target.
-
-    Attributes
-    ----------
-    force, error : of U', and what its segments' nodes can miss
-    last : of the last Euler-Maclaurin terms of U'
-    bend : of x |U''|
-    short, short_error : of U(1) - U, and what nodes can miss
+    """Sums (T,) over the sources right of each target: of U' and what its segments' nodes can miss,
+    of the last Euler-Maclaurin terms of U', of x |U''|, of U(1) - U and what nodes can miss.
     """
 
     force: np.ndarray
