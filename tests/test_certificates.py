@@ -332,3 +332,16 @@ def test_nothing_is_missing_where_all_pairs_have_the_most() -> None:
     assert found.status == "optimal"
     assert found.relative_gap == 0
     assert 0 < found.gap < 1e-13
+
+
+@pytest.mark.parametrize(("seed", "k"), [(35, 27), (77, 24), (155, 28)])
+def test_weights_sixteen_orders_apart_without_a_penalty(seed, k):
+    """Newton's steps may leave the slopes that U has where pairs hardly count."""
+    rng = np.random.default_rng(seed)
+    i, j = np.triu_indices(k, 1)
+    some = rng.permutation(len(i))[: 3 * k]
+    pairs = ct.Comparisons(k, i[some], j[some], weights=10.0 ** rng.uniform(-16, 0, 3 * k))
+    found = ct.solve(ct.LabelSmoothing(0.01), None, ct.Free(), pairs, method="newton")
+    assert found.relative_gap < 1e-7
+    other = ct.solve(ct.LabelSmoothing(0.01), None, ct.Free(), pairs, max_iterations=12)
+    assert other.objective <= found.objective + found.gap

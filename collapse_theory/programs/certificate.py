@@ -30,7 +30,7 @@ from collapse_theory.programs.dual import AT_KINK, at_kinks, dual_flow
 from collapse_theory.programs.graph_bounds import (
     GraphForces,
     conjugate_gain,
-    inside,
+    possible,
     under_squares,
 )
 from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_gaps
@@ -187,8 +187,7 @@ def _in_gaps(
         bound = under_squares(h, errors, kappa / n) + at.extra
     else:
         assert isinstance(program, Program)
-        bound = _free_bound(program, gaps, h)
-        bound += float(errors @ (np.abs(rewards) + np.ptp(rewards)))
+        bound = _free_bound(program, gaps, rewards, h, errors)
     return _certificate(objective, bound, rounding, shortfall)
 
 
@@ -286,16 +285,20 @@ def _as_rewards(program: Program, gaps: np.ndarray) -> np.ndarray:
     return above if program.box else centred(gaps)
 
 
-def _free_bound(program: Program, gaps: np.ndarray, h: np.ndarray) -> float:
+def _free_bound(
+    program: Program, gaps: np.ndarray, rewards: np.ndarray, h: np.ndarray, errors: np.ndarray
+) -> float:
     """Return mean sup_y (U(y) - q y) - mean U for balanced slopes q near U'.
 
     On all pairs q_ij = U'_ij - (h_i - h_j) / n balances, h the gradient of the sum over pairs.
     """
     n, upper = program.n, ~np.tri(program.n, dtype=bool)
-    shift = h * ((n - 1) / 2)
-    q = program.utility.slope(pair_gaps(gaps)) - (shift[:, None] - shift)
-    x, q = pair_gaps(gaps)[upper], q[upper]
-    return inside(lambda part: float(np.mean(conjugate_gain(program.utility, x, 0.0, part * q))))
+    shift, x = h * ((n - 1) / 2), pair_gaps(gaps)
+    slopes = program.utility.slope(x)
+    q = np.where(upper, possible(program.utility, slopes - (shift[:, None] - shift), slopes), 0.0)
+    rest = (q.sum(axis=1) - q.sum(axis=0)) / (n * (n - 1) / 2)
+    gain = conjugate_gain(program.utility, x[upper], 0.0, q[upper])
+    return float(np.mean(gain) + (np.abs(rest) + errors) @ (np.abs(rewards) + np.ptp(rewards)))
 
 
 def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:

@@ -8,7 +8,6 @@ is left at the nodes; f(s) - f(r) <= h.(s - r) + z.(r_a - r_b) less what U and t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +18,6 @@ from collapse_theory.numerics.linear import components, least_tree_paths
 from collapse_theory.programs.program import EPS, Program
 from collapse_theory.utilities import Utility
 
-INWARD = (0.0, *(10.0**-k for k in range(15, 5, -1)))  # shares of a dual point given up
 SHARES = np.geomspace(0.5, 1e-13, 20)  # of a gap, within which a changed slope is looked for
 FAR = 1e15  # a gap at which U' is the least that it can be
 FLAT = 1e-12  # of the largest curvature: the least that a step of Newton's method counts with
@@ -159,16 +157,13 @@ class GraphForces:
             both = both + dr[graph.a] + dr[graph.b]
             rest = graph.divergence(w * q) - graph.gathered(2 * c * w * both)
 
-        # Where the steps have left the slopes of U, its own, at the price of what is left over.
-        q = np.where(q > program.utility.slope(np.float64(FAR)), q, self.slopes)
+        q = possible(program.utility, q, self.slopes)  # at the price of what is left over
         rest = graph.divergence(w * q) - graph.gathered(2 * c * w * both)
 
         # t**2/(4c) + c x**2 - t x at t = 2c both, x = sums; sum w (q y + t x) = 0 for the balanced.
-        def bound(part: float) -> float:
-            gain = conjugate_gain(program.utility, gaps, graph.m, part * q)
-            return math.fsum(w * gain + c * w * (part * both - sums) ** 2)
-
-        return inside(bound) + float((np.abs(rest) + self.errors) @ (np.abs(r) + np.ptp(r)))
+        gain = conjugate_gain(program.utility, gaps, graph.m, q)
+        bound = math.fsum(w * gain + c * w * (both - sums) ** 2)
+        return bound + float((np.abs(rest) + self.errors) @ (np.abs(r) + np.ptp(r)))
 
 
 def under_squares(h: np.ndarray, errors: np.ndarray, d: np.ndarray | float) -> float:
@@ -176,13 +171,9 @@ def under_squares(h: np.ndarray, errors: np.ndarray, d: np.ndarray | float) -> f
     return math.fsum((np.abs(h) + errors) ** 2 / (4 * d))
 
 
-def inside(bound: Callable[[float], float]) -> float:
-    """Return Fenchel's bound at the balanced slopes, or at the nearest that U can have.
-
-    By rounding they may fall below inf U', where the bound is infinite. Slopes of 0 balance too,
-    and with them every part of the slopes.
-    """
-    return next((b for b in (bound(1.0 - less) for less in INWARD) if b < math.inf), math.inf)
+def possible(utility: Utility, q: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Return q, but the slopes themselves where U has no slope as small."""
+    return np.where(q > utility.slope(np.float64(FAR)), q, slopes)
 
 
 def conjugate_gain(
