@@ -357,6 +357,7 @@ PANELS = Solver(
     box="panels",
     kind="utilities of finite energy that bend between their kinks",
     tolerance=1e-8,
+    aim=1e-9,
     patience=1,
 )
 # For lines with kinks, and a reference for all others.
