@@ -472,6 +472,23 @@ def test_bytes_that_are_no_utf8_are_told_and_kept(read: Reader) -> None:
     assert str(log.notes[0]).startswith("4 lines aren't UTF-8 (line 14, 15, 16, 17)")
 
 
+def test_odd_bytes_among_the_names_are_told(read: Reader) -> None:
+    log = read(CSV.replace(b"kind", b"k\xf6nd", 1))
+    assert str(log.notes[0]).startswith("1 lines aren't UTF-8 (line 1)")
+
+
+def test_small_blocks_are_as_one(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields run over the ends of blocks, and bad lines spoil their own block's speed alone."""
+    rows = rows_of(plain=False)
+    rows[9][3] = "nan"
+    files = [(csv_of(rows), "a.csv"), (jsonl_of(rows).replace(b"NaN", b"nan"), "a.jsonl")]
+    files += [(CSV.replace(b"prompt 7,", b"prompt,7,"), "b.csv"), (CSV + b"\n#", "c.csv")]
+    whole = [read(data, name) for data, name in files]
+    monkeypatch.setattr("collapse_theory.data.text._BLOCK", 50)
+    monkeypatch.setattr("collapse_theory.data.parts._CHUNK", 7)
+    assert [read(data, name) for data, name in files] == whole
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_a_truncated_gzip_is_read_up_to_the_cut_and_told(read: Reader, share: float) -> None:
     rows = rows_of(2000)

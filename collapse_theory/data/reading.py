@@ -275,8 +275,9 @@ class Reading:
             rows = last.drop("step", strict=False)
         good = self._good(rows)
         facts = {"step": step, "lists": self.columns.lists, "read": self.read}
-        origin = self.origin.with_odd(odd_counts(good))
-        return made_log(good, origin, self._set_aside, self.bad, self.left_out, self.notes, **facts)
+        return made_log(
+            good, self.origin, self._set_aside, self.bad, self.left_out, self.notes, **facts
+        )
 
     def _good(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the good rows, and set the others aside by their reasons."""
@@ -337,7 +338,10 @@ def made_log(
     steps = rows["step"].to_numpy() if "step" in rows.columns else None
     # What comes again at another step is no repetition.
     last = rows.with_columns(number=prompts)
-    found, no_ranks = remarks(last if steps is None else last.filter(steps == steps.max()), origin)
+    last = last if steps is None else last.filter(steps == steps.max())
+    if "odd" in rows.columns:
+        origin = origin.with_odd(odd_counts(last))
+    found, no_ranks = remarks(last, origin)
     ranked = "rank" in rows.columns and not no_ranks
     splits = coded_names(rows["split"]) if "split" in rows.columns else (None, ())
     return RewardLog(

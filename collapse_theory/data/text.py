@@ -77,7 +77,7 @@ class TextPart(Part):
 
         With `quotes` a block ends within a quoted field only where that is too long for one.
         """
-        self.odd, self.count = [], after
+        self.odd, self.count = [line for line in self.odd if line <= after], after
         with self.file.path.open("rb") as opened:
             start = 0
             while opened.read(len(_BOM)) == _BOM:
