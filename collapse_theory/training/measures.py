@@ -181,7 +181,7 @@ def measure(
                 kind,
                 prompts=int(rows.sum()),
                 pairs=pairs,
-                distance=mean_of_known(distance),
+                distance=float(distance.mean()) if distance.size else np.nan,
                 gap=mean_of_known(gaps),
                 right=right,
                 mean=common.mean(axis=0),
