@@ -128,12 +128,7 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
 def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> Measure | None:
     """Return the share of a prompt's pairs of different ranks in which the better has more reward.
 
-    Equal rewards count half. None where there is no such pair.
-
-    Parameters
-    ----------
-    rewards, prompts, ranks : (rows,) arrays
-        Rank 0 is the best.
+    Equal rewards count half; rank 0 is the best. None where there is no such pair.
 
     Examples
     --------

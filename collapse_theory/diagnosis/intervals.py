@@ -53,13 +53,8 @@ def ratio_of_means(top: np.ndarray, below: np.ndarray) -> Measure:
     of log(ratio) is s.d.(i) / sqrt(P). Prompts are drawn anew, each draw's deviation is divided by
     its own standard error, and the quantiles of that stand in for those of a normal law: sums of
     squares are skewed, and a plain bootstrap over 10 prompts is short by a tenth and more
-    (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 12.5).
-
-    Parameters
-    ----------
-    top, below : (P,) arrays
-        `below` has a mean above 0. Where the mean of `top` isn't, the interval is what the least
-        squares of top - ratio * below give, cut at 0.
+    (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 12.5). Where the mean
+    of `top` isn't above 0, the interval is what the least squares of top - ratio * below give.
     """
     count, numerator, denominator = top.size, float(top.mean()), float(below.mean())
     ratio = numerator / denominator

@@ -141,11 +141,7 @@ class Groups:
 def two_groups(block: np.ndarray) -> tuple[Groups, np.ndarray] | None:
     """Return the best split in two, and which prompts are on its second side.
 
-    None where prompts are the same but for rounding.
-
-    Parameters
-    ----------
-    block : (P, levels) array
+    Of (P, levels) rewards; None where prompts are the same but for rounding.
 
     Examples
     --------
