@@ -741,6 +741,7 @@ def test_streams_are_refused_where_processes_have_no_part_of_their_own():
         config = SimpleNamespace(dispatch_batches=dispatched)
         given = {**vars(args), "world_size": processes, "accelerator_config": config}
         sets = {"train_dataset": train, "eval_dataset": {"held_out": evaluated}}
+        sets["data_collator"] = None
         require_trainer(SimpleNamespace(args=SimpleNamespace(**given), **sets), RankingLoss("x"))
 
     check(1, None, stream, stream)
