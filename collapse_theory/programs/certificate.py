@@ -33,7 +33,7 @@ from collapse_theory.programs.graph_bounds import (
     possible,
     under_squares,
 )
-from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_gaps
+from collapse_theory.programs.pair_sums import all_gaps, all_straddling
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program, centred
 from collapse_theory.programs.smooth_bounds import held_bound, smooth_bound
@@ -144,6 +144,7 @@ class _Forces:
     value, rounding : (m,) the mean utility, and how far from it float64 may be
     force, size : (m, n-1) G_k, and the sum of the absolute values of its terms
     shortfall : (m,) what gaps are measured by
+    slopes : (m, pairs) U', at kinks chosen
     extra : what chosen slopes at kinks add to the bound
     saturated : whether U is flat beyond a kink that all pairs have reached
     """
@@ -153,6 +154,7 @@ class _Forces:
     force: np.ndarray
     size: np.ndarray
     shortfall: np.ndarray
+    slopes: np.ndarray | None = None
     extra: float = 0.0
     saturated: bool = False
 
@@ -187,7 +189,7 @@ def _in_gaps(
         bound = under_squares(h, errors, kappa / n) + at.extra
     else:
         assert isinstance(program, Program)
-        bound = _free_bound(program, gaps, rewards, h, errors)
+        bound = _free_bound(program, at, gaps, h, errors) + at.extra
     return _certificate(objective, bound, rounding, shortfall)
 
 
@@ -241,7 +243,7 @@ def _pair_forces(
         size = all_straddling(np.abs(first) / pairs, n)
         shortfall = _spread(utility, x, values, np.full(pairs, 1.0 / pairs), 0.0)
     mean = values.sum(axis=-1) / pairs
-    return _Forces(mean, rounding, force, size, shortfall, extra)
+    return _Forces(mean, rounding, force, size, shortfall, first, extra)
 
 
 def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None) -> _Forces:
@@ -286,18 +288,18 @@ def _as_rewards(program: Program, gaps: np.ndarray) -> np.ndarray:
 
 
 def _free_bound(
-    program: Program, gaps: np.ndarray, rewards: np.ndarray, h: np.ndarray, errors: np.ndarray
+    program: Program, at: _Forces, gaps: np.ndarray, h: np.ndarray, errors: np.ndarray
 ) -> float:
     """Return mean sup_y (U(y) - q y) - mean U for balanced slopes q near U'.
 
     On all pairs q_ij = U'_ij - (h_i - h_j) / n balances, h the gradient of the sum over pairs.
     """
-    n, upper = program.n, ~np.tri(program.n, dtype=bool)
-    shift, x = h * ((n - 1) / 2), pair_gaps(gaps)
-    slopes = program.utility.slope(x)
-    q = np.where(upper, possible(program.utility, slopes - (shift[:, None] - shift), slopes), 0.0)
-    rest = (q.sum(axis=1) - q.sum(axis=0)) / (n * (n - 1) / 2)
-    gain = conjugate_gain(program.utility, x[upper], 0.0, q[upper])
+    n, (i, j) = program.n, np.triu_indices(program.n, 1)
+    assert at.slopes is not None
+    slopes, shift, rewards = at.slopes[0], h * ((n - 1) / 2), centred(gaps)
+    q = possible(program.utility, slopes - (shift[i] - shift[j]), slopes)
+    rest = (np.bincount(i, q, n) - np.bincount(j, q, n)) / len(q)
+    gain = conjugate_gain(program.utility, all_gaps(gaps[None])[0], 0.0, q)
     return float(np.mean(gain) + (np.abs(rest) + errors) @ (np.abs(rewards) + np.ptp(rewards)))
 
 
