@@ -76,10 +76,7 @@ class PromptLoss(nn.Module, ABC):
     def loss_and_counts(
         self, logits: Tensor, kinds: Any, ranks: Any, margins: Any = None, pair_weights: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Return `per_prompt` and `comparable` in one pass.
-
-        Every kind takes the whole batch: fixed shapes, and exactly 0 from rows of others.
-        """
+        """Return `per_prompt` and `comparable` in one pass, each kind's of the whole batch."""
         batch = as_batch(logits)
         each = [
             loss._of_batch(batch, own, margins, pair_weights)
@@ -347,9 +344,7 @@ class RankingLoss(PromptLoss):
     ) -> Tensor:
         """Return the same value; prompts at one end of the box have the gradient of centred ones.
 
-        No rewards that are all at one end are an optimum, which fills the box. So such a prompt has
-        the gradient that it would have if its logits were centred, and their mean a pull to 0
-        (docs/training.md#a-head-that-starts-at-one-end-of-the-box).
+        Their mean has a pull to 0 (docs/training.md#a-head-that-starts-at-one-end-of-the-box).
         """
         if looked_at(at_end.any()) is False:
             return value
