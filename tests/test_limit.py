@@ -708,6 +708,7 @@ def test_predictions_of_roots_go_on_improving(text: str) -> None:
         ("-x**-0.7", 2e-3),
         ("5.277*x + logsigmoid(417.3*x)", 0.03),  # a few rewards inside: no more at 512 than at 32
         ("1e-9*log(x) + x", 1e-6),  # a law on panels has no series to correct
+        ("-6.06/(x + 0.0092) + 0.3989*sqrt(x)/(0.1317 + sqrt(x))", 1e-3),  # no correction at 128
         # At n = 200 no single reward of the plain quantiles wants to move, all together do.
         ("0.2263*atan(843.2*x) + 0.3508*sqrt(x)/(0.0292 + sqrt(x))", 1e-3),
     ],

@@ -136,9 +136,11 @@ def predict(unit: Utility, law: SeriesLaw, n: int, quantiles: Quantiles) -> np.n
     with np.errstate(all="ignore"):
         for few in sorted({min(n, SOLVED), min(n, _MOST_JUDGED)}):
             corrected = _corrected(unit, law, few)
-            known = not np.isnan(corrected).any()
+            known = np.isfinite(corrected).all()
             if known and _displaced(unit, corrected) <= _displaced(unit, plain(few, quantiles)):
-                return corrected if few == n else _corrected(unit, law, n)
+                found = corrected if few == n else _corrected(unit, law, n)
+                if np.isfinite(found).all():
+                    return found
         return plain(n, quantiles)
 
 
