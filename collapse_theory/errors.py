@@ -41,7 +41,7 @@ class ParseError(InvalidUtility):
     ...     ct.utility("log(y)")
     ... except ct.ParseError as fault:
     ...     print(fault)
-    found 'y' at column 5 (write a number in its place, as in f"{y}*x"); allowed ...
+    found 'y' at column 5; the gap is called x
     """
 
 

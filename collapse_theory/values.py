@@ -37,6 +37,15 @@ def shown_by_repr(self: Any, printer: Any, cycle: bool) -> None:
     printer.text(repr(self))
 
 
+def type_name(kind: type) -> str:
+    """Return what dicts call a class of values: one of the package's by its name alone.
+
+    A user's own has its module before it, so that it never stands for one of the package's.
+    """
+    own = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def registered(name: Any) -> type[Value]:
     """Return the class of values that `to_dict` wrote as `name`."""
     kind = _REGISTRY.get(name) if isinstance(name, str) else None
@@ -107,7 +116,7 @@ class Value(Shown):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
-            _REGISTRY[cls.__name__] = cls
+            _REGISTRY[type_name(cls)] = cls
 
     def _key(self) -> tuple[Any, ...]:
         if not dataclasses.is_dataclass(self):
@@ -136,7 +145,7 @@ class Value(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Return the value as a dict that JSON can hold (NaN and infinities as text)."""
         content = {name: encoded(vars(self)[name]) for name in names(type(self))}
-        return {"type": type(self).__name__, **content}
+        return {"type": type_name(type(self)), **content}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

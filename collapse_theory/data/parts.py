@@ -25,7 +25,7 @@ UNREADABLE = (BROKEN_CSV, BROKEN_JSON, CUT)
 """Why a line holds no row: the reasons of `Bad`."""
 
 _CHUNK = 100_000  # rows that are held as Python objects at a time
-_BATCH = 1 << 17  # rows of a frame that are looked at together
+_BATCH = 1 << 16  # rows of a frame that are looked at together
 
 
 @dataclass(frozen=True)
