@@ -724,6 +724,19 @@ def test_a_prediction_says_how_far_off_it_may_be(text: str, most: float) -> None
     assert found.error < most
 
 
+@pytest.mark.parametrize(
+    "text", ["0.165*logsigmoid(193.3*(x - 0.65)) + 1.428*x", "0.1*logsigmoid(300*(x - 0.5)) + x"]
+)
+def test_a_reward_beside_a_jump_of_the_law_may_be_on_its_other_side(text: str) -> None:
+    law = limit(text)
+    errors = []
+    for n in (129, 300, 301, 1000):
+        found, solved = law.prediction(n), solve(text, n)
+        errors.append(np.abs(found.rewards - solved.rewards).max())
+        assert errors[-1] <= found.error + solved.rewards_error
+    assert max(errors) > 0.1
+
+
 def test_the_error_of_a_prediction_is_in_units_of_the_rewards() -> None:
     for loss in (Log(), PlackettLuce()):
         law = limit(loss, Box(-3, 7))

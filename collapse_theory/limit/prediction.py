@@ -15,7 +15,8 @@ the layer in which U is steep the response is no small one: of the corrected and
 those from which Newton's steps of single rewards are shorter are taken.
 
 How far off that may be, `Prediction.error` says: up to `SOLVED` completions the program is solved
-to bound it, beyond that its errors there are continued, falling half as fast as they did.
+to bound it, beyond that its errors there are continued, falling half as fast as they did; a reward
+beside a jump of the law's quantiles may be on its other side, whatever n is.
 
 Measured at n = 32: 6e-4 for log(x + 0.01) and smoother, 2e-4 for log x and sums with it, 2e-6
 for powers, 1e-3 for -x**-0.5, 4e-3 for -x**-0.7; 1e-3 needs n > 0.7/mass where the mass at the
@@ -64,6 +65,10 @@ _EARLY_SIZES, _LATE_SIZES = (23, 32), (91, 107, 127, 128)
 _ERROR_SAFETY, _FASTEST_RATE = 1.5, 2.0
 # What the cubics between 1025 quantiles leave: 4e-12 at 10^6 completions.
 _INTERPOLATED = 1e-11
+# A law may jump over rewards that none has, or next to none. A reward whose level is so near to
+# such a place, in ranks, may lie on its other side; there the quantiles change by so many times
+# what is usual for their neighbours, eight times at a jump.
+_BESIDE, _JUMP = 0.125, 4.0
 Quantiles = Callable[[np.ndarray], np.ndarray]
 
 
@@ -124,6 +129,18 @@ class Trend:
     def at(self, n: int) -> float:
         """Return what error to expect for n completions."""
         return _ERROR_SAFETY * self.error * (SOLVED / n) ** (0.5 * self.rate) + _INTERPOLATED
+
+
+def jump(n: int, quantiles: Quantiles) -> float:
+    """Return how far a reward is off at most that is on the other side of a jump of quantiles."""
+    levels = _levels(n)  # the law is symmetric
+
+    def across(ranks: float) -> np.ndarray:
+        ends = np.clip(np.array([levels - ranks / n, levels + ranks / n]), 0.0, 0.5)
+        return np.subtract(*quantiles(ends)[::-1])
+
+    beside = across(_BESIDE)
+    return float(np.max(beside, where=beside > _JUMP * _BESIDE * across(1.0), initial=0.0))
 
 
 def predict(unit: Utility, law: SeriesLaw, n: int, quantiles: Quantiles) -> np.ndarray:

@@ -15,7 +15,7 @@ from collapse_theory.laws import RewardLaw, uniform_law
 from collapse_theory.limit import plackett_luce
 from collapse_theory.limit.certificate import Certificate
 from collapse_theory.limit.coordinate import SeriesLaw
-from collapse_theory.limit.prediction import SOLVED, Prediction, Trend, missed, plain, predict
+from collapse_theory.limit.prediction import SOLVED, Prediction, Trend, jump, missed, plain, predict
 from collapse_theory.limit.solvers import (
     CLOSED_FORM,
     FIRST_KIND,
@@ -93,15 +93,11 @@ class LimitLaw(RewardLaw):
                 f"the limit law of {utility} predicts no rewards of n completions (kinks, an "
                 "energy of -inf, or a law on a grid); ct.solve(u, n) computes them"
             )
-
-        def quantiles(levels: np.ndarray) -> np.ndarray:
-            return (self.distribution.rough(levels) - domain.low) / domain.width
-
         series = None if program.utility.exponent >= 1 else self._first_kind
         if series is None:
-            rewards = plain(n, quantiles)
+            rewards = plain(n, self._shares)
         else:
-            rewards = predict(program.utility, series, n, quantiles)
+            rewards = predict(program.utility, series, n, self._shares)
         return domain.low + domain.width * rewards
 
     def prediction(self, n: int) -> Prediction:
@@ -131,8 +127,16 @@ class LimitLaw(RewardLaw):
             )
         # A law that is off itself stays off however large n is: J is quadratic about its maximum.
         own = 0.0 if self.method == CLOSED_FORM.name else math.sqrt(self.relative_gap or 0.0)
-        width = float(np.ptp(self.support))
-        return Prediction(rewards, self._trend.at(n) + width * own, estimated=True)
+        off = max(own, jump(n, self._shares))
+        return Prediction(rewards, self._trend.at(n) + self._width * off, estimated=True)
+
+    def _shares(self, levels: np.ndarray) -> np.ndarray:
+        """Return quantiles as shares of the box."""
+        return (self.distribution.rough(levels) - self.support[0]) / self._width
+
+    @property
+    def _width(self) -> float:
+        return float(np.ptp(self.support))
 
     @cached_property
     def _trend(self) -> Trend:
