@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from collapse_theory.data.layouts import Kind, Reader, Score
+from collapse_theory.data.layouts import Score
 from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.ranking_rows import Kind, Reader
 from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Value

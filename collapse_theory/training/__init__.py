@@ -18,8 +18,8 @@ from collapse_theory.training.registration import register
 
 if TYPE_CHECKING:
     from collapse_theory.data.dataset import RankingDataset
-    from collapse_theory.data.layouts import ranking_of
     from collapse_theory.data.ranking import Ranking
+    from collapse_theory.data.ranking_rows import ranking_of
     from collapse_theory.training.callback import CollapseCallback, UtilitySchedule
     from collapse_theory.training.collator import RankingCollator
     from collapse_theory.training.loss import RankingLoss
@@ -51,7 +51,7 @@ __getattr__, __dir__ = names_at_use(
     __name__,
     {
         "collapse_theory.data.dataset": ("RankingDataset",),
-        "collapse_theory.data.layouts": ("ranking_of",),
+        "collapse_theory.data.ranking_rows": ("ranking_of",),
         "collapse_theory.data.ranking": ("Ranking",),
         f"{__name__}.callback": ("CollapseCallback", "UtilitySchedule"),
         f"{__name__}.collator": ("RankingCollator",),

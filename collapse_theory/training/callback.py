@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from collapse_theory.data.layouts import ranking_of
 from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.ranking_rows import ranking_of
 from collapse_theory.data.reward_log import RewardLogWriter
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.saving import save

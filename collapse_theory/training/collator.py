@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collapse_theory.data.layouts import Reader
 from collapse_theory.data.messages import as_message
 from collapse_theory.data.ranking import Ranking
+from collapse_theory.data.ranking_rows import Reader
 from collapse_theory.errors import CollapseError
 from collapse_theory.training.labels import RankingLabels, identical, labels_of
 

@@ -13,8 +13,9 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from collapse_theory.data.dataset import RankingDataset
-from collapse_theory.data.layouts import Kind, Reader, Score
+from collapse_theory.data.layouts import Score
 from collapse_theory.data.messages import is_transcript
+from collapse_theory.data.ranking_rows import Kind, Reader
 from collapse_theory.errors import CollapseError
 from collapse_theory.programs import Centered, Free
 from collapse_theory.training.callback import CollapseCallback

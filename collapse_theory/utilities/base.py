@@ -23,7 +23,7 @@ from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
-from collapse_theory.utilities.floats import REMEDY, at_gaps, rounded
+from collapse_theory.utilities.floats import REMEDY, at_gaps, is_number, rounded, times
 from collapse_theory.utilities.formula import Formula
 from collapse_theory.utilities.latex import latex
 from collapse_theory.values import shown_by_repr
@@ -241,8 +241,8 @@ class Term(NamedTuple):
 
     def inner(self, x: Any) -> Any:
         """Return scale x + shift; tiny gaps keep their digits at scale 1."""
-        scaled = _times(self.scale, x)
-        return scaled if _is(self.shift, 0) else scaled + self.shift
+        scaled = times(self.scale, x)
+        return scaled if is_number(self.shift, 0) else scaled + self.shift
 
     def outer(self, inner: float) -> float:
         """Return the gap x at which scale x + shift is `inner`."""
@@ -276,33 +276,31 @@ class Terms:
     offset: Any
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        total = reduce(add, (_times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts))
-        return total if _is(self.offset, 0) else self.offset + total
+        total = reduce(add, (times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts))
+        return total if is_number(self.offset, 0) else self.offset + total
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         total = None
         for w, t in self.parts:
             first, second = t.of.derivatives(t.inner(x))
             rate = w * t.scale
-            first, second = _times(rate, first), _times(rate * t.scale, second)
+            first, second = times(rate, first), times(rate * t.scale, second)
             total = (first, second) if total is None else (total[0] + first, total[1] + second)
         assert total is not None
         return total
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # The step as it is: between two shifted ends a large shift would leave rounding.
-        gains = (t.of.gain(t.inner(x), _times(t.scale, step), t.inner(end)) for _, t in self.parts)
-        return reduce(
-            add, (_times(w, gain) for (w, _), gain in zip(self.parts, gains, strict=True))
-        )
+        gains = (t.of.gain(t.inner(x), times(t.scale, step), t.inner(end)) for _, t in self.parts)
+        return reduce(add, (times(w, gain) for (w, _), gain in zip(self.parts, gains, strict=True)))
 
     def lost(self, x: Any) -> Any:
         total = abs(self.offset)
         for w, t in self.parts:
             inner = t.inner(x)
-            if len(self.parts) > 1 or not _is(self.offset, 0):
+            if len(self.parts) > 1 or not is_number(self.offset, 0):
                 total = total + abs(w) * np.abs(t.of.value(inner))
-            if not _is(t.shift, 0):
+            if not is_number(t.shift, 0):
                 total = total + abs(w * t.shift) * np.abs(t.of.slope(inner))
         return total
 
@@ -493,15 +491,3 @@ def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
     if len(parts) == 1 and parts[0][0] == 1 and offset == 0:
         return parts[0][1].utility
     return Sum(tuple(sorted(parts, key=lambda part: part[1].order)), offset)
-
-
-# -- numbers -----------------------------------------------------------------------------
-
-
-def _is(number: Any, value: float) -> bool:
-    return isinstance(number, float) and number == value
-
-
-def _times(factor: Any, array: Any) -> Any:
-    """Return factor * array, where 1 costs nothing: these are the innermost loops."""
-    return array if _is(factor, 1) else factor * array

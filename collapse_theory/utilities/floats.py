@@ -44,3 +44,13 @@ def at_gaps(function: Callable[[Any], Any], x: ArrayLike) -> Any:
     with np.errstate(all="ignore"):
         # The formulas take float64; [()] turns a 0-d array back into a scalar.
         return np.asarray(function(gaps.astype(np.float64)[()]), dtype=np.float64)[()]
+
+
+def is_number(factor: Any, value: float) -> bool:
+    """Whether a factor is this float, and no column of numbers."""
+    return isinstance(factor, float) and factor == value
+
+
+def times(factor: Any, array: Any) -> Any:
+    """Return factor * array, where 1 costs nothing: these are the innermost loops."""
+    return array if is_number(factor, 1) else factor * array
