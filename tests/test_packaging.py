@@ -91,7 +91,7 @@ def files_below(*names: str) -> set[str]:
     places = [ROOT / name for name in names]
     there = [p for place in places for p in ([place] if place.is_file() else place.rglob("*"))]
     paths = {p.relative_to(ROOT) for p in there if p.is_file()}
-    made = {"__pycache__", ".ipynb_checkpoints"}
+    made = {"__pycache__", ".ipynb_checkpoints", ".hypothesis", ".pytest_cache", ".benchmarks"}
     return {p.as_posix() for p in paths if not made & set(p.parts)}
 
 

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from collapse_theory.finite.budget import Budget, searched
+from collapse_theory.finite.budget import Budget, line_search
 from collapse_theory.numerics.graph_systems import graph_solver
 from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Answer, Program, certify
@@ -140,7 +140,7 @@ def _moved(
         if blocked is not None:
             return pieces.placed(x), blocked
         length, scale = float(np.abs(dx).max(initial=0.0)), float(np.abs(x).max())
-        x = pieces.searched(x, dx, rest)
+        x = pieces.line_search(x, dx, rest)
         if length < 1e-15 * scale or (length < 1e-8 * scale and length >= 0.3 * last):
             break
         last = length
@@ -261,7 +261,7 @@ class Pieces:
         found = Rows(edges, low, high)
         return found if found.all.any() else None
 
-    def searched(self, x: np.ndarray, dx: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    def line_search(self, x: np.ndarray, dx: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Return the end of the step, shortened until the objective no longer falls there."""
         a, b, _ = self.ends
         gaps, change = self.gaps(x) - self.program.least_gap, dx[a] - dx[b]
@@ -272,7 +272,7 @@ class Pieces:
             there = x + alpha * dx
             return there, float(self.forces(there)[0] @ dx)
 
-        return searched(at, 1.0 if most >= 1 else 0.9 * most, max(float(rest @ dx), 0.0), 30)[1]
+        return line_search(at, 1.0 if most >= 1 else 0.9 * most, max(float(rest @ dx), 0.0), 30)[1]
 
 
 def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) -> Rows | None:

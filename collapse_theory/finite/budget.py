@@ -39,14 +39,20 @@ class Budget:
 T = TypeVar("T")
 
 
-def searched(
+def line_search(
     at: Callable[[float], tuple[T, float]], most: float, rise: float, tries: int = 40
 ) -> tuple[float, T]:
-    """Return a step's length, at most `most`, at which a concave f doesn't fall more steeply than
-    it rose at the start, and what is there.
+    """Return the length alpha of a step on which a concave f rises, and the state at its end.
 
-    `at` returns what is there, and the derivative of f along the step. Past the maximum the next
-    length is by the secant.
+    With f' the derivative along the step and f'(0) = `rise`, alpha is the first of `most` and what
+    follows it with f'(alpha) >= -rise: where f' is linear, no farther than twice the way to the
+    maximum. A longer alpha is multiplied by rise / (rise - f'(alpha)), the secant's root, and by
+    0.1 at least.
+
+    Parameters
+    ----------
+    at : callable
+        From a length to the state there (whatever the caller wants back) and f'.
     """
     alpha, (there, slope) = most, at(most)
     for _ in range(tries):

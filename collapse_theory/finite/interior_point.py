@@ -24,7 +24,7 @@ from collapse_theory.finite.active_set import (
     polished,
     with_nothing_closed,
 )
-from collapse_theory.finite.budget import Budget, max_step, searched
+from collapse_theory.finite.budget import Budget, line_search, max_step
 from collapse_theory.finite.tree_gaps import in_tree_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.graph_systems import DENSE, graph_solver
@@ -111,7 +111,7 @@ def _stepped(
         return there, rise(there)
 
     now = rise(local)
-    alpha, there = searched(ahead, 1.0, max(now, 1e-14), 12)
+    alpha, there = line_search(ahead, 1.0, max(now, 1e-14), 12)
     moved = Point(there.x, there.s, point.z + alpha * dual * dz)
     return there, moved, now, alpha * min(primal, dual)
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.errors import NoOptimum, OutOfRange
-from collapse_theory.finite.budget import LEAST_GAP, Budget, max_step, searched
+from collapse_theory.finite.budget import LEAST_GAP, Budget, line_search, max_step
 from collapse_theory.finite.interior_point import path_end
 from collapse_theory.finite.log_newton import (
     half_gaps,
@@ -195,7 +195,7 @@ def _penalised_newton(
             return e, True
         alpha, step = 0.0, steps[:, 0]
         for step in steps.T:
-            alpha, state = _searched(program, e, step, rest)
+            alpha, state = _line_search(program, e, step, rest)
             if alpha > 1e-2:
                 break
         e = e + alpha * step
@@ -206,11 +206,11 @@ def _penalised_newton(
     return e, converged
 
 
-def _searched(
+def _line_search(
     program: _Penalised, e: np.ndarray, step: np.ndarray, rest: np.ndarray
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     def at(alpha: float) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
         state = program.forces(e + alpha * step)
         return state, float((state[0] - state[1]) @ step)
 
-    return searched(at, min(1.0, 0.9 * max_step(e, step)), max(float(rest @ step), 1e-300))
+    return line_search(at, min(1.0, 0.9 * max_step(e, step)), max(float(rest @ step), 1e-300))

@@ -1,7 +1,7 @@
 """Newton's method for listwise losses, in O(n) a step.
 
 The scores s = beta r are ranked, best first. Completions below the last counted stage are alike:
-they move together, as a tail. With the odds tau and the forces G of `programs.listwise` the
+they move together, as a tail. With the odds tau and the forces G of `programs/plackett_luce.py` the
 gradient by s_k is (tau_k - G_{k-1}) / (1 + tau_k), and the negative Hessian is
 
     diag(alpha) - sum_k p_k p_k',    alpha_k = (1 + G_{k-1}) / (1 + tau_k),
@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from collapse_theory.exact.plackett_luce import PenalisedScores
-from collapse_theory.finite.budget import Budget, searched
+from collapse_theory.finite.budget import Budget, line_search
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.plackett_luce import Stages, score_penalty, stages_of
 
@@ -91,7 +91,7 @@ def _penalised(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bo
         size = float(np.abs(step).max() / np.abs(at.centred).max())
         if converged and size >= 0.5 * last:
             break
-        at = _searched(at, step, float(gradient @ step), pull)
+        at = _line_search(at, step, float(gradient @ step), pull)
         converged, last = size < SETTLED, size
         if size < 1e-15:
             break
@@ -122,7 +122,7 @@ def _tridiagonal(diagonal: np.ndarray, beside: np.ndarray, right: np.ndarray) ->
     return solveh_banded(np.vstack([np.append(0.0, beside), diagonal]), right)
 
 
-def _searched(at: _Scores, step: np.ndarray, rise: float, pull: float) -> _Scores:
+def _line_search(at: _Scores, step: np.ndarray, rise: float, pull: float) -> _Scores:
     """Shorten the step until the objective doesn't fall at its end as steeply as it rose."""
     change = -np.diff(step)
     falling = change < 0
@@ -133,7 +133,7 @@ def _searched(at: _Scores, step: np.ndarray, rise: float, pull: float) -> _Score
         rest = trial.force - pull * np.cumsum(trial.centred[:-1])
         return trial, float(rest @ change)
 
-    return searched(ahead, alpha, abs(rise))[1]
+    return line_search(ahead, alpha, abs(rise))[1]
 
 
 def _in_box(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:

@@ -131,7 +131,7 @@ def in_tree_gaps(
         gradient, step = found
         change = np.abs(step[:t] / u[:t])
         size = float(change.max(initial=0.0))
-        u = _searched(program, tree, u, step, gradient)
+        u = _line_search(program, tree, u, step, gradient)
         gaps, place = tree.at(u)
         if gaps[tree.edges].min(initial=1.0) < LEAST_GAP:
             return None
@@ -144,7 +144,7 @@ def in_tree_gaps(
     return place, gaps
 
 
-def _searched(
+def _line_search(
     program: Program, tree: _Tree, u: np.ndarray, step: np.ndarray, gradient: np.ndarray
 ) -> np.ndarray:
     """Return the unknowns after a step, shortened until no gap closes and f no longer falls there.
