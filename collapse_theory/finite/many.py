@@ -6,7 +6,7 @@ What it doesn't take is solved by `solve`, one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,7 @@ from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.finite.log_newton import half_gaps
 from collapse_theory.finite.solve import solve
 from collapse_theory.finite.symmetric import SymmetricRanking
-from collapse_theory.lazy import polars
-from collapse_theory.numerics.checks import count, positive
+from collapse_theory.numerics.checks import count
 from collapse_theory.programs import (
     TOLERANCE,
     Box,
@@ -26,22 +25,21 @@ from collapse_theory.programs import (
     DomainLike,
     Program,
     Solution,
-    as_domain,
     as_rewards,
     certify_rows,
     unit_utility,
 )
 from collapse_theory.programs.pair_sums import FEW
 from collapse_theory.programs.program import smooth
+from collapse_theory.programs.table import Table, Utilities, asked
 from collapse_theory.utilities import (
     Loss,
-    Many,
     Stack,
     Utility,
     form,
     named,
 )
-from collapse_theory.values import Array, Value
+from collapse_theory.values import Array
 
 _UNLIMITED = 10**9  # rounds of all rows together: each row's own are limited
 _NUMBERS = ("objective", "gap", "relative_gap")
@@ -50,8 +48,8 @@ _SHOWN = 16  # rewards fit in a line of a table
 _PAIRS_AT_ONCE = 2**16  # of rows: what Newton's method holds of more leaves the processor's caches
 
 
-@dataclass(frozen=True, eq=False)
-class Solutions(Value):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Solutions(Table):
     """The optimal rewards of many programs, a row each; ``solutions[i]`` is a `Solution`.
 
     Attributes
@@ -84,8 +82,6 @@ class Solutions(Value):
     (3, (3, 4), array([1.   , 0.724, 0.276, 0.   ]))
     """
 
-    utilities: tuple[Loss, ...]
-    domain: Domain
     rewards: Array
     gaps: Array
     objective: Array
@@ -97,16 +93,11 @@ class Solutions(Value):
     unique: tuple[bool, ...]
     reference: tuple[str | None, ...]
     alone: tuple[int, ...] = ()
-    names: tuple[str, ...] = ()
-    parameters: Array | None = None
 
     @property
     def n(self) -> int:
         """The number of completions."""
         return self.rewards.shape[1]
-
-    def __len__(self) -> int:
-        return len(self.utilities)
 
     def __getitem__(self, i: int) -> Solution:
         i = range(len(self))[i]
@@ -119,11 +110,9 @@ class Solutions(Value):
 
     def to_frame(self) -> Any:
         """Return a Polars data frame with a row a program, its rewards as a column of lists."""
-        return polars.DataFrame(
+        return self._frame(
             {
-                **Many(self.utilities, self.names, self.parameters).columns(),
                 "n": [self.n] * len(self),
-                "domain": [str(self.domain)] * len(self),
                 "rewards": self.rewards.tolist(),
                 **{name: getattr(self, name) for name in _COLUMNS[2:-1]},
                 "alone": np.isin(np.arange(len(self)), self.alone),
@@ -144,7 +133,7 @@ class Solutions(Value):
 
 
 def solve_many(
-    utilities: Iterable[Loss | str] | Callable[..., Loss | str] | str,
+    utilities: Utilities,
     n: int,
     domain: DomainLike | None = None,
     *,
@@ -197,11 +186,8 @@ def solve_many(
     >>> ct.solve_many("log(x + c)", 8, c=np.geomspace(0.01, 1, 1000))[500].status
     'optimal'
     """
-    n, domain = count(n), as_domain(domain)
-    if tol is not None:
-        positive(tol, "tol")
-    many = Many.of(utilities, parameters)
-    losses = many.utilities
+    n, given = count(n), asked(utilities, parameters, domain, tol)
+    losses, domain = given["utilities"], given["domain"]
     groups, alone = _grouped(losses, n, domain)
     with np.errstate(all="ignore"):
         stacks = [_checked(losses, rows, domain) for rows in groups]
@@ -221,14 +207,7 @@ def solve_many(
         table[i] = tuple(getattr(one, name) for name in _COLUMNS)
     columns = zip(*(table[i] for i in range(len(losses))), strict=True)
     fields: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
-    return Solutions(
-        utilities=losses,
-        domain=domain,
-        alone=alone,
-        names=many.names,
-        parameters=many.parameters,
-        **fields,
-    )
+    return Solutions(alone=alone, **given, **fields)
 
 
 # -- what is solved together --------------------------------------------------------------

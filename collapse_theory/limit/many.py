@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from collapse_theory.lazy import polars
 from collapse_theory.limit.solve import LimitLaw, limit
 from collapse_theory.limit.solvers import LimitProgram
-from collapse_theory.numerics.checks import positive
-from collapse_theory.programs import Domain, DomainLike, as_domain
-from collapse_theory.utilities import Loss, Many, Utility, named
-from collapse_theory.values import Array, Value
+from collapse_theory.programs import DomainLike
+from collapse_theory.programs.table import Table, Utilities, asked
+from collapse_theory.utilities import Utility, named
 
 
-@dataclass(frozen=True, eq=False)
-class Laws(Value):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Laws(Table):
     """The limit laws of many utilities under a domain; ``laws[i]`` is a `LimitLaw`.
 
     Attributes
@@ -38,14 +36,7 @@ class Laws(Value):
     ['atoms: 0.5 at 0, 0.5 at 1', 'Beta(1/2, 1/2) on [0, 1]']
     """
 
-    utilities: tuple[Loss, ...]
-    domain: Domain
     laws: tuple[LimitLaw, ...]
-    names: tuple[str, ...] = ()
-    parameters: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.laws)
 
     def __getitem__(self, i: int) -> LimitLaw:
         return self.laws[i]
@@ -64,10 +55,8 @@ class Laws(Value):
         """
         ends = [[_mass_at(law, end) for end in law.support] for law in self.laws]
         low, high = zip(*ends, strict=True)
-        return polars.DataFrame(
+        return self._frame(
             {
-                **Many(self.utilities, self.names, self.parameters).columns(),
-                "domain": [str(self.domain)] * len(self),
                 "low": [float(law.support[0]) for law in self.laws],
                 "high": [float(law.support[1]) for law in self.laws],
                 "low_mass": low,
@@ -96,7 +85,7 @@ def _mass_at(law: LimitLaw, end: float) -> float:
 
 
 def limit_many(
-    utilities: Iterable[Loss | str] | Callable[..., Loss | str] | str,
+    utilities: Utilities,
     domain: DomainLike | None = None,
     *,
     tol: float | None = None,
@@ -131,15 +120,10 @@ def limit_many(
     >>> [round(float(law.atoms[0, 1]), 4) for law in laws]
     [0.0677, 0.184, 0.3676]
     """
-    domain = as_domain(domain)
-    if tol is not None:
-        positive(tol, "tol")
-    many = Many.of(utilities, parameters)
-    for i, loss in enumerate(many.utilities):
+    given = asked(utilities, parameters, domain, tol)
+    losses, domain = given["utilities"], given["domain"]
+    for i, loss in enumerate(losses):
         if isinstance(loss, Utility):
             named(i, loss, lambda loss: LimitProgram.of(loss, domain))
-    laws = [
-        named(i, loss, lambda loss: limit(loss, domain, tol=tol))
-        for i, loss in enumerate(many.utilities)
-    ]
-    return Laws(many.utilities, domain, tuple(laws), many.names, many.parameters)
+    laws = [named(i, u, lambda loss: limit(loss, domain, tol=tol)) for i, u in enumerate(losses)]
+    return Laws(laws=tuple(laws), **given)
