@@ -61,7 +61,7 @@ def polished(
     closed, multipliers = Rows.of(program, tight), Rows.of(program, z)
     answer, best = None, np.inf
     for _ in range(MOST_SETS):
-        found = _moved(program, closed, r, budget)
+        found = _newton_on_pieces(program, closed, r, budget)
         if found is None:
             return answer
         r, joined = found
@@ -88,7 +88,7 @@ def with_nothing_closed(program: Program, r: np.ndarray, budget: Budget) -> Answ
     """Return the optimum where no constraint holds a reward; None where a step runs into one."""
     none = np.zeros(program.graph.k, dtype=bool)
     open_ = np.zeros(len(program.graph.a), dtype=bool)
-    moved = _moved(program, Rows(open_, none, none), r, budget)
+    moved = _newton_on_pieces(program, Rows(open_, none, none), r, budget)
     if moved is None or moved[1] is not None:
         return None
     return Answer(rewards=moved[0], multipliers=np.zeros(len(open_)))
@@ -101,7 +101,7 @@ def on_pieces(
 
     None where they can't all be held, or a step runs into others.
     """
-    moved = _moved(program, closed, r, budget, wanted)
+    moved = _newton_on_pieces(program, closed, r, budget, wanted)
     return None if moved is None or moved[1] is not None else feasible(program, moved[0])
 
 
@@ -114,14 +114,14 @@ def feasible(program: Program, r: np.ndarray) -> np.ndarray:
     return r
 
 
-def _moved(
+def _newton_on_pieces(
     program: Program,
     closed: Rows,
     r: np.ndarray,
     budget: Budget,
     wanted: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Rows | None] | None:
-    """Newton's method on the pieces.
+    """Newton's method on the places of the pieces, with a line search.
 
     Returns the rewards, and the constraints that the steps ran into, if any.
     """

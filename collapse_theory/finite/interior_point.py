@@ -36,7 +36,7 @@ MOST_STEPS = 120  # of one path; 10 to 40 are usual
 COMPLEMENTARITY = 1e-13  # s.z over the size of the objective: there it is rounding
 CG_TOL = 1e-5  # what conjugate gradients leave: the next step takes it up, as the gradient is exact
 LARGEST_TREE = 1e10  # edges times nodes squared up to which gaps are kept apart: ten seconds or so
-BALANCED = 1e-12  # the relative gap up to which the path's own slopes at kinks do
+BALANCED = 1e-12  # the relative gap up to which the path's slopes at kinks do without a flow's
 ROUNDED_GAP = 1e-11  # the relative gap up to which gaps needn't be kept apart
 
 Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
@@ -51,9 +51,10 @@ class Point:
     z: np.ndarray
 
     def tight(self, gaps: int) -> np.ndarray:
-        """Return which constraints hold with equality, as far as this point tells.
+        """Return which constraints hold with equality, as far as this point tells: s < z.
 
-        The first `gaps` slacks are gaps: the largest of them says what is large.
+        s in units of the largest gap, the first `gaps` slacks being gaps, z in those of the largest
+        multiplier.
         """
         return self.s * float(self.z.max()) < self.z * float(self.s[:gaps].max())
 
@@ -99,6 +100,7 @@ def _stepped(
     target: float,
 ) -> tuple[_OnGraph, Point, float, float]:
     """Return where a step leads, how steeply f + t sum log s rose before, and the step's length."""
+    # The share of the way to the boundary: 1 - O(s.z), as quadratic convergence asks for.
     keep = min(max(0.9, 1.0 - float(point.s @ point.z)), 0.9999)
     primal = min(1.0, keep * max_step(point.s, ds))
     dual = min(1.0, keep * max_step(point.z, dz))

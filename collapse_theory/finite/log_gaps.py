@@ -7,7 +7,9 @@ applied to log G = log lambda, or log pi, in the unknowns y = log e: with H minu
 diagonal matrix of e, it solves
 
     H E y = G log(G / lambda) - nu G,   e.y = 0     in the box,
-    H E y = G log(G / pi)                           without one.
+    H E y = G log(G / pi)                           without one,
+
+where G stands for pi in the derivative of log pi: they are the same at the optimum.
 
 For powers that system is nearly linear over any range of gaps, and four steps from the quantiles of
 a Beta law are enough (x**0.95 at n = 40, gaps of 1e-46): docs/theory.md#newtons-method.
@@ -177,7 +179,7 @@ def _without_box(utility: Utility, n: int, kappa: float, budget: Budget) -> tupl
 def _penalised_newton(
     program: _Penalised, e: np.ndarray, budget: Budget
 ) -> tuple[np.ndarray, bool]:
-    """Newton's method on log G = log pi, else on G = pi, each step as long as it gains."""
+    """Newton's method: steps of log G = log pi, else of G = pi, with a line search."""
     last, converged = np.inf, False
     state = program.forces(e)
     for _ in budget.rounds(300):

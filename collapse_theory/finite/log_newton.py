@@ -19,13 +19,15 @@ from collapse_theory.utilities import Stack, Utility
 
 Utilities: TypeAlias = Utility | Stack
 
-MAX_LOG_STEP = 100.0  # by which one step divides a gap, as a logarithm
+# By how much one step may change the logarithm of a gap: a gap of 1e-43 is a step away, and none
+# becomes more than 20 times as large.
+LOG_STEP = (-100.0, 3.0)
 # Added to every entry of a Hessian it changes nothing for steps of which the sum is zero, and makes
 # it regular where some gaps have no curvature of their own: in units of lambda, a matrix of
 # ordinary size on (e_k) is 1.
 ON_SUMS_OF_ZERO = 4.0
-ROOM = 3.0  # of the size of a step: how far G_1 may still change, relative to itself
-ROUNDING = 1e-17
+DRIFT = 3.0  # times the size of a step: how far G_1 may still change, relative to itself
+NO_CHANGE = 1e-17  # relative, a tenth of a last place: a step this small moves no float
 _SIZES = 64  # of groups at most that are tried at first
 BEYOND_ZERO = -1.5  # log steps of a first gap that lead beyond 0, where G_1 is linear: below -1
 
@@ -75,7 +77,7 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
         going = size < np.inf
         # Only rounding is left; or U' underflows at all gaps, with nothing to gain in float64.
         over = (near & (size >= 0.5 * last)) | (level == 0.0)
-        ahead = e * np.exp(np.minimum(np.maximum(step, -MAX_LOG_STEP), 3.0))
+        ahead = e * np.exp(np.minimum(np.maximum(step, LOG_STEP[0]), LOG_STEP[1]))
         ahead *= 0.5 / ahead.sum(axis=1, keepdims=True)
         e = np.where((going & ~over)[:, None], ahead, e)
         near = size < 1e-6
@@ -83,7 +85,7 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
         last = size
         closes = (step[:, 0] < BEYOND_ZERO) & ~done & np.isfinite(slope)
         # k(M-k) U'(0) + k F <= M F for all k < M says (M-1) U'(0) <= F, and G_1 = M F.
-        opens = inside * slope > gradient[:, 0] * (1 + 1e-12 + np.minimum(ROOM * size, 1e6))
+        opens = inside * slope > gradient[:, 0] * (1 + 1e-12 + np.minimum(DRIFT * size, 1e6))
         ends = done | closes | opens | ~(going & (e.min(axis=1) >= LEAST_GAP))
         if ends.any():
             at = rows[ends]
@@ -101,8 +103,8 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
 
 
 def settles(size: Any, last: Any) -> Any:
-    """Whether the step after those of these sizes is below rounding, as they fall quadratically."""
-    return size**3 < ROUNDING * last * last
+    """Whether the next step is below rounding: steps fall like c s**2, c from the last two."""
+    return size**3 < NO_CHANGE * last * last
 
 
 def _log_step(

@@ -107,9 +107,9 @@ def _on_grid(program: Program, fine: int, budget: Budget) -> tuple[np.ndarray, b
     while True:
         cell = _Cell(program, fine, p, step)
         spent = next(budget.rounds(1), None) is None
-        better = cell.moved(cell.flow(1))
+        better = cell.improved(cell.flow(1))
         if step == 1 and better is None:
-            better = cell.moved(cell.flow(2))  # for what rounding to whole units left
+            better = cell.improved(cell.flow(2))  # for what rounding to whole units left
         if better is None and step > 1 and not spent:
             step //= 2
         elif better is None or spent:
@@ -157,7 +157,7 @@ class _Cell:
             k + 1, tail, head, capacity, np.append(graph.divergence(gain), 0.0), passes
         )
 
-    def moved(self, flow: Flow) -> np.ndarray | None:
+    def improved(self, flow: Flow) -> np.ndarray | None:
         """Return the better rewards that the cut shows, None where there are none."""
         raised, box = flow.raised[:-1], bool(flow.raised[-1])
         p = np.where(raised, self.p, self.p - self.step) if box else self.p + self.step * raised

@@ -75,7 +75,7 @@ class ScoreNewton:
 
 
 def _penalised(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]:
-    """Newton's method under a penalty, r in all of R, each step as long as it gains."""
+    """Newton's method with a line search under a penalty, r in all of R."""
     loss, n, counted = program.loss, program.n, program.counted
     tail, kappa = n - counted, score_penalty(loss, program.kappa)
     weights = np.append(np.ones(counted), tail)

@@ -40,14 +40,15 @@ FEWEST = 700  # completions from which it is faster than the dense method
 # 13 of 64 of 10^6.
 _COARSEST, _FACTOR, _FACTOR_HELD = 200, 20, 8
 _ROUGH = 1e-3  # last coefficients of a start's log gaps above which panels are halved
-# Of G between the nodes of an answer, in units of lambda, and of log gaps on half a panel.
+# Panels are halved where G between their nodes is off lambda by more than the first, relatively, or
+# log gaps on a half of them have last coefficients above the second.
 _BALANCED, _SMOOTH = 2e-11, 5e-10
-_ROUNDS, _SOLVES, _HALVINGS = 40, 40, 6
-_LARGEST = 1500  # numbers: a step with more takes seconds
+_ROUNDS, _SOLVES, _HALVINGS = 40, 40, 6  # at most: Newton's steps, numbers tied tried, refinements
+_LARGEST = 1500  # unknowns: a step with more takes seconds
 _ANCHOR = 40  # cells at an end without ties whose gaps go by the index
 _STEP = 2.0  # of a log gap, at most
-_JOINED = -12.0  # of the first log gap below the second: it runs to zero
-# Residuals: of what can't be better, of a start, of what may be an answer.
+_JOINED = -12.0  # the first log gap less the second, below which the first runs to zero
+# Residuals at which Newton's method ends: at rounding, and for a start; above the last, no answer.
 _EXACT, _LOOSE, _ACCURATE = 2e-15, 1e-8, 1e-7
 _STALLS = 1e-12  # residuals below which a step that brings little is the last
 
