@@ -13,60 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collapse_theory.design import Design, Recommendation, design, recommend
-from collapse_theory.errors import (
-    CollapseError,
-    InvalidUtility,
-    NoClosedForm,
-    NoConicForm,
-    NoOptimum,
-    NotConcave,
-    NotIncreasing,
-    NotInstalled,
-    OutOfRange,
-    ParseError,
-    SolverFailed,
-)
-from collapse_theory.finite import Solutions, solve, solve_many
-from collapse_theory.laws import RewardLaw
 from collapse_theory.lazy import names_at_use
-from collapse_theory.limit import (
-    Laws,
-    LimitLaw,
-    atom_mass,
-    atom_parameter,
-    closed_form,
-    limit,
-    limit_many,
-    predicted_rewards,
-)
-from collapse_theory.programs import (
-    Anchored,
-    Box,
-    Centered,
-    Comparisons,
-    Confined,
-    Domain,
-    Free,
-    Solution,
-)
-from collapse_theory.utilities import (
-    Exponential,
-    Hinge,
-    LabelSmoothing,
-    Linear,
-    Log,
-    LogSigmoid,
-    NegativePower,
-    PlackettLuce,
-    Power,
-    Quadratic,
-    Sine,
-    Squared,
-    Utility,
-    register,
-    utility,
-)
 
 if TYPE_CHECKING:
     from collapse_theory import figures
@@ -80,9 +27,62 @@ if TYPE_CHECKING:
         penalty_of,
     )
     from collapse_theory.data import LogSummary, RewardLog, read_log
+    from collapse_theory.design import Design, Recommendation, design, recommend
     from collapse_theory.diagnosis import Diagnosis, diagnose
+    from collapse_theory.errors import (
+        CollapseError,
+        InvalidUtility,
+        NoClosedForm,
+        NoConicForm,
+        NoOptimum,
+        NotConcave,
+        NotIncreasing,
+        NotInstalled,
+        OutOfRange,
+        ParseError,
+        SolverFailed,
+    )
+    from collapse_theory.finite import Solutions, solve, solve_many
     from collapse_theory.finite.max_margin import max_margin
+    from collapse_theory.laws import RewardLaw
+    from collapse_theory.limit import (
+        Laws,
+        LimitLaw,
+        atom_mass,
+        atom_parameter,
+        closed_form,
+        limit,
+        limit_many,
+        predicted_rewards,
+    )
+    from collapse_theory.programs import (
+        Anchored,
+        Box,
+        Centered,
+        Comparisons,
+        Confined,
+        Domain,
+        Free,
+        Solution,
+    )
     from collapse_theory.sweeps import sweep
+    from collapse_theory.utilities import (
+        Exponential,
+        Hinge,
+        LabelSmoothing,
+        Linear,
+        Log,
+        LogSigmoid,
+        NegativePower,
+        PlackettLuce,
+        Power,
+        Quadratic,
+        Sine,
+        Squared,
+        Utility,
+        register,
+        utility,
+    )
 
 __version__ = "0.1.0"
 
@@ -156,30 +156,35 @@ __all__ = [
 ]
 
 
-# What is needed last comes at first use, so that the import stays light.
-__getattr__, _ = names_at_use(
+# A room is imported when a name of it is first asked for: the import alone takes not even NumPy.
+names_at_use(
     __name__,
     {
-        f"{__name__}.capacity": (
-            "Head",
-            "HeadPath",
-            "Memory",
-            "fit_head",
-            "head_path",
-            "memory",
-            "penalty_of",
-        ),
-        f"{__name__}.data": ("LogSummary", "RewardLog", "read_log", "data"),
-        f"{__name__}.diagnosis": ("Diagnosis", "diagnose", "diagnosis"),
-        f"{__name__}.experiment": ("experiment",),
-        f"{__name__}.figures": ("figures",),
-        f"{__name__}.finite.max_margin": ("max_margin",),
-        f"{__name__}.sweeps": ("sweep",),
-        f"{__name__}.testing": ("testing",),
-        f"{__name__}.training": ("training",),
+        f"{__name__}.errors": """
+            CollapseError InvalidUtility NoClosedForm NoConicForm NoOptimum NotConcave
+            NotIncreasing NotInstalled OutOfRange ParseError SolverFailed
+        """,
+        f"{__name__}.utilities": """
+            Exponential Hinge LabelSmoothing Linear Log LogSigmoid NegativePower
+            PlackettLuce Power Quadratic Sine Squared Utility register utility
+        """,
+        f"{__name__}.laws": "RewardLaw",
+        f"{__name__}.programs": "Anchored Box Centered Comparisons Confined Domain Free Solution",
+        f"{__name__}.finite": "Solutions solve solve_many",
+        f"{__name__}.finite.max_margin": "max_margin",
+        f"{__name__}.limit": """
+            Laws LimitLaw atom_mass atom_parameter closed_form limit_many predicted_rewards
+        """,
+        f"{__name__}.limit.solve": "limit",
+        f"{__name__}.data": "LogSummary RewardLog read_log data",
+        f"{__name__}.design": "Design Recommendation recommend",
+        f"{__name__}.design.design": "design",
+        f"{__name__}.sweeps": "sweep",
+        f"{__name__}.capacity": "Head HeadPath Memory fit_head head_path memory penalty_of",
+        f"{__name__}.testing": "testing",
+        f"{__name__}.diagnosis": "Diagnosis diagnose diagnosis",
+        f"{__name__}.figures": "figures",
+        f"{__name__}.training": "training",
+        f"{__name__}.experiment": "experiment",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return __all__

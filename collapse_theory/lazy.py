@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from collapse_theory.errors import NotInstalled
@@ -34,28 +34,42 @@ def missing(what: str, package: str) -> NotInstalled:
     )
 
 
-def names_at_use(
-    package: str, modules: dict[str, tuple[str, ...]]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of a package whose names come from these modules."""
-    homes = {name: module for module, names in modules.items() for name in names}
+def names_at_use(package: str, modules: dict[str, str]) -> None:
+    """Let the names of a package come at first use, from these modules (as in SPEC 1).
 
-    def get(name: str) -> Any:
-        if name not in homes:
-            # With these Python says what is near.
-            what = f"module {package!r} has no attribute {name!r}"
-            raise AttributeError(what, name=name, obj=sys.modules[package])
-        try:
-            module = importlib.import_module(homes[name])
-        except ModuleNotFoundError as fault:
-            if fault.name is None or fault.name.startswith("collapse_theory"):
-                raise
-            raise missing(name, fault.name) from fault
-        # A module may be the name itself, and hold one of the same name.
-        own = homes[name] == f"{package}.{name}"
-        return module if own else getattr(module, name, module)
+    `modules` has the names of each module, with blanks between them.
+    """
+    homes = {name: module for module, names in modules.items() for name in names.split()}
 
-    return get, lambda: sorted(homes)
+    class Package(ModuleType):
+        """A package whose names are imported when they are first asked for."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in homes:
+                # With these Python says what is near.
+                what = f"module {package!r} has no attribute {name!r}"
+                raise AttributeError(what, name=name, obj=self)
+            try:
+                module = importlib.import_module(homes[name])
+            except ModuleNotFoundError as fault:
+                if fault.name is None or fault.name.startswith("collapse_theory"):
+                    raise
+                raise missing(name, fault.name) from fault
+            # A module may be the name itself, and hold one of the same name.
+            own = homes[name] == f"{package}.{name}"
+            self.__dict__[name] = value = module if own else getattr(module, name)
+            return value
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # The import of `collapse_theory.limit` sets that room on the package, where the
+            # function of this name belongs.
+            if name not in homes or not isinstance(value, ModuleType):
+                super().__setattr__(name, value)
+
+        def __dir__(self) -> list[str]:
+            return self.__all__
+
+    sys.modules[package].__class__ = Package
 
 
 class Later:

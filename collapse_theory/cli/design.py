@@ -81,8 +81,8 @@ def design(
     assert target is not None
     way: Any = by  # ct.design says which there are
     found = ct.design(target, n, way, tol, max_slope=max_slope, utility=utility)
-    content, show, draw = (partial(f, found) for f in (_content, _show, ct.figures.design))
-    give(content, show, as_json=as_json, plot=plot, draw=draw)
+    content, show = partial(_content, found), partial(_show, found)
+    give(content, show, as_json=as_json, plot=plot, draw=lambda: ct.figures.design(found))
 
 
 # -- one design --------------------------------------------------------------------------

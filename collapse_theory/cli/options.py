@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 import collapse_theory as ct
-from collapse_theory.programs import Domain
+
+if TYPE_CHECKING:
+    from collapse_theory.programs import Domain
 
 Told = TypeVar("Told", bound=Callable[..., Any])
 Parameters = dict[str, inspect.Parameter]

@@ -68,18 +68,28 @@ def predict(
         raise typer.BadParameter("--limit is the law of many completions: leave --n out")
     if limit:
         law = ct.limit(utility, domain, method=way)
-        draw = partial(ct.figures.limit_laws, [utility], domain=domain, method=way)
         content, show = partial(_content, law, law), partial(_show_limit, law)
-        give(content, show, as_json=as_json, plot=plot, draw=draw)
+        give(
+            content,
+            show,
+            as_json=as_json,
+            plot=plot,
+            draw=lambda: ct.figures.limit_laws([utility], domain=domain, method=way),
+        )
         return
     solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=way)
     try:
         law = ct.limit(utility, domain)
     except (ct.CollapseError, ct.SolverFailed):
         law = None  # no method reaches it
-    draw = partial(ct.figures.finite_optimum, solution)
     content, show = partial(_content, solution, law), partial(_show, solution, law)
-    give(content, show, as_json=as_json, plot=plot, draw=draw)
+    give(
+        content,
+        show,
+        as_json=as_json,
+        plot=plot,
+        draw=lambda: ct.figures.finite_optimum(solution),
+    )
 
 
 def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict[str, Any]:

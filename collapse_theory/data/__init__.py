@@ -24,13 +24,13 @@ __all__ = [
     "read_log",
 ]
 
-__getattr__, __dir__ = names_at_use(
+names_at_use(
     __name__,
     {
-        f"{__name__}.dataset": ("DatasetReport", "RankingDataset"),
-        f"{__name__}.log_summary": ("LogSummary",),
-        f"{__name__}.ranking": ("Ranking",),
-        f"{__name__}.reading": ("read_log",),
-        f"{__name__}.reward_log": ("BadRows", "RewardLog", "RewardLogWriter"),
+        f"{__name__}.dataset": "DatasetReport RankingDataset",
+        f"{__name__}.log_summary": "LogSummary",
+        f"{__name__}.ranking": "Ranking",
+        f"{__name__}.reading": "read_log",
+        f"{__name__}.reward_log": "BadRows RewardLog RewardLogWriter",
     },
 )

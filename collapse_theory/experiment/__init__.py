@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["Findings", "Objective", "Progress", "Run", "Setting", "metrics", "report_again"]
 __all__ += ["run_experiment", "sentences", "tables", "told", "utilities_for"]
 
-__getattr__, __dir__ = names_at_use(
+names_at_use(
     __name__,
     {
-        f"{__name__}.measure": ("Findings",),
-        f"{__name__}.report": ("metrics", "tables", "told"),
-        f"{__name__}.sentences": ("sentences",),
-        f"{__name__}.run": ("report_again", "run_experiment"),
-        f"{__name__}.setting": ("Objective", "Run", "Setting"),
-        f"{__name__}.texts": ("utilities_for",),
-        f"{__name__}.work": ("Progress",),
+        f"{__name__}.measure": "Findings",
+        f"{__name__}.report": "metrics tables told",
+        f"{__name__}.sentences": "sentences",
+        f"{__name__}.run": "report_again run_experiment",
+        f"{__name__}.setting": "Objective Run Setting",
+        f"{__name__}.texts": "utilities_for",
+        f"{__name__}.work": "Progress",
     },
 )

@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from collapse_theory.explorer.page import serve
 
 __all__ = ["serve"]
-__getattr__, _ = names_at_use(__name__, {"collapse_theory.explorer.page": ("serve",)})
+names_at_use(__name__, {"collapse_theory.explorer.page": "serve"})

@@ -44,16 +44,16 @@ __all__ = [
     "utilities",
 ]
 
-_STRATEGIES = ("Saturating", "comparisons", "domains", "law", "laws", "losses", "numbers")
-
-__getattr__, __dir__ = names_at_use(
+names_at_use(
     __name__,
     {
-        f"{__name__}.aspects": ("check_utility",),
-        f"{__name__}.closed_form": ("check_closed_form",),
-        f"{__name__}.loss": ("check_loss",),
-        f"{__name__}.search": ("Report",),
-        f"{__name__}.solver": ("check_solver",),
-        f"{__name__}.strategies": (*_STRATEGIES, "programs", "utilities"),
+        f"{__name__}.aspects": "check_utility",
+        f"{__name__}.closed_form": "check_closed_form",
+        f"{__name__}.loss": "check_loss",
+        f"{__name__}.search": "Report",
+        f"{__name__}.solver": "check_solver",
+        f"{__name__}.strategies": """
+            Saturating comparisons domains law laws losses numbers programs utilities
+        """,
     },
 )

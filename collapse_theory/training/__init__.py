@@ -47,20 +47,20 @@ __all__ = [
     "trainer_loss",
 ]
 
-__getattr__, __dir__ = names_at_use(
+names_at_use(
     __name__,
     {
-        "collapse_theory.data.dataset": ("RankingDataset",),
-        "collapse_theory.data.ranking_rows": ("ranking_of",),
-        "collapse_theory.data.ranking": ("Ranking",),
-        f"{__name__}.callback": ("CollapseCallback", "UtilitySchedule"),
-        f"{__name__}.collator": ("RankingCollator",),
-        f"{__name__}.loss": ("RankingLoss",),
-        f"{__name__}.parts": ("CrossEncoderRankingLoss", "in_parts", "rows_of"),
-        f"{__name__}.prompt_aware": ("PromptAwareRankingLoss",),
-        f"{__name__}.ranking_trainer": ("RankingTrainer",),
-        f"{__name__}.serving": ("serve",),
-        f"{__name__}.trainer": ("keep_best", "trainer_loss"),
+        "collapse_theory.data.dataset": "RankingDataset",
+        "collapse_theory.data.ranking_rows": "ranking_of",
+        "collapse_theory.data.ranking": "Ranking",
+        f"{__name__}.callback": "CollapseCallback UtilitySchedule",
+        f"{__name__}.collator": "RankingCollator",
+        f"{__name__}.loss": "RankingLoss",
+        f"{__name__}.parts": "CrossEncoderRankingLoss in_parts rows_of",
+        f"{__name__}.prompt_aware": "PromptAwareRankingLoss",
+        f"{__name__}.ranking_trainer": "RankingTrainer",
+        f"{__name__}.serving": "serve",
+        f"{__name__}.trainer": "keep_best trainer_loss",
     },
 )
 
