@@ -272,9 +272,9 @@ def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None
 def _rounding_of_mean(size: np.ndarray, steep: np.ndarray, terms: float) -> Any:
     """Return how far the mean of U over pairs may be from its true value at the answer.
 
-    A gap that is the sum of `terms` numbers is off by terms/2 units, which moves U by `steep` =
-    |U'| x times as much; each U by four units of its `size`; NumPy's sum in pairs by one for each
-    halving.
+    A gap that is the sum of `terms` numbers is off by terms/2 units, and four to spare, which moves
+    U by `steep` = |U'| x times as much; each U by eight units of its `size`; NumPy's sum in pairs
+    by one for each halving.
     """
     pairs = size.shape[-1]
     moved = np.where(np.isfinite(steep), steep, 0.0).sum(axis=-1) / pairs
