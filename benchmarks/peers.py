@@ -24,7 +24,10 @@ import collapse_theory as ct
 
 @dataclass(frozen=True)
 class Task:
-    """A program: the mean over pairs of U(r_better - r_worse), in [0, 1] or less kappa mean r^2."""
+    """A program: the mean over pairs of U(r_better - r_worse), in [0, 1] or less kappa mean r^2.
+
+    Peers keep no order: the penalty on `pairs` is that of `ct.Anchored`, which keeps none either.
+    """
 
     text: str
     n: int
@@ -33,7 +36,8 @@ class Task:
 
     @property
     def name(self) -> str:
-        held = "" if self.kappa is None else f", Confined({self.kappa:g})"
+        word = "Confined({:g})" if self.pairs is None else "{:g} mean r**2, no order kept"
+        held = "" if self.kappa is None else f", {word.format(self.kappa)}"
         graph = "" if self.pairs is None else f", {len(self.pairs.better):,} pairs"
         return f"{self.text}{held}{graph}"
 
@@ -43,7 +47,11 @@ class Task:
 
     @property
     def domain(self) -> ct.Domain:
-        return ct.Box() if self.kappa is None else ct.Confined(self.kappa)
+        if self.kappa is None:
+            return ct.Box()
+        if self.pairs is None:
+            return ct.Confined(self.kappa)
+        return ct.Anchored(np.zeros(self.n), self.n / (2 * self.kappa))
 
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -81,12 +89,13 @@ class Task:
 
     def short_of(self, r: np.ndarray, optimum: ct.Solution) -> float:
         """Return a bound of the relative gap of rewards, once they are brought into the domain."""
-        r = np.asarray(r, dtype=float)
+        r, (better, worse) = np.asarray(r, dtype=float), self.ends
+        if self.domain.ordered and np.any(r[better] < r[worse] - 1e-6):
+            return math.inf  # of another program
         if self.kappa is None:
             r = np.clip(r, 0.0, 1.0)
             scale = float(self.utility(1.0)) - optimum.objective
         else:
-            better, worse = self.ends
             scale = float(np.ptp(self.utility(optimum.rewards[better] - optimum.rewards[worse])))
         found = (optimum.objective + optimum.gap - self.objective(r)) / scale
         return found if found == found else math.inf

@@ -187,23 +187,23 @@ def solve_many(
     'optimal'
     """
     n, given = count(n), asked(utilities, parameters, domain, tol)
-    losses, domain = given["utilities"], given["domain"]
-    groups, alone = _grouped(losses, n, domain)
+    losses, held = given["utilities"], given["domain"]
+    groups, alone = _grouped(losses, n, held)
     with np.errstate(all="ignore"):
-        stacks = [_checked(losses, rows, domain) for rows in groups]
+        stacks = [_checked(losses, rows, held) for rows in groups]
     for i in alone:
-        named(i, losses[i], lambda loss: Program.of(loss, n, domain))
+        named(i, losses[i], lambda loss: Program.of(loss, n, held))
     table: dict[int, tuple[Any, ...]] = {}
     for rows, stack in zip(groups, stacks, strict=True):
         some = 2 * _PAIRS_AT_ONCE // n**2
         for at in np.split(np.arange(len(rows)), range(some, len(rows), some)):
             with np.errstate(all="ignore"):
-                for i, found in zip(at, _together(stack.rows(at), n, domain, tol), strict=True):
+                for i, found in zip(at, _together(stack.rows(at), n, held, tol), strict=True):
                     if found:
                         table[int(rows[i])] = found
     alone = tuple(i for i in range(len(losses)) if i not in table)
     for i in alone:
-        one = named(i, losses[i], lambda loss: solve(loss, n, domain, tol=tol))
+        one = named(i, losses[i], lambda loss: solve(loss, n, held, tol=tol))
         table[i] = tuple(getattr(one, name) for name in _COLUMNS)
     columns = zip(*(table[i] for i in range(len(losses))), strict=True)
     fields: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))

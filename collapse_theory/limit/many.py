@@ -121,9 +121,9 @@ def limit_many(
     [0.0677, 0.184, 0.3676]
     """
     given = asked(utilities, parameters, domain, tol)
-    losses, domain = given["utilities"], given["domain"]
+    losses, held = given["utilities"], given["domain"]
     for i, loss in enumerate(losses):
         if isinstance(loss, Utility):
-            named(i, loss, lambda loss: LimitProgram.of(loss, domain))
-    laws = [named(i, u, lambda loss: limit(loss, domain, tol=tol)) for i, u in enumerate(losses)]
+            named(i, loss, lambda loss: LimitProgram.of(loss, held))
+    laws = [named(i, u, lambda loss: limit(loss, held, tol=tol)) for i, u in enumerate(losses)]
     return Laws(laws=tuple(laws), **given)

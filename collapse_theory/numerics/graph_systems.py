@@ -180,12 +180,12 @@ class System:
 
 def _dense(system: System) -> Solver | None:
     k = system.k
-    half = np.bincount(system.i * k + system.j, system.across, k * k).reshape(k, k).astype(float)
+    half = np.bincount(system.i * k + system.j, system.across, k * k).reshape(k, k) + 0.0
     matrix = half + half.T
-    matrix[np.diag_indices(k)] += 1.0
+    matrix.ravel()[:: k + 1] += 1.0
     for extra in (1e-15, 1e-13, 1e-10):
         regular = matrix.copy()
-        regular[np.diag_indices(k)] *= 1 + extra
+        regular.ravel()[:: k + 1] *= 1 + extra
         solve = factored(regular.T)  # symmetric, and its transpose needs no copy in LAPACK
         if solve is not None:
             break
