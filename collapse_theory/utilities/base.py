@@ -10,9 +10,8 @@ of them, so that the same sum is the same utility in whatever order it was writt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -23,15 +22,21 @@ from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.checks import finite, positive
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.expression import Tree, X, mul, num
-from collapse_theory.utilities.floats import REMEDY, at_gaps, is_number, rounded, times
+from collapse_theory.utilities.floats import (
+    REMEDY,
+    Exact,
+    at_gaps,
+    exact,
+    is_number,
+    rounded,
+    times,
+)
 from collapse_theory.utilities.formula import Formula
 from collapse_theory.utilities.latex import latex
 from collapse_theory.values import shown_by_repr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-ONCE, NOTHING = Fraction(1), Fraction(0)  # x itself: scale 1, shift 0
 
 
 class Utility(Formula):
@@ -111,27 +116,26 @@ class Utility(Formula):
         """The constant in U beside its terms."""
         return 0.0
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         """Return U(scale x + shift), scale > 0, in exact arithmetic."""
-        return Combination({Term(self, rounded(scale), rounded(shift)): 1})
+        return Combination([(1, Term(self, rounded(scale), rounded(shift)))])
 
     def scaled(self, b: float) -> Utility:
         """Return the utility U(b x), b > 0."""
         b = positive(b, "the factor of .scaled", InvalidUtility)
-        return self if b == 1 else self.at(scale=Fraction(b)).utility()
+        return self if b == 1 else self.at(scale=exact(b)).utility()
 
     def shifted(self, e: float) -> Utility:
         """Return the utility U(x + e); a margin m is ``u.shifted(-m)``."""
         e = finite(e, "the shift of .shifted", InvalidUtility)
-        return self if e == 0 else self.at(shift=Fraction(e)).utility()
+        return self if e == 0 else self.at(shift=exact(e)).utility()
 
     def __add__(self, other: Utility | float) -> Utility:
         if isinstance(other, Utility):
             return (self.at() + other.at()).utility()
         if isinstance(other, int | float | np.number):
-            return (
-                self.at() + Combination({}, finite(other, "a constant", InvalidUtility))
-            ).utility()
+            constant = exact(finite(other, "a constant", InvalidUtility))
+            return (self.at() + Combination([], constant)).utility()
         return NotImplemented
 
     def __radd__(self, other: float) -> Utility:
@@ -139,21 +143,21 @@ class Utility(Formula):
 
     def __sub__(self, other: Utility | float) -> Utility:
         if isinstance(other, Utility):
-            return (Combination.widest({}) + self.at() + other.at() * Fraction(-1)).utility()
+            return (Combination.widest() + self.at() + other.at() * -1).utility()
         return self + -other if isinstance(other, int | float | np.number) else NotImplemented
 
     def __rsub__(self, other: float) -> Utility:
         return -self + other
 
     def __neg__(self) -> Utility:
-        return (Combination.widest({}) + self.at() * Fraction(-1)).utility()
+        return (Combination.widest() + self.at() * -1).utility()
 
     def __mul__(self, factor: float) -> Utility:
         if not isinstance(factor, int | float | np.number):
             return NotImplemented
         what = "a factor of a utility (a negative one would make it convex)"
         factor = positive(factor, what, InvalidUtility)
-        return (self.at() * Fraction(factor)).utility()
+        return (self.at() * exact(factor)).utility()
 
     def __rmul__(self, factor: float) -> Utility:
         return self * factor
@@ -166,7 +170,7 @@ class Utility(Formula):
         """The term with which, where both have positive weights, it makes a third one."""
         return None
 
-    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
+    def united(self, own: Exact, others: Exact) -> tuple[Utility, Exact] | None:
         """Return own * self + others * partner as one term and its weight, where there is one."""
         return None
 
@@ -397,15 +401,13 @@ class Sum(Terms, Utility):
         lows, highs = zip(*(map(t.outer, t.of.concave_range) for _, t in self.parts), strict=True)
         return max(lows), min(highs)
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         moved = (
-            term.of.at(
-                Fraction(term.scale) * scale, Fraction(term.scale) * shift + Fraction(term.shift)
-            )
-            * Fraction(weight)
+            term.of.at(exact(term.scale) * scale, exact(term.scale) * shift + exact(term.shift))
+            * exact(weight)
             for weight, term in self.parts
         )
-        return Combination.total([Combination({}, self.offset), *moved])
+        return Combination.total([Combination([], exact(self.offset)), *moved])
 
     def tree(self, inner: Tree = X) -> Tree:
         parts = [mul(num(weight), term.tree) for weight, term in self.parts]
@@ -421,35 +423,33 @@ class Combination:
     def __init_subclass__(cls) -> None:
         Combination.widest = cls
 
-    def __init__(
-        self, weights: Mapping[Term, float | Fraction], constant: float | Fraction = 0
-    ) -> None:
-        self.weights: dict[Term, Fraction] = {t: Fraction(w) for t, w in weights.items()}
-        self.constant: Fraction = Fraction(constant)
+    def __init__(self, parts: Iterable[tuple[Exact, Term]] = (), constant: Exact = 0) -> None:
+        self.parts = list(parts)
+        self.constant = constant
 
     @classmethod
-    def one(
-        cls, of: Utility, shift: Fraction, weight: float | Fraction = 1, constant: float = 0.0
-    ) -> Combination:
+    def one(cls, of: Utility, shift: Exact, weight: Exact = 1, constant: Exact = 0) -> Combination:
         """Return weight * F(x + shift) + constant."""
-        return cls({Term(of, 1.0, rounded(shift)): weight}, constant)
+        return cls([(weight, Term(of, 1.0, rounded(shift)))], constant)
 
     @staticmethod
-    def total(parts: Iterable[Combination]) -> Combination:
+    def total(sums: Iterable[Combination]) -> Combination:
         """Return the sum; the part that has more to do in `utility` decides what becomes of it."""
-        weights, constant, kind = dict[Term, Fraction](), NOTHING, Combination
-        for part in parts:
-            for term, weight in part.weights.items():
-                weights[term] = weights.get(term, NOTHING) + weight
-            constant += part.constant
-            kind = type(part) if issubclass(type(part), kind) else kind
-        return kind(weights, constant)
+        sums = list(sums)
+        kind = next((type(part) for part in sums if type(part) is not Combination), Combination)
+        parts = [weighted for part in sums for weighted in part.parts]
+        if len(parts) > 1:  # each term once
+            weights = dict[Term, Exact]()
+            for weight, term in parts:
+                weights[term] = weights[term] + weight if term in weights else weight
+            parts = [(weight, term) for term, weight in weights.items()]
+        return kind(parts, sum(part.constant for part in sums))
 
     def __add__(self, other: Combination) -> Combination:
         return Combination.total((self, other))
 
-    def __mul__(self, factor: Fraction) -> Combination:
-        scaled = {term: weight * factor for term, weight in self.weights.items()}
+    def __mul__(self, factor: Exact) -> Combination:
+        scaled = [(weight * factor, term) for weight, term in self.parts]
         return type(self)(scaled, self.constant * factor)
 
     def utility(self) -> Utility:
@@ -465,23 +465,23 @@ class Combination:
         InvalidUtility
             Where it has no values in (0, 1], or doesn't depend on the gap.
         """
-        weights = {term: weight for term, weight in self.weights.items() if weight}
-        for term, weight in list(weights.items()):
+        parts = [part for part in self.parts if part[0]]
+        for weight, term in self.parts:
             partner = term.of.partner and term._replace(of=term.of.partner)
-            others = weights.get(partner, Fraction(0)) if partner else Fraction(0)
+            others = next((w for w, t in parts if t == partner), 0) if partner else 0
             whole = term.of.united(weight, others) if weight > 0 and others > 0 else None
             if partner and whole:
-                del weights[term], weights[partner]
-                weights[term._replace(of=whole[0])] = whole[1]
-        made = _summed(weights, rounded(self.constant))
+                parts = [(w, t) for w, t in parts if t not in (term, partner)]
+                parts.append((whole[1], term._replace(of=whole[0])))
+        made = _summed(parts, rounded(self.constant))
         checks.require_concave(made, 1.0)
         return made
 
 
-def _summed(weights: dict[Term, Fraction], offset: float) -> Utility:
-    parts = [(rounded(weight), term) for term, weight in weights.items()]
+def _summed(exactly: list[tuple[Exact, Term]], offset: float) -> Utility:
+    parts = [(rounded(weight), term) for weight, term in exactly]
     parts = [part for part in parts if part[0]]
-    if weights and not parts:
+    if exactly and not parts:
         raise InvalidUtility(
             "all factors in the utility underflow float64, so that it doesn't depend on the gap; "
             f"{REMEDY}"

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.numerics.checks import finite
-from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
+from collapse_theory.utilities.base import Combination, Term, Utility
 from collapse_theory.utilities.checks import number_text
 from collapse_theory.utilities.expression import (
     Tree,
@@ -26,7 +25,7 @@ from collapse_theory.utilities.expression import (
     power,
 )
 from collapse_theory.utilities.families import Family, Linear, OfFunction
-from collapse_theory.utilities.floats import rounded
+from collapse_theory.utilities.floats import Exact, exact, ratio, rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +58,12 @@ class Quadratic(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return add(inner, mul(num(-self.c), power(inner, num(2.0))))
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         # s x + e - c(s x + e)^2 = (1 - 2ce) s x - c s^2 x^2 + e - c e^2.
-        c = Fraction(self.c)
-        weights = {Term(Linear()): (1 - 2 * c * shift) * scale, Term(Squared(0.0)): c * scale**2}
-        return Combination(weights, shift - c * shift**2)
+        c = exact(self.c)
+        line, square = (1 - 2 * c * shift) * scale, c * scale**2
+        parts = [(line, Term(Linear())), (square, Term(Squared(0.0)))]
+        return Combination(parts, shift - c * shift**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +97,16 @@ class Squared(Family):
     def partner(self) -> Utility | None:
         return Linear() if self.target == 0 else None
 
-    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
-        return Quadratic(rounded(own / others)), others
+    def united(self, own: Exact, others: Exact) -> tuple[Utility, Exact] | None:
+        return Quadratic(rounded(ratio(own, others))), others
 
     def tree(self, inner: Tree = X) -> Tree:
         shifted = add(inner, num(-self.target)) if self.target else inner
         return negate(power(shifted, num(2.0)))
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        target = rounded((Fraction(self.target) - shift) / scale)
-        return Combination({Term(Squared(target)): scale**2})
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
+        target = rounded(ratio(exact(self.target) - shift, scale))
+        return Combination([(scale**2, Term(Squared(target)))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +179,10 @@ class Hinge(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return minimum(inner, num(self.m))
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         # min(s x + e, m) = s min(x, (m - e)/s) + e.
         if shift >= self.m:
             moved = f"min(x + {number_text(rounded(shift))}, {number_text(self.m)})"
             raise InvalidUtility(f"{moved} is constant for gaps above 0")
-        margin = rounded((Fraction(self.m) - shift) / scale)
-        return Combination({Term(Hinge(margin)): scale}, shift)
+        margin = rounded(ratio(exact(self.m) - shift, scale))
+        return Combination([(scale, Term(Hinge(margin)))], shift)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility
 from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import positive
-from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
+from collapse_theory.utilities.base import Combination, Term, Utility
 from collapse_theory.utilities.expression import (
     MINUS_ONE,
     ONE,
@@ -30,8 +29,9 @@ from collapse_theory.utilities.expression import (
     num,
     power,
 )
-from collapse_theory.utilities.floats import rounded
+from collapse_theory.utilities.floats import Exact, exact, ratio, rounded
 from collapse_theory.utilities.functions import FUNCTIONS, log_sigmoid
+from collapse_theory.values import names
 
 
 class Family(Utility):
@@ -44,8 +44,7 @@ class Family(Utility):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        family: Any = self
-        for name in (field.name for field in fields(family)):
+        for name in names(type(self)):
             what = f"{name} of {type(self).__name__}"
             self._set(**{name: positive(getattr(self, name), what, InvalidUtility)})
 
@@ -87,8 +86,8 @@ class OfFunction(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return call(self.function, mul(num(self.rate), inner))
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination.one(type(self)(self.rate * rounded(scale)), shift / scale)
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
+        return Combination.one(type(self)(self.rate * rounded(scale)), ratio(shift, scale))
 
 
 class OfPower(Family):
@@ -119,8 +118,8 @@ class OfPower(Family):
         whole = power(inner, num(self.exponent))
         return whole if self.sign > 0 else negate(whole)
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination.one(self, shift / scale, rounded(scale, self.exponent))
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
+        return Combination.one(self, ratio(shift, scale), exact(rounded(scale, self.exponent)))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         cone = cone_of_power(cp, ratio, self.exponent)
@@ -157,8 +156,8 @@ class Linear(Family):
     def tree(self, inner: Tree = X) -> Tree:
         return inner
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        return Combination({Term(self): scale}, shift)
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
+        return Combination([(scale, Term(self))], shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,9 +207,9 @@ class Log(Family):
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.log1p(step / x)
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         logarithm = math.log(positive(rounded(scale), "a factor of x", InvalidUtility))
-        return Combination.one(self, shift / scale, constant=logarithm)
+        return Combination.one(self, ratio(shift, scale), constant=exact(logarithm))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         return cp.log(ratio) + np.log(reference)
@@ -317,14 +316,14 @@ class LabelSmoothing(Family):
     def partner(self) -> Utility | None:
         return LogSigmoid(self.beta) if self.eps == 1 else None
 
-    def united(self, own: Fraction, others: Fraction) -> tuple[Utility, Fraction] | None:
+    def united(self, own: Exact, others: Exact) -> tuple[Utility, Exact] | None:
         # (eps, w) with w (1-eps) = others and w eps = own, exactly where floats allow it.
-        guess = float(own / (others + own))
+        guess = float(ratio(own, others + own))
         if not 0 < guess < 1:
             return None  # one of the two is lost in the other's rounding
         for eps in (guess, math.nextafter(guess, 0), math.nextafter(guess, 1)):
-            if eps < 1 and Fraction(1 - eps) * own == Fraction(eps) * others:
-                return LabelSmoothing(eps, self.beta), own / Fraction(eps)
+            if eps < 1 and exact(1 - eps) * own == exact(eps) * others:
+                return LabelSmoothing(eps, self.beta), ratio(own, exact(eps))
         return LabelSmoothing(guess, self.beta), others + own
 
     def tree(self, inner: Tree = X) -> Tree:
@@ -333,13 +332,15 @@ class LabelSmoothing(Family):
             return minus
         return add(mul(num(1 - self.eps), plus), mul(num(self.eps), minus))
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
-        minus = Combination.one(LabelSmoothing(1.0, self.beta * rounded(scale)), shift / scale)
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
+        minus = Combination.one(
+            LabelSmoothing(1.0, self.beta * rounded(scale)), ratio(shift, scale)
+        )
         if self.eps == 1:
             return minus
         # The weights as the text writes them, so that it reads back the same.
-        plus = LogSigmoid(self.beta).at(scale, shift) * Fraction(1 - self.eps)
-        return plus + minus * Fraction(self.eps)
+        plus = LogSigmoid(self.beta).at(scale, shift) * exact(1 - self.eps)
+        return plus + minus * exact(self.eps)
 
 
 def exponential(value: float) -> float:
@@ -379,11 +380,11 @@ class Exponential(OfFunction):
     def tree(self, inner: Tree = X) -> Tree:
         return add(ONE, negate(call("exp", mul(num(-self.b), inner))))
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         # 1 - exp(-b(s x + e)) = exp(-be) (1 - exp(-bs x)) + 1 - exp(-be).
         moved = -self.b * rounded(shift)
         weight, family = exponential(moved), Exponential(self.b * rounded(scale))
-        return Combination({Term(family): weight}, -math.expm1(moved))
+        return Combination([(exact(weight), Term(family))], exact(-math.expm1(moved)))
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
         # Each cone at its own scale: exp(-b g) = exp(-b g0) exp(-b g0 (ratio - 1)).

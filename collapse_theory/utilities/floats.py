@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,13 +15,25 @@ from collapse_theory.numerics.checks import as_numpy
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+# How weights, scales and shifts are reckoned: whole numbers as int, at a tenth of the cost.
+Exact: TypeAlias = Fraction | int
 REMEDY = "take a smaller factor, scale or shift, or measure rewards in other units"
 
 
-def rounded(number: Fraction, power: float = 1.0) -> float:
+def exact(value: float) -> Exact:
+    """Return the number that a float is."""
+    return int(value) if value == value // 1 else Fraction(value)
+
+
+def ratio(above: Exact, below: Exact) -> Exact:
+    """Return above / below."""
+    return above if below == 1 else Fraction(above) / below
+
+
+def rounded(number: Exact, power: float = 1.0) -> float:
     """Return the nearest float, to a power, or raise where it overflows."""
     try:
-        return float(number) ** power
+        return float(number) if power == 1 else float(number) ** power
     except (OverflowError, ZeroDivisionError):
         raise InvalidUtility(
             f"a constant or factor of the utility overflows float64; {REMEDY}"

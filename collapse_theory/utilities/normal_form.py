@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from collapse_theory.errors import InvalidUtility, ParseError
 from collapse_theory.numerics.checks import bracketless
 from collapse_theory.utilities import checks, expression
-from collapse_theory.utilities.base import NOTHING, ONCE, Combination, Term, Utility
+from collapse_theory.utilities.base import Combination, Term, Utility
 from collapse_theory.utilities.capped import Hinge, Sine, Squared
 from collapse_theory.utilities.expression import Tree, X, is_num
 from collapse_theory.utilities.families import (
@@ -31,9 +30,9 @@ from collapse_theory.utilities.families import (
     Power,
     exponential,
 )
-from collapse_theory.utilities.floats import rounded
+from collapse_theory.utilities.floats import Exact, exact, ratio, rounded
 from collapse_theory.utilities.formula import filled
-from collapse_theory.utilities.parser import parse
+from collapse_theory.utilities.parser import FAMILIES, parse
 from collapse_theory.utilities.plackett_luce import PlackettLuce
 from collapse_theory.values import reads
 
@@ -93,6 +92,14 @@ def utility(text: str | Utility) -> Utility:
             f"{listwise} is worth what the whole ranking is, so it is no utility of a gap; "
             "ct.solve, ct.limit and ct.closed_form take it as it is"
         )
+    if not isinstance(text, str):
+        raise ParseError(f"a utility is a text such as 'log(x + 0.1)', got {type(text).__name__}")
+    return _read(text, tuple(FAMILIES.values()))
+
+
+@lru_cache(maxsize=256)
+def _read(text: str, _: tuple[type[Utility], ...]) -> Utility:
+    """Return the utility of a text, read once; anew where `register` has changed the words."""
     return recognised(parse(text)).utility()
 
 
@@ -164,7 +171,7 @@ class Expression(Utility):
     def __str__(self) -> str:
         return self._text
 
-    def at(self, scale: Fraction = ONCE, shift: Fraction = NOTHING) -> Combination:
+    def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         return recognised(expression.substituted(self.formula, _line_tree(scale, shift)))
 
 
@@ -175,9 +182,9 @@ class FormulaSum(Combination):
     """A sum in which formulas, or families with negative weights, become one `Expression`."""
 
     def utility(self) -> Utility:
-        weights = {term: weight for term, weight in self.weights.items() if weight}
-        odd = {t: w for t, w in weights.items() if _is_odd(t.of, w)}
-        for term in odd:
+        parts = [(w, t) for w, t in self.parts if w]
+        odd = [(w, t) for w, t in parts if _is_odd(t.of, w)]
+        for _, term in odd:
             if term.of.own_functions:
                 raise InvalidUtility(f"{term.of}, a function of one's own, can't be subtracted")
         if not odd:
@@ -186,60 +193,60 @@ class FormulaSum(Combination):
             return self._with_one(odd)
         except InvalidUtility:
             # Convex or flat alone: it takes the families' help, so they become one.
-            made = self._with_one({t: w for t, w in weights.items() if not t.of.own_functions})
+            made = self._with_one([(w, t) for w, t in parts if not t.of.own_functions])
         checks.concavity(made, 1.0)  # of 1 - exp(-x) + ..., not beside the 1 of its exponential
         return made
 
-    def _with_one(self, odd: dict[Term, Fraction]) -> Utility:
-        rest = {t: w for t, w in self.weights.items() if t not in odd}
+    def _with_one(self, odd: list[tuple[Exact, Term]]) -> Utility:
+        rest = [part for part in self.parts if part not in odd]
         return (Combination(rest, self.constant) + _gathered(odd)).utility()
 
 
-def _is_odd(of: Utility, weight: Fraction) -> bool:
+def _is_odd(of: Utility, weight: Exact) -> bool:
     return isinstance(of, Expression) or (weight < 0 and not isinstance(of, Linear))
 
 
-def _gathered(weights: dict[Term, Fraction]) -> Combination:
+def _gathered(weighted: list[tuple[Exact, Term]]) -> Combination:
     """Return the weighted sum as one Expression and a constant.
 
     Its terms are sorted by their text, their weights added exactly, so that the sum does not
     depend on the order in which it was written.
     """
-    constant, cores = Fraction(0), dict[Tree, Fraction]()
-    for term, weight in weights.items():
+    constant, cores = exact(0.0), dict[Tree, Exact]()
+    for weight, term in weighted:
         tree = term.tree
         for part in tree[1:] if tree[0] == "add" else (tree,):
             factor, core = _split(part)
             if core is None:
                 constant += weight * factor
             else:
-                cores[core] = cores.get(core, Fraction(0)) + weight * factor
+                cores[core] = cores.get(core, 0) + weight * factor
     floats = {core: rounded(weight) for core, weight in cores.items()}
     by_text = sorted(floats, key=expression.text)
     parts = [expression.mul(expression.num(floats[c]), c) for c in by_text if floats[c]]
-    whole = {Term(Expression(expression.add(*parts))): 1} if parts else {}
+    whole = [(1, Term(Expression(expression.add(*parts))))] if parts else []
     return Combination(whole, constant)
 
 
-def _split(term: Tree) -> tuple[Fraction, Tree | None]:
+def _split(term: Tree) -> tuple[Exact, Tree | None]:
     """Return the exact factor of a term and the rest; no rest where the term is a number."""
     kind = term[0]
     if kind == "num":
-        return Fraction(term[1]), None
+        return exact(term[1]), None
     if kind == "mul" and is_num(term[1]):
-        return Fraction(term[1][1]), expression.mul(*term[2:])
+        return exact(term[1][1]), expression.mul(*term[2:])
     if kind == "div":
         factor, above = _split(term[1])
         divisor, below = _split(term[2])
         if divisor:
             rest = above or expression.ONE
-            return factor / divisor, expression.div(rest, below) if below else rest
-    return Fraction(1), term
+            return ratio(factor, divisor), expression.div(rest, below) if below else rest
+    return 1, term
 
 
 # -- reading a tree ------------------------------------------------------------------------
 
-Line = tuple[Fraction, Fraction]  # a x + b, exactly
+Line = tuple[Exact, Exact]  # a x + b, exactly
 
 
 def recognised(tree: Tree) -> Combination:
@@ -248,7 +255,7 @@ def recognised(tree: Tree) -> Combination:
     Constants distribute over sums. Arguments a x + b are kept exact to the end, where the
     scale a and the shift b/a become floats.
     """
-    return FormulaSum({}) + form(tree).sum()
+    return FormulaSum() + form(tree).sum()
 
 
 @dataclass
@@ -268,7 +275,7 @@ class Form:
     parts: Sequence[Form] = ()
     line: Line | None = None
     power: tuple[Line, float] | None = None
-    factored: tuple[Fraction, Form] | None = None
+    factored: tuple[Exact, Form] | None = None
     read: Callable[[], Combination | None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -276,14 +283,14 @@ class Form:
             self.power = self.line, 1.0
 
     @property
-    def number(self) -> Fraction | None:
+    def number(self) -> Exact | None:
         """The number that it is, if it doesn't depend on x."""
         return self.line[1] if self.line and not self.line[0] else None
 
     @property
-    def split(self) -> tuple[Fraction, Form]:
+    def split(self) -> tuple[Exact, Form]:
         """The number that it is a multiple of, and the rest."""
-        return (Fraction(1), self) if self.number is None else (self.number, _ONE)
+        return (1, self) if self.number is None else (self.number, _ONE)
 
     @cached_property
     def tree(self) -> Tree:
@@ -304,15 +311,15 @@ class Form:
         # As its own text will be read back: constants in it may have come together.
         again = form(self.tree)
         if again.tree == self.tree and again.families() is None:
-            return Combination({Term(Expression(self.tree)): 1})
+            return Combination([(1, Term(Expression(self.tree)))])
         return again.sum()
 
 
 def form(tree: Tree) -> Form:
-    return expression.evaluate(tree, Form(line=(ONCE, NOTHING)), _FORMS)
+    return expression.evaluate(tree, Form(line=(1, 0)), _FORMS)
 
 
-def _times(factor: Fraction, form: Form) -> Line | None:
+def _times(factor: Exact, form: Form) -> Line | None:
     return form.line and (factor * form.line[0], factor * form.line[1])
 
 
@@ -320,20 +327,20 @@ class _Forms(expression.Arithmetic):
     """Forms from the forms of the parts."""
 
     def num(self, value: float) -> Form:
-        return Form(line=(Fraction(0), Fraction(value)))
+        return Form(line=(0, exact(value)))
 
     def add(self, *parts: Form) -> Form:
         lines = [part.line for part in parts if part.line]
         if len(lines) == len(parts):
             slopes, constants = zip(*lines, strict=True)
-            return Form(line=(sum(slopes, Fraction(0)), sum(constants, Fraction(0))))
+            return Form(line=(sum(slopes), sum(constants)))
         return Form(expression.add, parts, read=lambda: Combination.total(p.sum() for p in parts))
 
     def mul(self, *parts: Form) -> Form:
         rest = [part for part in parts if part.number is None]
-        factor = math.prod((part.number for part in parts if part.number is not None), start=ONCE)
+        factor = math.prod((part.number for part in parts if part.number is not None), start=1)
         if not rest:
-            return Form(line=(Fraction(0), factor))
+            return Form(line=(0, factor))
         core = (
             rest[0] if len(rest) == 1 else Form(expression.mul, rest, read=lambda: _product(rest))
         )
@@ -349,8 +356,8 @@ class _Forms(expression.Arithmetic):
             core = p if q is _ONE else self.div(p, q)
             if j == k:
                 return core
-            line = _times(j / k, core)
-            return Form(expression.div, (above, below), line, factored=(j / k, core))
+            line = _times(ratio(j, k), core)
+            return Form(expression.div, (above, below), line, factored=(ratio(j, k), core))
         power = (below.power[0], -below.power[1]) if below.power and above is _ONE else None
         whole = (above, below)
         return Form(expression.div, whole, power=power, read=lambda: self._ratio(*whole))
@@ -359,9 +366,9 @@ class _Forms(expression.Arithmetic):
         if not above.line or not below.line or above is _ONE:
             return None
         # (c x + d)/(a x + b) = c/a + (d - c b/a)/(a x + b).
-        ratio = above.line[0] / below.line[0]
-        rest = self.div(_ONE, below).sum() * (above.line[1] - ratio * below.line[1])
-        return Combination({}, ratio) + rest
+        whole = ratio(above.line[0], below.line[0])
+        rest = self.div(_ONE, below).sum() * (above.line[1] - whole * below.line[1])
+        return Combination([], whole) + rest
 
     def pow(self, base: Form, exponent: Form) -> Form:
         number, power = exponent.number, None
@@ -384,11 +391,11 @@ class _Forms(expression.Arithmetic):
             partial(expression.call, name),
             (u,),
             power=power,
-            read=lambda: _softplus(name, u.tree) or (u.line and _called(name, u.line)),
+            read=lambda: _called(name, u.line) if u.line else _softplus(name, u.tree),
         )
 
 
-_FORMS, _ONE = _Forms(), Form(line=(Fraction(0), Fraction(1)))
+_FORMS, _ONE = _Forms(), Form(line=(0, 1))
 
 
 def _product(parts: list[Form]) -> Combination | None:
@@ -396,17 +403,17 @@ def _product(parts: list[Form]) -> Combination | None:
     if len(parts) > 2 or not parts[0].line or not parts[1].line:
         return None
     (a, b), (c, d) = parts[0].line, parts[1].line
-    return Combination({Term(Squared(0.0)): -a * c, Term(Linear()): a * d + b * c}, b * d)
+    return Combination([(-a * c, Term(Squared(0.0))), (a * d + b * c, Term(Linear()))], b * d)
 
 
-def _line_tree(a: Fraction, b: Fraction) -> Tree:
+def _line_tree(a: Exact, b: Exact) -> Tree:
     """Return a x + b as a tree: a*(x + s) where b is no float, as in 0.3*(x + 0.1)."""
     slope = rounded(a)
     if not slope:
         return expression.num(rounded(b))
-    shift = rounded(b / Fraction(slope))
-    for constant in (b, Fraction(slope) * Fraction(shift)):
-        if Fraction(rounded(constant)) == constant:
+    shift = rounded(ratio(b, exact(slope)))
+    for constant in (b, exact(slope) * exact(shift)):
+        if exact(rounded(constant)) == constant:
             parts = expression.mul(expression.num(slope), X), expression.num(rounded(constant))
             if not constant:
                 return parts[0]
@@ -421,23 +428,23 @@ def _power(line: Line, p: float) -> Combination | None:
     """Return (a x + b)**p."""
     a, b = line
     if p == 0:
-        return Combination({}, 1)
+        return Combination([], 1)
     if p == 1:
         return Linear().at(a, b)
     if p == 2:
-        return Squared(0.0).at(abs(a), b if a > 0 else -b) * Fraction(-1)
+        return Squared(0.0).at(abs(a), b if a > 0 else -b) * -1
     if a < 0 or p > 1:
         return None
     if p in (-1, -2, -3):  # exactly, so that 3/(3*x) is 1/x
-        return NegativePower(-p).at(shift=b / a) * -(a ** int(p))
-    return Power(p).at(a, b) if p > 0 else NegativePower(-p).at(a, b) * Fraction(-1)
+        return NegativePower(-p).at(shift=ratio(b, a)) * -ratio(1, a ** int(-p))
+    return Power(p).at(a, b) if p > 0 else NegativePower(-p).at(a, b) * -1
 
 
 def _called(name: str, line: Line) -> Combination | None:
     """Return the function `name` of a x + b."""
     a, b = line
     if not a:
-        return Combination({}, expression.call(name, expression.num(rounded(b)))[1])
+        return Combination([], exact(expression.call(name, expression.num(rounded(b)))[1]))
     if name == "log" and a > 0:
         return Log().at(a, b)
     if name == "log1p" and abs(b + 1) <= 1000 * a:
@@ -445,11 +452,11 @@ def _called(name: str, line: Line) -> Combination | None:
         return Log().at(a, b + 1)
     if name in ("exp", "expm1") and a < 0:
         # exp(a x + b) = exp(b) - exp(b) (1 - exp(a x)).
-        weight, family = Fraction(exponential(rounded(b))), Exponential(-rounded(a))
-        return Combination({Term(family): -weight}, weight - (name == "expm1"))
+        weight, family = exact(exponential(rounded(b))), Exponential(-rounded(a))
+        return Combination([(-weight, Term(family))], weight - (name == "expm1"))
     if name == "logsigmoid":
         return LogSigmoid().at(a, b) if a > 0 else LabelSmoothing(1.0).at(-a, -b)
-    if name == "sin" and 0 < a <= Fraction(math.pi):
+    if name == "sin" and 0 < a <= math.pi:
         return Sine(1.0).at(a, b)
     return None
 
@@ -460,12 +467,12 @@ def _softplus(name: str, of: Tree) -> Combination | None:
         return form(expression.call("logsigmoid", of[2])).families()
     if name == "log" and of[0] == "div" and of[1] == expression.ONE:
         found = _softplus("log", of[2])
-        return found and found * Fraction(-1)
+        return found and found * -1
     if name == "log" and of[0] == "add" and len(of) == 3 and expression.ONE in of[1:]:
         name, of = "log1p", of[2] if of[1] == expression.ONE else of[1]
     if name == "log1p" and of[:2] == ("call", "exp"):
         found = form(expression.call("logsigmoid", expression.negate(of[2]))).families()
-        return found and found * Fraction(-1)
+        return found and found * -1
     return None
 
 
@@ -474,15 +481,14 @@ def _envelope(lines: list[Line | None]) -> Combination | None:
     if None in lines:
         return None
     # At -inf the steepest line is the least; the others take over at rising gaps.
-    left = sorted({line for line in lines if line}, key=lambda line: (-line[0], line[1]))
-    current, total = left[0], Combination({}, left[0][1])
-    while later := [line for line in left if line[0] < current[0]]:
-        # Of lines that cross at one gap the flattest, the last, is the least beyond it.
-        crossing = {(b - current[1]) / (current[0] - a): (a, b) for a, b in later}
-        kink = min(crossing)
+    left = [line for line in lines if line]
+    slope, constant = min(left, key=lambda line: (-line[0], line[1]))
+    total = Combination([], constant)
+    while later := [line for line in left if line[0] < slope]:
+        # Of lines that cross at one gap the flattest is the least beyond it.
+        kink, a, b = min((ratio(b - constant, slope - a), a, b) for a, b in later)
         if kink <= 0:
             return None  # a hinge below 0 matters to shifts and to wrongly ordered pairs
-        following = crossing[kink]
-        total += Combination({Term(Hinge(rounded(kink))): current[0] - following[0]})
-        current = following
-    return total + Combination({Term(Linear()): current[0]})
+        total += Combination([(slope - a, Term(Hinge(rounded(kink))))])
+        slope, constant = a, b
+    return total + Combination([(slope, Term(Linear()))])
