@@ -10,7 +10,8 @@ increasing U with finite U(0) is sum_m nu_m min(x, m), nu >= 0 (m = 1 is the lin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -24,6 +25,7 @@ _COARSE = np.concatenate([[0.0], np.geomspace(1e-9, 0.02, 8), np.linspace(0.02, 
 # that count as inside it.
 _CELLS = np.concatenate([[0.0], np.geomspace(1e-10, 0.02, 300), np.linspace(0.02, 0.5, 500)[1:]])
 _INSIDE = 1e-6
+_BLOCK = 16_000  # values at a time: what stays in a processor's cache
 _FINE = np.concatenate([[0.0], np.geomspace(1e-12, 0.01, 24), np.linspace(0.01, 0.5, 65)[1:]])
 
 
@@ -74,7 +76,9 @@ class Area:
     """
 
     atoms: tuple[np.ndarray, np.ndarray, np.ndarray]  # places, running masses and moments
-    curves: tuple[tuple[np.ndarray, np.ndarray, float], ...]  # knots, coefficients, mass
+    knots: np.ndarray  # (c + 1,), none without densities
+    rows: np.ndarray  # (c, 6), the quintics' coefficients, in shares of their cells
+    end: tuple[float, float]  # A at the last knot, and its slope from there on
     error: float
 
     @classmethod
@@ -82,55 +86,71 @@ class Area:
         """Return that of a law."""
         places, masses = law.atoms.T
         sums, moments = (np.append(0.0, np.cumsum(of)) for of in (masses, masses * places))
-        curves, error = [], 0.0
-        for part in law.parts:
-            knots, rows = _quintics(part)
-            curves.append((knots, rows, part.mass))
-            middles = 0.5 * (knots[1:] + knots[:-1])
-            seen = _at(knots, rows, middles) - part.cdf_integral(middles)
-            error += 4.0 * float(np.abs(seen).max())
-        return cls((places, sums, moments), tuple(curves), error)
+        atoms = places, sums, moments
+        if not law.parts:
+            return cls(atoms, np.empty(0), np.empty((0, 6)), (0.0, 0.0), 0.0)
+        knots, rows, last = _quintics(law.parts)
+        found = cls(atoms, knots, rows, (last, sum(part.mass for part in law.parts)), 0.0)
+        middles = 0.5 * (knots[1:] + knots[:-1])
+        seen = found._smooth(middles) - sum(part.cdf_integral(middles) for part in law.parts)
+        return replace(found, error=4.0 * float(np.abs(seen).max()))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return A at any points."""
         places, sums, moments = self.atoms
         below = np.searchsorted(places, x, side="right")
         total = x * sums[below] - moments[below]
-        for knots, rows, mass in self.curves:
-            total += _at(knots, rows, x) + mass * np.maximum(x - knots[-1], 0.0)
+        if self.knots.size:
+            low, high = self.knots[[0, -1]]
+            last, mass = self.end
+            inside = (x > low) & (x < high)
+            total += np.where(x >= high, last + mass * (x - high), 0.0)
+            total[inside] += self._smooth(x[inside])
+        return total
+
+    def _smooth(self, x: np.ndarray) -> np.ndarray:
+        """Return what the densities add at points (k,) between the knots."""
+        cell = np.searchsorted(self.knots, x) - 1
+        low = self.knots[cell]
+        share = (x - low) / (self.knots[cell + 1] - low)
+        row = self.rows.take(cell, axis=0)
+        total = row[:, 5]
+        for power in (4, 3, 2, 1, 0):
+            total = total * share + row[:, power]
         return total
 
     def closeness(self, x: np.ndarray, margins: np.ndarray) -> np.ndarray:
         """Return K(m; x) = E (m - |x - Y|)_+ for each point and each margin, never negative."""
-        x = x[:, None]
-        return np.maximum(self(x + margins) - 2.0 * self(x) + self(x - margins), 0.0)
+        found, step = np.empty((x.size, margins.size)), _BLOCK // max(margins.size, 1) + 1
+        for first in range(0, x.size, step):
+            here = x[first : first + step, None]
+            found[first : first + step] = (
+                self(here + margins) - 2 * self(here) + self(here - margins)
+            )
+        return np.maximum(found, 0.0, out=found)
 
 
-def _quintics(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Return knots of a density, and the coefficients of its quintics in shares of their cells."""
+def _quintics(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return knots of densities, the coefficients of A's quintics there, and A at the last knot."""
     share = np.append(_CELLS, 1.0 - _CELLS[-2::-1])
-    x = np.unique(np.append(part.low + (part.high - part.low) * share, part.knots()))
+    own = [part.low + (part.high - part.low) * share for part in parts]
+    x = np.unique(np.concatenate([*own, *(part.knots() for part in parts)]))
     x = x[np.append(True, np.diff(x) > 4.0 * np.spacing(np.abs(x[1:])))]
-    h, area, mass = np.diff(x), part.cdf_integral(x), part.cdf(x)
+    h = np.diff(x)
+    area = np.sum([part.cdf_integral(x) for part in parts], axis=0)
+    mass = np.sum([part.cdf(x) for part in parts], axis=0)
     slope, turn = h * mass[:-1], h * np.diff(mass)
     rise = np.diff(area) - slope
     # Just inside a cell: at a knot the density may jump. Where it runs off to infinity, a cubic.
-    left, right = h**2 * part.pdf(x[:-1] + _INSIDE * h), h**2 * part.pdf(x[1:] - _INSIDE * h)
+    left = h**2 * sum(part.pdf(x[:-1] + _INSIDE * h) for part in parts)
+    right = h**2 * sum(part.pdf(x[1:] - _INSIDE * h) for part in parts)
     wild = np.maximum(left, right) > 10 * turn
     left = np.where(wild, 6 * rise - 2 * turn, left)
     right = np.where(wild, 4 * turn - 6 * rise, right)
     rise, turn, bend = rise - left / 2, turn - left, right - left
     rows = [area[:-1], slope, left / 2, 10 * rise - 4 * turn + bend / 2]
-    return x, np.array([*rows, -15 * rise + 7 * turn - bend, 6 * rise - 3 * turn + bend / 2])
-
-
-def _at(knots: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-    cell = np.clip(np.searchsorted(knots, x) - 1, 0, len(knots) - 2)
-    t = np.clip((x - knots[cell]) / (knots[cell + 1] - knots[cell]), 0.0, 1.0)
-    total = rows[-1, cell]
-    for row in rows[-2::-1]:
-        total = total * t + row[cell]
-    return total
+    rows += [-15 * rise + 7 * turn - bend, 6 * rise - 3 * turn + bend / 2]
+    return x, np.array(rows).T.copy(), float(area[-1])
 
 
 def law_nodes(law: RewardLaw, fine: bool = False) -> tuple[np.ndarray, np.ndarray]:

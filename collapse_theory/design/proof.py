@@ -220,7 +220,7 @@ def _among_parts(law: RewardLaw, m: np.ndarray) -> np.ndarray:
     """Return a lower bound of K_c(m), of the continuous parts among themselves."""
     none = np.zeros(0)
     area = replace(Area.of(law), atoms=(none, np.zeros(1), np.zeros(1)))
-    mass = sum(part.mass for part in law.parts)
+    mass = area.end[1]
     found = []
     for fine in (True, False):
         nodes, weights = law_nodes(law, fine)

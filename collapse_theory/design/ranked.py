@@ -164,7 +164,7 @@ class WantedRewards(Wanted):
     def points(self) -> np.ndarray:
         return self.rewards[::-1]
 
-    def forward(self, utility: Utility) -> Candidate | None:
+    def forward(self, utility: Utility, most: float = np.inf) -> Candidate | None:
         try:
             solution = solve(utility, len(self.rewards))
         except (CollapseError, SolverFailed):

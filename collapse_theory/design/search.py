@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from collapse_theory.design.families import PLAIN, fitted, recognised, without_atoms
-from collapse_theory.design.hinges import hinge_table
+from collapse_theory.design.hinges import Area, hinge_table
 from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import (
     STAGES,
@@ -43,6 +43,7 @@ MOST_ATOMS = 60  # up to which the wanted law itself, not its outline, is proved
 # the rate: .2 s at 100, a second at 200. A level is spread over some 2.2 widths of 1/rate.
 RATES, SPREAD = (60.0, 100.0), 2.2
 PANELS = 256  # of laws between two others
+CELLS = 64  # in which laws are compared before their distance is computed
 BETWEEN = (0.25, 0.5, 0.75)
 
 
@@ -100,8 +101,11 @@ class Wanted(ABC):
         return self.allowed if self.target.size else min(PLAIN_DISTANCE / 5, self.allowed / 25)
 
     @abstractmethod
-    def forward(self, utility: Utility) -> Candidate | None:
-        """Return a utility with what it makes, computed anew; None where it can't be solved."""
+    def forward(self, utility: Utility, most: float = np.inf) -> Candidate | None:
+        """Return a utility with what it makes, computed anew; None where it can't be solved.
+
+        Or where it is seen at once that it is farther than `most`.
+        """
 
     @abstractmethod
     def quick(self, bound: Bound) -> Iterator[Iterable[Utility]]:
@@ -123,7 +127,7 @@ class Search:
                 if utility in self.tried or not self.bound.allows(utility):
                     continue
                 self.tried.add(utility)
-                self.best = nearer(self.best, self.wanted.forward(utility))
+                self.best = nearer(self.best, self.wanted.forward(utility, self.distance))
             if self.distance <= self.wanted.near:
                 break
         return self
@@ -154,6 +158,16 @@ class WantedLaw(Wanted):
         return outline(self.law)
 
     @cached_property
+    def area(self) -> Area:
+        """The integral of the wanted distribution function."""
+        return Area.of(self.law)
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """Places between which laws are compared at a glance."""
+        return np.union1d(np.linspace(0.0, 1.0, CELLS + 1), self.law.atoms[:, 0])
+
+    @cached_property
     def quantiles(self) -> np.ndarray:
         return self.law.ppf((np.arange(SAMPLES) + 0.5) / SAMPLES)
 
@@ -175,10 +189,15 @@ class WantedLaw(Wanted):
         """Whether it is by more than is allowed, and needs no search."""
         return self.asymmetry > self.allowed
 
-    def forward(self, utility: Utility) -> Candidate | None:
+    def forward(self, utility: Utility, most: float = np.inf) -> Candidate | None:
         try:
             law = limit(utility)
         except (CollapseError, SolverFailed):
+            return None
+        # The distance is ∫ |F - G|: no less than |∫ F - G| over cells, which are known at once.
+        cells = np.union1d(self.cells, law.atoms[:, 0])
+        apart = np.diff(self.area(cells)) - law.distribution.integrals_between(cells)
+        if np.abs(apart).sum() > most:
             return None
         return Candidate(utility, law, law.distance(self.law))
 
@@ -211,7 +230,7 @@ class WantedLaw(Wanted):
         if search.distance <= 1.02 * self.asymmetry + PLAIN_DISTANCE:
             return  # no symmetric law is nearer
         even = symmetrised(self.shape)
-        for terms in dictionaries[:2]:
+        for terms in dictionaries[:2] if self.graded or even is not self.shape else ():
             yield smooth_fit(even, terms, bound)
         if search.best is not None:
             anchor = search.best.law
@@ -314,7 +333,8 @@ def symmetrised(law: RewardLaw) -> RewardLaw:
     Its distance is `WantedLaw.asymmetry`.
     """
     share = np.linspace(0.0, 1.0, PANELS + 1)
-    low, high = law.ppf(np.clip(share, 1e-12, 1.0)), law.ppf(np.clip(1.0 - share, 1e-12, 1.0))
+    low = law.ppf(np.clip(share, 1e-12, 1.0 - 1e-12))
+    high = law.ppf(np.clip(1.0 - share, 1e-12, 1.0 - 1e-12))
     places = 0.5 * (low + 1.0 - high)
     if np.abs(places - low).max() < 1e-9:
         return law

@@ -7,8 +7,6 @@ import numpy as np
 from collapse_theory.laws.quantiles import DistributionFunction
 from collapse_theory.numerics.roots import halve
 
-_GRID_POINTS = 129
-_SHARES = 1.0 / (1.0 + np.exp(-np.linspace(-40.0, 40.0, 81)))  # of a support: e-fold from each end
 # The integral is flat at a zero of F - G: an error of 2^-27 of an interval can't be seen in it.
 _HALVINGS = 27
 
@@ -32,7 +30,7 @@ def wasserstein(first: DistributionFunction, second: DistributionFunction) -> fl
     points = np.unique(np.concatenate([first.knots, second.knots]))
     smooth = first.parts and second.parts
     if smooth:
-        points = np.unique(np.concatenate([points, _grid(first), _grid(second)]))
+        points = np.unique(np.concatenate([points, first.grid, second.grid]))
         points = np.unique(np.concatenate([points, _turning_points(first, second, points)]))
     changes = apart(points[:-1]) * apart(points[1:], "left") < 0
     low, high = points[:-1][changes], points[1:][changes]
@@ -44,17 +42,6 @@ def wasserstein(first: DistributionFunction, second: DistributionFunction) -> fl
     points = np.unique(np.concatenate([points, zeros]))
     each = first.integrals_between(points) - second.integrals_between(points)
     return float(np.abs(each).sum())
-
-
-def _grid(law: DistributionFunction) -> np.ndarray:
-    """Quantiles of a law, closer together towards the ends."""
-    q = np.sin(np.linspace(0.0, 0.5 * np.pi, _GRID_POINTS)) ** 2
-    # H is 0 at both ends, which hides a change of sign next to them: go on to rounding there.
-    tail = np.geomspace(1e-16, q[1], 16)
-    found = [law.rough(np.concatenate([q, tail, 1.0 - tail]))]
-    # Quantiles leap over places with little mass, where H may change its sign as well.
-    found += [part.low + (part.high - part.low) * _SHARES for part in law.parts]
-    return np.concatenate(found)
 
 
 def _turning_points(

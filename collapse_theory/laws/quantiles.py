@@ -10,6 +10,9 @@ import numpy as np
 from collapse_theory.laws.part import Part
 from collapse_theory.numerics.roots import invert_increasing
 
+_GRID_POINTS = 129
+_SHARES = 1.0 / (1.0 + np.exp(-np.linspace(-40.0, 40.0, 81)))  # of a support: e-fold from each end
+
 
 def running_sum(masses: np.ndarray) -> np.ndarray:
     """Return 0 and the sums of the first 1, 2, ... masses, each rounded about once.
@@ -87,6 +90,17 @@ class DistributionFunction:
     def knots(self) -> np.ndarray:
         """Points between which F is smooth and bends little, atoms and ends among them."""
         return np.unique(np.concatenate([self.atoms[:, 0], *(p.knots() for p in self.parts)]))
+
+    @cached_property
+    def grid(self) -> np.ndarray:
+        """Quantiles, closer together towards the ends, and places of every density's support."""
+        q = np.sin(np.linspace(0.0, 0.5 * np.pi, _GRID_POINTS)) ** 2
+        # F - G is 0 at both ends, which hides a change of sign next to them: go on to rounding.
+        tail = np.geomspace(1e-16, q[1], 16)
+        found = [self.rough(np.concatenate([q, tail, 1.0 - tail]))]
+        # Quantiles leap over places with little mass, where F - G may change its sign as well.
+        found += [part.low + (part.high - part.low) * _SHARES for part in self.parts]
+        return np.concatenate(found)
 
     @cached_property
     def points(self) -> np.ndarray:
