@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 import collapse_theory as ct
 from collapse_theory.exact.plackett_luce import PenalisedScores, listwise_gaps
-from collapse_theory.limit.plackett_luce import box_gap, held_gap, scan, smooth_scan
+from collapse_theory.limit.plackett_luce import box_gap, penalised_gap, scan, smooth_scan
 from collapse_theory.utilities import as_loss
 
 # -- by the definition, in mpmath --------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_the_penalised_law_s_bound_is_never_too_low(kappa: float) -> None:
             at = smooth_scan(law.pdf, law.ppf(0.5 * (nodes + 1)))
             gap = float(((1 - at.alpha - 2 * kappa * at.x) ** 2 * 0.5) @ weights) / (4 * kappa)
         else:
-            gap = held_gap(scan(law.pdf, np.linspace(-9 * sigma, 9 * sigma, 200)), kappa)
+            gap = penalised_gap(scan(law.pdf, np.linspace(-9 * sigma, 9 * sigma, 200)), kappa)
         assert missed > 0
         assert gap >= missed
 

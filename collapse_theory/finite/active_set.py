@@ -291,8 +291,8 @@ def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) 
         y = z.like(np.maximum(z.all, 0.0))
         weight = z.like(np.where(closed.all, np.maximum(y.all, floor * largest), 0.0))
         ground = weight.low + weight.high
-        held = graph.gathered(weight.edges) + ground > 0
-        rest = np.where(held, still + graph.divergence(y.edges) + y.low - y.high, 0.0)
+        loaded = graph.gathered(weight.edges) + ground > 0
+        rest = np.where(loaded, still + graph.divergence(y.edges) + y.low - y.high, 0.0)
         if not float(np.abs(rest).sum()) < least:
             break  # the systems are singular: further rounds bring rounding
         answer, least = z, float(np.abs(rest).sum())

@@ -111,8 +111,8 @@ def _ranges(program: Program, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
         q, scale = -dual.slopes[of], SAME_FORCE * float(np.abs(fall).max())
         low[of] = ends[np.searchsorted(fall, q - scale)]
         high[of] = ends[np.searchsorted(fall, q + scale)]
-    held = dual.multipliers > SAME_FORCE * float(dual.multipliers.max(initial=0.0))
-    low[held], high[held] = 0.0, 0.0
+    closed = dual.multipliers > SAME_FORCE * float(dual.multipliers.max(initial=0.0))
+    low[closed], high[closed] = 0.0, 0.0
     return low, high
 
 

@@ -198,17 +198,17 @@ def _by_steps(graph: Graph, budget: Budget) -> np.ndarray:
 def _by_pieces(graph: Graph, r: np.ndarray, budget: Budget) -> LeastNorm:
     """Move rigid pieces toward mean 0; join those that meet, split those that are better apart."""
     a, b = graph.a, graph.b
-    held = _at_one(graph, r)
+    rigid = _at_one(graph, r)
     for _ in budget.rounds(MOST_MOVES):
-        piece, aim = _means(graph, r, held)
+        piece, aim = _means(graph, r, rigid)
         meets = (piece[a] != piece[b]) & (aim[a] - aim[b] < 1 - _rounding(aim))
         if meets.any():
             slack = np.maximum(graph.differences(r)[meets] - 1, 0.0)
             speed = slack + 1 - graph.differences(aim)[meets]
             at = slack / speed
             r = r + float(at.min()) * (aim - r)
-            held = held.copy()
-            held[np.flatnonzero(meets)[at <= float(at.min()) * (1 + 1e-9)]] = True
+            rigid = rigid.copy()
+            rigid[np.flatnonzero(meets)[at <= float(at.min()) * (1 + 1e-9)]] = True
             continue
         r = aim
         tight = _at_one(graph, r)
@@ -216,7 +216,7 @@ def _by_pieces(graph: Graph, r: np.ndarray, budget: Budget) -> LeastNorm:
         raised = maximum_closure(graph.k, a[tight], b[tight], gain)
         if not gain @ raised > NO_GAIN * float(np.abs(gain).sum()):
             return LeastNorm(r, _multipliers(graph, r), budget.used, True)
-        held = tight & ~(raised[a] & ~raised[b])
+        rigid = tight & ~(raised[a] & ~raised[b])
     return LeastNorm(r, _multipliers(graph, r), budget.used, False)
 
 
@@ -228,12 +228,12 @@ def _at_one(graph: Graph, r: np.ndarray) -> np.ndarray:
     return graph.differences(r) - 1 < AT_ONE * float(np.abs(r).max())
 
 
-def _means(graph: Graph, r: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _means(graph: Graph, r: np.ndarray, rigid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the piece of each node, and the rewards with all pieces at mean 0.
 
     Within a piece rewards differ by whole numbers.
     """
-    piece = components(graph.a[held], graph.b[held], graph.k)
+    piece = components(graph.a[rigid], graph.b[rigid], graph.k)
     first = np.unique(piece, return_index=True)[1]
     steps = np.rint(r - r[first][piece])
     mass = np.bincount(piece, graph.sizes)
@@ -369,7 +369,7 @@ def _along_forest(
     for at, (child, above) in enumerate(back):
         rest[above] += rest[child]
         carried[at] = rest[child]
-    held, carried = number >= 0, carried[::-1]
-    edge = edges[number[held]]
-    flow[edge] = np.where(b[edge] == node[held], 1.0, -1.0) * carried[held]
+    inner, carried = number >= 0, carried[::-1]
+    edge = edges[number[inner]]
+    flow[edge] = np.where(b[edge] == node[inner], 1.0, -1.0) * carried[inner]
     return flow

@@ -148,10 +148,10 @@ def _in_box(program: ListwiseProgram, budget: Budget) -> tuple[np.ndarray, bool]
     at, last, converged = _from_scores(scores, tail), np.inf, False
     for _ in budget.rounds(MOST_STEPS):
         gradient = (at.odds - at.before) / (1 + at.odds)
-        held = ((scores == width) & (gradient >= 0)) | ((scores == 0) & (gradient <= 0))
+        fixed = ((scores == width) & (gradient >= 0)) | ((scores == 0) & (gradient <= 0))
         step = np.zeros(counted)
-        if not held.all():
-            free = np.flatnonzero(~held)
+        if not fixed.all():
+            free = np.flatnonzero(~fixed)
             block = slice(free[0], free[-1] + 1)
             step[block] = _box_step(at, gradient, block)
         new, scores_new = _projected(at, scores, step, width)

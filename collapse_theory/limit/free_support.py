@@ -40,7 +40,7 @@ _MOST_STEPS = 60
 _DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
 _GAIN_NODES, _GAIN_GAPS = 12, 64
 
-Found = TypeVar("Found")
+Law = TypeVar("Law")
 
 
 def first_radius(utility: Utility, kappa: float) -> float:
@@ -135,16 +135,16 @@ def _of_terms(
 
     # Long series cost most: none is polished that is far from settled.
     last = float(np.clip(1e-4 * first.misfit, _FINEST, 1e-11 if first.misfit < _LOOSE else 1e-4))
-    return held(solve, kappa, radius, slope, last)
+    return find_radius(solve, kappa, radius, slope, last)
 
 
-def held(
-    solve: Callable[[float], tuple[Found, float, np.ndarray]],
+def find_radius(
+    solve: Callable[[float], tuple[Law, float, np.ndarray]],
     kappa: float,
     radius: float,
     slope: float = 0.0,
     tol: float = _FINEST,
-) -> tuple[Found, float]:
+) -> tuple[Law, float]:
     """Return the law that `kappa` holds, and the slope of its pull h in log R.
 
     `solve` gives for R a law, its pull h(R) and the density at some points. Secants in log R kept
@@ -152,7 +152,7 @@ def held(
     """
     z = last = float(np.log(radius))
     low, high, before, move = -np.inf, np.inf, np.nan, 1e-3 if slope < 0 else 1.0
-    found, now = _pulled(solve, kappa, radius)
+    found, now = _at_radius(solve, kappa, radius)
     for _ in range(_MOST_STEPS):
         low, high = (max(low, z), high) if now > kappa else (low, min(high, z))
         if not np.isfinite(now):
@@ -167,7 +167,7 @@ def held(
         last, before, z = z, now, z + float(np.clip(step, -0.7, 0.7))
         if not low < z < high:
             z = 0.5 * (low + high) if np.isfinite(high - low) else last + step
-        found, now = _pulled(solve, kappa, float(np.exp(z)))
+        found, now = _at_radius(solve, kappa, float(np.exp(z)))
         # What a secant leaves is of the order of the product of the last two steps.
         if abs(step) * move < tol and z == last + step:
             break
@@ -175,9 +175,9 @@ def held(
     return found, slope
 
 
-def _pulled(
-    solve: Callable[[float], tuple[Found, float, np.ndarray]], kappa: float, radius: float
-) -> tuple[Found, float]:
+def _at_radius(
+    solve: Callable[[float], tuple[Law, float, np.ndarray]], kappa: float, radius: float
+) -> tuple[Law, float]:
     """Return the law at R and its pull, -inf where R is beyond what any penalty holds.
 
     Beyond the R with h(R) = 0 the integral operator of V'' has an eigenvalue above 1; tested with

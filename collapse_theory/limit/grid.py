@@ -17,7 +17,7 @@ import numpy as np
 from collapse_theory.errors import SolverFailed
 from collapse_theory.laws import Density, RewardLaw, discrete_law
 from collapse_theory.limit.certificate import EPS, Certificate, by_force, by_potential
-from collapse_theory.limit.free_support import held
+from collapse_theory.limit.free_support import find_radius
 from collapse_theory.limit.panels import SAME_PLACE, reached
 from collapse_theory.numerics.quadrature import gauss, power_rule
 from collapse_theory.utilities.base import Utility
@@ -310,7 +310,7 @@ def free_cells(utility: Utility, kappa: float, start: float, cells: int) -> Cell
         return law, pull, law.heights
 
     with np.errstate(all="ignore"):
-        return held(solve, kappa, start)[0]
+        return find_radius(solve, kappa, start)[0]
 
 
 def _level_cells(utility: Utility, radius: float, half: int) -> tuple[Cells, float]:

@@ -38,7 +38,7 @@ from collapse_theory.utilities import PlackettLuce
 
 UNBOUNDED = "the few picks run off as n grows; this law is the limit of the finite optima"
 SMOOTH_KAPPA = 1e-3  # below this kappa the law is so wide that it changes little over a unit
-LEAST = 1e-13  # below this kappa, sd / (1/(2 kappa)) is lost in rounding
+LEAST_KAPPA = 1e-13  # below this kappa, sd / (1/(2 kappa)) is lost in rounding
 LONGEST_PANEL = 2.0  # of a panel, in scores
 WIDE_BOX = 400.0  # beyond this many scores from the ends of a box nothing of them is felt
 
@@ -79,7 +79,7 @@ def solve(loss: PlackettLuce, domain: Domain, method: str) -> tuple[RewardLaw, C
             f"nothing holds the rewards under {domain}: the likelihood of {loss} rises towards 1 "
             "as the gaps grow. Use a penalty (Confined, Centered) or a box"
         )
-    return _held(loss, domain.penalty())
+    return _penalised(loss, domain.penalty())
 
 
 def _box_certificate(unit: PlackettLuce) -> Certificate:
@@ -96,22 +96,23 @@ def _box_certificate(unit: PlackettLuce) -> Certificate:
     return _reported(objective, gap, width - math.log1p(width / math.e))
 
 
-def _held(loss: PlackettLuce, kappa: float) -> tuple[RewardLaw, Certificate]:
+def _penalised(loss: PlackettLuce, kappa: float) -> tuple[RewardLaw, Certificate]:
     if loss.top is not None:
         return discrete_law([0.0], [1.0], reference=LISTWISE), Certificate(
             math.inf, math.nan, math.nan
         )
     k = score_penalty(loss, kappa)
-    if k < LEAST:
+    if k < LEAST_KAPPA:
         raise OutOfRange(
-            f"kappa / beta**2 = {k:.3g} is below {LEAST:g}: float64 can't tell the law of {loss} "
-            f"from a normal one of variance {0.5 / kappa:.3g} there; ct.solve computes n rewards"
+            f"kappa / beta**2 = {k:.3g} is below {LEAST_KAPPA:g}: float64 can't tell the law of "
+            f"{loss} from a normal one of variance {0.5 / kappa:.3g} there; ct.solve computes n "
+            "rewards"
         )
     scores = PenalisedScores(k)
     log_factor = scores.log_factor
     penalty = k * scores.variance
     # J - penalty = -log K - kappa E X**2 + kappa E X**2, and 1 is J of equal rewards.
-    gap = held_gap(_scanned(scores), k) + 4 * EPS * (abs(log_factor) + penalty)
+    gap = penalised_gap(_scanned(scores), k) + 4 * EPS * (abs(log_factor) + penalty)
     law = RewardLaw((), (scores.density.mapped(0.0, 1.0 / loss.beta),), reference=LISTWISE)
     return law, _reported(-log_factor, gap, penalty - log_factor - 1.0)
 
@@ -263,7 +264,7 @@ def box_gap(found: Scan) -> float:
     return max(bound, 0.0) + 16 * EPS * width * highest
 
 
-def held_gap(found: Scan, kappa: float) -> float:
+def penalised_gap(found: Scan, kappa: float) -> float:
     """Return the bound under the penalty kappa ∫ Q**2, with what rounding may hide."""
     rest = np.abs(1.0 - found.alpha - 2 * kappa * found.x)
     rounding = 8 * EPS * (1.0 + found.alpha + 2 * kappa * np.abs(found.x))

@@ -96,12 +96,12 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     bordered[count, :count], bordered[count, count] = masses, share / unit
     bordered[count] *= min(unit, 1.0)
     solution = np.linalg.solve(bordered, np.append(np.zeros(count), min(unit, 1.0)))
-    rho, held = solution[:count], float(solution[count]) / unit
+    rho, weight = solution[:count], float(solution[count]) / unit
     misfit = max(_tail(rho), missed)
     if radius is None:
-        return Level(SeriesLaw(grading, 0.0, rho, held), 0.0, misfit)
+        return Level(SeriesLaw(grading, 0.0, rho, weight), 0.0, misfit)
     law = SeriesLaw(grading, 0.0, rho, 0.0, -radius, length)
-    return Level(law, held * twice_slope / length, misfit)
+    return Level(law, weight * twice_slope / length, misfit)
 
 
 def _tail(series: np.ndarray) -> float:

@@ -35,9 +35,9 @@ def greatest_flow(
 ) -> Flow:
     """Return the greatest flow from nodes with gain > 0 to nodes with gain < 0.
 
-    Of arcs from one node to another the first are filled first; none leads back from the one to the
-    other. Each of the `passes` routes what rounding to whole units left
-    to the one before: two come to float64's last digits.
+    Of several arcs from one node to another the first are filled first; none may lead back. Each of
+    the `passes` routes what rounding to whole units left to the one before: two come to float64's
+    last digits.
 
     Examples
     --------
@@ -51,13 +51,13 @@ def greatest_flow(
     key = tail * n + head
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    ends, room = (tail, head), capacity
+    ends, limits = (tail, head), capacity
     if several := len(first) < len(key):
         ends = tail[order][first], head[order][first]
-        room = np.add.reduceat(capacity[order], first)
+        limits = np.add.reduceat(capacity[order], first)
     on, left, raised = np.zeros(len(first)), gain, np.zeros(n, dtype=bool)
     for _ in range(passes):
-        more, raised = _routed(n, *ends, room - on, on, left)
+        more, raised = _routed(n, *ends, limits - on, on, left)
         on = on + more
         left = gain - np.bincount(ends[0], on, n) + np.bincount(ends[1], on, n)
     return Flow(_shared(on, capacity, order, first) if several else on, left, raised)
@@ -98,7 +98,7 @@ def _routed(
     rows = np.concatenate([np.full(len(up), source), down, tail, head])
     columns = np.concatenate([up, np.full(len(down), sink), head, tail])
     values = np.concatenate([units[up], -units[down], *capacities]).astype(np.int32)
-    places = rows.astype(np.int32), columns.astype(np.int32)  # SciPy 1.14 takes no others
+    places = rows.astype(np.int32), columns.astype(np.int32)  # all that SciPy's graph routines take
     network = coo_array((values, places), shape=(n + 2, n + 2)).tocsr()
     network.eliminate_zeros()
     flow = maximum_flow(network, source, sink).flow

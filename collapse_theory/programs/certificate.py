@@ -36,7 +36,7 @@ from collapse_theory.programs.graph_bounds import (
 from collapse_theory.programs.pair_sums import all_gaps, all_straddling
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program, centred
-from collapse_theory.programs.smooth_bounds import held_bound, smooth_bound
+from collapse_theory.programs.smooth_bounds import penalised_bound, smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
 from collapse_theory.utilities import Stack, Utility
 from collapse_theory.values import Value
@@ -102,7 +102,7 @@ def _of_many(program: Program | ListwiseProgram, gaps: SmoothGaps, rough: float)
     if program.box:
         found = smooth_bound(program.utility, gaps, rough)
     else:
-        found = held_bound(program.utility, gaps, rough, program.kappa)
+        found = penalised_bound(program.utility, gaps, rough, program.kappa)
     return _certificate(found.objective, found.bound, found.rounding, found.shortfall)
 
 

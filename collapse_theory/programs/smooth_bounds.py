@@ -90,7 +90,7 @@ def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Penalised:
     """U(x) - c x**2/2: with mean 0 a penalty on squares is one on the gaps of pairs."""
 
     utility: Utility
@@ -104,7 +104,7 @@ class _Held:
         return self.c * x**2 / 2 - self.utility.value(x)
 
 
-def held_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: float) -> Bound:
+def penalised_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: float) -> Bound:
     """Return the bound under a penalty of weight `kappa`, for gaps as in `smooth_bound`.
 
     With h_i the force that is left on a reward, f(s) - f(r) <= sum_i h_i**2 n / (4 kappa). On a
@@ -113,8 +113,8 @@ def held_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: float) -
     lay, n, r = gaps.layout.halved(), gaps.n, rules()
     z = gaps.layout.resampled(gaps.logs, lay)
     at, pairs = Straddling.of(lay, 1, _RULE, _REWARDS), 0.5 * n * (n - 1.0)
-    held: Any = _Held(utility, kappa * (n - 1) / n)
-    (found, off), (plain, _) = (_sums(u, at.walks, z, near=True) for u in (held, utility))
+    penalised: Any = _Penalised(utility, kappa * (n - 1) / n)
+    (found, off), (plain, _) = (_sums(u, at.walks, z, near=True) for u in (penalised, utility))
 
     def both(values: np.ndarray) -> np.ndarray:
         return np.abs(values[: lay.m]) + np.abs(values[lay.m : 2 * lay.m])
@@ -139,8 +139,8 @@ def held_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: float) -
             total += np.bincount(s.target, (s.weight * of(x)).sum(axis=1), len(total))
         return at.over_pairs(total) / pairs
 
-    moves = mean(lambda x: np.abs(utility.slope(x)) * x + held.c * x**2)
-    size = mean(lambda x: np.abs(utility.value(x)) + held.c * x**2)
+    moves = mean(lambda x: np.abs(utility.slope(x)) * x + penalised.c * x**2)
+    size = mean(lambda x: np.abs(utility.value(x)) + penalised.c * x**2)
     rounded = EPS * (8 + 2 * math.log2(n)) * size + at.over_pairs(found.short_error) / pairs
     rounded += (rough + off + EPS * (4 + math.log2(n))) * moves
     widest = np.array([np.exp(z.min()), float(lay.mass @ np.exp(z))])
