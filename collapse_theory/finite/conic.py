@@ -146,7 +146,7 @@ def _pairs(program: Program) -> _Written:
             value -= 2 * program.kappa / n / unit * cp.sum_squares((to_middle * scale) @ v)
         return value
 
-    start = initial_gaps(utility, n)[0] if program.box else first_guess(utility, n, program.kappa)
+    start = initial_gaps(utility, n) if program.box else first_guess(utility, n, program.kappa)
     total = 0.5 if program.box else None
     return _Written(start, objective, total, SymmetricRanking(utility, n).gaps)
 

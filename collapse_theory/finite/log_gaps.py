@@ -72,7 +72,7 @@ class LogGaps:
         with np.errstate(all="ignore"):
             if not program.box:
                 gaps, converged = _without_box(utility, n, program.kappa, budget)
-            elif not np.any(utility.slope(np.full(n - 1, 1.0 / (n - 1)))):
+            elif utility.slope(np.float64(1.0 / (n - 1))) == 0:
                 # U' underflows: for tails as steep as that the smallest gap is all that counts.
                 gaps, converged = np.full(n - 1, 1.0 / (n - 1)), True
             else:
@@ -91,23 +91,23 @@ def _in_box(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
     half, ties = SymmetricRanking(utility, n), np.isfinite(utility.slope_at_zero)
     found = half_gaps(utility, n, budget)
     vanished = not ties and found.e.min() < LEAST_GAP
-    if not found.converged[0] and not budget.spent:
+    if not found.converged and not budget.spent:
         # A start far off: the neighbourhood, and who ties, are told by interior points.
         e, tied = _inside(program, budget)
         if ties:
-            found = with_tied_groups(utility, n, e[None], np.array([tied]), budget)
+            found = with_tied_groups(utility, n, e, tied, budget)
         else:
-            found = log_newton(half, e[None], budget, 60)
-    if ties and not found.converged[0] and not budget.spent:
+            found = log_newton(half, e, budget, 60)
+    if ties and not found.converged and not budget.spent:
         # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
         even = log_newton(half, equal_gaps(n), budget, 60)
-        found = even if even.converged[0] else found
-    if not (ties or found.converged[0]) and (vanished or found.e.min() < LEAST_GAP):
+        found = even if even.converged else found
+    if not (ties or found.converged) and (vanished or found.e.min() < LEAST_GAP):
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {LEAST_GAP:g}, outside "
             "float64; use fewer completions or a less steep utility (its limit law is not affected)"
         )
-    return half.gaps(found.e)[0], bool(found.converged[0])
+    return half.gaps(found.e), bool(found.converged)
 
 
 def _inside(program: Program, budget: Budget) -> tuple[np.ndarray, int]:
@@ -151,7 +151,7 @@ def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
     """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
     program = _Penalised.of(utility, n, kappa)
     steep = np.isinf(utility.slope_at_zero)
-    shape = initial_gaps(utility, n, tiny=True)[0] if steep else np.full(n // 2, 0.5 / (n // 2))
+    shape = initial_gaps(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
 
     def excess(log_scale: float) -> float:
         e = np.exp(log_scale) * shape

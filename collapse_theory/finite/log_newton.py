@@ -6,7 +6,7 @@ every step is a step of all that aren't done. docs/theory.md#newtons-method.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -34,21 +34,26 @@ BEYOND_ZERO = -1.5  # log steps of a first gap that lead beyond 0, where G_1 is 
 
 @dataclass
 class HalfGaps:
-    """Half gaps (m, h), and of each row whether they converged, or the first gap closes; the
-    number of iterations.
+    """Half gaps (..., h), and of each ranking (...) whether they converged, or the first gap closes
+    or opens; the number of iterations.
     """
 
     e: np.ndarray
-    converged: np.ndarray
-    closes: np.ndarray
-    opens: np.ndarray
-    rounds: np.ndarray
+    converged: Any
+    closes: Any
+    opens: Any
+    rounds: Any
 
     @classmethod
     def start(cls, e: np.ndarray) -> HalfGaps:
         """Return half gaps to begin with."""
-        no = np.zeros(len(e), dtype=bool)
-        return cls(e.copy(), no, no.copy(), no.copy(), np.zeros(len(e), dtype=int))
+        each = e.shape[:-1]
+        return cls(e.copy(), *(np.zeros(each, kind) for kind in (bool, bool, bool, int)))
+
+    def put(self, rows: Any, of: HalfGaps) -> None:
+        """Set the half gaps of some rows, and what is known of them."""
+        self.e[rows], self.converged[rows], self.rounds[rows] = of.e, of.converged, of.rounds
+        self.closes[rows], self.opens[rows] = of.closes, of.opens
 
 
 def rows_of(utility: Utilities, at: np.ndarray) -> Utilities:
@@ -59,40 +64,36 @@ def rows_of(utility: Utilities, at: np.ndarray) -> Utilities:
 def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: int) -> HalfGaps:
     """Newton's method on log G(e) = log lambda in log e, until the steps stop shrinking.
 
-    Where U'(0) is finite, G_1 is nearly linear in a small e_1: a step beyond 0 there says that no
-    first gap is the best.
+    Of one ranking, e of shape (h,), or of many (m, h). Where U'(0) is finite, G_1 is nearly linear
+    in a small e_1: a step beyond 0 there says that no first gap is the best.
     """
-    m, h = e.shape
-    found = HalfGaps.start(e)
-    if h == 1:
-        found.e[:], found.converged[:] = 0.5, True
+    found, rows = HalfGaps.start(e), np.arange(len(e)) if e.ndim > 1 else ...
+    if e.shape[-1] == 1:
+        found.e[...], found.converged[...] = 0.5, True
         return found
     slope, inside = half.utility.slope_at_zero, half.tied * (half.tied - 1)
-    rows, last, near = np.arange(m), np.full(m, np.inf), np.zeros(m, dtype=bool)
+    last, near = np.inf, np.False_
     for k in budget.rounds(at_most):
         gradient, hessian = half.derivatives(e)
-        level = 2.0 * (gradient * e).sum(axis=1)
+        level = 2.0 * np.vecdot(gradient, e)
         step = _log_step(hessian, e, gradient, level)
-        size = np.abs(step).max(axis=1)
-        going = size < np.inf
+        size = np.abs(step).max(axis=-1)
         # Only rounding is left; or U' underflows at all gaps, with nothing to gain in float64.
         over = (near & (size >= 0.5 * last)) | (level == 0.0)
-        ahead = e * np.exp(np.minimum(np.maximum(step, LOG_STEP[0]), LOG_STEP[1]))
-        ahead *= 0.5 / ahead.sum(axis=1, keepdims=True)
-        e = np.where((going & ~over)[:, None], ahead, e)
+        going, before = ~over & (size < np.inf), e
+        e = e * np.exp(np.minimum(np.maximum(step, LOG_STEP[0]), LOG_STEP[1]))
+        e *= (0.5 / e.sum(axis=-1))[..., None]
         near = size < 1e-6
         done = over | (near & settles(size, last)) | (size < 1e-15)
         last = size
-        closes = (step[:, 0] < BEYOND_ZERO) & ~done & np.isfinite(slope)
+        closes = (step[..., 0] < BEYOND_ZERO) & ~done & (slope < np.inf)
         # k(M-k) U'(0) + k F <= M F for all k < M says (M-1) U'(0) <= F, and G_1 = M F.
-        opens = inside * slope > gradient[:, 0] * (1 + 1e-12 + np.minimum(DRIFT * size, 1e6))
-        ends = done | closes | opens | ~(going & (e.min(axis=1) >= LEAST_GAP))
+        opens = inside * slope > gradient[..., 0] * (1 + 1e-12 + np.minimum(DRIFT * size, 1e6))
+        ends = done | closes | opens | ~(going & (e.min(axis=-1) >= LEAST_GAP))
         if ends.any():
-            at = rows[ends]
-            found.e[at], found.rounds[at] = e[ends], k + 1
-            found.converged[at], found.closes[at] = done[ends], closes[ends]
-            found.opens[at] = (opens & ~closes)[ends]
-            if len(at) == len(rows):
+            e = np.where(going[..., None], e, before)
+            found.put(rows, HalfGaps(e, done, closes, opens & ~closes, k + 1))
+            if ends.all():
                 return found
             stay = ~ends
             half = SymmetricRanking(rows_of(half.utility, stay), half.n, half.tied)
@@ -111,29 +112,29 @@ def _log_step(
     hessian: np.ndarray, e: np.ndarray, gradient: np.ndarray, level: np.ndarray
 ) -> np.ndarray:
     """Solve H E y = G log G - nu G for y with e.y = 0, in units of lambda; NaN where it fails."""
-    unit = 1.0 / level[:, None]
+    unit = 1.0 / level[..., None]
     right = np.empty((*e.shape, 2))
-    right[:, :, 1] = force = gradient * unit
-    right[:, :, 0] = force * np.log(force)
-    y = solved(hessian * unit[:, :, None] + ON_SUMS_OF_ZERO, right) / e[:, :, None]
-    along = np.matmul(e[:, None, :], y)
+    right[..., 1] = force = gradient * unit
+    right[..., 0] = force * np.log(force)
+    y = solved(hessian * unit[..., None] + ON_SUMS_OF_ZERO, right) / e[..., None]
+    along = np.vecdot(e[..., None], y, axis=-2)
     # 0 where the curvature has left the range of float64: then the step isn't finite.
-    return y[:, :, 0] - (along[:, :, 0] / along[:, :, 1]) * y[:, :, 1]
+    return y[..., 0] - (along[..., :1] / along[..., 1:]) * y[..., 1]
 
 
 # -- who ties ------------------------------------------------------------------------------
 
 
-def first_ties(utility: Utilities, n: int, m: int) -> np.ndarray:
-    """Return how many would tie at an end, (m,), were the gaps of the others equal.
+def first_ties(utility: Utilities, n: int) -> np.ndarray:
+    """Return how many would tie at an end, for each utility, were the gaps of the others equal.
 
     M do where the force F of the others on one of them is (M-1) U'(0) or more.
     """
     places, counts, sizes = _with_equal_gaps(n)
-    first = utility.slope(np.repeat(places.reshape(1, -1), m, axis=0)).reshape(m, *places.shape)
-    force = (first * counts).sum(axis=2)
-    tied = (sizes - 1) * np.reshape(utility.slope_at_zero, (-1, 1)) <= force
-    return sizes[np.maximum(tied.sum(axis=1), 1) - 1]
+    first = utility.slope(places)
+    force = (first.reshape(*first.shape[:-1], len(sizes), -1) * counts).sum(axis=-1)
+    tied = (sizes - 1) * _column(utility.slope_at_zero) <= force
+    return sizes[np.maximum(tied.sum(axis=-1), 1) - 1]
 
 
 @lru_cache(maxsize=32)
@@ -144,71 +145,86 @@ def _with_equal_gaps(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     k = np.arange(1, n)
     counts = np.where(k <= free, 1.0, 0.0)
     counts[:, -1] = sizes  # the other group, at distance 1
-    return np.minimum(k / (free + 1), 1.0), counts, sizes
+    return np.minimum(k / (free + 1), 1.0).ravel(), counts, sizes
 
 
 def _ties(utility: Utilities, n: int, e: np.ndarray) -> np.ndarray:
-    """Return how many would tie at an end, (m,), were the others where half gaps e put them."""
-    h, end = n // 2, np.ones((len(e), 1))
-    top = np.concatenate([0 * end, e[:, :-1]], axis=1).cumsum(axis=1)
-    first = utility.slope(np.concatenate([top[:, 1:], 1.0 - top, 0.5 * end], axis=1))
+    """Return how many would tie at an end, (...), were the others where half gaps e put them."""
+    h, end = n // 2, np.ones((*e.shape[:-1], 1))
+    top = np.concatenate([0 * end, e[..., :-1]], axis=-1).cumsum(axis=-1)
+    first = utility.slope(np.concatenate([top[..., 1:], 1.0 - top, 0.5 * end], axis=-1))
     size = np.arange(1, h + 1)
-    force = size * first[:, h - 1 : h] + (n % 2) * first[:, -1:]
-    force[:, :-1] += (first[:, : h - 1] + first[:, h:-1])[:, ::-1].cumsum(axis=1)[:, ::-1]
-    tied = (size - 1) * np.reshape(utility.slope_at_zero, (-1, 1)) <= force
-    return np.maximum(tied.sum(axis=1), 1)
+    force = size * first[..., h - 1 : h] + (n % 2) * first[..., -1:]
+    beyond = first[..., : h - 1] + first[..., h:-1]
+    force[..., :-1] += beyond[..., ::-1].cumsum(axis=-1)[..., ::-1]
+    tied = (size - 1) * _column(utility.slope_at_zero) <= force
+    return np.maximum(tied.sum(axis=-1), 1)
+
+
+def _column(each: Any) -> np.ndarray:
+    return np.asarray(each)[..., None]
 
 
 def half_gaps(utility: Utilities, n: int, budget: Budget) -> HalfGaps:
-    """Return the optimal half gaps of rows of one kind: U'(0) infinite, or finite."""
-    m = len(utility) if isinstance(utility, Stack) else 1
-    even = np.repeat(equal_gaps(n), m, axis=0)
+    """Return the optimal half gaps: of a stack of utilities, of which all have an infinite U'(0) or
+    none, a row each.
+    """
+    even = equal_gaps(n)
+    if isinstance(utility, Stack):
+        even = np.repeat(even[None], len(utility), axis=0)
     if n <= 3:
-        return replace(HalfGaps.start(even), converged=np.ones(m, dtype=bool))
+        found = HalfGaps.start(even)
+        found.converged[...] = True
+        return found
     if np.isinf(np.ravel(utility.slope_at_zero)[0]):
         half = SymmetricRanking(utility, n)
         return log_newton(half, initial_gaps(utility, n, tiny=True), budget, 40)
-    return with_tied_groups(utility, n, even, first_ties(utility, n, m), budget)
+    return with_tied_groups(utility, n, even, first_ties(utility, n), budget)
 
 
 def with_tied_groups(
-    utility: Utilities, n: int, e: np.ndarray, tied: np.ndarray, budget: Budget
+    utility: Utilities, n: int, e: np.ndarray, tied: Any, budget: Budget
 ) -> HalfGaps:
     """Return all half gaps, those in groups of `tied` 0: completions join or leave the groups until
     the optimality conditions hold.
     """
-    m, h = e.shape
-    tied = np.minimum(tied, h)
-    found = HalfGaps.start(e)
-    e = found.e
-    seen, open_, order = np.zeros((m, h + 1), dtype=bool), np.ones(m, dtype=bool), np.arange(h)
+    h, each = e.shape[-1], e.shape[:-1]
+    some = np.flatnonzero if each else lambda which: ...
+    found, tied = HalfGaps.start(e), np.array(np.minimum(tied, h))
+    e, seen, open_ = found.e, np.zeros((*each, h + 1), dtype=bool), np.ones(each, dtype=bool)
     while open_.any() and not budget.spent:
-        pending = np.flatnonzero(open_)
-        size = int(tied[pending].min())
-        rows = pending[tied[pending] == size]
-        some = utility if len(rows) == m else rows_of(utility, rows)
-        half = SymmetricRanking(some, n, size)
+        size = int(tied[open_].min())
+        rows = some(open_ & (tied == size))
+        half = SymmetricRanking(rows_of(utility, rows), n, size)
         free = e[rows, size - 1 :]
-        at = log_newton(half, free * (0.5 / free.sum(axis=1, keepdims=True)), budget, 30)
+        at = log_newton(half, free * (0.5 / free.sum(axis=-1, keepdims=True)), budget, 30)
         e[rows, : size - 1], e[rows, size - 1 :] = 0.0, at.e
-        found.converged[rows] = at.converged
         found.rounds[rows] += at.rounds
-        new = ~seen[rows, size]
-        joins = new & at.closes & (half.size > 1)
-        leaves = new & at.opens & (size > 1)
-        seen[rows, size] = True
-        changes = joins | leaves
-        open_[rows] = changes
-        if not changes.any():
-            continue
-        rows, joins = rows[changes], joins[changes]
-        wanted = _ties(rows_of(utility, rows), n, e[rows])
-        tied[rows] = np.where(joins, np.maximum(wanted, size + 1), np.minimum(wanted, size - 1))
-        found.converged[rows] = False
-        # Gaps of those that join are 0; those that leave share the first one.
-        first = tied[rows, None] - 1
-        opened = ~joins[:, None] & (order >= first) & (order < size)
-        share = e[rows, size - 1] / (size - first[:, 0])
-        e[rows] = np.where(opened, share[:, None], np.where(order < first, 0.0, e[rows]))
-    e *= 0.5 / e.sum(axis=1, keepdims=True)  # also where the budget ended before
+        joins = at.closes & (half.size > 1) & ~seen[rows, size]
+        changes = joins | (at.opens & (size > 1) & ~seen[rows, size])
+        found.converged[rows], open_[rows], seen[rows, size] = (
+            at.converged & ~changes,
+            changes,
+            True,
+        )
+        if changes.any():
+            if each:
+                rows, joins = rows[changes], joins[changes]
+            tied[rows], e[rows] = _regrouped(rows_of(utility, rows), n, e[rows], size, joins)
+    e *= 0.5 / e.sum(axis=-1, keepdims=True)  # also where the budget ended before
     return found
+
+
+def _regrouped(
+    utility: Utilities, n: int, e: np.ndarray, size: int, joins: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many tie next, where completions join a group of `size` or leave it; half gaps.
+
+    Gaps of those that join are 0; those that leave share the first one.
+    """
+    wanted = _ties(utility, n, e)
+    tied = np.where(joins, np.maximum(wanted, size + 1), np.minimum(wanted, size - 1))
+    first, order = tied[..., None] - 1, np.arange(e.shape[-1])
+    opened = ~joins[..., None] & (order >= first) & (order < size)
+    share = e[..., size - 1 : size] / (size - first)
+    return tied, np.where(opened, share, np.where(order < first, 0.0, e))

@@ -49,15 +49,15 @@ class SymmetricRanking:
             gradient, hessian = self._by_running_sums(e.ravel())
             return gradient.reshape(e.shape), hessian.reshape(*e.shape, h)
         sums = _sums(self.n, self.tied)
-        first, second = self.utility.derivatives(e @ sums.gaps)
-        return first @ sums.forces, -(second @ sums.bends).reshape(*e.shape, h)
+        first, second = self.utility.derivatives(e.dot(sums.gaps))
+        return first.dot(sums.forces), second.dot(sums.bends).reshape(*e.shape, h)
 
     def slopes(self, e: np.ndarray) -> np.ndarray:
         """Return the gradient alone."""
         if not self.few:
             return self.derivatives(e)[0]
         sums = _sums(self.n, self.tied)
-        return self.utility.slope(e @ sums.gaps) @ sums.forces
+        return self.utility.slope(e.dot(sums.gaps)).dot(sums.forces)
 
     @property
     def few(self) -> bool:
@@ -107,7 +107,7 @@ class _Sums:
     """The sums over pairs as products from the right.
 
     gaps : (h, p), from e to the gaps of pairs; forces : (p, h) and bends : (p, h*h), from U' and
-    U'' there to the gradient and the Hessian
+    U'' there to the gradient and the negative Hessian
     """
 
     gaps: np.ndarray
@@ -119,7 +119,7 @@ class _Sums:
 def _sums(n: int, tied: int) -> _Sums:
     rows, counts = half_pairs(n, tied)
     forces = rows * (counts / 2)[:, None]
-    bends = forces[:, :, None] * rows[:, None, :]
+    bends = -forces[:, :, None] * rows[:, None, :]
     return _Sums(np.ascontiguousarray(rows.T), forces, bends.reshape(len(rows), -1))
 
 
@@ -167,34 +167,34 @@ def _hessian(side: np.ndarray, across: np.ndarray, bend: np.ndarray, masks: _Mas
 
 
 def equal_gaps(n: int) -> np.ndarray:
-    """Return half gaps (1, h) with sum 1/2 of which neighbours' gaps are equal."""
-    e = np.ones((1, n // 2))
+    """Return half gaps (h,) with sum 1/2 of which neighbours' gaps are equal."""
+    e = np.ones(n // 2)
     if n % 2 == 0:
-        e[0, -1] = 0.5
+        e[-1] = 0.5
     return e / (n - 1)
 
 
 def initial_gaps(utility: Utility | Stack, n: int, tiny: bool = False) -> np.ndarray:
-    """Return half gaps (m, h) with sum 1/2 from the quantiles of Beta((1-p)/2, (1-p)/2).
+    """Return half gaps (..., h) with sum 1/2 from the quantiles of Beta((1-p)/2, (1-p)/2).
 
     p is U's exponent at gaps of about 1/n, or with `tiny` at 0: the limit law of a power x**p is
     that Beta law.
     """
     with np.errstate(all="ignore"):  # flat there, 0/0, or a steep pole
         if tiny:
-            p = np.reshape(utility.exponent, (-1, 1))
+            p = np.asarray(utility.exponent)[..., None]
         else:
-            x = np.array([[0.3 / n]])
+            x = np.array([0.3 / n])
             first, second = utility.derivatives(x)
             p = 1 + x * second / first
         a = np.where(np.isfinite(p), np.minimum(np.maximum((1 - p) / 2, 1e-3), 1.0), 1.0)
     h = n // 2
     places = special.betaincinv(a, a, (np.arange(1, h + 1) - 0.5) / n)
     e = np.empty_like(places)
-    e[:, :-1], e[:, -1] = places[:, 1:] - places[:, :-1], 0.5 - places[:, -1]
+    e[..., :-1], e[..., -1] = places[..., 1:] - places[..., :-1], 0.5 - places[..., -1]
     if n % 2 == 0:
-        e[:, -1] = np.maximum(e[:, -1], 0.25 / n * e.max(axis=1))
+        e[..., -1] = np.maximum(e[..., -1], 0.25 / n * e.max(axis=-1))
     if not tiny:
         e = e / 2 + 0.25 / h
     e = np.maximum(e, 1e-280)  # within float64, with room to fall further
-    return e * (0.5 / e.sum(axis=1, keepdims=True))
+    return e * (0.5 / e.sum(axis=-1, keepdims=True))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.numerics.linear import Solver, adjacency, components, factored
+from collapse_theory.numerics.linear import Solver, adjacency, cholesky, components
 
 # Nodes from which on one factorisation takes longer than the iterations that replace it (measured
 # on random graphs with ten edges a node).
@@ -186,7 +186,7 @@ def _dense(system: System) -> Solver | None:
     for extra in (1e-15, 1e-13, 1e-10):
         regular = matrix.copy()
         regular.ravel()[:: k + 1] *= 1 + extra
-        solve = factored(regular.T)  # symmetric, and its transpose needs no copy in LAPACK
+        solve = cholesky(regular)
         if solve is not None:
             break
     else:

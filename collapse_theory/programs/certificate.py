@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -137,23 +137,22 @@ def certify_rows(utility: Stack, n: int, gaps: np.ndarray) -> list[Certificate]:
 # -- a full ranking, in its gaps -----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Forces:
-    """What the gaps of full rankings give, a row each.
+class _Forces(NamedTuple):
+    """What the gaps of a full ranking give, or of many, a row each.
 
-    value, rounding : (m,) the mean utility, and how far from it float64 may be
-    force, size : (m, n-1) G_k, and the sum of the absolute values of its terms
-    shortfall : (m,) what gaps are measured by
-    slopes : (m, pairs) U', at kinks chosen
+    value, rounding : (...) the mean utility, and how far from it float64 may be
+    force, size : (..., n-1) G_k, and the sum of the absolute values of its terms
+    shortfall : (...) what gaps are measured by
+    slopes : (..., pairs) U', at kinks chosen
     extra : what chosen slopes at kinks add to the bound
     saturated : whether U is flat beyond a kink that all pairs have reached
     """
 
-    value: np.ndarray
-    rounding: np.ndarray
+    value: Any
+    rounding: Any
     force: np.ndarray
     size: np.ndarray
-    shortfall: np.ndarray
+    shortfall: Any
     slopes: np.ndarray | None = None
     extra: float = 0.0
     saturated: bool = False
@@ -162,19 +161,17 @@ class _Forces:
 def _in_gaps(
     program: Program | ListwiseProgram, gaps: np.ndarray, slopes: np.ndarray | None
 ) -> Certificate:
-    n, rows = program.n, gaps[None]
+    n = program.n
     if isinstance(program, ListwiseProgram):
         at = _stage_forces(program, gaps)
     elif program.kinked:
         at = _kinked_forces(program, gaps, slopes)
     else:
-        at = _pair_forces(program.utility, rows, program.box)
+        at = _pair_forces(program.utility, gaps, program.box)
     if program.box:
-        objective, bound, rounding, short = (float(x[0]) for x in _in_box(at, rows))
-        return _certificate(objective, bound, rounding, short, at.saturated)
-    value, rounding, shortfall = (float(x[0]) for x in (at.value, at.rounding, at.shortfall))
-    force, size = at.force[0], at.size[0]
-    rewards, kappa = centred(gaps), program.kappa
+        return _certificate(*map(float, _in_box(at, gaps)), at.saturated)
+    value, rounding, shortfall = (float(x) for x in (at.value, at.rounding, at.shortfall))
+    force, rewards, kappa = at.force, centred(gaps), program.kappa
     square = kappa * float(np.mean(rewards**2))
     objective, rounding = value - square, rounding + (4 + n / 2) * EPS * square
     if not np.any(gaps) and np.all(force <= 0):
@@ -183,7 +180,7 @@ def _in_gaps(
         return _certificate(objective, math.inf, 0.0, shortfall)
     pulls = 2 * kappa / n * np.cumsum(rewards)[:-1]
     h = np.diff(np.concatenate([[0.0], force - pulls, [0.0]]))
-    errors = (4 + math.sqrt(n)) * EPS * np.concatenate([[0.0], size + pulls, [0.0]])
+    errors = (4 + math.sqrt(n)) * EPS * np.concatenate([[0.0], at.size + pulls, [0.0]])
     errors = errors[1:] + errors[:-1]
     if kappa > 0:
         bound = under_squares(h, errors, kappa / n) + at.extra
@@ -193,30 +190,30 @@ def _in_gaps(
     return _certificate(objective, bound, rounding, shortfall)
 
 
-def _in_box(at: _Forces, gaps: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return objectives, bounds, what rounding can be in the objectives, and shortfalls (m,)."""
-    n = gaps.shape[1] + 1
-    top = at.force.max(axis=1)
+def _in_box(at: _Forces, gaps: np.ndarray) -> tuple[Any, Any, Any, Any]:
+    """Return objectives, bounds, what rounding can be in the objectives, and shortfalls."""
+    n = gaps.shape[-1] + 1
+    top = at.force.max(axis=-1)
     # sum_k d_k (top - G_k) + top (1 - sum_k d_k): no difference of large numbers.
-    missing = _exact_sums(np.concatenate([np.ones((len(gaps), 1)), -gaps], axis=1))
-    bound = _exact_sums(gaps * (top[:, None] - at.force)) + top * missing + at.extra
+    left = gaps * (top[..., None] - at.force)
+    bound = _exact_sums(left) + top * _exact_sums(-gaps, 1.0) + at.extra
     # Each G_k is a sum of n**2 / 4 positive terms: it carries about sqrt(n) units of rounding.
     bound = np.maximum(bound, 0.0) + (4 + math.sqrt(n)) * EPS * top
-    best = (at.shortfall == 0) | ((n == 2) & (gaps[:, 0] == 1.0))  # nothing can be better
-    lost = ~np.isfinite(at.force).all(axis=1) & ~best
-    return (
-        at.value,
-        np.where(best, 0.0, np.where(lost, np.inf, bound)),
-        np.where(lost, 0.0, at.rounding),
-        np.where(best, 0.0, at.shortfall),
-    )
+    best = (at.shortfall == 0) | ((n == 2) & (gaps[..., 0] == 1.0))  # nothing can be better
+    lost = ~(top < np.inf) & ~best
+    if not (best | lost).any():
+        return at.value, bound, at.rounding, at.shortfall
+    bound, rounding = np.where(lost, np.inf, bound), np.where(lost, 0.0, at.rounding)
+    return at.value, np.where(best, 0.0, bound), rounding, np.where(best, 0.0, at.shortfall)
 
 
-def _exact_sums(rows: np.ndarray) -> np.ndarray:
-    """Return the sum of each row, rounded once; NaN where a term isn't finite."""
+def _exact_sums(rows: np.ndarray, more: float = 0.0) -> Any:
+    """Return the sum of each row and `more`, rounded once; NaN where a term isn't finite."""
+    if rows.ndim == 1:
+        return math.fsum((more, *rows.tolist())) if math.isfinite(rows.sum()) else math.nan
     finite = np.isfinite(rows.sum(axis=1))
-    sums = np.array([math.fsum(row) for row in np.where(finite[:, None], rows, 0.0).tolist()])
-    return np.where(finite, sums, np.nan)
+    safe = np.where(finite[:, None], rows, 0.0).tolist()
+    return np.where(finite, np.array([math.fsum((more, *row)) for row in safe]), np.nan)
 
 
 def _pair_forces(
@@ -228,8 +225,8 @@ def _pair_forces(
     """Return the forces of rankings by their pairs; `chosen` takes gaps and slopes, at kinks
     chooses others, and tells what those cost.
     """
-    n, x, extra = gaps.shape[1] + 1, all_gaps(gaps), 0.0
-    pairs = x.shape[1]
+    n, x, extra = gaps.shape[-1] + 1, all_gaps(gaps), 0.0
+    pairs = x.shape[-1]
     # At a kink at the box's width the slope below it: no gap is wider.
     values, first = utility.value(x), utility.slope(np.minimum(x, 1 - EPS) if box else x)
     size = np.abs(values) + utility.lost(x)
@@ -255,18 +252,18 @@ def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None
         given = slopes
         if given is None:
             given = dual_flow(program, _as_rewards(program, gaps), AT_KINK).slopes
-        p, lost = at_kinks(utility, x[0], first[0], given)
-        return p[None], float(np.mean(lost))
+        p, lost = at_kinks(utility, x, first, given)
+        return p, float(np.mean(lost))
 
-    found = _pair_forces(utility, gaps[None], program.box, chosen)
+    found = _pair_forces(utility, gaps, program.box, chosen)
     # Where all pairs have reached the last kink, or lack but rounding of what U can be, the
     # shortfall is rounding too, and nothing to measure a gap by.
     kinks = [kink for kink in utility.kinks if kink < 1]
     reached = bool(kinks) and gaps.min() >= kinks[-1] * (1 - 1e-13)
     flat = reached and bool(utility.slope(np.float64(1.0)) == 0)
     rise = float(utility.shortfall(np.float64(0.0), 1.0))
-    rounding = math.isfinite(rise) and float(found.shortfall[0]) <= 16 * EPS * rise
-    return replace(found, saturated=program.box and (flat or rounding))
+    rounding = math.isfinite(rise) and float(found.shortfall) <= 16 * EPS * rise
+    return found._replace(saturated=program.box and (flat or rounding))
 
 
 def _rounding_of_mean(size: np.ndarray, steep: np.ndarray, terms: float) -> Any:
@@ -296,10 +293,10 @@ def _free_bound(
     """
     n, (i, j) = program.n, np.triu_indices(program.n, 1)
     assert at.slopes is not None
-    slopes, shift, rewards = at.slopes[0], h * ((n - 1) / 2), centred(gaps)
+    slopes, shift, rewards = at.slopes, h * ((n - 1) / 2), centred(gaps)
     q = possible(program.utility, slopes - (shift[i] - shift[j]), slopes)
     rest = (np.bincount(i, q, n) - np.bincount(j, q, n)) / len(q)
-    gain = conjugate_gain(program.utility, all_gaps(gaps[None])[0], 0.0, q)
+    gain = conjugate_gain(program.utility, all_gaps(gaps), 0.0, q)
     return float(np.mean(gain) + (np.abs(rest) + errors) @ (np.abs(rewards) + np.ptp(rewards)))
 
 
@@ -309,8 +306,7 @@ def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
     # Every stage carries the rounding of those below it; log1p(tau) moves by at most that. Scores
     # are products, rounded themselves: exp(-158) moves by 158 units in its last place.
     rounding = (8 + program.n) * EPS * abs(at.value) + 2 * EPS * float(force @ gaps)
-    value, short = np.array([at.value]), np.array([program.shortfall(gaps)])
-    return _Forces(value, np.array([rounding]), force[None], force[None], short)
+    return _Forces(np.float64(at.value), rounding, force, force, program.shortfall(gaps))
 
 
 # -- a graph, in its rewards ---------------------------------------------------------------

@@ -251,7 +251,7 @@ class Box(Domain):
         """Return rewards in [0, 1] mapped to the box, the best to `high` exactly."""
         top = self.high - self.width * (1.0 - rewards)  # measured from the upper end
         mapped = np.where(rewards > 0.5, top, self.low + self.width * rewards)
-        return np.clip(mapped, self.low, self.high)
+        return np.minimum(np.maximum(mapped, self.low), self.high)
 
 
 UNIT = Box()

@@ -42,20 +42,24 @@ def incidence(n: int) -> np.ndarray:
 
 
 def all_gaps(gaps: np.ndarray) -> np.ndarray:
-    """Return the gaps (m, pairs) of rankings from those between neighbours (m, n-1).
+    """Return the gaps (..., pairs) of rankings from those between neighbours (..., n-1).
 
     Pairs are in the order of ``numpy.triu_indices(n, 1)``.
     """
-    n = gaps.shape[1] + 1
+    n = gaps.shape[-1] + 1
     if n <= FEW:
-        return gaps @ incidence(n).T
-    return np.stack([pair_gaps(row)[~np.tri(n, dtype=bool)] for row in gaps])
+        return gaps.dot(incidence(n).T)
+    if gaps.ndim > 1:
+        return np.stack([all_gaps(row) for row in gaps])
+    return pair_gaps(gaps)[~np.tri(n, dtype=bool)]
 
 
 def all_straddling(values: np.ndarray, n: int) -> np.ndarray:
-    """Return the sums (m, n-1) of values (m, pairs) over the pairs that straddle each gap."""
+    """Return the sums (..., n-1) of values (..., pairs) over the pairs that straddle each gap."""
     if n <= FEW:
-        return values @ incidence(n)
-    square = np.zeros((len(values), n, n))
-    square[:, ~np.tri(n, dtype=bool)] = values
-    return np.stack([straddle(each) for each in square])
+        return values.dot(incidence(n))
+    if values.ndim > 1:
+        return np.stack([all_straddling(row, n) for row in values])
+    square = np.zeros((n, n))
+    square[~np.tri(n, dtype=bool)] = values
+    return straddle(square)

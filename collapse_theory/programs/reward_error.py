@@ -214,7 +214,7 @@ def _of_ranking(
     place, pull, closed = np.arange(n), np.zeros(n), np.zeros(n - 1)
     if program.box:
         place = place % (n - 1)
-        force = all_straddling(slopes[None], n)[0]
+        force = all_straddling(slopes, n)
         closed = _multipliers(force, gaps)
     else:
         from_top = np.concatenate([[0.0], gaps.cumsum()])
@@ -247,7 +247,7 @@ Pairs = tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]
 def _of_pairs(program: Program, gaps: np.ndarray) -> Pairs:
     """Return w U' of the pairs of a ranking, how far rounding may put it, and bounds of -w U''."""
     utility, (i, j) = program.utility, np.triu_indices(program.n, 1)
-    x, units = all_gaps(gaps[None])[0], EPS * (j - i) / 2
+    x, units = all_gaps(gaps), EPS * (j - i) / 2
     if program.box:
         # The gaps as they are if they sum to 1; those of 1 seen from below, if U has a kink there.
         x, units = np.minimum(x, 1 - 4 * EPS), units + 4 * EPS + abs(1 - math.fsum(gaps))

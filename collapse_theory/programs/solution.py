@@ -375,9 +375,7 @@ def _placed(
         gaps = np.asarray(answer.gaps)
         ranked = domain.placed(as_rewards(gaps)) if domain.bounded else centred(gaps)
         order = None if program.comparisons is None else program.comparisons.full_order()
-        rewards = ranked.copy()
-        if order is not None:
-            rewards[order] = ranked
+        rewards = ranked if order is None else ranked[np.argsort(order)]
         return rewards, domain.unit * gaps, ()
     assert isinstance(program, Program)
     graph, r = program.graph, np.asarray(answer.rewards)
