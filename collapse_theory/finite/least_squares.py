@@ -69,27 +69,36 @@ def _quadratic(pieces: Pieces, low: np.ndarray, high: np.ndarray) -> np.ndarray 
     most[edges:] = np.where(pieces.moves, most[edges:], pieces.fixed)
     if max(k, edges // 10) > MAX_PIECES:
         return None
-    ends, signs = np.append(key // k, key % k), np.repeat([1.0, -1.0], edges)
-    gaps = sparse.csc_array((signs, (np.tile(np.arange(edges), 2), ends)), shape=(edges, k))
-    each: Any = sparse.vstack([gaps, sparse.identity(k)], format="csr")
+    i, j, w = key // k, key % k, np.bincount(of, graph.w[apart] / graph.w.max(), edges)
+    # Gaps between pieces, then their places.
+    ends = np.concatenate([np.column_stack([i, j]).ravel(), np.arange(k)])
+    signs = np.concatenate([np.tile([1.0, -1.0], edges), np.ones(k)])
+    starts = np.concatenate([np.arange(0, 2 * edges, 2), np.arange(2 * edges, 2 * edges + k + 1)])
+    each = sparse.csr_array((signs, ends, starts), shape=(edges + k, k))
     fixed = least == most
-    matrix: Any = sparse.vstack([each[fixed], each[~fixed], -each[~fixed]], format="csc")
-    limits = np.concatenate([least[fixed], most[~fixed], -least[~fixed]])
-    bounded = np.isfinite(limits)
-    w = graph.w[apart] / graph.w.max()
-    square = gaps.T @ sparse.diags(np.bincount(of, w, edges)) @ gaps
-    line = gaps.T @ np.bincount(of, w * (shift - graph.m[apart]), edges)
-    return _minimum(square, line, matrix[bounded], limits[bounded], int(fixed.sum()))
+    above, below = ~fixed & np.isfinite(most), ~fixed & np.isfinite(least)
+    rows = np.concatenate([np.flatnonzero(x) for x in (fixed, above, below)])
+    way = np.repeat([1.0, 1.0, -1.0], [np.count_nonzero(x) for x in (fixed, above, below)])
+    matrix = each[rows]
+    matrix.data *= np.repeat(way, np.diff(matrix.indptr))
+    # The half of x'square x above the diagonal: w_e (x_i - x_j)**2.
+    order, degree = np.arange(k), np.bincount(i, w, k) + np.bincount(j, w, k)
+    places = np.append(np.minimum(i, j), order), np.append(np.maximum(i, j), order)
+    square = sparse.csc_matrix((np.append(-w, degree), places), shape=(k, k))
+    pull = np.bincount(of, graph.w[apart] / graph.w.max() * (shift - graph.m[apart]), edges)
+    line = np.bincount(i, pull, k) - np.bincount(j, pull, k)
+    limits = np.concatenate([most[fixed], most[above], -least[below]])
+    return _minimum(square, line, sparse.csc_matrix(matrix), limits, int(fixed.sum()))
 
 
 def _minimum(square: Any, line: Any, matrix: Any, limits: Any, equal: int) -> np.ndarray | None:
-    """Return the x of least x'square x / 2 + line'x with matrix x <= limits, the first equal."""
-    from scipy import sparse
+    """Return the x of least x'square x / 2 + line'x with matrix x <= limits, the first equal.
 
+    Of the symmetric `square` the upper half is given.
+    """
     cones = [clarabel.ZeroConeT(equal), clarabel.NonnegativeConeT(len(limits) - equal)]
     settings = clarabel.DefaultSettings()
     settings.verbose = False
-    square, matrix = sparse.csc_matrix(sparse.triu(square)), sparse.csc_matrix(matrix)
     for tol in SOLVERS:
         settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tol
         found = clarabel.DefaultSolver(square, line, matrix, limits, cones, settings).solve()

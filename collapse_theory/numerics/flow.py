@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.numerics.linear import components
+from collapse_theory.numerics.linear import FEW_NODES, components
 
 UNITS = 2.0**29  # in which the gains are counted, at most: SciPy's flows are 32-bit integers
 
@@ -88,18 +88,28 @@ def _routed(
     gain: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the flow in whole units, negative where it takes `back`, and the cut."""
-    from scipy.sparse import coo_array
+    from scipy.sparse import coo_array, csr_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     units, unit = _whole(n, tail, head, gain)
     up, down = np.flatnonzero(units > 0), np.flatnonzero(units < 0)
-    source, sink = n, n + 1
-    capacities = (np.clip(np.floor(values / unit), 0.0, 2 * UNITS) for values in (capacity, back))
+    source, sink, shape = n, n + 1, (n + 2, n + 2)
+    capacities = (np.minimum(np.floor(values / unit), 2 * UNITS) for values in (capacity, back))
     rows = np.concatenate([np.full(len(up), source), down, tail, head])
     columns = np.concatenate([up, np.full(len(down), sink), head, tail])
-    values = np.concatenate([units[up], -units[down], *capacities]).astype(np.int32)
+    values = np.concatenate([units[up], -units[down], *capacities])
+    values = np.maximum(values, 0.0).astype(np.int32)
+    if n <= FEW_NODES:  # SciPy's sparse arrays take longer than the flow
+        table = np.zeros(shape, dtype=np.int32)
+        table[rows, columns] = values
+        flow = maximum_flow(csr_array(table), source, sink).flow.toarray()
+        raised, new = np.zeros(n + 2, dtype=bool), np.arange(n + 2) == source
+        while new.any():
+            raised |= new
+            new = (table > flow)[new].any(axis=0) & ~raised
+        return flow[tail, head] * unit, raised[:n]
     places = rows.astype(np.int32), columns.astype(np.int32)  # all that SciPy's graph routines take
-    network = coo_array((values, places), shape=(n + 2, n + 2)).tocsr()
+    network = coo_array((values, places), shape=shape).tocsr()
     network.eliminate_zeros()
     flow = maximum_flow(network, source, sink).flow
     left = network - flow

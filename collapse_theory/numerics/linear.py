@@ -12,7 +12,7 @@ import numpy as np
 from collapse_theory.lazy import lapack
 
 # Nodes up to which products of dense matrices take less time than SciPy's sparse arrays to make.
-_FEW_NODES = 40
+FEW_NODES = 40
 
 Solver = Callable[[np.ndarray], np.ndarray]
 
@@ -73,7 +73,7 @@ def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) 
     >>> components(np.array([0, 3]), np.array([1, 1]), 4).tolist()
     [0, 0, 1, 0]
     """
-    if k <= _FEW_NODES:
+    if k <= FEW_NODES:
         return _few_components(i, j, k, directed)
     from scipy.sparse.csgraph import connected_components
 
@@ -108,18 +108,25 @@ def spanning_forest(
     Above a root is the number k, and its edge is -1. Each connected part has one root, its first
     node.
     """
-    from scipy.sparse.csgraph import breadth_first_order
-
-    first = np.unique(i * k + j, return_index=True)[1]
-    roots = np.unique(components(i, j, k), return_index=True)[1]
-    # One more node joins the trees.
-    rows, columns = np.append(i[first], np.full(len(roots), k)), np.append(j[first], roots)
-    names = np.append(first, np.full(len(roots), -1)) + 2
-    name = adjacency(names, rows, columns, k + 1)
-    order, above = breadth_first_order(name, k, directed=False)
-    node, parent = order[1:], above[order[1:]]
-    edge = np.asarray((name + name.T).tocsr()[node, parent]).ravel() - 2
-    return node, parent, edge
+    beside: list[list[tuple[int, int]]] = [[] for _ in range(k)]
+    for edge, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
+        beside[a].append((b, edge))
+        beside[b].append((a, edge))
+    tree: dict[int, tuple[int, int]] = {}
+    for root in range(k):
+        if root in tree:
+            continue
+        tree[root] = k, -1
+        level = [root]
+        while level:
+            above, level = level, []
+            for parent in above:
+                for node, edge in beside[parent]:
+                    if node not in tree:
+                        tree[node] = parent, edge
+                        level.append(node)
+    above, edges = np.array(list(tree.values()), dtype=int).reshape(-1, 2).T
+    return np.array(list(tree)), above, edges
 
 
 @dataclass(frozen=True)
