@@ -84,14 +84,13 @@ SOLVERS: tuple[Solver, ...] = (
     ByPatterns(InteriorPoint()),
     Conic(),
 )
-# Which of them a user's `method` means.
+# Which of them a user's `method` means; "auto" means all.
 Method = Literal["auto", "newton", "spectral", "conic", "exact"]
 METHODS = {
     "newton": ("newton", "spectral", "cuts"),
     "spectral": ("spectral",),
     "conic": ("conic",),
 }
-AUTO = ("closed form", "newton", "spectral", "cuts", "conic")
 
 
 def solve(
@@ -186,7 +185,8 @@ def _solved(
         return _exact(program, tol)
     budget, best, failed = Budget(max_iterations), None, None
     for solver in SOLVERS:
-        if solver.name not in METHODS.get(method, AUTO) or not solver.fits(program):
+        asked = method == "auto" or solver.name in METHODS[method]
+        if not (asked and solver.fits(program)):
             continue
         tried = best is not None or failed is not None
         if tried and solver.name == "conic" and not _worth_a_reference(program, best):
