@@ -19,7 +19,7 @@ import numpy as np
 from collapse_theory.data.frames import OF_NO_STEP, REASONS
 from collapse_theory.data.reading import Reading, coded_names, made_log
 from collapse_theory.data.remarks import NOWHERE, Origin, odd_counts
-from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes
+from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes, frozen
 from collapse_theory.data.source import parts_of
 from collapse_theory.errors import CollapseError
 from collapse_theory.lazy import polars as pl
@@ -30,9 +30,19 @@ MOST_ROWS = 2_000_000  # 80 MB
 _ALL = 2**64  # hashes are below it
 _AT_ONCE = 1 << 18  # rows that are added to what is kept
 _NOTES = 20
+_EARLIER = "another step than "
 _CODED = {"kinds": "kind_names", "splits": "split_names"}  # numbers, into names
-_NONE = {"ranks": np.nan, "models": np.uint64(0)}  # where shards lack such a column
-_ARRAYS = ("keys", "loose", "rewards", *_NONE, *_CODED)
+_NONE = {"rank": np.nan, "model": 0}  # where a shard lacks such a column, or a row the value
+# The arrays of a summary, as rows are ordered by them, and the columns of `frames.judged`.
+_ROLES = {
+    "loose": "loose",
+    "keys": "prompt",
+    "rewards": "reward",
+    "kinds": "kind",
+    "ranks": "rank",
+    "splits": "split",
+    "models": "model",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,12 +119,10 @@ class LogSummary(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        hashes, codes = dict.fromkeys(("keys", "loose", "models"), np.uint64), dict.fromkeys(_CODED)
-        for name, dtype in (hashes | codes).items():
-            if (column := getattr(self, name)) is not None:
-                array = np.array(column, dtype=dtype or np.int32)
-                array.setflags(write=False)
-                self._set(**{name: array})
+        for name in ("keys", "loose", "models"):
+            self._set(**{name: frozen(getattr(self, name), np.uint64)})
+        for name in _CODED:
+            self._set(**{name: frozen(getattr(self, name), np.int32)})
         self._set(limits=tuple(self.limits), notes=as_notes(self.notes))
 
     @classmethod
@@ -147,12 +155,12 @@ class LogSummary(Value):
         """
         reading = Reading.of(parts_of(source, format), columns, where, at)
         some: list[LogSummary] = []
-        limits = most_prompts, most_rows
         steps: set[float] = set()
         for rows in reading.batches():
             if "step" in rows.columns:
                 steps.update(rows["step"].drop_nulls().unique())
-            some.append(_of_rows(rows, reading, some[0] if some else None, limits))
+            known = some[0] if some else None
+            some.append(_of_rows(rows, reading, known, (most_prompts, most_rows)))
             kept, *more = (one.keys.size for one in some)
             if sum(more) > max(kept, _AT_ONCE):
                 some = [_added(some)]
@@ -182,50 +190,32 @@ class LogSummary(Value):
                     "by one version, with the same options"
                 )
 
-    def _of_step(self, other: float | None) -> LogSummary:
-        """Return the summary as one of a later step, of which there is nothing here."""
-        if self.step is None or other is None or self.step >= other:
+    def _of_step(self, step: float | None) -> LogSummary:
+        """Return the summary as one of this step: of a later one there is nothing here."""
+        if self.step is None or self.step == step:
             return self
-        bad = tuple(rows for rows in self.bad if rows.reason in OF_NO_STEP)
-        earlier = [rows for rows in self.left_out if rows.reason.startswith("another step")]
-        kept = tuple(rows for rows in self.left_out if rows not in earlier)
-        count = self.rows + sum(rows.count for rows in (*self.bad, *earlier))
-        count -= sum(rows.count for rows in bad)
         return replace(
-            self._of(np.zeros(0, int)),
+            self,
+            **_arrays(self._frame().clear()),
             below=_ALL,
             rows=0,
             low=np.inf,
             high=-np.inf,
-            step=other,
-            bad=bad,
-            left_out=(*kept, BadRows(f"another step than {other:g}", count)),
+            bad=tuple(rows for rows in self.bad if rows.reason in OF_NO_STEP),
             origin=replace(self.origin, odd=()),
         )
 
-    def _trimmed(self) -> LogSummary:
-        """Return the summary in its one order, with no more than may be kept."""
-        below, (most_prompts, most_rows) = self.below, self.limits
-        rows = np.flatnonzero(self.loose < below) if below < _ALL else np.arange(self.loose.size)
-        prompts, counts = np.unique(self.loose[rows], return_counts=True)
-        fit = int(np.searchsorted(np.cumsum(counts), most_rows, side="right"))
-        keep = max(min(most_prompts, fit), 1)
-        if keep < prompts.size:
-            below = int(prompts[keep])
-            rows = rows[self.loose[rows] < below]
-        names = ("models", "splits", "ranks", "kinds", "rewards", "keys", "loose")
-        columns = [column[rows] for name in names if (column := getattr(self, name)) is not None]
-        return replace(self._of(rows[np.lexsort(columns)]), below=below)
-
-    def _of(self, rows: np.ndarray) -> LogSummary:
-        """Return the summary with some of its rows, and the names that come in them."""
-        found = {name: getattr(self, name) for name in _ARRAYS}
-        found = {name: None if one is None else one[rows] for name, one in found.items()}
-        for codes, names in _CODED.items():
-            if (numbers := found[codes]) is not None:
-                used, found[codes] = np.unique(numbers, return_inverse=True)
-                found[names] = tuple(getattr(self, names)[code] for code in used)
-        return replace(self, **found)
+    def _frame(self) -> pl.DataFrame:
+        """Return the rows that are kept, as `frames.judged` has them."""
+        columns = {}
+        for name, role in _ROLES.items():
+            if (values := getattr(self, name)) is not None:
+                columns[role] = pl.Series(values)
+                if name in _CODED:
+                    columns[role] = pl.Series(getattr(self, _CODED[name]), dtype=pl.Categorical)[
+                        columns[role]
+                    ]
+        return pl.DataFrame(columns)
 
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:
@@ -246,22 +236,16 @@ class LogSummary(Value):
         """Return the log of the prompts that are kept; a diagnosis is made of it."""
         if not self.keys.size:
             raise CollapseError("the summary has no good row" + "".join(f"; {b}" for b in self.bad))
-        roles = {"prompt": self.keys, "loose": self.loose, "reward": self.rewards}
-        roles |= {"rank": self.ranks, "model": self.models}
-        for role, codes in (("kind", "kinds"), ("split", "splits")):
-            names = np.array(getattr(self, _CODED[codes]), dtype=object)
-            roles[role] = None if getattr(self, codes) is None else names[getattr(self, codes)]
-        rows = pl.DataFrame({role: one for role, one in roles.items() if one is not None})
-        bad, left_out, notes = list(self.bad), list(self.left_out), list(self.notes)
+        bad, left_out = list(self.bad), list(self.left_out)
         if drawn := self.rows - self.keys.size:
             left_out.append(BadRows("a prompt that wasn't drawn", drawn))
         log = made_log(
-            rows,
+            self._frame(),
             self.origin,
             lambda reason, others: bad.append(BadRows(reason, others.height)),
             bad,
             left_out,
-            notes,
+            self.notes,
             step=self.step,
             read=self.read,
         )
@@ -287,20 +271,8 @@ def _of_rows(
     rewards = good["reward"].to_numpy()
     below = known.below if known and known.step == step else _ALL
     kept = good if below == _ALL else good.filter(pl.col("loose") < below)
-    coded: dict[str, Any] = {}
-    for role, (codes, names) in zip(("kind", "split"), _CODED.items(), strict=True):
-        if role in kept.columns:
-            coded[codes], coded[names] = coded_names(kept[role])
-    left_out = ()
-    if here.height < rows.height:
-        left_out = (BadRows(f"another step than {step:g}", rows.height - here.height),)
     return LogSummary(
-        keys=kept["prompt"].to_numpy(),
-        loose=kept["loose"].to_numpy(),
-        rewards=kept["reward"].to_numpy(),
-        ranks=kept["rank"].fill_null(np.nan).to_numpy() if "rank" in kept.columns else None,
-        models=kept["model"].fill_null(0).to_numpy() if "model" in kept.columns else None,
-        **coded,
+        **_arrays(kept),
         below=below,
         read=rows.height,
         rows=good.height,
@@ -308,11 +280,40 @@ def _of_rows(
         high=float(rewards.max(initial=-np.inf)),
         step=step,
         bad=tuple(BadRows(REASONS[why], count) for why, count in counts.items() if why),
-        left_out=left_out,
         origin=reading.origin.with_odd(odd_counts(good)),
         limits=limits,
         hashing=f"polars {pl.__version__}",
     )
+
+
+def _arrays(rows: pl.DataFrame) -> dict[str, Any]:
+    """Return rows as a summary holds them."""
+    found: dict[str, Any] = {}
+    for name, role in _ROLES.items():
+        if role in rows.columns:
+            if name in _CODED:
+                found[name], found[_CODED[name]] = coded_names(rows[role])
+            else:
+                column = rows[role]
+                found[name] = (
+                    column.fill_null(_NONE[role]) if role in _NONE else column
+                ).to_numpy()
+    return found
+
+
+def _drawn(rows: pl.DataFrame, below: int, limits: tuple[int, int]) -> tuple[dict[str, Any], int]:
+    """Return rows in their one order, no more than may be kept, and what is below those."""
+    if below < _ALL:
+        rows = rows.filter(pl.col("loose") < below)
+    prompts = rows.group_by("loose").len().sort("loose")
+    fit = int(np.searchsorted(prompts["len"].cum_sum().to_numpy(), limits[1], side="right"))
+    keep = max(min(limits[0], fit), 1)
+    if keep < prompts.height:
+        below = prompts["loose"][keep]
+        rows = rows.filter(pl.col("loose") < below)
+    found = _arrays(rows)
+    order = np.lexsort([found[name] for name in reversed(_ROLES) if name in found])
+    return found | {name: found[name][order] for name in _ROLES if name in found}, below
 
 
 def _added(several: Sequence[LogSummary]) -> LogSummary:
@@ -322,37 +323,31 @@ def _added(several: Sequence[LogSummary]) -> LogSummary:
         first._require_alike(other)
     step = max((one.step for one in several if one.step is not None), default=None)
     parts = [one._of_step(step) for one in several]
-    found: dict[str, Any] = {}
-    for name in ("keys", "loose", "rewards", *_NONE):
-        each = [getattr(part, name) for part in parts]
-        if any(one is not None for one in each):
-            sizes = zip(each, parts, strict=True)
-            each = [np.full(p.keys.size, _NONE[name]) if a is None else a for a, p in sizes]
-            found[name] = np.concatenate(each)
-    for codes, names in _CODED.items():
-        if getattr(first, codes) is not None:
-            all_names = sorted({name for part in parts for name in getattr(part, names)})
-            places = [[all_names.index(n) for n in getattr(part, names)] for part in parts]
-            each = zip(places, parts, strict=True)
-            numbers = [np.array(place, int)[getattr(part, codes)] for place, part in each]
-            found |= {codes: np.concatenate(numbers), names: tuple(all_names)}
+    rows = pl.concat([part._frame() for part in parts], how="diagonal")
+    arrays, below = _drawn(rows, min(part.below for part in parts), first.limits)
     origins = [part.origin for part in parts]
     known = min(origins, key=lambda o: (o.columns, o.guessed, o.others, o.unused))
+    read, good = sum(part.read for part in parts), sum(part.rows for part in parts)
+    bad = _counted(*(part.bad for part in parts))
+    left_out = _counted(*(part.left_out for part in parts))
+    left_out = tuple(rows for rows in left_out if not rows.reason.startswith(_EARLIER))
+    if earlier := read - good - sum(rows.count for rows in (*bad, *left_out)):
+        left_out = _counted(left_out, (BadRows(f"{_EARLIER}{step:g}", earlier),))
     return LogSummary(
-        **found,
-        below=min(part.below for part in parts),
-        read=sum(part.read for part in parts),
-        rows=sum(part.rows for part in parts),
+        **arrays,
+        below=below,
+        read=read,
+        rows=good,
         low=min(part.low for part in parts),
         high=max(part.high for part in parts),
         step=step,
-        bad=_counted(*(part.bad for part in parts)),
-        left_out=_counted(*(part.left_out for part in parts)),
+        bad=bad,
+        left_out=left_out,
         origin=known.with_odd(*(origin.odd for origin in origins)),
         notes=tuple(sorted({note for part in parts for note in part.notes}, key=str)[:_NOTES]),
         limits=first.limits,
         hashing=first.hashing,
-    )._trimmed()
+    )
 
 
 def _counted(*several: tuple[BadRows, ...]) -> tuple[BadRows, ...]:

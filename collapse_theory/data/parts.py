@@ -21,7 +21,8 @@ PROBLEM = "__problem__"  # and that with the reasons why there are none, by numb
 BROKEN_CSV = "more fields than the header"
 BROKEN_JSON = "no JSON object on the line"
 CUT = "the rest missing: the file is cut off or damaged here"
-UNREADABLE = (BROKEN_CSV, BROKEN_JSON, CUT)
+TWICE = "a key that stands twice in one object"
+UNREADABLE = (BROKEN_CSV, BROKEN_JSON, CUT, TWICE)
 """Why a line holds no row: the reasons of `Bad`."""
 
 _CHUNK = 100_000  # rows that are held as Python objects at a time

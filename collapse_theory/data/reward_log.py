@@ -133,7 +133,7 @@ class RewardLog(Value):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("prompts", "kinds", "splits"):
-            self._set(**{name: _frozen_codes(getattr(self, name))})
+            self._set(**{name: frozen(getattr(self, name), np.int32)})
         self._set(notes=as_notes(self.notes))
         for name in ("prompts", "kinds", "ranks", "steps", "splits"):
             column = getattr(self, name)
@@ -225,10 +225,11 @@ class RewardLog(Value):
         return f"RewardLog({', '.join(texts)})"
 
 
-def _frozen_codes(values: Any) -> np.ndarray | None:
+def frozen(values: Any, dtype: Any) -> np.ndarray | None:
+    """Return a read-only copy of whole numbers; None where there are none."""
     if values is None:
         return None
-    array = np.array(values, dtype=np.int32)
+    array = np.array(values, dtype=dtype)
     array.setflags(write=False)
     return array
 

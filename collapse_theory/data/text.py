@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import re
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ from collapse_theory.data.parts import (
     CUT,
     PROBLEM,
     RECORD,
+    TWICE,
     UNREADABLE,
     Bad,
     Chunk,
+    Numbered,
     Part,
-    Row,
     in_chunks,
     row_or_bad,
 )
@@ -68,26 +70,50 @@ class TextPart(Part):
     unit: str = "line"
     file: PlainFile
 
+    head = 0  # lines before the rows
+    quoted = False  # whether a field in quotes may run over lines
+
     def __post_init__(self) -> None:
         self.odd: list[int] = []  # lines that aren't UTF-8, read for all that
         self.count = 0
 
-    def blocks(self, after: int = 0, *, quotes: bool = False) -> Iterator[Block]:
-        """Yield whole lines, many at a time, from `after` so many on.
+    @abstractmethod
+    def lines(self, blocks: Iterable[Block]) -> Iterator[Numbered]:
+        """Yield the row of each line, or why there is none."""
 
-        With `quotes` a block ends within a quoted field only where that is too long for one.
+    def frame(self, lines: Block, needed: Sequence[str], numbers: Container[Any]) -> Any:
+        """Return the rows of a block by Polars, None where it may read others than `lines`."""
+        return None
+
+    def rows(self) -> Iterator[Numbered]:
+        yield from self.lines(self.blocks())
+        yield from self.cut()
+
+    def chunks(self, needed: Sequence[str], numbers: Container[Any] = ()) -> Iterator[Chunk]:
+        blocks = self.blocks()
+        for block in blocks:
+            if (frame := self.frame(block, needed, numbers)) is not None:
+                yield frame
+            else:  # a quote may be open at its end
+                yield from in_chunks(self.lines(chain([block], blocks if self.quoted else ())))
+        yield list(self.cut())
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield whole lines, many at a time.
+
+        Where fields are quoted a block ends within one only where that is too long for one.
         """
-        self.odd, self.count = [line for line in self.odd if line <= after], after
+        self.odd, self.count = [line for line in self.odd if line <= self.head], self.head
         with self.file.path.open("rb") as opened:
             start = 0
             while opened.read(len(_BOM)) == _BOM:
                 start += len(_BOM)
             opened.seek(start)
-            for _ in range(after):
+            for _ in range(self.head):
                 opened.readline()
             while block := opened.read(_BLOCK):
                 lines = [block, opened.readline()]
-                inside = quotes and sum(line.count(b'"') for line in lines) % 2
+                inside = self.quoted and sum(line.count(b'"') for line in lines) % 2
                 while inside and len(lines) < _LONGEST_FIELD and (line := opened.readline()):
                     lines.append(line)
                     inside = line.count(b'"') % 2 == 0
@@ -142,40 +168,34 @@ def lines_of(blocks: Iterable[Block]) -> Iterator[tuple[int, bytes]]:
 class JsonLines(TextPart):
     """A text of one JSON object a line."""
 
-    def rows(self) -> Iterator[tuple[int, Row | Bad]]:
-        yield from self._rows(self.blocks())
-        yield from self.cut()
-
-    def chunks(self, needed: Sequence[str], numbers: Container[Any] = ()) -> Iterator[Chunk]:
-        floats = [name for name in needed if name in numbers and self._holds_numbers(name)]
-        schema = dict.fromkeys(needed, pl.String) | dict.fromkeys(floats, pl.Float64)
-        for block in self.blocks():
-            frame = self._frame(*block, schema)
-            yield list(self._rows([block])) if frame is None else frame
-        yield list(self.cut())
-
-    def _rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, Row | Bad]]:
+    def lines(self, blocks: Iterable[Block]) -> Iterator[Numbered]:
         for number, raw in lines_of(blocks):
             if raw.strip():
                 try:
-                    yield number, row_or_bad(json.loads(raw.decode()))
+                    yield number, row_or_bad(_JSON.decode(raw.decode()))
                 except (ValueError, RecursionError) as error:
-                    yield number, Bad(BROKEN_JSON, _json_fault(error))
+                    reason = TWICE if isinstance(error, _Twice) else BROKEN_JSON
+                    yield number, Bad(reason, _json_fault(error))
 
-    def _frame(self, first: int, block: bytes, schema: Mapping[str, Any]) -> pl.DataFrame | None:
-        frame = _read_json(block, schema)
+    def frame(self, lines: Block, needed: Sequence[str], numbers: Container[Any]) -> Any:
+        first, block = lines
+        texts = dict.fromkeys(needed, pl.String)
+        floats = {n: pl.Float64 for n in needed if n in numbers and self._holds_numbers(n)}
+        frame = _read_json(block, texts | floats)
         # What is no number is null, or refused.
-        floats = [name for name, dtype in schema.items() if dtype == pl.Float64]
         if floats and (frame is None or any(frame[name].null_count() for name in floats)):
-            frame = _read_json(block, dict.fromkeys(schema, pl.String))
-        if frame is None:
+            frame = _read_json(block, texts)
+        # Of a key that stands twice Polars takes the first value. To count one takes a twentieth of
+        # the reading: prompts and rewards, which come first.
+        twice = (block.count(b'"%b"' % name.encode()) for name in needed[:2])
+        if frame is None or any(count > frame.height for count in twice):
             return None
-        lines: Sequence[int] = range(first, first + frame.height)
-        if frame.height != block.count(b"\n") + (not block.endswith(b"\n")):
-            lines = [number for number, raw in lines_of([(first, block)]) if raw.strip()]
-        if frame.height != len(lines):
+        places: Sequence[int] = range(first, self.count + 1)
+        if frame.height != len(places):
+            places = [number for number, raw in lines_of([lines]) if raw.strip()]
+        if frame.height != len(places):
             return None
-        return frame.with_columns(pl.Series(RECORD, lines, pl.UInt32))
+        return frame.with_columns(pl.Series(RECORD, places, pl.UInt32))
 
     def _holds_numbers(self, name: str) -> bool:
         values = [row.get(name) for row in self.sample]
@@ -189,7 +209,25 @@ def _read_json(block: bytes, schema: Mapping[str, Any]) -> pl.DataFrame | None:
     return None
 
 
+class _Twice(ValueError):
+    """A key stands twice in one object."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Twice(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _json_fault(error: Exception) -> str:
+    if isinstance(error, _Twice):
+        return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg} at character {error.colno} of the line"
     if isinstance(error, UnicodeDecodeError):
@@ -207,11 +245,13 @@ def json_values(file: PlainFile) -> list[Any]:
     """
     try:
         text = file.path.read_bytes().removeprefix(_BOM).decode()
-        decode, at, found = json.JSONDecoder().raw_decode, _after_blanks(text, 0), []
+        at, found = _after_blanks(text, 0), []
         while at < len(text):
-            value, at = decode(text, at)
+            value, at = _JSON.raw_decode(text, at)
             found.append(value)
             at = _after_blanks(text, at)
+    except _Twice as error:
+        raise CollapseError(f"{file.name}: {error}") from None
     except (ValueError, RecursionError) as error:
         where = f"line {getattr(error, 'lineno', 1)}: {_json_fault(error)}"
         if file.damage is not None:
@@ -237,6 +277,8 @@ class Csv(TextPart):
     What stands before the names is passed over: blank lines, comments (#), and Excel's "sep=;".
     A field in quotes may run over lines. Where quotes don't match, a line is taken by itself.
     """
+
+    quoted = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -291,24 +333,12 @@ class Csv(TextPart):
             names = ["", *names]  # R's names of rows have no name themselves
         return names, mark, head
 
-    def rows(self) -> Iterator[tuple[int, Row | Bad]]:
-        yield from self._rows(self.blocks(self.head))
-        yield from self.cut()
-
-    def chunks(self, needed: Sequence[str], numbers: Container[Any] = ()) -> Iterator[Chunk]:
+    def frame(self, lines: Block, needed: Sequence[str], numbers: Container[Any]) -> Any:
         needed = [name for name in needed if name in self.fields]
-        blocks = self.blocks(self.head, quotes=True)
-        for block in blocks:
-            frame = self._regular(*block, needed)
-            if frame is None and b'"' not in block[1]:
-                frame = self._split(*block, needed)
-            if frame is None:  # a quote may be open at its end
-                yield from in_chunks(self._rows(chain([block], blocks)))
-                break
-            yield frame
-        yield list(self.cut())
+        frame = self._regular(*lines, needed)
+        return self._split(*lines, needed) if frame is None and b'"' not in lines[1] else frame
 
-    def _rows(self, blocks: Iterable[Block]) -> Iterator[tuple[int, Row | Bad]]:
+    def lines(self, blocks: Iterable[Block]) -> Iterator[Numbered]:
         names, mark, lines = self.fields, self.mark, self.texts(blocks)
         waiting: deque[tuple[int, str]] = deque()  # read ahead in search of a closing quote
 
@@ -359,7 +389,7 @@ class Csv(TextPart):
         )
 
     def _regular(self, first: int, block: bytes, needed: Sequence[str]) -> pl.DataFrame | None:
-        """Return the fields by Polars, None where it may read others than `_rows`."""
+        """Return the fields by Polars, None where it may read others than `lines`."""
         starts = None if self.mark == " " or self.comments else _starts(block, self.mark)
         if starts is None:
             return None
@@ -440,11 +470,11 @@ class Svmlight(TextPart):
     LightGBM has no queries in the lines: a file of the same name and .query holds their sizes.
     """
 
-    def rows(self) -> Iterator[tuple[int, Row | Bad]]:
+    def lines(self, blocks: Iterable[Block]) -> Iterator[Numbered]:
         beside = Path(f"{self.file.name}.query")
         sizes = map(int, beside.read_text().split()) if beside.is_file() else None
         query, left = -1, 0
-        for number, text in self.texts(self.blocks()):
+        for number, text in self.texts(blocks):
             label, _, rest = text.strip().partition(" ")
             if not label or label.startswith("#"):
                 continue
@@ -460,4 +490,3 @@ class Svmlight(TextPart):
                 query, left = query + 1, next(sizes, -1)
             left -= 1
             yield number, {"qid": str(query) if left >= 0 else None, "label": label}
-        yield from self.cut()
