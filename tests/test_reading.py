@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collapse_theory as ct
-from collapse_theory.data.parts import BROKEN_CSV, BROKEN_JSON, CUT
+from collapse_theory.data.parts import BROKEN_CSV, BROKEN_JSON, CUT, TWICE
 from collapse_theory.diagnosis import BadRows, RewardLog, read_log
 from tests.problems import cases
 
@@ -413,6 +413,7 @@ BROKEN = {
     "null prompt": (b'{"prompt": null, "kind": "closed", "rank": 1, "reward": 0.5}', "no prompt"),
     "another kind": (b'{"prompt": "prompt 1", "kind": "open", "rank": 1, "reward": 0.5}', KIND),
     "deep": (b"[" * 100_000, BROKEN_JSON),
+    "twice": (b'{"prompt": "prompt 1", "reward": 0.5, "kind": "closed", "reward": 0.6}', TWICE),
 }  # fmt: skip
 
 
@@ -522,6 +523,11 @@ REFUSED = {
     ),
     "no gzip": (b"\x1f\x8b" + CSV, "log.csv.gz", "can't be unpacked from its start"),
     "a JSON list": (b"[" + JSONL.replace(b"\n", b","), "log.json", "isn't whole; line 1: not JSON"),
+    "a key twice": (
+        b'[{"prompt": "a", "reward": 1, "reward": 2}]',
+        "log.json",
+        "'reward' stands twice",
+    ),
     "no Parquet": (CSV, "log.parquet", "no Parquet"),
     "half a Parquet": (b"PAR1" + bytes(500), "log.parquet", "damaged, or not written to its end"),
     "a photograph": (bytes(random.Random(3).randbytes(5000)), "log.csv", "log.csv"),

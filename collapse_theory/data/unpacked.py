@@ -19,6 +19,7 @@ import weakref
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_ARCHIVES = {b"PK\x03\x04": "a ZIP archive or a spreadsheet", b"7z\xbc\xaf": "a 7z archive"}
 
 
 class _Folder:
@@ -89,9 +89,6 @@ def plain_file(path: str | os.PathLike[str]) -> PlainFile:
         with place.open("rb") as file:
             found = _copied(found, file)
     head = found.head()
-    for start, what in _ARCHIVES.items():
-        if head.startswith(start):
-            raise CollapseError(f"{found.name} is {what}; unpack it, and give the file in it")
     while opened := next((way for start, way in _PACKINGS if head.startswith(start)), None):
         found = opened(found)
         head = found.head()
@@ -128,17 +125,10 @@ def _copied(file: PlainFile, opened: Any) -> PlainFile:
 
 
 def _cut_to_lines(copy: Path) -> None:
-    with copy.open("rb+") as file:
-        size = end = copy.stat().st_size
-        while end:
-            start = max(end - _BLOCK, 0)
-            file.seek(start)
-            at = file.read(end - start).rfind(b"\n")
-            if at >= 0:
-                file.truncate(start + at + 1)
-                return
-            end = start
-        file.truncate(size)
+    with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as held:
+        end = held.rfind(b"\n") + 1
+    if end:
+        os.truncate(copy, end)
 
 
 def _by(opener: Callable[[Path, str], Any]) -> Callable[[PlainFile], PlainFile]:
