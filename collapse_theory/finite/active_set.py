@@ -34,7 +34,7 @@ class Rows:
 
     @classmethod
     def of(cls, program: Program, values: np.ndarray) -> Self:
-        """Return the first values, those of an interior point's other constraints left out."""
+        """Return the rows of an interior point's constraints; those of kinks are left out."""
         edges, k = len(program.graph.a), program.graph.k
         if not program.box:
             none = np.zeros(k, dtype=values.dtype)
@@ -47,14 +47,17 @@ class Rows:
         return np.concatenate([self.edges, self.low, self.high])
 
     def like(self, values: np.ndarray) -> Self:
-        """Return other values."""
+        """Return rows of these lengths from their values in one array."""
         return type(self)(*np.split(values, np.cumsum([len(self.edges), len(self.low)])))
 
 
 def polished(
     program: Program, r: np.ndarray, tight: np.ndarray, z: np.ndarray, budget: Budget
 ) -> Answer | None:
-    """Return rewards and multipliers of the closed gaps, or None where this comes to nothing.
+    """Return rewards and multipliers of the closed gaps, or None where a Newton system is singular.
+
+    Newton's method on the pieces with these gaps closed, multipliers in balance, those below zero
+    let go, and again, while the certificate gets better.
 
     `tight` and `z` are an interior point's, which tells what is closed at the rewards `r`.
     """

@@ -207,6 +207,7 @@ def _refined(
 
 
 def _on_graph(program: Program, budget: Budget) -> Answer | None:
+    """Solve in the rewards, in units of their expected spread; None where every solver fails."""
     import cvxpy as cp
 
     if program.domain.own or not program.domain.ordered:

@@ -179,7 +179,7 @@ class GraphBarrier:
 
     @cached_property
     def lowest(self) -> float:
-        """What no gap at the optimum is below: 0, or without an order a bound.
+        """A lower bound of the gaps at the optimum: 0 where an order is kept.
 
         f is strongly concave, of modulus 1/memory: from equal rewards the optimum is no farther
         than memory times the gradient there. Twice that leaves the constraints slack.
@@ -287,6 +287,12 @@ class _OnGraph:
         return float(gained - self.barrier.jumps @ dx[k:])
 
     def newton(self, z: np.ndarray) -> Step | None:
+        """Return the solver of the method's system, from targets of s z to dx and ds.
+
+        With alpha and beta the z/s of t and of t - past, dt = (rho + beta dy) / (alpha + beta), y
+        the gap and rho the target's force on t less its cost: a pair keeps the weight alpha beta /
+        (alpha + beta) beside its -w U'' and the z/s of its gap.
+        """
         barrier, program, s = self.barrier, self.barrier.program, self.s
         graph, unit = program.graph, self.unit
         on_edges, low, high, alpha, beta = barrier.split(z / s)

@@ -240,7 +240,7 @@ def _checked(losses: Sequence[Loss], rows: np.ndarray, domain: Domain) -> Stack:
 
 
 def _together(stack: Stack, n: int, domain: Domain, tol: float | None) -> list[Any]:
-    """Return what the columns hold of each program, None of those that are left."""
+    """Return the entries of the columns for each program; None for those left to `solve`."""
     found: list[Any] = [None] * len(stack)
     # Where U' underflows at equal gaps they are the answer, if one that takes more to say.
     flat = stack.slope(np.full((len(stack), 1), 1.0 / (n - 1)))[:, 0] == 0

@@ -333,6 +333,7 @@ class _Core:
 
 
 def _condensed(k: int, a: np.ndarray, b: np.ndarray, gain: np.ndarray) -> _Core:
+    """Merge nodes that are surely raised together, until few are left that are."""
     label, edge, merged = np.arange(k), np.arange(len(a)), [np.zeros(0, dtype=np.int64)]
     while len(a):
         size = len(gain)

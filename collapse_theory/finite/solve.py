@@ -68,7 +68,7 @@ class ClosedForm:
         return program.full and program.box and not strict
 
     def __call__(self, program: Program | ListwiseProgram, budget: Budget) -> Answer | None:
-        """Return it where one is known that is the answer wanted: at kinks, the only optimum."""
+        """Return it; None where none is known, or at kinks one optimum of several is."""
         found = exact_answer(program)
         return None if found is None or (program.kinked and not found.unique) else found
 
@@ -180,6 +180,7 @@ def _solved(
     tol: float | None,
     max_iterations: int | None,
 ) -> Solution:
+    """Certify what the solvers that fit the program find, in their order, and keep the best."""
     program = Program.of(loss, n, domain, comparisons)
     if method == "exact":
         return _exact(program, tol)

@@ -122,7 +122,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Pull:
-    """c x as the slope of a utility."""
+    """A utility of slope c x: the pull of a penalty on squares, as a sum over pairs."""
 
     c: float
 
@@ -133,7 +133,7 @@ class _Pull:
 
 @dataclass(frozen=True)
 class _Equations:
-    """Those of a utility in the box, or against a penalty's `pull`."""
+    """The equations of the optimum in the box, or under a penalty, whose `pull` is given."""
 
     utility: Utility
     pull: Any

@@ -61,7 +61,7 @@ _HELD_DISTANCE = 1e-4
 
 
 class Certificate(NamedTuple):
-    """What a law reaches.
+    """The objective of a law, and a bound of how far it is from the best one.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Certificate(NamedTuple):
 
 
 def certify(utility: Utility, law: SeriesLaw, kappa: float | None) -> Certificate:
-    """Return what a law reaches in the unit box (`kappa` None), or under the penalty `kappa`."""
+    """Return the certificate of a law in the unit box (`kappa` None), or under a penalty."""
     with np.errstate(all="ignore"):
         return _walled(utility, law) if kappa is None else _free(utility, law, kappa)
 
@@ -219,6 +219,7 @@ def of_ends(utility: Utility, x: np.ndarray) -> np.ndarray:
 
 
 def _free(utility: Utility, law: SeriesLaw, kappa: float) -> Certificate:
+    """Evaluate V' at the nodes of a rule for the law, some of them by a finer rule too."""
     y, mass = law.lower_half(2 * law.size + 12)
     total = 2.0 * float(mass.sum())
     mass = 2.0 * mass / total

@@ -43,7 +43,7 @@ class Points(NamedTuple):
 
     @classmethod
     def of(cls, places: np.ndarray, masses: np.ndarray) -> Points:
-        """Return the law of the masses that count, of total 1."""
+        """Return the law of the masses above 1e-12, of total 1."""
         kept = masses > 1e-12
         return cls(places[kept], masses[kept] / masses[kept].sum())
 
@@ -58,7 +58,7 @@ class Points(NamedTuple):
         return (np.where(counts, short, 0.0) * self.masses[at]).sum(axis=-1)
 
     def certify(self, utility: Utility) -> Certificate:
-        """Return what the law reaches, from the least T over [0, 1].
+        """Return the law's certificate, from the least T over [0, 1].
 
         U(|x - a|) is concave on either side of a, so T is convex between neighbouring atoms:
         closing in on the least of nine points finds its minimum there.
@@ -204,7 +204,7 @@ class Cells(NamedTuple):
         return (np.where(counts, value, 0.0) * self.jumps[at]).sum(axis=-1)
 
     def certify(self, utility: Utility, kappa: float) -> Certificate:
-        """Return what the law reaches under the penalty `kappa`."""
+        """Return the law's certificate under the penalty `kappa`."""
         z, w = gauss(4)
         width, radius = np.diff(self.edges)[:, None], float(self.edges[-1])
         x = (self.edges[:-1, None] + 0.5 * width * (1.0 + z)).ravel()

@@ -77,7 +77,7 @@ class Mesh(NamedTuple):
         return (0.5 * (self.marks[:-1] + self.marks[1:])) ** self.power
 
     def used(self, points: bool) -> np.ndarray:
-        """Return which functions count, or at which points, places included, T is asked for."""
+        """Return a mask of the functions in use, or of the points, places included, for T."""
         inner = np.zeros((self.sizes.size, _DEGREE), dtype=bool)
         for i, m in enumerate(self.sizes):
             inner[i, (2 * np.arange(m) + 1) * _DEGREE // (2 * m) if points else np.arange(m)] = True
@@ -141,6 +141,7 @@ class Mesh(NamedTuple):
         return out
 
     def _others(self, utility: Utility, x: np.ndarray, nodes: int) -> np.ndarray:
+        """Return T(x) of the polynomials of each panel, by Gauss's rule on pieces of the kernel."""
         row, panel, t, s = self._pieces(x)
         z, w = gauss(nodes)
         gap = 0.5 * (t.sum(axis=1)[:, None] + np.diff(t, axis=1) * z)
@@ -227,7 +228,7 @@ class PanelLaw(NamedTuple):
         )
 
     def certify(self, utility: Utility) -> Certificate:
-        """Return what the law reaches, from T at three times the points, with a finer rule."""
+        """Return the law's certificate, from T at three times the points, with a finer rule."""
         mesh = self.mesh
         x, weight, values = mesh.points()
         low, high = mesh.edges[:-1], mesh.edges[1:]
@@ -300,6 +301,7 @@ def _settled(law: PanelLaw) -> PanelLaw:
 
 
 def _mesh(utility: Utility, widest: float) -> Mesh:
+    """Return panels graded to the ends, and to the places that kinks make of them."""
     p = utility.exponent
     power = -0.5 * (1.0 + p) if p < 1.0 else 0.0
     places, steps = reached(utility, _MOST_PLACES)

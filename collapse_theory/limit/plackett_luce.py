@@ -47,7 +47,7 @@ LAGUERRE = np.polynomial.laguerre.laggauss(48)
 
 
 def solve(loss: PlackettLuce, domain: Domain, method: str) -> tuple[RewardLaw, Certificate]:
-    """Return the law and what it reaches; an objective of inf where the picks run off.
+    """Return the law and its certificate, whose objective is inf where the picks run off.
 
     Raises
     ------

@@ -97,7 +97,7 @@ class LimitProgram:
         return second_kind.layer(self.utility, 2.0 * self.start)
 
     def require_seen(self) -> None:
-        """Raise where float64 doesn't show what holds the law, whatever solves for it."""
+        """Raise where the layers of U, or the penalty beside its slopes, are beneath float64."""
         if self.layer < THINNEST:
             raise CollapseError(
                 f"{self.utility} bends within {THINNEST:.0e} of 0, where float64 tells no rewards "
@@ -130,7 +130,7 @@ class LimitProgram:
 
 
 class Shape(Protocol):
-    """What a solver finds, in its own terms."""
+    """A law as a solver has it: as a series, panels, points or cells."""
 
     def law(self) -> RewardLaw:
         """Return it as a law; a CollapseError where its density is negative."""
@@ -308,7 +308,7 @@ class GivenLaw(SeriesLaw):
 
 
 def _series(program: LimitProgram) -> Candidates:
-    """Yield series of more and more terms in a box, without one that for R."""
+    """Yield series of more and more terms in a box; without one, that of the R found."""
     utility, kappa = program.utility, program.kappa
     if kappa is None:
         laws = (second_kind if utility.exponent >= 1 else first_kind).walled(utility)

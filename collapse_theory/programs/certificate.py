@@ -161,6 +161,7 @@ class _Forces(NamedTuple):
 def _in_gaps(
     program: Program | ListwiseProgram, gaps: np.ndarray, slopes: np.ndarray | None
 ) -> Certificate:
+    """Return the certificate of a full ranking: in the box, under a penalty, or Fenchel's."""
     n = program.n
     if isinstance(program, ListwiseProgram):
         at = _stage_forces(program, gaps)
@@ -244,6 +245,7 @@ def _pair_forces(
 
 
 def _kinked_forces(program: Program, gaps: np.ndarray, slopes: np.ndarray | None) -> _Forces:
+    """Return the forces with slopes at kinks that balance best: those given, or a dual flow's."""
     utility = program.utility
 
     def chosen(x: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
@@ -313,6 +315,7 @@ def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
 
 
 def _in_rewards(program: Program, answer: Answer) -> Certificate:
+    """Return the certificate of a graph: see `GraphForces` for the bounds."""
     graph, utility, r = program.graph, program.utility, np.asarray(answer.rewards)
     gaps, rounded = _edge_gaps(program, answer)
     y = gaps - graph.m

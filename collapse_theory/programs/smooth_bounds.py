@@ -31,7 +31,7 @@ _BETWEEN = 1.0 / np.cos(np.pi * 15 / 128)
 
 
 class Bound(NamedTuple):
-    """A mean utility and how far float64 may be from it, a bound of what it lacks, U(1) less it."""
+    """The mean utility, its rounding error, how far it is from the best at most, U(1) less it."""
 
     objective: float
     rounding: float
@@ -172,7 +172,7 @@ def _missed(at: Straddling, found: _Sums, force: np.ndarray, last: np.ndarray) -
 
 
 def _highest(at: Straddling, force: np.ndarray) -> float:
-    """Return what no G is above, as a polynomial on each panel."""
+    """Return an upper bound of all G, as polynomials on the panels."""
     highest = float(force.max())
     for _, _, u in at.lay.panels:
         own = slice(u, u + P)
