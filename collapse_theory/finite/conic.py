@@ -19,8 +19,8 @@ import numpy as np
 from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.held_gaps import first_guess, require_in_range
 from collapse_theory.finite.interior_point import first_rewards
-from collapse_theory.finite.log_gaps import first_guess
 from collapse_theory.finite.symmetric import SymmetricRanking, half_pairs, initial_gaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.plackett_luce import score_penalty
@@ -147,6 +147,7 @@ def _pairs(program: Program) -> _Written:
         return value
 
     start = initial_gaps(utility, n) if program.box else first_guess(utility, n, program.kappa)
+    require_in_range(start)
     total = 0.5 if program.box else None
     return _Written(start, objective, total, SymmetricRanking(utility, n).gaps)
 
@@ -170,7 +171,9 @@ def _stages(program: ListwiseProgram) -> _Written:
 
     start = np.full(n - 1, 1.0 / (n - 1)) * (1.0 if program.box else loss.beta)
     unit = 1.0 if program.box else loss.beta
-    return _Written(start, objective, 1.0 if program.box else None, lambda gaps: gaps / unit)
+    return _Written(
+        start.ravel(), objective, 1.0 if program.box else None, lambda gaps: gaps / unit
+    )
 
 
 @np.errstate(all="ignore")  # a steep pole

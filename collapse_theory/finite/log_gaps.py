@@ -22,23 +22,19 @@ the neighbourhood, and how many tie.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from collapse_theory.errors import NoOptimum, OutOfRange
-from collapse_theory.finite.budget import LEAST_GAP, Budget, line_search, max_step
+from collapse_theory.errors import OutOfRange
+from collapse_theory.finite.budget import LEAST_GAP, Budget
+from collapse_theory.finite.held_gaps import held_gaps, require_in_range
 from collapse_theory.finite.interior_point import path_end
 from collapse_theory.finite.log_newton import (
     half_gaps,
     log_newton,
-    settles,
     with_tied_groups,
 )
-from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps, initial_gaps
+from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
-from collapse_theory.numerics.linear import cholesky
-from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
@@ -124,95 +120,9 @@ def _inside(program: Program, budget: Budget) -> tuple[np.ndarray, int]:
 # -- without a box -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Penalised:
-    """Half the sum over pairs of U, less `pull` times half the sum of squared rewards C_i."""
-
-    half: SymmetricRanking
-    pull: float
-
-    @classmethod
-    def of(cls, utility: Utility, n: int, kappa: float) -> _Penalised:
-        # Half the sum over pairs is n(n-1)/4 times the mean; 2/n sum over the half of C_i**2.
-        return cls(SymmetricRanking(utility, n), kappa * (n - 1))
-
-    def forces(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return G, pi and the negative Hessian of the whole."""
-        force, hessian = self.half.derivatives(e)
-        order = np.arange(1.0, len(e) + 1)
-        return force, self.pulls(e), hessian + self.pull * np.minimum.outer(order, order)
-
-    def pulls(self, e: np.ndarray) -> np.ndarray:
-        """Return pi."""
-        return self.pull * e[::-1].cumsum()[::-1].cumsum()
-
-
-def first_guess(utility: Utility, n: int, kappa: float) -> np.ndarray:
-    """Return half gaps of a plausible shape, at the best scale: the force along it is zero."""
-    program = _Penalised.of(utility, n, kappa)
-    steep = np.isinf(utility.slope_at_zero)
-    shape = initial_gaps(utility, n, tiny=True) if steep else np.full(n // 2, 0.5 / (n // 2))
-
-    def excess(log_scale: float) -> float:
-        e = np.exp(log_scale) * shape
-        return float((program.half.slopes(e) - program.pulls(e)) @ shape)
-
-    outside = "the optimum has gaps outside float64: the penalty is too "
-    with np.errstate(all="ignore"):
-        low, high = bracket(
-            excess,
-            limit=float(np.log(LARGEST_GAP)),
-            none_above=NoOptimum(outside + "weak"),
-            none_below=NoOptimum(outside + "strong"),
-        )
-        return np.exp(bisect(excess, low, high, width=_SCALE)) * shape
-
-
 def _without_box(utility: Utility, n: int, kappa: float, budget: Budget) -> tuple[np.ndarray, bool]:
     if utility.slope_at_zero <= 0:
         return np.zeros(n - 1), True  # no gap is worth opening
-    program = _Penalised.of(utility, n, kappa)
-    e, converged = _penalised_newton(program, first_guess(utility, n, kappa), budget)
-    return program.half.gaps(e), converged
-
-
-def _penalised_newton(
-    program: _Penalised, e: np.ndarray, budget: Budget
-) -> tuple[np.ndarray, bool]:
-    """Newton's method: steps of log G = log pi, else of G = pi, with a line search."""
-    last, converged = np.inf, False
-    state = program.forces(e)
-    for _ in budget.rounds(300):
-        force, pulls, hessian = state
-        solve = cholesky(hessian)
-        if solve is None:
-            return e, False
-        both = (force > 0) & (pulls > 0)
-        ratio = np.where(both, force, 1.0) / np.where(both, pulls, 1.0)
-        # log G = log pi where both are positive: nearly linear for powers and exponential tails.
-        rest = force - pulls
-        steps = solve(np.column_stack([np.where(both, force * np.log(ratio), rest), rest]))
-        size = float(np.abs(steps[:, 0] / e).max())
-        if converged and size >= 0.5 * last:
-            return e, True
-        alpha, step = 0.0, steps[:, 0]
-        for step in steps.T:
-            alpha, state = _line_search(program, e, step, rest)
-            if alpha > 1e-2:
-                break
-        e = e + alpha * step
-        converged = size < 1e-9
-        if size < 1e-15 or (converged and settles(size, last)):
-            return e, True
-        last = size
-    return e, converged
-
-
-def _line_search(
-    program: _Penalised, e: np.ndarray, step: np.ndarray, rest: np.ndarray
-) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    def at(alpha: float) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
-        state = program.forces(e + alpha * step)
-        return state, float((state[0] - state[1]) @ step)
-
-    return line_search(at, min(1.0, 0.9 * max_step(e, step)), max(float(rest @ step), 1e-300))
+    found = held_gaps(utility, n, kappa, budget)
+    require_in_range(found.e)
+    return SymmetricRanking(utility, n).gaps(found.e), bool(found.converged)
