@@ -186,3 +186,25 @@ FORMULA = {
     "log(x + 100)": lambda x: mp.log(x + 100),
     "log(x + 1e4) - 9": lambda x: mp.log(x + 10**4) - 9,
 }
+
+
+HELD = {
+    ct.Confined(0.02): ("log", "power", "negative", "sigmoid", "exponential", "smoothing", "sum"),
+    ct.Confined(30.0): ("log", "sigmoid", "squared", "formula"),
+    ct.Centered(0.1): ("log", "power", "margin", "smoothing"),
+    ct.Free(): ("smoothing", "squared"),
+}
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 33])
+@pytest.mark.parametrize(("domain", "name"), [(d, name) for d, of in HELD.items() for name in of])
+def test_under_penalties(domain, name, n):
+    make, (low, high) = SWEPT[name]
+    utilities = [make(p) for p in np.geomspace(low, min(high, 50.0), 9)]
+    if domain == ct.Centered(0.1) and n == 2 and name != "smoothing":
+        with pytest.raises(ct.NoOptimum, match=r"utilities\[0\]"):
+            ct.solve_many(utilities, n, domain)
+        return
+    found = ct.solve_many(utilities, n, domain)
+    assert len(found.alone) <= 2
+    assert_as_solved(found)

@@ -70,7 +70,8 @@ def held_gaps(utility: Utilities, n: int, kappa: float, budget: Budget) -> HalfG
     They are inf where nothing in float64 holds them, 0 where the penalty closes them.
     """
     program, e = Held.of(utility, n, kappa), first_guess(utility, n, kappa)
-    found, rows = HalfGaps.start(e), np.arange(len(e)) if e.ndim > 1 else ...
+    found = HalfGaps.start(e)
+    rows: Any = np.arange(len(e)) if e.ndim > 1 else ...
     state, last, near = program.forces(e), np.inf, np.False_
     for k in budget.rounds(MOST_STEPS):
         force, pulls, hessian = state

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
+from collapse_theory.finite.held_gaps import held_gaps
 from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.finite.log_newton import half_gaps
 from collapse_theory.finite.solve import solve
@@ -20,17 +21,15 @@ from collapse_theory.finite.symmetric import SymmetricRanking
 from collapse_theory.numerics.checks import count
 from collapse_theory.programs import (
     TOLERANCE,
-    Box,
     Domain,
     DomainLike,
     Program,
     Solution,
-    as_rewards,
     certify_rows,
-    unit_utility,
 )
 from collapse_theory.programs.pair_sums import FEW
-from collapse_theory.programs.program import smooth
+from collapse_theory.programs.program import WIDEST_CHECKED, smooth
+from collapse_theory.programs.solution import ranked_rewards
 from collapse_theory.programs.table import Table, Utilities, asked
 from collapse_theory.utilities import (
     Loss,
@@ -41,6 +40,7 @@ from collapse_theory.utilities import (
 )
 from collapse_theory.values import Array
 
+FAR = 1e9  # a gap at which a utility with a maximum falls
 _UNLIMITED = 10**9  # rounds of all rows together: each row's own are limited
 _NUMBERS = ("objective", "gap", "relative_gap")
 _COLUMNS = ("rewards", "gaps", *_NUMBERS, "status", "method", "iterations", "unique", "reference")
@@ -190,7 +190,7 @@ def solve_many(
     losses, held = given["utilities"], given["domain"]
     groups, alone = _grouped(losses, n, held)
     with np.errstate(all="ignore"):
-        stacks = [_checked(losses, rows, held) for rows in groups]
+        stacks = [_checked(losses, rows, n, held) for rows in groups]
     for i in alone:
         named(i, losses[i], lambda loss: Program.of(loss, n, held))
     table: dict[int, tuple[Any, ...]] = {}
@@ -217,7 +217,7 @@ def _grouped(losses: Sequence[Loss], n: int, domain: Domain) -> tuple[list[np.nd
     """Return the rows of each form that can be solved together, and the rows that can't."""
     groups: dict[Any, list[int]] = {}
     alone: list[int] = []
-    possible = isinstance(domain, Box) and n <= FEW
+    possible = domain.ordered and not domain.own and n <= FEW
     for i, loss in enumerate(losses):
         key = form(loss) if possible and isinstance(loss, Utility) else None
         groups.setdefault(key, []).append(i)
@@ -228,36 +228,46 @@ def _grouped(losses: Sequence[Loss], n: int, domain: Domain) -> tuple[list[np.nd
     return [np.array(rows) for rows in groups.values()], alone
 
 
-def _checked(losses: Sequence[Loss], rows: np.ndarray, domain: Domain) -> Stack:
+def _checked(losses: Sequence[Loss], rows: np.ndarray, n: int, domain: Domain) -> Stack:
     """Return the utilities of these rows, checked as those of one program are."""
-    assert isinstance(domain, Box)
     stack = Stack.of([losses[i] for i in rows], domain.unit)
-    ends = stack.slope(np.repeat([[0.5, 1.0]], len(stack), axis=0))
-    doubtful = ~(ends[:, 1] > 0) | (domain.width > 1)
+    if domain.bounded:
+        top = stack.slope(np.repeat([[0.5, 1.0]], len(stack), axis=0))[:, 1]
+        doubtful = ~(top > 0) | (domain.width > 1)
+    else:
+        # Concave for certain, and held: by a penalty, or because U falls in the end.
+        low, high = np.array([losses[i].concave_range for i in rows]).T
+        concave = (low <= 0) & (high >= WIDEST_CHECKED)
+        falls = stack.slope(np.full((len(stack), 1), FAR))[:, 0] < 0
+        doubtful = ~(concave & (falls | (domain.penalty(n) > 0)))
     for i in rows[doubtful]:
-        named(i, losses[i], lambda loss: unit_utility(loss, domain))
+        named(i, losses[i], lambda loss: Program.of(loss, n, domain))
     return stack
 
 
 def _together(stack: Stack, n: int, domain: Domain, tol: float | None) -> list[Any]:
     """Return the entries of the columns for each program; None for those left to `solve`."""
     found: list[Any] = [None] * len(stack)
-    # Where U' underflows at equal gaps they are the answer, if one that takes more to say.
-    flat = stack.slope(np.full((len(stack), 1), 1.0 / (n - 1)))[:, 0] == 0
+    # Where U' underflows at equal gaps they are the answer, if one that takes more to say; where it
+    # isn't above 0 at a gap of 0 none is opened.
+    widest, kappa = (np.inf, None) if domain.bounded else (WIDEST_CHECKED, domain.penalty(n))
+    least = stack.slope(np.full((len(stack), 1), 1.0 / (n - 1) if domain.bounded else 0.0))[:, 0]
     steep = np.isinf(stack.slope_at_zero)
     limit = TOLERANCE if tol is None else min(tol, TOLERANCE)
-    for kind in (steep & ~flat, ~steep & ~flat):
+    for kind in (steep & (least > 0), ~steep & (least > 0)):
         rows = np.flatnonzero(kind)
         if not len(rows):
             continue
-        some = stack if len(rows) == len(stack) else stack.rows(rows)
-        half = half_gaps(some, n, Budget(_UNLIMITED))
+        some, budget = stack if len(rows) == len(stack) else stack.rows(rows), Budget(_UNLIMITED)
+        half = half_gaps(some, n, budget) if kappa is None else held_gaps(some, n, kappa, budget)
         gaps = SymmetricRanking(some, n).gaps(half.e)
-        certificates = certify_rows(some, n, gaps)
-        placed = zip(domain.placed(as_rewards(gaps)), domain.unit * gaps, strict=True)
-        each = zip(rows, placed, certificates, half.converged, half.rounds.tolist(), strict=True)
-        for i, arrays, one, converged, rounds in each:
-            if converged and one.relative_gap <= limit:
+        known = half.converged & (gaps.sum(axis=1) <= widest)
+        placed = zip(ranked_rewards(domain, gaps), domain.unit * gaps, strict=True)
+        each = zip(
+            rows, placed, certify_rows(some, gaps, kappa), known, half.rounds.tolist(), strict=True
+        )
+        for i, arrays, one, certain, rounds in each:
+            if certain and one.relative_gap <= limit:
                 numbers = one.objective, one.gap, one.relative_gap
                 found[i] = (*arrays, *numbers, "optimal", LogGaps.name, rounds, True, None)
     return found

@@ -31,14 +31,13 @@ from collapse_theory.programs.graph_bounds import (
     GraphForces,
     conjugate_gain,
     possible,
-    under_squares,
 )
-from collapse_theory.programs.pair_sums import all_gaps, all_straddling
+from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_sums
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program, centred
 from collapse_theory.programs.smooth_bounds import penalised_bound, smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
-from collapse_theory.utilities import Stack, Utility
+from collapse_theory.utilities import PlackettLuce, Stack, Utility
 from collapse_theory.values import Value
 
 FIRST_ORDER = 1e-12  # the relative gap above which a bound of the second order is worth its time
@@ -119,18 +118,20 @@ def _certificate(
     return Certificate(objective, bound + rounding, relative, shortfall)
 
 
-def certify_rows(utility: Stack, n: int, gaps: np.ndarray) -> list[Certificate]:
-    """Return the certificates of full rankings in the unit box under utilities without kinks.
+def certify_rows(utility: Stack, gaps: np.ndarray, kappa: float | None) -> list[Certificate]:
+    """Return the certificates of full rankings under utilities without kinks.
 
     Parameters
     ----------
     utility : Stack
         One a ranking.
-    n : int
     gaps : numpy.ndarray, shape (m, n-1)
+    kappa : float or None
+        The weight of the penalty kappa mean r_i**2; None in the unit box.
     """
     with np.errstate(all="ignore"):
-        found = _in_box(_pair_forces(utility, gaps, True), gaps)
+        at = _pair_forces(utility, gaps, kappa is None)
+        found = _in_box(at, gaps) if kappa is None else _held(at, utility, gaps, kappa)
         return [_certificate(*row) for row in zip(*(x.tolist() for x in found), strict=True)]
 
 
@@ -162,33 +163,46 @@ def _in_gaps(
     program: Program | ListwiseProgram, gaps: np.ndarray, slopes: np.ndarray | None
 ) -> Certificate:
     """Return the certificate of a full ranking: in the box, under a penalty, or Fenchel's."""
-    n = program.n
     if isinstance(program, ListwiseProgram):
         at = _stage_forces(program, gaps)
     elif program.kinked:
         at = _kinked_forces(program, gaps, slopes)
     else:
         at = _pair_forces(program.utility, gaps, program.box)
-    if program.box:
-        return _certificate(*map(float, _in_box(at, gaps)), at.saturated)
-    value, rounding, shortfall = (float(x) for x in (at.value, at.rounding, at.shortfall))
-    force, rewards, kappa = at.force, centred(gaps), program.kappa
-    square = kappa * float(np.mean(rewards**2))
-    objective, rounding = value - square, rounding + (4 + n / 2) * EPS * square
-    if not np.any(gaps) and np.all(force <= 0):
-        return _certificate(objective, 0.0, rounding, 0.0)  # U doesn't rise from 0
-    if not np.all(np.isfinite(force)):
-        return _certificate(objective, math.inf, 0.0, shortfall)
-    pulls = 2 * kappa / n * np.cumsum(rewards)[:-1]
-    h = np.diff(np.concatenate([[0.0], force - pulls, [0.0]]))
-    errors = (4 + math.sqrt(n)) * EPS * np.concatenate([[0.0], at.size + pulls, [0.0]])
-    errors = errors[1:] + errors[:-1]
+    found = _in_box(at, gaps) if program.box else _held(at, program.utility, gaps, program.kappa)
+    objective, bound, rounding, short = (float(x) for x in found)
+    return _certificate(objective, bound, rounding, short, at.saturated)
+
+
+def _held(
+    at: _Forces, utility: Utility | PlackettLuce | Stack, gaps: np.ndarray, kappa: float
+) -> tuple[Any, Any, Any, Any]:
+    """Return what `_in_box` does under the penalty kappa mean r_i**2, or without one."""
+    n, rewards = gaps.shape[-1] + 1, centred(gaps)
+    square = kappa * np.mean(rewards**2, axis=-1)
+    rounding = at.rounding + (4 + n / 2) * EPS * square
+    pulls = 2 * kappa / n * rewards.cumsum(axis=-1)[..., :-1]
+    h, errors = _at_nodes(at.force - pulls), _at_nodes(at.size + pulls, 1)
+    errors *= (4 + math.sqrt(n)) * EPS
     if kappa > 0:
-        bound = under_squares(h, errors, kappa / n) + at.extra
+        bound = _exact_sums((np.abs(h) + errors) ** 2 / (4 * kappa / n))
     else:
-        assert isinstance(program, Program)
-        bound = _free_bound(program, at, gaps, h, errors) + at.extra
-    return _certificate(objective, bound, rounding, shortfall)
+        bound = _free_bound(at, utility, gaps, h, errors)
+    still = ~gaps.any(axis=-1) & (at.force <= 0).all(axis=-1)  # U doesn't rise from 0
+    lost = ~np.isfinite(at.force).all(axis=-1) & ~still
+    return (
+        at.value - square,
+        np.where(still, 0.0, np.where(lost, np.inf, bound + at.extra)),
+        np.where(lost, 0.0, rounding),
+        np.where(still, 0.0, at.shortfall),
+    )
+
+
+def _at_nodes(on_gaps: np.ndarray, sign: int = -1) -> np.ndarray:
+    """Return at each reward the value of the gap below it less that of the gap above, or plus."""
+    end = np.zeros((*on_gaps.shape[:-1], 1))
+    padded = np.concatenate([end, on_gaps, end], axis=-1)
+    return padded[..., 1:] + sign * padded[..., :-1]
 
 
 def _in_box(at: _Forces, gaps: np.ndarray) -> tuple[Any, Any, Any, Any]:
@@ -287,19 +301,21 @@ def _as_rewards(program: Program, gaps: np.ndarray) -> np.ndarray:
 
 
 def _free_bound(
-    program: Program, at: _Forces, gaps: np.ndarray, h: np.ndarray, errors: np.ndarray
-) -> float:
+    at: _Forces, utility: Any, gaps: np.ndarray, h: np.ndarray, errors: np.ndarray
+) -> Any:
     """Return mean sup_y (U(y) - q y) - mean U for balanced slopes q near U'.
 
     On all pairs q_ij = U'_ij - (h_i - h_j) / n balances, h the gradient of the sum over pairs.
     """
-    n, (i, j) = program.n, np.triu_indices(program.n, 1)
+    n = h.shape[-1]
+    i, j = np.triu_indices(n, 1)
     assert at.slopes is not None
-    slopes, shift, rewards = at.slopes, h * ((n - 1) / 2), centred(gaps)
-    q = possible(program.utility, slopes - (shift[i] - shift[j]), slopes)
-    rest = (np.bincount(i, q, n) - np.bincount(j, q, n)) / len(q)
-    gain = conjugate_gain(program.utility, all_gaps(gaps), 0.0, q)
-    return float(np.mean(gain) + (np.abs(rest) + errors) @ (np.abs(rewards) + np.ptp(rewards)))
+    shift, rewards = h * ((n - 1) / 2), np.abs(centred(gaps))
+    q = possible(utility, at.slopes - (shift[..., i] - shift[..., j]), at.slopes)
+    rest = np.abs(pair_sums(q) / len(i)) + errors
+    gain = conjugate_gain(utility, all_gaps(gaps), 0.0, q)
+    spread = gaps.sum(axis=-1)[..., None]
+    return np.mean(gain, axis=-1) + np.vecdot(rest, rewards + spread)
 
 
 def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:

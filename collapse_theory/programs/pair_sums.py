@@ -8,6 +8,7 @@ where a ranking is a row of a stack of them, and running sums for many.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -63,3 +64,16 @@ def all_straddling(values: np.ndarray, n: int) -> np.ndarray:
     square = np.zeros((n, n))
     square[~np.tri(n, dtype=bool)] = values
     return straddle(square)
+
+
+def pair_sums(values: np.ndarray) -> np.ndarray:
+    """Return at each completion (..., n) the sum of values (..., pairs) over the pairs in which it
+    is the better less that over those in which it is the worse.
+    """
+    pairs = values.shape[-1]
+    n = (1 + math.isqrt(1 + 8 * pairs)) // 2
+    rows = values.reshape(-1, pairs)
+    i, j = np.triu_indices(n, 1)
+    at, size = n * np.arange(len(rows))[:, None], n * len(rows)
+    better, worse = (np.bincount((at + k).ravel(), rows.ravel(), size) for k in (i, j))
+    return (better - worse).reshape(*values.shape[:-1], n)

@@ -88,14 +88,20 @@ class Answer:
 
 
 def centred(gaps: np.ndarray) -> np.ndarray:
-    """Return the rewards with these `gaps` and mean 0, each as its distance from the middle."""
-    n = len(gaps) + 1
-    rewards = np.concatenate([[0.0], -np.cumsum(gaps)])
-    if np.array_equal(gaps, gaps[::-1]):
-        half = np.concatenate([gaps[: (n - 1) // 2], [gaps[n // 2 - 1] / 2] if n % 2 == 0 else []])
-        top = np.cumsum(half[::-1])[::-1]
-        return np.concatenate([top, [0.0] * (n % 2), -top[::-1]])
-    return rewards - rewards.mean()
+    """Return the rewards with these `gaps` (..., n-1) and mean 0: of symmetric ones each as its
+    distance from the middle.
+    """
+    n, end = gaps.shape[-1] + 1, np.zeros((*gaps.shape[:-1], 1))
+    below = np.concatenate([end, -gaps.cumsum(axis=-1)], axis=-1)
+    plain = below - below.mean(axis=-1, keepdims=True)
+    symmetric = (gaps == gaps[..., ::-1]).all(axis=-1)
+    if not symmetric.any():
+        return plain
+    half = gaps[..., : n // 2].copy()
+    half[..., -1] /= 1 + (n + 1) % 2
+    top = half[..., ::-1].cumsum(axis=-1)[..., ::-1]
+    mirrored = np.concatenate([top, *([end] * (n % 2)), -top[..., ::-1]], axis=-1)
+    return np.where(symmetric[..., None], mirrored, plain)
 
 
 # -- the comparison graph ------------------------------------------------------------------

@@ -373,7 +373,7 @@ def _placed(
     domain = program.domain
     if program.full:
         gaps = np.asarray(answer.gaps)
-        ranked = domain.placed(as_rewards(gaps)) if domain.bounded else centred(gaps)
+        ranked = ranked_rewards(domain, gaps)
         order = None if program.comparisons is None else program.comparisons.full_order()
         rewards = ranked if order is None else ranked[np.argsort(order)]
         return rewards, domain.unit * gaps, ()
@@ -409,6 +409,11 @@ def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarr
 
     order = sorted(range(k), key=cmp_to_key(lambda i, j: np.sign(rise(j, i))))
     return np.array([max(rise(i, j), 0.0) for i, j in pairwise(order)])
+
+
+def ranked_rewards(domain: Domain, gaps: np.ndarray) -> np.ndarray:
+    """Return the rewards of full rankings in their domain, best first, from gaps (..., n-1)."""
+    return domain.placed(as_rewards(gaps)) if domain.bounded else centred(gaps)
 
 
 def as_rewards(gaps: np.ndarray) -> np.ndarray:
