@@ -582,7 +582,7 @@ def test_a_certificate_does_not_believe_gaps_that_are_not_those_of_the_rewards()
     program = Program.of(ct.Log(), None, None, pairs)
     rewards, optimal = np.array([1.0, 0.5, 0.0]), np.array([1 / 3, 2 / 3])
     honest = certify(program, Answer(rewards=rewards))
-    assert certify(program, Answer(rewards=rewards, apart=optimal)) == honest
+    assert certify(program, Answer(rewards=rewards, edge_gaps=optimal)) == honest
     assert honest.gap > 0.01
 
 

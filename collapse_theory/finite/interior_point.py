@@ -405,7 +405,7 @@ def _kept_apart(program: Program, at: Point, best: Answer, least: float, budget:
         return best
     # A step of the active set is left to the polish: multipliers are its own.
     z = None if best.multipliers is None else np.where(closed.edges, best.multipliers, 0.0)
-    answer = replace(best, rewards=found[0], apart=found[1], slopes=None, multipliers=z)
+    answer = replace(best, rewards=found[0], edge_gaps=found[1], slopes=None, multipliers=z)
     return answer if certify(program, answer).gap < least else best
 
 

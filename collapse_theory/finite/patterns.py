@@ -52,7 +52,7 @@ class ByPatterns:
             z[pattern.edges] = 0.0
             if one.multipliers is not None:
                 z[pattern.edges] = pattern.weight[:, None] * one.multipliers
-            own = one.apart
+            own = one.edge_gaps
             apart[pattern.edges] = (
                 pattern.program.graph.differences(rewards) if own is None else own
             )
@@ -66,7 +66,7 @@ class ByPatterns:
             rewards=r,
             multipliers=z,
             slopes=slopes,
-            apart=apart if any(one.apart is not None for one in found) else None,
+            edge_gaps=apart if any(one.edge_gaps is not None for one in found) else None,
             iterations=budget.used,
             converged=all(one.converged for one in found),
             unique=all(one.unique for one in found),

@@ -381,9 +381,9 @@ def _edge_gaps(program: Program, answer: Answer) -> tuple[np.ndarray, np.ndarray
     """
     graph, r = program.graph, np.asarray(answer.rewards)
     gaps, size = graph.differences(r), float(np.abs(r).max())
-    if answer.apart is not None and graph.k <= MOST_PATHS:
-        edges, paths = least_tree_paths(graph.a, graph.b, graph.k, answer.apart)
-        sums = (paths[graph.a] - paths[graph.b]) @ answer.apart[edges]
+    if answer.edge_gaps is not None and graph.k <= MOST_PATHS:
+        edges, paths = least_tree_paths(graph.a, graph.b, graph.k, answer.edge_gaps)
+        sums = (paths[graph.a] - paths[graph.b]) @ answer.edge_gaps[edges]
         if np.all(np.abs(sums - gaps) <= (4 + graph.k) * EPS * size):
             return sums, 2 * graph.k * EPS * np.abs(sums)
     return gaps, np.full_like(gaps, EPS * size)

@@ -60,7 +60,7 @@ class Answer:
         Of r_a >= r_b, in a graph.
     slopes : numpy.ndarray, shape (edges,), optional
         U' of the pairs; at a kink, a slope between those on its sides.
-    apart : numpy.ndarray, shape (edges,), optional
+    edge_gaps : numpy.ndarray, shape (edges,), optional
         The gaps on a graph's edges, where differences of the rewards have too few digits. Then
         just those rewards are 0 or 1 that are at an end of the box.
     iterations : int
@@ -77,7 +77,7 @@ class Answer:
     smooth: SmoothGaps | None = None
     multipliers: np.ndarray | None = None
     slopes: np.ndarray | None = None
-    apart: np.ndarray | None = None
+    edge_gaps: np.ndarray | None = None
     iterations: int = 0
     converged: bool = True
     unique: bool | None = None
@@ -322,7 +322,7 @@ class Program:
         return np.bincount(node, anchors[used], self.graph.k) / self.graph.sizes
 
     @cached_property
-    def torn(self) -> float:
+    def within_nodes(self) -> float:
         """What the penalty costs where completions of several centers are held equal."""
         anchors, used = self.domain.anchors, self.graph.node_of >= 0
         if anchors is None or self.graph.k == np.count_nonzero(used):
@@ -369,7 +369,7 @@ class Program:
         """Return what the penalties take off the mean utility."""
         sums = r[self.graph.a] + r[self.graph.b]
         own = float(self.shares @ self.domain.cost(r)) if self.domain.own else 0.0
-        squares = self.d @ (r - self.centers) ** 2 + self.torn
+        squares = self.d @ (r - self.centers) ** 2 + self.within_nodes
         return float(squares + self.c * (self.graph.w @ sums**2)) + own
 
 

@@ -387,9 +387,9 @@ def _placed(
     missing = () if program.kappa > 0 or domain.own else tuple(np.flatnonzero(alone).tolist())
     if program.comparisons is None:
         return rewards, -np.diff(rewards), missing
-    if answer.apart is None or graph.k < program.n or graph.k > MOST_PATHS:
+    if answer.edge_gaps is None or graph.k < program.n or graph.k > MOST_PATHS:
         return rewards, -np.diff(np.sort(rewards)[::-1]), missing
-    return rewards, domain.unit * _sorted_gaps(program, r, answer.apart), missing
+    return rewards, domain.unit * _sorted_gaps(program, r, answer.edge_gaps), missing
 
 
 def _sorted_gaps(program: Program, r: np.ndarray, apart: np.ndarray) -> np.ndarray:
