@@ -11,9 +11,12 @@ also shortened until f + t sum log s no longer falls at its end as steeply as it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,32 +42,38 @@ LARGEST_TREE = 1e10  # edges times nodes squared up to which gaps are kept apart
 BALANCED = 1e-12  # the relative gap up to which the path's slopes at kinks do without a flow's
 ROUNDED_GAP = 1e-11  # the relative gap up to which gaps needn't be kept apart
 
-Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray]]
+Step = Callable[[np.ndarray | float], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class Point:
-    """Unknowns x, the slacks s > 0 of all constraints, and their multipliers z > 0."""
+class Point(NamedTuple):
+    """Unknowns x, the slacks s > 0 of all constraints, and their multipliers z > 0.
+
+    There too: w V' and -w V'' on the edges, and the gradient of the penalties.
+    """
 
     x: np.ndarray
     s: np.ndarray
     z: np.ndarray
+    first: np.ndarray
+    bend: np.ndarray
+    pull: np.ndarray
 
-    def tight(self, gaps: int) -> np.ndarray:
-        """Return which constraints hold with equality, as far as this point tells: s < z.
+    @property
+    def tight(self) -> np.ndarray:
+        """Which constraints hold with equality, as far as this point tells: s < z.
 
-        s in units of the largest gap, the first `gaps` slacks being gaps, z in those of the largest
+        s in units of the largest gap, the first slacks being gaps, z in those of the largest
         multiplier.
         """
-        return self.s * float(self.z.max()) < self.z * float(self.s[:gaps].max())
+        return self.s * float(self.z.max()) < self.z * float(self.s[: len(self.first)].max())
 
 
 def path_end(
     program: Program, budget: Budget, enough: float = COMPLEMENTARITY
 ) -> tuple[GraphBarrier, Point, bool]:
     """Return the program's barrier, the end of its path, and whether that converged."""
-    barrier, start = GraphBarrier(program).start(first_rewards(program))
-    return barrier, *interior_point(barrier, start, budget, enough)
+    barrier = GraphBarrier(program)
+    return barrier, *interior_point(barrier, barrier.start(), budget, enough)
 
 
 def interior_point(
@@ -72,16 +81,17 @@ def interior_point(
 ) -> tuple[Point, bool]:
     """Maximise from a strictly feasible point.
 
-    Returns the last point, z in units of f, and whether it converged.
+    Returns the last point, and whether it converged.
     """
-    local, last, short = barrier.at(point.x, point.s), np.inf, False
+    last, short = np.inf, False
     for _ in budget.rounds(MOST_STEPS):
-        found = _direction(local, point, short)
+        found = _direction(barrier, point, short)
         if found is None:
             return point, False
-        local, point, now, length = _stepped(barrier, local, point, *found)
+        now = found[-1]
+        point, length = _stepped(barrier, point, *found)
         short = length < 0.3
-        left = float(point.s @ point.z)
+        left = float(point.s.dot(point.z))
         if left < enough and now < enough:
             return point, True
         if left < 1e-9 and now >= 0.5 * last:
@@ -92,58 +102,49 @@ def interior_point(
 
 def _stepped(
     barrier: GraphBarrier,
-    local: _OnGraph,
     point: Point,
-    dx: np.ndarray,
-    ds: np.ndarray,
-    dz: np.ndarray,
+    step: tuple[np.ndarray, np.ndarray, np.ndarray],
     target: float,
-) -> tuple[_OnGraph, Point, float, float]:
-    """Return where a step leads, how steeply f + t sum log s rose before, and the step's length."""
+    now: float,
+) -> tuple[Point, float]:
+    """Return where a step leads on which f + t sum log s first rises by `now`, and its length."""
+    dx, ds, dz = step
     # The share of the way to the boundary: 1 - O(s.z), as quadratic convergence asks for.
-    keep = min(max(0.9, 1.0 - float(point.s @ point.z)), 0.9999)
+    keep = min(max(0.9, 1.0 - float(point.s.dot(point.z))), 0.9999)
     primal = min(1.0, keep * max_step(point.s, ds))
     dual = min(1.0, keep * max_step(point.z, dz))
 
-    def rise(there: _OnGraph) -> float:
-        return there.rise(dx, ds) / barrier.unit + target * float(np.sum(ds / there.s))
+    def ahead(alpha: float) -> tuple[Point, float]:
+        way = alpha * primal
+        there = barrier.at(point.x + way * dx, point.s + way * ds, point.z + alpha * dual * dz)
+        return there, barrier.rise(there, dx, ds, target)
 
-    def ahead(alpha: float) -> tuple[_OnGraph, float]:
-        there = barrier.at(point.x + alpha * primal * dx, point.s + alpha * primal * ds)
-        return there, rise(there)
-
-    now = rise(local)
     alpha, there = line_search(ahead, 1.0, max(now, 1e-14), 12)
-    moved = Point(there.x, there.s, point.z + alpha * dual * dz)
-    return there, moved, now, alpha * min(primal, dual)
+    return there, alpha * min(primal, dual)
 
 
 def _direction(
-    local: _OnGraph, point: Point, careful: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
-    """Return the steps of x, s and z, and the product s z that they aim at."""
-    s, z, newton = point.s, point.z, local.newton(point.z)
+    barrier: GraphBarrier, point: Point, careful: bool
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float, float] | None:
+    """Return the steps of x, s and z, the product s z that they aim at, and how steeply f +
+    t sum log s rises on them.
+    """
+    s, z, newton = point.s, point.z, barrier.newton(point)
     if newton is None:
         return None
-
-    def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        dx, ds = newton(target)
-        return dx, ds, target / s - z - z / s * ds
-
-    mu = float(s @ z) / len(s)
-    _, ds, dz = step(0.0)
+    _, ds, dz = newton(0.0)
     primal, dual = min(1.0, max_step(s, ds)), min(1.0, max_step(z, dz))
-    ahead = float((s + primal * ds) @ (z + dual * dz)) / len(s)
+    mu, ahead = float(s.dot(z)), float((s + primal * ds).dot(z + dual * dz))
     # After a short step the products s z are brought together first.
-    target = max((ahead / mu) ** 3, 0.3 if careful else 0.0) * mu
+    target = max((ahead / mu) ** 3, 0.3 if careful else 0.0) * mu / len(s)
     plain = careful or min(primal, dual) < 0.1
-    dx, ds, dz = step(target if plain else target - ds * dz)
-    if not plain and not local.rise(dx, ds) / local.unit + target * float(np.sum(ds / s)) > 0:
+    step = newton(target if plain else target - ds * dz)
+    rise = barrier.rise(point, *step[:2], target)
+    if not plain and not rise > 0:
         # The second-order term turned the step downhill; without it Newton's step goes uphill.
-        dx, ds, dz = step(target)
-    if not (np.all(np.isfinite(ds)) and np.all(np.isfinite(dz))):
-        return None
-    return dx, ds, dz, target
+        step = newton(target)
+        rise = barrier.rise(point, *step[:2], target)
+    return (step, target, rise) if math.isfinite(float((step[1] + step[2]).sum())) else None
 
 
 # -- on a graph ----------------------------------------------------------------------------
@@ -157,11 +158,21 @@ class GraphBarrier:
     sum_j jump_j max(0, y - kink_j), and max(0, y - kink) is the least t with t >= 0 and t >= past
     = y - kink. The unknowns are x = (r, t); each t is eliminated, so that every system is one in
     the nodes. The multipliers of the last constraints tell which slope between U'(kink+) and
-    U'(kink-) a pair at a kink has.
+    U'(kink-) a pair at a kink has. All is in units of the objective at the start.
     """
 
     program: Program
-    unit: float = 1.0
+
+    @cached_property
+    def first_rewards(self) -> np.ndarray:
+        """Where the path begins."""
+        return first_rewards(self.program)
+
+    @cached_property
+    def unit(self) -> float:
+        """The size of the objective at the start."""
+        gaps = self.program.graph.differences(self.first_rewards)
+        return float(np.abs(self.first_slopes(gaps)[0]) @ gaps) or 1.0
 
     @cached_property
     def kinks(self) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +185,8 @@ class GraphBarrier:
 
     @cached_property
     def jumps(self) -> np.ndarray:
-        """What each t costs."""
-        return np.outer(self.kinks[1], self.program.graph.w).ravel()
+        """What each t costs, a row a kink."""
+        return np.multiply.outer(self.kinks[1], self.program.graph.w) / self.unit
 
     @cached_property
     def lowest(self) -> float:
@@ -188,24 +199,21 @@ class GraphBarrier:
         if program.least_gap == 0:
             return 0.0
         equal = np.full(program.graph.k, np.mean(program.centers))
-        first = program.slopes(np.zeros(self.edges))[0]
+        first = program.slopes(np.zeros(len(program.graph.a)))[0]
         force = program.graph.divergence(first) - program.pull(equal)
         far = np.linalg.norm(force) / (2 * program.d.min())
         return -4.0 * float(far)
 
-    @property
-    def edges(self) -> int:
-        """The number of pairs, whose gaps are the first slacks."""
-        return len(self.program.graph.a)
+    @cached_property
+    def _rows(self) -> list[slice]:
+        e, k = len(self.program.graph.a), self.program.graph.k if self.program.box else 0
+        ends = np.cumsum([0, e, k, k, *[e * len(self.kinks[0])] * 2]).tolist()
+        return [slice(*ends) for ends in pairwise(ends)]
 
-    def split(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the rows of edges, low ends, high ends, t, and t - past."""
-        e, k = self.edges, self.program.graph.k if self.program.box else 0
-        return tuple(np.split(rows, np.cumsum([e, k, k, e * len(self.kinks[0])])))
-
-    def over_edges(self, lifted: np.ndarray) -> np.ndarray:
-        """Return on each edge the sum over kinks."""
-        return lifted.reshape(-1, self.edges).sum(axis=0)
+    def split(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return the rows of edges, low ends, high ends; a row a kink of t, and of t - past."""
+        edges, low, high, t, off = (rows[at] for at in self._rows)
+        return [edges, low, high, t.reshape(-1, len(edges)), off.reshape(-1, len(edges))]
 
     def first_slopes(self, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return w V' and -w V''; U' at a kink itself counts as beyond it."""
@@ -215,29 +223,74 @@ class GraphBarrier:
             first = first + np.where(gaps - graph.m >= at, graph.w * jump, 0.0)
         return first, bend
 
-    def start(self, r: np.ndarray) -> tuple[GraphBarrier, Point]:
-        """Return the barrier in units of its objective, and a point at these rewards.
-
-        All its products s z are the same, in all 0.1.
-        """
-        graph, jumps = self.program.graph, self.jumps
+    def start(self) -> Point:
+        """Return the point at the first rewards; all its products s z are the same, in all 0.1."""
+        r, graph = self.first_rewards, self.program.graph
         y = graph.differences(r) - graph.m
-        past = (y - self.kinks[0][:, None]).ravel()
+        past = y - self.kinks[0][:, None]
         t = np.maximum(past, 0.0) + 0.1 * float(np.abs(y).max())
         ends = [r, 1 - r] if self.program.box else []
-        gaps = y + graph.m
-        s = np.concatenate([gaps - self.lowest, *ends, t, t - past])
-        unit = float(np.abs(self.first_slopes(gaps)[0]) @ gaps) or 1.0
+        s = np.concatenate([y + graph.m - self.lowest, *ends, t.ravel(), (t - past).ravel()])
         z = 0.1 / len(s) / s
-        if len(t):
+        if t.size:
             # The two multipliers of each t share its cost.
-            first = (t - past) / (2 * t - past)
-            z[-2 * len(t) :] = np.concatenate([jumps * first, jumps * (1 - first)]) / unit
-        return replace(self, unit=unit), Point(np.concatenate([r, t]), s, z)
+            share = (t - past) / (2 * t - past)
+            both = np.concatenate([self.jumps * share, self.jumps * (1 - share)])
+            z[-both.size :] = both.ravel()
+        return self.at(np.concatenate([r, t.ravel()]), s, z)
 
-    def at(self, x: np.ndarray, s: np.ndarray) -> _OnGraph:
-        """Return the program at a point."""
-        return _OnGraph(self, x, s, *self.first_slopes(s[: self.edges] + self.lowest))
+    def at(self, x: np.ndarray, s: np.ndarray, z: np.ndarray) -> Point:
+        """Return a point."""
+        graph, unit = self.program.graph, self.unit
+        first, bend = self.first_slopes(s[: len(graph.a)] + self.lowest)
+        return Point(x, s, z, first / unit, bend / unit, self.program.pull(x[: graph.k]) / unit)
+
+    def rise(self, point: Point, dx: np.ndarray, ds: np.ndarray, target: float) -> float:
+        """Return the derivative of f + t sum log s along a step."""
+        k = len(point.pull)
+        gained = point.first.dot(ds[: len(point.first)]) - point.pull.dot(dx[:k])
+        cost = self.jumps.ravel().dot(dx[k:]) if len(dx) > k else 0.0
+        return float(gained - cost) + target * float((ds / point.s).sum())
+
+    def newton(self, point: Point) -> Step | None:
+        """Return what gives the steps of x, s and z to products s z; None where nothing does.
+
+        With alpha and beta the z/s of t and of t - past, dt = (rho + beta dy) / (alpha + beta), y
+        the gap and rho the target's force on t less its cost: a pair keeps the weight alpha beta /
+        (alpha + beta) beside its -w U'' and the z/s of its gap.
+        """
+        program, graph, s = self.program, self.program.graph, point.s
+        kinked, ratio = len(self.kinks[0]) > 0, point.z / s
+        on_edges, low, high, alpha, beta = self.split(ratio)
+        both, bend = alpha + beta, point.bend + on_edges
+        if kinked:
+            bend += (alpha * (beta / both)).sum(axis=0)
+        d = program.stiffness(point.x[: graph.k]) / self.unit
+        d = d + low + high if program.box else d
+        sums = 2 * program.c * graph.w / self.unit
+        solve = graph_solver(graph.a, graph.b, bend, sums, d, tol=CG_TOL)
+        if solve is None:
+            return None
+
+        def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            aims = target / s
+            t_edges, t_low, t_high, t_alpha, t_beta = self.split(aims)
+            flow, rho = point.first + t_edges, t_alpha + t_beta - self.jumps
+            if kinked:
+                flow += (beta / both * rho - t_beta).sum(axis=0)
+            right = graph.divergence(flow) - point.pull
+            dr = solve(right + t_low - t_high if program.box else right)
+            dr = graph.centred(dr) if program.floating else dr
+            dx, dg = dr, graph.differences(dr)
+            rows = [dg, dr, -dr] if program.box else [dg]
+            if kinked:
+                dt = (rho + beta * dg) / both
+                rows += [dt.ravel(), (dt - dg).ravel()]
+                dx = np.concatenate([dr, dt.ravel()])
+            ds = np.concatenate(rows)
+            return dx, ds, aims - point.z - ratio * ds
+
+        return step
 
     def rigid(self, point: Point) -> tuple[Rows, np.ndarray]:
         """Return the constraints that hold with equality at all optima, and the edges' gaps then.
@@ -245,80 +298,16 @@ class GraphBarrier:
         The path of interior points ends where just those do (Goldman and Tucker 1956). At a kink
         both constraints of a pair's t are tight: its slope lies inside the jump.
         """
-        tight = point.tight(self.edges)
-        rows, wanted = Rows.of(self.program, tight), np.zeros(self.edges)
-        lifted = self.split(tight)
-        for at, on, off in zip(
-            self.kinks[0], *(x.reshape(-1, self.edges) for x in lifted[3:]), strict=True
-        ):
-            wanted = np.where(on & off, at + self.program.graph.m, wanted)
+        tight, graph = point.tight, self.program.graph
+        rows, wanted = Rows.of(self.program, tight), np.zeros(len(graph.a))
+        for at, on, off in zip(self.kinks[0], *self.split(tight)[3:], strict=True):
+            wanted = np.where(on & off, at + graph.m, wanted)
         return replace(rows, edges=rows.edges | (wanted > 0)), wanted
 
     def slopes(self, point: Point) -> np.ndarray:
         """Return the U' of the pairs, at kinks those that balance the rest."""
-        graph = self.program.graph
-        first = self.first_slopes(point.s[: self.edges] + self.lowest)[0]
-        if len(self.kinks[0]):
-            first = first - self.unit * self.over_edges(self.split(point.z)[4])
-        return first / graph.w
-
-
-@dataclass(frozen=True)
-class _OnGraph:
-    """A GraphBarrier at a point, with w V' and -w V''."""
-
-    barrier: GraphBarrier
-    x: np.ndarray
-    s: np.ndarray
-    first: np.ndarray
-    bend: np.ndarray
-
-    @property
-    def unit(self) -> float:
-        return self.barrier.unit
-
-    @property
-    def r(self) -> np.ndarray:
-        return self.x[: self.barrier.program.graph.k]
-
-    def rise(self, dx: np.ndarray, ds: np.ndarray) -> float:
-        k, edges = self.barrier.program.graph.k, self.barrier.edges
-        gained = self.first @ ds[:edges] - self.barrier.program.pull(self.r) @ dx[:k]
-        return float(gained - self.barrier.jumps @ dx[k:])
-
-    def newton(self, z: np.ndarray) -> Step | None:
-        """Return the solver of the method's system, from targets of s z to dx and ds.
-
-        With alpha and beta the z/s of t and of t - past, dt = (rho + beta dy) / (alpha + beta), y
-        the gap and rho the target's force on t less its cost: a pair keeps the weight alpha beta /
-        (alpha + beta) beside its -w U'' and the z/s of its gap.
-        """
-        barrier, program, s = self.barrier, self.barrier.program, self.s
-        graph, unit = program.graph, self.unit
-        on_edges, low, high, alpha, beta = barrier.split(z / s)
-        both = alpha + beta
-        bend = self.bend / unit + on_edges + barrier.over_edges(alpha * (beta / both))
-        ends = low + high if program.box else 0.0
-        sums, d = 2 * program.c * graph.w / unit, program.stiffness(self.r) / unit + ends
-        solve = graph_solver(graph.a, graph.b, bend, sums, d, tol=CG_TOL)
-        if solve is None:
-            return None
-        pull, jumps = program.pull(self.r) / unit, barrier.jumps / unit
-
-        def step(target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-            t_edges, t_low, t_high, t_alpha, t_beta = barrier.split(target / s)
-            rho = t_alpha + t_beta - jumps
-            flow = self.first / unit + t_edges + barrier.over_edges(beta / both * rho - t_beta)
-            right = graph.divergence(flow) - pull
-            dr = solve(right + t_low - t_high if program.box else right)
-            dr = graph.centred(dr) if program.floating else dr
-            dg = graph.differences(dr)
-            past = np.tile(dg, len(barrier.kinks[0]))
-            dt = (rho + beta * past) / both
-            ends = [dr, -dr] if program.box else []
-            return np.concatenate([dr, dt]), np.concatenate([dg, *ends, dt, dt - past])
-
-        return step
+        taken = self.split(point.z)[4].sum(axis=0)
+        return self.unit * (point.first - taken) / self.program.graph.w
 
 
 class InteriorPoint:
@@ -343,17 +332,17 @@ class InteriorPoint:
         held = program.box or program.domain.own or not program.domain.ordered
         if not held and np.all(program.slopes(still)[0] <= 0):
             return Answer(rewards=np.zeros(graph.k), unique=True)  # no gap is worth opening
-        start, best, least, relative = first_rewards(program), None, np.inf, np.inf
+        barrier, best, least, relative = GraphBarrier(program), None, np.inf, np.inf
         if not (program.box or program.utility.kinks):
             # Under a penalty most optima keep all gaps open: Newton's method alone finds them.
-            best = with_nothing_closed(program, start, budget)
+            best = with_nothing_closed(program, barrier.first_rewards, budget)
             if best is not None:
                 certificate = certify(program, best)
                 least, relative = certificate.gap, certificate.relative_gap
                 best = replace(best, converged=relative < ROUNDED_GAP)
         if best is not None and best.converged:
             return replace(best, iterations=budget.used)
-        barrier, at = GraphBarrier(program).start(start)
+        at = barrier.start()
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
         for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
             at, converged = interior_point(barrier, at, budget, enough)
@@ -362,7 +351,7 @@ class InteriorPoint:
                 if best is None or certificate.gap < least:
                     best, least = replace(answer, converged=converged), certificate.gap
                     relative = certificate.relative_gap
-                if program.utility.kinks and relative < BALANCED:
+                if relative < BALANCED:
                     break
             if relative < ROUNDED_GAP or budget.spent:
                 break
@@ -380,11 +369,11 @@ class InteriorPoint:
         self, program: Program, barrier: GraphBarrier, at: Point, budget: Budget
     ) -> Iterator[Answer]:
         """Yield what the end of the path tells, the most exact first."""
-        r, edges = at.x[: program.graph.k], barrier.edges
+        r, edges = at.x[: program.graph.k], len(program.graph.a)
         z, slopes = barrier.unit * at.z, barrier.slopes(at)
         plain = Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)
         if not program.utility.kinks:
-            yield polished(program, r, at.tight(edges), z, budget) or plain
+            yield polished(program, r, at.tight, z, budget) or plain
         elif (exact := on_pieces(program, *barrier.rigid(at), r, budget)) is not None:
             yield replace(plain, rewards=exact)
             dual = dual_flow(program, exact)  # takes longer than all else
@@ -394,8 +383,8 @@ class InteriorPoint:
 
 def _kept_apart(program: Program, at: Point, best: Answer, least: float, budget: Budget) -> Answer:
     """Return the better one of the best answer and that with the gaps kept apart."""
-    graph, edges = program.graph, len(program.graph.a)
-    closed = Rows.of(program, at.tight(edges) & np.isfinite(program.utility.slope_at_zero))
+    graph = program.graph
+    closed = Rows.of(program, at.tight & np.isfinite(program.utility.slope_at_zero))
     if program.box:
         # What is worse than nothing is pushed to the upper end, and no gap without a force opens.
         top, bottom = (np.bincount(ends, minlength=graph.k) == 0 for ends in (graph.b, graph.a))

@@ -108,12 +108,12 @@ def _in_box(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
 
 def _inside(program: Program, budget: Budget) -> tuple[np.ndarray, int]:
     """Return half gaps near the optimum, and how many tie: the end of a path on all pairs."""
-    barrier, point, _ = path_end(program, budget, _NEAR)
+    _, point, _ = path_end(program, budget, _NEAR)
     beside = np.flatnonzero(program.graph.b - program.graph.a == 1)
     gaps, h = point.s[beside], program.n // 2
     e = ((gaps + gaps[::-1]) / 2)[:h]
     e[-1] /= 1 + (program.n + 1) % 2
-    loose = np.flatnonzero(~point.tight(barrier.edges)[beside[:h]])
+    loose = np.flatnonzero(~point.tight[beside[:h]])
     return e * (0.5 / e.sum()), int(loose[0]) + 1 if len(loose) else h
 
 

@@ -29,7 +29,7 @@ def is_determined(program: Program, r: np.ndarray | None = None) -> bool:
         return True
     with np.errstate(all="ignore"):
         barrier, point, _ = path_end(program, Budget(200))
-        gaps = point.s[: barrier.edges]
+        gaps = point.s[: len(program.graph.a)]
         first, bend = program.slopes(gaps)
         curved = bend * gaps > NO_CURVATURE * np.abs(first)
     rows, _ = barrier.rigid(point)

@@ -51,7 +51,7 @@ def graph_solver(
     a, b : numpy.ndarray of int, shape (edges,)
         The ends of each edge.
     edge, sums : numpy.ndarray, shape (edges,)
-        The weights of (x_a - x_b)**2 and of (x_a + x_b)**2; at least 0.
+        The weights of (x_a - x_b)**2 and of (x_a + x_b)**2; at least 0, the first 0 where a = b.
     diagonal : numpy.ndarray, shape (nodes,)
         The weights of x**2. The dense matrix gets 1e-15 of its diagonal more, so that parts that
         nothing holds don't make it singular.
@@ -60,29 +60,52 @@ def graph_solver(
     tol : float
         The residual that conjugate gradients leave, relative to the right side.
     """
-    free = np.arange(len(diagonal)) if keep is None else np.flatnonzero(keep)
-    if not len(free):
-        return np.zeros_like
-    system = System.of(a, b, edge, sums, diagonal, free)
-    if not (np.all(np.isfinite(system.across)) and np.all(np.isfinite(system.scale))):
-        return None
-    k = len(free)
-    dense = k <= DENSE or k**2 <= CROWDED * len(system.i)
-    inner = _dense(system) if dense else _iterative(system, tol)
-    if inner is None:
-        return None
+    system, free = System(a, b, edge, sums, diagonal), None
+    if keep is not None:
+        free = np.flatnonzero(keep)
+        if not len(free):
+            return np.zeros_like
+    whole = free is None or system.k <= DENSE
+    some = system if whole else system.restricted(free)
+    dense = some.k <= DENSE or some.k**2 <= CROWDED * len(some.i)
+    inner = _dense(some, free if whole else None) if dense else _iterative(some, tol)
+    if inner is None or free is None:
+        return inner
 
     def solve(right: np.ndarray) -> np.ndarray:
         x = np.zeros_like(right)
-        x[free] = system.scale * inner(system.scale * right[free])
+        x[free] = inner(right[free])
         return x
 
     return solve
 
 
+def _dense(system: System, free: np.ndarray | None) -> Solver | None:
+    k = system.k
+    half = np.bincount(system.i * k + system.j, system.sums - system.edge, k * k).reshape(k, k)
+    matrix, main = half + half.T, system.main
+    matrix.ravel()[:: k + 1] += np.where(main == 0, 1.0, main)  # what nothing holds stays
+    if free is not None:
+        matrix = matrix[np.ix_(free, free)]
+    for extra in (1e-15, 1e-13, 1e-10):
+        regular = matrix.copy()
+        regular.ravel()[:: len(matrix) + 1] *= 1 + extra
+        solve = cholesky(regular)
+        if solve is not None:
+            break
+    else:
+        return None
+
+    def refined(right: np.ndarray) -> np.ndarray:
+        x = solve(right)
+        return x + solve(right - matrix.dot(x))  # takes out what `extra` changed
+
+    return refined
+
+
 @dataclass(frozen=True)
 class System:
-    """A graph's system, scaled to a diagonal of 1."""
+    """A graph's system."""
 
     i: np.ndarray
     j: np.ndarray
@@ -90,29 +113,16 @@ class System:
     sums: np.ndarray | float
     ground: np.ndarray
 
-    @classmethod
-    def of(
-        cls,
-        a: np.ndarray,
-        b: np.ndarray,
-        edge: np.ndarray,
-        sums: np.ndarray | float,
-        diagonal: np.ndarray,
-        free: np.ndarray,
-    ) -> System:
+    def restricted(self, free: np.ndarray) -> System:
         """Return the system of the free nodes; edges to the others are ground."""
-        k = len(diagonal)
-        edge = np.where(a == b, 0.0, edge)  # within a contracted node: (x - x)**2
-        if len(free) == k:
-            return cls(a, b, edge, sums, diagonal)
-        place = np.full(k, -1)
+        place = np.full(self.k, -1)
         place[free] = np.arange(len(free))
-        i, j = place[a], place[b]
-        inside = (i >= 0) & (j >= 0)
-        out, total = ~inside, edge + sums
-        ground = diagonal + np.bincount(a[out], total[out], k) + np.bincount(b[out], total[out], k)
-        kept = sums[inside] if isinstance(sums, np.ndarray) else sums
-        return cls(i[inside], j[inside], edge[inside], kept, ground[free])
+        i, j = place[self.i], place[self.j]
+        inside, total = (i >= 0) & (j >= 0), self.edge + self.sums
+        out = np.where(inside, 0.0, total)
+        ground = self.ground + np.bincount(self.i, out, self.k) + np.bincount(self.j, out, self.k)
+        kept = self.sums[inside] if isinstance(self.sums, np.ndarray) else self.sums
+        return System(i[inside], j[inside], self.edge[inside], kept, ground[free])
 
     @property
     def k(self) -> int:
@@ -178,39 +188,22 @@ class System:
         return System(merged.row, merged.col, merged.data, 0.0, ground[:count])
 
 
-def _dense(system: System) -> Solver | None:
-    k = system.k
-    half = np.bincount(system.i * k + system.j, system.across, k * k).reshape(k, k) + 0.0
-    matrix = half + half.T
-    matrix.ravel()[:: k + 1] += 1.0
-    for extra in (1e-15, 1e-13, 1e-10):
-        regular = matrix.copy()
-        regular.ravel()[:: k + 1] *= 1 + extra
-        solve = cholesky(regular)
-        if solve is not None:
-            break
-    else:
+def _iterative(system: System, tol: float) -> Solver | None:
+    if not (np.all(np.isfinite(system.across)) and np.all(np.isfinite(system.scale))):
         return None
-
-    def refined(right: np.ndarray) -> np.ndarray:
-        x = solve(right)
-        return x + solve(right - matrix @ x)  # takes out what `extra` changed
-
-    return refined
-
-
-def _iterative(system: System, tol: float) -> Solver:
     made: list[Solver] = []
 
     def solve(right: np.ndarray) -> np.ndarray:
+        right = system.scale * right
         stop = tol**2 * float(right @ right)
-        x = np.zeros_like(right)
+        x, rest = np.zeros_like(right), right
         if not made:
             x, rest = _conjugate_gradients(system.matrix, right, x, stop, None, PLAIN)
-            if float(rest @ rest) <= stop:
-                return x
-            made.append(_v_cycle(system))
-        return _conjugate_gradients(system.matrix, right, x, stop, made[0], MOST_ROUNDS)[0]
+            if float(rest @ rest) > stop:
+                made.append(_v_cycle(system))
+        if float(rest @ rest) > stop:
+            x, _ = _conjugate_gradients(system.matrix, right, x, stop, made[0], MOST_ROUNDS)
+        return system.scale * x
 
     return solve
 
