@@ -35,9 +35,8 @@ def greatest_flow(
 ) -> Flow:
     """Return the greatest flow from nodes with gain > 0 to nodes with gain < 0.
 
-    Of several arcs from one node to another the first are filled first; none may lead back. Each of
-    the `passes` routes what rounding to whole units left to the one before: two come to float64's
-    last digits.
+    Of several arcs from one node to another the first are filled first. Each of the `passes` routes
+    what rounding to whole units left to the one before: two come to float64's last digits.
 
     Examples
     --------
@@ -101,7 +100,7 @@ def _routed(
     values = np.maximum(values, 0.0).astype(np.int32)
     if n <= FEW_NODES:  # SciPy's sparse arrays take longer than the flow
         table = np.zeros(shape, dtype=np.int32)
-        table[rows, columns] = values
+        np.add.at(table, (rows, columns), values)  # an arc may lead where another leads back
         flow = maximum_flow(csr_array(table), source, sink).flow.toarray()
         raised, new = np.zeros(n + 2, dtype=bool), np.arange(n + 2) == source
         while new.any():
