@@ -46,30 +46,16 @@ def _rule() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return 1.0 - s[::-1], weights, (basis * (np.arange(_TERMS) + 0.5))[::-1]
 
 
-def _polynomials(delta: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return P_k(1 - delta) and P_{k+1} - P_k there for k < count, a row each.
-
-    The recurrence runs on the differences (Reinsch's form of it), in which delta enters as a
-    product: accurate as delta -> 0, where 1 - delta would round.
-    """
-    values, steps = np.empty((2, count, delta.size))
-    values[0], steps[0] = 1.0, -delta
-    for k in range(1, count):
-        np.add(values[k - 1], steps[k - 1], out=values[k])
-        np.multiply(delta, values[k], out=steps[k])
-        steps[k] *= -(2 * k + 1) / (k + 1)
-        steps[k] += (k / (k + 1)) * steps[k - 1]
-    return values, steps
-
-
 def _sums(
     delta: np.ndarray, i: np.ndarray, series: np.ndarray | None, integrals: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return sum_k series[k, i] P_k(1 - delta) and sum_k integrals[k, i] (P_{k+1} - P_k).
 
-    By the recurrence of `_polynomials`, a term at a time: no array but those of the points is made,
-    and a point's digits don't depend on how many points are asked for, as quantiles are put right
-    by comparing values of one point and of many. What isn't asked for is 0.
+    The recurrence runs on the differences (Reinsch's form of it), in which delta enters as a
+    product: accurate as delta -> 0, where 1 - delta would round. It runs a term at a time: no array
+    but those of the points is made, and a point's digits don't depend on how many points are asked
+    for, as quantiles are put right by comparing values of one point and of many. What isn't asked
+    for is 0.
     """
     value, step, new = np.ones_like(delta), -delta, np.empty_like(delta)
     total = area = np.zeros_like(delta)
@@ -306,11 +292,11 @@ class Panels(Value):
 
         Where these give no slope, for masses that don't rise, it is NaN.
         """
-        delta = np.linspace(0.0, 2.0, _INVERSE_CELLS + 1)
-        values, steps = _polynomials(delta, self.rows.shape[1])
+        s = np.linspace(1.0, -1.0, _INVERSE_CELLS + 1)
+        values = np.polynomial.legendre.legvander(s, self.rows.shape[1])
         half = 0.5 * self.widths[:, None]
         series, integrals = (part.T for part in self._series)
-        mass, slope = half * (integrals @ steps), half * (series @ values)
+        mass, slope = half * (integrals @ np.diff(values).T), half * (series @ values[:, :-1].T)
         rising = np.diff(mass, axis=1, prepend=-1.0, append=np.inf) > 0
         with np.errstate(all="ignore"):
             return mass, np.where(rising[:, :-1] & rising[:, 1:] & (slope > 0), 1.0 / slope, np.nan)

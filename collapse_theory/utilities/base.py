@@ -106,15 +106,17 @@ class Utility(Formula):
 
     # -- algebra -------------------------------------------------------------------------
 
-    @property
-    def terms(self) -> tuple[tuple[float, Utility], ...]:
-        """The pairs (weight, utility) that U is the sum of, up to a constant."""
-        return ((1.0, self),)
+    constant: Any = 0.0  # beside its terms
 
     @property
-    def constant(self) -> float:
-        """The constant in U beside its terms."""
-        return 0.0
+    def parts(self) -> tuple[tuple[Any, Term], ...]:
+        """The pairs (weight, term) that U is the sum of, up to a constant."""
+        return ((1.0, Term(self)),)
+
+    @property
+    def terms(self) -> tuple[tuple[float, Utility], ...]:
+        """The terms with their weights, as utilities."""
+        return tuple((weight, term.utility) for weight, term in self.parts)
 
     def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         """Return U(scale x + shift), scale > 0, in exact arithmetic."""
@@ -261,6 +263,14 @@ class Term(NamedTuple):
         return self.of if self.plain else Sum(((1.0, self),))
 
     @property
+    def slope_at_zero(self) -> float:
+        if self.plain:
+            return self.of.slope_at_zero
+        if self.shift > 0:  # where there is a value
+            return self.scale * self.of.slope(np.float64(self.shift))
+        return self.utility.d1(0.0)
+
+    @property
     def order(self) -> tuple[str, str]:
         """What terms are sorted by; a function of one's own may have the name of another."""
         return expression.text(self.tree), type(self.of).__name__
@@ -277,11 +287,11 @@ class Terms:
     """A weighted sum of terms; its numbers are floats, or columns (m, 1) of many utilities."""
 
     parts: tuple[tuple[Any, Term], ...]
-    offset: Any
+    constant: Any
 
     def value(self, x: Any, xp: Any = np) -> Any:
         total = reduce(add, (times(w, t.of.value(t.inner(x), xp)) for w, t in self.parts))
-        return total if is_number(self.offset, 0) else self.offset + total
+        return total if is_number(self.constant, 0) else self.constant + total
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
         total = None
@@ -299,52 +309,40 @@ class Terms:
         return reduce(add, (times(w, gain) for (w, _), gain in zip(self.parts, gains, strict=True)))
 
     def lost(self, x: Any) -> Any:
-        total = abs(self.offset)
+        total = abs(self.constant)
         for w, t in self.parts:
             inner = t.inner(x)
-            if len(self.parts) > 1 or not is_number(self.offset, 0):
+            if len(self.parts) > 1 or not is_number(self.constant, 0):
                 total = total + abs(w) * np.abs(t.of.value(inner))
             if not is_number(t.shift, 0):
                 total = total + abs(w * t.shift) * np.abs(t.of.slope(inner))
         return total
 
 
+def _of_parts(name: str, together: Callable[[Iterable[bool]], bool]) -> Any:
+    """Return what holds of a sum where it holds of any, or of all, of its parts."""
+    return property(lambda self: together(getattr(term.of, name) for _, term in self.parts))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Sum(Terms, Utility):
     """A weighted sum of terms plus a constant, in the order of their texts; see `Combination`."""
 
-    parts: tuple[tuple[float, Term], ...]
-    offset: float = 0.0
+    parts: tuple[tuple[float, Term], ...] = ()
+    constant: float = 0.0
+
+    cancels, own_functions = _of_parts("cancels", any), _of_parts("own_functions", any)
+    below_zero, known = _of_parts("below_zero", all), _of_parts("known", all)
 
     def conic(self, cp: Any, ratio: Any, reference: Any) -> Any:
-        total = self.offset
+        total = self.constant
         for weight, term in self.parts:
-            if not term.plain:
-                own = term.scale * reference
-                inner = term.inner(reference)
-                # At a margin the argument is 0, which is no scale: any other will do there.
-                inner = np.where(np.abs(inner) > 1e-3 * np.abs(own), inner, own)
-                scaled = cp.multiply(own / inner, ratio)
-                total += weight * term.of.conic(cp, scaled + term.shift / inner, inner)
-            else:
-                total += weight * term.of.conic(cp, ratio, reference)
+            own, inner = term.scale * reference, term.inner(reference)
+            # At a margin the argument is 0, which is no scale: any other will do there.
+            inner = np.where(np.abs(inner) > 1e-3 * np.abs(own), inner, own)
+            scaled = cp.multiply(own / inner, ratio) + term.shift / inner
+            total += weight * term.of.conic(cp, scaled, inner)
         return total
-
-    @cached_property
-    def terms(self) -> tuple[tuple[float, Utility], ...]:
-        return tuple((weight, term.utility) for weight, term in self.parts)
-
-    @property
-    def constant(self) -> float:
-        return self.offset
-
-    @property
-    def cancels(self) -> bool:
-        return any(t.of.cancels for _, t in self.parts)
-
-    @property
-    def below_zero(self) -> bool:
-        return all(t.of.below_zero for _, t in self.parts)
 
     @property
     def everywhere(self) -> bool:
@@ -355,15 +353,10 @@ class Sum(Terms, Utility):
             for (w, t), line in zip(self.parts, straight, strict=True)
         )
 
-    @property
-    def own_functions(self) -> bool:
-        return any(t.of.own_functions for _, t in self.parts)
-
     @cached_property
     def slope_at_zero(self) -> float:
-        slopes = (t.of.slope_at_zero if t.plain else t.utility.d1(0.0) for _, t in self.parts)
         with np.errstate(all="ignore"):
-            return float(sum(w * slope for (w, _), slope in zip(self.parts, slopes, strict=True)))
+            return float(sum(w * t.slope_at_zero for w, t in self.parts))
 
     @property
     def exponent(self) -> float:
@@ -384,10 +377,6 @@ class Sum(Terms, Utility):
             for _, t in self.parts
         )
 
-    @property
-    def known(self) -> bool:
-        return all(t.of.known for _, t in self.parts)
-
     @cached_property
     def concavity(self) -> str:
         low, high = self.concave_range
@@ -407,11 +396,11 @@ class Sum(Terms, Utility):
             * exact(weight)
             for weight, term in self.parts
         )
-        return Combination.total([Combination([], exact(self.offset)), *moved])
+        return Combination.total([Combination([], exact(self.constant)), *moved])
 
     def tree(self, inner: Tree = X) -> Tree:
         parts = [mul(num(weight), term.tree) for weight, term in self.parts]
-        whole = expression.add(*parts, *([num(self.offset)] if self.offset else []))
+        whole = expression.add(*parts, *([num(self.constant)] if self.constant else []))
         return whole if inner == X else expression.substituted(whole, inner)
 
 

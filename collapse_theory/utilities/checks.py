@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, NotIncreasing
+
+if TYPE_CHECKING:
+    from collapse_theory.utilities.formula import Formula
 
 Derivatives = Callable[[Any], tuple[Any, Any]]
 
@@ -36,20 +39,6 @@ _DECADES = np.geomspace(SMALLEST, 1.0, 61)
 # the ones that are.
 _SPLITS, _MOST_CELLS, _WORST_CELLS = 50, 3000, 256
 _OVERLAP = 1e-12
-
-
-class Curve(Protocol):
-    """What is asked of a utility here; its text names it in the errors."""
-
-    @property
-    def concave_range(self) -> tuple[float, float]: ...
-    @property
-    def kinks(self) -> Any: ...
-    def value(self, x: Any, xp: Any = np) -> Any: ...
-    def slope(self, x: Any) -> Any: ...
-    def gain(self, x: Any, step: Any, end: Any) -> Any: ...
-    def derivatives(self, x: Any) -> tuple[Any, Any]: ...
-    def curvature_bound(self, low: np.ndarray, high: np.ndarray) -> np.ndarray: ...
 
 
 def number_text(value: float) -> str:
@@ -80,7 +69,7 @@ def _with_kinks(grid: np.ndarray, kinks: tuple[float, ...], width: float) -> np.
     return np.unique(np.concatenate([grid, around[(around > 0) & (around <= width)]]))
 
 
-def require_concave(utility: Curve, width: float) -> None:
+def require_concave(utility: Formula, width: float) -> None:
     """Raise unless U is finite and concave at the gaps in (0, width].
 
     Raises
@@ -101,7 +90,7 @@ def require_concave(utility: Curve, width: float) -> None:
         concavity(utility, width)
 
 
-def concavity(utility: Curve, width: float) -> str:
+def concavity(utility: Formula, width: float) -> str:
     """Return how it is known that U is concave at the gaps in (0, width], or raise.
 
     Bounds of U'' prove it, on one cell or many; else U'' is looked at on a grid, and between grid
@@ -111,10 +100,10 @@ def concavity(utility: Curve, width: float) -> str:
     proved, worst = (True, None) if composed else _searched(utility, width)
     # Where U is concave, it has values between any two gaps where it has.
     x = width * _DECADES if proved else _with_kinks(_grid(width), utility.kinks, width)
-    value, first, second = _jet(utility, x)
+    value, first = _value_and_slope(utility, x)
     _require_values(utility, x, value, first)
     if not proved:
-        worst = _refined(utility, x, _excess(x, value, first, second)) or worst
+        worst = _refined(utility, x) or worst
         if worst is None:
             _require_falling_slope(utility, x, value, first)
         else:
@@ -129,11 +118,10 @@ def concavity(utility: Curve, width: float) -> str:
     return COMPOSED if composed else BOUNDED if proved else SAMPLED
 
 
-def _jet(utility: Curve, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _value_and_slope(utility: Formula, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(all="ignore"):
         try:
-            value, (first, second) = utility.value(x), utility.derivatives(x)
-            return np.asarray(value + 0.0 * x), np.asarray(first), np.asarray(second)
+            return np.asarray(utility.value(x) + 0.0 * x), np.asarray(utility.slope(x))
         except InvalidUtility:
             raise
         except Exception as fault:  # of a class of one's own
@@ -143,7 +131,7 @@ def _jet(utility: Curve, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
             ) from fault
 
 
-def _require_values(utility: Curve, x: np.ndarray, value: np.ndarray, first: np.ndarray) -> None:
+def _require_values(utility: Formula, x: np.ndarray, value: np.ndarray, first: np.ndarray) -> None:
     # A steep pole at 0 overflows at small gaps: -x**-20 is -inf below 1e-15, -exp(1/x) below .0014;
     # x**-20, a loss, bends at others.
     pole = np.isinf(value) & (x < 1e-2)
@@ -162,7 +150,7 @@ def _hint(first: np.ndarray) -> str:
     return "; it falls, so it looks like a loss: pass its negative" if falls else ""
 
 
-def require_increasing(utility: Curve, width: float) -> None:
+def require_increasing(utility: Formula, width: float) -> None:
     """Raise unless U, concave, increases on [0, width]: U'(width) >= 0.
 
     Raises
@@ -200,16 +188,18 @@ def require_increasing(utility: Curve, width: float) -> None:
         )
 
 
-def _excess(x: np.ndarray, value: Any, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _excess(utility: Formula, x: np.ndarray) -> np.ndarray:
     """Return U'' less what rounding may explain, in units of |U'|/x + |U''|."""
     with np.errstate(all="ignore"):
+        value, (first, second) = utility.value(x), utility.derivatives(x)
         scale = np.abs(first) / x + np.abs(second)
         excess = (second - UNSEEN * np.abs(value) / x / x) / scale - ROUNDING
     return np.where(np.isfinite(excess) & (x > SMALLEST), excess, -1.0)
 
 
-def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
-    """Return a gap where U'' > 0, looking between grid points at the peaks of `excess`."""
+def _refined(utility: Formula, x: np.ndarray) -> float | None:
+    """Return a gap where U'' > 0, looking between grid points at the peaks of it."""
+    excess = _excess(utility, x)
     if excess.max() > 0:
         # Of all gaps where it is as convex, the widest: U''(1), not U''(1e-300).
         return float(x[np.flatnonzero(excess > 0.5 * excess.max())[-1]])
@@ -218,10 +208,7 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     low, high = x[peaks - 1], x[peaks + 1]
     for _ in range(3):
         fine = np.linspace(low, high, 33, axis=1)
-        gaps = fine.ravel()
-        with np.errstate(all="ignore"):
-            values = _excess(gaps, utility.value(gaps), *utility.derivatives(gaps))
-        values = values.reshape(fine.shape)
+        values = _excess(utility, fine.ravel()).reshape(fine.shape)
         if values.size and values.max() > 0:
             return float(fine.ravel()[np.argmax(values)])
         best = np.clip(np.argmax(values, axis=1), 1, 31)
@@ -230,7 +217,7 @@ def _refined(utility: Curve, x: np.ndarray, excess: np.ndarray) -> float | None:
     return None
 
 
-def _searched(utility: Curve, width: float) -> tuple[bool, float | None]:
+def _searched(utility: Formula, width: float) -> tuple[bool, float | None]:
     """Return whether bounds prove that U'' <= 0 on (0, width], and a gap where it isn't, if found.
 
     Cells on which U'' isn't bounded by 0 are halved, up to rounding's width; of many those that
@@ -247,7 +234,7 @@ def _searched(utility: Curve, width: float) -> tuple[bool, float | None]:
         low, high, bound = low[left], high[left], bound[left]
         middle = np.where(high > 2 * low, np.sqrt(low) * np.sqrt(high), low + (high - low) / 2)
         narrow = high - low <= 1e-13 * high
-        wrong = _convex(utility, middle)
+        wrong = _excess(utility, middle) > 0
         if narrow.any():
             wrong[narrow] |= _steps(utility, middle[narrow])
         if wrong.any():
@@ -267,12 +254,7 @@ def _searched(utility: Curve, width: float) -> tuple[bool, float | None]:
     return complete and not low.size, None
 
 
-def _convex(utility: Curve, x: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return _excess(x, utility.value(x), *utility.derivatives(x)) > 0
-
-
-def _steps(utility: Curve, x: np.ndarray) -> np.ndarray:
+def _steps(utility: Formula, x: np.ndarray) -> np.ndarray:
     """Return whether U rises or falls near these gaps by more than slopes around them allow."""
     below, above = x * (1 - 1e-13), x * (1 + 1e-13)
     with np.errstate(all="ignore"):
@@ -285,7 +267,7 @@ def _steps(utility: Curve, x: np.ndarray) -> np.ndarray:
 
 
 def _require_falling_slope(
-    utility: Curve, x: np.ndarray, value: np.ndarray, first: np.ndarray
+    utility: Formula, x: np.ndarray, value: np.ndarray, first: np.ndarray
 ) -> None:
     """Catch what U'' doesn't see: a kink at which U' jumps up, as in max(x, y) = -min(-x, -y)."""
     with np.errstate(all="ignore"):

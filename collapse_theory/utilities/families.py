@@ -42,6 +42,10 @@ class Family(Utility):
     properties below where they aren't these.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.known = cls.__module__.rpartition(".")[0] == __package__
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in names(type(self)):
@@ -63,9 +67,7 @@ class Family(Utility):
             return super().concave_range
         return -np.inf if self.everywhere else 0.0, np.inf
 
-    @property
-    def known(self) -> bool:
-        return type(self).__module__.rpartition(".")[0] == __package__
+    known: ClassVar[bool]  # a class of one's own that inherits from a family isn't
 
 
 class OfFunction(Family):

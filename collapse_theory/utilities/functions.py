@@ -76,11 +76,6 @@ def _log(u: Any, _: Any) -> tuple[Any, Any]:
     return inverse, -inverse * inverse
 
 
-def _log1p(u: Any, _: Any) -> tuple[Any, Any]:
-    inverse = 1.0 / (1.0 + u)
-    return inverse, -inverse * inverse
-
-
 def _atan(u: Any, _: Any) -> tuple[Any, Any]:
     # w = 1/sqrt(1 + u**2) by hypot, as u**2 may overflow.
     w = 1.0 / np.hypot(1.0, u)
@@ -99,7 +94,7 @@ def _tanh(u: Any, f: Any) -> tuple[Any, Any]:
     return sech2, -2.0 * f * sech2
 
 
-def _erf(u: Any, _: Any) -> tuple[Any, Any]:
+def _erf_slopes(u: Any, _: Any) -> tuple[Any, Any]:
     bell = 2.0 / np.sqrt(np.pi) * np.exp(-u * u)
     return bell, -2.0 * u * bell
 
@@ -114,23 +109,27 @@ def _log_sigmoid_slopes(u: Any, _: Any) -> tuple[Any, Any]:
     return fall, -fall * special.expit(u)
 
 
-def _of_scipy_or(name: str) -> Callable[[Any, Any], Any]:
-    """Return the function that NumPy lacks: SciPy's for arrays, else that of the namespace."""
-    return lambda u, xp: getattr(special if xp is np else xp, name)(u)
+def _erf(u: Any, xp: Any) -> Any:
+    return (special if xp is np else xp).erf(u)
 
 
 FUNCTIONS: dict[str, Function] = {
     row.name: row
     for row in (
         Function("log", _log, lambda cp, z: cp.log(z)),
-        Function("log1p", _log1p, lambda cp, z: cp.log1p(z), analytic=lambda u: special.log1p(u)),
+        Function(
+            "log1p",
+            lambda u, _: _log(1.0 + u, _),
+            lambda cp, z: cp.log1p(z),
+            analytic=lambda u: special.log1p(u),
+        ),
         Function("sqrt", lambda u, f: (0.5 / f, -0.25 / (f * u)), lambda cp, z: cp.sqrt(z)),
         Function("exp", lambda u, f: (f, f), lambda cp, z: cp.exp(z)),
         Function("expm1", lambda u, f: (np.exp(u),) * 2, lambda cp, z: cp.exp(z) - 1),
         Function("atan", _atan, turn=3**-0.5),
         Function("asinh", _asinh, turn=0.5**0.5),
         Function("tanh", _tanh, turn=math.log(2 + 3**0.5) / 2),
-        Function("erf", _erf, formula=_of_scipy_or("erf"), turn=0.5**0.5),
+        Function("erf", _erf_slopes, formula=_erf, turn=0.5**0.5),
         Function("sin", lambda u, f: (np.cos(u), -f), turn=math.nan),
         Function("cos", lambda u, f: (-np.sin(u), -f), turn=math.nan),
         Function(

@@ -180,7 +180,7 @@ def _tokens(source: str) -> list[_Token]:
 
 def _meant(name: str, after: str, source: str) -> str:
     """Return what to write in the place of an unknown name, if anything is near."""
-    known, folded = {each.lower(): each for each in _NAMES}, name.lower()
+    known, folded = {each.lower(): each for each in sorted(_NAMES)}, name.lower()
     near = get_close_matches(folded, known, 1, 0.88)
     if after.startswith("."):
         return "functions stand alone: log(x), not np.log(x)"

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from collapse_theory.utilities.base import Sum, Term, Terms, Utility
+from collapse_theory.utilities.base import Term, Terms, Utility
 from collapse_theory.values import names
 
 # What is the same in all utilities of a form: of a term the family, or the term itself.
@@ -23,11 +23,7 @@ Form: TypeAlias = tuple[type[Utility] | Term, ...]
 
 def form(utility: Utility) -> Form:
     """Return what utilities have in common that can be stacked."""
-    return tuple(_kind(term) for _, term in _parts(utility))
-
-
-def _parts(utility: Utility) -> tuple[tuple[float, Term], ...]:
-    return utility.parts if isinstance(utility, Sum) else ((1.0, Term(utility)),)
+    return tuple(_kind(term) for _, term in utility.parts)
 
 
 def _kind(term: Term) -> type[Utility] | Term:
@@ -54,7 +50,7 @@ class Stack(Terms):
     """Utilities of one form, a row each; made by `of`."""
 
     parts: tuple[tuple[Any, Term], ...]
-    offset: Any
+    constant: Any
     size: int
 
     @classmethod
@@ -62,7 +58,7 @@ class Stack(Terms):
         """Return utilities of one `form`, of gaps in units of `unit`."""
         made = []
         for kind, parts in zip(
-            form(utilities[0]), zip(*map(_parts, utilities), strict=True), strict=True
+            form(utilities[0]), zip(*(u.parts for u in utilities), strict=True), strict=True
         ):
             weights, terms = zip(*parts, strict=True)
             if isinstance(kind, Term):
@@ -82,7 +78,7 @@ class Stack(Terms):
                 columns = (_taken(getattr(term.of, name), at) for name in names(type(term.of)))
                 term = term._replace(of=_with_columns(type(term.of), columns))
             parts.append((_taken(weight, at), term._replace(shift=_taken(term.shift, at))))
-        return Stack(tuple(parts), _taken(self.offset, at), np.arange(self.size)[at].size)
+        return Stack(tuple(parts), _taken(self.constant, at), np.arange(self.size)[at].size)
 
     def __len__(self) -> int:
         return self.size
