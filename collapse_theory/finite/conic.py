@@ -19,8 +19,8 @@ import numpy as np
 from collapse_theory.errors import CollapseError, NoConicForm, SolverFailed
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
-from collapse_theory.finite.held_gaps import first_guess, require_in_range
 from collapse_theory.finite.interior_point import first_rewards
+from collapse_theory.finite.penalised_gaps import first_guess, require_in_range
 from collapse_theory.finite.symmetric import SymmetricRanking, half_pairs, initial_gaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.plackett_luce import score_penalty

@@ -9,7 +9,8 @@ diagonal matrix of e, it solves
     H E y = G log(G / lambda) - nu G,   e.y = 0     in the box,
     H E y = G log(G / pi)                           without one,
 
-where G stands for pi in the derivative of log pi: they are the same at the optimum.
+where G stands for pi in the derivative of log pi: they are the same at the optimum
+(`finite/penalised_gaps.py`).
 
 For powers that system is nearly linear over any range of gaps, and four steps from the quantiles of
 a Beta law are enough (x**0.95 at n = 40, gaps of 1e-46): docs/theory.md#newtons-method.
@@ -26,21 +27,19 @@ import numpy as np
 
 from collapse_theory.errors import OutOfRange
 from collapse_theory.finite.budget import LEAST_GAP, Budget
-from collapse_theory.finite.held_gaps import held_gaps, require_in_range
 from collapse_theory.finite.interior_point import path_end
 from collapse_theory.finite.log_newton import (
     half_gaps,
     log_newton,
     with_tied_groups,
 )
+from collapse_theory.finite.penalised_gaps import penalised_gaps, require_in_range
 from collapse_theory.finite.symmetric import SymmetricRanking, equal_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.utilities import Utility
 
 _NEAR = 1e-10  # complementarity at which a path of interior points has told the neighbourhood
-_SCALE = 0.05  # to which the scale of a start is found, as a logarithm
-LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 
 
 class LogGaps:
@@ -123,6 +122,6 @@ def _inside(program: Program, budget: Budget) -> tuple[np.ndarray, int]:
 def _without_box(utility: Utility, n: int, kappa: float, budget: Budget) -> tuple[np.ndarray, bool]:
     if utility.slope_at_zero <= 0:
         return np.zeros(n - 1), True  # no gap is worth opening
-    found = held_gaps(utility, n, kappa, budget)
+    found = penalised_gaps(utility, n, kappa, budget)
     require_in_range(found.e)
     return SymmetricRanking(utility, n).gaps(found.e), bool(found.converged)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.finite.budget import Budget
-from collapse_theory.finite.held_gaps import held_gaps
 from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.finite.log_newton import half_gaps
+from collapse_theory.finite.penalised_gaps import penalised_gaps
 from collapse_theory.finite.solve import solve
 from collapse_theory.finite.symmetric import SymmetricRanking
 from collapse_theory.numerics.checks import count
@@ -259,7 +259,9 @@ def _together(stack: Stack, n: int, domain: Domain, tol: float | None) -> list[A
         if not len(rows):
             continue
         some, budget = stack if len(rows) == len(stack) else stack.rows(rows), Budget(_UNLIMITED)
-        half = half_gaps(some, n, budget) if kappa is None else held_gaps(some, n, kappa, budget)
+        half = (
+            half_gaps(some, n, budget) if kappa is None else penalised_gaps(some, n, kappa, budget)
+        )
         gaps = SymmetricRanking(some, n).gaps(half.e)
         known = half.converged & (gaps.sum(axis=1) <= widest)
         placed = zip(ranked_rewards(domain, gaps), domain.unit * gaps, strict=True)

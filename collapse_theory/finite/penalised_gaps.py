@@ -1,8 +1,9 @@
-"""Newton's method in the half gaps of full rankings that a penalty holds, or the utility alone.
+"""Newton's method in the half gaps of full rankings under a penalty, or under none.
 
-It is that on log G = log pi of finite/log_gaps.py, with a line search, as without a box nothing
-says how far apart the rewards are: for one ranking, e of shape (h,), or for many (m, h), where each
-step is a step of all that aren't done.
+A step solves H x = G log(G / pi) for the change x of the half gaps e, that on log G = log pi
+(finite/log_gaps.py); where the line search takes less than a hundredth of it, H x = G - pi. Without
+a box nothing says how far apart the rewards are: the start is a plausible shape at the best scale.
+For one ranking e has the shape (h,), for many (m, h), and a step is one of all that aren't done.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from collapse_theory.numerics.linear import solved
 
 LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 SCALE = 0.3  # to which the scale of a start is found, as a logarithm
-MOST_STEPS, MOST_SEARCHED = 300, 40
-SHORT = 1e-2  # of a step on logarithms: below it the step on the forces themselves goes further
-LEAST_SHRINK = 0.1  # of a step that leads too far, at once
+MOST_STEPS, MOST_TRIES = 300, 40  # of Newton's method, 10 are usual; of lengths of a step
+SHORT = 1e-2  # of a step on log G = log pi: where less is taken, that on G = pi goes further
+LEAST_SHRINK = 0.1  # the least factor by which a step that leads too far is multiplied at once
 
 # G, pi and the negative Hessian of the whole.
 State: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Held:
+class Penalised:
     """Half the sum over pairs of U, less half of e'(pulls)e, the penalty as half gaps have it."""
 
     half: SymmetricRanking
     pulls: np.ndarray
 
     @classmethod
-    def of(cls, utility: Utilities, n: int, kappa: float) -> Held:
+    def of(cls, utility: Utilities, n: int, kappa: float) -> Penalised:
         """Return the programs with penalty kappa mean r_i**2.
 
         Half the sum over pairs is n(n-1)/4 times the mean, and mean r_i**2 is 2/n times the sum of
@@ -45,10 +46,10 @@ class Held:
         """
         return cls(SymmetricRanking(utility, n), kappa * (n - 1) * _overlaps(n // 2))
 
-    def rows(self, at: Any) -> Held:
+    def rows(self, at: Any) -> Penalised:
         """Return those of some rows."""
         half = self.half
-        return Held(SymmetricRanking(rows_of(half.utility, at), half.n), self.pulls)
+        return Penalised(SymmetricRanking(rows_of(half.utility, at), half.n), self.pulls)
 
     def forces(self, e: np.ndarray) -> State:
         """Return G, pi and the negative Hessian of the whole."""
@@ -63,13 +64,13 @@ def _overlaps(h: int) -> np.ndarray:
     return np.minimum.outer(order, order)
 
 
-def held_gaps(utility: Utilities, n: int, kappa: float, budget: Budget) -> HalfGaps:
+def penalised_gaps(utility: Utilities, n: int, kappa: float, budget: Budget) -> HalfGaps:
     """Return the optimal half gaps: of a stack of utilities, of which all have an infinite U'(0) or
     all one above 0, a row each.
 
     They are inf where nothing in float64 holds them, 0 where the penalty closes them.
     """
-    program, e = Held.of(utility, n, kappa), first_guess(utility, n, kappa)
+    program, e = Penalised.of(utility, n, kappa), first_guess(utility, n, kappa)
     found = HalfGaps.start(e)
     rows: Any = np.arange(len(e)) if e.ndim > 1 else ...
     state, last, near = program.forces(e), np.inf, np.False_
@@ -104,7 +105,7 @@ def first_guess(utility: Utilities, n: int, kappa: float) -> np.ndarray:
 
     They are inf where the penalty is too weak for any scale in float64, 0 where it is too strong.
     """
-    program, slope = Held.of(utility, n, kappa), utility.slope_at_zero
+    program, slope = Penalised.of(utility, n, kappa), utility.slope_at_zero
     shape = initial_gaps(utility, n, tiny=True) if np.max(slope) == np.inf else equal_gaps(n)
 
     def rises(log_scale: Any) -> Any:
@@ -133,31 +134,31 @@ def require_in_range(e: np.ndarray) -> None:
 
 
 def _stepped(
-    program: Held, e: np.ndarray, steps: np.ndarray, rest: np.ndarray
+    program: Penalised, e: np.ndarray, steps: np.ndarray, rest: np.ndarray
 ) -> tuple[np.ndarray, State]:
-    """Return where the steps on logarithms lead, or where that is near those on the forces."""
-    alpha, ahead, state = _searched(program, e, steps[..., 0], rest)
+    """Return where the steps on log G = log pi lead, or where those are cut short, on G = pi."""
+    alpha, ahead, state = _line_search(program, e, steps[..., 0], rest)
     short = ~(alpha > SHORT)
     if short.any():
         at = np.flatnonzero(short) if short.ndim else ...
-        _, *other = _searched(program.rows(at), e[at], steps[at][..., 1], rest[at])
+        _, *other = _line_search(program.rows(at), e[at], steps[at][..., 1], rest[at])
         _put((ahead, *state), at, (other[0], *other[1]))
     return ahead, state
 
 
-def _searched(
-    program: Held, e: np.ndarray, step: np.ndarray, rest: np.ndarray
+def _line_search(
+    program: Penalised, e: np.ndarray, step: np.ndarray, rest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, State]:
     """Return how much of each step is taken, where that leads, and the forces there.
 
-    The objective doesn't fall more steeply there than it rose at the start.
+    As `budget.line_search`, of many at once.
     """
     rise = np.maximum(np.vecdot(rest, step), 1e-300)
     steepest = (step / e).min(axis=-1)
     alpha = np.where(steepest < -0.9, -0.9 / steepest, 1.0)
     ahead = e + alpha[..., None] * step
     state = program.forces(ahead)
-    for _ in range(MOST_SEARCHED):
+    for _ in range(MOST_TRIES):
         slope = np.vecdot(state[0] - state[1], step)
         over = ~(slope >= -rise)
         if not over.any():
