@@ -22,7 +22,7 @@ from collapse_theory.numerics.linear import solved
 
 LARGEST_GAP = 1e150  # beyond it squares leave float64: nothing holds the rewards
 SCALE = 0.3  # to which the scale of a start is found, as a logarithm
-MOST_STEPS, MOST_TRIES = 300, 40  # of Newton's method, 10 are usual; of lengths of a step
+MOST_STEPS, MOST_TRIES = 300, 40  # of Newton's method, 4 to 20 are usual; of lengths of a step
 SHORT = 1e-2  # of a step on log G = log pi: where less is taken, that on G = pi goes further
 LEAST_SHRINK = 0.1  # the least factor by which a step that leads too far is multiplied at once
 
