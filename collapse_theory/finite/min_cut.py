@@ -20,7 +20,7 @@ import numpy as np
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.least_squares import least_squares
-from collapse_theory.numerics.flow import Flow, greatest_flow
+from collapse_theory.numerics.flow import greatest_flow
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import LOOSE, Answer, ListwiseProgram, Program, certify
 from collapse_theory.programs.dual import Dual, dual_flow
@@ -46,8 +46,9 @@ class MinCut:
         """Return the rewards, with the dual solution that certifies them."""
         fine = fineness(program)
         assert fine is not None
-        p, settled = _on_grid(program, fine, budget)
-        dual = dual_flow(program, p / fine)
+        p, dual = _on_grid(program, fine, budget)
+        assert dual is not None
+        settled = _Cell(program, fine, p, 1).moved(dual.raised) is None
         unique = settled and _is_only(program, dual)
         answer = Answer(
             rewards=p / fine,
@@ -62,8 +63,7 @@ class MinCut:
             return answer
         # The quadratic program knows its answer to some digits; they mustn't cost what was exact.
         chosen = replace(answer, rewards=feasible(program, other))
-        allowed = max(LOOSE / 10, certify(program, answer).relative_gap)
-        return chosen if certify(program, chosen).relative_gap < allowed else answer
+        return chosen if certify(program, chosen).relative_gap < LOOSE / 10 else answer
 
 
 def fineness(program: Program) -> int | None:
@@ -92,28 +92,31 @@ def fineness(program: Program) -> int | None:
     return step if np.all(np.abs(middle - (values[1:] + values[:-1]) / 2) <= size) else None
 
 
-def _on_grid(program: Program, fine: int, budget: Budget) -> tuple[np.ndarray, bool]:
-    """Return the whole numbers p of an optimum p / fine, and whether it is one.
+def _on_grid(
+    program: Program, fine: int, budget: Budget, last: bool = True
+) -> tuple[np.ndarray, Dual | None]:
+    """Return the whole numbers p of an optimum p / fine, and its dual solution.
 
-    A ranking begins where one of half as many completions ends, each of them taken twice.
+    A ranking begins where one of half as many completions ends, each of them taken twice; such a
+    start, which is not the `last`, needs no dual solution.
     """
-    step = 2 ** int(np.log2(fine))
     if program.full and program.n > SMALL_RANKING:
         half = replace(program, n=(program.n + 1) // 2)
-        p = _on_grid(half, fine, budget)[0][np.arange(program.n) * half.n // program.n]
-        step = min(step, 2 ** int(np.log2(max(FIRST_STEPS * fine / program.n, 1))))
+        p = _on_grid(half, fine, budget, last=False)[0][np.arange(program.n) * half.n // program.n]
+        furthest = FIRST_STEPS * fine / program.n
     else:
         p = np.clip(np.floor(program.graph.levels * (fine + 1)), 0, fine)
+        furthest = fine / 4
+    step = 2 ** int(np.log2(min(max(furthest, 1.0), fine)))
     while True:
         cell = _Cell(program, fine, p, step)
         spent = next(budget.rounds(1), None) is None
-        better = cell.improved(cell.flow(1))
-        if step == 1 and better is None:
-            better = cell.improved(cell.flow(2))  # for what rounding to whole units left
+        dual = dual_flow(program, p / fine) if step == 1 and last else None
+        better = cell.moved(cell.raised() if dual is None else dual.raised)
         if better is None and step > 1 and not spent:
             step //= 2
         elif better is None or spent:
-            return p, better is None and step == 1
+            return p, dual_flow(program, p / fine) if last and dual is None else dual
         else:
             p = better
 
@@ -143,8 +146,11 @@ class _Cell:
         lost = np.where(y >= step, now - self.value(np.maximum(y - step, 0)), np.inf)
         return gain, lost
 
-    def flow(self, passes: int) -> Flow:
-        """Return the greatest flow; a pair carries what closing loses more than widening adds."""
+    def raised(self) -> np.ndarray:
+        """Return the smallest minimum cut, the box last: it shows what to raise by a step.
+
+        A pair carries what closing loses more than widening adds.
+        """
         graph, k = self.program.graph, self.program.graph.k
         gain, lost = self.changes()
         top = np.flatnonzero(self.p + self.step > self.fine)
@@ -153,14 +159,13 @@ class _Cell:
         head = np.concatenate([graph.a, np.full(len(top), k), bottom])
         at_box = np.full(len(top) + len(bottom), np.inf)
         capacity = np.concatenate([np.maximum(lost - gain, 0.0), at_box])
-        return greatest_flow(
-            k + 1, tail, head, capacity, np.append(graph.divergence(gain), 0.0), passes
-        )
+        net = np.append(graph.divergence(gain), 0.0)
+        return greatest_flow(k + 1, tail, head, capacity, net).raised
 
-    def improved(self, flow: Flow) -> np.ndarray | None:
-        """Return the better rewards that the cut shows, None where there are none."""
-        raised, box = flow.raised[:-1], bool(flow.raised[-1])
-        p = np.where(raised, self.p, self.p - self.step) if box else self.p + self.step * raised
+    def moved(self, raised: np.ndarray) -> np.ndarray | None:
+        """Return the better rewards that a cut shows, None where there are none."""
+        nodes, box = raised[:-1], bool(raised[-1])
+        p = np.where(nodes, self.p, self.p - self.step) if box else self.p + self.step * nodes
         now, before = (self.value(self.program.graph.differences(q)) for q in (p, self.p))
         more = float((now - before).sum())
         return p if more > SAME * float(np.abs(now - before).sum() + np.abs(before).sum()) else None

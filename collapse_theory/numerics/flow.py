@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.numerics.linear import FEW_NODES, components
+from collapse_theory.numerics.linear import components
 
 UNITS = 2.0**29  # in which the gains are counted, at most: SciPy's flows are 32-bit integers
 
@@ -50,13 +50,14 @@ def greatest_flow(
     key = tail * n + head
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    ends, limits = (tail, head), capacity
+    ends, room = (tail, head), capacity
     if several := len(first) < len(key):
         ends = tail[order][first], head[order][first]
-        limits = np.add.reduceat(capacity[order], first)
+        room = np.add.reduceat(capacity[order], first)
+    network = _Network.of(n, *ends)
     on, left, raised = np.zeros(len(first)), gain, np.zeros(n, dtype=bool)
     for _ in range(passes):
-        more, raised = _routed(n, *ends, limits - on, on, left)
+        more, raised = network.routed(room - on, on, left)
         on = on + more
         left = gain - np.bincount(ends[0], on, n) + np.bincount(ends[1], on, n)
     return Flow(_shared(on, capacity, order, first) if several else on, left, raised)
@@ -78,59 +79,69 @@ def _shared(
     return found
 
 
-def _routed(
-    n: int,
-    tail: np.ndarray,
-    head: np.ndarray,
-    capacity: np.ndarray,
-    back: np.ndarray,
-    gain: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flow in whole units, negative where it takes `back`, and the cut."""
-    from scipy.sparse import coo_array, csr_array
-    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+@dataclass(frozen=True)
+class _Network:
+    """A network by rows, as SciPy has it: arcs, what leads back on them, and for each node an arc
+    from the source, one to the sink, and what leads back on these.
 
-    units, unit = _whole(n, tail, head, gain)
-    up, down = np.flatnonzero(units > 0), np.flatnonzero(units < 0)
-    source, sink, shape = n, n + 1, (n + 2, n + 2)
-    capacities = (np.minimum(np.floor(values / unit), 2 * UNITS) for values in (capacity, back))
-    rows = np.concatenate([np.full(len(up), source), down, tail, head])
-    columns = np.concatenate([up, np.full(len(down), sink), head, tail])
-    values = np.concatenate([units[up], -units[down], *capacities])
-    values = np.maximum(values, 0.0).astype(np.int32)
-    if n <= FEW_NODES:  # SciPy's sparse arrays take longer than the flow
-        table = np.zeros(shape, dtype=np.int32)
-        np.add.at(table, (rows, columns), values)  # an arc may lead where another leads back
-        flow = maximum_flow(csr_array(table), source, sink).flow.toarray()
-        raised, new = np.zeros(n + 2, dtype=bool), np.arange(n + 2) == source
-        while new.any():
-            raised |= new
-            new = (table > flow)[new].any(axis=0) & ~raised
-        return flow[tail, head] * unit, raised[:n]
-    places = rows.astype(np.int32), columns.astype(np.int32)  # all that SciPy's graph routines take
-    network = coo_array((values, places), shape=shape).tocsr()
-    network.eliminate_zeros()
-    flow = maximum_flow(network, source, sink).flow
-    left = network - flow
-    left.eliminate_zeros()
-    raised = np.zeros(n + 2, dtype=bool)
-    raised[breadth_first_order(left, source, return_predecessors=False)] = True
-    on = np.asarray(flow[tail, head], dtype=float).ravel() if len(tail) else np.zeros(0)
-    return on * unit, raised[:n]
-
-
-def _whole(
-    n: int, tail: np.ndarray, head: np.ndarray, gain: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Return the gains as whole numbers of a power of 2; those of a connected part keep their sum.
-
-    In an answer they sum to 0 in each part: rounded one by one, some would find no loss to go to.
+    place : where each of them stands in the rows
+    part : the nodes, those of a connected part beside each other
     """
-    total = float(np.abs(gain).sum())
-    if not total > 0:
-        return np.zeros(n), 1.0
-    unit = float(2.0 ** max(np.ceil(np.log2(total) - np.log2(UNITS)), -1022.0))
-    order = np.argsort(components(tail, head, n), kind="stable")
-    units = np.empty(n)
-    units[order] = np.diff(np.rint(np.cumsum(gain[order] / unit)), prepend=0.0)
-    return units, unit
+
+    n: int
+    indices: np.ndarray
+    indptr: np.ndarray
+    place: np.ndarray
+    part: np.ndarray
+
+    @classmethod
+    def of(cls, n: int, tail: np.ndarray, head: np.ndarray) -> _Network:
+        each, source, sink = np.arange(n), np.full(n, n), np.full(n, n + 1)
+        rows = np.concatenate([tail, head, source, each, each, sink])
+        columns = np.concatenate([head, tail, each, source, sink, each])
+        # One arc may lead where another leads back: both are one place.
+        key, place = np.unique(rows * (n + 2) + columns, return_inverse=True)
+        starts = np.searchsorted(key, np.arange(n + 3) * (n + 2))
+        part = np.argsort(components(tail, head, n), kind="stable")
+        # SciPy 1.15 takes no other places than those of 32 bits.
+        indices, indptr = (key % (n + 2)).astype(np.int32), starts.astype(np.int32)
+        return cls(n, indices, indptr, place, part)
+
+    def routed(
+        self, capacity: np.ndarray, back: np.ndarray, gain: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the flow in whole units, negative where it takes `back`, and the cut."""
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+        n, arcs, shape = self.n, len(capacity), (self.n + 2, self.n + 2)
+        units, unit = self.whole(gain)
+        room = np.floor(np.concatenate([capacity, back]) / unit)
+        none = np.zeros(n)
+        values = np.concatenate([room, units, none, -units, none])
+        # No more than UNITS flows anywhere.
+        values = np.minimum(np.maximum(values, 0.0), UNITS)
+        most = np.bincount(self.place, values, len(self.indices)).astype(np.int32)
+        flow = maximum_flow(
+            csr_array((most, self.indices, self.indptr), shape=shape), n, n + 1
+        ).flow
+        left = flow.data < most
+        upto = np.concatenate([[0], left.cumsum()])[self.indptr]
+        rest = csr_array((most[left], self.indices[left], upto.astype(np.int32)), shape=shape)
+        raised = np.zeros(n + 2, dtype=bool)
+        raised[breadth_first_order(rest, n, return_predecessors=False)] = True
+        return flow.data[self.place[:arcs]] * unit, raised[:n]
+
+    def whole(self, gain: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the gains as whole numbers of a power of 2; those of a part keep their sum.
+
+        In an answer they sum to 0 in each part: rounded one by one, some would find no loss to go
+        to.
+        """
+        total = float(np.abs(gain).sum())
+        if not total > 0:
+            return np.zeros(self.n), 1.0
+        unit = float(2.0 ** max(np.ceil(np.log2(total) - np.log2(UNITS)), -1022.0))
+        units = np.empty(self.n)
+        units[self.part] = np.diff(np.rint(np.cumsum(gain[self.part] / unit)), prepend=0.0)
+        return units, unit

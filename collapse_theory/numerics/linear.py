@@ -108,25 +108,16 @@ def spanning_forest(
     Above a root is the number k, and its edge is -1. Each connected part has one root, its first
     node.
     """
-    beside: list[list[tuple[int, int]]] = [[] for _ in range(k)]
-    for edge, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
-        beside[a].append((b, edge))
-        beside[b].append((a, edge))
-    tree: dict[int, tuple[int, int]] = {}
-    for root in range(k):
-        if root in tree:
-            continue
-        tree[root] = k, -1
-        level = [root]
-        while level:
-            above, level = level, []
-            for parent in above:
-                for node, edge in beside[parent]:
-                    if node not in tree:
-                        tree[node] = parent, edge
-                        level.append(node)
-    above, edges = np.array(list(tree.values()), dtype=int).reshape(-1, 2).T
-    return np.array(list(tree)), above, edges
+    from scipy.sparse.csgraph import breadth_first_order
+
+    roots = np.unique(components(i, j, k), return_index=True)[1]
+    rows = np.concatenate([i, j, np.full(len(roots), k)])
+    beside = adjacency(np.ones(len(rows)), rows, np.concatenate([j, i, roots]), k + 1).tocsr()
+    order, before = breadth_first_order(beside, k)
+    node, above = order[1:], before[order[1:]]
+    key, first = np.unique(np.minimum(i, j) * k + np.maximum(i, j), return_index=True)
+    at = np.searchsorted(key, np.minimum(node, above) * k + np.maximum(node, above))
+    return node, above, np.where(above == k, -1, np.append(first, -1)[np.minimum(at, len(key))])
 
 
 @dataclass(frozen=True)

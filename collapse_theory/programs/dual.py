@@ -27,6 +27,7 @@ class Dual:
     slopes, multipliers : (edges,) U' of the pairs, at kinks chosen, and z >= 0 of the closed gaps
     tail, head, capacity, on : (arcs,) the network, and what flows on it: an arc from b to a on each
         edge, then those to and from the box, which is the node after the last
+    raised : (nodes + 1,) bool, the nodes that what is left of the forces could still reach
     """
 
     slopes: np.ndarray
@@ -35,6 +36,7 @@ class Dual:
     head: np.ndarray
     capacity: np.ndarray
     on: np.ndarray
+    raised: np.ndarray
 
 
 def sides(utility: Utility, kink: float) -> tuple[float, float]:
@@ -90,9 +92,10 @@ def dual_flow(
     at_box = np.full(len(top) + len(bottom), np.inf)
     capacity = np.concatenate([np.where(closed, np.inf, graph.w * jump), at_box])
     net = graph.divergence(graph.w * low) - program.pull(r)
-    on = np.zeros(len(tail))
+    on, raised = np.zeros(len(tail)), np.zeros(k + 1, dtype=bool)
     if np.all(np.isfinite(net)):
-        on = greatest_flow(k + 1, tail, head, capacity, np.append(net, 0.0), passes=2).on
+        flow = greatest_flow(k + 1, tail, head, capacity, np.append(net, 0.0), passes=2)
+        on, raised = flow.on, flow.raised
     carried = on[: len(low)]
     slopes = low + np.where(closed, 0.0, carried) / graph.w
-    return Dual(slopes, np.where(closed, carried, 0.0), tail, head, capacity, on)
+    return Dual(slopes, np.where(closed, carried, 0.0), tail, head, capacity, on, raised)
