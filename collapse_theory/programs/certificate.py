@@ -323,8 +323,9 @@ def _stage_forces(program: ListwiseProgram, gaps: np.ndarray) -> _Forces:
     force = program.utility.beta / program.counted * at.force
     # Every stage carries the rounding of those below it; log1p(tau) moves by at most that. Scores
     # are products, rounded themselves: exp(-158) moves by 158 units in its last place.
-    rounding = (8 + program.n) * EPS * abs(at.value) + 2 * EPS * float(force @ gaps)
-    return _Forces(np.float64(at.value), rounding, force, force, program.shortfall(gaps))
+    value = np.float64(at.value)
+    rounding = (8 + program.n) * EPS * abs(value) + 2 * EPS * force.dot(gaps)
+    return _Forces(value, rounding, force, force, np.float64(program.shortfall(gaps)))
 
 
 # -- a graph, in its rewards ---------------------------------------------------------------

@@ -249,6 +249,8 @@ class Box(Domain):
 
     def placed(self, rewards: np.ndarray) -> np.ndarray:
         """Return rewards in [0, 1] mapped to the box, the best to `high` exactly."""
+        if self.low == 0 and self.high == 1:
+            return rewards
         top = self.high - self.width * (1.0 - rewards)  # measured from the upper end
         mapped = np.where(rewards > 0.5, top, self.low + self.width * rewards)
         return np.minimum(np.maximum(mapped, self.low), self.high)

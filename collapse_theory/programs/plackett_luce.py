@@ -93,7 +93,7 @@ class ListwiseProgram:
         scores = self.utility.beta * gaps
         if not self.box:
             return _above_equal(scores, self.counted)
-        missing = self.utility.beta * max(math.fsum([1.0, *(-gaps)]), 0.0)
+        missing = self.utility.beta * max(math.fsum((1.0, *(-gaps).tolist())), 0.0)
         return _below_the_best(scores, missing, self.utility, self.counted)
 
 
@@ -129,7 +129,7 @@ class Stages:
     @property
     def value(self) -> float:
         """The mean log-likelihood of a stage."""
-        return 0.0 - float(np.mean(np.log1p(self.odds)))
+        return 0.0 - float(np.log1p(self.odds).sum()) / len(self.odds)
 
 
 def stages_of(scores: np.ndarray, counted: int) -> Stages:
@@ -178,7 +178,7 @@ def _below_the_best(scores: np.ndarray, missing: float, unit: PlackettLuce, coun
     below = np.arange(n - 1, 0, -1.0)
     left = np.exp(-above_bottom[:-1]) * -np.expm1(-below_top[:-1])
     each = np.log1p((np.array(excess[::-1]) + below * left) / (1.0 + below * np.exp(-width)))
-    return float(np.mean(each[:counted]))
+    return float(each[:counted].sum()) / counted
 
 
 def _above_equal(scores: np.ndarray, counted: int) -> float:
