@@ -87,16 +87,16 @@ def _in_box(program: Program, budget: Budget) -> tuple[np.ndarray, bool]:
     found = half_gaps(utility, n, budget)
     vanished = not ties and found.e.min() < LEAST_GAP
     if not found.converged and not budget.spent:
+        # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
+        even = log_newton(half, equal_gaps(n), budget, 60)
+        found = even if even.converged else found
+    if not found.converged and not budget.spent:
         # A start far off: the neighbourhood, and who ties, are told by interior points.
         e, tied = _inside(program, budget)
         if ties:
             found = with_tied_groups(utility, n, e, tied, budget)
         else:
             found = log_newton(half, e, budget, 60)
-    if ties and not found.converged and not budget.spent:
-        # U' falls by many orders among the gaps: from equal gaps, on its logarithm, without ties.
-        even = log_newton(half, equal_gaps(n), budget, 60)
-        found = even if even.converged else found
     if not (ties or found.converged) and (vanished or found.e.min() < LEAST_GAP):
         raise OutOfRange(
             f"the optimum of {utility} for n = {n} has gaps below {LEAST_GAP:g}, outside "
