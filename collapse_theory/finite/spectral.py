@@ -320,8 +320,9 @@ def _settled(
         guess, again = _Profile.of(found, slope), True
         tied = max(tied - max(1, int(np.ceil(excess / 2 - 1e-9))), few + 1)
     raise SolverFailed(
-        f"Newton's method on polynomials of log gaps failed for {equations.utility}, n = {n}: a "
-        "feature of U is too narrow or too steep for them; ct.limit is the law of many completions"
+        f"Newton's method on polynomials of log gaps failed for {equations.utility}, n = {n}"
+        f"{' on the way to more' if loose else ''}: a feature of U is too narrow or too steep for "
+        "them; ct.limit is the law of many completions"
     )
 
 
