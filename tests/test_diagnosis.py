@@ -669,7 +669,7 @@ def test_pairs_right_is_the_share_counted_one_by_one(n: int, seed: int) -> None:
         if prompts[i] == prompts[j] and ranks[i] < ranks[j]
     ]
     expected = np.mean(scores) if scores else np.nan
-    share = pairs_right(rewards, prompts, ranks)
+    share = pairs_right(RewardLog(rewards, prompts, ranks=ranks))
     assert (share is None) == np.isnan(expected)
     if share is not None:
         np.testing.assert_allclose(share.value, expected)

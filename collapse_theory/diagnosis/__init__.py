@@ -11,9 +11,8 @@ from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.likeness import Shares, View
 from collapse_theory.diagnosis.order_statistics import RewardMap
 from collapse_theory.diagnosis.parts import Change, Part, changes
-from collapse_theory.diagnosis.predictions import Prediction
 from collapse_theory.diagnosis.proposal import KindProposal, Split, propose_kinds
-from collapse_theory.diagnosis.summary import KindSummary
+from collapse_theory.diagnosis.summary import KindSummary, Prediction
 
 __all__ = [
     "DEFAULT_UTILITIES",

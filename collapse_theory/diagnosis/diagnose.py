@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from typing import Any, Self, Unpack
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -24,16 +24,21 @@ from collapse_theory.diagnosis.likeness import TAKEN, View, shares_of, view_of
 from collapse_theory.diagnosis.missing import as_subsets, by_rank, share_gone
 from collapse_theory.diagnosis.normalised import hiding, normalised, same_level
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, map_of
-from collapse_theory.diagnosis.parts import Part, by_split, is_trained, windows
+from collapse_theory.diagnosis.parts import (
+    Part,
+    by_split,
+    has_maximum,
+    is_trained,
+    remembered,
+    windows,
+)
 from collapse_theory.diagnosis.permutation import prompts_differ, prompts_differ_beyond_level
-from collapse_theory.diagnosis.predictions import predictions_of
-from collapse_theory.diagnosis.remarks import notes_of, of_splits
-from collapse_theory.diagnosis.remembered import has_maximum, remembered
-from collapse_theory.diagnosis.summary import KindSummary, summary_of
+from collapse_theory.diagnosis.summary import KindSummary, predictions_of, summary_of
 from collapse_theory.diagnosis.verdict import (
     KIND_PROMPTS,
-    Seen,
     judged,
+    notes_of,
+    of_splits,
     verdict_of,
     with_levels,
 )
@@ -127,7 +132,7 @@ def diagnose(
             if learned or learned_notes:  # without a maximum it has no optimum to compare with
                 utilities = [u for u in utilities if has_maximum(u)]
         log = log.only(rows, log.step)
-    found = _Look.at(log, utilities, held, given, rng).diagnosis()
+    found = _Look(log, utilities, held, given, rng).diagnosis()
     notes = (*found.notes, *of_splits(log, splits), *learned_notes)
     return replace(
         found,
@@ -164,7 +169,7 @@ def _lines(
     for name, part in parts:
         for split, log in by_split(part):
             if log.rewards.size and np.bincount(log.prompts).max() > 1:
-                look = _Look.at(log, [], domain, None, deepcopy(rng)).diagnosis()
+                look = _Look(log, [], domain, None, deepcopy(rng)).diagnosis()
                 found.append(look.part(name or split or "", split))
     return tuple(found)
 
@@ -176,28 +181,20 @@ def _utilities(given: Any) -> list[Utility]:
     return list(dict.fromkeys(utility(u) for u in several))
 
 
-@dataclass
 class _Look:
-    """One look at a log: what is compared, measured and said."""
+    """One look at a log, which must have a prompt of two completions: compared, measured, told."""
 
-    log: RewardLog
-    stats: OrderStatistics
-    utilities: list[Utility]
-    domain: Domain
-    given: RewardMap | None
-    rng: np.random.Generator
-
-    @classmethod
-    def at(
-        cls,
+    def __init__(
+        self,
         log: RewardLog,
         utilities: list[Utility],
         domain: Domain,
         scale: RewardMap | None,
         rng: np.random.Generator,
-    ) -> Self:
-        """Return a look at a log, which must have a prompt of two completions."""
-        stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
+    ) -> None:
+        self.log, self.utilities, self.domain, self.given = log, utilities, domain, scale
+        self.rng = rng
+        self.stats = stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
         if not stats.count:
             column = dict(log.columns).get("prompt")
             named = f", {column!r}," if column else ""
@@ -205,15 +202,12 @@ class _Look:
                 f"none of the {log.count} prompts has two completions: is the prompt column{named} "
                 "the right one? Collapse is about the rewards of several completions of one prompt"
             )
-        return cls(log, stats, utilities, domain, scale, rng)
-
-    def __post_init__(self) -> None:
-        self.level_off = same_level(self.stats)
-        raw = isinstance(self.domain, Box) and not self.level_off
+        self.level_off = same_level(stats)
+        raw = isinstance(domain, Box) and not self.level_off
         self.name = "as they are" if raw else "centred"
         self.missing = False  # whether missing completions explain how prompts differ
-        self.names = self.log.kind_names if self.log.kinds is not None else ("all",)
-        self.counts = {k: n for k, n in enumerate(np.bincount(self.stats.kinds).tolist()) if n}
+        self.names = log.kind_names if log.kinds is not None else ("all",)
+        self.counts = {k: n for k, n in enumerate(np.bincount(stats.kinds).tolist()) if n}
         self.judged = [kind for kind, n in self.counts.items() if n >= KIND_PROMPTS]
 
     def diagnosis(self) -> Diagnosis:
@@ -243,26 +237,24 @@ class _Look:
             rows=int(stats.rewards.size),
             compared=compared.count,
             completions=(int(stats.sizes.min()), int(stats.sizes.max())),
-            ranked_right=None
-            if log.ranks is None
-            else pairs_right(log.rewards, log.prompts, log.ranks),
+            ranked_right=pairs_right(log),
             read=log.read,
             bad=log.bad,
             step=log.step,
         )
-        seen = Seen(
+        how = normalised(stats, flat_prompts(stats))
+        outcome, reason, advice = verdict_of(
+            found,
             kinds=several,
             variance=apart and apart.variance / width**2,
             groups=groups_of(compared, take) if found.counts else None,
-            normalised=normalised(stats, flat_prompts(stats)),
+            normalised=how,
             wild=wild[0],
-            hiding=hiding(stats),
+            hides=hiding(stats),
         )
-        outcome, reason, advice = verdict_of(found, seen)
         found = replace(found, outcome=outcome, reason=reason, advice=advice)
         small = {self.names[k]: n for k, n in self.counts.items() if k not in self.judged}
-        level_off = self.level_off and not seen.normalised
-        notes = notes_of(log, found, stats.single, small, seen.normalised, level_off, wild)
+        notes = notes_of(log, found, stats.single, small, how, self.level_off and not how, wild)
         return replace(found, notes=notes)
 
     def _compared(self) -> tuple[OrderStatistics, tuple[int, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapse_theory.data.reward_log import RewardLog
 from collapse_theory.diagnosis.intervals import Measure, ratio_of_means, share_of
 from collapse_theory.diagnosis.order_statistics import OrderStatistics, rows_by_size
 from collapse_theory.numerics.precision import precision_of
@@ -55,24 +56,22 @@ class Spread(Value):
 
 def flat_prompts(stats: OrderStatistics) -> np.ndarray:
     """Return which prompts have no spread: best and worst reward differ by rounding alone."""
-    best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
-    return precision_of(stats.rewards).alike(worst, best)
+    return precision_of(stats.rewards).alike(stats.worst, stats.best)
 
 
 def spread_of(stats: OrderStatistics) -> Spread:
     """Return what is told of the rewards of one prompt beside each other."""
     flat, precision = flat_prompts(stats), precision_of(stats.rewards)
-    sizes = stats.sizes
-    best, worst = stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
+    steps = stats.sizes - 1.0
     level = float(np.median(np.abs(stats.rewards)))
     return Spread(
         flat=share_of(int(flat.sum()), stats.count),
-        gap=_median((best - worst) / (sizes - 1)),
+        gap=_median((stats.best - stats.worst) / steps),
         level=level,
         resolution=float(precision.rounding(np.array(level))),
         precision=precision.name,
         rounding=precision.text,
-        tied=_share(stats.ties.astype(float), sizes - 1.0),
+        tied=_share(stats.ties.astype(float), steps),
     )
 
 
@@ -119,30 +118,30 @@ def wild_rewards(stats: OrderStatistics) -> np.ndarray:
     far = away > np.maximum(_WILD * np.repeat(typical, stats.sizes), wide)
     if far.mean() > _COMMON:
         return np.zeros(stats.count, dtype=int)
-    return np.add.reduceat(far.astype(int), stats.starts[:-1])
+    return stats.sums(far.astype(int))
 
 
 # -- ranks ---------------------------------------------------------------------------------------
 
 
-def pairs_right(rewards: np.ndarray, prompts: np.ndarray, ranks: np.ndarray) -> Measure | None:
+def pairs_right(log: RewardLog) -> Measure | None:
     """Return the share of a prompt's pairs of different ranks in which the better has more reward.
 
     Equal rewards count half; rank 0 is the best. None where there is no such pair.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> found = pairs_right(np.array([1, 0.4, 0.4]), np.zeros(3, int), np.array([0, 1, 2]))
+    >>> found = pairs_right(RewardLog([1, 0.4, 0.4], [0, 0, 0], ranks=[0, 1, 2]))
     >>> round(found.value, 9)
     0.833333333
     """
-    order = np.argsort(prompts, kind="stable")
-    rewards, ranks = rewards[order], ranks[order]
-    sizes = np.bincount(prompts)
-    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    if log.ranks is None:
+        return None
+    order = np.argsort(log.prompts, kind="stable")
+    rewards, ranks = log.rewards[order], log.ranks[order]
+    sizes = np.bincount(log.prompts)
     found = []
-    for _, rows in rows_by_size(starts, sizes):
+    for _, rows in rows_by_size(np.cumsum(sizes) - sizes, sizes):
         step = max(_PAIRS_HELD // min(rows.shape[1], _MAX_COMPARED) ** 2, 1)
         for first in range(0, len(rows), step):
             here = rows[first : first + step]

@@ -12,7 +12,7 @@ from collapse_theory.values import Value
 
 _DRAWS = 999
 _MANY = 500  # prompts from which on the normal law is as good as the bootstrap
-_NORMAL = 1.959963984540054  # its 97.5% quantile
+NORMAL = 1.959963984540054  # its 97.5% quantile
 _LEAST = 0.05  # no draw's standard error counts as less than so much of the sample's
 
 
@@ -67,7 +67,7 @@ def ratio_of_means(top: np.ndarray, below: np.ndarray) -> Measure:
         return Measure(ratio, 0.0, max(ratio + 2 * error, 0.0))
     influence = top / numerator - below / denominator
     error = float(influence.std(ddof=1)) / math.sqrt(count)
-    low = high = _NORMAL
+    low = high = NORMAL
     if count <= _MANY and error > 0:
         low, high = _studentised(top, below, error)
     return Measure(ratio, ratio * math.exp(-high * error), ratio * math.exp(low * error))
@@ -113,10 +113,10 @@ def share_of(count: float, of: float) -> Measure:
     >>> print(share_of(0, 50))
     0.000 [0.000, 0.071]
     """
-    square = _NORMAL**2
+    square = NORMAL**2
     share = count / of
     middle = (share + square / (2 * of)) / (1 + square / of)
     half = math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    half *= _NORMAL / (1 + square / of)
+    half *= NORMAL / (1 + square / of)
     low, high = max(middle - half, 0.0), min(middle + half, 1.0)
     return Measure(share, low if count else 0.0, high if count < of else 1.0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.diagnosis.intervals import Measure
+from collapse_theory.diagnosis.intervals import NORMAL, Measure
 from collapse_theory.diagnosis.likeness import cells_of, held
 from collapse_theory.diagnosis.order_statistics import OrderStatistics
 
@@ -16,26 +17,14 @@ _DEALS = 499  # of the kinds' names, over the prompts of one size
 _MOST = 2000  # prompts of one size that are dealt to; more tell no more
 _GROUPED = 10  # prompts from which on groups are looked for
 _RARE = 0.02  # a larger share of the prompts is a group, and not held as wild
-_NORMAL = 1.959963984540054  # the normal law's 97.5% quantile
 
 
-@dataclass(frozen=True)
-class Apart:
-    """How far the kinds' mean curves are apart, in the units of the rewards.
+class Apart(NamedTuple):
+    """How far the kinds' mean curves are apart, in the units of the rewards."""
 
-    Attributes
-    ----------
-    distance : Measure
-        The largest mean distance of two kinds' curves, over the sizes that both have.
-    variance : float
-        The variance between the kinds' curves, each kind counted alike, freed of what chance adds.
-    p : float
-        The share of deals of the kinds' names with as large a variance: exact.
-    """
-
-    distance: Measure
-    variance: float
-    p: float
+    distance: Measure  # the largest mean one of two kinds' curves, over the sizes that both have
+    variance: float  # between the kinds' curves, each counted alike, freed of what chance adds
+    p: float  # the share of deals of the kinds' names with as large a variance: exact
 
 
 def kinds_apart(
@@ -87,54 +76,37 @@ def _furthest(shared: list[list[tuple[int, np.ndarray]]]) -> Measure:
     """
     kinds = sorted({kind for cells in shared for kind, _ in cells})
     best = Measure(0.0, 0.0, 0.0)
-    for at, one in enumerate(kinds):
-        for other in kinds[at + 1 :]:
-            total = square = weight = 0.0
-            for cells in shared:
-                blocks = dict(cells)
-                if one in blocks and other in blocks:
-                    a, b = blocks[one], blocks[other]
-                    signs = np.sign(a.mean(axis=0) - b.mean(axis=0)) / a.shape[1]
-                    x, y = a @ signs, b @ signs
-                    count = len(a) + len(b)
-                    error = x.var(ddof=1) / len(a) + y.var(ddof=1) / len(b)
-                    total += count * float(x.mean() - y.mean())
-                    square += count**2 * float(error)
-                    weight += count
-            if weight and total / weight >= best.value:
-                value, half = total / weight, _NORMAL * math.sqrt(square) / weight
-                best = Measure(value, max(value - half, 0.0), value + half)
+    for pair in combinations(kinds, 2):
+        total = square = weight = 0.0
+        for blocks in map(dict, shared):
+            if all(kind in blocks for kind in pair):
+                a, b = (blocks[kind] for kind in pair)
+                signs = np.sign(a.mean(axis=0) - b.mean(axis=0)) / a.shape[1]
+                x, y = a @ signs, b @ signs
+                count = len(a) + len(b)
+                total += count * float(x.mean() - y.mean())
+                square += count**2 * float(x.var(ddof=1) / len(a) + y.var(ddof=1) / len(b))
+                weight += count
+        if weight and total / weight >= best.value:
+            value, half = total / weight, NORMAL * math.sqrt(square) / weight
+            best = Measure(value, max(value - half, 0.0), value + half)
     return best
 
 
-@dataclass(frozen=True)
-class Groups:
-    """The best split of prompts in two along their first principal component.
+class Groups(NamedTuple):
+    """The best split of prompts in two along their first principal component."""
 
-    Attributes
-    ----------
-    explained : float
-        The share of all variance between prompts that the split explains; 2/pi at most for
-        Gaussian variation.
-    smaller : int
-        How many prompts the smaller group has.
-    share : float
-        Their share of all.
-    apart : float
-        How far apart the groups' means are along the component, in standard deviations of the
-        less compact group: 2.6 for the halves of a normal law, 3.5 for those of a uniform one.
-    square : float
-        The mean over levels of the squared difference of the groups' mean rewards.
-    levels : float
-        How many levels the groups differ at: of d their differences, (sum d^2)^2 / sum d^4. One
-        alone is a reward between two grades that is rounded now to this, now to that.
-    """
-
+    # The share of all variance between prompts that the split explains; 2/pi at most for Gaussian
+    # variation.
     explained: float
-    smaller: int
-    share: float
+    smaller: int  # how many prompts the smaller group has,
+    share: float  # and their share of all
+    # How far apart the groups' means are along the component, in standard deviations of the less
+    # compact group: 2.6 for the halves of a normal law, 3.5 for those of a uniform one.
     apart: float
-    square: float
+    square: float  # the mean over levels of the squared difference of the groups' mean rewards
+    # How many levels the groups differ at: of d their differences, (sum d^2)^2 / sum d^4. One
+    # alone is a reward between two grades that is rounded now to this, now to that.
     levels: float
 
 

@@ -140,7 +140,7 @@ def view_of(
         weights += weight * len(block)
         # R is a functional of the pool: to first order each reward moves it by what draws that
         # hold a reward from its place have above the others. So few prompts' R is in the interval.
-        moved = np.add.reduceat(by_place[places] - reference, stats.starts[:-1]) / stats.sizes
+        moved = stats.sums(by_place[places] - reference) / stats.sizes
         chance.append(weight * (reference + cell.size * moved[cell.prompts]))
     if not apart:
         return None

@@ -72,14 +72,14 @@ def same_level(stats: OrderStatistics) -> bool:
 
     Then someone has taken their level off. Where several rewards are at an end, it is a bound.
     """
-    best, worst = _ends(stats)
+    best, worst = stats.best, stats.worst
     small = _ROUNDING * np.median(best - worst)
     if stats.count < _FEWEST or max(np.ptp(best), np.ptp(worst)) <= small:
         return False
     second, last = stats.rewards[stats.starts[:-1] + 1], stats.rewards[stats.starts[1:] - 2]
     of_best = np.ptp(best) <= small and _holds(best - second > small)
     of_worst = np.ptp(worst) <= small and _holds(last - worst > small)
-    return bool(np.ptp(_mean(stats)) <= small or of_best or of_worst)
+    return bool(np.ptp(stats.means) <= small or of_best or of_worst)
 
 
 def _hidden(stats: OrderStatistics) -> np.ndarray:
@@ -91,15 +91,14 @@ def _hidden(stats: OrderStatistics) -> np.ndarray:
     for end in (stats.rewards.min(), stats.rewards.max()):
         there = stats.rewards == end
         ends += there if np.count_nonzero(there) >= _CLIPPED else 0
-    clipped = np.add.reduceat(ends, stats.starts[:-1])
+    clipped = stats.sums(ends)
     return stats.sizes.max() - stats.sizes + clipped.astype(int)
 
 
 def _how(stats: OrderStatistics) -> str | None:
     """Return what all prompts have in common that normalising makes."""
-    sizes, starts = stats.sizes, stats.starts[:-1]
-    mean = _mean(stats)
-    spread = np.sqrt(np.maximum(np.add.reduceat(stats.rewards**2, starts) / sizes - mean**2, 0.0))
+    sizes, mean = stats.sizes, stats.means
+    spread = np.sqrt(np.maximum(stats.sums(stats.rewards**2) / sizes - mean**2, 0.0))
     free = np.sqrt(sizes / (sizes - 1))
     unit = (np.abs(spread**2 - 1) < _NEAR[1]) | (np.abs((spread * free) ** 2 - 1) < _NEAR[1])
     if _holds((np.abs(mean) < _NEAR[0]) & unit):
@@ -107,10 +106,9 @@ def _how(stats: OrderStatistics) -> str | None:
     several = sizes.max() > 2  # the optimum of two is (1, 0)
     if several and stats.rewards.min() > 0 and _holds(np.abs(mean * sizes - 1) < _NEAR[0]):
         return "the sum 1"
-    if several and stats.rewards.max() <= 0:
-        sums = np.add.reduceat(np.exp(stats.rewards), starts)
-        if _holds(np.abs(sums - 1) < _NEAR[0]):
-            return "a log-softmax"
+    odds = np.abs(stats.sums(np.exp(np.minimum(stats.rewards, 0.0))) - 1)
+    if several and stats.rewards.max() <= 0 and _holds(odds < _NEAR[0]):
+        return "a log-softmax"
     root = np.sqrt(mean**2 + spread**2)
     widths = (spread, "s.d."), (spread * free, "s.d."), (root, "root mean square")
     for own, name in widths if several else ():
@@ -122,14 +120,6 @@ def _how(stats: OrderStatistics) -> str | None:
 
 def _holds(prompts: np.ndarray) -> bool:
     return float(np.mean(prompts)) >= _ALL
-
-
-def _mean(stats: OrderStatistics) -> np.ndarray:
-    return np.add.reduceat(stats.rewards, stats.starts[:-1]) / stats.sizes
-
-
-def _ends(stats: OrderStatistics) -> tuple[np.ndarray, np.ndarray]:
-    return stats.rewards[stats.starts[:-1]], stats.rewards[stats.starts[1:] - 1]
 
 
 def _constant(values: np.ndarray, stats: OrderStatistics) -> bool:
@@ -151,11 +141,10 @@ def _ends_alike(stats: OrderStatistics) -> str | None:
     Or, where completions are missing at random, as many as still have their end. A judge's zeros
     and ones come several to a prompt, and few values alone are grades.
     """
-    best, worst = _ends(stats)
+    best, worst = stats.best, stats.worst
     high, low = np.median(best), np.median(worst)
     inner = (stats.rewards > low) & (stats.rewards < high)
-    counted = np.add.reduceat(inner.astype(float), stats.starts[:-1])
-    single = counted >= stats.sizes - 2
+    single = stats.sums(inner.astype(float)) >= stats.sizes - 2
     gone = share_gone(stats.sizes)
     least = _ALL if gone > 0.5 or gone == 0 else _ENDS * (1 - gone)
     most = stats.sizes.max()
@@ -187,7 +176,7 @@ def _standardised(stats: OrderStatistics, hidden: np.ndarray) -> bool:
     ends = stats.rewards.min(), stats.rewards.max()
     seen = np.where(np.isin(stats.rewards, ends), 0.0, stats.rewards)
     seen = np.where(np.repeat(hidden + stats.sizes == most, stats.sizes), stats.rewards, seen)
-    total, squares = (np.add.reduceat(v, stats.starts[:-1]) for v in (seen, seen**2))
+    total, squares = stats.sums(seen), stats.sums(seen**2)
     for size in (most, most + 1) if stats.sizes.min() < most else (most,):
         one = hidden + (size - most) == 1
         square = (squares + total**2)[one]

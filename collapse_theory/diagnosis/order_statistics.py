@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -72,7 +72,7 @@ class OrderStatistics:
             kind_of[prompts] = kinds
         # Rows by prompt, then each prompt's few rewards: ten times as fast as one sort by both.
         values = rewards[np.argsort(prompts, kind="stable")]
-        starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        starts = np.cumsum(sizes) - sizes
         for _, rows in rows_by_size(starts, sizes):
             values[rows] = -np.sort(-values[rows], axis=1)
         many, single = np.flatnonzero(sizes >= 2), int((sizes == 1).sum())
@@ -94,6 +94,25 @@ class OrderStatistics:
     def count(self) -> int:
         """How many prompts there are."""
         return self.starts.size - 1
+
+    @property
+    def best(self) -> np.ndarray:
+        """Each prompt's highest reward."""
+        return self.rewards[self.starts[:-1]]
+
+    @property
+    def worst(self) -> np.ndarray:
+        """Each prompt's lowest reward."""
+        return self.rewards[self.starts[1:] - 1]
+
+    @property
+    def means(self) -> np.ndarray:
+        """Each prompt's mean reward."""
+        return self.sums(self.rewards) / self.sizes
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return each prompt's sum of values, one a reward."""
+        return np.add.reduceat(values, self.starts[:-1])
 
     @cached_property
     def levels(self) -> int:
@@ -121,9 +140,7 @@ class OrderStatistics:
 
     def centred(self) -> OrderStatistics:
         """Return those of rewards less their prompt's mean."""
-        means = np.add.reduceat(self.rewards, self.starts[:-1]) / self.sizes
-        rest = self.rewards - np.repeat(means, self.sizes)
-        return OrderStatistics(rest, self.starts, self.kinds, self.names, self.single)
+        return replace(self, rewards=self.rewards - np.repeat(self.means, self.sizes))
 
     def rows_of(self, kind: int) -> np.ndarray:
         """Return the rewards of a kind's prompts."""
@@ -136,7 +153,9 @@ class OrderStatistics:
         sizes = self.sizes
         starts = np.concatenate([[0], np.cumsum(sizes[keep])])
         rewards = self.rewards[np.repeat(keep, sizes)]
-        return OrderStatistics(rewards, starts, self.kinds[keep], self.names[keep], self.single)
+        return replace(
+            self, rewards=rewards, starts=starts, kinds=self.kinds[keep], names=self.names[keep]
+        )
 
 
 def level_matrix(size: int, levels: int) -> np.ndarray:
@@ -222,12 +241,8 @@ def map_of(prompts: OrderStatistics) -> RewardMap | None:
     Medians over prompts, so that a few wild rewards don't set the scale. Where most prompts have
     equal rewards, the log's lowest and highest reward; None where all rewards are equal.
     """
-    worst = prompts.rewards[prompts.starts[1:] - 1]
-    best = prompts.rewards[prompts.starts[:-1]]
-    low, high = float(np.median(worst)), float(np.median(best))
+    low, high = float(np.median(prompts.worst)), float(np.median(prompts.best))
     if low < high:
         return RewardMap(low, high, "the median prompt's worst reward to 0, its best to 1")
-    low, high = float(worst.min()), float(best.max())
-    if low < high:
-        return RewardMap(low, high, "the lowest reward to 0, the highest to 1")
-    return None
+    low, high = float(prompts.rewards.min()), float(prompts.rewards.max())
+    return RewardMap(low, high, "the lowest reward to 0, the highest to 1") if low < high else None

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.data.reward_log import RewardLog
+from collapse_theory.capacity import Memory, memory, ranked_rows
+from collapse_theory.data.reward_log import Note, RewardLog
 from collapse_theory.diagnosis.intervals import Measure
+from collapse_theory.errors import CollapseError, NoOptimum
+from collapse_theory.finite import solve
+from collapse_theory.programs import Free
+from collapse_theory.utilities import Utility
 from collapse_theory.values import Value
 
 _WINDOWS = 12  # of more steps, so many windows of steps that follow each other
@@ -93,6 +99,33 @@ def by_split(log: RewardLog) -> Iterator[tuple[str | None, RewardLog]]:
 def is_trained(split: str) -> bool:
     """Whether a split is called as prompts that were trained on are."""
     return split.lower().startswith("train")
+
+
+def remembered(
+    log: RewardLog, trained: np.ndarray, utility: Utility
+) -> tuple[Memory | None, tuple[Note, ...]]:
+    """Return the memory of a model that was trained on the rows `trained`, and notes on it."""
+    if log.ranks is None or trained.all() or not trained.any():
+        return None, ()
+    learned, unseen = (
+        ranked_rows(log.rewards[rows], log.ranks[rows], log.prompts[rows])
+        for rows in (trained, ~trained)
+    )
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the notes tell of pairs ranked wrong
+            found = memory(learned, unseen, utility)
+    except CollapseError as fault:
+        return None, (Note("memory", f"how much was learned by heart isn't known: {fault}"),)
+    return found, (Note("memory", f"learned by heart, by {utility}: {found.text}"),)
+
+
+def has_maximum(utility: Utility) -> bool:
+    """Whether it holds rewards by itself, so that there is an optimum under Free."""
+    try:
+        solve(utility, 2, Free())
+    except NoOptimum:
+        return False
+    return True
 
 
 # -- two of them ---------------------------------------------------------------------------------

@@ -75,11 +75,10 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def _chance(ranks: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> float:
     deals = int(np.clip(_WORK // ranks.size, _LEAST, _MOST))
     at_once = max(_BLOCK // ranks.size, 1)
-    look = _Differences(sizes)
-    found = [look(ranks[None])]
+    found = [_differences(ranks[None], sizes)]
     for first in range(0, deals, at_once):
         dealt = np.tile(ranks, (min(at_once, deals - first), 1))
-        found.append(look(rng.permuted(dealt, axis=1, out=dealt)))
+        found.append(_differences(rng.permuted(dealt, axis=1, out=dealt), sizes))
     each = np.concatenate(found)
     # All rows are alike under the hypothesis, the log's own among them: so is what follows.
     spread = each.std(axis=0)
@@ -88,27 +87,19 @@ def _chance(ranks: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> f
     return float(np.count_nonzero(largest >= largest[0] - 1e-9) / (deals + 1))
 
 
-class _Differences:
-    """How prompts of these sizes differ in mean, in standard deviation and in third moment.
+def _differences(dealt: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return how prompts differ in mean, standard deviation and third moment, by (deals, rows).
 
-    The last two against prompts of the same size, since they grow with it.
+    In the last two from prompts of the same size, since they grow with it.
     """
-
-    def __init__(self, sizes: np.ndarray) -> None:
-        self.sizes = sizes
-        self.starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-        self.same = [np.flatnonzero(sizes == size) for size in different(sizes)]
-
-    def __call__(self, dealt: np.ndarray) -> np.ndarray:
-        """Return the three for each row of a (deals, rows) array."""
-        squares = dealt * dealt
-        first, second, third = (
-            np.add.reduceat(power, self.starts, axis=1) / self.sizes
-            for power in (dealt, squares, squares * dealt)
-        )
-        spread = np.sqrt(np.maximum(second - first**2, 0.0))
-        skew = np.cbrt(third - 3 * first * second + 2 * first**3)
+    squares, starts = dealt * dealt, np.cumsum(sizes) - sizes
+    first, second, third = (
+        np.add.reduceat(power, starts, axis=1) / sizes
+        for power in (dealt, squares, squares * dealt)
+    )
+    spread = np.sqrt(np.maximum(second - first**2, 0.0))
+    skew = np.cbrt(third - 3 * first * second + 2 * first**3)
+    for size in different(sizes):
         for moment in (spread, skew):
-            for here in self.same:
-                moment[:, here] -= moment[:, here].mean(axis=1, keepdims=True)
-        return np.stack([moment**2 @ self.sizes for moment in (first, spread, skew)], axis=1)
+            moment[:, sizes == size] -= moment[:, sizes == size].mean(axis=1, keepdims=True)
+    return np.stack([moment**2 @ sizes for moment in (first, spread, skew)], axis=1)

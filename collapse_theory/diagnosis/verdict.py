@@ -1,4 +1,4 @@
-"""From what was measured to an outcome, with its reason in a sentence and what to do about it."""
+"""From what was measured to an outcome, its reason, what to do about it, and notes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from collapse_theory.data.reward_log import counted
+from collapse_theory.data.reward_log import Note, RewardLog, counted
 from collapse_theory.diagnosis.diagnosis import Diagnosis
+from collapse_theory.diagnosis.intervals import Measure
 from collapse_theory.diagnosis.kinds import Groups
 from collapse_theory.diagnosis.likeness import View
+from collapse_theory.diagnosis.parts import Part, is_trained
 
 # Calibrated by benchmarks/calibrate_diagnosis.py; docs/diagnosis.md has the error rates.
 COLLAPSED = 0.12  # up to here, with its whole interval, W / R says that prompts share their rewards
@@ -29,6 +31,8 @@ _OWN, _EXPLAINED = 0.025, 0.5  # of R, of K + W: so large a variance K makes law
 # prompts differ; a group of fewer than KIND_PROMPTS must stand out more, and isn't judged.
 _GROUPS, _FEW = (5.0, 0.25), (7.0, 0.6)
 _LEVELS, _FURTHER = 1.75, 0.12  # they differ at more levels than one; by more of R, squared
+_SATURATED = 0.6  # of the rewards at an end: a two-valued law has a half at each
+_FLAT = 0.1  # from so large a share on, prompts without a spread are told of
 _LEVELLED = 2.0  # times as large as that of centred rewards must W / R be if levels are its cause
 
 
@@ -38,22 +42,6 @@ class Verdict(NamedTuple):
     outcome: str | None
     reason: str
     advice: str
-
-
-class Seen(NamedTuple):
-    """What decides a verdict beside what a diagnosis holds.
-
-    The kinds that are compared, and the variance between them on the scale (None where no two can
-    be); the best split of the prompts in two; how each prompt was normalised; the prompts with wild
-    rewards; a sentence on what the log may hide.
-    """
-
-    kinds: int
-    variance: float | None
-    groups: Groups | None
-    normalised: str | None
-    wild: int
-    hiding: str
 
 
 def judged(view: View, rewards: int) -> View:
@@ -87,8 +75,22 @@ def with_levels(views: Sequence[View], fair: View | None = None) -> tuple[View, 
     return tuple(named.values())
 
 
-def verdict_of(found: Diagnosis, seen: Seen) -> Verdict:
-    """Return the verdict on a log, of a diagnosis that has all but that."""
+def verdict_of(
+    found: Diagnosis,
+    *,
+    kinds: int,
+    variance: float | None,
+    groups: Groups | None,
+    normalised: str | None,
+    wild: int,
+    hides: str,
+) -> Verdict:
+    """Return the verdict on a log, of a diagnosis that has all but that.
+
+    `kinds` are compared, with a `variance` between them on the scale (None where no two can be);
+    `groups` is the best split of the prompts in two; `wild` prompts have wild rewards; `hides` is a
+    sentence on what the log may hide.
+    """
     view = found.counts
     if found.spread.flat.value >= NO_SPREAD:
         return _no_spread(found)
@@ -100,20 +102,20 @@ def verdict_of(found: Diagnosis, seen: Seen) -> Verdict:
             f"needed, and of each kind {KIND_PROMPTS}.",
             "Log the rewards of more prompts, some hundred for a narrow interval.",
         )
-    if seen.normalised is not None:
+    if normalised is not None:
         return Verdict(
             None,
-            f"Each prompt's rewards were normalised ({seen.normalised}), as advantages are: that "
+            f"Each prompt's rewards were normalised ({normalised}), as advantages are: that "
             "takes away what prompts could differ in.",
             "Log the rewards before they are normalised. Of these, the scaled line says how alike "
             "the shapes are.",
         )
-    if seen.variance is not None and _kinds_differ(found, view, seen.variance):
+    if variance is not None and _kinds_differ(found, view, variance):
         return _own_kinds(found, view)
-    if seen.groups is not None and _grouped(found, view, seen.groups):
-        return _two_groups(found, seen.groups)
+    if groups is not None and _grouped(found, view, groups):
+        return _two_groups(found, groups)
     if view.outcome == "collapsed":
-        return _collapsed(found, view, seen)
+        return _collapsed(found, view, kinds)
     if view.outcome == "own laws":
         return _own_laws(found, view)
     if view.outcome == "one law":
@@ -124,7 +126,7 @@ def verdict_of(found: Diagnosis, seen: Seen) -> Verdict:
             "That is no collapse, and no good news: noise looks so. Check that rewards and prompts "
             "belong together, and whether pairs are ranked right.",
         )
-    return _unsure(found, view, seen)
+    return _unsure(found, view, wild, hides)
 
 
 def _kinds_differ(found: Diagnosis, view: View, variance: float) -> bool:
@@ -217,7 +219,7 @@ def _two_groups(found: Diagnosis, groups: Groups) -> Verdict:
     )
 
 
-def _collapsed(found: Diagnosis, view: View, seen: Seen) -> Verdict:
+def _collapsed(found: Diagnosis, view: View, kinds: int) -> Verdict:
     flat, apart = found.spread.flat.value, found.kinds_apart
     if flat >= MIXED:
         return Verdict(
@@ -226,7 +228,7 @@ def _collapsed(found: Diagnosis, view: View, seen: Seen) -> Verdict:
             "one: that is no single vector, and too few prompts with a spread to say more.",
             "Diagnose the prompts with a spread by themselves; the others rank nothing.",
         )
-    if seen.kinds > 1 and apart is None:
+    if kinds > 1 and apart is None:
         return Verdict(
             None,
             "Within each kind all prompts share one vector of rewards, but no two kinds have "
@@ -253,7 +255,7 @@ def _collapsed(found: Diagnosis, view: View, seen: Seen) -> Verdict:
     near = _nearest(found)
     return Verdict(
         "collapsed",
-        f"{'All kinds share one law' if seen.kinds > 1 else 'All prompts share one vector'}: in "
+        f"{'All kinds share one law' if kinds > 1 else 'All prompts share one vector'}: in "
         f"{_rewards(view)}, the reward of each rank {_varies(found, view)}, where those of prompts "
         f"drawn at random from this log would vary by {view.reference**0.5:.2g}{end}",
         (f"The rewards look like those of {near}. " if near else "")
@@ -290,7 +292,7 @@ def _own_laws(found: Diagnosis, view: View) -> Verdict:
     )
 
 
-def _unsure(found: Diagnosis, view: View, seen: Seen) -> Verdict:
+def _unsure(found: Diagnosis, view: View, wild: int, hides: str) -> Verdict:
     low, high = view.ratio.low, view.ratio.high
     between = f"W/R = {view.ratio}"
     if low > COLLAPSED and (high < ONE_LAW[0] or (view.p or 0.0) > ALIKE):
@@ -329,11 +331,128 @@ def _unsure(found: Diagnosis, view: View, seen: Seen) -> Verdict:
             "Log more prompts, or diagnose a later step; the other views and the notes may help."
         )
     least, most = found.completions
-    if seen.wild:
-        reason += f" {counted(seen.wild, 'prompt')} with wild rewards may be why."
+    if wild:
+        reason += f" {counted(wild, 'prompt')} with wild rewards may be why."
     elif least < most:
         reason += (
             f" Prompts have {least} to {most} completions: missing ones make prompts of one vector "
             "differ."
         )
-    return Verdict(None, reason + seen.hiding, advice)
+    return Verdict(None, reason + hides, advice)
+
+
+# -- notes ---------------------------------------------------------------------------------------
+
+
+def notes_of(
+    log: RewardLog,
+    found: Diagnosis,
+    single: int,
+    small: dict[str, int],
+    normalised: str | None,
+    level_off: bool,
+    wild: tuple[int, int],
+) -> tuple[Note, ...]:
+    """Return the notes of a log: of its reading, its prompts, its rewards.
+
+    Of the prompts `single` have one completion; `small` kinds have few prompts; `wild` are how many
+    prompts have wild rewards, and how many these are.
+    """
+    notes = list(log.notes)
+    if aside := (*log.bad, *log.left_out):
+        unused, what = sum(rows.count for rows in aside), "rewards" if log.lists else "rows"
+        text = f"{unused:,} of {log.read:,} {what} aren't used: {'; '.join(map(str, aside))}"
+        notes.insert(0, Note("rows left out", text))
+
+    def add(code: str, text: str) -> None:
+        notes.append(Note(code, text))
+
+    if single:
+        add("single", f"{counted(single, 'prompt')} of one completion left out: it ranks nothing")
+    if small:
+        listed = ", ".join(f"{name} ({counted(n, 'prompt')})" for name, n in small.items())
+        add("small kinds", f"too few prompts to judge: {listed}")
+    least, most = found.completions
+    if least < most:
+        add(
+            "missing",
+            f"prompts have {least} to {most} completions; those of one number are compared with "
+            "each other, and if some are missing at random, that is allowed for",
+        )
+    spread, flat = found.outcome != "no spread", found.spread.flat.value
+    if spread and flat >= _FLAT:
+        add(
+            "flat",
+            f"{flat:.0%} of the prompts have no spread inside: they give no advantage and no pair "
+            "to train on",
+        )
+    if normalised:
+        add(
+            "normalised",
+            f"each prompt's rewards were normalised ({normalised}): what that takes away of how "
+            "prompts differ can't be seen in them",
+        )
+    if wild[1]:
+        add(
+            "wild",
+            f"{counted(wild[1], 'reward')} of {counted(wild[0], 'prompt')} further from the "
+            "prompt's median than five times the typical distance; they don't decide how alike "
+            "prompts are",
+        )
+    if found.ranked_right is not None and found.ranked_right.low <= 0.5:
+        add("sign", _of_ranks(found.ranked_right))
+    for kind in found.kinds if spread else ():
+        share, end = max((kind.at_low, "lowest"), (kind.at_high, "highest"))
+        if share > _SATURATED:
+            add(
+                "saturated",
+                f"{share:.0%} of the rewards of {kind.name!r} are within 0.01 of the {end} on the "
+                "scale, and hardly rank anything there; if they are probabilities, their log-odds "
+                "spread them out, else a map of ranks (collapse-theory design) does",
+            )
+    if level_off and spread:
+        add(
+            "normalised",
+            "all prompts have the same mean reward, or the same best or worst: if their level was "
+            "taken off, it can't be seen here; centred rewards count",
+        )
+    return tuple(notes)
+
+
+def _of_ranks(right: Measure) -> str:
+    if right.high < 0.5:
+        return (
+            f"only {right.percent()} of the pairs are ranked right: is the sign flipped, or is "
+            "rank 0 not the best?"
+        )
+    return (
+        f"{right.percent()} of the pairs are ranked right: no better than chance, as far as this "
+        "log tells"
+    )
+
+
+def of_splits(log: RewardLog, splits: Sequence[Part]) -> list[Note]:
+    """Return a note on what was trained on and what was held out; or that the log doesn't say."""
+    if not splits:
+        silent = log.columns and log.splits is None
+        text = (
+            "the log doesn't say which prompts were trained on (a column split; --split): training "
+            "prompts collapse first, and held-out ones of real data may not at all"
+        )
+        return [Note("split", text)] if silent else []
+    lines = [
+        f"{part.name or 'no split'}: {part.outcome or 'not decided'}"
+        + (f", W/R = {part.ratio}" if part.ratio else "")
+        for part in splits
+    ]
+    trained = [part for part in splits if is_trained(part.name)]
+    others = [part for part in splits if not is_trained(part.name)]
+    text = "; ".join(lines)
+    if not trained:
+        text += "; none is called train: all are judged together"
+    elif all(part.outcome == "collapsed" for part in trained):
+        if others and all(part.outcome in ("one law", "own laws") for part in others):
+            text += ": what collapsed was learned by heart, prompt by prompt"
+        elif others and all(part.outcome == "collapsed" for part in others):
+            text += ": prompts that weren't trained on collapsed, too"
+    return [Note("split", text)]
