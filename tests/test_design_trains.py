@@ -105,7 +105,7 @@ def test_the_slope_by_hand():
 
 
 def test_a_cone_holds_the_mixtures_within_the_bound():
-    terms = [ct.Linear(), ct.LogSigmoid(4), ct.LogSigmoid(200), ct.Hinge(0.01), ct.Hinge(0.5)]
+    terms = (ct.Linear(), ct.LogSigmoid(4), ct.LogSigmoid(200), ct.Hinge(0.01), ct.Hinge(0.5))
     edges = cone(terms, Bound(20.0))
     rng = np.random.default_rng(3)
     for _ in range(50):

@@ -8,8 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from collapse_theory.design.slope import Bound, steepest
-from collapse_theory.laws import BetaDensity, RewardLaw
-from collapse_theory.lazy import special
+from collapse_theory.laws import BetaDensity, RewardLaw, beta_law
 from collapse_theory.utilities import (
     Exponential,
     Hinge,
@@ -62,7 +61,7 @@ def fitted(quantiles: np.ndarray, bound: Bound, levels: bool) -> list[Utility]:
     share = (np.arange(quantiles.size) + 0.5) / quantiles.size
 
     def of_beta(a: float) -> float:
-        return float(np.abs(special.betaincinv(a, a, share) - quantiles).mean())
+        return float(np.abs(beta_law(a).ppf(share) - quantiles).mean())
 
     def of_mass(mass: float) -> float:
         law = np.clip((share - mass) / (1.0 - 2.0 * mass), 0.0, 1.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -43,15 +44,10 @@ class HingeTable:
         """(V_m(x) - J_m) / (m - J_m): where positive, moving mass to x helps under the hinge."""
         return 1.0 - self.at / self.mean
 
-    def joined(self, margins: np.ndarray, law: RewardLaw) -> HingeTable:
-        """Return the table with more hinges."""
-        extra = hinge_table(law, self.places, margins)
-        return HingeTable(
-            np.append(self.margins, margins),
-            self.places,
-            np.hstack([self.at, extra.at]),
-            np.append(self.mean, extra.mean),
-        )
+    def mixed(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gains (p, k) of mixtures of hinges, scaled by their shortfalls (k,) too."""
+        shortfall = self.mean @ weights
+        return (self.mean - self.at) @ weights / shortfall, shortfall
 
 
 def hinge_table(law: RewardLaw, places: np.ndarray, margins: np.ndarray) -> HingeTable:
@@ -82,6 +78,7 @@ class Area:
     error: float
 
     @classmethod
+    @lru_cache(maxsize=8)
     def of(cls, law: RewardLaw) -> Self:
         """Return that of a law."""
         places, masses = law.atoms.T
@@ -153,6 +150,7 @@ def _quintics(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, float]:
     return x, np.array(rows).T.copy(), float(area[-1])
 
 
+@lru_cache(maxsize=8)
 def law_nodes(law: RewardLaw, fine: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return points and weights that integrate over the law: its atoms, and nodes in quantiles."""
     half = _FINE if fine else _COARSE

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collapse_theory.design.hinges import HingeTable
-from collapse_theory.design.slope import Bound, cone
 from collapse_theory.utilities import Hinge, Linear, LogSigmoid, Utility
 
 # A term is (margin, rate); rate 0 stands for x itself.
@@ -90,18 +88,6 @@ def mixer(terms: tuple[Term, ...]) -> Mixer:
         slopes = np.minimum.accumulate(slopes)
         columns.append(np.append(-np.diff(slopes), slopes[-1]))
     return Mixer(margins, np.array(columns).T)
-
-
-@lru_cache(maxsize=32)
-def edges(terms: tuple[Term, ...], bound: Bound) -> np.ndarray:
-    """Return the mixtures of terms, (terms, columns), that make all within a bound on the slope."""
-    return cone([term_utility(term) for term in terms], bound)
-
-
-def smooth_columns(table: HingeTable, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gains (p, k) of mixtures of hinges, scaled by their shortfalls, and these (k,)."""
-    shortfall = table.mean @ weights
-    return (table.mean - table.at) @ weights / shortfall, shortfall
 
 
 def mixture(terms: Iterable[Term], weights: np.ndarray) -> Utility:

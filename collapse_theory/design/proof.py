@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.numerics.checks import answer
 from collapse_theory.values import Value
 
-Nodes = tuple[np.ndarray, np.ndarray]  # of a rule that integrates over a law, and their weights
 # Bounds below this are taken for rounding; the gains of a law that is out of reach are far above.
 LEAST_GAIN = 1e-5
 MAX_ROUNDS = 6
@@ -69,13 +67,8 @@ class Proof(Value):
     def gain(self, m: Any) -> Any:
         """Return 1 - K_d(m) / K(m) for margins `m` in (0, 1]."""
         m = np.asarray(m, dtype=np.float64)
-        area = Area.of(self.target)
-        toward, own, _ = _pair(self.target, area, self.direction, m.ravel(), self._nodes)
+        toward, own, _ = _pair(self.target, self.direction, m.ravel())
         return answer((1.0 - toward / own).reshape(m.shape))
-
-    @cached_property
-    def _nodes(self) -> Nodes:
-        return law_nodes(self.target, fine=True)
 
     def __repr__(self) -> str:
         if self.kind == "mirror":
@@ -115,24 +108,23 @@ def _by_program(law: RewardLaw) -> Proof | None:
     if len(atoms) <= 40:
         apart = np.abs(atoms[:, None] - atoms).ravel()
         margins = np.unique(np.concatenate([margins, apart[apart > small]]))
-    table = hinge_table(law, places, margins)
-    nodes = law_nodes(law, fine=True)
     # The gain for m -> 0, where atoms alone count.
     start = _meetings(law, places, small)[:, None] if len(law.atoms) else np.empty((len(places), 0))
     for _ in range(MAX_ROUNDS):
-        found = balance(np.hstack([table.gains, 1.0 - start]))
+        gains = hinge_table(law, places, margins).gains
+        found = balance(np.hstack([gains, 1.0 - start]))
         if found.excess < LEAST_GAIN:
             return None
         kept = found.direction > 1e-6
         masses = found.direction[kept] / found.direction[kept].sum()
         direction = discrete_law(places[kept], masses)
-        margin, worst = _least_gain(law, direction, small, nodes)
+        margin, worst = _least_gain(law, direction, small)
         if margin > LEAST_GAIN:
             return Proof(law, direction, margin)
-        known = np.abs(np.log(table.margins[:, None] / worst)).min(axis=0) < 1e-3
+        known = np.abs(np.log(margins[:, None] / worst)).min(axis=0) < 1e-3
         if known.all():
             return None
-        table = table.joined(worst[~known], law)
+        margins = np.append(margins, worst[~known])
     return None
 
 
@@ -148,31 +140,31 @@ def proof_grid(law: RewardLaw) -> np.ndarray:
 
 
 def _pair(
-    law: RewardLaw, area: Area, direction: RewardLaw, m: np.ndarray, nodes: Nodes
+    law: RewardLaw, direction: RewardLaw, m: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return K_d(m), K(m), and what a coarser rule changes of K(m)."""
-    points, masses = law_nodes(direction, fine=True)
-    toward = masses @ area.closeness(points, m)
-    own = nodes[1] @ area.closeness(nodes[0], m)
-    if not law.parts:
-        return toward, own, np.zeros_like(own)
-    coarse = law_nodes(law)
-    return toward, own, np.abs(own - coarse[1] @ area.closeness(coarse[0], m))
+    area = Area.of(law)
+
+    def mean(of: RewardLaw, fine: bool) -> np.ndarray:
+        nodes, weights = law_nodes(of, fine)
+        return weights @ area.closeness(nodes, m)
+
+    own = mean(law, True)
+    error = np.abs(own - mean(law, False)) if law.parts else np.zeros_like(own)
+    return mean(direction, True), own, error
 
 
-def _least_gain(
-    law: RewardLaw, direction: RewardLaw, small: float, nodes: Nodes
-) -> tuple[float, np.ndarray]:
+def _least_gain(law: RewardLaw, direction: RewardLaw, small: float) -> tuple[float, np.ndarray]:
     """Return a lower bound of the gain over all m in (0, 1], and the margins where it is least.
 
     K and K_d are convex in m. Between two margins K_d is below its chord, and K above the chords of
     the intervals on either side, prolonged; so the gain is bounded for all m between them. Below
     the smallest margin see `_near_zero`.
     """
-    m, area = _margins(law, direction, small), Area.of(law)
-    toward, own, error = _pair(law, area, direction, m, nodes)
+    m = _margins(law, direction, small)
+    toward, own, error = _pair(law, direction, m)
     # What is off in second differences of A, which is below 1, by rounding too.
-    off = 2e-15 + 4.0 * area.error
+    off = 2e-15 + 4.0 * Area.of(law).error
     low, top, high = own - error - off, own + error + off, toward + off
     bounds = _between(m, low, top, high)
     start = _near_zero(law, direction, small)

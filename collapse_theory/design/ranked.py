@@ -10,10 +10,10 @@ import numpy as np
 
 from collapse_theory.design.families import PLAIN, without_atoms
 from collapse_theory.design.link import Link
-from collapse_theory.design.mixture import STAGES, Term, edges, mixture, term_utility
+from collapse_theory.design.mixture import STAGES, Term, mixture, term_utility
 from collapse_theory.design.program import balance, sparse_mixture
 from collapse_theory.design.search import Candidate, Search, Wanted
-from collapse_theory.design.slope import Bound
+from collapse_theory.design.slope import Bound, cone
 from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
 from collapse_theory.numerics.checks import answer
@@ -90,37 +90,31 @@ def find_ranked_proof(rewards: np.ndarray) -> RankedProof | None:
 def _by_program(rewards: np.ndarray) -> RankedProof | None:
     """Return rewards that are better under every hinge, by a linear program, or None.
 
-    Maximised is the least gain over the finitely many margins that count: each gap, and one
-    margin just below the next, where the same pairs count and the shortfall is largest.
+    Maximised is the least gain over the margins that count, the different gaps but the smallest:
+    below one, down to the next, the same pairs count, none loses, and the shortfall is smaller.
     """
     from scipy.optimize import linprog
 
     n = len(rewards)
     gaps = _pairs(rewards)
     rising = np.sort(gaps)
-    levels = rising[np.append(True, np.diff(rising) > SAME_GAP)]
+    levels = rising[1:][np.diff(rising) > SAME_GAP, None]
+    if not levels.size:
+        return None
     steps = np.vstack([np.ones(n), (np.arange(n) < np.arange(n)[:, None]).astype(float)])
     changes = np.array([_pairs(step) for step in steps]).T  # (pairs, steps)
-    count, size = changes.shape[1], len(gaps)
-    rows, lost = [], -gaps
-    # Unknown: masses on the step vectors, the least gain t, and e_ij <= min(d_ij, 0) a pair.
-    for k, level in enumerate(levels):
-        at = np.abs(gaps - level) <= SAME_GAP
-        below = gaps < level - SAME_GAP
-        if below.any():
-            short = float(np.maximum(level - gaps, 0.0).sum())
-            rows.append(_row(below, at, changes, lost, short))
-        if k + 1 < len(levels):
-            short = float(np.maximum(levels[k + 1] - gaps, 0.0).sum())
-            rows.append(_row(below | at, np.zeros(size, bool), changes, lost, short))
-    if not rows:
-        return None
-    matrix, right = np.array([row for row, _ in rows]), np.array([side for _, side in rows])
+    size, count = changes.shape
+    # Unknown: masses on the step vectors, the least gain t, and e_ij <= min(d_ij, 0) a pair. For
+    # each margin t times the shortfall is at most the sum of d_ij below and of e_ij at it.
+    below = (gaps < levels - SAME_GAP).astype(float)
+    at = (np.abs(gaps - levels) <= SAME_GAP).astype(float)
+    short = np.maximum(levels - gaps, 0.0).sum(axis=1, keepdims=True)
+    least = np.hstack([-below @ changes, short, -at]) / short
     own = np.hstack([-changes, np.zeros((size, 1)), np.eye(size)])
     found = linprog(
         np.concatenate([np.zeros(count), [-1.0], np.zeros(size)]),
-        A_ub=np.vstack([matrix, own]),
-        b_ub=np.concatenate([right, lost]),
+        A_ub=np.vstack([least, own]),
+        b_ub=np.concatenate([-below @ gaps / short[:, 0], -gaps]),
         A_eq=np.concatenate([np.ones(count), np.zeros(1 + size)])[None, :],
         b_eq=[1.0],
         bounds=[(0.0, None)] * count + [(None, None)] + [(None, 0.0)] * size,
@@ -130,18 +124,8 @@ def _by_program(rewards: np.ndarray) -> RankedProof | None:
         return None
     masses = np.maximum(found.x[:count], 0.0)
     better = steps.T @ (masses / masses.sum())
-    proof = RankedProof(rewards, better, 0.0)
-    checked = np.concatenate([levels, np.append(levels[1:], 1.0) - 2.0 * SAME_GAP])
-    margin = float(proof.gain(checked[checked > levels[0] + SAME_GAP]).min())
+    margin = float(RankedProof(rewards, better, 0.0).gain(levels).min())
     return RankedProof(rewards, better, margin) if margin > LEAST_GAIN else None
-
-
-def _row(
-    below: np.ndarray, at: np.ndarray, changes: np.ndarray, lost: np.ndarray, short: float
-) -> tuple[np.ndarray, float]:
-    """Return t short - sum of d_ij below - sum of e_ij at <= 0 as a row and its right side."""
-    row = np.concatenate([-changes[below].sum(axis=0), [short], np.where(at, -1.0, 0.0)])
-    return row / short, float(lost[below].sum()) / short
 
 
 def _pairs(rewards: np.ndarray) -> np.ndarray:
@@ -200,8 +184,8 @@ class WantedRewards(Wanted):
     def fits(self, terms: tuple[Term, ...], bound: Bound) -> Iterator[Utility]:
         """Yield mixtures that balance the forces over the wanted gaps, in squares and at most."""
         n, gaps = len(self.rewards), -np.diff(self.rewards)
-        x, made = _pairs(self.rewards), edges(terms, bound)
-        utilities = [term_utility(term) for term in terms]
+        utilities = tuple(map(term_utility, terms))
+        x, made = _pairs(self.rewards), cone(utilities, bound)
         slopes = np.array([np.broadcast_to(u.d1(x), x.shape) for u in utilities]).T
         shortfall = np.array([float(np.mean(u.shortfall(x, 1.0))) for u in utilities]) @ made
         useful = shortfall > 1e-12

@@ -21,7 +21,6 @@ from collapse_theory.values import Array, Value
 
 if TYPE_CHECKING:
     from collapse_theory.data.reading import Named
-    from collapse_theory.data.reward_log import RewardLog
 
 reading: Any = Later("collapse_theory.data.reading")  # a tenth of what the import takes
 

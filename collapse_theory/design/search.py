@@ -15,13 +15,12 @@ from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import (
     STAGES,
     Term,
-    edges,
     hinge,
     hinge_utility,
     mixer,
     mixture,
-    smooth_columns,
     smoothed_hinges,
+    term_utility,
 )
 from collapse_theory.design.program import balance, sparse_mixture
 from collapse_theory.design.proof import Proof, by_mirror, find_proof, proof_grid
@@ -158,11 +157,6 @@ class WantedLaw(Wanted):
         return outline(self.law)
 
     @cached_property
-    def area(self) -> Area:
-        """The integral of the wanted distribution function."""
-        return Area.of(self.law)
-
-    @cached_property
     def cells(self) -> np.ndarray:
         """Places between which laws are compared at a glance."""
         return np.union1d(np.linspace(0.0, 1.0, CELLS + 1), self.law.atoms[:, 0])
@@ -196,7 +190,7 @@ class WantedLaw(Wanted):
             return None
         # The distance is ∫ |F - G|: no less than |∫ F - G| over cells, which are known at once.
         cells = np.union1d(self.cells, law.atoms[:, 0])
-        apart = np.diff(self.area(cells)) - law.distribution.integrals_between(cells)
+        apart = np.diff(Area.of(self.law)(cells)) - law.distribution.integrals_between(cells)
         if np.abs(apart).sum() > most:
             return None
         return Candidate(utility, law, law.distance(self.law))
@@ -279,8 +273,8 @@ def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], bound: Bound) -> Iterato
     """
     mix = mixer(terms)
     places = proof_grid(law) if law.parts else law.atoms[:, 0]
-    made = edges(terms, bound)
-    gains, shortfall = smooth_columns(hinge_table(law, places, mix.margins), mix.weights @ made)
+    made = cone(tuple(map(term_utility, terms)), bound)
+    gains, shortfall = hinge_table(law, places, mix.margins).mixed(mix.weights @ made)
     weights = sparse_mixture(gains)
     if weights.any():
         yield mixture(terms, made @ (weights / shortfall))
@@ -299,8 +293,8 @@ def graded(law: RewardLaw, allowed: float, bound: Bound) -> Iterator[list[Utilit
     # The potential of atoms is largest, if anywhere above them, a hinge's length away.
     reached = (atoms[:, None, None] + margins[:, None] * np.array([-1.0, 1.0])).ravel()
     places = np.unique(np.concatenate([atoms, reached[(reached >= 0) & (reached <= 1)]]))
-    made = cone(list(map(hinge, margins.tolist())), bound)
-    gains, shortfall = smooth_columns(hinge_table(law, places, margins), made)
+    made = cone(tuple(map(hinge, margins.tolist())), bound)
+    gains, shortfall = hinge_table(law, places, margins).mixed(made)
     found = balance(gains)
     if found.excess > 1e-7:
         return

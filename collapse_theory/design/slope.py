@@ -8,6 +8,7 @@ an optimiser sees.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +84,8 @@ def steepest(family: Callable[[float], Utility], low: float, high: float, bound:
     return bisect(lambda p: over - slope(family(p), bound.start), low, high, 1e-9 * high)
 
 
-def cone(terms: list[Utility], bound: Bound) -> np.ndarray:
+@lru_cache(maxsize=32)
+def cone(terms: tuple[Utility, ...], bound: Bound) -> np.ndarray:
     """Return mixtures, (terms, columns), whose sums are all the mixtures within a bound.
 
     The condition sum_j w_j (push_j - most mean_j) <= 0 is one half-space: what is left of w >= 0 is
