@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 
 import collapse_theory as ct
 from collapse_theory.finite.max_margin import carried, least_norm, max_margin, maximum_closure
-from collapse_theory.numerics.flow import greatest_flow
+from collapse_theory.numerics.flow import Network
 from collapse_theory.programs import Comparisons
 from collapse_theory.programs.program import Graph
 
@@ -108,14 +108,16 @@ def test_a_flow_takes_all_gains_to_where_they_are_lost():
     z = carried(4, a, b, gain)
     np.testing.assert_allclose(np.bincount(b, z, 4) - np.bincount(a, z, 4), gain, atol=1e-15)
     assert z.min() >= 0
-    narrow = greatest_flow(2, np.array([0]), np.array([1]), np.array([0.25]), np.array([1.0, -1]))
+    narrow = Network.of(2, np.array([0]), np.array([1])).greatest_flow(
+        np.array([0.25]), np.array([1.0, -1])
+    )
     assert narrow.on[0] == pytest.approx(0.25, rel=1e-8)
     assert narrow.raised.tolist() == [True, False]
 
 
 def test_pairs_with_two_margins_are_two_arcs():
     ends = np.zeros(2, dtype=int), np.ones(2, dtype=int)
-    found = greatest_flow(2, *ends, np.array([0.25, 0.5]), np.array([1.0, -1.0]), 2)
+    found = Network.of(2, *ends).greatest_flow(np.array([0.25, 0.5]), np.array([1.0, -1.0]), 2)
     np.testing.assert_allclose(found.on, [0.25, 0.5], rtol=1e-12)
     np.testing.assert_allclose(found.left, [0.25, -0.25], rtol=1e-12)
 

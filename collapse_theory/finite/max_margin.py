@@ -32,7 +32,7 @@ import numpy as np
 
 from collapse_theory.finite.budget import Budget
 from collapse_theory.numerics.checks import count
-from collapse_theory.numerics.flow import Flow, greatest_flow
+from collapse_theory.numerics.flow import Flow, Network
 from collapse_theory.numerics.graph_systems import graph_solver
 from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Comparisons, Free, Solution
@@ -355,9 +355,8 @@ def _condensed(k: int, a: np.ndarray, b: np.ndarray, gain: np.ndarray) -> _Core:
 
 
 def _flow(core: _Core, passes: int) -> Flow:
-    return greatest_flow(
-        len(core.gain), core.b, core.a, np.full(len(core.a), np.inf), core.gain, passes
-    )
+    network = Network.of(len(core.gain), core.b, core.a)
+    return network.greatest_flow(np.full(len(core.a), np.inf), core.gain, passes)
 
 
 def _along_forest(

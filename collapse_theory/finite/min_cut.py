@@ -20,10 +20,9 @@ import numpy as np
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.least_squares import least_squares
-from collapse_theory.numerics.flow import greatest_flow
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs import LOOSE, Answer, ListwiseProgram, Program, certify
-from collapse_theory.programs.dual import Dual, dual_flow
+from collapse_theory.programs.dual import Dual, at_ends, dual_flow
 
 FINEST = 1000  # D at most: beyond, the interior-point method is as good
 MAX_MARGINS = 30  # different ones
@@ -151,16 +150,12 @@ class _Cell:
 
         A pair carries what closing loses more than widening adds.
         """
-        graph, k = self.program.graph, self.program.graph.k
+        graph = self.program.graph
         gain, lost = self.changes()
-        top = np.flatnonzero(self.p + self.step > self.fine)
-        bottom = np.flatnonzero(self.p < self.step)
-        tail = np.concatenate([graph.b, top, np.full(len(bottom), k)])
-        head = np.concatenate([graph.a, np.full(len(top), k), bottom])
-        at_box = np.full(len(top) + len(bottom), np.inf)
-        capacity = np.concatenate([np.maximum(lost - gain, 0.0), at_box])
+        top, bottom = self.p + self.step > self.fine, self.p < self.step
+        capacity, back = at_ends(np.maximum(lost - gain, 0.0), top, bottom)
         net = np.append(graph.divergence(gain), 0.0)
-        return greatest_flow(k + 1, tail, head, capacity, net).raised
+        return graph.network.greatest_flow(capacity, net, back=back).raised
 
     def moved(self, raised: np.ndarray) -> np.ndarray | None:
         """Return the better rewards that a cut shows, None where there are none."""
@@ -174,7 +169,8 @@ class _Cell:
 def _is_only(program: Program, dual: Dual) -> bool:
     """Whether no set of nodes can move at no loss: each reaches each where the flow can change."""
     least = 1e-9 * float(program.graph.w.min())
-    onward, back = dual.capacity - dual.on > least, dual.on > least
-    i = np.append(dual.tail[onward], dual.head[back])
-    j = np.append(dual.head[onward], dual.tail[back])
+    onward, back = dual.capacity - dual.on > least, dual.back + dual.on > least
+    network = program.graph.network
+    i = np.append(network.tail[onward], network.head[back])
+    j = np.append(network.head[onward], network.tail[back])
     return not components(i, j, program.graph.k + 1, directed=True).any()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_theory.numerics.flow import greatest_flow
 from collapse_theory.programs.program import Program
 from collapse_theory.utilities import Utility
 
@@ -25,16 +24,15 @@ class Dual:
     """The flow that balances the forces at rewards as far as they can be balanced.
 
     slopes, multipliers : (edges,) U' of the pairs, at kinks chosen, and z >= 0 of the closed gaps
-    tail, head, capacity, on : (arcs,) the network, and what flows on it: an arc from b to a on each
-        edge, then those to and from the box, which is the node after the last
+    capacity, back, on : (arcs,) what may flow on the arcs of the graph's `network`, against them,
+        and what does
     raised : (nodes + 1,) bool, the nodes that what is left of the forces could still reach
     """
 
     slopes: np.ndarray
     multipliers: np.ndarray
-    tail: np.ndarray
-    head: np.ndarray
     capacity: np.ndarray
+    back: np.ndarray
     on: np.ndarray
     raised: np.ndarray
 
@@ -85,17 +83,25 @@ def dual_flow(
         below, above = sides(utility, kink)
         low[close], jump[close] = above, below - above
     closed = gaps - program.least_gap <= near * float(np.abs(r).max())
-    top = np.flatnonzero(r >= 1 - near) if program.box else np.empty(0, dtype=int)
-    bottom = np.flatnonzero(r <= near) if program.box else np.empty(0, dtype=int)
-    tail = np.concatenate([graph.b, top, np.full(len(bottom), k)])
-    head = np.concatenate([graph.a, np.full(len(top), k), bottom])
-    at_box = np.full(len(top) + len(bottom), np.inf)
-    capacity = np.concatenate([np.where(closed, np.inf, graph.w * jump), at_box])
+    jumps = np.where(closed, np.inf, graph.w * jump)
+    top, bottom = r >= 1 - near, r <= near
+    capacity, back = at_ends(jumps, top & program.box, bottom & program.box)
     net = graph.divergence(graph.w * low) - program.pull(r)
-    on, raised = np.zeros(len(tail)), np.zeros(k + 1, dtype=bool)
+    on, raised = np.zeros(len(capacity)), np.zeros(k + 1, dtype=bool)
     if np.all(np.isfinite(net)):
-        flow = greatest_flow(k + 1, tail, head, capacity, np.append(net, 0.0), passes=2)
+        flow = graph.network.greatest_flow(capacity, np.append(net, 0.0), 2, back)
         on, raised = flow.on, flow.raised
     carried = on[: len(low)]
     slopes = low + np.where(closed, 0.0, carried) / graph.w
-    return Dual(slopes, np.where(closed, carried, 0.0), tail, head, capacity, on, raised)
+    return Dual(slopes, np.where(closed, carried, 0.0), capacity, back, on, raised)
+
+
+def at_ends(
+    capacity: np.ndarray, top: np.ndarray, bottom: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what may flow on a graph's network and against it: on edges up to `capacity`, from
+    nodes at the top to the box, and from the box to those at the bottom, without limit.
+    """
+    none = np.zeros(len(capacity))
+    forth, back = (np.where(at, np.inf, 0.0) for at in (top, bottom))
+    return np.concatenate([capacity, forth]), np.concatenate([none, back])

@@ -22,6 +22,7 @@ import numpy as np
 
 from collapse_theory.errors import CollapseError, InvalidUtility, NoOptimum
 from collapse_theory.numerics.checks import count, ranked
+from collapse_theory.numerics.flow import Network
 from collapse_theory.numerics.linear import components
 from collapse_theory.programs.comparisons import Comparisons, depths
 from collapse_theory.programs.domain import Box, Domain, as_domain
@@ -163,6 +164,15 @@ class Graph:
     def part(self) -> np.ndarray:
         """The connected part of each node, numbered from 0."""
         return components(self.a, self.b, self.k)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network of dual solutions: an arc from b to a on each edge, then one from each node
+        to the box, the node after the last.
+        """
+        tail = np.concatenate([self.b, np.arange(self.k)])
+        head = np.concatenate([self.a, np.full(self.k, self.k)])
+        return Network.of(self.k + 1, tail, head, np.append(self.part, self.part.max() + 1))
 
     @cached_property
     def longest_paths(self) -> tuple[np.ndarray, np.ndarray]:
