@@ -440,9 +440,9 @@ def test_prompts_of_a_pattern_are_solved_once(parts, text, domain):
 def test_ten_thousand_prompts_at_once():
     pattern = Comparisons(8, [0, 0, 1, 2, 4, 5], [1, 2, 3, 3, 5, 7])
     pairs = Comparisons.union([pattern] * 10_000)
-    start = time.perf_counter()
+    start = time.process_time()
     found = ct.solve("logsigmoid(x)", comparisons=pairs, domain=ct.Confined(0.1))
-    assert time.perf_counter() - start < 10  # measured: 0.4 s
+    assert time.process_time() - start < 10  # measured: 0.4 s
     assert found.relative_gap < 1e-12
     one = ct.solve("logsigmoid(x)", comparisons=pattern, domain=ct.Confined(0.1))
     np.testing.assert_allclose(found.rewards[-8:], one.rewards, atol=1e-12)
@@ -537,9 +537,9 @@ def test_of_several_optima_the_least_sum_of_squares(pairs, terms):
 
 def test_hinges_on_a_large_graph():
     pairs = random_pairs(10_000, 100_000, 3)
-    start = time.perf_counter()
+    start = time.process_time()
     found = ct.solve("min(x, 0.3)", comparisons=pairs)
-    assert time.perf_counter() - start < 60  # measured: 2 s
+    assert time.process_time() - start < 60  # measured: 2 s
     assert found.relative_gap < 1e-9
     assert not found.unique
 

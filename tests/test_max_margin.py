@@ -59,10 +59,10 @@ LARGE = {
 @pytest.mark.parametrize("name", list(LARGE))
 def test_large_graphs_are_exact(name):
     pairs = LARGE[name]()
-    start = time.perf_counter()
+    start = time.process_time()
     found = max_margin(pairs)
     # Measured: at most 2 s each on one core; 10^4 completions were promised in 60 s.
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
     assert found.status == "optimal"
     assert found.relative_gap < 1e-12
     r = found.rewards

@@ -48,14 +48,14 @@ HOSTILE = [
 
 @pytest.mark.parametrize("source", HOSTILE, ids=lambda s: ascii(s[:25]))
 def test_hostile_texts_are_parse_errors_at_once(source):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ParseError) as caught:
         utility(source)
     message = str(caught.value)
     assert message.isascii()
     assert message.isprintable()
     assert len(message) < 500
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 @pytest.mark.parametrize("thing", [None, 5, 2.0, b"x", ["x"], ("x",), {}, object(), len, True])
@@ -122,7 +122,7 @@ WORDS = st.sampled_from(
 
 
 def _is_well_treated(source):
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         found = utility(source)
     except InvalidUtility:
@@ -130,7 +130,7 @@ def _is_well_treated(source):
     if found is not None:
         assert isinstance(found, Utility)
         assert utility(str(found)) == found
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @settings(max_examples=500, deadline=None)
