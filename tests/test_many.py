@@ -11,7 +11,7 @@ from collapse_theory.exact.finite import exponential
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.programs import Answer, Program, certify
-from collapse_theory.programs.smooth_bounds import held_bound, smooth_bound
+from collapse_theory.programs.smooth_bounds import penalised_bound, smooth_bound
 from collapse_theory.programs.smooth_gaps import SmoothGaps, panel_ratio
 
 UTILITIES = [
@@ -309,7 +309,7 @@ def test_spoiled_gaps_under_a_penalty_have_the_certificate_of_all_pairs(text, si
     gaps = (gaps + gaps[::-1]) / 2
     dense = certify(program, Answer(gaps=gaps))
     smooth, rough = SmoothGaps.fitted(gaps, panel_ratio(program.utility, n))
-    bound = held_bound(program.utility, smooth, rough, program.kappa)
+    bound = penalised_bound(program.utility, smooth, rough, program.kappa)
     assert bound.objective == pytest.approx(dense.objective, abs=dense.gap + bound.rounding)
     assert bound.shortfall == pytest.approx(dense.shortfall, rel=1e-6)
     if size:  # else both are rounding
