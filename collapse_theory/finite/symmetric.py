@@ -44,62 +44,71 @@ class SymmetricRanking:
 
     def derivatives(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return gradient (..., h) and negative Hessian (..., h, h) of half the sum over pairs."""
-        h = self.size
-        if not self.few:
-            gradient, hessian = self._by_running_sums(e.ravel())
-            return gradient.reshape(e.shape), hessian.reshape(*e.shape, h)
-        sums = _sums(self.n, self.tied)
-        first, second = self.utility.derivatives(e.dot(sums.gaps))
-        return first.dot(sums.forces), second.dot(sums.bends).reshape(*e.shape, h)
+        if self.few:
+            sums = _sums(self.n, self.tied)
+            first, second = self.utility.derivatives(e.dot(sums.gaps))
+            bends = second.dot(sums.bends)
+            return first.dot(sums.forces), bends.reshape(*e.shape, e.shape[-1])
+        x, centre = self._pair_gaps(e)
+        (first, second), (c_first, c_second) = map(self.utility.derivatives, (x, centre))
+        return self._gradient(first, c_first), self._hessian(-second, -c_second)
 
     def slopes(self, e: np.ndarray) -> np.ndarray:
         """Return the gradient alone."""
-        if not self.few:
-            return self.derivatives(e)[0]
-        sums = _sums(self.n, self.tied)
-        return self.utility.slope(e.dot(sums.gaps)).dot(sums.forces)
+        if self.few:
+            sums = _sums(self.n, self.tied)
+            return self.utility.slope(e.dot(sums.gaps)).dot(sums.forces)
+        return self._gradient(*map(self.utility.slope, self._pair_gaps(e)))
 
     @property
     def few(self) -> bool:
         """Whether sums over pairs are products with matrices, of many rankings at once."""
         return self.n <= FEW
 
-    # ------------------------------------------------------------------------------------
+    # -- of many completions: running sums over all pairs ------------------------------------
 
-    def _by_running_sums(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        masks = _masks(len(e))
-        centre, x = self._pair_gaps(e, masks)
-        first, second = self.utility.derivatives(x)
-        second = -second
+    def _pair_gaps(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return one matrix, t_j - t_i above the diagonal and else C_i + C_j; and the C_i, as far
+        as they are the gaps of pairs too: those with the completion in the middle.
+        """
+        upper, centre = _masks(len(e)).upper, e[::-1].cumsum()[::-1]
+        steps = np.append(0.0, e[:-1])
+        side = np.where(upper, steps, 0.0).cumsum(axis=1)
+        x = np.where(upper, side, centre[:, None] + centre)
+        return x, centre if self.n % 2 else centre[:0]
+
+    def _split(self, pairs: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the pairs on one side, the full symmetric matrix of those across, and what each
+        completion has with those across and in the middle; with the members of groups.
+        """
+        masks = _masks(len(pairs))
         if self.tied > 1:
-            weights = np.outer(self._counts, self._counts)
-            first, second = first * weights, second * weights
-        side_first, across_first = masks.split(first)
-        side, across = masks.split(second)
-        to_middle, bend = across_first.sum(axis=1), across.sum(axis=1)
-        if self.n % 2:
-            # The completion in the middle, at distance C_i from each.
-            c_first, c_second = self.utility.derivatives(centre)
-            to_middle = to_middle + self._counts * c_first
-            bend = bend - self._counts * c_second
-        gradient = to_middle.cumsum()
-        beyond = side_first[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0)
+            counts = np.ones(len(pairs))
+            counts[0] = self.tied
+            pairs, middle = pairs * np.outer(counts, counts), middle * counts[: len(middle)]
+        below = np.where(masks.lower, pairs, 0.0)
+        across = np.where(masks.upper, 0.0, pairs) + below.T
+        met = across.sum(axis=1)
+        return np.where(masks.upper, pairs, 0.0), across, met + middle if len(middle) else met
+
+    def _gradient(self, first: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        side, _, met = self._split(first, middle)
+        gradient = met.cumsum()
+        beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1].cumsum(axis=0)
         gradient[:-1] += beyond.diagonal(1)
-        return gradient, _hessian(side, across, bend, masks)
+        return gradient
 
-    @property
-    def _counts(self) -> np.ndarray:
-        counts = np.ones(self.size)
-        counts[0] = self.tied
-        return counts
-
-    def _pair_gaps(self, e: np.ndarray, masks: _Masks) -> tuple[np.ndarray, np.ndarray]:
-        """Return C and one matrix: above the diagonal t_j - t_i, else C_i + C_j."""
-        centre = e[::-1].cumsum()[::-1]
-        steps = np.empty_like(e)
-        steps[0], steps[1:] = 0.0, e[:-1]
-        side = np.where(masks.upper, steps, 0.0).cumsum(axis=1)
-        return centre, np.where(masks.upper, side, centre[:, None] + centre)
+    def _hessian(self, bend: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        masks, (side, across, met) = _masks(len(bend)), self._split(bend, middle)
+        # Pairs on one side that straddle both k and l: i <= min(k, l), j > max(k, l).
+        beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1]
+        both = np.zeros_like(side)
+        beyond[:, 1:].cumsum(axis=0, out=both[:, :-1])
+        both = np.where(masks.lower, both.T, both)
+        # Pairs across the middle, once or twice in each gap.
+        both += across.cumsum(axis=0).cumsum(axis=1)
+        both += met.cumsum()[masks.least]
+        return both
 
 
 @dataclass(frozen=True)
@@ -140,30 +149,12 @@ class _Masks:
     lower: np.ndarray  # j < i
     least: np.ndarray  # min(i, j)
 
-    def split(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pairs on one side, and the full symmetric matrix of those across."""
-        below = np.where(self.lower, packed, 0.0)
-        across = np.where(self.upper, 0.0, packed) + below.T
-        return np.where(self.upper, packed, 0.0), across
-
 
 @lru_cache(maxsize=8)
 def _masks(h: int) -> _Masks:
     order = np.arange(h)
     rows = order[:, None]
     return _Masks(order > rows, order < rows, np.minimum(order, rows))
-
-
-def _hessian(side: np.ndarray, across: np.ndarray, bend: np.ndarray, masks: _Masks) -> np.ndarray:
-    # Pairs on one side that straddle both k and l: i <= min(k, l), j > max(k, l).
-    beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1]
-    both = np.zeros_like(side)
-    beyond[:, 1:].cumsum(axis=0, out=both[:, :-1])
-    both = np.where(masks.lower, both.T, both)
-    # Pairs across the middle, once or twice in each gap.
-    both += across.cumsum(axis=0).cumsum(axis=1)
-    both += bend.cumsum()[masks.least]
-    return both
 
 
 def equal_gaps(n: int) -> np.ndarray:

@@ -252,7 +252,7 @@ def _pair_forces(
     if box:
         size, shortfall = force, utility.shortfall(x, 1.0).sum(axis=-1) / pairs
     else:
-        size = all_straddling(np.abs(first) / pairs, n)
+        size = force if (first >= 0).all() else all_straddling(np.abs(first) / pairs, n)
         shortfall = _spread(utility, x, values, np.full(pairs, 1.0 / pairs), 0.0)
     mean = values.sum(axis=-1) / pairs
     return _Forces(mean, rounding, force, size, shortfall, first, extra)

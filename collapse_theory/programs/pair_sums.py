@@ -20,9 +20,14 @@ FEW = 33
 
 def pair_gaps(gaps: np.ndarray) -> np.ndarray:
     """Return the (n, n) matrix of r_i - r_j for i < j, and 1 elsewhere."""
-    n = len(gaps) + 1
-    between = np.triu(np.broadcast_to(np.concatenate([[0.0], gaps]), (n, n)), 1)
-    return np.where(np.tri(n, dtype=bool), 1.0, between.cumsum(axis=1))
+    upper = _upper(len(gaps) + 1)
+    between = np.where(upper, np.append(0.0, gaps), 0.0).cumsum(axis=1)
+    return np.where(upper, between, 1.0)
+
+
+@lru_cache(maxsize=4)
+def _upper(n: int) -> np.ndarray:
+    return ~np.tri(n, dtype=bool)
 
 
 def straddle(weights: np.ndarray) -> np.ndarray:
@@ -52,7 +57,7 @@ def all_gaps(gaps: np.ndarray) -> np.ndarray:
         return gaps.dot(incidence(n).T)
     if gaps.ndim > 1:
         return np.stack([all_gaps(row) for row in gaps])
-    return pair_gaps(gaps)[~np.tri(n, dtype=bool)]
+    return pair_gaps(gaps)[_upper(n)]
 
 
 def all_straddling(values: np.ndarray, n: int) -> np.ndarray:
@@ -62,7 +67,7 @@ def all_straddling(values: np.ndarray, n: int) -> np.ndarray:
     if values.ndim > 1:
         return np.stack([all_straddling(row, n) for row in values])
     square = np.zeros((n, n))
-    square[~np.tri(n, dtype=bool)] = values
+    square[_upper(n)] = values
     return straddle(square)
 
 
