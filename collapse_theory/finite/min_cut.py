@@ -20,15 +20,15 @@ import numpy as np
 from collapse_theory.finite.active_set import feasible
 from collapse_theory.finite.budget import Budget
 from collapse_theory.finite.least_squares import least_squares
-from collapse_theory.numerics.linear import components
 from collapse_theory.programs import LOOSE, Answer, ListwiseProgram, Program, certify
-from collapse_theory.programs.dual import Dual, at_ends, dual_flow
+from collapse_theory.programs.dual import Dual, at_ends, dual_flow, holds_all
 
 FINEST = 1000  # D at most: beyond, the interior-point method is as good
 MAX_MARGINS = 30  # different ones
 # A ranking of more completions begins where one of half as many ends, with steps of so many times
 # its mean gap (measured: n = 800 takes a third of the flows that it takes from equal gaps).
 SMALL_RANKING, FIRST_STEPS = 40, 16
+STILL = 1e-9  # of the least weight: a set of nodes moves at no more loss, if others are as good
 SAME = 1e-12  # of the values compared: smaller differences are rounding
 
 
@@ -48,7 +48,7 @@ class MinCut:
         p, dual = _on_grid(program, fine, budget)
         assert dual is not None
         settled = _Cell(program, fine, p, 1).moved(dual.raised) is None
-        unique = settled and _is_only(program, dual)
+        unique = settled and holds_all(program, dual, STILL * float(program.graph.w.min()))
         answer = Answer(
             rewards=p / fine,
             multipliers=dual.multipliers,
@@ -164,13 +164,3 @@ class _Cell:
         now, before = (self.value(self.program.graph.differences(q)) for q in (p, self.p))
         more = float((now - before).sum())
         return p if more > SAME * float(np.abs(now - before).sum() + np.abs(before).sum()) else None
-
-
-def _is_only(program: Program, dual: Dual) -> bool:
-    """Whether no set of nodes can move at no loss: each reaches each where the flow can change."""
-    least = 1e-9 * float(program.graph.w.min())
-    onward, back = dual.capacity - dual.on > least, dual.back + dual.on > least
-    network = program.graph.network
-    i = np.append(network.tail[onward], network.head[back])
-    j = np.append(network.head[onward], network.tail[back])
-    return not components(i, j, program.graph.k + 1, directed=True).any()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapse_theory.numerics.linear import components
 from collapse_theory.programs.program import Program
 from collapse_theory.utilities import Utility
 
@@ -105,3 +106,16 @@ def at_ends(
     none = np.zeros(len(capacity))
     forth, back = (np.where(at, np.inf, 0.0) for at in (top, bottom))
     return np.concatenate([capacity, forth]), np.concatenate([none, back])
+
+
+def holds_all(program: Program, dual: Dual, least: float) -> bool:
+    """Whether no set of nodes can move at a loss of `least` or less per unit.
+
+    It loses what the flow can still change across its border: each node reaches each where that is
+    more.
+    """
+    onward, back = dual.capacity - dual.on > least, dual.back + dual.on > least
+    network = program.graph.network
+    i = np.append(network.tail[onward], network.head[back])
+    j = np.append(network.head[onward], network.tail[back])
+    return not components(i, j, program.graph.k + 1, directed=True).any()

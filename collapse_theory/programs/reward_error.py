@@ -20,10 +20,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from collapse_theory.numerics.linear import components
 from collapse_theory.programs.certificate import certify
 from collapse_theory.programs.domain import Box
-from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, sides
+from collapse_theory.programs.dual import AT_KINK, Dual, dual_flow, holds_all, sides
 from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_gaps
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program
@@ -307,15 +306,19 @@ def _of_graph(
 
     def bend(reach: np.ndarray) -> np.ndarray:
         on_pairs = w * _curvature(utility, y, reach[: len(w)], -graph.m)
-        return np.append(on_pairs, np.zeros(len(dual.on) - len(w)))
+        return np.append(on_pairs, np.zeros(len(held)))
 
-    # From b to a, as the flow goes: pairs, then nodes on the box and its ends.
-    flow = np.append(w * dual.slopes + dual.multipliers, dual.on[len(w) :])
+    # From b to a, as the flow goes: pairs, then nodes at an end of the box and the box.
+    held = np.flatnonzero((dual.capacity + dual.back)[len(w) :])
+    on_box = dual.on[len(w) :][held]
+    a = np.append(graph.a, np.where(on_box < 0, held, k))
+    b = np.append(graph.b, np.where(on_box < 0, k, held))
+    flow = np.append(w * dual.slopes + dual.multipliers, np.abs(on_box))
     pull, degree = program.pull(r), graph.gathered(np.ones(len(w)))
-    forces = _summed(k + 1, [(dual.head, flow), (dual.tail, -flow), (np.arange(k), -pull)])
+    forces = _summed(k + 1, [(a, flow), (b, -flow), (np.arange(k), -pull)])
     loose = (8 + degree) * EPS * (np.abs(pull) + np.abs(program.pull(np.abs(r))))
     squares = _squares(program, bend(0 * flow))
-    a, b, forces = dual.head, dual.tail, forces[:k]
+    forces = forces[:k]
     if program.box:
         a, b = (a + 1) % (k + 1), (b + 1) % (k + 1)
         forces, loose, squares = np.append(0, forces), np.append(0, loose), np.pad(squares, (1, 0))
@@ -328,8 +331,8 @@ def _of_graph(
         a,
         b,
         bend,
-        np.append(sharp, dual.on[len(w) :]),
-        np.append(unsure, np.zeros(len(flow) - len(w))) + 2 * EPS * np.abs(flow),
+        np.append(sharp, np.abs(on_box)),
+        np.append(unsure, np.zeros(len(held))) + 2 * EPS * np.abs(flow),
         forces,
         squares,
         loose,
@@ -346,13 +349,10 @@ def _rigid(program: Program, dual: Dual, slack: float, left: float) -> float:
     Whatever set of nodes moves, it loses what the dual flow can still change on the arcs across
     its border, per unit; of these there is one of at least `share` if such arcs connect all.
     """
-    k, unit = program.graph.k, float(program.graph.w.min())
+    unit = float(program.graph.w.min())
     flat = program.kinked or not program.utility.strictly_concave
     for share in HOLDS * unit if program.box and flat else ():
-        onward, back = dual.capacity - dual.on > share, dual.on > share
-        i = np.append(dual.tail[onward], dual.head[back])
-        j = np.append(dual.head[onward], dual.tail[back])
-        if not components(i, j, k + 1, directed=True).any():
+        if holds_all(program, dual, share):
             return slack / (share - left) if share > left else math.inf
     return math.inf
 
