@@ -48,7 +48,7 @@ from collapse_theory.training import (  # noqa: E402
     trainer_loss,
 )
 from collapse_theory.training.labels import RankingLabels, labels_of, to_grid  # noqa: E402
-from collapse_theory.training.live import figure_path  # noqa: E402
+from collapse_theory.training.live_figure import figure_path  # noqa: E402
 from collapse_theory.training.measures import (  # noqa: E402
     Evaluated,
     Measures,

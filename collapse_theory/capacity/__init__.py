@@ -1,8 +1,8 @@
 """Models with limits: linear heads on given features, what they would say unseen, memory."""
 
-from collapse_theory.capacity.course import late_distance, penalty_of
 from collapse_theory.capacity.head import Head, HeadPath, fit_head, head_path
 from collapse_theory.capacity.memory_law import Memory, memory, ranked_rows
+from collapse_theory.capacity.stopping import late_distance, penalty_of
 
 __all__ = [
     "Head",

@@ -36,6 +36,7 @@ from collapse_theory.numerics.quadrature import (
 from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
+# Numbers of terms that are tried, each by 4/3 to 3/2 larger.
 _COUNTS = (24, 32, 40, 56, 72, 96, 128, 192, 256)
 # A fit that misses its own points by more is not worth a certificate, while more terms are cheap.
 _COARSE_MISFIT, _COARSE_LONG_MISFIT, _CHEAP_COUNT = 3e-11, 1e-8, 64

@@ -32,12 +32,13 @@ _SECOND_KIND_COUNTS = (12, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _FIRST_KIND_COUNTS = (8, 16, 24, 40, 56, 72, 96, 128, 192)
 # A law is settled where its series misses by no more than this, or R stays as the series grows.
 _SETTLED_MISFIT, _SAME_RADIUS = 1e-12, 3e-11
-_LOOSE = 1e-6
+_LOOSE = 1e-6  # that up to which a series of the first kind may settle, and R is sought to 1e-11
 # R is looked for until it is known to this, relative.
 _FINEST = 1e-13
 _MOST_STEPS = 60
 # Where the sign of a density is looked at; nearer to the ends it may be rounding.
 _DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
+# Nodes of the law, and of the gaps below each, for the first guess of R.
 _GAIN_NODES, _GAIN_GAPS = 12, 64
 
 Law = TypeVar("Law")

@@ -29,8 +29,9 @@ from collapse_theory.utilities.base import Utility
 
 # Legendre polynomials on a panel, and on a piece of a kernel between two breaks.
 _DEGREE = 10
-_FIT_POINTS, _MOST_BREAKS = 13, 2_000
-_SMALLEST_BREAK = 1e-6
+# Chebyshev points at which U is seen to be a polynomial of degree 12 between two breaks, at most so
+# many breaks, and the least of them unless the layer is thinner.
+_FIT_POINTS, _MOST_BREAKS, _SMALLEST_BREAK = 13, 2_000, 1e-6
 _SMALLEST_PANEL = 1e-16  # of the first panel, where U'(0) is finite
 # Where U' rises to infinity slower than any power, as for x - x log(x), the density at an end falls
 # slower than any integrable power, and its mass nearer than this is an atom: that changes T by its

@@ -42,8 +42,8 @@ from collapse_theory.programs import Domain
 from collapse_theory.utilities import Loss, Utility
 from collapse_theory.values import Array, Value
 
-_TERMS = 48
-_RESPONSE_POINTS = 1025
+_TERMS = 48  # of the series for the response
+_RESPONSE_POINTS = 1025  # at which its distribution function is tabulated
 # The response diverges at the ends; its equation is asked for where T is still felt.
 _INNERMOST_POINT = 1e-9
 _RESPONSE_ROUNDS = 3

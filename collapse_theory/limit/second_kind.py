@@ -24,6 +24,7 @@ from collapse_theory.numerics.quadrature import Nodes, layered_sides
 from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
+# Numbers of terms that are tried, each by 4/3 to 3/2 larger.
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 # Layers of a coordinate whose ends float64 tells apart.
 _FINEST_LAYER = 1e-14

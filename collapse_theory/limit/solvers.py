@@ -28,7 +28,7 @@ THINNEST = 1e-16
 FAINTEST = 1e-17
 # The support's expected length is right to a third: a kink is inside from this share on.
 INSIDE_LENGTH = 0.7
-_COARSE_GAP = 1e-5  # no grid comes below
+_COARSE_GAP = 1e-5  # the relative gap below which no grid comes: its error is that of 1/240
 _GAPS = np.geomspace(1e-6, 1.0, 50)  # where U is asked whether it bends
 
 
@@ -159,7 +159,7 @@ class Solver:
     name : str
         The method, as laws say it.
     box, line : str
-        What it is asked for by in a box and without one; empty where it has no such way.
+        The `method` that asks for it in a box and without one; empty where it has none.
     fits : callable
         Whether a program is one of its kind.
     candidates : callable
@@ -173,7 +173,7 @@ class Solver:
     patience : int
         After so many laws that aren't twice as good as the best one it stops as well.
     coarse : bool
-        Whether a law with a relative gap of 1e-5, or that is rounding, makes it needless.
+        Whether an earlier law with a relative gap below 1e-5 makes it needless.
     """
 
     name: str
@@ -192,7 +192,7 @@ class Solver:
         return not (proof.exhausted or (self.coarse and proof.relative_gap < _COARSE_GAP))
 
     def asked(self, program: LimitProgram) -> str:
-        """Return the name that it is asked for by."""
+        """Return the `method` that asks for it."""
         return self.box if program.walled else self.line
 
     def refusal(self, program: LimitProgram) -> CollapseError:

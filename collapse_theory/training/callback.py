@@ -18,7 +18,7 @@ from collapse_theory.data.reward_log import RewardLogWriter
 from collapse_theory.errors import CollapseError
 from collapse_theory.figures.saving import save
 from collapse_theory.training.labels import to_grid
-from collapse_theory.training.live import figure_path, live_figure
+from collapse_theory.training.live_figure import figure_path, live_figure
 from collapse_theory.training.measures import (
     Evaluated,
     Measures,
