@@ -28,24 +28,12 @@ _STEM_WIDTH = 0.03
 
 @dataclass(frozen=True, eq=False)
 class Curves(Value):
-    """The numbers of a drawing of laws.
+    """The numbers of a drawing of k laws."""
 
-    Parameters
-    ----------
-    places : (m,) array
-        Rewards, crowded at the ends of the picture.
-    densities : (k, m) array
-        The laws' continuous parts, per unit of reward; inf where they are.
-    atoms : tuple of k (j, 2) arrays
-        Location and mass of each law's atoms.
-    top : float
-        Where the axis of the densities ends: above every density but the ends of singular ones.
-    """
-
-    places: Array
-    densities: Array
-    atoms: tuple[np.ndarray, ...]
-    top: float
+    places: Array  # (m,) rewards, crowded at the ends of the picture
+    densities: Array  # (k, m), of the continuous parts; inf where they are
+    atoms: tuple[np.ndarray, ...]  # k times (j, 2), locations and masses
+    top: float  # where the axis ends: above every density but the ends of singular ones
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,15 +72,9 @@ def draw(axes: Axes, curves: Curves, looks: Sequence[dict[str, Any]]) -> None:
     """Draw laws on axes, beside those drawn there before; each has an entry for a legend.
 
     Densities that grow without bound leave the picture at the top. Stems of atoms that would hide
-    each other stand side by side, those at the ends of the picture outside it.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Where the densities go; the scale of the masses is a twin of it.
-    curves : Curves
-    looks : sequence of dict
-        Of each law, the properties of its line, its `label`, and the `marker` of its atoms.
+    each other stand side by side, those at the ends of the picture outside it; their scale is a
+    twin of the axes. `looks` has of each law the properties of its line, its `label`, and the
+    `marker` of its atoms.
     """
     low, high = float(curves.places[0]), float(curves.places[-1])
     groups = axes.get_shared_x_axes(), axes.get_shared_y_axes()

@@ -237,15 +237,9 @@ class Density(Part):
     ) -> tuple[Self, float]:
         """Return the density times a weight, brought to mass 1, and the logarithm of its mass.
 
-        Parameters
-        ----------
-        log_weight : callable
-            From distances d > 0 and whether they are from `high` to the logarithm of the weight.
-        scales : tuple of two floats
-            Distances from `low` and from `high` within which the weight is smooth; where the
-            density is a power there, is as good as constant.
-        exponents : tuple of two floats, optional
-            Those of the product, where they are not those of the density.
+        `scales` are distances from `low` and from `high` within which the weight is smooth; where
+        the density is a power there, as good as constant. `exponents` are those of the product,
+        where they are not those of the density.
         """
         exponents = exponents or self.exponents
         starts = [

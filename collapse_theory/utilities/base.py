@@ -167,10 +167,7 @@ class Utility(Formula):
     def __truediv__(self, divisor: float) -> Utility:
         return self * (1.0 / positive(divisor, "a divisor of a utility", InvalidUtility))
 
-    @property
-    def partner(self) -> Utility | None:
-        """The term with which, where both have positive weights, it makes a third one."""
-        return None
+    partner: Any = None  # the term with which, of positive weights both, it makes a third one
 
     def united(self, own: Exact, others: Exact) -> tuple[Utility, Exact] | None:
         """Return own * self + others * partner as one term and its weight, where there is one."""
@@ -445,14 +442,7 @@ class Combination:
         """Return the utility that it is, in normal form.
 
         Terms that make a third one do so: x and -x**2 a `Quadratic`, log sigma(z) and
-        log sigma(-z) a `LabelSmoothing`.
-
-        Raises
-        ------
-        NotConcave
-            Where the sum is convex at some gap in (0, 1].
-        InvalidUtility
-            Where it has no values in (0, 1], or doesn't depend on the gap.
+        log sigma(-z) a `LabelSmoothing`. What isn't concave on (0, 1], or is constant, is refused.
         """
         parts = [part for part in self.parts if part[0]]
         for weight, term in self.parts:

@@ -145,11 +145,7 @@ def on_tensors(utility: Utility, width: float, keeps: bool | None = None) -> Con
     """Return the utility on tensors, for gaps up to `width`.
 
     `keeps` tells whether it keeps its formula below 0; unless given, where it isn't steep there.
-
-    Raises
-    ------
-    InvalidUtility
-        Where the utility is made of functions that don't take tensors, or U'(0) is infinite.
+    Functions that don't take tensors, and an infinite U'(0), are refused.
 
     Examples
     --------

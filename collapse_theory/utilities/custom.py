@@ -73,12 +73,6 @@ def checked(
     """Return the utility of these functions, or raise where they don't belong together.
 
     What isn't given is read off the formula that `value`, or else d1, computes.
-
-    Raises
-    ------
-    InvalidUtility
-        Where a function takes no arrays, has no value at a gap in (0, 1], or d1, d2 are not the
-        derivatives; `NotConcave` where d2 is positive.
     """
     if not isinstance(name, str) or not name:
         raise InvalidUtility(f"the name of a utility must be a text, got {name!r}")
@@ -147,11 +141,7 @@ STEPS = np.array([3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5])
 
 
 def differences(f: Function, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return f' by Richardson's differences, and how far off they may be.
-
-    Their own correction bounds the error of truncation, and the rounding of the two values, in
-    them and in x +- h, that of the difference.
-    """
+    """Return f' by Richardson's differences, and how far off truncation and rounding may be."""
     x = gaps[:, None]
     h = np.minimum(x * STEPS, 1.001 - x)
     with np.errstate(all="ignore"):

@@ -472,13 +472,7 @@ def cone_of_power(cp: Any, base: Any, p: float) -> Any:
 
 
 def conic(tree: Tree, cp: Any, gap: Any) -> Any:
-    """Return the tree at `gap` as a concave CVXPY expression by the rules of DCP.
-
-    Raises
-    ------
-    NoConicForm
-        Where a function has no cone, or the rules don't show that the result is concave.
-    """
+    """Return the tree at `gap` for CVXPY; `NoConicForm` unless its rules (DCP) show it concave."""
     made = evaluate(tree, gap, Cones(cp))
     if not made.is_concave():
         raise NoConicForm(

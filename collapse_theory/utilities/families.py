@@ -246,9 +246,9 @@ def _log_sigmoid_gain(z: Any, rise: Any) -> Any:
     # that would overflow, the rise is so large that nothing cancels in the plain difference.
     near = np.minimum(rise, 700.0)
     shrunk, low = np.exp(-np.maximum(z, 0.0)), np.exp(np.minimum(z, 0.0))
-    small = np.log1p(shrunk * -np.expm1(-near) / (low + shrunk * np.exp(-near)))
-    plain = log_sigmoid(z + rise) - log_sigmoid(z)
-    return np.where((rise > near) & (z < 0), plain, small)
+    gain = np.log1p(shrunk * -np.expm1(-near) / (low + shrunk * np.exp(-near)))
+    far = (rise > near) & (z < 0)
+    return np.where(far, log_sigmoid(z + rise) - log_sigmoid(z), gain) if far.any() else gain
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,29 +15,18 @@ from collapse_theory.numerics.intervals import Interval
 
 @dataclass(frozen=True)
 class Function:
-    """A function f of one argument.
-
-    Attributes
-    ----------
-    name : str
-    slopes : callable
-        (u, f(u)) -> (f'(u), f''(u)) for arrays, without overflow where f has none.
-    cone : callable, optional
-        (cp, z) -> f(z) as a CVXPY expression; None where CVXPY has no cone for it.
-    formula : callable, optional
-        (u, xp) -> f(u) for a namespace `xp`; unless given, the function of that name in `xp`.
-    turn : float, optional
-        f, f' and f'' are monotone between -turn, 0 and turn, unless given everywhere; NaN where
-        they are periodic.
-    analytic : callable, optional
-        f for complex numbers, where `formula` or NumPy has no, or no accurate, values.
-    """
+    """A function f of one argument."""
 
     name: str
+    # (u, f(u)) -> (f'(u), f''(u)) for arrays, without overflow where f has none.
     slopes: Callable[[Any, Any], tuple[Any, Any]]
+    # (cp, z) -> f(z) as a CVXPY expression; None where CVXPY has no cone for it.
     cone: Callable[[Any, Any], Any] | None = None
+    # (u, xp) -> f(u) for a namespace `xp`; unless given, the function of that name in `xp`.
     formula: Callable[[Any, Any], Any] | None = None
+    # f, f' and f'' are monotone between -turn, 0 and turn, or everywhere; NaN: they are periodic.
     turn: float | None = None
+    # f for complex numbers, where `formula` or NumPy has no, or no accurate, values.
     analytic: Callable[[Any], Any] | None = None
 
     def value(self, u: Any, xp: Any = np) -> Any:

@@ -128,13 +128,7 @@ _NAMED: dict[str, Callable[..., Tree]] = {
 
 
 def traced(value: Callable[[Any], Any]) -> Tree:
-    """Return the formula that the function `value` computes.
-
-    Raises
-    ------
-    NoFormula
-        Where `value` does something else than the language's functions of NumPy, SciPy or torch.
-    """
+    """Return the formula of a function; `NoFormula` where it calls what the language lacks."""
     try:
         tree = value(_Traced(X)).tree
     except Exception as fault:

@@ -122,21 +122,9 @@ def register(kind: Kind) -> Kind:
 
 
 def parse(source: str, longest: int = LONGEST) -> Tree:
-    """Return the tree of a formula in x.
+    """Return the tree of a formula in x, of at most `longest` characters; nothing is evaluated.
 
-    Constants are folded in float arithmetic. Nothing is ever evaluated as Python code.
-
-    Parameters
-    ----------
-    source
-        The text, of at most `longest` characters.
-    longest
-        The limit on its length.
-
-    Raises
-    ------
-    ParseError
-        With what was found, at which column, and what is allowed.
+    A `ParseError` says what was found, at which column, and what is allowed.
     """
     if len(source) > longest:
         raise ParseError(f"the utility has {len(source)} characters; at most {longest} are allowed")
