@@ -17,8 +17,8 @@ a Beta law are enough (x**0.95 at n = 40, gaps of 1e-46): docs/theory.md#newtons
 
 U'(0) = inf: no ties. U'(0) < inf: in the box several completions tie at each end, as many as would
 were all other gaps equal; Newton's method finds the gaps that are not zero, and completions join or
-leave the tied groups until the optimality conditions hold. Where that fails interior points tell
-the neighbourhood, and how many tie.
+leave the tied groups until the optimality conditions hold. Where that fails it begins anew from
+equal gaps without ties, and where that fails interior points tell the neighbourhood, and who ties.
 """
 
 from __future__ import annotations
