@@ -144,6 +144,7 @@ def _newton_on_pieces(
             return pieces.placed(x), blocked
         length, scale = float(np.abs(dx).max(initial=0.0)), float(np.abs(x).max())
         x = pieces.line_search(x, dx, rest)
+        # Beneath rounding, or small and no longer shrinking as Newton's steps do: only that is left.
         if length < 1e-15 * scale or (length < 1e-8 * scale and length >= 0.3 * last):
             break
         last = length
@@ -281,7 +282,8 @@ class Pieces:
 def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) -> Rows | None:
     """Return multipliers near those given that balance the forces at every node that has any.
 
-    Each moves in proportion to its size, so that small corrections leave it positive; what turns
+    Each moves in proportion to its size W, by dz = -W B u where B' W B u is what is left at the
+    nodes: the least change in units of W, so that small corrections leave it positive. What turns
     negative counts as zero in the next round, and is left as it is in the last.
     """
     graph = program.graph
