@@ -144,7 +144,7 @@ def _newton_on_pieces(
             return pieces.placed(x), blocked
         length, scale = float(np.abs(dx).max(initial=0.0)), float(np.abs(x).max())
         x = pieces.line_search(x, dx, rest)
-        # Beneath rounding, or small and no longer shrinking as Newton's steps do: only that is left.
+        # Beneath rounding, or small and no longer shrinking as Newton's steps do: rounding too.
         if length < 1e-15 * scale or (length < 1e-8 * scale and length >= 0.3 * last):
             break
         last = length

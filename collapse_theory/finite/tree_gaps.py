@@ -135,7 +135,7 @@ def in_tree_gaps(
         gaps, place = tree.at(u)
         if gaps[tree.edges].min(initial=1.0) < LEAST_GAP:
             return None
-        # Beneath rounding, or small and no longer shrinking as Newton's steps do: only that is left.
+        # Beneath rounding, or small and no longer shrinking as Newton's steps do: rounding too.
         if size < 1e-14 or (size < 1e-8 and size >= 0.3 * last):
             break
         last = size
