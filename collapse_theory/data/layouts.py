@@ -22,17 +22,25 @@ from collapse_theory.data.messages import (
     reply,
     transcript,
 )
-from collapse_theory.data.nested import Row, as_number, folded, is_list, is_pair, opened
+from collapse_theory.data.nested import (
+    Row,
+    as_number,
+    folded,
+    is_list,
+    is_pair,
+    opened,
+    picked,
+)
 from collapse_theory.data.ranking import Ranking, finite_number, ranks_of_scores
 from collapse_theory.errors import CollapseError
 
 Score = str | Mapping[str, float] | None
 """Which column ranks the completions, or a weighted sum of columns; None for the layout's own."""
 _NAMES = {
-    "prompt": ROLES["prompt"],
+    "prompt": sorted(ROLES["prompt"], key=lambda name: name.endswith("id")),  # texts first
     "completions": COMPLETIONS,
     "completion": COMPLETION,
-    "scores": (*ROLES["reward"], "labels"),
+    "scores": (*map(folded, ROLES["reward"]), "labels"),
     "ranks": ROLES["rank"],
 }
 """What else the columns of layouts are called."""
@@ -95,7 +103,8 @@ class Layout:
 def _own(row: Noted, score: Score) -> Ranking:
     """Completions best first, or with ranks (low is good) or scores (high is good).
 
-    These stand beside the completions, or with each: in objects, or as its second.
+    These stand beside the completions, or with each: in objects, as Nectar's and UltraFeedback's,
+    or as its second.
     """
     values = opened(row["completions"])
     texts: Any
@@ -122,9 +131,22 @@ def _ranks_within(each: list[Noted], score: Score) -> Any:
         return ranks_of_scores(_scored(one, score) for one in each)
     if any(one.get("ranks") is not None for one in each):
         return tuple(as_number(one.get("ranks")) for one in each)
-    if any(one.get("scores") is not None for one in each):
-        return ranks_of_scores(as_number(one.get("scores")) for one in each)
-    return ()
+    scores = [_rated(one) for one in each]
+    return ranks_of_scores(scores) if any(one is not None for one in scores) else ()
+
+
+def _rated(one: Noted) -> Any:
+    """Return a completion's score; of UltraFeedback's ratings by aspect the mean.
+
+    Those go before its overall_score: in the published file some 1s of that are written as 10.
+    """
+    aspects = one.get("annotations")
+    if isinstance(aspects, Mapping) and one.get("fine-grained_score") is None:
+        ratings = [a.get("Rating") for a in aspects.values() if isinstance(a, Mapping)]
+        known = [float(r) for r in ratings if r is not None and str(r).strip().isdigit()]
+        if known:
+            return sum(known) / len(known)
+    return as_number(one.get("scores"))
 
 
 def _ranks_beside(row: Noted, score: Score, completions: Any) -> Any:
@@ -149,36 +171,14 @@ def _ranks_beside(row: Noted, score: Score, completions: Any) -> Any:
 
 def _require_ranks(numbers: Any) -> None:
     """Refuse numbers that may be the completions' ranks, or their numbers in order."""
-    places = [one - min(numbers) for one in numbers] if _are_whole(numbers) else []
+    whole = is_list(numbers) and all(type(value) is int for value in numbers)
+    places = [one - min(numbers) for one in numbers] if whole else []
     every = list(range(len(places)))
-    if places and sorted(places) == every and [places[at] for at in places] != every:
+    if sorted(places) == every and [places[at] for at in places] != every:
         raise CollapseError(
             "the column 'ranking' may hold each completion's rank, or the numbers of the best, the "
             "second and so on: call ranks so, or give scores"
         )
-
-
-def _are_whole(values: Any) -> bool:
-    return is_list(values) and all(type(value) is int for value in values)
-
-
-def _ultrafeedback(row: Row, score: Score) -> Ranking:
-    """UltraFeedback (openbmb): a list of completions, each with ratings by aspect and scores."""
-    answers = _objects(row, "completions")
-    ranks = ranks_of_scores(_feedback(answer, score) for answer in answers)
-    return ranked(row["instruction"], [a.get("response", "") for a in answers], ranks)
-
-
-def _feedback(answer: Row, score: Score) -> float:
-    # Not overall_score first: in the published file some 1s of it are written as 10.
-    if score is not None:
-        return _scored(answer, score)
-    if answer.get("fine-grained_score") is not None:
-        return _scored(answer, "fine-grained_score")
-    aspects = answer.get("annotations") or {}
-    ratings = [a.get("Rating") for a in aspects.values() if isinstance(a, Mapping)]
-    known = [float(r) for r in ratings if r is not None and str(r).strip().isdigit()]
-    return sum(known) / len(known) if known else _scored(answer, "overall_score")
 
 
 def _long(row: Noted, score: Score) -> Scored:
@@ -202,31 +202,26 @@ def _asked(prompt: Any) -> Any:
     return prompt
 
 
-def _two(prompt: str, first: str, second: str, preferred: str) -> Callable[[Row, Score], Ranking]:
-    """Return the reader of two responses and a column above 0 where the second is preferred."""
+def _two(
+    name: str, *columns: str, ranks: Callable[[float], tuple[int, ...]] | None = None
+) -> Layout:
+    """Return the layout of a prompt, two responses and the number that tells the better one.
+
+    Above 0 the second is preferred, unless `ranks` reads it otherwise.
+    """
+    prompt, first, second, preferred = columns
+    ranks = ranks or (lambda ahead: ranks_of_scores((-ahead, ahead)))
 
     def read(row: Row, score: Score) -> Ranking:
-        ahead = _scored(row, score or preferred)
-        return ranked(row[prompt], [row[first], row[second]], ranks_of_scores((-ahead, ahead)))
+        told = ranks(_scored(row, score or preferred))
+        return ranked(row[prompt], [row[first], row[second]], told)
 
-    return read
-
-
-def _safe_rlhf(row: Row, score: Score) -> Ranking:
-    """PKU-SafeRLHF: the number of the better response; score="safer_response_id", of the safer."""
-    responses = [row["response_0"], row["response_1"]]
-    return ranked(row["prompt"], responses, _chosen(_scored(row, score or "better_response_id")))
-
-
-def _shp(row: Row, score: Score) -> Ranking:
-    """SHP (stanfordnlp): two comments on a post; labels is 1 where A is preferred."""
-    replies = [row["human_ref_A"], row["human_ref_B"]]
-    return ranked(row["history"], replies, _chosen(1 - _scored(row, score or "labels")))
+    return Layout(name, columns, read)
 
 
 def _summaries(row: Row, score: Score) -> Ranking:
     """TL;DR comparisons (openai/summarize_from_feedback): summaries of a post, and the choice."""
-    post, texts = row["info"], [one.get("text", "") for one in _objects(row, "summaries")]
+    post, texts = row["info"], picked(_list(row, "summaries"), "text")
     heads = [("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post")]
     said = [f"{head}{post[name].strip()}" for head, name in heads if post.get(name)]
     said = said if post.get("post") else [_asked(post.get("article") or "").strip()]
@@ -287,14 +282,6 @@ def _list(row: Row, name: str) -> list[Any]:
     return list(values)
 
 
-def _objects(row: Row, name: str) -> list[Row]:
-    values = _list(row, name)
-    for value in values:
-        if not isinstance(value, Mapping):
-            raise CollapseError(f"{name} must hold objects, got {type(value).__name__}")
-    return values
-
-
 def _scored(row: Row, score: str | Mapping[str, float]) -> float:
     weights = {score: 1.0} if isinstance(score, str) else score
     total = 0.0
@@ -326,20 +313,14 @@ def _is_feedback(row: Noted, score: Score) -> bool:
 
 LAYOUTS = (
     Layout("nectar", ("prompt", "answers"), _own, _is_own),
-    Layout("ultrafeedback", ("instruction", "completions"), _ultrafeedback, _is_feedback),
+    Layout("ultrafeedback", ("instruction", "completions"), _own, _is_feedback),
     Layout("own", ("prompt", "completions"), _own, _is_own),
-    Layout(
-        "helpsteer2-preference",
-        ("prompt", "response_1", "response_2", "preference_strength"),
-        _two("prompt", "response_1", "response_2", "preference_strength"),
-    ),
-    Layout(
-        "helpsteer3",
-        ("context", "response1", "response2", "overall_preference"),
-        _two("context", "response1", "response2", "overall_preference"),
-    ),
-    Layout("safe-rlhf", ("prompt", "response_0", "response_1", "better_response_id"), _safe_rlhf),
-    Layout("shp", ("history", "human_ref_A", "human_ref_B", "labels"), _shp),
+    _two("helpsteer2-preference", "prompt", "response_1", "response_2", "preference_strength"),
+    _two("helpsteer3", "context", "response1", "response2", "overall_preference"),
+    # The number of the better response; score="safer_response_id": of the safer one.
+    _two("safe-rlhf", "prompt", "response_0", "response_1", "better_response_id", ranks=_chosen),
+    # 1 where A is preferred.
+    _two("shp", "history", "human_ref_A", "human_ref_B", "labels", ranks=lambda a: _chosen(1 - a)),
     Layout("summaries", ("info", "summaries", "choice"), _summaries),
     Layout("pairs", ("chosen", "rejected"), _pairs),
     Layout("long", ("prompt", "completion"), _long, _is_long),
