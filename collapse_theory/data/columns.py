@@ -22,6 +22,7 @@ from collapse_theory.data.nested import (
     like_number,
     opened,
     picked,
+    shown,
 )
 from collapse_theory.errors import CollapseError
 
@@ -372,9 +373,8 @@ class _Look:
 
 
 def _listed(there: Sequence[str]) -> str:
-    names = [repr(name if len(name) <= 40 else f"{name[:37]}...") for name in there[:_SHOWN]]
     more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
-    return ", ".join(names) + more if names else "none"
+    return ", ".join(map(shown, there[:_SHOWN])) + more or "none"
 
 
 def _hint(name: str, there: Sequence[str]) -> str:

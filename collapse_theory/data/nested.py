@@ -26,6 +26,12 @@ def folded(name: Any) -> str:
     return re.sub(r"[\s-]+", "_", str(name).strip().casefold())
 
 
+def shown(value: Any, most: int = 40) -> str:
+    """Return a value as Python prints it, cut where that is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number."""
     with contextlib.suppress(ValueError):

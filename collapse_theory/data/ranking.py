@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from collapse_theory.data.messages import Turns
+from collapse_theory.data.nested import shown
 from collapse_theory.errors import CollapseError
 from collapse_theory.values import Array, Value
 
@@ -62,13 +63,13 @@ class Ranking(Value):
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str):
-            raise CollapseError(f"the prompt must be text, got {_short(self.prompt)}")
+            raise CollapseError(f"the prompt must be text, got {shown(self.prompt)}")
         completions = _texts(self.completions)
         ranks: Any = self.ranks
         if ranks is None or (isinstance(ranks, tuple) and not ranks):
             ranks = range(len(completions))
         if self.kind is not None and (not isinstance(self.kind, str) or not self.kind.strip()):
-            raise CollapseError(f"the kind must be text, got {_short(self.kind)}")
+            raise CollapseError(f"the kind must be text, got {shown(self.kind)}")
         ranks = _dense(ranks, len(completions))
         weight = finite_number("the weight", self.weight)
         if weight < 0:
@@ -121,7 +122,7 @@ class Ranking(Value):
     def __repr__(self) -> str:
         ranks = " ".join(map(str, self.ranks))
         kind = "" if self.kind is None else f", kind {self.kind!r}"
-        return f"Ranking({_short(self.prompt)}, {len(self)} completions, ranks {ranks}{kind})"
+        return f"Ranking({shown(self.prompt, 60)}, {len(self)} completions, ranks {ranks}{kind})"
 
 
 def ranks_of_scores(scores: Iterable[Any]) -> tuple[int, ...]:
@@ -159,7 +160,7 @@ def finite_number(what: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise CollapseError(f"{what} must be a finite number, got {_short(value)}")
+        raise CollapseError(f"{what} must be a finite number, got {shown(value)}")
     return number
 
 
@@ -178,7 +179,7 @@ def _table(values: Any, name: str, ranks: tuple[int, ...]) -> np.ndarray | None:
     if not np.isfinite(table).all() or table.shape not in ((), (size, size)):
         raise CollapseError(
             f"{name} must be a finite number, or a table of {size} by {size} of them, a row the "
-            f"better and a column the worse completion; got {_short(values)}"
+            f"better and a column the worse completion; got {shown(values, 60)}"
         )
     pairs = np.less.outer(ranks, ranks)
     return np.where(pairs, table, 0.0) if table.any() or name == "pair_weights" else None
@@ -189,7 +190,7 @@ def _texts(values: Any) -> tuple[str, ...]:
     texts = tuple(values)
     for at, text in enumerate(texts):
         if not isinstance(text, str):
-            raise CollapseError(f"completion {at} must be text, got {_short(text)}")
+            raise CollapseError(f"completion {at} must be text, got {shown(text)}")
         if not text.strip():
             raise CollapseError(f"completion {at} is empty")
     if len(texts) < 2:
@@ -199,9 +200,4 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 def _require_list(values: Any, otherwise: str) -> None:
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
-        raise CollapseError(f"{otherwise}, got {_short(values)}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value.tolist() if isinstance(value, np.ndarray) else value)
-    return text if len(text) <= 60 else f"{text[:48]}...{text[-1]}"
+        raise CollapseError(f"{otherwise}, got {shown(values)}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from collapse_theory.data.columns import COLUMN_NAMES, Columns, Wanted, find_columns
 from collapse_theory.data.frames import NAMED_STEP, REASONS, judged
-from collapse_theory.data.nested import folded, is_number, picked
+from collapse_theory.data.nested import folded, is_number, picked, shown
 from collapse_theory.data.parts import Part
 from collapse_theory.data.remarks import Origin, odd_counts, remarks
 from collapse_theory.data.reward_log import BadRows, Note, RewardLog, as_notes, is_array
@@ -298,7 +298,7 @@ class Reading:
         """Return what the first row has as its prompt and reward."""
         row = next((part.sample[0] for part in self.parts if part.sample), {})
         paths = replace(self.columns, where=()).paths()
-        held = [f"{path!r} holds {_short(picked(row, path))}" for path in paths]
+        held = [f"{path!r} holds {shown(picked(row, path))}" for path in paths]
         return f". In the first row {', '.join(held)}" if held else ""
 
     def _set_aside(self, reason: str, rows: pl.DataFrame) -> None:
@@ -327,18 +327,22 @@ def made_log(
     **facts: Any,
 ) -> RewardLog:
     """Return the log of good rows, as `frames.judged` has them; `set_aside` is told of others."""
-    prompts, kinds = _numbered(rows["prompt"].to_numpy()), (None, ())
+    rows, kinds = _numbered(rows), (None, ())
     if "kind" in rows.columns:
-        kinds = _kinds(rows["kind"], dict(origin.columns)["kind"])
-        same = of_their_kind(prompts, kinds[0], len(kinds[1]))
+        if rows["kind"].n_unique() > _MAX_KINDS:
+            raise CollapseError(
+                f"the column {dict(origin.columns)['kind']!r} has more than {_MAX_KINDS} different "
+                "values; name the right one with --kind (kind=...), or read none with --no-kinds "
+                "(kind=False)"
+            )
+        same = _of_their_kind(rows)
         if not same.all():
             set_aside(KIND_CHANGES, rows.filter(~same))
-            rows = rows.filter(same)
-            prompts, kinds = _numbered(prompts[same]), (kinds[0][same], kinds[1])
+            rows = _numbered(rows.filter(same))
+        kinds = coded_names(rows["kind"])
     steps = rows["step"].to_numpy() if "step" in rows.columns else None
     # What comes again at another step is no repetition.
-    last = rows.with_columns(number=prompts)
-    last = last if steps is None else last.filter(steps == steps.max())
+    last = rows if steps is None else rows.filter(steps == steps.max())
     if "odd" in rows.columns:
         origin = origin.with_odd(odd_counts(last))
     found, no_ranks = remarks(last, origin)
@@ -346,7 +350,7 @@ def made_log(
     splits = coded_names(rows["split"]) if "split" in rows.columns else (None, ())
     return RewardLog(
         rewards=rows["reward"].to_numpy(),
-        prompts=prompts,
+        prompts=rows["number"],
         kinds=kinds[0],
         kind_names=kinds[1],
         ranks=rows["rank"].fill_null(np.nan).to_numpy() if ranked else None,
@@ -361,16 +365,6 @@ def made_log(
     )
 
 
-def _kinds(column: pl.Series, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the kind of each row and the kinds' names, of which there aren't too many."""
-    if column.n_unique() > _MAX_KINDS:
-        raise CollapseError(
-            f"the column {name!r} has more than {_MAX_KINDS} different values; name the right one "
-            "with --kind (kind=...), or read none with --no-kinds (kind=False)"
-        )
-    return coded_names(column)
-
-
 def coded_names(column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the number of each name, and the names, sorted; "" is none."""
     names = sorted({name or "" for name in column.unique().to_list()})
@@ -378,37 +372,23 @@ def coded_names(column: pl.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     return codes.fill_null(0).to_numpy(), tuple(names)  # "" comes first
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the `number` of their prompts, from 0 in the order of first appearance."""
+    prompts = rows.select("prompt")
+    numbers = prompts.unique(maintain_order=True).with_row_index("number")
+    return rows.with_columns(prompts.join(numbers, "prompt", maintain_order="left")["number"])
 
 
-def _numbered(keys: np.ndarray) -> np.ndarray:
-    """Return the number of each key's prompt, from 0 in the order of first appearance.
-
-    In half the memory that np.unique takes for it.
-    """
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    first = order[new]  # of each key, as the sort is stable
-    number = np.empty(first.size, dtype=np.int32)
-    number[np.argsort(first)] = np.arange(first.size, dtype=np.int32)
-    codes = np.empty(keys.size, dtype=np.int32)
-    codes[order] = np.repeat(number, np.diff(np.append(np.flatnonzero(new), keys.size)))
-    return codes
-
-
-def of_their_kind(prompts: np.ndarray, kinds: np.ndarray, count: int) -> np.ndarray:
+def _of_their_kind(rows: pl.DataFrame) -> np.ndarray:
     """Return which rows have their prompt's kind: the most frequent one, of equals the first."""
-    kind_of = np.empty(prompts.max(initial=-1) + 1, dtype=kinds.dtype)
+    prompts, kinds = rows["number"].to_numpy(), rows["kind"].to_physical().to_numpy()
+    kind_of = np.empty(rows.height, dtype=kinds.dtype)
     kind_of[prompts] = kinds
     same = kinds == kind_of[prompts]
     if same.all():
         return same
-    pairs = prompts.astype(np.int64) * count + kinds
-    both, first, rows = np.unique(pairs, return_index=True, return_counts=True)
-    order = np.lexsort((first, -rows, both // count))
-    best = order[np.unique(both[order] // count, return_index=True)[1]]
-    kind_of = (both[best] % count).astype(kinds.dtype)
-    return kinds == kind_of[prompts]
+    each = rows.group_by("number", "kind", maintain_order=True).len()
+    each = each.sort("len", descending=True, maintain_order=True)
+    best = each.unique("number", keep="first").select("number", theirs="kind")
+    both = rows.join(best, "number", maintain_order="left")
+    return both.select(pl.col("kind") == pl.col("theirs")).to_series().to_numpy()
