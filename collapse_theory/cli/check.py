@@ -74,17 +74,15 @@ def check(
 
 def _found(subject: str) -> Any:
     """Return what a module or a file has by a name."""
-    module, colon, name = subject.rpartition(":")
-    if not colon or not module or not name:
+    module, _, name = subject.rpartition(":")
+    if not module or not name:
         raise typer.BadParameter(f"give MODULE:NAME, such as forms.py:four, not {subject!r}")
     path = Path(module)
-    if path.suffix == ".py":
+    if is_file := path.suffix == ".py":
         if not path.is_file():
             raise typer.BadParameter(f"there is no file {module}")
-        sys.path.insert(0, str(path.resolve().parent))
         module = path.stem
-    else:
-        sys.path.insert(0, "")
+    sys.path.insert(0, str(path.resolve().parent) if is_file else "")
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as fault:

@@ -82,7 +82,7 @@ def design(
     way: Any = by  # ct.design says which there are
     found = ct.design(target, n, way, tol, max_slope=max_slope, utility=utility)
     content, show = partial(_content, found), partial(_show, found)
-    give(content, show, as_json=as_json, plot=plot, draw=lambda: ct.figures.design(found))
+    give(content, show, as_json, plot, lambda: ct.figures.design(found))
 
 
 # -- one design --------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def _from_scores(
             file = plot.with_stem(f"{plot.stem}-{name}")
             drawn(partial(ct.figures.design, advice.design), [file])
     content = partial(_recommendation_content, found, log)
-    give(content, partial(_show_recommendation, found, path, log), as_json=as_json)
+    give(content, partial(_show_recommendation, found, path, log), as_json)
 
 
 def _recommendation_content(found: ct.Recommendation, log: RewardLog) -> dict[str, Any]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +13,15 @@ import typer
 import collapse_theory as ct
 from collapse_theory.cli.app import command
 from collapse_theory.cli.options import Held, chosen_domain
-from collapse_theory.cli.output import console, facts_grid, give, named, number_table
+from collapse_theory.cli.output import (
+    busy,
+    console,
+    facts_grid,
+    give,
+    interval,
+    named,
+    number_table,
+)
 from collapse_theory.cli.reading import Reading, reading_content, reading_lines
 from collapse_theory.lazy import Later
 
@@ -24,11 +29,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from collapse_theory.data import RewardLog
-    from collapse_theory.diagnosis import KindSummary, Measure, Part, Prediction, View
+    from collapse_theory.diagnosis import KindSummary, Measure, Part, Prediction
 
 measured: Any = Later("collapse_theory.diagnosis.parts")  # half the time that a help page takes
 
-_PATIENCE = 2.0  # seconds without a sign of life
 _HEADINGS = {
     "collapsed": "COLLAPSED",
     "one law": "NOT COLLAPSED, ONE LAW",
@@ -37,6 +41,8 @@ _HEADINGS = {
     None: "NOT DECIDED",
 }
 _COURSE = ("ratio", "level", "right")  # what a table of eighty columns has room for
+_SHARES = ("rank", "level", "scale", "shape")
+_VIEW = ("ratio", "index", "within", "reference", "p", "outcome")
 _NEAR = 0.1  # of the scale: a utility further off isn't called the nearest
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -83,12 +89,12 @@ def diagnose(
     if (low is None) != (high is None):
         raise typer.BadParameter("--low and --high go together")
     file = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    with _progress(f"reading {file}"):
+    with busy(f"reading {file}"):
         log = reading.log(files, every_step=True)
         other = None if against is None else reading.log(against, every_step=True)
     scale = None if low is None or high is None else (low, high)
     domain = chosen_domain(held=held)
-    with _progress("diagnosing"):
+    with busy("diagnosing"):
         found = ct.diagnose(log, utility=utility, domain=domain, scale=scale, rng=seed)
         compared = None
         if other is not None:
@@ -97,32 +103,10 @@ def diagnose(
     give(
         lambda: _content(found, log, file) | _against(compared),
         lambda: _show(found, log, file, compared),
-        as_json=as_json,
-        plot=plot,
-        draw=lambda: ct.figures.diagnosis(found),
+        as_json,
+        plot,
+        lambda: ct.figures.diagnosis(found),
     )
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """Show a pulsing bar on stderr, where that is a terminal, once two seconds have passed."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True)
-    bar.add_task(what, total=None)
-    start = threading.Timer(_PATIENCE, bar.start)
-    start.daemon = True
-    start.start()
-    try:
-        yield
-    finally:
-        start.cancel()
-        start.join()
-        bar.stop()
 
 
 # -- as JSON -----------------------------------------------------------------------------
@@ -136,17 +120,16 @@ def _content(found: ct.Diagnosis, log: RewardLog, file: str) -> dict[str, Any]:
         "interval": found.interval if found.index is not None else None,
         "notes": [named(note, "code", "text") for note in found.notes],
         "view": found.view,
-        "views": {view.name: _view_content(view) for view in found.views},
-        "shares": found.shares and _measures(found.shares, "rank", "level", "scale", "shape"),
-        "inside": _measures(found.spread, "flat", "gap", "tied")
-        | named(found.spread, "level", "resolution", "precision"),
+        "views": {view.name: named(view, *_VIEW) for view in found.views},
+        "shares": found.shares and named(found.shares, *_SHARES),
+        "inside": named(found.spread, "flat", "gap", "tied", "level", "resolution", "precision"),
         "scale": scale
         and {"low": scale.low, "high": scale.high, "map": str(scale), "rule": scale.rule},
         "kinds": {kind.name: _kind_content(kind) for kind in found.kinds},
-        "between_kinds_interval": found.kinds_apart and _interval(found.kinds_apart),
+        "between_kinds_interval": found.kinds_apart and interval(found.kinds_apart),
         "between_kinds_p": found.kinds_p,
         "within_prompts": found.within,
-        "pairs_right_interval": found.ranked_right and _interval(found.ranked_right),
+        "pairs_right_interval": found.ranked_right and interval(found.ranked_right),
         **named(found, "between_kinds", "reference", "pairs_right"),
         **named(found, "prompts", "compared", "completions", "step"),
         "steps": [_part_content(part) for part in found.steps],
@@ -160,36 +143,14 @@ def _against(compared: tuple[Part, Part] | None) -> dict[str, Any]:
     """Return another log beside this one, where there is one."""
     if compared is None:
         return {}
-    found = {
-        change.name: {**_measures(change, "before", "after"), "sure": change.sure}
-        for change in measured.changes(*compared)
-    }
+    changes = measured.changes(*compared)
+    found = {change.name: named(change, "before", "after", "sure") for change in changes}
     return {"against": _part_content(compared[0]) | {"changes": found}}
 
 
 def _part_content(part: Part) -> dict[str, Any]:
     there = [name for name in measured.MEASURES if getattr(part, name) is not None]
-    return named(part, "name", "step", "split", "prompts", "outcome") | _measures(part, *there)
-
-
-def _interval(measure: Measure) -> list[float]:
-    return [measure.low, measure.high]
-
-
-def _measures(value: Any, *names: str) -> dict[str, Any]:
-    """Return measures by name, each with its interval."""
-    found = {name: getattr(value, name) for name in names}
-    return {
-        name: {"value": measure.value, "interval": _interval(measure)}
-        for name, measure in found.items()
-    }
-
-
-def _view_content(view: View) -> dict[str, Any]:
-    return {
-        **_measures(view, "ratio", "index"),
-        **named(view, "within", "reference", "p", "outcome"),
-    }
+    return named(part, "name", "step", "split", "prompts", "outcome", *there)
 
 
 def _kind_content(kind: KindSummary) -> dict[str, Any]:
@@ -307,7 +268,7 @@ def _views(found: ct.Diagnosis) -> Table:
 def _facts(found: ct.Diagnosis) -> dict[str, str]:
     facts = {}
     if found.shares is not None:
-        parts = named(found.shares, "rank", "level", "scale", "shape").items()
+        parts = ((name, getattr(found.shares, name)) for name in _SHARES)
         facts["variance"] = ", ".join(f"{name} {share.percent()}" for name, share in parts)
     if found.kinds_apart is not None:
         facts["kinds apart"] = f"{found.kinds_apart}, p = {found.kinds_p:.2g}"

@@ -115,15 +115,7 @@ def _shown() -> Iterator[Progress]:
     from rich import progress
 
     page, terminal = console(stderr=True), sys.stderr.isatty()
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.TextColumn("{task.percentage:>3.0f}%"),
-        progress.TimeRemainingColumn(),
-        console=page,
-        transient=True,
-        disable=not terminal,
-    )
+    bar = progress.Progress(console=page, transient=True, disable=not terminal)
     task = bar.add_task("starting", total=None)
 
     class Shown(room.Progress):

@@ -80,13 +80,7 @@ def head(
     if path.at_an_end and len(path.heads) > 1:
         notes.append("the best penalty is at an end of those tried: try others with --penalty")
     content, show = partial(_content, path, notes), partial(_show, path, notes)
-    give(
-        content,
-        show,
-        as_json=as_json,
-        plot=plot,
-        draw=lambda: ct.figures.penalty_path(path),
-    )
+    give(content, show, as_json, plot, lambda: ct.figures.penalty_path(path))
 
 
 def _features(file: Path, array: str) -> np.ndarray:

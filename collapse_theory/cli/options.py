@@ -100,21 +100,15 @@ class Held:
 
 def chosen_domain(edges: Edges | None = None, held: Held | None = None) -> Domain:
     """Return the domain that the options name; the box [0, 1] where they name none."""
-    edges, held = edges or Edges(), held or Held()
-    given = {**vars(edges), **vars(held)}
-    named = [
-        f"--{name}" for name, value in given.items() if value is not None and value is not False
-    ]
-    if len(named) > 1 and named != ["--low", "--high"]:
+    both = vars(edges or Edges()) | vars(held or Held())
+    given = {name: one for name, one in both.items() if one is not None and one is not False}
+    if len(given) > 1 and set(given) != {"low", "high"}:
         raise typer.BadParameter(
-            f"{' and '.join(named)} exclude each other: rewards lie in a box (--low, --high), or "
-            "are held by --confined, by --centered, or by the utility (--free)"
+            f"{' and '.join(f'--{name}' for name in given)} exclude each other: rewards lie in a "
+            "box (--low, --high), or are held by --confined, by --centered, or by the utility "
+            "(--free)"
         )
-    if held.confined is not None:
-        return ct.Confined(held.confined)
-    if held.centered is not None:
-        return ct.Centered(held.centered)
-    if held.free:
-        return ct.Free()
-    low, high = edges.low, edges.high
-    return ct.Box(0.0 if low is None else low, 1.0 if high is None else high)
+    for name, kind in (("confined", ct.Confined), ("centered", ct.Centered)):
+        if name in given:
+            return kind(given[name])
+    return ct.Free() if "free" in given else ct.Box(given.get("low", 0.0), given.get("high", 1.0))

@@ -12,12 +12,22 @@ from collapse_theory.files import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
     from rich.table import Table
 
 
 def named(value: Any, *names: str) -> dict[str, Any]:
-    """Return attributes of a value under their own names."""
-    return {name: getattr(value, name) for name in names}
+    """Return attributes of a value under their own names; measures have their intervals."""
+    found = {name: getattr(value, name) for name in names}
+    return {
+        name: {"value": one.value, "interval": interval(one)} if hasattr(one, "percent") else one
+        for name, one in found.items()
+    }
+
+
+def interval(measure: Any) -> list[float]:
+    """Return the interval of a measure."""
+    return [measure.low, measure.high]
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -28,7 +38,6 @@ def print_json(content: dict[str, Any]) -> None:
 def give(
     content: Callable[[], dict[str, Any]],
     show: Callable[[], None],
-    *,
     as_json: bool,
     plot: Path | None = None,
     draw: Callable[[], Any] | None = None,
@@ -47,6 +56,13 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def busy(what: str) -> Status:
+    """Return what shows on stderr that work goes on, where that is a terminal."""
+    from rich.text import Text
+
+    return console(stderr=True).status(Text(what))
 
 
 def facts_grid(facts: Mapping[str, str]) -> Table:

@@ -72,9 +72,9 @@ def predict(
         give(
             content,
             show,
-            as_json=as_json,
-            plot=plot,
-            draw=lambda: ct.figures.limit_laws([utility], domain=domain, method=way),
+            as_json,
+            plot,
+            lambda: ct.figures.limit_laws([utility], domain=domain, method=way),
         )
         return
     solution = ct.solve(utility, COMPLETIONS if n is None else n, domain, method=way)
@@ -83,13 +83,7 @@ def predict(
     except (ct.CollapseError, ct.SolverFailed):
         law = None  # no method reaches it
     content, show = partial(_content, solution, law), partial(_show, solution, law)
-    give(
-        content,
-        show,
-        as_json=as_json,
-        plot=plot,
-        draw=lambda: ct.figures.finite_optimum(solution),
-    )
+    give(content, show, as_json, plot, lambda: ct.figures.finite_optimum(solution))
 
 
 def _content(found: ct.Solution | ct.LimitLaw, law: ct.RewardLaw | None) -> dict[str, Any]:
