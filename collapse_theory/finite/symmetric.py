@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,10 +72,9 @@ class SymmetricRanking:
         """Return one matrix, t_j - t_i above the diagonal and else C_i + C_j; and the C_i, as far
         as they are the gaps of pairs too: those with the completion in the middle.
         """
-        upper, centre = _masks(len(e)).upper, e[::-1].cumsum()[::-1]
-        steps = np.append(0.0, e[:-1])
-        side = np.where(upper, steps, 0.0).cumsum(axis=1)
-        x = np.where(upper, side, centre[:, None] + centre)
+        masks, centre = _masks(len(e)), e[::-1].cumsum()[::-1]
+        side = (masks.above * np.append(0.0, e[:-1])).cumsum(axis=1)
+        x = side + masks.beneath * (centre[:, None] + centre)
         return x, centre if self.n % 2 else centre[:0]
 
     def _split(self, pairs: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -86,10 +86,10 @@ class SymmetricRanking:
             counts = np.ones(len(pairs))
             counts[0] = self.tied
             pairs, middle = pairs * np.outer(counts, counts), middle * counts[: len(middle)]
-        below = np.where(masks.lower, pairs, 0.0)
-        across = np.where(masks.upper, 0.0, pairs) + below.T
+        side, across = masks.above * pairs, masks.beneath * pairs
+        across += masks.above * pairs.T
         met = across.sum(axis=1)
-        return np.where(masks.upper, pairs, 0.0), across, met + middle if len(middle) else met
+        return side, across, met + middle if len(middle) else met
 
     def _gradient(self, first: np.ndarray, middle: np.ndarray) -> np.ndarray:
         side, _, met = self._split(first, middle)
@@ -104,7 +104,7 @@ class SymmetricRanking:
         beyond = side[:, ::-1].cumsum(axis=1)[:, ::-1]
         both = np.zeros_like(side)
         beyond[:, 1:].cumsum(axis=0, out=both[:, :-1])
-        both = np.where(masks.lower, both.T, both)
+        both = masks.beneath.T * both + (masks.above * both).T
         # Pairs across the middle, once or twice in each gap.
         both += across.cumsum(axis=0).cumsum(axis=1)
         both += met.cumsum()[masks.least]
@@ -143,18 +143,18 @@ def half_pairs(n: int, tied: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return rows[apart], counts[apart].astype(float)
 
 
-@dataclass(frozen=True)
-class _Masks:
-    upper: np.ndarray  # j > i
-    lower: np.ndarray  # j < i
-    least: np.ndarray  # min(i, j)
+class _Masks(NamedTuple):
+    """Zeros and ones (h, h) above the diagonal, and elsewhere; min(i, j)."""
+
+    above: np.ndarray
+    beneath: np.ndarray
+    least: np.ndarray
 
 
 @lru_cache(maxsize=8)
 def _masks(h: int) -> _Masks:
-    order = np.arange(h)
-    rows = order[:, None]
-    return _Masks(order > rows, order < rows, np.minimum(order, rows))
+    order, beneath = np.arange(h), np.tri(h)
+    return _Masks(1.0 - beneath, beneath, np.minimum.outer(order, order))
 
 
 def equal_gaps(n: int) -> np.ndarray:
