@@ -15,7 +15,7 @@ import collapse_theory as ct
 from collapse_theory.finite.max_margin import carried, least_norm, max_margin, maximum_closure
 from collapse_theory.numerics.flow import Network
 from collapse_theory.programs import Comparisons
-from collapse_theory.programs.program import Graph
+from collapse_theory.programs.graph import Graph
 
 
 def pairs_of(n: int, count: int, seed: int, reach: int | None = None) -> Comparisons:

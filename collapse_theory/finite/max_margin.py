@@ -36,7 +36,7 @@ from collapse_theory.numerics.flow import Flow, Network
 from collapse_theory.numerics.graph_systems import graph_solver
 from collapse_theory.numerics.linear import components, spanning_forest
 from collapse_theory.programs import Comparisons, Free, Solution
-from collapse_theory.programs.program import Graph
+from collapse_theory.programs.graph import Graph
 from collapse_theory.utilities import Hinge
 
 TOLERANCE = 1e-12  # of the relative gap; the cuts end at an exact answer

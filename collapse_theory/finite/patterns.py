@@ -16,7 +16,7 @@ from collapse_theory.finite.interior_point import InteriorPoint
 from collapse_theory.finite.min_cut import MinCut
 from collapse_theory.finite.uniqueness import is_determined
 from collapse_theory.programs import Answer, ListwiseProgram, Program
-from collapse_theory.programs.program import Graph
+from collapse_theory.programs.graph import Graph
 
 DIGITS = 12  # to which the shares of two parts agree that are taken for the same pattern
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse_theory.numerics.linear import Tree, half_solver
-from collapse_theory.programs.program import EPS, Graph
+from collapse_theory.programs.graph import Graph
+from collapse_theory.programs.program import EPS
 
 MOST_REACHES = 30  # in which the reach may be widened; two or three are usual
 # Of the largest reward: the least reach of what multipliers close, tried in turn. A short one makes
