@@ -6,6 +6,7 @@ every step is a step of all that aren't done. docs/theory.md#newtons-method.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -56,7 +57,7 @@ class HalfGaps:
         self.closes[rows], self.opens[rows] = of.closes, of.opens
 
 
-def rows_of(utility: Utilities, at: np.ndarray) -> Utilities:
+def rows_of(utility: Utilities, at: Any) -> Utilities:
     """Return the utilities of some rows; one of all rows is its own."""
     return utility.rows(at) if isinstance(utility, Stack) else utility
 
@@ -67,7 +68,8 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
     Of one ranking, e of shape (h,), or of many (m, h). Where U'(0) is finite, G_1 is nearly linear
     in a small e_1: a step beyond 0 there says that no first gap is the best.
     """
-    found, rows = HalfGaps.start(e), np.arange(len(e)) if e.ndim > 1 else ...
+    found = HalfGaps.start(e)
+    rows: Any = np.arange(len(e)) if e.ndim > 1 else ...
     if e.shape[-1] == 1:
         found.e[...], found.converged[...] = 0.5, True
         return found
@@ -117,7 +119,7 @@ def _log_step(
     right[..., 1] = force = gradient * unit
     right[..., 0] = force * np.log(force)
     y = solved(hessian * unit[..., None] + ON_SUMS_OF_ZERO, right) / e[..., None]
-    along = np.vecdot(e[..., None], y, axis=-2)
+    along = np.vecdot(e[..., None], y, axis=-2)  # pyright: ignore[reportCallIssue]
     # 0 where the curvature has left the range of float64: then the step isn't finite.
     return y[..., 0] - (along[..., :1] / along[..., 1:]) * y[..., 1]
 
@@ -189,7 +191,7 @@ def with_tied_groups(
     the optimality conditions hold.
     """
     h, each = e.shape[-1], e.shape[:-1]
-    some = np.flatnonzero if each else lambda which: ...
+    some: Callable[[np.ndarray], Any] = np.flatnonzero if each else lambda _: ...
     found, tied = HalfGaps.start(e), np.array(np.minimum(tied, h))
     e, seen, open_ = found.e, np.zeros((*each, h + 1), dtype=bool), np.ones(each, dtype=bool)
     while open_.any() and not budget.spent:

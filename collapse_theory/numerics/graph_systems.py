@@ -66,7 +66,7 @@ def graph_solver(
         if not len(free):
             return np.zeros_like
     whole = free is None or system.k <= DENSE
-    some = system if whole else system.restricted(free)
+    some = system if free is None or whole else system.restricted(free)
     dense = some.k <= DENSE or some.k**2 <= CROWDED * len(some.i)
     inner = _dense(some, free if whole else None) if dense else _iterative(some, tol)
     if inner is None or free is None:
