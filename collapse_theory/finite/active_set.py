@@ -10,22 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from collapse_theory.finite.budget import Budget, line_search
 from collapse_theory.numerics.graph_systems import graph_solver
 from collapse_theory.numerics.linear import components, spanning_forest
-from collapse_theory.programs import Answer, Program, certify
+from collapse_theory.programs import Answer, Certificate, Program, certify
 
 MOST_SETS = 40  # sets of closed gaps that are tried; two or three are usual
 ROUNDED_GAP = 1e-13  # a relative gap of rounding, about 500 units of float64: nothing is left to do
 CLOSED_GAP = 1e-12  # of the largest reward: differences below it may be rounding
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """A value for every constraint: the edges' gaps, the lower and the upper end of the box."""
 
     edges: np.ndarray
@@ -35,66 +34,60 @@ class Rows:
     @classmethod
     def of(cls, program: Program, values: np.ndarray) -> Self:
         """Return the rows of an interior point's constraints; those of kinks are left out."""
-        edges, k = len(program.graph.a), program.graph.k
+        e, k = len(program.graph.a), program.graph.k
         if not program.box:
-            none = np.zeros(k, dtype=values.dtype)
-            return cls(values[:edges], none, none)
-        return cls(*np.split(values[: edges + 2 * k], [edges, edges + k]))
+            values = np.append(values[:e], np.zeros(2 * k, dtype=values.dtype))
+        return cls(values[:e], values[e : e + k], values[e + k : e + 2 * k])
 
     @property
     def all(self) -> np.ndarray:
         """The values in one array."""
-        return np.concatenate([self.edges, self.low, self.high])
-
-    def like(self, values: np.ndarray) -> Self:
-        """Return rows of these lengths from their values in one array."""
-        return type(self)(*np.split(values, np.cumsum([len(self.edges), len(self.low)])))
+        return np.concatenate(self)
 
 
 def polished(
     program: Program, r: np.ndarray, tight: np.ndarray, z: np.ndarray, budget: Budget
-) -> Answer | None:
-    """Return rewards and multipliers of the closed gaps, or None where a Newton system is singular.
+) -> tuple[Answer, Certificate] | None:
+    """Return rewards and multipliers of the closed gaps, certified; None where a Newton system is
+    singular.
 
     Newton's method on the pieces with these gaps closed, multipliers in balance, those below zero
     let go, and again, while the certificate gets better.
 
     `tight` and `z` are an interior point's, which tells what is closed at the rewards `r`.
     """
-    closed, multipliers = Rows.of(program, tight), Rows.of(program, z)
-    answer, best = None, np.inf
+    closed, multipliers = Rows.of(program, tight).all, Rows.of(program, z).all
+    best = None
     for _ in range(MOST_SETS):
-        found = _newton_on_pieces(program, closed, r, budget)
+        found = _newton_on_pieces(program, Rows.of(program, closed), r, budget)
         if found is None:
-            return answer
+            return best
         r, joined = found
         if joined is not None:
-            closed = closed.like(closed.all | joined.all)
+            closed = closed | joined.all
             continue
         balanced = _balanced(program, closed, r, multipliers)
         if balanced is None:
-            return answer
-        trial = Answer(rewards=r, multipliers=np.maximum(balanced.edges, 0.0))
-        certificate = certify(program, trial)
-        if certificate.gap < best:
-            best, answer = certificate.gap, trial
-        least = -1e-13 * float(np.abs(balanced.all).max(initial=1e-300))
-        wrong = balanced.all < least
+            return best
+        multipliers = np.maximum(balanced, 0.0)
+        answer = Answer(rewards=r, multipliers=multipliers[: len(program.graph.a)])
+        certificate = certify(program, answer)
+        if best is None or certificate.gap < best[1].gap:
+            best = answer, certificate
+        wrong = balanced < -1e-13 * float(np.abs(balanced).max(initial=1e-300))
         if certificate.relative_gap < ROUNDED_GAP or not wrong.any():
-            return answer
-        closed = closed.like(closed.all & ~wrong)
-        multipliers = balanced.like(np.maximum(balanced.all, 0.0))
-    return answer
+            return best
+        closed = closed & ~wrong
+    return best
 
 
 def with_nothing_closed(program: Program, r: np.ndarray, budget: Budget) -> Answer | None:
     """Return the optimum where no constraint holds a reward; None where a step runs into one."""
-    none = np.zeros(program.graph.k, dtype=bool)
-    open_ = np.zeros(len(program.graph.a), dtype=bool)
-    moved = _newton_on_pieces(program, Rows(open_, none, none), r, budget)
+    open_ = np.zeros(len(program.graph.a) + 2 * program.graph.k, dtype=bool)
+    moved = _newton_on_pieces(program, Rows.of(program, open_), r, budget)
     if moved is None or moved[1] is not None:
         return None
-    return Answer(rewards=moved[0], multipliers=np.zeros(len(open_)))
+    return Answer(rewards=moved[0], multipliers=np.zeros(len(program.graph.a)))
 
 
 def on_pieces(
@@ -279,7 +272,9 @@ class Pieces:
         return line_search(at, 1.0 if most >= 1 else 0.9 * most, max(float(rest @ dx), 0.0), 30)[1]
 
 
-def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) -> Rows | None:
+def _balanced(
+    program: Program, closed: np.ndarray, r: np.ndarray, multipliers: np.ndarray
+) -> np.ndarray | None:
     """Return multipliers near those given that balance the forces at every node that has any.
 
     Each moves in proportion to its size W, by dz = -W B u where B' W B u is what is left at the
@@ -288,26 +283,24 @@ def _balanced(program: Program, closed: Rows, r: np.ndarray, multipliers: Rows) 
     """
     graph = program.graph
     still = graph.divergence(program.slopes(graph.differences(r))[0]) - program.pull(r)
-    z = closed.like(np.where(closed.all, np.maximum(multipliers.all, 0.0), 0.0))
-    largest = float(z.all.max(initial=0.0)) or 1.0
+    z = np.where(closed, np.maximum(multipliers, 0.0), 0.0)
+    largest = float(z.max(initial=0.0)) or 1.0
     answer, least = None, np.inf
     # Falling floors: at first the small ones may move with the large.
     for floor in (1e-8, 1e-8, 1e-10, 1e-12, 1e-12, 1e-12):
-        y = z.like(np.maximum(z.all, 0.0))
-        weight = z.like(np.where(closed.all, np.maximum(y.all, floor * largest), 0.0))
-        ground = weight.low + weight.high
-        loaded = graph.gathered(weight.edges) + ground > 0
-        rest = np.where(loaded, still + graph.divergence(y.edges) + y.low - y.high, 0.0)
+        y = np.maximum(z, 0.0)
+        weight = np.where(closed, np.maximum(y, floor * largest), 0.0)
+        edges, low, high = Rows.of(program, y)
+        heavy = Rows.of(program, weight)
+        ground = heavy.low + heavy.high
+        loaded = graph.gathered(heavy.edges) + ground > 0
+        rest = np.where(loaded, still + graph.divergence(edges) + low - high, 0.0)
         if not float(np.abs(rest).sum()) < least:
             break  # the systems are singular: further rounds bring rounding
         answer, least = z, float(np.abs(rest).sum())
-        solve = graph_solver(graph.a, graph.b, weight.edges, 0.0, ground, tol=1e-10)
+        solve = graph_solver(graph.a, graph.b, heavy.edges, 0.0, ground, tol=1e-10)
         if solve is None:
             break
         up = solve(rest)
-        z = Rows(
-            y.edges - weight.edges * graph.differences(up),
-            y.low - weight.low * up,
-            y.high + weight.high * up,
-        )
+        z = y - weight * np.concatenate([graph.differences(up), up, -up])
     return answer

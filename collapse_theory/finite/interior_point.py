@@ -32,7 +32,7 @@ from collapse_theory.finite.tree_gaps import in_tree_gaps
 from collapse_theory.numerics.checks import MOST_RANKED
 from collapse_theory.numerics.graph_systems import DENSE, graph_solver
 from collapse_theory.numerics.roots import bisect
-from collapse_theory.programs import Answer, ListwiseProgram, Program, certify
+from collapse_theory.programs import Answer, Certificate, ListwiseProgram, Program, certify
 from collapse_theory.programs.dual import dual_flow
 
 MOST_STEPS = 120  # of one path; 10 to 40 are usual
@@ -302,7 +302,7 @@ class GraphBarrier:
         rows, wanted = Rows.of(self.program, tight), np.zeros(len(graph.a))
         for at, on, off in zip(self.kinks[0], *self.split(tight)[3:], strict=True):
             wanted = np.where(on & off, at + graph.m, wanted)
-        return replace(rows, edges=rows.edges | (wanted > 0)), wanted
+        return rows._replace(edges=rows.edges | (wanted > 0)), wanted
 
     def slopes(self, point: Point) -> np.ndarray:
         """Return the U' of the pairs, at kinks those that balance the rest."""
@@ -346,8 +346,7 @@ class InteriorPoint:
         # Conjugate gradients take long near the end of the path; a polish from afar does for most.
         for enough in (COMPLEMENTARITY,) if graph.k <= DENSE else (1e-6, 1e-9, 1e-12):
             at, converged = interior_point(barrier, at, budget, enough)
-            for answer in self._answers(program, barrier, at, budget):
-                certificate = certify(program, answer)
+            for answer, certificate in _answers(program, barrier, at, budget):
                 if best is None or certificate.gap < least:
                     best, least = replace(answer, converged=converged), certificate.gap
                     relative = certificate.relative_gap
@@ -365,20 +364,25 @@ class InteriorPoint:
             best = _kept_apart(program, at, best, least, budget)
         return replace(best, iterations=budget.used, converged=best.converged or not budget.spent)
 
-    def _answers(
-        self, program: Program, barrier: GraphBarrier, at: Point, budget: Budget
-    ) -> Iterator[Answer]:
-        """Yield what the end of the path tells, the most exact first."""
-        r, edges = at.x[: program.graph.k], len(program.graph.a)
-        z, slopes = barrier.unit * at.z, barrier.slopes(at)
-        plain = Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)
-        if not program.utility.kinks:
-            yield polished(program, r, at.tight, z, budget) or plain
-        elif (exact := on_pieces(program, *barrier.rigid(at), r, budget)) is not None:
-            yield replace(plain, rewards=exact)
-            dual = dual_flow(program, exact)  # takes longer than all else
-            yield Answer(rewards=exact, multipliers=dual.multipliers, slopes=dual.slopes)
-        yield plain
+
+def _answers(
+    program: Program, barrier: GraphBarrier, at: Point, budget: Budget
+) -> Iterator[tuple[Answer, Certificate]]:
+    """Yield what the end of the path tells, the most exact first."""
+    r, edges = at.x[: program.graph.k], len(program.graph.a)
+    z, slopes = barrier.unit * at.z, barrier.slopes(at)
+    if not program.utility.kinks:
+        found = polished(program, r, at.tight, z, budget)
+        if found is not None:
+            yield found
+    elif (exact := on_pieces(program, *barrier.rigid(at), r, budget)) is not None:
+        answer = Answer(rewards=exact, multipliers=z[:edges], slopes=slopes)
+        yield answer, certify(program, answer)
+        dual = dual_flow(program, exact)  # takes longer than all else
+        answer = Answer(rewards=exact, multipliers=dual.multipliers, slopes=dual.slopes)
+        yield answer, certify(program, answer)
+    plain = Answer(rewards=feasible(program, r), multipliers=z[:edges], slopes=slopes)
+    yield plain, certify(program, plain)
 
 
 def _kept_apart(program: Program, at: Point, best: Answer, least: float, budget: Budget) -> Answer:
