@@ -6,7 +6,6 @@ every step is a step of all that aren't done. docs/theory.md#newtons-method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -191,12 +190,12 @@ def with_tied_groups(
     the optimality conditions hold.
     """
     h, each = e.shape[-1], e.shape[:-1]
-    some: Callable[[np.ndarray], Any] = np.flatnonzero if each else lambda _: ...
+    some = np.flatnonzero if each else lambda _: ...
     found, tied = HalfGaps.start(e), np.array(np.minimum(tied, h))
     e, seen, open_ = found.e, np.zeros((*each, h + 1), dtype=bool), np.ones(each, dtype=bool)
     while open_.any() and not budget.spent:
         size = int(tied[open_].min())
-        rows = some(open_ & (tied == size))
+        rows: Any = some(open_ & (tied == size))
         half = SymmetricRanking(rows_of(utility, rows), n, size)
         free = e[rows, size - 1 :]
         at = log_newton(half, free * (0.5 / free.sum(axis=-1, keepdims=True)), budget, 30)
