@@ -290,14 +290,35 @@ def test_what_panels_cannot_resolve_is_handed_on():
         ("log(x)", ct.Confined(5.0)),
         ("logsigmoid(1000*x)", ct.Confined(1e-4)),
         ("0.9*logsigmoid(x) + 0.1*logsigmoid(-x)", ct.Confined(0.1)),
+        ("0.99*logsigmoid(x) + 0.01*logsigmoid(-x)", ct.Free()),
+        ("log(x) - x", ct.Free()),
+        ("sqrt(x) - x", ct.Free()),
     ],
 )
-def test_under_a_penalty_as_by_all_pairs(text, domain):
+def test_without_a_box_as_by_all_pairs(text, domain):
     found = ct.solve(text, 701, domain)
     assert found.method == "spectral"
-    assert found.relative_gap < 1e-20  # of the second order in the forces left
+    # Of the second order in the forces left; of all pairs Fenchel's bound carries their rounding.
+    assert found.relative_gap < (1e-11 if domain == ct.Free() else 1e-20)
     dense = LogGaps()(Program.of(found.utility, 701, domain), Budget(None))
     np.testing.assert_allclose(found.gaps, dense.gaps, rtol=2e-10)
+
+
+@pytest.mark.parametrize("text", ["log(x) - x", "log(x + 0.1) - 0.3*x"])
+@pytest.mark.parametrize("size", [1e-7, 1e-4, 1e-3])
+def test_spoiled_gaps_under_nothing_are_certified(text, size):
+    n = 701
+    found = ct.solve(text, n, ct.Free())
+    program = Program.of(found.utility, n, found.domain)
+    gaps = found.gaps * (1 + size * np.sin(np.linspace(0, 7, n - 1)) ** 2)
+    gaps = (gaps + gaps[::-1]) / 2
+    dense = certify(program, Answer(gaps=gaps))
+    smooth, rough = SmoothGaps.fitted(gaps, panel_ratio(program.utility, n))
+    bound = penalised_bound(program.utility, smooth, rough, 0.0)
+    assert bound.objective == pytest.approx(dense.objective, abs=dense.gap + bound.rounding)
+    # By the least curvature of all gaps in the place of each pair's own.
+    short = found.objective - dense.objective
+    assert short - found.gap - bound.rounding <= bound.bound <= 1e4 * short
 
 
 @pytest.mark.parametrize("text", ["log(x)", "log(x + 0.1)", "-1/x", "x**0.8"])
@@ -316,6 +337,17 @@ def test_spoiled_gaps_under_a_penalty_have_the_certificate_of_all_pairs(text, si
         wanted = dense.relative_gap * dense.shortfall
         assert wanted <= bound.bound <= 2 * wanted
     assert bound.bound <= 1e-19 or size
+
+
+def test_a_million_under_nothing():
+    for utility, of_n in ((ct.LabelSmoothing(0.1), 1e-6), ("log(x) - x", 1e-5)):
+        found, law = ct.solve(utility, 10**6, ct.Free()), ct.limit(utility, ct.Free())
+        assert found.relative_gap < 1e-20
+        assert found.gap < 1e-12
+        assert 0 <= found.objective - law.objective <= 2e-5  # falls with n to that of the law
+        assert found.rewards.std() == pytest.approx(law.std(), rel=of_n)
+    with pytest.raises(ct.NoOptimum, match="has no maximum"):
+        ct.solve("log(x)", 10**6, ct.Free())
 
 
 def test_a_million_under_a_penalty():

@@ -123,7 +123,7 @@ def solve(
         rewards come back in the completions' own order.
     method : {"auto", "newton", "spectral", "conic", "exact"}
         "newton" is this package's own and the most accurate. It includes "spectral", where the
-        gaps of a smooth full ranking of 700 completions or more, in a box or under a penalty,
+        gaps of a smooth full ranking of 700 completions or more, however they are held,
         are polynomials of the index, and minimum cuts for piecewise linear utilities, reported as
         "cuts": of several optima they give the limit of strictly concave ones, that with the least
         sum of squares of all pairs' gaps. "conic" is the reference, through CVXPY; "exact" takes

@@ -11,7 +11,8 @@ are those of the cells, all terms positive:
     p > 0:  log(R_right / R_left) = 0,    log((R_right + S_left) / (R_left + S_right)) = 0,
     p <= 0: log(G / lambda) = 0,          log(G / H) = 0,
 
-in the box, and under a penalty.
+in the box, and under a penalty. Under Free a line is added to U so that it rises, and its slope is
+the pull.
 
 The start is the optimum of fewer completions, up from 200 that the dense method solves. The number
 that tie at an end of the box is a real number on the way, M with (M-1) U'(0) = F, F the force of
@@ -31,6 +32,7 @@ from collapse_theory.finite.log_gaps import LogGaps
 from collapse_theory.programs import Answer, ListwiseProgram, Program
 from collapse_theory.programs.index_sums import Straddling
 from collapse_theory.programs.program import smooth
+from collapse_theory.programs.smooth_bounds import pulled
 from collapse_theory.programs.smooth_gaps import Layout, SmoothGaps, panel_ratio
 from collapse_theory.utilities import Utility
 
@@ -59,11 +61,10 @@ class Spectral:
     name = "spectral"
 
     def fits(self, program: Program | ListwiseProgram) -> bool:
-        """Whether it is a smooth full ranking of many completions, in a box or under a penalty."""
+        """Whether it is a smooth full ranking of many completions that keeps its order."""
         if not isinstance(program, Program) or program.edges or program.comparisons:
             return False
-        held = program.box or program.kappa > 0
-        return program.n >= FEWEST and held and smooth(program.utility)
+        return program.n >= FEWEST and program.domain.ordered and smooth(program.utility)
 
     def __call__(self, program: Program, budget: Budget) -> Answer:
         """Return the optimal gaps; in the box as polynomials.
@@ -74,7 +75,7 @@ class Spectral:
             Where Newton's method doesn't converge: a feature of U that the panels can't resolve.
         """
         with np.errstate(all="ignore"):
-            found = _refined(_Equations.of(program), program, budget)
+            found = _refined(program, budget)
         answer = Answer(iterations=budget.used, converged=not budget.spent, unique=True)
         gaps = SmoothGaps(program.n, found.tied, found.lay.cuts, found.z)
         return replace(answer, smooth=gaps) if program.box else replace(answer, gaps=gaps.gaps())
@@ -121,27 +122,18 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class _Pull:
-    """A utility of slope c x: the pull of a penalty on squares, as a sum over pairs."""
-
-    c: float
-
-    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return c x and c."""
-        return self.c * x, np.full_like(x, self.c)
-
-
-@dataclass(frozen=True)
 class _Equations:
-    """The equations of the optimum in the box, or under a penalty, whose `pull` is given."""
+    """The equations of the optimum in the box, or without one against a `pull`."""
 
     utility: Utility
-    pull: Any
+    pull: Any  # a Pull, or None
 
     @classmethod
-    def of(cls, program: Program) -> _Equations:
-        n = program.n
-        return cls(program.utility, None if program.box else _Pull(program.kappa * (n - 1) / n))
+    def of(cls, program: Program, widest: float) -> _Equations:
+        """Return those of a program; without a box rewards lie about `widest` apart."""
+        if program.box:
+            return cls(program.utility, None)
+        return cls(*pulled(program.utility, program.n, program.kappa, widest))
 
     @property
     def slope(self) -> float:
@@ -244,9 +236,10 @@ def _newton(
 # -- ties, and panels halved until they hold ---------------------------------------------------
 
 
-def _refined(equations: _Equations, program: Program, budget: Budget) -> _Found:
+def _refined(program: Program, budget: Budget) -> _Found:
     """Return the optimum, with panels halved until forces balance between their nodes too."""
-    start = _start(equations, program, budget)
+    start, widest = _start(program, budget)
+    equations = _Equations.of(program, widest)
     found = _settled(equations, program.n, start, budget, _EXACT)
     last = np.inf
     for _ in range(_HALVINGS):
@@ -326,9 +319,9 @@ def _settled(
     )
 
 
-def _start(equations: _Equations, program: Program, budget: Budget) -> _Profile:
-    """Return the optimum of fewer completions."""
-    factor = _FACTOR_HELD if equations.pull else _FACTOR
+def _start(program: Program, budget: Budget) -> tuple[_Profile, float]:
+    """Return the optimum of fewer completions, and how far apart those of the fewest lie."""
+    factor = _FACTOR if program.box else _FACTOR_HELD
     steps = int(np.ceil(np.log(program.n / _COARSEST) / np.log(factor)))
     sizes = np.geomspace(_COARSEST, program.n, steps + 1).round().astype(int)[:-1]
     coarsest = Program.of(program.loss, _COARSEST, program.domain)
@@ -337,7 +330,9 @@ def _start(equations: _Equations, program: Program, budget: Budget) -> _Profile:
     assert dense is not None
     tied = int(np.argmax(dense > 0)) + 1
     inside = dense[tied - 1 : len(dense) - tied + 1]
-    if tied > 1 and equations.pull:
+    widest = float(dense.sum())
+    equations = _Equations.of(coarsest, widest)
+    if tied > 1 and not program.box:
         raise SolverFailed(f"of {_COARSEST} completions some tie under {program.domain}")
     lay = Layout.of(len(inside) + 1, np.array([len(inside) // 2]))
     at = np.append(0.0, inside.cumsum())[1:]
@@ -348,8 +343,8 @@ def _start(equations: _Equations, program: Program, budget: Budget) -> _Profile:
         fewer = Program.of(program.loss, size, program.domain)
         assert isinstance(fewer, Program)
         guess = _Profile.of(found, equations.slope)
-        found = _settled(_Equations.of(fewer), size, guess, budget, _LOOSE)
-    return _Profile.of(found, equations.slope)
+        found = _settled(_Equations.of(fewer, widest), size, guess, budget, _LOOSE)
+    return _Profile.of(found, equations.slope), widest
 
 
 @dataclass(frozen=True)

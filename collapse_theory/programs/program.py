@@ -148,8 +148,7 @@ class Program:
         if isinstance(loss, PlackettLuce):
             return ListwiseProgram.of(loss, n, domain, pairs)
         n = _completions(n, pairs, domain)
-        held = domain.bounded or (not domain.own and domain.penalty(n) > 0)
-        if pairs is None and not (held and domain.ordered and smooth(loss)):
+        if pairs is None and not (domain.ordered and not domain.own and smooth(loss)):
             ranked(n)
         elif pairs is None and not domain.bounded:
             count(n)
@@ -388,11 +387,14 @@ def _check_held(program: Program) -> None:
     """Raise for a utility without a maximum: nothing holds it but a penalty on sums, and that only
     where a part of the graph has an odd cycle.
     """
-    graph, domain = program.graph, program.domain
-    free = graph.two_sided if program.c > 0 else np.ones(graph.part.max() + 1, dtype=bool)
-    if not free.any():
-        return
-    members = np.flatnonzero((graph.node_of >= 0) & (graph.part[graph.node_of] == np.argmax(free)))
+    domain, members = program.domain, np.arange(min(program.n, 7))
+    if not program.full:
+        graph = program.graph
+        free = graph.two_sided if program.c > 0 else np.ones(graph.part.max() + 1, dtype=bool)
+        if not free.any():
+            return
+        part = np.where(graph.node_of >= 0, graph.part[graph.node_of], -1)
+        members = np.flatnonzero(part == np.argmax(free))
     names = ", ".join(map(str, members[:6])) + (", ..." if len(members) > 6 else "")
     why = f"the gaps between the completions {names} can grow for ever"
     if domain.sums > 0:

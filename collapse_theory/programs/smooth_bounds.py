@@ -19,7 +19,7 @@ import numpy as np
 
 from collapse_theory.programs.index_sums import Rule, Straddling, Walks
 from collapse_theory.programs.smooth_gaps import NEAR, P, SmoothGaps, rules
-from collapse_theory.utilities import Utility
+from collapse_theory.utilities import Linear, Utility
 
 EPS = float(np.finfo(np.float64).eps)
 # Finer than those of the solver, whose sums are thus looked at with others.
@@ -27,6 +27,9 @@ _RULE, _REWARDS = Rule(NEAR, 0.5), -np.cos(np.pi * np.arange(P) / (P - 1))
 # A polynomial of degree 15 is nowhere above its largest value at 64 Chebyshev points, measured from
 # the middle of its range, times this (Ehlich, Zeller 1964).
 _SAMPLES = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+BEYOND = 2.0  # times the widest gap: so far U is made to rise, and rewards may spread on the way
+# How far beyond the widest gap U is looked at for its curvature, in how many cells.
+MARGIN, CELLS = 0.1, 256
 _BETWEEN = 1.0 / np.cos(np.pi * 15 / 128)
 
 
@@ -90,31 +93,64 @@ def smooth_bound(utility: Utility, gaps: SmoothGaps, rough: float) -> Bound:
 
 
 @dataclass(frozen=True)
-class _Penalised:
-    """U(x) - c x**2/2: with mean 0 a penalty on squares is one on the gaps of pairs."""
+class Pull:
+    """What holds rewards of mean 0, as a sum over pairs of slope x + curve x**2 / 2."""
 
-    utility: Utility
-    c: float
+    slope: float
+    curve: float
 
     def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        first, second = self.utility.derivatives(x)
-        return first - self.c * x, second - self.c
+        """Return the first two derivatives."""
+        return self.slope + self.curve * x, np.full_like(x, self.curve)
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        """Return what it takes off the utility of a gap."""
+        return x * (self.slope + self.curve * x / 2)
+
+
+def pulled(utility: Utility, n: int, kappa: float, widest: float) -> tuple[Utility, Pull]:
+    """Return a utility that rises up to gaps beyond the `widest`, and what pulls against it.
+
+    With mean 0 a penalty on squares is one on the gaps of pairs. Where none holds the rewards, U
+    falls at wide gaps: a line is added to it, and taken off again.
+    """
+    if kappa > 0:
+        return utility, Pull(0.0, kappa * (n - 1) / n)
+    slope = -2.0 * float(utility.slope(np.float64(BEYOND * widest)))
+    return utility + slope * Linear(), Pull(slope, 0.0)
+
+
+@dataclass(frozen=True)
+class _Pulled:
+    """A utility less a pull."""
+
+    utility: Utility
+    pull: Pull
+
+    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (first, second), (pull, bend) = self.utility.derivatives(x), self.pull.derivatives(x)
+        return first - pull, second - bend
 
     def shortfall(self, x: np.ndarray, _: float) -> np.ndarray:
-        return self.c * x**2 / 2 - self.utility.value(x)
+        return self.pull.value(x) - self.utility.value(x)
 
 
 def penalised_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: float) -> Bound:
     """Return the bound under a penalty of weight `kappa`, for gaps as in `smooth_bound`.
 
     With h_i the force that is left on a reward, f(s) - f(r) <= sum_i h_i**2 n / (4 kappa). On a
-    panel |h| is taken at its largest, between rewards and with what may be missed.
+    panel |h| is taken at its largest, between rewards and with what may be missed. Without a
+    penalty kappa is that of the curvature m of U, n m / (n-1): then Fenchel's bound with the slopes
+    U'(r_i - r_j) - (h_i - h_j) / n, which balance, is the same, as long as they are slopes of U
+    where it is curved by m.
     """
     lay, n, r = gaps.layout.halved(), gaps.n, rules()
     z = gaps.layout.resampled(gaps.logs, lay)
     at, pairs = Straddling.of(lay, 1, _RULE, _REWARDS), 0.5 * n * (n - 1.0)
-    penalised: Any = _Penalised(utility, kappa * (n - 1) / n)
-    (found, off), (plain, _) = (_sums(u, at.walks, z, near=True) for u in (penalised, utility))
+    widest = float(lay.mass @ np.exp(z))
+    rising, pull = pulled(utility, n, kappa, widest)
+    both_of: Any = (_Pulled(rising, pull), rising)
+    (found, off), (plain, _) = (_sums(u, at.walks, z, near=True) for u in both_of)
 
     def both(values: np.ndarray) -> np.ndarray:
         return np.abs(values[: lay.m]) + np.abs(values[lay.m : 2 * lay.m])
@@ -122,7 +158,7 @@ def penalised_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: flo
     sizes = both(plain.force) + both(plain.force - found.force)
     unsure = both(found.error) + both(found.last) + 2.0 * (off + rough) * both(found.bend)
     unsure += EPS * (4 + math.sqrt(at.walks.steps)) * (sizes + both(found.bend))
-    force, squares = at.sides(found.force), 0.0
+    force, squares, largest = at.sides(found.force), 0.0, 0.0
     for _, count, u in at.lay.own:
         own = slice(u, u + (P if count > 1 else 1))
         most = float(np.abs(force[own]).max())
@@ -131,7 +167,8 @@ def penalised_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: flo
             values = r.rows(_SAMPLES) @ nodes
             middle, half = (values.max() + values.min()) / 2, np.ptp(values) / 2
             most = max(most, float(abs(middle) + half * _BETWEEN)) + float(r.tail(nodes))
-        squares += 2.0 * count * (most + float(unsure[own].max())) ** 2
+        most += float(unsure[own].max())
+        squares, largest = squares + 2.0 * count * most**2, max(largest, most)
 
     def mean(of: Callable[[np.ndarray], np.ndarray]) -> float:
         total = np.zeros(len(at.walks.targets))
@@ -139,14 +176,25 @@ def penalised_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: flo
             total += np.bincount(s.target, (s.weight * of(x)).sum(axis=1), len(total))
         return at.over_pairs(total) / pairs
 
-    moves = mean(lambda x: np.abs(utility.slope(x)) * x + penalised.c * x**2)
-    size = mean(lambda x: np.abs(utility.value(x)) + penalised.c * x**2)
+    moves = mean(lambda x: (np.abs(rising.slope(x)) + pull.derivatives(x)[0]) * x)
+    size = mean(lambda x: np.abs(rising.value(x)) + 2 * pull.value(x))
     rounded = EPS * (8 + 2 * math.log2(n)) * size + at.over_pairs(found.short_error) / pairs
     rounded += (rough + off + EPS * (4 + math.log2(n))) * moves
-    widest = np.array([np.exp(z.min()), float(lay.mass @ np.exp(z))])
-    spread = max(float(np.ptp(utility.value(widest))), mean(lambda x: np.abs(utility.slope(x)) * x))
-    bound = squares / pairs**2 * n / (4.0 * kappa)
+    seen = utility.value(np.geomspace(float(np.exp(z.min())), widest, 64))
+    spread = max(float(np.ptp(seen)), mean(lambda x: np.abs(utility.slope(x)) * x))
+    if kappa == 0:
+        kappa = n / (n - 1) * _curvature(utility, widest, 2.0 * largest / n)
+    bound = squares / pairs**2 * n / (4.0 * kappa) if kappa > 0 else math.inf
     return Bound(-at.over_pairs(found.short) / pairs, rounded, bound, spread)
+
+
+def _curvature(utility: Utility, widest: float, change: float) -> float:
+    """Return the least -U'' at gaps at which U' is within `change` of that at one up to the widest,
+    0 where it isn't known.
+    """
+    ends = np.linspace(0.0, (1 + MARGIN) * widest, CELLS + 1)
+    least = -float(np.max(utility.curvature_bound(ends[:-1], ends[1:])))
+    return least if change < MARGIN * widest * least else 0.0
 
 
 # -- what is missed --------------------------------------------------------------------------------

@@ -359,5 +359,5 @@ def panel_ratio(utility: Utility, n: int) -> float:
     x = np.geomspace(0.01 / n, 0.3, 40)
     with np.errstate(all="ignore"):
         first, second = utility.derivatives(x)
-        p = float(np.nanmax(1 + x * second / first))
+        p = float(np.nanmax(np.where(first > 0, 1 + x * second / first, np.nan)))
     return 1.0 + float(np.clip(2.5 * (1.0 - p), 0.1, 1.0))
