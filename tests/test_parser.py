@@ -10,7 +10,7 @@ from collapse_theory.errors import InvalidUtility, NotConcave, ParseError
 from collapse_theory.utilities import Utility, utility
 from collapse_theory.utilities.expression import depth, text
 from collapse_theory.utilities.functions import FUNCTIONS
-from collapse_theory.utilities.normal_form import form
+from collapse_theory.utilities.normal_form import normal
 from collapse_theory.utilities.parser import parse
 
 HOSTILE = [
@@ -175,7 +175,7 @@ def test_the_printed_tree_reads_back_as_itself(source):
     assert parse(text(tree)) == tree
     hash(tree)
     try:
-        while (plain := form(tree).tree) != tree:  # it ends
+        while (plain := normal(tree)) != tree:  # it ends
             tree = plain
     except InvalidUtility:
         return

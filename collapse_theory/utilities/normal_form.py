@@ -7,9 +7,8 @@ family stays an `Expression`. `FormulaSum` brings such sums to normal form.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from collapse_theory.numerics.checks import bracketless
 from collapse_theory.utilities import checks, expression
 from collapse_theory.utilities.base import Combination, Term, Utility
 from collapse_theory.utilities.capped import Hinge, Sine, Squared
-from collapse_theory.utilities.expression import Tree, X, is_num
+from collapse_theory.utilities.expression import ONE, Tree, X
 from collapse_theory.utilities.families import (
     Exponential,
     LabelSmoothing,
@@ -217,7 +216,7 @@ def _gathered(weighted: list[tuple[Exact, Term]]) -> Combination:
         tree = term.tree
         for part in tree[1:] if tree[0] == "add" else (tree,):
             factor, core = _split(part)
-            if core is None:
+            if core == ONE:
                 constant += weight * factor
             else:
                 cores[core] = cores.get(core, 0) + weight * factor
@@ -226,22 +225,6 @@ def _gathered(weighted: list[tuple[Exact, Term]]) -> Combination:
     parts = [expression.mul(expression.num(floats[c]), c) for c in by_text if floats[c]]
     whole = [(1, Term(Expression(expression.add(*parts))))] if parts else []
     return Combination(whole, constant)
-
-
-def _split(term: Tree) -> tuple[Exact, Tree | None]:
-    """Return the exact factor of a term and the rest; no rest where the term is a number."""
-    kind = term[0]
-    if kind == "num":
-        return exact(term[1]), None
-    if kind == "mul" and is_num(term[1]):
-        return exact(term[1][1]), expression.mul(*term[2:])
-    if kind == "div":
-        factor, above = _split(term[1])
-        divisor, below = _split(term[2])
-        if divisor:
-            rest = above or expression.ONE
-            return ratio(factor, divisor), expression.div(rest, below) if below else rest
-    return 1, term
 
 
 # -- reading a tree ------------------------------------------------------------------------
@@ -255,154 +238,138 @@ def recognised(tree: Tree) -> Combination:
     Constants distribute over sums. Arguments a x + b are kept exact to the end, where the
     scale a and the shift b/a become floats.
     """
-    return FormulaSum() + form(tree).sum()
+    return FormulaSum() + _sum(tree)
 
 
-@dataclass
-class Form:
-    """A part of a tree as it is read, from the leaves up; what is costly is done when asked for.
-
-    Attributes
-    ----------
-    make, parts : its tree is made of those of its parts
-    line : (a, b) where it is a x + b
-    power : ((a, b), p) where it is (a x + b)**p
-    factored : (k, core) where it is k times another form
-    read : returns the families that it is a sum of, or None
-    """
-
-    make: Callable[..., Tree] = expression.num
-    parts: Sequence[Form] = ()
-    line: Line | None = None
-    power: tuple[Line, float] | None = None
-    factored: tuple[Exact, Form] | None = None
-    read: Callable[[], Combination | None] = lambda: None
-
-    def __post_init__(self) -> None:
-        if self.line and self.line[0]:
-            self.power = self.line, 1.0
-
-    @property
-    def number(self) -> Exact | None:
-        """The number that it is, if it doesn't depend on x."""
-        return self.line[1] if self.line and not self.line[0] else None
-
-    @property
-    def split(self) -> tuple[Exact, Form]:
-        """The number that it is a multiple of, and the rest."""
-        return (1, self) if self.number is None else (self.number, _ONE)
-
-    @cached_property
-    def tree(self) -> Tree:
-        return _line_tree(*self.line) if self.line else self.make(*(p.tree for p in self.parts))
-
-    def families(self) -> Combination | None:
-        if self.line:
-            return Linear().at(*self.line)
-        if self.factored:
-            return self.factored[1].sum() * self.factored[0]
-        found = self.read()
-        return _power(*self.power) if found is None and self.power else found
-
-    def sum(self) -> Combination:
-        found = self.families()
-        if found is not None:
-            return found
-        # As its own text will be read back: constants in it may have come together.
-        again = form(self.tree)
-        if again.tree == self.tree and again.families() is None:
-            return Combination([(1, Term(Expression(self.tree)))])
-        return again.sum()
+def _sum(tree: Tree) -> Combination:
+    found = families(tree)
+    if found is not None:
+        return found
+    # As its own text will be read back: constants in it may have come together.
+    again = normal(tree)
+    return _sum(again) if again != tree else Combination([(1, Term(Expression(tree)))])
 
 
-def form(tree: Tree) -> Form:
-    return expression.evaluate(tree, Form(line=(1, 0)), _FORMS)
+def families(tree: Tree) -> Combination | None:
+    """Return the families that a tree is a sum of, where it is one."""
+    if whole := _line(tree):
+        return Linear().at(*whole)
+    factor, core = _split(tree)
+    if core is not tree:
+        return _sum(core) * factor
+    kind, parts = tree[0], expression.children(tree)
+    if kind == "add":
+        return Combination.total(map(_sum, parts))
+    lines = [line for part in parts if (line := _line(part))]
+    if len(lines) == len(parts):
+        if kind == "min":
+            return _envelope(lines)
+        if kind == "mul" and len(lines) == 2:
+            return _product(*lines)
+        if kind == "div" and parts[0] != ONE:
+            return _quotient(lines[0], lines[1], parts[1])
+        if kind == "own" and lines[0][0] > 0:
+            return tree[1].at(*lines[0])
+    found = None
+    if kind == "call":
+        found = _called(tree[1], *lines[0]) if lines else _softplus(tree[1], normal(parts[0]))
+    power = _as_power(tree)
+    return _power(*power) if found is None and power else found
 
 
-def _times(factor: Exact, form: Form) -> Line | None:
-    return form.line and (factor * form.line[0], factor * form.line[1])
+@lru_cache(maxsize=512)  # asked of a tree at each step of reading it
+def _line(tree: Tree) -> Line | None:
+    """Return (a, b) where the tree is a x + b."""
+    kind = tree[0]
+    if kind == "x":
+        return 1, 0
+    if kind == "num":
+        return 0, exact(tree[1])
+    lines: list[Line] = []
+    for part in tree[1:] if kind in ("add", "mul", "div") else ():
+        line = _line(part)
+        if line is None:
+            return None
+        lines.append(line)
+    if kind == "add":
+        return sum(a for a, _ in lines), sum(b for _, b in lines)
+    if kind == "div" and not lines[1][0]:
+        (a, b), (_, divisor) = lines
+        if not divisor:
+            raise ParseError("the utility divides by zero")
+        return ratio(a, divisor), ratio(b, divisor)
+    steep = [line for line in lines if line[0]]
+    if kind != "mul" or len(steep) > 1:
+        return None
+    a, b = steep[0] if steep else (0, 1)
+    factor = math.prod(b for a, b in lines if not a)
+    return factor * a, factor * b
 
 
-class _Forms(expression.Arithmetic):
-    """Forms from the forms of the parts."""
+def _number(tree: Tree) -> Exact | None:
+    """Return the number that a tree is, if it doesn't depend on x."""
+    line = _line(tree)
+    return line[1] if line and not line[0] else None
 
-    def num(self, value: float) -> Form:
-        return Form(line=(0, exact(value)))
 
-    def add(self, *parts: Form) -> Form:
-        lines = [part.line for part in parts if part.line]
-        if len(lines) == len(parts):
-            slopes, constants = zip(*lines, strict=True)
-            return Form(line=(sum(slopes), sum(constants)))
-        return Form(expression.add, parts, read=lambda: Combination.total(p.sum() for p in parts))
-
-    def mul(self, *parts: Form) -> Form:
-        rest = [part for part in parts if part.number is None]
-        factor = math.prod((part.number for part in parts if part.number is not None), start=1)
-        if not rest:
-            return Form(line=(0, factor))
-        core = (
-            rest[0] if len(rest) == 1 else Form(expression.mul, rest, read=lambda: _product(rest))
-        )
-        if len(rest) == len(parts):
-            return core
-        return Form(expression.mul, parts, _times(factor, core), factored=(factor, core))
-
-    def div(self, above: Form, below: Form) -> Form:
-        (j, p), (k, q) = above.factored or above.split, below.factored or below.split
+def _split(tree: Tree) -> tuple[Exact, Tree]:
+    """Return the number that a tree is a multiple of, and the rest."""
+    number = _number(tree)
+    if number is not None:
+        return number, ONE
+    if tree[0] == "mul":
+        numbers = {part: _number(part) for part in tree[1:]}
+        rest = [part for part in tree[1:] if numbers[part] is None]
+        if len(rest) < len(tree) - 1:
+            factors = (n for n in map(numbers.get, tree[1:]) if n is not None)
+            return math.prod(factors), expression.mul(*rest)
+    if tree[0] == "div":
+        (j, p), (k, q) = _split(tree[1]), _split(tree[2])
         if not k:
             raise ParseError("the utility divides by zero")
-        if p is not above or q is not below:
-            core = p if q is _ONE else self.div(p, q)
-            if j == k:
-                return core
-            line = _times(ratio(j, k), core)
-            return Form(expression.div, (above, below), line, factored=(ratio(j, k), core))
-        power = (below.power[0], -below.power[1]) if below.power and above is _ONE else None
-        whole = (above, below)
-        return Form(expression.div, whole, power=power, read=lambda: self._ratio(*whole))
-
-    def _ratio(self, above: Form, below: Form) -> Combination | None:
-        if not above.line or not below.line or above is _ONE:
-            return None
-        # (c x + d)/(a x + b) = c/a + (d - c b/a)/(a x + b).
-        whole = ratio(above.line[0], below.line[0])
-        rest = self.div(_ONE, below).sum() * (above.line[1] - whole * below.line[1])
-        return Combination([], whole) + rest
-
-    def pow(self, base: Form, exponent: Form) -> Form:
-        number, power = exponent.number, None
-        if base.power and base.power[1] == 1 and number is not None:  # (u**2)**0.5 is |u|
-            power = base.power[0], rounded(number)
-        return Form(expression.power, (base, exponent), power=power)
-
-    def min(self, *parts: Form) -> Form:
-        return Form(expression.minimum, parts, read=lambda: _envelope([p.line for p in parts]))
-
-    def own(self, utility: Utility, u: Form) -> Form:
-        def read() -> Combination | None:
-            return utility.at(*u.line) if u.line and u.line[0] > 0 else None
-
-        return Form(partial(expression.own, utility), (u,), read=read)
-
-    def call(self, name: str, u: Form) -> Form:
-        power = self.pow(u, self.num(0.5)).power if name == "sqrt" else None
-        return Form(
-            partial(expression.call, name),
-            (u,),
-            power=power,
-            read=lambda: _called(name, u.line) if u.line else _softplus(name, u.tree),
-        )
+        if q == ONE or (p, q) != tree[1:]:
+            return ratio(j, k), p if q == ONE else expression.div(p, q)
+    return 1, tree
 
 
-_FORMS, _ONE = _Forms(), Form(line=(0, 1))
+def normal(tree: Tree) -> Tree:
+    """Return the tree with its lines, and common factors of fractions, written shortly."""
+    line = _line(tree)
+    if line:
+        return _line_tree(*line)
+    if tree[0] == "div":
+        factor, core = _split(tree)
+        if factor == 1 and core is not tree:
+            return normal(core)
+    return expression.rebuilt(tree, normal)
 
 
-def _product(parts: list[Form]) -> Combination | None:
+def _as_power(tree: Tree) -> tuple[Line, float] | None:
+    """Return (a, b) and p where the tree is (a x + b)**p."""
+    line = _line(tree)
+    if line:
+        return (line, 1.0) if line[0] else None
+    if tree[0] == "div" and tree[1] == ONE:
+        below = _as_power(tree[2])
+        return below and (below[0], -below[1])
+    if tree[:2] == ("call", "sqrt"):
+        return _as_power(expression.power(tree[2], expression.num(0.5)))
+    base, number = (_as_power(tree[1]), _number(tree[2])) if tree[0] == "pow" else (None, None)
+    if base and base[1] == 1 and number is not None:  # (u**2)**0.5 is |u|
+        return base[0], rounded(number)
+    return None
+
+
+def _quotient(above: Line, line: Line, below: Tree) -> Combination:
+    """Return (c x + d)/(a x + b) = c/a + (d - c b/a)/(a x + b)."""
+    whole = ratio(above[0], line[0])
+    rest = _sum(expression.div(ONE, below)) * (above[1] - whole * line[1])
+    return Combination([], whole) + rest
+
+
+def _product(one: Line, other: Line) -> Combination:
     """Return the product of two lines."""
-    if len(parts) > 2 or not parts[0].line or not parts[1].line:
-        return None
-    (a, b), (c, d) = parts[0].line, parts[1].line
+    (a, b), (c, d) = one, other
     return Combination([(-a * c, Term(Squared(0.0))), (a * d + b * c, Term(Linear()))], b * d)
 
 
@@ -440,9 +407,8 @@ def _power(line: Line, p: float) -> Combination | None:
     return Power(p).at(a, b) if p > 0 else NegativePower(-p).at(a, b) * -1
 
 
-def _called(name: str, line: Line) -> Combination | None:
+def _called(name: str, a: Exact, b: Exact) -> Combination | None:
     """Return the function `name` of a x + b."""
-    a, b = line
     if not a:
         return Combination([], exact(expression.call(name, expression.num(rounded(b)))[1]))
     if name == "log" and a > 0:
@@ -464,27 +430,24 @@ def _called(name: str, line: Line) -> Combination | None:
 def _softplus(name: str, of: Tree) -> Combination | None:
     """Return log-sigmoid written with other functions: log(sigmoid(u)), log(1 + exp(u)), ..."""
     if name == "log" and of[:2] == ("call", "sigmoid"):
-        return form(expression.call("logsigmoid", of[2])).families()
-    if name == "log" and of[0] == "div" and of[1] == expression.ONE:
+        return families(expression.call("logsigmoid", of[2]))
+    if name == "log" and of[0] == "div" and of[1] == ONE:
         found = _softplus("log", of[2])
         return found and found * -1
-    if name == "log" and of[0] == "add" and len(of) == 3 and expression.ONE in of[1:]:
-        name, of = "log1p", of[2] if of[1] == expression.ONE else of[1]
+    if name == "log" and of[0] == "add" and len(of) == 3 and ONE in of[1:]:
+        name, of = "log1p", of[2] if of[1] == ONE else of[1]
     if name == "log1p" and of[:2] == ("call", "exp"):
-        found = form(expression.call("logsigmoid", expression.negate(of[2]))).families()
+        found = families(expression.call("logsigmoid", expression.negate(of[2])))
         return found and found * -1
     return None
 
 
-def _envelope(lines: list[Line | None]) -> Combination | None:
+def _envelope(lines: list[Line]) -> Combination | None:
     """Return a min of lines as hinges: each kink m at which the slope drops by d is d min(x, m)."""
-    if None in lines:
-        return None
     # At -inf the steepest line is the least; the others take over at rising gaps.
-    left = [line for line in lines if line]
-    slope, constant = min(left, key=lambda line: (-line[0], line[1]))
+    slope, constant = min(lines, key=lambda line: (-line[0], line[1]))
     total = Combination([], constant)
-    while later := [line for line in left if line[0] < slope]:
+    while later := [line for line in lines if line[0] < slope]:
         # Of lines that cross at one gap the flattest is the least beyond it.
         kink, a, b = min((ratio(b - constant, slope - a), a, b) for a, b in later)
         if kink <= 0:
