@@ -13,6 +13,8 @@ from collapse_theory.lazy import lapack
 
 # Nodes up to which products of dense matrices take less time than SciPy's sparse arrays to make.
 FEW_NODES = 40
+# Nodes up to which sums over those below in a tree are a product of matrices.
+FEW_IN_TREE = 100
 
 Solver = Callable[[np.ndarray], np.ndarray]
 
@@ -53,12 +55,9 @@ def solved(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def half_solver(matrix: np.ndarray) -> Solver | None:
-    """Return the solver of L x = right (k, c), L L' the matrix, scaled as above; None as there."""
-    scale = 1.0 / np.sqrt(matrix.diagonal())
-    factor, failed = lapack.dpotrf(matrix * scale * scale[:, None], lower=1, overwrite_a=1)
-    return (
-        None if failed else lambda right: lapack.dtrtrs(factor, scale[:, None] * right, lower=1)[0]
-    )
+    """Return the solver of L x = right (k, c), L L' the matrix; None as there."""
+    factor, failed = lapack.dpotrf(matrix.T, 1)
+    return None if failed else lambda right: lapack.dtrtrs(factor, right, 1)[0]
 
 
 def components(i: np.ndarray, j: np.ndarray, k: int, *, directed: bool = False) -> np.ndarray:
@@ -145,18 +144,22 @@ class Tree:
         [[1, 0, 0], [1, 1, 1], [1, 0, 1]]
         """
         below, order = np.eye(len(table)), np.zeros(len(table), dtype=int)
-        best, above = table[0].astype(float), np.zeros(len(table), dtype=int)
-        best[0] = -1.0  # of those in the tree
+        left, above = table.astype(float), np.zeros(len(table), dtype=int)
+        best, left[:, 0] = left[0].copy(), -1.0  # of those in the tree
+        best[0] = -1.0
         for place in range(1, len(table)):
             order[place] = j = int(best.argmax())
             below[j] += below[above[j]]
-            best[j] = -1.0
-            nearer = (table[j] > best) & (best >= 0)
-            best[nearer], above[nearer] = table[j][nearer], j
+            best[j] = left[:, j] = -1.0
+            nearer = left[j] > best
+            np.copyto(best, left[j], where=nearer)
+            above[nearer] = j
         return cls(order, above, below)
 
     def under(self, values: np.ndarray) -> np.ndarray:
         """Return for each node the sum of the values (nodes, ...) of those below it and its own."""
+        if len(values) <= FEW_IN_TREE:
+            return self.below.T.dot(values)
         sums = values.copy()
         for j in self.order[:0:-1]:
             sums[self.above[j]] += sums[j]

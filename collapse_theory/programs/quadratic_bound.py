@@ -95,14 +95,17 @@ class QuadraticBound:
         if not np.isfinite(table.sum()):
             return None
         tree = Tree.heaviest(table)
-        form = tree.form(table) + tree.under(tree.under(self.squares).T)
+        form = tree.form(table)
+        if self.squares.any():
+            form += tree.under(tree.under(self.squares).T)
         below, along = tree.below, tree.under(self.forces)
         if self.box:
             below, form, along = below[:, 1:], form[1:, 1:], along[1:]
         if self.parts is not None:
             below = np.apply_along_axis(self.parts.centred, 0, below)
         # The shift of the diagonal covers what rounding does to the form and its factors.
-        form[np.diag_indices_from(form)] *= 1 - 8 * len(form) * EPS
+        form = np.ascontiguousarray(form)
+        form.ravel()[:: len(form) + 1] *= 1 - 8 * len(form) * EPS
         half = half_solver(form) if np.all(form.diagonal() > 0) else None
         if half is None:
             return None

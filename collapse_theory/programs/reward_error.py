@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -421,5 +422,5 @@ def _summed(k: int, terms: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     node = np.concatenate([at for at, _ in terms])
     value = np.concatenate([values for _, values in terms])
     order = np.argsort(node, kind="stable")
-    ends = np.searchsorted(node[order], np.arange(1, k))
-    return np.array([math.fsum(part) for part in np.split(value[order], ends)])
+    ends, value = np.searchsorted(node[order], np.arange(k + 1)).tolist(), value[order].tolist()
+    return np.array([math.fsum(value[i:j]) for i, j in pairwise(ends)])
