@@ -560,7 +560,8 @@ def test_the_page_runs(capsys):
 
 # -- what is printed is code -----------------------------------------------------------------
 
-NAMES = {**vars(ct), **{name: getattr(room, name) for name in room.__all__}, "Program": Program}
+NAMES = {name: getattr(place, name) for place in (ct, room) for name in place.__all__}
+NAMES["Program"] = Program
 
 
 @cases(60)

@@ -47,8 +47,8 @@ class Curves(Value):
         places = low + (high - low) * shares
         densities = np.array([law.pdf(places) for law in laws])
         bottoms, tops = np.array([law.support for law in laws]).T[:, :, None]
-        room = ENDS_SHARE * (high - low)
-        inside = densities[(places >= bottoms + room) & (places <= tops - room)]
+        margin = ENDS_SHARE * (high - low)
+        inside = densities[(places >= bottoms + margin) & (places <= tops - margin)]
         return cls(
             places=places,
             densities=densities,
@@ -61,9 +61,9 @@ class Curves(Value):
 def _supports(laws: Sequence[Any]) -> tuple[float, float]:
     ends = np.array([law.support for law in laws])
     most = np.array([law.ppf([TAIL_MASS, 1 - TAIL_MASS]) for law in laws])
-    room = 0.1 * np.ptp(most, axis=1) + 1e-12
-    low = np.where(most[:, 0] - ends[:, 0] > room, most[:, 0], ends[:, 0])
-    high = np.where(ends[:, 1] - most[:, 1] > room, most[:, 1], ends[:, 1])
+    margin = 0.1 * np.ptp(most, axis=1) + 1e-12
+    low = np.where(most[:, 0] - ends[:, 0] > margin, most[:, 0], ends[:, 0])
+    high = np.where(ends[:, 1] - most[:, 1] > margin, most[:, 1], ends[:, 1])
     margin = 0.0 if np.ptp([low, high]) else 1.0  # a law of one point
     return float(low.min()) - margin, float(high.max()) + margin
 

@@ -90,11 +90,11 @@ class Network:
         >>> network.greatest_flow(np.array([0.25]), np.array([1.0, -1.0])).left.round(6).tolist()
         [0.75, -0.75]
         """
-        room, rest = self.merged(capacity), self.merged(back + 0.0 * gain[self.tail])
+        limits, rest = self.merged(capacity), self.merged(back + 0.0 * gain[self.tail])
         tail, head = self.tail[self.order[self.first]], self.head[self.order[self.first]]
         on, left, raised = np.zeros(len(self.first)), gain, np.zeros(self.n, dtype=bool)
         for _ in range(passes):
-            more, raised = self.routed(room - on, rest + on, left)
+            more, raised = self.routed(limits - on, rest + on, left)
             on = on + more
             left = gain - np.bincount(tail, on, self.n) + np.bincount(head, on, self.n)
         return Flow(self.shared(on, capacity), left, raised)
@@ -126,9 +126,9 @@ class Network:
 
         n, arcs, shape = self.n, len(capacity), (self.n + 2, self.n + 2)
         units, unit = self.whole(gain)
-        room = np.floor(np.concatenate([capacity, back]) / unit)
+        limits = np.floor(np.concatenate([capacity, back]) / unit)
         none = np.zeros(n)
-        values = np.concatenate([room, units, none, -units, none])
+        values = np.concatenate([limits, units, none, -units, none])
         most = np.empty(len(self.place), dtype=np.int32)
         most[self.place] = np.minimum(np.maximum(values, 0.0), UNITS)  # no more flows anywhere
         network = csr_array((most, self.indices, self.indptr), shape=shape)

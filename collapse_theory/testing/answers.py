@@ -137,8 +137,8 @@ def _placed(domain: Domain, gaps: np.ndarray) -> np.ndarray:
 def _require_inside(domain: Domain, rewards: np.ndarray, wrong: Said) -> None:
     if not isinstance(domain, Box):
         return
-    room = ROUNDING * domain.width + 4e-16 * max(abs(domain.low), abs(domain.high))
-    if rewards.min() < domain.low - room or rewards.max() > domain.high + room:
+    allowed = ROUNDING * domain.width + 4e-16 * max(abs(domain.low), abs(domain.high))
+    if rewards.min() < domain.low - allowed or rewards.max() > domain.high + allowed:
         wrong(f"expected rewards in [{domain.low:g}, {domain.high:g}], got {rewards}")
 
 

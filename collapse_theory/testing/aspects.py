@@ -107,11 +107,13 @@ def check_utility(
 Wrong = Callable[[str], None]
 
 
-def _close(wrong: Wrong, what: str, x: Any, expected: Any, got: Any, room: Any) -> None:
-    """Say so where `got` is farther from `expected` than `room` at one of the gaps x."""
-    x, expected, got, room = (np.ravel(v) for v in np.broadcast_arrays(x, expected, got, room))
+def _close(wrong: Wrong, what: str, x: Any, expected: Any, got: Any, allowed: Any) -> None:
+    """Say so where `got` is farther from `expected` than `allowed` at one of the gaps x."""
+    x, expected, got, allowed = (
+        np.ravel(v) for v in np.broadcast_arrays(x, expected, got, allowed)
+    )
     off = np.where(expected == got, 0.0, np.abs(got - expected))
-    bad = ~(off <= room)
+    bad = ~(off <= allowed)
     if bad.any():
         at = int(np.argmax(bad))
         wrong(f"{what.format(f'{x[at]:.6g}')} expected {expected[at]:.12g}, got {got[at]:.12g}")
@@ -134,37 +136,37 @@ def _derivatives(u: Utility, domain: Domain, wrong: Wrong) -> None:
         return
     x = INSIDE[[all(abs(x - kink) > 0.02 * x for kink in u.kinks) for x in INSIDE]]
     for name, f, derivative in ((names[1], u, u.d1), (names[2], u.d1, u.d2)):
-        found, room = differences(f, x)
-        room = room + DIFFERENCES * np.abs(found) + 1e-12 * np.abs(u(x)) / x
-        _close(wrong, name, x, found, derivative(x), room)
+        found, allowed = differences(f, x)
+        allowed = allowed + DIFFERENCES * np.abs(found) + 1e-12 * np.abs(u(x)) / x
+        _close(wrong, name, x, found, derivative(x), allowed)
 
 
 def _gains(u: Utility, domain: Domain, wrong: Wrong) -> None:
     x = np.array([1e-6, 0.3, 0.77, 1 - 1e-9])
     if (precise := Precise(u)).known:
         expected = np.array([precise.gain(at) for at in x.tolist()])
-        room = 1e-12 * np.abs(expected) + SMALLEST
+        allowed = 1e-12 * np.abs(expected) + SMALLEST
     else:
         expected = u(1.0) - u(x)
-        room = 1e-14 * (np.abs(u(1.0)) + np.abs(u(x)))
+        allowed = 1e-14 * (np.abs(u(1.0)) + np.abs(u(x)))
     for weight, t in u.terms:  # whose values may cancel each other in U: -1/x + 2*x/(x + 1) at 1
         # Where values are subtracted, by their rounding; near a maximum slopes cancel.
         size = np.abs(t(1.0)) + np.abs(t(x)) + np.abs(t.d1(x)) * (1 - x)
-        room += weight * (2e-15 * size if t.cancels else 4e-16 * (1 - x) * np.abs(t.d1(1.0)))
-    _close(wrong, "U(1) - U({}) by gain:", x, expected, u.shortfall(x, 1.0), room)
+        allowed += weight * (2e-15 * size if t.cancels else 4e-16 * (1 - x) * np.abs(t.d1(1.0)))
+    _close(wrong, "U(1) - U({}) by gain:", x, expected, u.shortfall(x, 1.0), allowed)
 
 
 def _argument(u: Utility, domain: Domain, wrong: Wrong) -> None:
     """`scaled` and `shifted` are U(b x) and U(x + e)."""
     x, b, e = INSIDE[:-3], 0.7, 0.2
-    room = 1e-9 * (1 + np.abs(u(x)))
-    _close(wrong, "scaled(0.7)({})", x, u(b * x), u.scaled(b)(x), room)
+    allowed = 1e-9 * (1 + np.abs(u(x)))
+    _close(wrong, "scaled(0.7)({})", x, u(b * x), u.scaled(b)(x), allowed)
     try:
         moved = u.shifted(e)
     except InvalidUtility:
         return  # a hinge below the shift is constant; a sine may turn convex
-    _close(wrong, "shifted(0.2)({})", x, u(x + e), moved(x), room)
-    _close(wrong, "(2*U + x)({})", x, 2 * u(x) + x, (2 * u + utility("x"))(x), 2 * room)
+    _close(wrong, "shifted(0.2)({})", x, u(x + e), moved(x), allowed)
+    _close(wrong, "(2*U + x)({})", x, 2 * u(x) + x, (2 * u + utility("x"))(x), 2 * allowed)
 
 
 # -- its shape -------------------------------------------------------------------------------
@@ -267,8 +269,8 @@ def _tensors(u: Utility, domain: Domain, wrong: Wrong) -> None:
     # Torch adds slopes up as they come: half the largest of a log-sigmoid is added and taken off.
     slopes = (weight * term.slope_at_zero for weight, term in u.terms)
     steepest = min(sum(slope for slope in slopes if math.isfinite(slope)), STEEPEST)
-    room = 1e-8 * (np.abs(u.d1(x)) + np.abs(u(x)) / x) + 1e-12 + 1e-15 * steepest
-    _close(wrong, "on torch tensors U'({})", x, u.d1(x), slope, room)
+    allowed = 1e-8 * (np.abs(u.d1(x)) + np.abs(u(x)) / x) + 1e-12 + 1e-15 * steepest
+    _close(wrong, "on torch tensors U'({})", x, u.d1(x), slope, allowed)
 
 
 def _conic(u: Utility, domain: Domain, wrong: Wrong) -> None:
@@ -283,8 +285,8 @@ def _conic(u: Utility, domain: Domain, wrong: Wrong) -> None:
     if not form.is_concave():
         wrong(f"expected a concave conic form, got one that is {form.curvature.lower()}")
     ratio.value = at
-    room = 1e-9 * (np.abs(u(near * at)) + 1e-3)
-    _close(wrong, "by its conic form U({})", near * at, u(near * at), form.value, room)
+    allowed = 1e-9 * (np.abs(u(near * at)) + 1e-3)
+    _close(wrong, "by its conic form U({})", near * at, u(near * at), form.value, allowed)
 
 
 ASPECTS = (

@@ -28,7 +28,7 @@ from collapse_theory.testing.strategies import hundredths
 from collapse_theory.utilities import Loss, PlackettLuce, as_loss
 
 # Of the digits of the loss: in float64, and in what it computes in otherwise.
-ROOM, SINGLE = 1e-9, 1e-4
+DOUBLE, SINGLE = 1e-9, 1e-4
 # After the descent: the share of its gain that the objective may lack, and how far the rewards
 # may be off, as a share of their spread.
 SHORT, FAR = 1e-2, 0.1
@@ -171,7 +171,7 @@ class Claim:
     def of(
         self, function: Callable[..., Any], logits: np.ndarray, *ranks: Any
     ) -> tuple[float, np.ndarray, float]:
-        """Return value and gradient at logits (n,) or (prompts, n), and the room of its digits."""
+        """Return value and gradient at logits (n,) or (prompts, n), and the error allowed."""
         torch, where = self.torch, f"the logits {np.asarray(logits).tolist()}"
         at = torch.tensor(np.atleast_2d(logits), dtype=torch.float64, requires_grad=True)
         value = answered(self.name, where, function, at, *ranks)
@@ -179,8 +179,8 @@ class Claim:
             self.wrong(at.shape[1], f"expected a scalar with a gradient at {where}, got {value}")
         (gradient,) = torch.autograd.grad(value, at, allow_unused=True)
         gradient = torch.zeros_like(at) if gradient is None else gradient
-        room = ROOM if value.dtype == torch.float64 else SINGLE
-        return value.item(), gradient.numpy().reshape(np.shape(logits)), room
+        allowed = DOUBLE if value.dtype == torch.float64 else SINGLE
+        return value.item(), gradient.numpy().reshape(np.shape(logits)), allowed
 
     def scale(self, n: int) -> tuple[float, float]:
         """Return a > 0 and b with loss = b - a objective, as they are at one ranking."""
@@ -201,31 +201,31 @@ class Claim:
     def looked_at(self, logits: np.ndarray, order: np.ndarray) -> float:
         """Return the error at ordered logits; all that is asked of one ranking."""
         n, (factor, constant) = len(logits), self.scale(len(logits))
-        value, slope, room = self.of(self.module, logits)
+        value, slope, allowed = self.of(self.module, logits)
         objective, gradient, _ = self.of(self.objective, logits)
         expected, wanted = constant - factor * objective, -factor * gradient
-        size = float(np.abs(wanted).max()) + room * abs(expected)
+        size = float(np.abs(wanted).max()) + allowed * abs(expected)
         error = abs(value - expected) / max(abs(expected), size)
-        if not error <= 10 * room:
+        if not error <= 10 * allowed:
             self.wrong(
                 n,
                 f"at the logits {few(logits)} expected the loss {expected:.8g} (that of the "
                 f"utility, by the factor {factor:.6g} that it has elsewhere), got {value:.8g}",
             )
         off = np.abs(slope - wanted)
-        if not off.max() <= 10 * room * size:
+        if not off.max() <= 10 * allowed * size:
             entries = contrast(wanted, slope, int(np.argmax(off)), "entry")
             self.wrong(n, f"at the logits {few(logits)} the gradient: {entries}")
-        self._in_other_orders(logits, value, room, order)
+        self._in_other_orders(logits, value, allowed, order)
         return error
 
     def _in_other_orders(
-        self, logits: np.ndarray, value: float, room: float, order: np.ndarray
+        self, logits: np.ndarray, value: float, allowed: float, order: np.ndarray
     ) -> None:
         n, size = len(logits), abs(value) + 1e-3
         if self.ranked:
             found = self.of(self.module, logits[order], self.torch.from_numpy(order[None]))[0]
-            if not abs(found - value) <= 10 * room * size:
+            if not abs(found - value) <= 10 * allowed * size:
                 self.wrong(
                     n, f"for ranks {order.tolist()} expected the loss {value:.8g}, got {found:.8g}"
                 )
@@ -240,7 +240,7 @@ class Claim:
         other = 0.5 * logits
         both = self.of(self.module, np.array([logits, other]))[0]
         alone = value + self.of(self.module, other)[0]
-        if not min(abs(both - alone), abs(both - alone / 2)) <= 20 * room * size:
+        if not min(abs(both - alone), abs(both - alone / 2)) <= 20 * allowed * size:
             self.wrong(
                 n,
                 f"of two prompts expected the mean {alone / 2:.8g} or the sum {alone:.8g} of their "
@@ -264,7 +264,7 @@ class Claim:
             got, expected = got - got.mean(), expected - expected.mean()
         off = np.abs(got - expected)
         far = best.unique and off.max() > FAR * max(float(np.ptp(expected)), 1e-300)
-        room = SHORT * (best.objective - before) + best.gap + 1e-9 * abs(after)
-        if far or not best.objective - after <= room:
+        allowed = SHORT * (best.objective - before) + best.gap + 1e-9 * abs(after)
+        if far or not best.objective - after <= allowed:
             ends = contrast(expected, got, int(np.argmax(off)))
             self.wrong(n, f"a descent of {STEPS} steps leads elsewhere: {ends}")

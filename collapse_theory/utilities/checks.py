@@ -262,8 +262,8 @@ def _steps(utility: Formula, x: np.ndarray) -> np.ndarray:
         slopes = np.maximum(*(np.abs(utility.slope(x * share)) for share in (1 - 1e-9, 1 + 1e-9)))
         # Of U's own size more can't be told: (x + 0.4 - abs(x - 0.4))/2 is rounded at 0.4.
         size = 1e-14 * np.abs(utility.value(np.float64(1.0)))
-        room = 4e-13 * x * slopes + 1e-12 * (np.abs(first) + np.abs(last)) + size
-        return np.abs(last - first) > room
+        allowed = 4e-13 * x * slopes + 1e-12 * (np.abs(first) + np.abs(last)) + size
+        return np.abs(last - first) > allowed
 
 
 def _require_falling_slope(

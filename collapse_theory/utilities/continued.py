@@ -132,10 +132,10 @@ def continued(
     )
 
 
-def _near(utility: Utility, value: Any, slope: Any, room: float) -> bool:
+def _near(utility: Utility, value: Any, slope: Any, allowed: float) -> bool:
     """Whether a value near gap 0 is finite, and the slope there is U'(0)."""
     wanted = utility.slope_at_zero
-    return bool(np.isfinite(value) and abs(slope - wanted) <= room * abs(wanted) + 1e-30)
+    return bool(np.isfinite(value) and abs(slope - wanted) <= allowed * abs(wanted) + 1e-30)
 
 
 # -- on torch tensors ------------------------------------------------------------------------
