@@ -171,9 +171,7 @@ def _stages(program: ListwiseProgram) -> _Written:
 
     start = np.full(n - 1, 1.0 / (n - 1)) * (1.0 if program.box else loss.beta)
     unit = 1.0 if program.box else loss.beta
-    return _Written(
-        start.ravel(), objective, 1.0 if program.box else None, lambda gaps: gaps / unit
-    )
+    return _Written(start, objective, 1.0 if program.box else None, lambda gaps: gaps / unit)
 
 
 @np.errstate(all="ignore")  # a steep pole
