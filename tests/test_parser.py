@@ -246,7 +246,12 @@ def test_errors_hint_at_what_was_meant(source, error, hint):
         ("-log(exp(-4*x) + 1)", "logsigmoid(4*x)"),
         ("2*log(1/(1 + exp(-x))) + x", "2*logsigmoid(x) + x"),
         ("-log1p(exp(-(x - 0.5)))", "logsigmoid(x - 0.5)"),
+        ("sin(x)/1", "sin(x)"),
+        ("(x - x + 2)*log(x)", "2*log(x)"),
+        ("-2*x*(3*x - 3)/3", "2*x - 2*x**2"),
+        ("(3*x + 1)/(2*x + 2)", "1.5 - 1/(x + 1)"),
+        ("4/(2*sqrt(x + 1))*-1", "-2*(x + 1)**-0.5"),
     ],
 )
-def test_log_sigmoid_is_known_however_it_is_written(written, short):
+def test_families_are_known_however_they_are_written(written, short):
     assert utility(written) == utility(short)

@@ -49,7 +49,7 @@ class Quadratic(Family):
         return x - self.c * x**2
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        return 1 - 2 * self.c * x, np.zeros_like(x) - 2 * self.c
+        return 1 - 2 * self.c * x, np.zeros(np.shape(x)) - 2 * self.c
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         # U'(end) and the rest, both positive in the box: at a maximum too nothing cancels.
@@ -167,7 +167,7 @@ class Hinge(Family):
         return xp.clip(x, max=self.m)
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        return np.where(x < self.m, 1.0, 0.0), np.zeros_like(x)
+        return np.where(x < self.m, 1.0, 0.0), np.zeros(np.shape(x))
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return np.clip(self.m - x, 0.0, step)

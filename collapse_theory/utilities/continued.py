@@ -82,23 +82,8 @@ class Continued(Utility):
         return str(self.of)
 
 
-def continued(
-    utility: Utility,
-    width: float = 1.0,
-    keeps: bool | None = None,
-    usable: Callable[[float], bool] | None = None,
-) -> Continued:
-    """Return the utility with values at all real gaps.
-
-    Parameters
-    ----------
-    utility : Utility
-    width : float
-        What gaps are measured by.
-    keeps : bool, optional
-        Whether it keeps its formula below 0; unless given, where it is concave there.
-    usable : callable, optional
-        Tells of a gap whether value and slope can be computed there; unless given, by NumPy.
+def continued(utility: Utility) -> Continued:
+    """Return the utility with values at all real gaps; its own below 0 where it is concave there.
 
     Raises
     ------
@@ -112,6 +97,17 @@ def continued(
     >>> continued(ct.utility("log(x + 0.1)"))([-1.0, 0.9])
     array([-12.30258509,   0.        ])
     """
+
+    def usable(start: float) -> bool:
+        return _near(utility, utility.value(start), utility.slope(start), 1e-6)
+
+    return _continued(utility, 1.0, utility.everywhere, usable)
+
+
+def _continued(
+    utility: Utility, width: float, keeps: bool, usable: Callable[[float], bool]
+) -> Continued:
+    """Return it for gaps up to `width`, from the first gap at which value and slope are usable."""
     slope = utility.slope_at_zero
     if not np.isfinite(slope):
         raise InvalidUtility(
@@ -119,12 +115,11 @@ def continued(
             "no value, and a model can't be trained from equal rewards; shift it, such as "
             "u.shifted(0.01)"
         )
-    if utility.everywhere if keeps is None else keeps:
+    if keeps:
         return Continued(utility, None)
-    fits = usable or (lambda x: _near(utility, utility.value(x), utility.slope(x), 1e-6))
     for start in width * np.array(STARTS):
         with np.errstate(all="ignore"):
-            if fits(start):
+            if usable(start):
                 return Continued(utility, float(start))
     raise InvalidUtility(
         f"the formula of {utility} has no value or no slope near gap 0; write it so that it has "
@@ -162,7 +157,7 @@ def on_tensors(utility: Utility, width: float, keeps: bool | None = None) -> Con
         value, slope = _value_and_slope(utility, [start], "float32")
         return _near(utility, value[0], slope[0], 1e-3)
 
-    return continued(utility, width, utility.below_zero if keeps is None else keeps, usable)
+    return _continued(utility, width, utility.below_zero if keeps is None else keeps, usable)
 
 
 def _value_and_slope(utility: Utility, x: Any, dtype: str) -> tuple[Any, Any]:

@@ -150,7 +150,7 @@ class Linear(Family):
         return 1.0 * x
 
     def derivatives(self, x: Any) -> tuple[Any, Any]:
-        return np.ones_like(x), np.zeros_like(x)
+        return np.ones(np.shape(x)), np.zeros(np.shape(x))
 
     def gain(self, x: Any, step: Any, end: Any) -> Any:
         return 1.0 * step
