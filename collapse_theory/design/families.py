@@ -50,7 +50,8 @@ def recognised(law: RewardLaw) -> tuple[Utility, str] | None:
     return None
 
 
-def fitted(quantiles: np.ndarray, bound: Bound, levels: bool) -> list[Utility]:
+@lru_cache(maxsize=8)
+def fitted(wanted: tuple[float, ...], bound: Bound, levels: bool) -> tuple[Utility, ...]:
     """Return the nearest member of each family to quantiles at (i - 1/2)/k, within a bound.
 
     Powers and log x, whose laws are Beta(a, a); 1 - exp(-b x), with two atoms and a uniform part;
@@ -58,6 +59,7 @@ def fitted(quantiles: np.ndarray, bound: Bound, levels: bool) -> list[Utility]:
     """
     from scipy.optimize import minimize_scalar
 
+    quantiles = np.array(wanted)
     share = (np.arange(quantiles.size) + 0.5) / quantiles.size
 
     def of_beta(a: float) -> float:
@@ -74,11 +76,11 @@ def fitted(quantiles: np.ndarray, bound: Bound, levels: bool) -> list[Utility]:
         cast(Any, minimize_scalar(f, bounds=b, method="bounded", options=options)).x
         for f, b in zip((of_beta, of_mass), bounds, strict=True)
     )
-    best = [beta_utility(_short(a, largest)), Exponential(_short(1.0 / mass - 2.0, rate))]
+    best = beta_utility(_short(a, largest)), Exponential(_short(1.0 / mass - 2.0, rate))
     if not levels:
         return best
     away = [np.abs(np.floor(share * (k + 1)) / k - quantiles).mean() for k in range(1, steps + 1)]
-    return [*best, graded_utility(1 + int(np.argmin(away)))]
+    return *best, graded_utility(1 + int(np.argmin(away)))
 
 
 @lru_cache(maxsize=32)

@@ -34,8 +34,6 @@ _FINE = np.concatenate([[0.0], np.geomspace(1e-12, 0.01, 24), np.linspace(0.01, 
 class HingeTable:
     """A law under hinges."""
 
-    margins: np.ndarray  # (k,), the hinges' m
-    places: np.ndarray  # (p,), points x of [0, 1]
     at: np.ndarray  # (p, k), K(m; x) = m - V_m(x)
     mean: np.ndarray  # (k,), its mean under the law: m - J_m, the hinge's shortfall
 
@@ -58,7 +56,7 @@ def hinge_table(law: RewardLaw, places: np.ndarray, margins: np.ndarray) -> Hing
     nodes, weights = law_nodes(law)
     area = Area.of(law)
     own = area.closeness(nodes, margins)
-    return HingeTable(margins, places, area.closeness(places, margins), weights @ own)
+    return HingeTable(area.closeness(places, margins), weights @ own)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Wanted(ABC):
 
     def known(self, bound: Bound) -> list[Utility]:
         """Return utilities with closed forms, the exact one first."""
-        families = fitted(self.points, bound, self.graded)
+        families = fitted(tuple(self.points.tolist()), bound, self.graded)
         return [*([self.exact[0]] if self.exact else []), *families, Linear(), NegativePower(1.0)]
 
     @property

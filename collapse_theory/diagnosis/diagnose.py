@@ -278,6 +278,7 @@ class _Look:
     def _views(self, compared: OrderStatistics) -> tuple[View, ...]:
         """Return the three views, each with its own outcome."""
         found: list[View] = []
+        fair = None
         if compared.count < 2:
             return ()
         free = int(compared.sizes.sum()) - compared.count
@@ -288,6 +289,8 @@ class _Look:
                 continue
             view = judged(view, free)
             allowing = list(self._allowing(name, compared)) if ragged and name != "scaled" else []
+            if name == "as they are" and allowing:
+                fair = allowing[0]
             if view.outcome is None and any(v.outcome == "collapsed" for v in allowing):
                 view = next(v for v in allowing if v.outcome == "collapsed")
                 self.missing |= name == self.name
@@ -297,7 +300,6 @@ class _Look:
             if view.outcome == "one law" and view.ratio.low <= share_gone(compared.sizes):
                 view = replace(view, outcome=None)
             found.append(view)
-        fair = next(self._allowing("as they are", compared), None) if ragged else None
         return with_levels(found, fair)
 
     def _allowing(self, name: str, compared: OrderStatistics) -> Iterator[View]:
