@@ -192,8 +192,7 @@ class _Look:
         scale: RewardMap | None,
         rng: np.random.Generator,
     ) -> None:
-        self.log, self.utilities, self.domain, self.given = log, utilities, domain, scale
-        self.rng = rng
+        self.log, self.utilities, self.domain, self.rng = log, utilities, domain, rng
         self.stats = stats = OrderStatistics.of(log.rewards, log.prompts, log.kinds)
         if not stats.count:
             column = dict(log.columns).get("prompt")
@@ -205,6 +204,8 @@ class _Look:
         self.level_off = same_level(stats)
         raw = isinstance(domain, Box) and not self.level_off
         self.name = "as they are" if raw else "centred"
+        self.shown = stats if raw else stats.centred()
+        self.scale = scale or map_of(self.shown)
         self.missing = False  # whether missing completions explain how prompts differ
         self.names = log.kind_names if log.kinds is not None else ("all",)
         self.counts = {k: n for k, n in enumerate(np.bincount(stats.kinds).tolist()) if n}
@@ -214,10 +215,8 @@ class _Look:
         """Return the diagnosis."""
         stats, log = self.stats, self.log
         compared, wild = self._compared()
-        shown = stats if self.name == "as they are" else stats.centred()
-        scale = self.given or map_of(shown)
-        width = scale.width if scale else 1.0
-        views = self._views(compared) if scale is not None else ()
+        width = self.scale.width if self.scale else 1.0
+        views = self._views(compared)
         take, several = TAKEN[self.name], len(set(compared.kinds.tolist()))
         apart = kinds_apart(compared, take, self.rng) if views and several > 1 else None
         found = Diagnosis(
@@ -231,8 +230,8 @@ class _Look:
             spread=spread_of(stats),
             kinds_apart=apart and _divided(apart.distance, width),
             kinds_p=apart and apart.p,
-            scale=scale,
-            kinds=self._kinds(shown, scale),
+            scale=self.scale,
+            kinds=self._kinds(),
             prompts=stats.count,
             rows=int(stats.rewards.size),
             compared=compared.count,
@@ -279,7 +278,7 @@ class _Look:
         """Return the three views, each with its own outcome."""
         found: list[View] = []
         fair = None
-        if compared.count < 2:
+        if compared.count < 2 or self.scale is None:
             return ()
         free = int(compared.sizes.sum()) - compared.count
         ragged = compared.sizes.min() < compared.sizes.max()
@@ -310,14 +309,13 @@ class _Look:
             if view is not None:
                 yield judged(view, 0)
 
-    def _kinds(self, shown: OrderStatistics, scale: RewardMap | None) -> tuple[KindSummary, ...]:
+    def _kinds(self) -> tuple[KindSummary, ...]:
         # Where all rewards are equal any scale will do: it only has a place to stand.
-        drawn = scale or RewardMap(float(shown.rewards[0]), float(shown.rewards[0]) + 1.0)
-        found = []
+        scale = self.scale or RewardMap(self.shown.rewards[0], self.shown.rewards[0] + 1.0)
+        utilities, found = self.utilities if self.scale else (), []
         for kind in self.counts:
-            how = self.domain, self.missing
-            near = predictions_of(self.utilities, shown, kind, drawn, *how) if scale else ()
-            found.append(summary_of(self.names[kind], kind, shown, drawn, near))
+            near = predictions_of(utilities, self.shown, kind, scale, self.domain, self.missing)
+            found.append(summary_of(self.names[kind], kind, self.shown, scale, near))
         return tuple(found)
 
 

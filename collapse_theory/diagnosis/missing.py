@@ -108,8 +108,8 @@ def by_rank(log: RewardLog, stats: OrderStatistics, level: bool) -> Distances | 
     """Return distances between the rewards of one rank, where ranks say which ones are missing.
 
     The mean of each rank, and of each prompt where its level doesn't count (`level` False), are
-    fitted by turns. None without ranks, with unknown
-    ones or such as come twice in a prompt, or with many.
+    fitted by turns. None without ranks, with unknown ones or such as come twice in a prompt, or
+    with many.
     """
     if log.ranks is None or not log.ranks.max() < MAX_LEVELS:  # NaN isn't
         return None
@@ -123,7 +123,7 @@ def by_rank(log: RewardLog, stats: OrderStatistics, level: bool) -> Distances | 
         return None
     there = ~np.isnan(table)
     rest = np.where(there, table, 0.0)
-    counts, of_prompt = np.maximum(there.sum(axis=0), 1), there.sum(axis=1)
+    of_prompt = there.sum(axis=1)
     kinds = [stats.kinds == kind for kind in np.unique(stats.kinds)]
     for _ in range(1 if level else 30):
         for here in kinds:
