@@ -314,8 +314,10 @@ class _Look:
         scale = self.scale or RewardMap(self.shown.rewards[0], self.shown.rewards[0] + 1.0)
         utilities, found = self.utilities if self.scale else (), []
         for kind in self.counts:
-            near = predictions_of(utilities, self.shown, kind, scale, self.domain, self.missing)
-            found.append(summary_of(self.names[kind], kind, self.shown, scale, near))
+            own = self.shown.kept(self.shown.kinds == kind)
+            block = own.at(np.arange(own.count), self.shown.levels)
+            near = predictions_of(utilities, own, block, scale, self.domain, self.missing)
+            found.append(summary_of(self.names[kind], own, block, scale, near))
         return tuple(found)
 
 

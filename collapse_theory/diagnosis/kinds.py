@@ -33,7 +33,7 @@ def kinds_apart(
     """Return how far kinds are apart; None where no two kinds share a number of completions."""
     by_size: dict[int, list[tuple[int, np.ndarray]]] = {}
     for cell in cells_of(stats, exact=True):
-        block = held(take(cell.block)[None])[0]
+        block = held(take(cell.block))
         by_size.setdefault(cell.size, []).append((cell.kind, block))
     shared = [cells for cells in by_size.values() if len(cells) > 1]
     if not shared:
@@ -161,5 +161,5 @@ def groups_of(stats: OrderStatistics, take: Callable[[np.ndarray], np.ndarray]) 
     if whole.size < _GROUPED:
         return None
     block = take(stats.at(whole, int(stats.sizes.max())))
-    found = two_groups(held(block[None], _RARE)[0])
+    found = two_groups(held(block, _RARE))
     return found and found[0]

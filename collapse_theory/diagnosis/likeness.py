@@ -42,8 +42,8 @@ class Cell:
     block: np.ndarray
 
 
-def cells_of(stats: OrderStatistics, least: int = 2, *, exact: bool = False) -> Iterator[Cell]:
-    """Yield the prompts of each kind and size, with at least so many prompts.
+def cells_of(stats: OrderStatistics, exact: bool = False) -> Iterator[Cell]:
+    """Yield the prompts of each kind and size, where there are two or more.
 
     Unless sizes are to be `exact`, those within 15% make one cell from 12 completions on, and are
     brought to the smallest one's levels, at most 64: an optimum of 13 and one of 14 are nearly the
@@ -59,7 +59,7 @@ def cells_of(stats: OrderStatistics, least: int = 2, *, exact: bool = False) -> 
         of_kind = stats.kinds == kind
         for size in different(lowest[of_kind]):
             here = np.flatnonzero(of_kind & (lowest == size))
-            if here.size >= least:
+            if here.size >= 2:
                 yield Cell(here, size, kind, stats.at(here, size))
 
 
@@ -158,13 +158,13 @@ def distances(block: np.ndarray, hold: bool = True) -> np.ndarray:
 
     `hold` keeps wild rewards of a level from deciding.
     """
-    values = held(block[None])[0] if hold else block
+    values = held(block) if hold else block
     return ((values - values.mean(axis=0)) ** 2).mean(axis=1) * (len(block) / (len(block) - 1))
 
 
 def held(blocks: np.ndarray, tail: float = _TAIL) -> np.ndarray:
-    """Return (groups, prompts, levels) rewards with those that are wild for their level held."""
-    low, high = np.quantile(blocks, [tail, 1 - tail], axis=1, keepdims=True)
+    """Return (..., prompts, levels) rewards with those that are wild for their level held."""
+    low, high = np.quantile(blocks, [tail, 1 - tail], axis=-2, keepdims=True)
     reach = _REACH * (high - low)
     return np.clip(blocks, low - reach, high + reach)
 

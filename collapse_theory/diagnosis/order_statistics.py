@@ -21,15 +21,13 @@ def different(sizes: np.ndarray) -> list[int]:
     return np.flatnonzero(np.bincount(sizes)).tolist()
 
 
-def rows_by_size(
-    starts: np.ndarray, sizes: np.ndarray, least: int = 2
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the prompts of each size from `least` on, with the (prompts, size) array of their rows.
+def rows_by_size(starts: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the prompts of each size from 2 on, with the (prompts, size) array of their rows.
 
     Arrays of prompts of one size are worked on at once: most logs have one size or a few.
     """
     for size in different(sizes):
-        if size >= least:
+        if size >= 2:
             here = np.flatnonzero(sizes == size)
             yield here, starts[here][:, None] + np.arange(size)
 
@@ -141,10 +139,6 @@ class OrderStatistics:
     def centred(self) -> OrderStatistics:
         """Return those of rewards less their prompt's mean."""
         return replace(self, rewards=self.rewards - np.repeat(self.means, self.sizes))
-
-    def rows_of(self, kind: int) -> np.ndarray:
-        """Return the rewards of a kind's prompts."""
-        return self.rewards[np.repeat(self.kinds == kind, self.sizes)]
 
     def kept(self, keep: np.ndarray) -> OrderStatistics:
         """Return those of some prompts, given by a (P,) mask."""

@@ -135,7 +135,8 @@ def propose_kinds(
     rng = np.random.default_rng(rng)
     by_prompt = _by_prompt(scores, prompts)
     own_scores = list(by_prompt.values())
-    shaped = [at for at, values in enumerate(own_scores) if _has_shape(values)]
+    alike = [precision_of(own).alike(own.min(), own.max()) for own in own_scores]
+    shaped = [at for at, own in enumerate(own_scores) if len(own) > 2 and not alike[at]]
     shapes = np.array([_shapes(own_scores[at][None])[0] for at in shaped]).reshape(-1, LEVELS)
     parts, splits, todo = [np.arange(len(shaped))], [], [0]
     while todo and len(parts) < most:
@@ -172,12 +173,6 @@ def _by_prompt(scores: Any, prompts: Any) -> dict[str, np.ndarray]:
         what = f"the scores of the prompt {str(name)!r}"
         found[str(name)] = finite_array(numbers(values, what).ravel(), what, 1)
     return found
-
-
-def _has_shape(values: np.ndarray) -> bool:
-    """Whether there are three scores, and they differ by more than rounding."""
-    alike = precision_of(values).alike(values.min(), values.max())
-    return len(values) > 2 and not bool(alike)
 
 
 def _shapes(block: np.ndarray) -> np.ndarray:

@@ -9,12 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from collapse_theory.diagnosis.missing import subset_means
-from collapse_theory.diagnosis.order_statistics import (
-    OrderStatistics,
-    RewardMap,
-    different,
-    to_levels,
-)
+from collapse_theory.diagnosis.order_statistics import OrderStatistics, RewardMap, to_levels
 from collapse_theory.errors import CollapseError
 from collapse_theory.finite import solve
 from collapse_theory.laws import RewardLaw, empirical_law
@@ -124,15 +119,13 @@ class KindSummary(Value):
 
 def summary_of(
     name: str,
-    number: int,
     prompts: OrderStatistics,
+    block: np.ndarray,
     scale: RewardMap,
     predictions: tuple[Prediction, ...],
 ) -> KindSummary:
-    """Return the summary of one kind; `prompts` hold the rewards in the log's own units."""
-    here = prompts.kinds == number
-    rewards = np.sort(prompts.rows_of(number))
-    block = prompts.at_levels[here]
+    """Return the summary of one kind's prompts, in the log's own units; `block` is at levels."""
+    rewards = np.sort(prompts.rewards)
     low, high = np.quantile(block, [0.05, 0.95], axis=0)
     edges = np.linspace(rewards[0], max(rewards[-1], np.nextafter(rewards[0], np.inf)), BINS + 1)
     near = _SATURATED * scale.width
@@ -142,7 +135,7 @@ def summary_of(
     )
     return KindSummary(
         name=name,
-        prompts=int(here.sum()),
+        prompts=prompts.count,
         rows=int(rewards.size),
         mean=float(rewards.mean()),
         sd=float(rewards.std()),
@@ -156,7 +149,7 @@ def summary_of(
         within=float(block.var(axis=0, ddof=min(1, len(block) - 1)).mean()) / scale.width**2,
         at_low=float(below / rewards.size),
         at_high=float(above / rewards.size),
-        tied=float(prompts.ties[here].sum() / (prompts.sizes[here] - 1).sum()),
+        tied=float(prompts.ties.sum() / (prompts.sizes - 1).sum()),
         predictions=predictions,
     )
 
@@ -175,30 +168,27 @@ def _atoms(ordered: np.ndarray) -> np.ndarray:
 def predictions_of(
     utilities: Sequence[Utility],
     prompts: OrderStatistics,
-    kind: int,
+    block: np.ndarray,
     scale: RewardMap,
     domain: Domain,
-    missing: bool = False,
+    missing: bool,
 ) -> tuple[Prediction, ...]:
-    """Return what each utility predicts for one kind and how far off it is, nearest first.
+    """Return what each utility predicts for one kind's prompts, and how far off: nearest first.
 
     The order is by the error of the mean rewards by rank, which noise doesn't blur. With `missing`
     prompts have had as many completions as the largest, of which some went missing at random.
     """
-    here = prompts.kinds == kind
-    rewards = np.sort(np.asarray(scale(prompts.rows_of(kind))))
-    mean = np.asarray(scale(prompts.at_levels[here].mean(axis=0)))
+    rewards, sizes = np.sort(np.asarray(scale(prompts.rewards))), prompts.sizes
+    mean = np.asarray(scale(block.mean(axis=0)))
     found = []
     for u in utilities:
-        sizes = prompts.sizes[here]
         vectors, weights = _vectors(u, sizes[sizes == sizes.max()] if missing else sizes, domain)
         masses = np.repeat(weights, [vector.size for vector in vectors])
         distance, kolmogorov = _distances(rewards, empirical_law(np.concatenate(vectors), masses))
         if missing:
-            weights = np.bincount(sizes)[different(sizes)].astype(float)
-            whole = vectors[0]
-            vectors = [subset_means(size, whole.size) @ whole for size in different(sizes)]
-        levels = np.stack([to_levels(vector, prompts.levels) for vector in vectors])
+            whole, (several, weights) = vectors[0], np.unique(sizes, return_counts=True)
+            vectors = [subset_means(size, whole.size) @ whole for size in several.tolist()]
+        levels = np.stack([to_levels(vector, block.shape[1]) for vector in vectors])
         curve = weights @ levels / weights.sum()
         error = float(np.abs(mean - curve).mean())
         curve = scale.low + scale.width * curve
@@ -212,8 +202,8 @@ def _vectors(u: Utility, sizes: np.ndarray, domain: Domain) -> tuple[list[np.nda
     Outside a box rewards have no ends of their own: the median prompt's worst and best are mapped
     to 0 and 1, as those of the log are.
     """
-    solved = several = np.array(different(sizes))
-    counts = np.bincount(sizes)[several]
+    several, counts = np.unique(sizes, return_counts=True)
+    solved = several
     if several.size > _MAX_SIZES:
         solved = several[np.linspace(0, several.size - 1, _MAX_SIZES).astype(int)]
         nearest = np.abs(several[:, None] - solved).argmin(axis=1)
