@@ -106,8 +106,8 @@ def _how(stats: OrderStatistics) -> str | None:
     several = sizes.max() > 2  # the optimum of two is (1, 0)
     if several and stats.rewards.min() > 0 and _holds(np.abs(mean * sizes - 1) < _NEAR[0]):
         return "the sum 1"
-    odds = np.abs(stats.sums(np.exp(np.minimum(stats.rewards, 0.0))) - 1)
-    if several and stats.rewards.max() <= 0 and _holds(odds < _NEAR[0]):
+    negative = several and stats.rewards.max() <= 0
+    if negative and _holds(np.abs(stats.sums(np.exp(stats.rewards)) - 1) < _NEAR[0]):
         return "a log-softmax"
     root = np.sqrt(mean**2 + spread**2)
     widths = (spread, "s.d."), (spread * free, "s.d."), (root, "root mean square")

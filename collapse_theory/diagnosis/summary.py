@@ -142,7 +142,7 @@ def summary_of(
         quantiles=np.quantile(rewards, QUANTILES),
         atoms=_atoms(rewards),
         edges=edges,
-        counts=np.histogram(rewards, edges)[0],
+        counts=np.diff(np.append(np.searchsorted(rewards, edges[:-1]), rewards.size)),
         curve=block.mean(axis=0),
         low=low,
         high=high,
