@@ -30,33 +30,22 @@ _BLOCK = 16_000  # values at a time: what stays in a processor's cache
 _FINE = np.concatenate([[0.0], np.geomspace(1e-12, 0.01, 24), np.linspace(0.01, 0.5, 65)[1:]])
 
 
-@dataclass(frozen=True)
-class HingeTable:
-    """A law under hinges."""
+def hinge_gains(
+    law: RewardLaw, places: np.ndarray, margins: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return gains (p, k) of a law on [0, 1], and the shortfalls (k,) that they are in units of.
 
-    at: np.ndarray  # (p, k), K(m; x) = m - V_m(x)
-    mean: np.ndarray  # (k,), its mean under the law: m - J_m, the hinge's shortfall
-
-    @property
-    def gains(self) -> np.ndarray:
-        """(V_m(x) - J_m) / (m - J_m): where positive, moving mass to x helps under the hinge."""
-        return 1.0 - self.at / self.mean
-
-    def mixed(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gains (p, k) of mixtures of hinges, scaled by their shortfalls (k,) too."""
-        shortfall = self.mean @ weights
-        return (self.mean - self.at) @ weights / shortfall, shortfall
-
-
-def hinge_table(law: RewardLaw, places: np.ndarray, margins: np.ndarray) -> HingeTable:
-    """Return what `law`, on [0, 1], is worth under the hinges `margins`, at the points `places`.
-
-    K is right to some 1e-14, its mean to the rule of `law_nodes`: for fits, not for proofs.
+    (V_m(x) - J_m) / (m - J_m) at places x (p,) for each margin m; with `weights`, (margins, k), of
+    mixtures of these hinges. Where a gain is positive moving mass to x helps. K is right to some
+    1e-14, its mean to the rule of `law_nodes`: for fits, not for proofs.
     """
-    nodes, weights = law_nodes(law)
+    nodes, rule = law_nodes(law)
     area = Area.of(law)
-    own = area.closeness(nodes, margins)
-    return HingeTable(area.closeness(places, margins), weights @ own)
+    shortfall, gains = rule @ area.closeness(nodes, margins), -area.closeness(places, margins)
+    gains += shortfall
+    if weights is not None:
+        shortfall, gains = shortfall @ weights, gains @ weights
+    return gains / shortfall, shortfall
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_theory.design.hinges import Area, hinge_table, law_nodes
+from collapse_theory.design.hinges import Area, hinge_gains, law_nodes
 from collapse_theory.design.program import balance
 from collapse_theory.laws import RewardLaw, discrete_law
 from collapse_theory.numerics.checks import answer
@@ -111,7 +111,7 @@ def _by_program(law: RewardLaw) -> Proof | None:
     # The gain for m -> 0, where atoms alone count.
     start = _meetings(law, places, small)[:, None] if len(law.atoms) else np.empty((len(places), 0))
     for _ in range(MAX_ROUNDS):
-        gains = hinge_table(law, places, margins).gains
+        gains, _ = hinge_gains(law, places, margins)
         found = balance(np.hstack([gains, 1.0 - start]))
         if found.excess < LEAST_GAIN:
             return None

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from collapse_theory.design.families import PLAIN, fitted, recognised, without_atoms
-from collapse_theory.design.hinges import Area, hinge_table
+from collapse_theory.design.hinges import Area, hinge_gains
 from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import (
     STAGES,
@@ -274,7 +274,7 @@ def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], bound: Bound) -> Iterato
     mix = mixer(terms)
     places = proof_grid(law) if law.parts else law.atoms[:, 0]
     made = cone(tuple(map(term_utility, terms)), bound)
-    gains, shortfall = hinge_table(law, places, mix.margins).mixed(mix.weights @ made)
+    gains, shortfall = hinge_gains(law, places, mix.margins, mix.weights @ made)
     weights = sparse_mixture(gains)
     if weights.any():
         yield mixture(terms, made @ (weights / shortfall))
@@ -294,7 +294,7 @@ def graded(law: RewardLaw, allowed: float, bound: Bound) -> Iterator[list[Utilit
     reached = (atoms[:, None, None] + margins[:, None] * np.array([-1.0, 1.0])).ravel()
     places = np.unique(np.concatenate([atoms, reached[(reached >= 0) & (reached <= 1)]]))
     made = cone(tuple(map(hinge, margins.tolist())), bound)
-    gains, shortfall = hinge_table(law, places, margins).mixed(made)
+    gains, shortfall = hinge_gains(law, places, margins, made)
     found = balance(gains)
     if found.excess > 1e-7:
         return
