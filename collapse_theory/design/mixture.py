@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -53,17 +53,6 @@ STAGES: tuple[tuple[Term, ...], ...] = (
 )
 
 
-class Mixer(NamedTuple):
-    """Terms as mixtures of hinges: `weights[k, j]` is the weight of min(x, margins_k) in term j.
-
-    A term is taken as its own values at the margins, joined by straight lines, which are mixtures
-    of hinges exactly.
-    """
-
-    margins: np.ndarray
-    weights: np.ndarray
-
-
 def term_utility(term: Term) -> Utility:
     """Return log sigma(b (x - m)), or x."""
     margin, rate = term
@@ -74,8 +63,12 @@ def term_utility(term: Term) -> Utility:
 
 
 @lru_cache(maxsize=32)
-def mixer(terms: tuple[Term, ...]) -> Mixer:
-    """Return these terms as mixtures of hinges."""
+def as_hinges(terms: tuple[Term, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return margins (k,), and the weight of each one's hinge in each term, (k, terms).
+
+    A term is taken as its own values at the margins, joined by straight lines, which are mixtures
+    of hinges exactly.
+    """
     fine = np.concatenate([np.geomspace(1e-8, 0.02, 120), np.linspace(0.02, 1.0, 200)[1:]])
     near = [m + np.linspace(-8, 8, 33) / b for m, b in terms if b > 100 and m > 8 / b]
     margins = np.unique(np.concatenate([fine, *near]))
@@ -87,7 +80,7 @@ def mixer(terms: tuple[Term, ...]) -> Mixer:
         # Rounding could make a slope rise where the utility is all but straight.
         slopes = np.minimum.accumulate(slopes)
         columns.append(np.append(-np.diff(slopes), slopes[-1]))
-    return Mixer(margins, np.array(columns).T)
+    return margins, np.array(columns).T
 
 
 def mixture(terms: Iterable[Term], weights: np.ndarray) -> Utility:

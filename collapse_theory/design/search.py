@@ -15,9 +15,9 @@ from collapse_theory.design.link import Link
 from collapse_theory.design.mixture import (
     STAGES,
     Term,
+    as_hinges,
     hinge,
     hinge_utility,
-    mixer,
     mixture,
     smoothed_hinges,
     term_utility,
@@ -271,10 +271,10 @@ def smooth_fit(law: RewardLaw, terms: tuple[Term, ...], bound: Bound) -> Iterato
 
     by `sparse_mixture`, over the edges of the cone of mixtures within the bound.
     """
-    mix = mixer(terms)
+    margins, hinges = as_hinges(terms)
     places = proof_grid(law) if law.parts else law.atoms[:, 0]
     made = cone(tuple(map(term_utility, terms)), bound)
-    gains, shortfall = hinge_gains(law, places, mix.margins, mix.weights @ made)
+    gains, shortfall = hinge_gains(law, places, margins, hinges @ made)
     weights = sparse_mixture(gains)
     if weights.any():
         yield mixture(terms, made @ (weights / shortfall))

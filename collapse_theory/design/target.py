@@ -181,18 +181,14 @@ def _mapped(law: RewardLaw) -> Target:
         raise CollapseError(
             f"the wanted law is the single reward {low:.6g}; a ranking needs two or more"
         )
+    plain = RewardLaw(law.atoms, law.parts)
     if (low, high) == (0.0, 1.0):
-        plain = law if type(law) is RewardLaw and law.objective is None else _plain(law)
         return Target(plain)
     width = high - low
-    moved = _plain(law).mapped(-low / width, 1.0 / width)
+    moved = plain.mapped(-low / width, 1.0 / width)
     # Rounding must not leave an end outside the box, or short of it.
     atoms = moved.atoms.copy()
     atoms[:, 0] = np.clip(atoms[:, 0], 0.0, 1.0)
     for end in (0.0, 1.0):
         atoms[np.abs(atoms[:, 0] - end) < 1e-14, 0] = end
     return Target(RewardLaw(atoms, moved.parts), low, high)
-
-
-def _plain(law: RewardLaw) -> RewardLaw:
-    return RewardLaw(law.atoms, law.parts)
