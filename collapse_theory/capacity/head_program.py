@@ -101,8 +101,8 @@ class HeadProgram:
         for part in self.prompts.parts():
             at, r = part.edges, rewards[part.rows]
             with np.errstate(all="ignore"):
-                worth = self.utility.value(r[at.better] - r[at.worse] - at.margins)
-            found.append(np.bincount(at.better // part.n, at.weights * worth, part.size))
+                value = self.utility.value(r[at.better] - r[at.worse] - at.margins)
+            found.append(np.bincount(at.better // part.n, at.weights * value, part.size))
         return np.concatenate(found)
 
     def forces(self, part: Part, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,11 +159,11 @@ class HeadProgram:
             y = gaps - at.margins
             moved = dot * (norm[at.better] + norm[at.worse]) + 2 * blur * long
             moved += 2 * EPS * (np.abs(gaps) + np.abs(at.margins))
-            worth, (first, second) = self.utility.value(y), self.utility.derivatives(y)
+            value, (first, second) = self.utility.value(y), self.utility.derivatives(y)
             steep, bend = at.weights * np.abs(first), at.weights * np.maximum(-second, 0.0)
             # U' falls, so that its values on both sides bound it between them.
             doubt = self.utility.slope(y - moved) - self.utility.slope(y + moved)
-            noise, rough = _noise(self.utility, y, worth, first, second)
+            noise, rough = _noise(self.utility, y, value, first, second)
             doubt = at.weights * (doubt + rough)
             # n terms a force, n a prompt's gradient, the halvings of a block, and the last sum.
             terms = (2 * part.n + 24) * EPS
@@ -172,10 +172,10 @@ class HeadProgram:
             unsure += blur * 2 * float(steep.sum())
             force = _divergence(at, at.weights * first, len(r)).reshape(part.size, 1, part.n)
             gradients.append(_summed(np.matmul(force, inner)[:, 0]))
-            values.append(math.fsum(at.weights * worth))
-            rounding += float(steep @ moved + at.weights @ (8 * EPS * np.abs(worth) + noise))
+            values.append(math.fsum(at.weights * value))
+            rounding += float(steep @ moved + at.weights @ (8 * EPS * np.abs(value) + noise))
             slopes, bends = slopes + steep @ np.abs(gaps), bends + bend @ gaps**2
-            low, high = min(low, worth.min(initial=low)), max(high, worth.max(initial=high))
+            low, high = min(low, value.min(initial=low)), max(high, value.max(initial=high))
         gradient = np.array([math.fsum(column) for column in np.transpose(gradients).tolist()])
         gradient -= 2 * penalty * weights
         square = penalty * float(weights @ weights)
@@ -203,7 +203,7 @@ def _product(phi: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _noise(
-    utility: Utility, y: np.ndarray, worth: np.ndarray, first: np.ndarray, second: np.ndarray
+    utility: Utility, y: np.ndarray, value: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how far rounding within the formula may put U and U' at gaps y.
 
@@ -219,7 +219,7 @@ def _noise(
     found = np.zeros((2, len(y)))
     for share in (1.0, 0.71, 0.37, 0.13):
         step, fine = share * 1e-6 * scale, share * 1e-9 * scale
-        series = worth + step * (first + step * second / 2)
+        series = value + step * (first + step * second / 2)
         beside = (
             np.abs(utility.value(y + step) - series),
             np.abs(utility.slope(y + fine) - first - fine * second),

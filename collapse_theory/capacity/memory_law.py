@@ -204,12 +204,12 @@ def memory(
         )
     if paired and len(learned) != len(unseen):
         raise CollapseError(f"{len(learned)} rows for {len(unseen)}: paired rows are of one prompt")
-    worth, law = _Law(u, learned).floor, _Law(u, unseen)
+    trained, law = _Law(u, learned).floor, _Law(u, unseen)
     _warn_of_order(learned)
     n = _commonest(learned, unseen)
-    gamma = law.crossing(lambda f: float(f.mean() - worth.mean()), 0.0)
+    gamma = law.crossing(lambda f: float(f.mean() - trained.mean()), 0.0)
     draws = whole(resamples, "resamples", 100)
-    target, weights = _resampled(len(unseen), worth, paired, draws, np.random.default_rng(rng))
+    target, weights = _resampled(len(unseen), trained, paired, draws, np.random.default_rng(rng))
     begin = math.log(gamma) if 0 < gamma < math.inf else 0.0
     low, high = (
         law.crossing(lambda f, at=level: float(np.quantile(weights @ f - target, at)), begin)
@@ -220,7 +220,7 @@ def memory(
         gamma=gamma,
         interval=(low, high),
         utility=u.of,
-        trained_utility=float(worth.mean()),
+        trained_utility=float(trained.mean()),
         held_out_utility=float(law.floor.mean()),
         trained_prompts=len(learned),
         held_out_prompts=len(unseen),
@@ -307,7 +307,7 @@ class _Law:
 
 
 def _resampled(
-    unseen: int, worth: np.ndarray, paired: bool, draws: int, rng: np.random.Generator
+    unseen: int, trained: np.ndarray, paired: bool, draws: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the training utility of resampled prompts, and how much each unseen one counts."""
 
@@ -315,9 +315,9 @@ def _resampled(
         return rng.multinomial(count, np.full(count, 1 / count), size=rows) / count
 
     target, weights = np.empty(draws), np.empty((draws, unseen))
-    for rows in np.array_split(np.arange(draws), 1 + draws * len(worth) // AT_ONCE):
-        drawn = shares(len(worth), len(rows))
-        target[rows] = drawn @ worth
+    for rows in np.array_split(np.arange(draws), 1 + draws * len(trained) // AT_ONCE):
+        drawn = shares(len(trained), len(rows))
+        target[rows] = drawn @ trained
         weights[rows] = drawn if paired else shares(unseen, len(rows))
     return target, weights
 

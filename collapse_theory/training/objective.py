@@ -46,7 +46,7 @@ class Objective:
     """Each prompt's objective, in the scale of U, as a function of its rewards and ranks.
 
     `loss` is as it is trained, with a finite slope at gap 0; `pairs` are those of ranks that count,
-    all unless given. `worth` is what gaps are worth on tensors, `slope` U'(0), or of the listwise
+    all unless given. `utility` gives U of gaps on tensors, `slope` U'(0), or of the listwise
     loss that of a pair, and `own_below` whether U keeps its formula below gap 0.
     """
 
@@ -58,8 +58,8 @@ class Objective:
             self.slope, self.own_below = loss.beta / 2, False
         else:
             keeps = loss.below_zero if domain.ordered else loss.everywhere
-            self.worth = on_tensors(loss, width_of(domain), keeps)
-            self.slope, self.own_below = loss.slope_at_zero, self.worth.start is None
+            self.utility = on_tensors(loss, width_of(domain), keeps)
+            self.slope, self.own_below = loss.slope_at_zero, self.utility.start is None
         # No buffers: no weights of a model, and not to lose digits when that is cast to half.
         self.weights = self.margins = self.anchors = None
         if pairs is not None:
@@ -90,7 +90,7 @@ class Objective:
             gaps = gaps if margins is None else gaps - margins
             # Only gaps that count reach the formula, so that no other can overflow in it.
             gaps = gaps.masked_fill(weights == 0, 0.0)
-            value = (weights * self.worth.value(gaps, torch)).sum((1, 2))
+            value = (weights * self.utility.value(gaps, torch)).sum((1, 2))
         if self.domain.squares or self.domain.sums:
             value = value - self._penalty(rewards, ranks, weights)
         counts = counts.expand(len(rewards))
