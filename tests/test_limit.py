@@ -636,7 +636,7 @@ def test_a_prediction_is_no_worse_than_plain_quantiles(text: str) -> None:
     for n in (9, 32):
         optimum = solve(text, n).rewards
         errors = [np.abs(r - optimum).max() for r in (law.rewards(n), law.quantiles(n))]
-        assert errors[0] <= errors[1]
+        assert errors[0] <= errors[1] + 4e-16  # a reward is rounded to that
 
 
 @pytest.mark.parametrize(

@@ -175,12 +175,14 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
     if utility.exponent >= 1.0:
         size, scale = rule_size(law.size) + 7, law.grading.scale
         rule, finer = (partial(layered_sides, scale=scale, count=n) for n in (size, 2 * size))
+        points = law.size + law.size // 2 + 8
     else:
         ends = ends_of(utility, law.size, wall=True)
         close = ends._replace(terms=ends.terms + 8, nodes=ends.nodes + 4)
         closer = Ends(*ends[:3], ends.terms * 3 // 2, smoothing=16, nodes=ends.nodes + 16)
         rule, finer = (partial(singular_sides, ends=each) for each in (close, closer))
-    inner, mass = law.lower_half(2 * law.size + 12)
+        points = 2 * law.size + 12
+    inner, mass = law.lower_half(points)
     x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER_POINTS, [0.0]])
     t = _potential(utility, law, x, rule)
     total = law.atom + mass.sum()
@@ -191,7 +193,7 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
         low, high = x[np.minimum(at + 1, x.size - 1)], x[np.maximum(at - 1, 0)]
         between = np.linspace(low, high, 11)[1:-1].ravel()
         lowest = min(lowest, float(_potential(utility, law, between, rule).min()))
-    sample = np.append(np.arange(0, inner.size, max(1, inner.size // 8)), x.size - 1)
+    sample = np.append(np.arange(0, inner.size, max(1, inner.size // 5)), x.size - 1)
     error = float(np.abs(_potential(utility, law, x[sample], finer) - t[sample]).max())
     below = (mass < 0) & ((inner > NEAREST) | (law.power == 0))
     return by_potential(utility, shortfall, lowest, error, float(-2.0 * mass[below].sum()))
@@ -203,7 +205,7 @@ _Rule = Callable[[np.ndarray], tuple[Nodes, Nodes]]
 def _potential(utility: Utility, law: SeriesLaw, x: np.ndarray, rule: _Rule) -> np.ndarray:
     """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2."""
     out = np.empty_like(x)
-    for part in batches(x):
+    for part in batches(x, utility.exponent < 1.0):
         nodes = Nodes.joined(*rule(x[part]))
         mass = nodes.weight * law.density(nodes.y, nodes.c)
         out[part] = (utility.shortfall(nodes.gap, 1.0) * mass).sum(axis=1)
@@ -250,7 +252,7 @@ class _Forces(NamedTuple):
 
 def _forces(utility: Utility, law: SeriesLaw, y: np.ndarray, size: int, level: float) -> _Forces:
     out = np.empty((4, y.size))
-    for part in batches(y):
+    for part in batches(y, utility.exponent < 1.0):
         out[:, part] = _on_batch(utility, law, y[part], size, level)
     return _Forces(*out)
 

@@ -102,7 +102,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
         misfit = float(np.abs(matrix @ series - right).max())
     else:
         rows = np.empty((x.size, count))
-        for part in batches(x):
+        for part in batches(x, singular=True):
             rows[part] = _force_rows(utility, 2.0 * radius, grading, x[part], ends)
         # In units of the kernel's size; the place is -R (1-2y). Bordered by the mass, the
         # equations stay regular at k = 0, where without the border they have a null vector.
@@ -121,7 +121,7 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
 def potential_rows(utility: Utility, grading: Grading, x: np.ndarray, ends: Ends) -> np.ndarray:
     """Return T(x) of each term (y (1-y))**law T_2k(sigma), at each x <= 1/2 of the unit box."""
     rows = np.empty((x.size, ends.terms))
-    for part in batches(x):
+    for part in batches(x, singular=True):
         nodes = Nodes.joined(*singular_sides(x[part], ends))
         weight = utility.shortfall(nodes.gap, 1.0) * nodes.weight * (nodes.y * nodes.c) ** ends.law
         rows[part] = contract(weight, grading.sigma(nodes.y, nodes.c), ends.terms)

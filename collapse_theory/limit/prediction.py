@@ -202,7 +202,7 @@ def _corrected(unit: Utility, law: SeriesLaw, n: int) -> np.ndarray:
     from scipy.interpolate import CubicSpline, PchipInterpolator
 
     x, shift = _response(unit, law, n)
-    y, weight = law.grading.end_rule(x, law.power, law.size + 8)
+    y, weight = law.grading.end_rule(x, law.power, law.size + 24)
     smooth = evaluate(law.coefficients, law.grading.sigma(y, 1.0 - y)) * (1.0 - y) ** law.power
     below = (weight * smooth).sum(axis=1) * x ** (1.0 + law.power)
     # Near the end the correction can outweigh the law: there the rewards are at the end.

@@ -14,6 +14,9 @@ import numpy as np
 
 # The most nodes of one Gauss-Legendre rule: finding them costs count**3.
 _PANEL = 64
+# Points whose rules are made at once, and how far from the end those are that need longer ones:
+# twice as many groups would save a tenth of the nodes, and cost more than these.
+_MOST_POINTS, _NEAR_END = 300, 1e-5
 
 # Distances from one end of a piece, from the other, and weights: (points, nodes) each. On a side of
 # x the first are the gaps from x.
@@ -75,18 +78,37 @@ def layered(length: np.ndarray, scale: float, count: int) -> _Piece:
 def jacobi(count: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the Gauss rule on [0, 1] for the weight s**alpha, nodes near 0 to their last digits.
 
-    With s = t**2 it is the upper half of the Gauss rule on [-1, 1] for |t|**(2 alpha + 1), whose
-    recurrence has gamma_2m = m**2 / ((2m + a - 1) (2m + a)) and gamma_(2m+1) = (m + a)**2 /
-    ((2m + a) (2m + a + 1)), a = alpha + 1 (Chihara, An Introduction to Orthogonal Polynomials,
-    section V.2). Its Jacobi matrix has no diagonal, so that the t are the singular values of a
-    bidiagonal matrix: an error of rounding in t is none of count**2 times that in s, which for
-    alpha near -1 would be 1e-10 in the weight of the first node.
+    With s = t**2, the t are the singular values of a bidiagonal matrix whose squared entries are
+    p_j (1 - p_(j-1)), with the canonical moments p_2k = k/(2k+1+alpha) and p_(2k-1) = (k+alpha)/
+    (2k+alpha) of the weight (Dette and Studden, The Theory of Canonical Moments, sections 1.3 and
+    1.4): an error of rounding in t is none of count**2 times that in s, which for alpha near -1
+    would be 1e-10 in the weight of the first node. 1 - s comes from the mirrored weight, with
+    1 - p_(2k-1), in the same way. The weights are in proportion to 1/(s (1-s) P'(s)**2) (Szego,
+    Orthogonal Polynomials, (15.3.1)), where P' is the product of the distances of the other nodes.
     """
-    a, m, k = alpha + 1.0, np.arange(count), np.arange(1, count)
-    odd = (m + a) / np.sqrt((2 * m + a) * (2 * m + a + 1))
-    even = k / np.sqrt((2 * k + a - 1) * (2 * k + a))
-    vectors, t, _ = np.linalg.svd(np.diag(odd) + np.diag(even, -1))
-    return t[::-1] ** 2, vectors[0, ::-1] ** 2 / a
+    k = np.arange(1, count + 1)
+    even = (k / (2.0 * k + 1.0 + alpha))[:-1]
+    t, u = (_roots(odd / (2.0 * k + alpha), even) for odd in (k + alpha, k))
+    t, u = t[::-1], u[:, None]
+    # In units of the capacity of [0, 1], 1/4, in which products of many distances stay moderate.
+    apart = 4.0 * np.where(
+        t + t[:, None] < 1.4, (t - t[:, None]) * (t + t[:, None]), (u - u.T) * (u + u.T)
+    )
+    np.fill_diagonal(apart, t * u[:, 0])
+    weight = apart.prod(axis=1) ** -2.0
+    weight /= weight.sum()
+    # Errors of t that are common to all tilt the weights by 1e-14; the mean of s is known.
+    from_mean = t**2 - (alpha + 1.0) / (alpha + 2.0)
+    if count > 1:
+        weight *= 1.0 - from_mean * (weight @ from_mean) / (weight @ from_mean**2)
+    return t**2, weight / ((alpha + 1.0) * weight.sum())
+
+
+def _roots(odd: np.ndarray, even: np.ndarray) -> np.ndarray:
+    """Return the roots of the Gauss nodes of a weight on [0, 1], falling, by canonical moments."""
+    rest = 1.0 - np.append(0.0, even)
+    matrix = np.diag(np.sqrt(odd * rest)) + np.diag(np.sqrt(even * (1.0 - odd[:-1])), 1)
+    return np.linalg.svd(matrix, compute_uv=False)
 
 
 def power_rule(
@@ -106,14 +128,22 @@ def log_rule(low: np.ndarray, high: np.ndarray, count: int) -> tuple[np.ndarray,
     return t, half * w * t
 
 
-def batches(x: np.ndarray) -> list[np.ndarray]:
-    """Return the indices of points to treat together: some hundred at most, of a kind.
+def batches(x: np.ndarray, singular: bool) -> list[np.ndarray]:
+    """Return the indices of points to treat together: some hundred at most.
 
-    Points near the end need longer rules, for a piece that grows with -log x.
+    Where the kernel is singular, points near the end need longer rules, for a piece that grows with
+    -log x, and 0 has a rule of its own.
     """
-    kinds = np.digitize(x, [1e-300, 1e-15, 1e-4])
-    groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
-    return [part for group in groups for part in np.array_split(group, 1 + group.size // 300)]
+    groups = [np.arange(x.size)]
+    if singular:
+        near = x < _NEAR_END
+        groups = [np.flatnonzero(part) for part in (x == 0.0, near & (x > 0.0), ~near)]
+    return [
+        part
+        for group in groups
+        if group.size
+        for part in np.array_split(group, 1 + group.size // _MOST_POINTS)
+    ]
 
 
 class Ends(NamedTuple):
