@@ -21,7 +21,7 @@ from collapse_theory.exact.penalty import hermite_gaps
 from collapse_theory.laws import RewardLaw
 from collapse_theory.limit import LimitLaw, limit
 from collapse_theory.limit.certificate import Certificate, certify
-from collapse_theory.limit.coordinate import SeriesLaw
+from collapse_theory.limit.coordinate import Grading, SeriesLaw
 from collapse_theory.limit.free_support import level
 from collapse_theory.limit.grid import free_cells
 from collapse_theory.programs import Answer, Confined, Free
@@ -379,7 +379,7 @@ def test_a_kink_without_a_penalty() -> None:
 
 def detuned(u: Utility, law: RewardLaw, share: float) -> SeriesLaw:
     """Return the law on a support that is `share` as long: another pull than kappa holds it."""
-    return level(u, share * radius(law), 32).law
+    return level(u, Grading.layered(0.1), share * radius(law), 32).law
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.02])

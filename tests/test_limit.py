@@ -262,7 +262,9 @@ def test_the_potential_is_level(text: str) -> None:
 def test_the_gap_bounds_the_error_of_coarse_laws(text: str, count: int) -> None:
     u = utility(text)
     best = limit(u)
-    proof = certify(u, second_kind.level(u, count).law, None)
+    proof = certify(
+        u, second_kind.level(u, Grading.layered(second_kind.layer(u, 1.0)), count).law, None
+    )
     assert best.objective is not None
     assert proof.gap >= best.objective - proof.objective - 1e-13
     assert proof.gap > 1e-14

@@ -34,11 +34,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.coordinate import NEAREST, SeriesLaw
-from collapse_theory.limit.first_kind import ends_of
+from collapse_theory.limit.coordinate import NEAREST, Grading, Rule, SeriesLaw, kept, rules
+from collapse_theory.limit.first_kind import ends
 from collapse_theory.limit.second_kind import rule_size
 from collapse_theory.numerics.quadrature import (
-    Ends,
     Nodes,
     batches,
     layered_sides,
@@ -170,45 +169,75 @@ def by_force(
 # -- in a box -----------------------------------------------------------------------------------
 
 
+class _Search(NamedTuple):
+    """Where T is looked at: in the middle, at `inner` points that stand for the law, and nearer.
+
+    `weight` times the density is the mass of an inner point; `finer` rules are for the points
+    `sample`.
+    """
+
+    x: np.ndarray
+    inner: int
+    weight: np.ndarray
+    rules: tuple[Rule, ...]
+    sample: np.ndarray
+    finer: tuple[Rule, ...]
+    sides: Callable[[np.ndarray], tuple[Nodes, Nodes]]
+
+
+@kept
+def _search(grading: Grading, power: float, kernel: float, size: int) -> _Search:
+    if kernel >= 1.0:
+        count, points = rule_size(size) + 7, size + size // 2 + 8
+        sides, finer = (
+            partial(layered_sides, scale=grading.scale, count=n) for n in (count, 2 * count)
+        )
+    else:
+        near, points = ends(kernel, power, grading.order, size), 2 * size + 12
+        close = near._replace(terms=size + 8, nodes=near.nodes + 4)
+        closer = near._replace(terms=size * 3 // 2, smoothing=16, nodes=near.nodes + 16)
+        sides, finer = (partial(singular_sides, ends=each) for each in (close, closer))
+    inner, weight = grading.lower_half(power, points)
+    x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER_POINTS, [0.0]])
+    sample = np.append(np.arange(0, inner.size, max(1, inner.size // 5)), x.size - 1)
+    return _Search(
+        x,
+        inner.size,
+        weight,
+        rules(x, sides, grading, power),
+        sample,
+        rules(x[sample], finer, grading, power),
+        sides,
+    )
+
+
 def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
     """Search T between the points at which it was solved for, at the ends and in the layers."""
-    if utility.exponent >= 1.0:
-        size, scale = rule_size(law.size) + 7, law.grading.scale
-        rule, finer = (partial(layered_sides, scale=scale, count=n) for n in (size, 2 * size))
-        points = law.size + law.size // 2 + 8
-    else:
-        ends = ends_of(utility, law.size, wall=True)
-        close = ends._replace(terms=ends.terms + 8, nodes=ends.nodes + 4)
-        closer = Ends(*ends[:3], ends.terms * 3 // 2, smoothing=16, nodes=ends.nodes + 16)
-        rule, finer = (partial(singular_sides, ends=each) for each in (close, closer))
-        points = 2 * law.size + 12
-    inner, mass = law.lower_half(points)
-    x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER_POINTS, [0.0]])
-    t = _potential(utility, law, x, rule)
-    total = law.atom + mass.sum()
-    shortfall = float((law.atom * t[-1] + mass @ t[1 : 1 + inner.size]) / total)
+    found = _search(law.grading, law.power, min(utility.exponent, 1.0), law.size)
+    x, inner = found.x, found.x[1 : 1 + found.inner]
+    mass = found.weight * law.density(inner, 1.0 - inner)
+    t = _potential(utility, law, x, found.rules)
+    shortfall = float((law.atom * t[-1] + mass @ t[1 : 1 + inner.size]) / (law.atom + mass.sum()))
     lowest = float(t.min())
     if t.max() - lowest > 1e-13 * lowest:
         at = np.argsort(t)[:3]
         low, high = x[np.minimum(at + 1, x.size - 1)], x[np.maximum(at - 1, 0)]
         between = np.linspace(low, high, 11)[1:-1].ravel()
-        lowest = min(lowest, float(_potential(utility, law, between, rule).min()))
-    sample = np.append(np.arange(0, inner.size, max(1, inner.size // 5)), x.size - 1)
-    error = float(np.abs(_potential(utility, law, x[sample], finer) - t[sample]).max())
+        near = rules(between, found.sides, law.grading, law.power)
+        lowest = min(lowest, float(_potential(utility, law, between, near).min()))
+    finer = _potential(utility, law, x[found.sample], found.finer)
+    error = float(np.abs(finer - t[found.sample]).max())
     below = (mass < 0) & ((inner > NEAREST) | (law.power == 0))
     return by_potential(utility, shortfall, lowest, error, float(-2.0 * mass[below].sum()))
 
 
-_Rule = Callable[[np.ndarray], tuple[Nodes, Nodes]]
-
-
-def _potential(utility: Utility, law: SeriesLaw, x: np.ndarray, rule: _Rule) -> np.ndarray:
+def _potential(
+    utility: Utility, law: SeriesLaw, x: np.ndarray, rules: tuple[Rule, ...]
+) -> np.ndarray:
     """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2."""
     out = np.empty_like(x)
-    for part in batches(x, utility.exponent < 1.0):
-        nodes = Nodes.joined(*rule(x[part]))
-        mass = nodes.weight * law.density(nodes.y, nodes.c)
-        out[part] = (utility.shortfall(nodes.gap, 1.0) * mass).sum(axis=1)
+    for rule in rules:
+        out[rule.part] = (utility.shortfall(rule.gap, 1.0) * law.masses(rule)).sum(axis=1)
     return out + law.atom * of_ends(utility, x) if law.atom else out
 
 
@@ -220,16 +249,85 @@ def of_ends(utility: Utility, x: np.ndarray) -> np.ndarray:
 # -- without a box ------------------------------------------------------------------------------
 
 
+class _Sides(NamedTuple):
+    """Rules for V' and E U(gap) at some points x of the lower half.
+
+    `near` are those within x/4 of x, on both sides at once, as U' is not integrable on one; `held`
+    are they with distances that are not too small for a difference quotient of the density.
+    """
+
+    outer: Rule
+    sign: np.ndarray  # of the force, which pushes outward
+    near: tuple[Rule, Rule] | None = None
+    held: tuple[Rule, Rule] | None = None
+    ratio: np.ndarray | None = None  # of the distances near and held
+
+    @classmethod
+    def of(
+        cls,
+        part: np.ndarray,
+        x: np.ndarray,
+        grading: Grading,
+        power: float,
+        kernel: float,
+        size: int,
+    ) -> _Sides:
+        """Return the rules for a law of `size` terms."""
+        singular = kernel < 1.0
+        if singular:
+            sides = outer_sides(x, ends(kernel, power, grading.order, size + 8))
+        else:
+            sides = layered_sides(x, grading.scale, rule_size(size) + 7)
+        sign = np.repeat([1.0, -1.0], [side.gap.shape[1] for side in sides])
+        outer = Rule.of(part, Nodes.joined(*sides), grading, power)
+        if not singular:
+            return cls(outer, sign)
+        t, w = next_to(x, ends(kernel, power, grading.order, size + 16))
+        apart = np.maximum(t, _HELD_DISTANCE * 0.25 * x[:, None])
+        here, c = x[:, None], 1.0 - x[:, None]
+
+        def at(step: np.ndarray) -> tuple[Rule, Rule]:
+            below, above = Nodes(t, w, here - step, c + step), Nodes(t, w, here + step, c - step)
+            return Rule.of(part, below, grading, power), Rule.of(part, above, grading, power)
+
+        return cls(outer, sign, at(t), at(apart), t / apart)
+
+
+class _Half(NamedTuple):
+    """Points of the lower half, what a density is weighted with there, and the rules for V'."""
+
+    y: np.ndarray
+    weight: np.ndarray
+    sides: tuple[_Sides, ...]
+    sample: slice
+    finer: tuple[_Sides, ...]
+
+
+@kept
+def _half(grading: Grading, power: float, kernel: float, size: int) -> _Half:
+    y, weight = grading.lower_half(power, 2 * size + 12)
+    sample = slice(None, None, max(1, y.size // 8))
+    sides, finer = (
+        tuple(
+            _Sides.of(part, x[part], grading, power, kernel, count)
+            for part in batches(x, kernel < 1.0)
+        )
+        for x, count in ((y, size), (y[sample], 2 * size))
+    )
+    return _Half(y, weight, sides, sample, finer)
+
+
 def _free(utility: Utility, law: SeriesLaw, kappa: float) -> Certificate:
     """Evaluate V' at the nodes of a rule for the law, some of them by a finer rule too."""
-    y, mass = law.lower_half(2 * law.size + 12)
+    half = _half(law.grading, law.power, min(utility.exponent, 1.0), law.size)
+    y, sample = half.y, half.sample
+    mass = half.weight * law.density(y, 1.0 - y)
     total = 2.0 * float(mass.sum())
     mass = 2.0 * mass / total
     place = law.radius * (1.0 - 2.0 * y)  # -x
     level = float(utility.value(np.float64(law.radius)))
-    found = _forces(utility, law, y, law.size, level)
-    sample = slice(None, None, max(1, y.size // 8))
-    finer = _forces(utility, law, y[sample], 2 * law.size, level)
+    found = _forces(utility, law, half.sides, level)
+    finer = _forces(utility, law, half.finer, level)
     push = np.abs(found.push / total + kappa * place)
     push += found.rounding / total + EPS * kappa * place
     push += float(np.abs(finer.push - found.push[sample]).max())
@@ -250,52 +348,30 @@ class _Forces(NamedTuple):
     apart: np.ndarray
 
 
-def _forces(utility: Utility, law: SeriesLaw, y: np.ndarray, size: int, level: float) -> _Forces:
-    out = np.empty((4, y.size))
-    for part in batches(y, utility.exponent < 1.0):
-        out[:, part] = _on_batch(utility, law, y[part], size, level)
+def _forces(utility: Utility, law: SeriesLaw, sides: tuple[_Sides, ...], level: float) -> _Forces:
+    out = np.zeros((4, sum(side.outer.part.size for side in sides)))
+    for outer, sign, near, held, ratio in sides:
+        gap, mass = law.length * outer.gap, law.masses(outer)
+        slope, value = utility.slope(gap) * mass, (utility.value(gap) - level) * mass
+        found = [
+            slope @ sign,
+            np.abs(slope).sum(axis=1),
+            value.sum(axis=1),
+            np.abs(value).sum(axis=1),
+        ]
+        if near and held:
+            gap = law.length * near[0].gap
+            lower, upper = (law.masses(rule) for rule in near)
+            closer, further = (law.masses(rule) for rule in held)
+            slope, value = utility.slope(gap) * ratio, utility.value(gap) - level
+            found[0] += (slope * (closer - further)).sum(axis=1)
+            noise = np.abs(closer - further) + lower + upper
+            found[1] += np.abs(slope * noise).sum(axis=1)
+            found[2] += (value * (lower + upper)).sum(axis=1)
+            found[3] += (np.abs(value) * (lower + upper)).sum(axis=1)
+        out[:, outer.part] = found
+    out[1] *= 8.0 * EPS
     return _Forces(*out)
-
-
-def _on_batch(
-    utility: Utility, law: SeriesLaw, x: np.ndarray, size: int, level: float
-) -> np.ndarray:
-    length, out = law.length, np.zeros((4, x.size))
-    if utility.exponent < 1.0:
-        sides = outer_sides(x, ends_of(utility, size + 8, wall=False))
-        out += _nearest(utility, law, x, size, level)
-    else:
-        sides = layered_sides(x, law.grading.scale, rule_size(size) + 7)
-    for nodes, sign in zip(sides, (1.0, -1.0), strict=True):
-        gap = length * nodes.gap
-        mass = nodes.weight * law.density(nodes.y, nodes.c)
-        value, slope = utility.value(gap) - level, utility.slope(gap) * mass
-        out[0] += sign * slope.sum(axis=1)
-        out[1] += 8.0 * EPS * np.abs(slope).sum(axis=1)
-        out[2] += (value * mass).sum(axis=1)
-        out[3] += (np.abs(value) * mass).sum(axis=1)
-    return out
-
-
-def _nearest(
-    utility: Utility, law: SeriesLaw, x: np.ndarray, size: int, level: float
-) -> np.ndarray:
-    """Return what lies within x/4 of x, on both sides at once: U' is not integrable on one."""
-    near, length = 0.25 * x, law.length
-    t, w = next_to(x, ends_of(utility, size + 16, wall=False))
-    apart = np.maximum(t, _HELD_DISTANCE * near[:, None])
-    here, c = x[:, None], 1.0 - x[:, None]
-    quotient = law.density(here - apart, c + apart) - law.density(here + apart, c - apart)
-    slope = utility.slope(length * t) * w * (t / apart)
-    both = law.density(here - t, c + t) + law.density(here + t, c - t)
-    value = utility.value(length * t) - level
-    parts = (
-        slope * quotient,
-        8.0 * EPS * np.abs(slope) * (np.abs(quotient) + both),
-        value * w * both,
-        np.abs(value) * w * both,
-    )
-    return np.array([part.sum(axis=1) for part in parts])
 
 
 def free_gain(

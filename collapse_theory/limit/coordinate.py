@@ -13,19 +13,27 @@ middle. Laws are symmetric, so their densities are series in T_k(2 sigma**2 - 1)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from collapse_theory.laws import Density, RewardLaw
-from collapse_theory.numerics.quadrature import jacobi, layered
+from collapse_theory.numerics.quadrature import Nodes, batches, jacobi, layered
 from collapse_theory.numerics.series import contract, evaluate
 from collapse_theory.values import Array, Value
 
 MIDDLE = np.array([0.5])
 # Of the length: nearer to an algebraic end the sign of a density is that of rounding.
 NEAREST = 1e-8
+# Rules for series of no more terms are kept, so many of a kind: some megabytes in all.
+_KEPT_TERMS, _KEPT_RULES = 56, 16
+# Layers of a coordinate whose ends float64 tells apart.
+_FINEST_LAYER = 1e-14
+# Layers are rounded to a power of this, so that neighbouring utilities share their rules.
+_LAYER_STEP = 2.0**0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +50,12 @@ class Grading(Value):
 
     scale: float
     order: float = math.inf
+
+    @classmethod
+    def layered(cls, layer: float) -> Grading:
+        """Return the coordinate by logarithm for layers of about this width."""
+        step = math.log(_LAYER_STEP)
+        return cls(math.exp(step * round(math.log(max(layer, _FINEST_LAYER)) / step)))
 
     @property
     def _span(self) -> float:
@@ -90,11 +104,68 @@ class Grading(Value):
         y = x[:, None] * s**self.order
         return y, np.broadcast_to(self.order * w, y.shape)
 
+    def lower_half(self, power: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return points of (0, 1/2] from the middle down, and weights for a density there."""
+        y, w = self.end_rule(MIDDLE, power, count)
+        y, w = y[0, ::-1], w[0, ::-1]
+        return y, w * (0.5 / y) ** power * 0.5
+
     def masses(self, power: float, count: int) -> np.ndarray:
         """Return ∫_0^1 (y (1-y))**power T_2k(sigma) dy of the first `count` terms."""
         y, weight = self.end_rule(MIDDLE, power, count + 8)
         weight = weight * (1.0 - y) ** power * 2.0 * 0.5 ** (1.0 + power)
         return contract(weight, self.sigma(y, 1.0 - y), count)[0]
+
+
+class Rule(NamedTuple):
+    """Quadrature over a law at some of several points of the unit box.
+
+    Attributes
+    ----------
+    part : which of the points, (points,)
+    gap : the arguments of the kernel, (points, nodes)
+    weight : of the nodes, (y c)**power of the law in them
+    y, c, sigma : the places of the nodes
+    """
+
+    part: np.ndarray
+    gap: np.ndarray
+    weight: np.ndarray
+    y: np.ndarray
+    c: np.ndarray
+    sigma: np.ndarray
+
+    @classmethod
+    def of(cls, part: np.ndarray, nodes: Nodes, grading: Grading, power: float) -> Rule:
+        """Return the rule with these nodes for the points `part`."""
+        gap, weight, y, c = nodes
+        weight = weight * (y * c) ** power if power else weight
+        return cls(part, gap, weight, y, c, grading.sigma(y, c))
+
+
+def rules(
+    x: np.ndarray,
+    sides: Callable[[np.ndarray], tuple[Nodes, Nodes]],
+    grading: Grading,
+    power: float,
+) -> tuple[Rule, ...]:
+    """Return the rules over both `sides` of the points `x`, those of a kind together."""
+    singular = grading.order < math.inf
+    return tuple(
+        Rule.of(part, Nodes.joined(*sides(x[part])), grading, power)
+        for part in batches(x, singular)
+    )
+
+
+def kept(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function keep what it returns for short series: its last argument is the length."""
+    keep = lru_cache(maxsize=_KEPT_RULES)(make)
+
+    @wraps(make)
+    def wrapped(*key: Any) -> Any:
+        return (keep if key[-1] <= _KEPT_TERMS else make)(*key)
+
+    return wrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +210,10 @@ class SeriesLaw(Value):
         """Return the density at the distances `y` and `c` from the two ends, of the length 1."""
         smooth = evaluate(self.coefficients, self.grading.sigma(y, c))
         return smooth * (y * c) ** self.power if self.power else smooth
+
+    def masses(self, rule: Rule) -> np.ndarray:
+        """Return the masses of the nodes of a rule."""
+        return rule.weight * evaluate(self.coefficients, rule.sigma)
 
     def law(self) -> RewardLaw:
         """Return it as a law; a CollapseError where the density is negative."""
@@ -185,9 +260,8 @@ class SeriesLaw(Value):
 
     def lower_half(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return points of (0, 1/2] from the middle down, and the masses they stand for."""
-        y, w = self.grading.end_rule(MIDDLE, self.power, count)
-        y, w = y[0, ::-1], w[0, ::-1]
-        return y, w * (0.5 / y) ** self.power * 0.5 * self.density(y, 1.0 - y)
+        y, weight = self.grading.lower_half(self.power, count)
+        return y, weight * self.density(y, 1.0 - y)
 
 
 class Level(NamedTuple):

@@ -21,10 +21,12 @@ points as terms, the noise that a graded end lets in shows between the points.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.coordinate import Grading, Level, SeriesLaw
+from collapse_theory.limit.coordinate import Grading, Level, Rule, SeriesLaw, kept, rules
 from collapse_theory.numerics.quadrature import (
     Ends,
     Nodes,
@@ -77,9 +79,13 @@ def ends_of(utility: Utility, count: int, wall: bool) -> Ends:
     """
     p = utility.exponent
     if wall:
-        return Ends(p, -0.5 * (1.0 + p), 4, count, nodes=24 + count // 4)
-    order = 4 if p >= 0.25 else 3 if p >= -0.5 else 2
-    return Ends(p, 0.5 * (1.0 - p), order, count, nodes=24 + count // 4)
+        return ends(p, -0.5 * (1.0 + p), 4, count)
+    return ends(p, 0.5 * (1.0 - p), 4 if p >= 0.25 else 3 if p >= -0.5 else 2, count)
+
+
+def ends(kernel: float, law: float, order: float, count: int) -> Ends:
+    """Return what is singular, for a series of `count` terms."""
+    return Ends(kernel, law, int(order), count, nodes=24 + count // 4)
 
 
 def _least_squares(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -88,22 +94,44 @@ def _least_squares(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(matrix, right, rcond=1e-15)[0]
 
 
+class _Points(NamedTuple):
+    """Points at which the equation is asked for, and what doesn't depend on the utility there."""
+
+    grading: Grading
+    x: np.ndarray
+    masses: np.ndarray  # of the terms
+    rules: tuple[Any, ...]
+
+
+@kept
+def _walled_points(ends: Ends, count: int) -> _Points:
+    grading = Grading(0.0, ends.order)
+    x = np.append(grading.points(count + count // 2), 0.0)
+    return _Points(grading, x, grading.masses(ends.law, count), potential_rules(grading, x, ends))
+
+
+@kept
+def _free_points(ends: Ends, count: int) -> _Points:
+    grading = Grading(0.0, ends.order)
+    x = grading.points(count + count // 2)
+    found = tuple(_Force.of(grading, part, x[part], ends) for part in batches(x, singular=True))
+    return _Points(grading, x, grading.masses(ends.law, count), found)
+
+
 def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     """Return the law of `count` terms with V level on [-radius, radius], or in the unit box."""
     ends = ends_of(utility, count, radius is None)
-    grading = Grading(0.0, ends.order)
-    x = grading.points(count + count // 2)
-    masses = grading.masses(ends.law, count)
+    grading, x, masses, rows_of = (_walled_points if radius is None else _free_points)(ends, count)
     if radius is None:
         # T = 1 first; the mass of the solution then gives the level.
-        matrix = potential_rows(utility, grading, np.append(x, 0.0), ends)
+        matrix = potential_rows(utility, rows_of, count)
         right, pull = np.ones(matrix.shape[0]), 0.0
         series = _least_squares(matrix, right)
         misfit = float(np.abs(matrix @ series - right).max())
     else:
         rows = np.empty((x.size, count))
-        for part in batches(x, singular=True):
-            rows[part] = _force_rows(utility, 2.0 * radius, grading, x[part], ends)
+        for force in rows_of:
+            rows[force.outer.part] = force.rows(utility, 2.0 * radius, count)
         # In units of the kernel's size; the place is -R (1-2y). Bordered by the mass, the
         # equations stay regular at k = 0, where without the border they have a null vector.
         size = float(np.abs(rows).max() / masses[0])
@@ -118,37 +146,58 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     return Level(SeriesLaw(grading, ends.law, series, 0.0, *support), pull, misfit)
 
 
-def potential_rows(utility: Utility, grading: Grading, x: np.ndarray, ends: Ends) -> np.ndarray:
-    """Return T(x) of each term (y (1-y))**law T_2k(sigma), at each x <= 1/2 of the unit box."""
-    rows = np.empty((x.size, ends.terms))
-    for part in batches(x, singular=True):
-        nodes = Nodes.joined(*singular_sides(x[part], ends))
-        weight = utility.shortfall(nodes.gap, 1.0) * nodes.weight * (nodes.y * nodes.c) ** ends.law
-        rows[part] = contract(weight, grading.sigma(nodes.y, nodes.c), ends.terms)
+def potential_rules(grading: Grading, x: np.ndarray, ends: Ends) -> tuple[Rule, ...]:
+    """Return rules for T at each x <= 1/2 of the unit box, of laws with the power `ends.law`."""
+    return rules(x, partial(singular_sides, ends=ends), grading, ends.law)
+
+
+def potential_rows(utility: Utility, rules: tuple[Rule, ...], count: int) -> np.ndarray:
+    """Return T of each term (y (1-y))**law T_2k(sigma) at the points of the rules."""
+    rows = np.empty((sum(rule.part.size for rule in rules), count))
+    for rule in rules:
+        kernel = utility.shortfall(rule.gap, 1.0) * rule.weight
+        rows[rule.part] = contract(kernel, rule.sigma, count)
     return rows
 
 
-def _force_rows(
-    utility: Utility, length: float, grading: Grading, x: np.ndarray, ends: Ends
-) -> np.ndarray:
-    """Return ∫ sgn(x-y) U'(length |x-y|) of each term at each x: principal values."""
-    t, w = next_to(x, ends)
-    w, here = w * utility.slope(length * t), x[:, None]
-    below, above = outer_sides(x, ends)
-    outer = [side.weight * utility.slope(length * side.gap) for side in (below, above)]
-    y, c, kernel = [below.y, above.y], [below.c, above.c], [outer[0], -outer[1]]
-    if ends.kernel >= 0:
-        # Differences of terms, in plain: what rounding leaves of them is summable.
-        y, c = [*y, here - t, here + t], [*c, 1.0 - here + t, 1.0 - here - t]
-        kernel += [w, -w]
-    place, other = np.concatenate(y, axis=1), np.concatenate(c, axis=1)
-    weight = np.concatenate(kernel, axis=1) * (place * other) ** ends.law
-    rows = contract(weight, grading.sigma(place, other), ends.terms)
-    return rows if ends.kernel >= 0 else rows + _differences(w, here, t, ends)
+class _Force(NamedTuple):
+    """Rules for ∫ sgn(x-y) U'(length |x-y|) of each term: principal values.
+
+    For p < 0 differences of terms at x - t and x + t have rules of their own.
+    """
+
+    outer: Rule
+    near: tuple[np.ndarray, ...] | None
+
+    @classmethod
+    def of(cls, grading: Grading, part: np.ndarray, x: np.ndarray, ends: Ends) -> _Force:
+        """Return the rules at the points x."""
+        t, w = next_to(x, ends)
+        here = x[:, None]
+        below, above = outer_sides(x, ends)
+        sides = [below, above._replace(weight=-above.weight)]
+        if ends.kernel >= 0:
+            # Differences of terms, in plain: what rounding leaves of them is summable.
+            sides += [Nodes(t, w, here - t, 1.0 - here + t)]
+            sides += [Nodes(t, -w, here + t, 1.0 - here - t)]
+        nodes = Nodes(*(np.concatenate(each, axis=1) for each in zip(*sides, strict=True)))
+        near = None if ends.kernel >= 0 else (t, *_differences(w, here, t, ends))
+        return cls(Rule.of(part, nodes, grading, ends.law), near)
+
+    def rows(self, utility: Utility, length: float, count: int) -> np.ndarray:
+        """Return the integral of each term at each point."""
+        kernel = self.outer.weight * utility.slope(length * self.outer.gap)
+        rows = contract(kernel, self.outer.sigma, count)
+        if self.near is None:
+            return rows
+        t, change, sigma, weight, a, b, apart = self.near
+        slope = utility.slope(length * t)
+        rows += contract(slope * change, sigma, count)
+        return rows + contract_difference(slope * weight, a, b, apart, count)
 
 
-def _differences(w: np.ndarray, x: np.ndarray, t: np.ndarray, ends: Ends) -> np.ndarray:
-    """Return sum_q w[i, q] (f_k(x-t) - f_k(x+t)) of each term f_k = (y c)**law T_2k(sigma).
+def _differences(w: np.ndarray, x: np.ndarray, t: np.ndarray, ends: Ends) -> tuple[Any, ...]:
+    """Return what w (f_k(x-t) - f_k(x+t)) of each term f_k = (y c)**law T_2k(sigma) is made of.
 
     Nothing cancels: with r = (y/c)**(1/order), cos(a) = sigma = (1-r)/(1+r) has
     sin(a/2)**2 = r/(1+r), and r and y c at x - t and x + t come from each other by log1p.
@@ -161,5 +210,4 @@ def _differences(w: np.ndarray, x: np.ndarray, t: np.ndarray, ends: Ends) -> np.
     apart = 2.0 * upper * np.expm1(ratio) / ((1.0 + lower) * (1.0 + upper))
     product = (x + t) * (c - t)
     change = product**law * np.expm1(law * np.log1p(-2.0 * t * (1.0 - 2.0 * x) / product))
-    rows = contract(w * change, np.cos(b), ends.terms)
-    return rows + contract_difference(w * ((x - t) * (c + t)) ** law, a, b, apart, ends.terms)
+    return w * change, np.cos(b), w * ((x - t) * (c + t)) ** law, a, b, apart

@@ -22,7 +22,7 @@ import numpy as np
 from collapse_theory.errors import NoOptimum, OutOfRange
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, second_kind
-from collapse_theory.limit.coordinate import Level, SeriesLaw
+from collapse_theory.limit.coordinate import Grading, Level, SeriesLaw
 from collapse_theory.numerics.quadrature import log_rule
 from collapse_theory.numerics.roots import bisect, bracket
 from collapse_theory.numerics.series import evaluate
@@ -40,6 +40,8 @@ _MOST_STEPS = 60
 _DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
 # Nodes of the law, and of the gaps below each, for the first guess of R.
 _GAIN_NODES, _GAIN_GAPS = 12, 64
+# In log R: the start is off by about as much itself.
+_START_WIDTH = 0.1
 
 Law = TypeVar("Law")
 
@@ -92,17 +94,21 @@ def first_radius(utility: Utility, kappa: float) -> float:
             "a weaker one, or a utility that is less flat"
         ),
     )
-    return float(np.exp(bisect(gain, low, high, 1e-3)))
+    return float(np.exp(bisect(gain, low, high, _START_WIDTH)))
 
 
-def level(utility: Utility, radius: float, count: int) -> Level:
-    """Return the law on [-radius, radius] with a level potential, and the pull that holds it."""
-    kind = second_kind if utility.exponent >= 1.0 else first_kind
+def level(utility: Utility, grading: Grading, radius: float, count: int) -> Level:
+    """Return the law on [-radius, radius] with a level potential, and the pull that holds it.
+
+    `grading` is the coordinate where U'(0) is finite.
+    """
     with np.errstate(all="ignore"):
-        return kind.level(utility, count, radius)
+        if utility.exponent >= 1.0:
+            return second_kind.level(utility, grading, count, radius)
+        return first_kind.level(utility, count, radius)
 
 
-def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
+def free(utility: Utility, kappa: float, start: float, grading: Grading) -> SeriesLaw:
     """Return the law that the penalty `kappa` >= 0 holds, looked for from the radius `start`."""
     smooth = utility.exponent >= 1.0
     # Without a penalty the certificate is of the first order in the misfit.
@@ -110,7 +116,7 @@ def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
     found, best, slope, worse = None, None, 0.0, 0
     for count in _SECOND_KIND_COUNTS if smooth else _FIRST_KIND_COUNTS:
         radius = start if found is None else found.law.radius
-        found, slope = _of_terms(utility, kappa, radius, count, slope)
+        found, slope = _of_terms(utility, kappa, grading, radius, count, slope)
         stays = best is not None and abs(found.law.radius / radius - 1.0) < _SAME_RADIUS
         if best is None or stays or found.misfit <= best.misfit:
             best, worse = found, 0
@@ -125,13 +131,13 @@ def free(utility: Utility, kappa: float, start: float) -> SeriesLaw:
 
 
 def _of_terms(
-    utility: Utility, kappa: float, radius: float, count: int, slope: float
+    utility: Utility, kappa: float, grading: Grading, radius: float, count: int, slope: float
 ) -> tuple[Level, float]:
     """Return the law of `count` terms with h(R) = kappa, and the slope of h in log R."""
-    first = level(utility, radius, count)
+    first = level(utility, grading, radius, count)
 
     def solve(here: float) -> tuple[Level, float, np.ndarray]:
-        found = first if here == radius else level(utility, here, count)
+        found = first if here == radius else level(utility, grading, here, count)
         return found, found.pull, evaluate(found.law.coefficients, _DENSITY_POINTS)
 
     # Long series cost most: none is polished that is far from settled.
@@ -161,8 +167,14 @@ def find_radius(
         elif np.isfinite(before):
             slope = (now - before) / (z - last)
             step = _secant(z - last, now, before, kappa)
-        else:
-            step = (kappa - now) / slope if slope < 0 else np.copysign(1e-3, now - kappa)
+        elif slope < 0:
+            step = (kappa - now) / slope
+        else:  # pulls of common utilities fall like R**-2 to R**-3
+            step = (
+                0.4 * np.log(now / kappa)
+                if kappa > 0 and now > 0
+                else np.copysign(0.1, now - kappa)
+            )
         if abs(step) < tol or high - low < tol:
             break
         last, before, z = z, now, z + float(np.clip(step, -0.7, 0.7))

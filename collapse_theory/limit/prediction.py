@@ -35,7 +35,7 @@ from collapse_theory.errors import CollapseError, SolverFailed
 from collapse_theory.finite import solve
 from collapse_theory.limit.certificate import of_ends
 from collapse_theory.limit.coordinate import SeriesLaw
-from collapse_theory.limit.first_kind import potential_rows
+from collapse_theory.limit.first_kind import potential_rows, potential_rules
 from collapse_theory.numerics.quadrature import Ends, power_rule
 from collapse_theory.numerics.series import evaluate
 from collapse_theory.programs import Domain
@@ -230,7 +230,8 @@ def _response(unit: Utility, law: SeriesLaw, n: int) -> tuple[np.ndarray, np.nda
     s = law.power if at_ends else 0.5 * (p - 2.0) * (p + 1.0)
     at = grading.points(2 * _TERMS)
     at = at[at > _INNERMOST_POINT]
-    rows = potential_rows(unit, grading, at, Ends(p, s, 4, _TERMS, nodes=_TERMS + 8))
+    near = potential_rules(grading, at, Ends(p, s, 4, _TERMS, nodes=_TERMS + 8))
+    rows = potential_rows(unit, near, _TERMS)
     ends = of_ends(unit, at)
     columns = [rows, -np.ones((at.size, 1))] + [ends[:, None]] * at_ends
     # No mass is added in all; the row is heavy, so that least squares keeps to it.

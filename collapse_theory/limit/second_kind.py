@@ -16,18 +16,17 @@ the system stays regular at k = 0 and as a falls to 0, where without it there is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from collapse_theory.limit.coordinate import Grading, Level, SeriesLaw
+from collapse_theory.limit.coordinate import Grading, Level, Rule, SeriesLaw, kept
 from collapse_theory.numerics.quadrature import Nodes, layered_sides
 from collapse_theory.numerics.series import contract, contract_difference
 from collapse_theory.utilities.base import Utility
 
 # Numbers of terms that are tried, each by 4/3 to 3/2 larger.
 _COUNTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
-# Layers of a coordinate whose ends float64 tells apart.
-_FINEST_LAYER = 1e-14
 _LAYER_GAPS = np.geomspace(1e-17, 1.0, 120)  # gaps at which slopes tell the layer
 # A series whose last coefficients, or whose rule of quadrature, miss by more has not settled.
 _SETTLED_MISFIT = 1e-11
@@ -38,11 +37,11 @@ SETTLING_MISFIT = 1e-3
 _STEEP_SLOPE, _STEEP_TERMS = 1e-4, 256
 
 
-def walled(utility: Utility) -> Iterator[SeriesLaw]:
+def walled(utility: Utility, grading: Grading) -> Iterator[SeriesLaw]:
     """Yield laws on [0, 1] with V'' = 0, of more and more terms, once they have settled."""
     best, worse = None, 0
     for count in _COUNTS:
-        found = level(utility, count)
+        found = level(utility, grading, count)
         if best is None or not best.misfit <= found.misfit:  # NaN is no better
             best, worse = found, 0
         else:
@@ -54,7 +53,25 @@ def walled(utility: Utility) -> Iterator[SeriesLaw]:
             return
 
 
-def level(utility: Utility, count: int, radius: float | None = None) -> Level:
+class _Points(NamedTuple):
+    """The points of collocation, and the terms there; the last row of the rule is for x = 0."""
+
+    x: np.ndarray
+    angle: np.ndarray
+    values: np.ndarray
+    rule: Rule
+
+
+@kept
+def _collocation(grading: Grading, count: int) -> _Points:
+    x = grading.points(count)
+    sides = layered_sides(np.append(x, 0.0), grading.scale, rule_size(count))
+    rule = Rule.of(np.arange(count + 1), Nodes.joined(*sides), grading, 0.0)
+    angle = np.arccos(grading.sigma(x, 1.0 - x))[:, None]
+    return _Points(x, angle, np.cos(2.0 * angle * np.arange(count)), rule)
+
+
+def level(utility: Utility, grading: Grading, count: int, radius: float | None = None) -> Level:
     """Return the law of `count` terms with V'' = 0 on [-radius, radius], or in the unit box.
 
     Collocation at `count` points. As 2 U'(0) = ∫ -U''(|x-y|) dy + U'(x) + U'(length - x), the
@@ -65,24 +82,20 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
     an equation for differences of rho, and the rule is checked by it.
     """
     length = 1.0 if radius is None else 2.0 * radius
-    grading = Grading(max(layer(utility, length), _FINEST_LAYER))
-    x = grading.points(count)
-    nodes = Nodes.joined(*layered_sides(x, grading.scale, rule_size(count)))
-    kernel = -length * utility.curvature(length * nodes.gap) * nodes.weight
+    x, angle, values, rule = _collocation(grading, count)
+    kernel = -length * utility.curvature(length * rule.gap) * rule.weight
+    kernel[-1] = rule.weight[-1]  # which gives the masses of the terms
     rest = utility.slope(length * x) + utility.slope(length * (1.0 - x))
-    row, twice_slope = kernel.sum(axis=1), 2.0 * utility.slope_at_zero
-    sigma, here = grading.sigma(nodes.y, nodes.c), grading.sigma(x, 1.0 - x)
-    angle = np.arccos(here)[:, None]
-    values = np.cos(2.0 * angle * np.arange(count))
+    row, twice_slope = kernel[:-1].sum(axis=1), 2.0 * utility.slope_at_zero
     if rest.min() < _STEEP_SLOPE * twice_slope and count <= _STEEP_TERMS:
-        apart = grading.difference(x, nodes.y, nodes.gap)
-        there = np.arccos(np.clip(sigma, -1.0, 1.0))
-        matrix = contract_difference(kernel, angle, there, apart, count)
+        apart = grading.difference(x, rule.y[:-1], rule.gap[:-1])
+        there = np.arccos(np.clip(rule.sigma[:-1], -1.0, 1.0))
+        matrix = contract_difference(kernel[:-1], angle, there, apart, count)
+        masses = contract(kernel[-1:], rule.sigma[-1:], count)[0]
     else:
-        matrix = row[:, None] * values - contract(kernel, sigma, count)
+        sums = contract(kernel, rule.sigma, count)
+        matrix, masses = row[:, None] * values - sums[:-1], sums[-1]
     matrix += rest[:, None] * values
-    ends = Nodes.joined(*layered_sides(np.zeros(1), grading.scale, rule_size(count)))
-    masses = contract(ends.weight, grading.sigma(ends.y, ends.c), count)[0]
     missed = float(np.abs((row + rest) / twice_slope - 1.0).max())
     if radius is None:
         source = length * (utility.curvature(x) + utility.curvature(1.0 - x)) / twice_slope

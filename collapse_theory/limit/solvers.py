@@ -15,7 +15,7 @@ from collapse_theory.laws import BetaDensity, Density, RewardLaw
 from collapse_theory.lazy import special
 from collapse_theory.limit import first_kind, free_support, grid, panels, second_kind
 from collapse_theory.limit.certificate import Certificate, certify
-from collapse_theory.limit.coordinate import Grading, SeriesLaw
+from collapse_theory.limit.coordinate import Grading, Rule, SeriesLaw
 from collapse_theory.programs import Box, Domain, unit_utility
 from collapse_theory.utilities import Utility, require_concave
 
@@ -290,8 +290,8 @@ def _as_series(program: LimitProgram, law: RewardLaw, terms: int) -> SeriesLaw:
     coefficients = np.zeros(terms)
     part, utility = law.parts[0], program.utility
     if len(law.atoms) or not isinstance(part, BetaDensity):
-        grading, atom = Grading(second_kind.layer(utility, 1.0)), float(law.atoms[:1, 1].sum())
-        return GivenLaw(grading, 0.0, coefficients, atom, part=part)
+        atom = float(law.atoms[:1, 1].sum())
+        return GivenLaw(Grading.layered(program.layer), 0.0, coefficients, atom, part=part)
     coefficients[0] = 1.0 / special.beta(part.a, part.a)
     order = first_kind.ends_of(utility, terms, program.walled).order
     grading = Grading(0.0, order) if utility.exponent < 1 else Grading(1.0)
@@ -308,15 +308,21 @@ class GivenLaw(SeriesLaw):
         # By symmetry, so that the upper end is as exact as the lower.
         return self.part.pdf(np.minimum(y, c))
 
+    def masses(self, rule: Rule) -> np.ndarray:
+        return rule.weight * self.density(rule.y, rule.c)
+
 
 def _series(program: LimitProgram) -> Candidates:
     """Yield series of more and more terms in a box; without one, that of the R found."""
     utility, kappa = program.utility, program.kappa
-    if kappa is None:
-        laws = (second_kind if utility.exponent >= 1 else first_kind).walled(utility)
+    grading = Grading.layered(program.layer)
+    if kappa is None and utility.exponent >= 1:
+        laws = second_kind.walled(utility, grading)
+    elif kappa is None:
+        laws = first_kind.walled(utility)
     else:
         try:
-            laws = [free_support.free(utility, kappa, program.start)]
+            laws = [free_support.free(utility, kappa, program.start, grading)]
         except np.linalg.LinAlgError as error:
             raise SolverFailed(f"no series has a level potential for {utility}") from error
         if program.kinked(laws[0].length):

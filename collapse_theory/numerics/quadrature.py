@@ -213,7 +213,7 @@ def _beyond(length: np.ndarray, near: np.ndarray, ends: Ends) -> tuple[_Piece, _
     half, whole = 0.5 * length, length[:, None]
     # The integrand is analytic in a strip of half-width pi about the real log gap.
     spread = float(np.log((half / near).max()))
-    middle, w = log_rule(near, half, 8 + ends.terms // 2 + int(2.0 * spread))
+    middle, w = log_rule(near, half, 8 + 3 * ends.terms // 4 + int(2.0 * spread))
     last, w_last = power_rule(half, ends.law, ends.order, ends.terms + 12)
     return (middle, whole - middle, w), (whole - last, last, w_last)
 
