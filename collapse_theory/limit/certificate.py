@@ -234,11 +234,16 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
 def _potential(
     utility: Utility, law: SeriesLaw, x: np.ndarray, rules: tuple[Rule, ...]
 ) -> np.ndarray:
-    """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2."""
-    out = np.empty_like(x)
+    """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2, of mu of mass 1.
+
+    The mass is that by the same rule: rounding that is common to all of it drops out.
+    """
+    out, ends = np.empty_like(x), law.atom * of_ends(utility, x)
     for rule in rules:
-        out[rule.part] = (utility.shortfall(rule.gap, 1.0) * law.masses(rule)).sum(axis=1)
-    return out + law.atom * of_ends(utility, x) if law.atom else out
+        mass = law.masses(rule)
+        total = (utility.shortfall(rule.gap, 1.0) * mass).sum(axis=1) + ends[rule.part]
+        out[rule.part] = total / (mass.sum(axis=1) + 2.0 * law.atom)
+    return out
 
 
 def of_ends(utility: Utility, x: np.ndarray) -> np.ndarray:

@@ -22,14 +22,14 @@ import numpy as np
 
 from collapse_theory.laws import Density, RewardLaw
 from collapse_theory.numerics.quadrature import Nodes, batches, jacobi, layered
-from collapse_theory.numerics.series import contract, evaluate
+from collapse_theory.numerics.series import contract, cosines, evaluate
 from collapse_theory.values import Array, Value
 
 MIDDLE = np.array([0.5])
 # Of the length: nearer to an algebraic end the sign of a density is that of rounding.
 NEAREST = 1e-8
 # Rules for series of no more terms are kept, so many of a kind: some megabytes in all.
-_KEPT_TERMS, _KEPT_RULES = 56, 16
+_KEPT_TERMS, _KEPT_RULES, _KEPT_VALUES = 56, 16, 100_000
 # Layers of a coordinate whose ends float64 tells apart.
 _FINEST_LAYER = 1e-14
 # Layers are rounded to a power of this, so that neighbouring utilities share their rules.
@@ -126,6 +126,7 @@ class Rule(NamedTuple):
     gap : the arguments of the kernel, (points, nodes)
     weight : of the nodes, (y c)**power of the law in them
     y, c, sigma : the places of the nodes
+    terms : T_2k(sigma), (points, nodes, count), for few of them
     """
 
     part: np.ndarray
@@ -134,13 +135,25 @@ class Rule(NamedTuple):
     y: np.ndarray
     c: np.ndarray
     sigma: np.ndarray
+    terms: np.ndarray | None
 
     @classmethod
-    def of(cls, part: np.ndarray, nodes: Nodes, grading: Grading, power: float) -> Rule:
-        """Return the rule with these nodes for the points `part`."""
+    def of(
+        cls, part: np.ndarray, nodes: Nodes, grading: Grading, power: float, count: int = 0
+    ) -> Rule:
+        """Return the rule with these nodes for the points `part`, and for `count` terms if any."""
         gap, weight, y, c = nodes
         weight = weight * (y * c) ** power if power else weight
-        return cls(part, gap, weight, y, c, grading.sigma(y, c))
+        sigma = grading.sigma(y, c)
+        few = 0 < count * sigma.size <= _KEPT_VALUES
+        return cls(part, gap, weight, y, c, sigma, cosines(sigma, count) if few else None)
+
+    def rows(self, kernel: np.ndarray, count: int) -> np.ndarray:
+        """Return the integrals of a kernel, given at the nodes, times each of `count` terms."""
+        weight = kernel * self.weight
+        if self.terms is None:
+            return contract(weight, self.sigma, count)
+        return (weight[:, None, :] @ self.terms)[:, 0]
 
 
 def rules(
@@ -148,11 +161,12 @@ def rules(
     sides: Callable[[np.ndarray], tuple[Nodes, Nodes]],
     grading: Grading,
     power: float,
+    count: int = 0,
 ) -> tuple[Rule, ...]:
     """Return the rules over both `sides` of the points `x`, those of a kind together."""
     singular = grading.order < math.inf
     return tuple(
-        Rule.of(part, Nodes.joined(*sides(x[part])), grading, power)
+        Rule.of(part, Nodes.joined(*sides(x[part])), grading, power, count)
         for part in batches(x, singular)
     )
 

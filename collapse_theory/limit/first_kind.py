@@ -148,15 +148,14 @@ def level(utility: Utility, count: int, radius: float | None = None) -> Level:
 
 def potential_rules(grading: Grading, x: np.ndarray, ends: Ends) -> tuple[Rule, ...]:
     """Return rules for T at each x <= 1/2 of the unit box, of laws with the power `ends.law`."""
-    return rules(x, partial(singular_sides, ends=ends), grading, ends.law)
+    return rules(x, partial(singular_sides, ends=ends), grading, ends.law, ends.terms)
 
 
 def potential_rows(utility: Utility, rules: tuple[Rule, ...], count: int) -> np.ndarray:
     """Return T of each term (y (1-y))**law T_2k(sigma) at the points of the rules."""
     rows = np.empty((sum(rule.part.size for rule in rules), count))
     for rule in rules:
-        kernel = utility.shortfall(rule.gap, 1.0) * rule.weight
-        rows[rule.part] = contract(kernel, rule.sigma, count)
+        rows[rule.part] = rule.rows(utility.shortfall(rule.gap, 1.0), count)
     return rows
 
 
@@ -182,12 +181,11 @@ class _Force(NamedTuple):
             sides += [Nodes(t, -w, here + t, 1.0 - here - t)]
         nodes = Nodes(*(np.concatenate(each, axis=1) for each in zip(*sides, strict=True)))
         near = None if ends.kernel >= 0 else (t, *_differences(w, here, t, ends))
-        return cls(Rule.of(part, nodes, grading, ends.law), near)
+        return cls(Rule.of(part, nodes, grading, ends.law, ends.terms), near)
 
     def rows(self, utility: Utility, length: float, count: int) -> np.ndarray:
         """Return the integral of each term at each point."""
-        kernel = self.outer.weight * utility.slope(length * self.outer.gap)
-        rows = contract(kernel, self.outer.sigma, count)
+        rows = self.outer.rows(utility.slope(length * self.outer.gap), count)
         if self.near is None:
             return rows
         t, change, sigma, weight, a, b, apart = self.near

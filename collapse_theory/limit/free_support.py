@@ -41,7 +41,7 @@ _DENSITY_POINTS = np.linspace(0.0, 0.95, 41)
 # Nodes of the law, and of the gaps below each, for the first guess of R.
 _GAIN_NODES, _GAIN_GAPS = 12, 64
 # In log R: the start is off by about as much itself.
-_START_WIDTH = 0.1
+_START_WIDTH = 0.03
 
 Law = TypeVar("Law")
 

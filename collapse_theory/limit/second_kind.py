@@ -66,7 +66,7 @@ class _Points(NamedTuple):
 def _collocation(grading: Grading, count: int) -> _Points:
     x = grading.points(count)
     sides = layered_sides(np.append(x, 0.0), grading.scale, rule_size(count))
-    rule = Rule.of(np.arange(count + 1), Nodes.joined(*sides), grading, 0.0)
+    rule = Rule.of(np.arange(count + 1), Nodes.joined(*sides), grading, 0.0, count)
     angle = np.arccos(grading.sigma(x, 1.0 - x))[:, None]
     return _Points(x, angle, np.cos(2.0 * angle * np.arange(count)), rule)
 
@@ -83,17 +83,18 @@ def level(utility: Utility, grading: Grading, count: int, radius: float | None =
     """
     length = 1.0 if radius is None else 2.0 * radius
     x, angle, values, rule = _collocation(grading, count)
-    kernel = -length * utility.curvature(length * rule.gap) * rule.weight
-    kernel[-1] = rule.weight[-1]  # which gives the masses of the terms
+    kernel = -length * utility.curvature(length * rule.gap)
+    kernel[-1] = 1.0  # the last row gives the masses of the terms
     rest = utility.slope(length * x) + utility.slope(length * (1.0 - x))
-    row, twice_slope = kernel[:-1].sum(axis=1), 2.0 * utility.slope_at_zero
+    row, twice_slope = (kernel * rule.weight)[:-1].sum(axis=1), 2.0 * utility.slope_at_zero
     if rest.min() < _STEEP_SLOPE * twice_slope and count <= _STEEP_TERMS:
         apart = grading.difference(x, rule.y[:-1], rule.gap[:-1])
         there = np.arccos(np.clip(rule.sigma[:-1], -1.0, 1.0))
+        kernel *= rule.weight
         matrix = contract_difference(kernel[:-1], angle, there, apart, count)
         masses = contract(kernel[-1:], rule.sigma[-1:], count)[0]
     else:
-        sums = contract(kernel, rule.sigma, count)
+        sums = rule.rows(kernel, count)
         matrix, masses = row[:, None] * values - sums[:-1], sums[-1]
     matrix += rest[:, None] * values
     missed = float(np.abs((row + rest) / twice_slope - 1.0).max())

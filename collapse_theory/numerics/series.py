@@ -59,6 +59,17 @@ def contract(weight: np.ndarray, sigma: np.ndarray, count: int) -> np.ndarray:
     return out
 
 
+def cosines(sigma: np.ndarray, count: int) -> np.ndarray:
+    """Return T_2k(sigma) for k < count along a last axis."""
+    out = np.empty((*sigma.shape, count))
+    twice = 4.0 * sigma * sigma - 2.0
+    before, now = 0.5 * twice, np.ones_like(sigma)
+    for k in range(count):
+        out[..., k] = now
+        before, now = now, twice * now - before
+    return out
+
+
 def contract_difference(
     weight: np.ndarray, a: np.ndarray, b: np.ndarray, apart: np.ndarray, count: int
 ) -> np.ndarray:
