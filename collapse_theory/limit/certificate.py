@@ -234,16 +234,17 @@ def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
 def _potential(
     utility: Utility, law: SeriesLaw, x: np.ndarray, rules: tuple[Rule, ...]
 ) -> np.ndarray:
-    """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2, of mu of mass 1.
+    """Return T(x) = ∫ (U(1) - U(|x-y|)) dmu(y) at the points `x` <= 1/2.
 
-    The mass is that by the same rule: rounding that is common to all of it drops out.
+    With atoms, T is divided by the mass that the same rule gives: errors in proportion drop out. At
+    an algebraic end T hardly feels what such a rule makes of the mass at the other one.
     """
-    out, ends = np.empty_like(x), law.atom * of_ends(utility, x)
+    out, mass = np.empty_like(x), np.ones_like(x)
     for rule in rules:
-        mass = law.masses(rule)
-        total = (utility.shortfall(rule.gap, 1.0) * mass).sum(axis=1) + ends[rule.part]
-        out[rule.part] = total / (mass.sum(axis=1) + 2.0 * law.atom)
-    return out
+        masses = law.masses(rule)
+        out[rule.part] = (utility.shortfall(rule.gap, 1.0) * masses).sum(axis=1)
+        mass[rule.part] = masses.sum(axis=1) + 2.0 * law.atom
+    return (out + law.atom * of_ends(utility, x)) / mass if law.atom else out
 
 
 def of_ends(utility: Utility, x: np.ndarray) -> np.ndarray:
