@@ -221,6 +221,7 @@ class Cells(NamedTuple):
                 error += float(mass @ push) * radius
             jumps, most = np.abs(self.jumps).sum(), float(np.abs(utility.value(x)).max())
             push += 8.0 * EPS * (kappa * x + jumps * most)
+            error += 8.0 * EPS * (abs(level) + spread)  # heights and their sums are rounded
             return by_force(utility, kappa, x, mass, push, level + mean, spread, error)
 
     def _mean(
