@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import collapse_theory as ct
 from collapse_theory.cli import app
 from collapse_theory.design import Link, Proof, target_of
-from collapse_theory.design.hinges import Area, hinge_table
+from collapse_theory.design.hinges import Area, hinge_gains
 from collapse_theory.design.proof import find_proof
 from collapse_theory.design.ranked import RankedProof, find_ranked_proof
 from collapse_theory.design.weights import adjacent_weights, pair_weights
@@ -297,15 +297,21 @@ def test_designs_of_any_numbers_say_what_they_reach(numbers, exact, most):
 # -- hinges ------------------------------------------------------------------------------
 
 
-def test_hinge_tables_against_sums():
+def test_gains_of_hinges_against_sums():
     law = discrete_law([0, 0.3, 0.7, 1], [0.4, 0.1, 0.2, 0.3])
     places, masses = law.atoms.T
     x, m = np.linspace(0, 1, 11), np.array([1e-6, 0.1, 0.3, 0.65, 1.0])
-    table = hinge_table(law, x, m)
-    direct = np.maximum(m - np.abs(x[:, None, None] - places[:, None]), 0)
-    assert np.abs(table.at - masses @ direct).max() < 1e-15
-    own = np.maximum(m - np.abs(places[:, None, None] - places[:, None]), 0)
-    assert np.abs(table.mean - masses @ (masses @ own)).max() < 1e-15
+    direct = masses @ np.maximum(m - np.abs(x[:, None, None] - places[:, None]), 0)
+    own = masses @ (masses @ np.maximum(m - np.abs(places[:, None, None] - places[:, None]), 0))
+    assert np.abs(Area.of(law).closeness(x, m) - direct).max() < 1e-15
+    weights = np.array([[3.0, 0], [0, 1], [0, 2], [0, 0.5], [1, 0]])
+    for mixed in (None, weights):
+        gains, shortfall = hinge_gains(law, x, m, mixed)
+        least, gained = own, own - direct
+        if mixed is not None:
+            least, gained = own @ mixed, gained @ mixed
+        assert np.abs(shortfall - least).max() < 1e-14
+        assert np.abs(gains * least - gained).max() < 1e-14
 
 
 def test_closeness_of_a_uniform_law():
