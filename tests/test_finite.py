@@ -470,6 +470,15 @@ def test_strong_singularities_at_128_and_500(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "n"), [("tanh(2916*x)", 9), ("1e-310*log(x)", 8), ("tanh(1000*sqrt(x))", 64)]
+)
+def test_slopes_at_the_end_of_float64_take_few_steps(text, n):
+    found = ct.solve(text, n)
+    assert found.status == "optimal"
+    assert found.iterations < 20
+
+
+@pytest.mark.parametrize(
     ("text", "n"),
     [
         ("logsigmoid(1000*(x - 0.2))", 33),

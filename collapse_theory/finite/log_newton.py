@@ -26,6 +26,7 @@ LOG_STEP = (-100.0, 3.0)
 # it regular where some gaps have no curvature of their own: in units of lambda, a matrix of
 # ordinary size on (e_k) is 1.
 ON_SUMS_OF_ZERO = 4.0
+TINY = float(np.finfo(np.float64).tiny)  # below it floats have few digits
 DRIFT = 3.0  # times the size of a step: how far G_1 may still change, relative to itself
 NO_CHANGE = 1e-17  # relative, a tenth of a last place: a step this small moves no float
 _SIZES = 64  # of groups at most that are tried at first
@@ -80,7 +81,7 @@ def log_newton(half: SymmetricRanking, e: np.ndarray, budget: Budget, at_most: i
         step = _log_step(hessian, e, gradient, level)
         size = np.abs(step).max(axis=-1)
         # Only rounding is left; or U' underflows at all gaps, with nothing to gain in float64.
-        over = (near & (size >= 0.5 * last)) | (level == 0.0)
+        over = (near & (size >= 0.5 * last)) | (level < TINY)
         going, before = ~over & (size < np.inf), e
         e = e * np.exp(np.minimum(np.maximum(step, LOG_STEP[0]), LOG_STEP[1]))
         e *= (0.5 / e.sum(axis=-1))[..., None]
