@@ -55,7 +55,7 @@ def solved(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def half_solver(matrix: np.ndarray) -> Solver | None:
-    """Return the solver of L x = right (k, c), L L' the matrix; None where it isn't positive definite."""
+    """Return the solver of L x = right (k, c), L L' the matrix; None where there is no such L."""
     factor, failed = lapack.dpotrf(matrix.T, 1)
     return None if failed else lambda right: lapack.dtrtrs(factor, right, 1)[0]
 
