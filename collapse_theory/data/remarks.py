@@ -110,10 +110,8 @@ def _ranks(rows: pl.DataFrame, origin: Origin) -> Iterator[Note]:
 def _near(rows: pl.DataFrame) -> Iterator[Note]:
     if (rows["loose"] == rows["prompt"]).all():
         return
-    number, loose = rows["number"].to_numpy(), rows["loose"].to_numpy()
-    # Prompts are numbered in the order of their first rows.
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
-    if alike := first.size - np.unique(loose[first]).size:
+    prompts = rows.unique("number")
+    if alike := prompts.height - prompts["loose"].n_unique():
         text = "prompts differ from others by blanks at their ends alone; each is taken as its own"
         yield Note("duplicates", f"{alike:,} {text}")
 

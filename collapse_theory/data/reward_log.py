@@ -367,7 +367,6 @@ class RewardLogWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._written = set()
         if self.path.exists():
-            self._require_log()
             # At step 0 a new training begins; else what came before this step stays.
             self._keep(lambda row: step > 0 and row["step"] <= step)
         else:
@@ -389,22 +388,18 @@ class RewardLogWriter:
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         def copy(draft: Path) -> None:
             with self.path.open("rb") as old, draft.open("wb") as new:
-                for line in old:
+                for number, line in enumerate(old):
                     row = _row(line)
+                    if row is None and not number and line.strip() and line.endswith(b"\n"):
+                        raise CollapseError(
+                            f"{self.path} is there and is no log of rewards; it isn't written "
+                            "over. Name another file, or delete it"
+                        )
                     if row is not None and wanted(row):
                         new.write(line)
                         self._written.add((row["step"], row["split"]))
 
         replace_file(self.path, copy)
-
-    def _require_log(self) -> None:
-        with self.path.open("rb") as file:
-            first = file.readline()
-        if first.strip() and first.endswith(b"\n") and _row(first) is None:
-            raise CollapseError(
-                f"{self.path} is there and is no log of rewards; it isn't written over. Name "
-                "another file, or delete it"
-            )
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
