@@ -115,10 +115,6 @@ class Columns:
         reward = self.names["reward"]
         return not isinstance(reward, str) and "chosen" in reward[0]
 
-    def without(self, role: str) -> Columns:
-        """Return the columns but one."""
-        return replace(self, names={r: name for r, name in self.names.items() if r != role})
-
     def described(self) -> tuple[tuple[str, str], ...]:
         """Return each role with its column, as text."""
         joined = {r: n if isinstance(n, str) else ", ".join(n) for r, n in self.names.items()}
@@ -137,12 +133,8 @@ def find_columns(
 
     `sample` are the first rows, `wanted` is the column by role (None for the usual one, False for
     none), `where` what columns must have as their values, `source` the file and `advice` the begin
-    of what to do, for messages.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a column that isn't there or is there twice; it lists what there is.
+    of what to do, for messages. One that isn't there or is there twice is refused, with what there
+    is.
     """
     wanted = wanted or {}
     look = _Look(there, sample, source, advice)

@@ -41,12 +41,6 @@ def _key(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return pl.when(text.str.strip_chars() != "").then(text.hash(0))
 
 
-def _loose(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The same for texts that differ by the blanks around them alone."""
-    text = _text(column, dtype).str.strip_chars()
-    return pl.when(text != "").then(text.hash(0))
-
-
 def _name(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     text = _text(column, dtype).str.strip_chars()
     return pl.when(text != "").then(text).cast(pl.Categorical)
@@ -174,9 +168,13 @@ def _judged(frame: pl.DataFrame, columns: Columns, commas: str | None, part: int
         odd[8] = pl.col("step").cast(pl.String).str.contains(NAMED_STEP)
     bits = [bit * test.fill_null(False).cast(pl.UInt8) for bit, test in odd.items()]
     roles = {role: pl.col(role) for role in READERS if role in schema} | {"reward": reward}
+    prompt = _text(pl.col("prompt"), schema["prompt"])
     frame = frame.select(
         *(READERS[role](column, schema[role]).alias(role) for role, column in roles.items()),
-        _loose(pl.col("prompt"), schema["prompt"]).alias("loose"),
+        # The same for prompts that differ by the blanks around them alone.
+        _key(_text(pl.col("prompt"), schema["prompt"]).str.strip_chars(), pl.String()).alias(
+            "loose"
+        ),
         pl.sum_horizontal(pl.lit(0, pl.UInt8), *bits).alias("odd"),
         unsure.fill_null(False).alias("unsure"),
         pl.col(PROBLEM).alias("reason"),

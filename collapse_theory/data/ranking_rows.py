@@ -95,13 +95,7 @@ class Reader:
         return tuple(name for name, read in self.columns.items() if not read)
 
     def rankings(self, source: Iterable[tuple[int, Any]], where: str = "") -> tuple[Ranking, ...]:
-        """Return the rankings in the order of their lines.
-
-        Raises
-        ------
-        CollapseError
-            Where the first row has the columns of no known layout; `where` names the source.
-        """
+        """Return the rankings in the order of their lines; `where` names the source in errors."""
         found: dict[int, Ranking] = {}
         for line, row in source:
             self.read += 1  # counts lines of several files on

@@ -194,7 +194,9 @@ class Reading:
             values = [picked(row, name) for row in first.sample]
             if role in columns.guessed and values and not any(map(holds, values)):
                 text = f"the column {name!r} holds {what}, and so isn't read as {role}s"
-                found.notes, found.columns = [*found.notes, text], found.columns.without(role)
+                names = {r: path for r, path in columns.names.items() if r != role}
+                found.notes.append(text)
+                found.columns = columns = replace(columns, names=names)
         if at is not None and "step" not in found.columns.names:
             raise CollapseError(f"{found.name} has no step column, so no step {at:g} can be chosen")
         return found

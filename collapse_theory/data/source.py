@@ -24,20 +24,9 @@ from collapse_theory.lazy import polars as pl
 
 
 def parts_of(source: Any, format: str | None = None) -> list[Part]:
-    """Return the parts of a source.
+    """Return the parts of what `read_log` takes; a file that holds no rows is refused.
 
-    Parameters
-    ----------
-    source : path, glob, folder, "-" or several of them; a data frame or data set; dicts; a mapping
-    format : {"arrow", "csv", "json", "jsonl", "parquet"}, optional
-        Of files; told from their first bytes and their names unless given.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a file that is none of rows, or what is no source at all.
-    OSError
-        Where a file can't be read.
+    The `format` of files is told from their first bytes and their names unless given.
     """
     several = source if is_list(source) and source else [source]
     if all(isinstance(one, str | os.PathLike) for one in several):
@@ -234,15 +223,7 @@ def _require_readable(found: Format, file: PlainFile, head: bytes) -> None:
 
 
 def _files_of(path: str | os.PathLike[str]) -> tuple[list[Path], str]:
-    """Return the files that a path, a glob or a folder stands for, and what is left out of it.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a folder without files of rows.
-    FileNotFoundError
-        Where there is none.
-    """
+    """Return the files that a path, a glob or a folder stands for, and what is left out of it."""
     place, text = Path(path), os.fspath(path)
     if place.is_dir():
         return _files_in(place)

@@ -81,7 +81,7 @@ class TextPart(Part):
     def lines(self, blocks: Iterable[Block]) -> Iterator[Numbered]:
         """Yield the row of each line, or why there is none."""
 
-    def frame(self, lines: Block, needed: Sequence[str], numbers: Container[Any]) -> Any:
+    def frame(self, block: Block, needed: Sequence[str], numbers: Container[Any]) -> Chunk | None:
         """Return the rows of a block by Polars, None where it may read others than `lines`."""
         return None
 
@@ -177,22 +177,22 @@ class JsonLines(TextPart):
                     reason = TWICE if isinstance(error, _Twice) else BROKEN_JSON
                     yield number, Bad(reason, _json_fault(error))
 
-    def frame(self, lines: Block, needed: Sequence[str], numbers: Container[Any]) -> Any:
-        first, block = lines
+    def frame(self, block: Block, needed: Sequence[str], numbers: Container[Any]) -> Chunk | None:
+        first, text = block
         texts = dict.fromkeys(needed, pl.String)
         floats = {n: pl.Float64 for n in needed if n in numbers and self._holds_numbers(n)}
-        frame = _read_json(block, texts | floats)
+        frame = _read_json(text, texts | floats)
         # What is no number is null, or refused.
         if floats and (frame is None or any(frame[name].null_count() for name in floats)):
-            frame = _read_json(block, texts)
+            frame = _read_json(text, texts)
         # Of a key that stands twice Polars takes the first value. To count one takes a twentieth of
         # the reading: prompts and rewards, which come first.
-        twice = (block.count(b'"%b"' % name.encode()) for name in needed[:2])
+        twice = (text.count(b'"%b"' % name.encode()) for name in needed[:2])
         if frame is None or any(count > frame.height for count in twice):
             return None
         places: Sequence[int] = range(first, self.count + 1)
         if frame.height != len(places):
-            places = [number for number, raw in lines_of([lines]) if raw.strip()]
+            places = [number for number, raw in lines_of([block]) if raw.strip()]
         if frame.height != len(places):
             return None
         return frame.with_columns(pl.Series(RECORD, places, pl.UInt32))
@@ -236,13 +236,7 @@ def _json_fault(error: Exception) -> str:
 
 
 def json_values(file: PlainFile) -> list[Any]:
-    """Return the JSON values that a text holds, one after another, over any lines.
-
-    Raises
-    ------
-    CollapseError
-        A ValueError, for a text that is cut off or no JSON.
-    """
+    """Return the JSON values that a whole text holds, one after another, over any lines."""
     try:
         text = file.path.read_bytes().removeprefix(_BOM).decode()
         at, found = _after_blanks(text, 0), []
@@ -333,10 +327,10 @@ class Csv(TextPart):
             names = ["", *names]  # R's names of rows have no name themselves
         return names, mark, head
 
-    def frame(self, lines: Block, needed: Sequence[str], numbers: Container[Any]) -> Any:
+    def frame(self, block: Block, needed: Sequence[str], numbers: Container[Any]) -> Chunk | None:
         needed = [name for name in needed if name in self.fields]
-        frame = self._regular(*lines, needed)
-        return self._split(*lines, needed) if frame is None and b'"' not in lines[1] else frame
+        frame = self._regular(*block, needed)
+        return self._split(*block, needed) if frame is None and b'"' not in block[1] else frame
 
     def lines(self, blocks: Iterable[Block]) -> Iterator[Numbered]:
         names, mark, lines = self.fields, self.mark, self.texts(blocks)

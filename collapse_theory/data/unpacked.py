@@ -74,12 +74,7 @@ class PlainFile:
 def plain_file(path: str | os.PathLike[str]) -> PlainFile:
     """Return the plain file that a path leads to; "-" is the standard input.
 
-    Raises
-    ------
-    CollapseError
-        A ValueError, for an archive, or a file that can't be unpacked from its start.
-    OSError
-        Where the file can't be read.
+    One that can't be unpacked from its start is refused.
     """
     place = Path(path)
     found = PlainFile(str(place), place)
