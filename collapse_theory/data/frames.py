@@ -172,9 +172,7 @@ def _judged(frame: pl.DataFrame, columns: Columns, commas: str | None, part: int
     frame = frame.select(
         *(READERS[role](column, schema[role]).alias(role) for role, column in roles.items()),
         # The same for prompts that differ by the blanks around them alone.
-        _key(_text(pl.col("prompt"), schema["prompt"]).str.strip_chars(), pl.String()).alias(
-            "loose"
-        ),
+        _key(prompt.str.strip_chars(), pl.String()).alias("loose"),
         pl.sum_horizontal(pl.lit(0, pl.UInt8), *bits).alias("odd"),
         unsure.fill_null(False).alias("unsure"),
         pl.col(PROBLEM).alias("reason"),
