@@ -346,6 +346,11 @@ def test_a_million_under_nothing():
         assert found.gap < 1e-12
         assert 0 <= found.objective - law.objective <= 2e-5  # falls with n to that of the law
         assert found.rewards.std() == pytest.approx(law.std(), rel=of_n)
+    assert ct.solve("log(x) - x", 6000, ct.Free()).rewards_error < 1e-9
+    own = ct.Utility.from_functions(
+        lambda x: np.log(x) - x, lambda x: 1 / x - 1, lambda x: -1 / x**2
+    )
+    assert ct.solve(own, 6000, ct.Free()).relative_gap < 1e-20
     with pytest.raises(ct.NoOptimum, match="has no maximum"):
         ct.solve("log(x)", 10**6, ct.Free())
 

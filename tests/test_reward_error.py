@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from problems import FORMULAS, cases, high_precision
 
 import collapse_theory as ct
-from collapse_theory.programs import Program, as_rewards, reward_error, solution
+from collapse_theory.programs import (
+    Answer,
+    Program,
+    as_rewards,
+    certify,
+    reward_error,
+    solution,
+)
 from collapse_theory.programs.program import centred
 
 PAIRS = ct.Comparisons(5, [0, 0, 1, 2, 2, 0], [1, 2, 3, 3, 4, 4], weights=[2, 1, 1, 1, 1, 1])
@@ -87,7 +94,8 @@ def test_whatever_is_done_to_an_answer_its_error_covers_it(loss, domain, n, expo
         rewards = as_rewards(gaps)
     else:
         rewards = centred(gaps)
-    moved = replace(best, gaps=gaps, rewards=rewards)
+    gap = certify(Program.of(best.utility, n, domain), Answer(gaps=gaps)).gap
+    moved = replace(best, gaps=gaps, rewards=rewards, gap=gap)
     apart = float(np.abs(rewards - best.rewards).max())
     near = best.rewards_error
     dense, forces = most

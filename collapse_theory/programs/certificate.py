@@ -42,6 +42,7 @@ from collapse_theory.values import Value
 
 FIRST_ORDER = 1e-12  # the relative gap above which a bound of the second order is worth its time
 MOST_DENSE = 3000  # completions up to which all pairs are looked at; beyond, gaps must be smooth
+MOST_FREE = 1500  # where nothing holds them: the first-order rounding of all pairs grows with them
 MOST_PATHS = 2000  # nodes up to which the paths of a forest are worth their memory
 
 
@@ -89,7 +90,7 @@ def certify(program: Program | ListwiseProgram, answer: Answer) -> Certificate:
             assert isinstance(program, Program)
             return _in_rewards(program, answer)
         gaps = np.asarray(answer.gaps, dtype=np.float64)
-        most = MOST_DENSE if program.box else MOST_RANKED
+        most = MOST_DENSE if program.box else MOST_RANKED if program.kappa > 0 else MOST_FREE
         if program.n > most and isinstance(program, Program):
             ratio = panel_ratio(program.utility, program.n)
             return _of_many(program, *SmoothGaps.fitted(gaps, ratio))

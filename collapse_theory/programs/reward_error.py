@@ -28,6 +28,7 @@ from collapse_theory.programs.pair_sums import all_gaps, all_straddling, pair_ga
 from collapse_theory.programs.plackett_luce import ListwiseProgram
 from collapse_theory.programs.program import EPS, Answer, Program
 from collapse_theory.programs.quadratic_bound import QuadraticBound
+from collapse_theory.programs.smooth_bounds import MARGIN, curvature
 from collapse_theory.utilities import Utility
 
 MOST_REWARDS = 1500  # rewards: beyond, the dense systems take seconds
@@ -92,9 +93,16 @@ def rewards_error(
 def _strongly_concave(
     program: Program | ListwiseProgram, rewards: np.ndarray, gaps: np.ndarray
 ) -> float:
-    """Return a bound from the penalty alone: f falls by sum_i d_i v_i**2 or more."""
+    """Return a bound from the penalty alone: f falls by sum_i d_i v_i**2 or more.
+
+    Under Free the curvature of U holds smooth rankings as a penalty does, as far as it is known.
+    """
+    widest = math.inf
     if program.full:
         answer, least = Answer(gaps=gaps), program.kappa / program.n
+        if least == 0 and isinstance(program, Program) and not program.kinked:
+            widest = float(gaps.sum())
+            least = curvature(program.utility, widest) / (program.n - 1)
     else:
         assert isinstance(program, Program)
         used = program.graph.node_of >= 0
@@ -104,8 +112,8 @@ def _strongly_concave(
     if not least > 0:
         return math.inf
     found = certify(program, answer)
-    square = found.relative_gap * found.shortfall / least
-    return math.sqrt(square) if square < math.inf else math.inf
+    error = math.sqrt(found.relative_gap * found.shortfall / least)
+    return error if 2 * error < MARGIN * widest else math.inf
 
 
 def error_by_gap(program: Program | ListwiseProgram, gaps: np.ndarray | None, gap: float) -> float:

@@ -183,17 +183,20 @@ def penalised_bound(utility: Utility, gaps: SmoothGaps, rough: float, kappa: flo
     seen = utility.value(np.geomspace(float(np.exp(z.min())), widest, 64))
     spread = max(float(np.ptp(seen)), mean(lambda x: np.abs(utility.slope(x)) * x))
     if kappa == 0:
-        kappa = n / (n - 1) * _curvature(utility, widest, 2.0 * largest / n)
+        kappa = n / (n - 1) * curvature(utility, widest, 2.0 * largest / n)
     bound = squares / pairs**2 * n / (4.0 * kappa) if kappa > 0 else math.inf
     return Bound(-at.over_pairs(found.short) / pairs, rounded, bound, spread)
 
 
-def _curvature(utility: Utility, widest: float, change: float) -> float:
+def curvature(utility: Utility, widest: float, change: float = 0.0) -> float:
     """Return the least -U'' at gaps at which U' is within `change` of that at one up to the widest,
-    0 where it isn't known.
+    0 where they may lie further out than is looked.
     """
     ends = np.linspace(0.0, (1 + MARGIN) * widest, CELLS + 1)
-    least = -float(np.max(utility.curvature_bound(ends[:-1], ends[1:])))
+    bound, bend = utility.curvature_bound(ends[:-1], ends[1:]), utility.derivatives(ends[1:])[1]
+    # Of one's own functions no bounds are known: half of what is seen at the ends of the cells.
+    seen = np.maximum(bend, np.append(bend[0], bend[:-1])) / 2
+    least = -float(np.max(np.where(np.isnan(bound), seen, bound)))
     return least if change < MARGIN * widest * least else 0.0
 
 
