@@ -21,6 +21,7 @@ from collapse_theory.laws.density import Density
 from collapse_theory.laws.law import RewardLaw
 from collapse_theory.laws.part import Part
 from collapse_theory.laws.quantiles import running_sum
+from collapse_theory.lazy import special
 from collapse_theory.numerics.checks import answer, check_map, finite, positive
 
 # The steepest weight over the whole support; the mass that is too small to be relied on, and that
@@ -319,7 +320,6 @@ class BestOfLaw(PolicyLaw):
 
     @property
     def policy(self) -> str:
-        """What was done to the base law, in words."""
         return f"the best of {self.k:g}"
 
 
@@ -416,8 +416,8 @@ class TiltedLaw(PolicyLaw):
         y, masses = self._sample.log_ratios, self._sample.masses
         small = np.abs(y) < 0.5
         z = np.where(small, y, 0.0)
-        # w log w - w + 1 with w = exp(y) is y expm1(y) - (expm1(y) - y).
-        near = z * np.expm1(z) - _expm1_less(z)
+        # w log w - w + 1 with w = exp(y) is y expm1(y) - (exp(y) - 1 - y), that by Kummer's 1F1.
+        near = z * np.expm1(z) - 0.5 * z * z * special.hyp1f1(1.0, 3.0, z)
         far = self._sample.gained * (y - 1.0) + masses
         return float(np.where(small, masses * near, far).sum())
 
@@ -438,7 +438,6 @@ class TiltedLaw(PolicyLaw):
 
     @property
     def policy(self) -> str:
-        """What was done to the base law, in words."""
         return f"tilted by beta = {self.beta:g}"
 
 
@@ -488,11 +487,3 @@ def _tilted(gap: Density, beta: float) -> tuple[Density, float]:
 
     scale = tuple(beta * (_CONSTANT_SHARE if p else 1.0) for p in gap.exponents)
     return gap.reweighted(log_weight, (scale[0], scale[1]))
-
-
-def _expm1_less(z: np.ndarray) -> np.ndarray:
-    """Return exp(z) - 1 - z for |z| < 0.5, with its full relative accuracy."""
-    total = np.zeros_like(z)
-    for j in range(16, 1, -1):
-        total = (total + 1.0) * z / j
-    return total * z

@@ -22,6 +22,8 @@ from collapse_theory.utilities.functions import FUNCTIONS
 class _Bounds(Jets):
     """Bounds of value and derivatives; where U' falls at a kink, U'' has no lower bound."""
 
+    filled = staticmethod(Taylor.bounds)
+
     def min(self, *parts: Jet) -> Jet:
         """Return what holds all branches that may be the least."""
         values = [Interval.of(part[0]) for part in parts]
@@ -47,13 +49,6 @@ class _Bounds(Jets):
             return evaluate(utility.regular, u, self)
         unknown = Interval.of(np.nan * Interval.of(u[0]).low)
         return unknown, unknown, unknown
-
-    def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
-        found = evaluate(tree, (x[0], 1.0, None), self)
-        zeroth, first, second = (
-            series.bounds(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found)
-        )
-        return self._chain(zeroth, first, second, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:
         # u'**2 of one sign, whatever that of u'; a plain number may overflow to inf.

@@ -371,11 +371,11 @@ class Jets(Arithmetic):
         first, second = utility.derivatives(u[0])
         return self._chain(utility.value(u[0]), first, second, u)
 
+    filled = staticmethod(Taylor.filled)
+
     def series(self, series: Taylor, tree: Tree, x: Jet) -> Jet:
-        found = evaluate(tree, (x[0], 1.0, None), self)
-        zeroth, first, second = (
-            series.filled(x[0], 0.0 if f is None else f, k) for k, f in enumerate(found)
-        )
+        found = [0.0 if f is None else f for f in evaluate(tree, (x[0], 1.0, None), self)]
+        zeroth, first, second = (self.filled(series, x[0], f, k) for k, f in enumerate(found))
         return self._chain(zeroth, first, second, x)
 
     def _chain(self, value: Any, first: Any, second: Any, u: Jet) -> Jet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -162,13 +162,6 @@ class Expression(Utility):
 
     def tree(self, inner: Tree = X) -> Tree:
         return self.formula if inner == X else expression.substituted(self.formula, inner)
-
-    @cached_property
-    def _text(self) -> str:
-        return expression.text(self.formula)
-
-    def __str__(self) -> str:
-        return self._text
 
     def at(self, scale: Exact = 1, shift: Exact = 0) -> Combination:
         return recognised(expression.substituted(self.formula, _line_tree(scale, shift)))
