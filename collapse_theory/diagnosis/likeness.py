@@ -130,7 +130,8 @@ def view_of(
     """
     take = TAKEN[name]
     pool = _pool(stats, name)
-    places = _places(pool)
+    # The part of the pool that each of its rewards is in.
+    places = np.searchsorted(np.quantile(pool, _PLACES), pool, side="right")
     apart, chance, weights = [], [], 0.0
     for cell in cells_of(stats):
         block = take(cell.block)
@@ -178,11 +179,6 @@ def _pool(stats: OrderStatistics, name: str) -> np.ndarray:
         return stats.rewards
     sizes = stats.sizes
     return stats.centred().rewards * np.repeat(np.sqrt(sizes / (sizes - 1.0)), sizes)
-
-
-def _places(pool: np.ndarray) -> np.ndarray:
-    """Return which part of the pool each of its rewards is in."""
-    return np.searchsorted(np.quantile(pool, _PLACES), pool, side="right")
 
 
 def _reference(
