@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -185,97 +184,71 @@ def recommend(
     names = log.kind_names if log.kinds is not None else (ALL,)
     own = np.zeros(values.size, int) if log.kinds is None else log.kinds
     labels = sorted(set(np.array(names)[own].tolist()))
-    rows = {kind: own == names.index(kind) for kind in labels}
-    within = {kind: Within.of(values[here], owner[here]) for kind, here in rows.items()}
-    advice = tuple(_advice(kind, found, tol, max_slope) for kind, found in within.items())
-    laws = [found.law for found in within.values()]
-    between = np.array([[_apart(first, second) for second in laws] for first in laws])
+    told = []
+    for kind in labels:
+        here = own == names.index(kind)
+        told.append(_advice(kind, values[here], owner[here], tol, max_slope))
+    between = np.array([[_apart(first, second) for _, second in told] for _, first in told])
+    advice = tuple(one for one, _ in told)
     return Recommendation(float(values.min()), float(values.max()), advice, between)
 
 
-@dataclass(frozen=True)
-class Within:
-    """The scores of prompts of one kind, each prompt's from 0 to 1."""
+def _advice(
+    kind: str, values: np.ndarray, owner: np.ndarray, tol: float, max_slope: float
+) -> tuple[KindAdvice, RewardLaw | None]:
+    """Return the advice for scores of one kind, and their law within a prompt, None without one."""
+    _, index, counts = np.unique(owner, return_inverse=True, return_counts=True)
+    ordered, starts = values[np.argsort(index, kind="stable")], np.cumsum(counts) - counts
+    low, high = (of.reduceat(ordered, starts) for of in (np.minimum, np.maximum))
+    # What is apart by rounding alone is no spread, as in a diagnosis.
+    spread = ~precision_of(values).alike(low, high)
+    flat = int((~spread & (counts > 1)).sum())
+    means, total = np.bincount(index, values) / counts, float(values.var())
+    between = float((means[index] - values.mean()).var()) / total if total else np.nan
+    seen = kind, len(counts), len(values), flat, between
+    if not spread.any():
+        reason = f"no completion is better than another in any of the {len(counts)} prompts"
+        return KindAdvice(*seen, np.nan, np.nan, np.nan, np.nan, None, reason), None
+    kept = spread[index]
+    unit = (values[kept] - low[index[kept]]) / (high - low)[index[kept]]
+    own, sizes = (np.cumsum(spread) - 1)[index[kept]], counts[spread]
+    # Every prompt counts the same.
+    law, error, n = empirical_law(unit, 1.0 / sizes[own]), _error(unit, own), int(np.median(sizes))
+    at_low, below_high = law.cdf(END), law.distribution(np.array(1.0 - END), "left")
+    # What rewards 0 and 1 stand for, on the scores' own scale: a typical prompt's ends.
+    ends = float(low[spread].mean()), float(high[spread].mean())
+    target = Target(law, *ends, error, size=unit.size)
+    found = design(target, n if n <= MOST_RANKED else None, tol=tol, max_slope=max_slope)
+    reason = f"for the law of the scores within a prompt, of {n} completions"
+    if n == 2:
+        reason += ": two are 1 and 0 under every utility; their order is all they show"
+    if flat:
+        reason += f"; {flat} of {len(counts)} prompts have no spread, and don't count"
+    shares = float(at_low), float(below_high - at_low), float(1.0 - below_high)
+    return KindAdvice(*seen, *shares, error, found, reason), law
 
-    unit: np.ndarray  # (k,), the scores of the prompts with a spread, mapped
-    owner: np.ndarray  # (k,), the numbers of their prompts
-    ends: np.ndarray  # (prompts, 2), the lowest and the highest score of each
-    prompts: int  # how many there are in all,
-    scores: int  # and how many scores,
-    flat: int  # and how many of the prompts have no spread
-    between: float  # the share of the variance between prompts
 
-    @classmethod
-    def of(cls, values: np.ndarray, owner: np.ndarray) -> Within:
-        _, index, counts = np.unique(owner, return_inverse=True, return_counts=True)
-        order = np.argsort(index, kind="stable")
-        starts = np.cumsum(counts) - counts
-        low, high = (of.reduceat(values[order], starts) for of in (np.minimum, np.maximum))
-        # What is apart by rounding alone is no spread, as in a diagnosis.
-        spread = ~precision_of(values).alike(low, high)
-        flat = int((~spread & (counts > 1)).sum())
-        means = np.bincount(index, values) / counts
-        total = float(values.var())
-        between = float((means[index] - values.mean()).var()) / total if total else np.nan
-        kept = spread[index]
-        own, ends = index[kept], np.column_stack([low, high])
-        unit = (values[kept] - low[own]) / (high - low)[own]
-        renumbered = (np.cumsum(spread) - 1)[own]
-        return cls(unit, renumbered, ends[spread], len(counts), len(values), flat, between)
+def _error(unit: np.ndarray, owner: np.ndarray) -> float:
+    """Return the sampling error with prompts as the units: their own F_p(x) vary around F(x).
 
-    @cached_property
-    def law(self) -> RewardLaw | None:
-        """Their law, with weights 1 over the number of their prompt's scores."""
-        if not self.unit.size:
-            return None
-        return empirical_law(self.unit, 1.0 / np.bincount(self.owner)[self.owner])
-
-    @property
-    def typical(self) -> int:
-        """The median number of completions."""
-        return int(np.median(np.bincount(self.owner)))
-
-    def error(self) -> float:
-        """Return the sampling error with prompts as the units: their own F_p(x) vary around F(x).
-
-        2 ∫ sqrt(sum_p (F_p(x) - F(x))^2 / (P (P - 1))) dx over P prompts, on 512 points; for a
-        single prompt its scores are the units.
-        """
-        counts = np.bincount(self.owner)
-        size = len(counts)
-        x = (np.arange(512) + 0.5) / 512
-        steps = np.zeros((size, 513))
-        np.add.at(steps, (self.owner, np.searchsorted(x, self.unit)), 1.0 / counts[self.owner])
-        below = np.cumsum(steps, axis=1)[:, :-1]
-        if size == 1:
-            spread = below[0] * (1.0 - below[0]) / counts[0]
-        else:
-            spread = ((below - below.mean(axis=0)) ** 2).sum(axis=0) / (size * (size - 1))
-        return SPREAD * float(np.sqrt(spread).mean())
+    2 ∫ sqrt(sum_p (F_p(x) - F(x))^2 / (P (P - 1))) dx over P prompts, on 512 points; for a single
+    prompt its scores are the units.
+    """
+    counts = np.bincount(owner)
+    size = len(counts)
+    x = (np.arange(512) + 0.5) / 512
+    steps = np.zeros((size, 513))
+    np.add.at(steps, (owner, np.searchsorted(x, unit)), 1.0 / counts[owner])
+    below = np.cumsum(steps, axis=1)[:, :-1]
+    if size == 1:
+        spread = below[0] * (1.0 - below[0]) / counts[0]
+    else:
+        spread = ((below - below.mean(axis=0)) ** 2).sum(axis=0) / (size * (size - 1))
+    return SPREAD * float(np.sqrt(spread).mean())
 
 
 def _apart(first: RewardLaw | None, second: RewardLaw | None) -> float:
     return np.nan if first is None or second is None else first.distance(second)
-
-
-def _advice(kind: str, within: Within, tol: float, max_slope: float) -> KindAdvice:
-    law = within.law
-    found, shares, error = None, (np.nan, np.nan, np.nan), np.nan
-    reason = f"no completion is better than another in any of the {within.prompts} prompts"
-    if law is not None:
-        low, high = float(law.cdf(END)), 1.0 - float(law.distribution(np.array(1.0 - END), "left"))
-        shares, error, n = (low, 1.0 - low - high, high), within.error(), within.typical
-        # What rewards 0 and 1 stand for, on the scores' own scale: a typical prompt's ends.
-        bottom, top = (float(end) for end in within.ends.mean(axis=0))
-        target = Target(law, bottom, top, error, size=within.unit.size)
-        found = design(target, n if n <= MOST_RANKED else None, tol=tol, max_slope=max_slope)
-        reason = f"for the law of the scores within a prompt, of {n} completions"
-        if n == 2:
-            reason += ": two are 1 and 0 under every utility; their order is all they show"
-        if within.flat:
-            reason += f"; {within.flat} of {within.prompts} prompts have no spread, and don't count"
-    counts = within.prompts, within.scores, within.flat, within.between
-    return KindAdvice(kind, *counts, *shares, error, found, reason)
 
 
 def scores_of(
