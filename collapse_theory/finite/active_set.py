@@ -16,7 +16,7 @@ import numpy as np
 
 from collapse_theory.finite.budget import Budget, line_search
 from collapse_theory.numerics.graph_systems import graph_solver
-from collapse_theory.numerics.linear import components, spanning_forest
+from collapse_theory.numerics.linear import components
 from collapse_theory.programs import Answer, Certificate, Program, certify
 
 MOST_SETS = 40  # sets of closed gaps that are tried; two or three are usual
@@ -171,14 +171,16 @@ class Pieces:
         low, high = np.flatnonzero(closed.low), np.flatnonzero(closed.high)
         i = np.concatenate([graph.a[closed.edges], low, high])
         j = np.concatenate([graph.b[closed.edges], np.full(len(low), k), np.full(len(high), k + 1)])
-        label, offset = components(i, j, k + 2), np.zeros(k + 3)
+        label, offset = components(i, j, k + 2), np.zeros(k + 2)
         if wanted is not None:
-            # The last stands for the edges to roots, which have the number -1.
-            rise = np.append(wanted[closed.edges], np.zeros(len(low) + len(high) + 1))
-            node, above, edge = spanning_forest(i, j, k + 2)
-            way = np.where(np.append(i, 0)[edge] == node, rise[edge], -rise[edge])
-            for at, parent, step in zip(*(x.tolist() for x in (node, above, way)), strict=True):
-                offset[at] = offset[parent] + step
+            rise = np.append(wanted[closed.edges], np.zeros(len(low) + len(high)))
+            known = np.zeros(k + 2, dtype=bool)
+            known[np.unique(label, return_index=True)[1]] = True
+            while np.any(open_ := known[i] != known[j]):
+                down, up = open_ & known[i], open_ & known[j]
+                offset[j[down]] = offset[i[down]] - rise[down]
+                offset[i[up]] = offset[j[up]] + rise[up]
+                known[i[open_]] = known[j[open_]] = True
         fixed = np.full(label.max() + 1, np.nan)
         fixed[label[k]], at_high = -offset[k], 1.0 - offset[k + 1]
         if label[k] == label[k + 1] and abs(fixed[label[k]] - at_high) > CLOSED_GAP:
