@@ -339,6 +339,7 @@ def test_spoiled_gaps_under_a_penalty_have_the_certificate_of_all_pairs(text, si
     assert bound.bound <= 1e-19 or size
 
 
+@pytest.mark.slow
 def test_a_million_under_nothing():
     for utility, of_n in ((ct.LabelSmoothing(0.1), 1e-6), ("log(x) - x", 1e-5)):
         found, law = ct.solve(utility, 10**6, ct.Free()), ct.limit(utility, ct.Free())
@@ -346,7 +347,7 @@ def test_a_million_under_nothing():
         assert found.gap < 1e-12
         assert 0 <= found.objective - law.objective <= 2e-5  # falls with n to that of the law
         assert found.rewards.std() == pytest.approx(law.std(), rel=of_n)
-    assert ct.solve("log(x) - x", 6000, ct.Free()).rewards_error < 1e-9
+    assert ct.solve("log(x) - x", 6000, ct.Free()).rewards_error < 1e-8
     own = ct.Utility.from_functions(
         lambda x: np.log(x) - x, lambda x: 1 / x - 1, lambda x: -1 / x**2
     )
