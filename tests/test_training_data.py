@@ -226,6 +226,18 @@ LAYOUT_CASES = [
         Ranking("SUBREDDIT: r/maths\n\nTITLE: Sums\n\nPOST: 2 + 2?\n\nTL;DR:", ("5", "4"), (1, 0)),
     ),
     ("pairs", {"chosen": "yes", "rejected": "no"}, Ranking("", ("yes", "no"))),
+    (  # its text, not its number, is the prompt
+        "ultrafeedback",
+        {
+            "prompt_id": "17",
+            "instruction": "2 + 2?",
+            "completions": [
+                {"response": "5", "overall_score": 9, "fine-grained_score": 1},
+                {"response": "4", "overall_score": 1, "fine-grained_score": 5},
+            ],
+        },
+        Ranking("2 + 2?", ("5", "4"), (1, 0)),
+    ),
 ]
 
 
