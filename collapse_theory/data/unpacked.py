@@ -65,6 +65,11 @@ class PlainFile:
     damage: str | None = None
     keeper: Any = None  # the folder of a copy, which is deleted with it
 
+    def copy(self) -> PlainFile:
+        """Return the place for a copy, which is deleted with the last that holds it."""
+        keeper = _Folder()
+        return replace(self, path=keeper.path / "copy", keeper=(self.keeper, keeper))
+
     def head(self) -> bytes:
         """Return its first bytes."""
         with self.path.open("rb") as file:
@@ -102,9 +107,8 @@ def _has_line_ends(file: PlainFile) -> bool:
 
 def _copied(file: PlainFile, opened: Any) -> PlainFile:
     """Return a copy of all that can be read; of a text that breaks off, the whole lines."""
-    keeper = _Folder()
-    copy, damage = keeper.path / "copy", None
-    with copy.open("wb") as out:
+    copy, damage = file.copy(), None
+    with copy.path.open("wb") as out:
         try:
             for block in iter(lambda: opened.read1(_BLOCK), b""):
                 out.write(block)
@@ -113,17 +117,13 @@ def _copied(file: PlainFile, opened: Any) -> PlainFile:
                 raise
             damage = str(error)
     if damage is not None:
-        if not copy.stat().st_size:
+        if not copy.path.stat().st_size:
             raise CollapseError(f"{file.name} can't be unpacked from its start: {damage}")
-        _cut_to_lines(copy)
-    return replace(file, path=copy, damage=damage, keeper=(file.keeper, keeper))
-
-
-def _cut_to_lines(copy: Path) -> None:
-    with copy.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as held:
-        end = held.rfind(b"\n") + 1
-    if end:
-        os.truncate(copy, end)
+        with copy.path.open("rb") as cut, mmap(cut.fileno(), 0, access=ACCESS_READ) as held:
+            end = held.rfind(b"\n") + 1
+        if end:
+            os.truncate(copy.path, end)
+    return replace(copy, damage=damage)
 
 
 def _by(opener: Callable[[Path, str], Any]) -> Callable[[PlainFile], PlainFile]:
@@ -136,16 +136,15 @@ def _by(opener: Callable[[Path, str], Any]) -> Callable[[PlainFile], PlainFile]:
 
 def _zstandard(file: PlainFile) -> PlainFile:
     """Unpack Zstandard, of text alone: Polars reads each line as a field of one column."""
-    keeper = _Folder()
-    copy = keeper.path / "copy"
+    copy = file.copy()
     options: dict[str, Any] = {"has_header": False, "separator": NO_TEXT, "quote_char": None}
     with contextlib.suppress(pl.exceptions.PolarsError, OSError):
         lines = pl.read_csv(
             file.path, new_columns=["line"], infer_schema=False, encoding="utf8-lossy", **options
         )
-        lines.fill_null("").write_csv(copy, include_header=False, quote_style="never")
-        if not copy.read_bytes()[:_HEAD].startswith(_STILL_PACKED):
-            return replace(file, path=copy, keeper=keeper)
+        lines.fill_null("").write_csv(copy.path, include_header=False, quote_style="never")
+        if not copy.head().startswith(_STILL_PACKED):
+            return copy
     raise CollapseError(
         f"{file.name} can't be unpacked: it is cut off or damaged, or holds no text. Unpack it "
         "(zstd -d), and give what comes out"
@@ -163,16 +162,15 @@ _PACKINGS = (
 
 def _rewritten(file: PlainFile, encoding: str, errors: str) -> PlainFile:
     """Return a copy in UTF-8 whose lines end by \\n."""
-    keeper = _Folder()
-    copy = keeper.path / "copy"
+    copy = file.copy()
     try:
         with (
             file.path.open(encoding=encoding, errors=errors) as text,
-            copy.open("w", encoding="utf-8", errors=errors, newline="\n") as out,
+            copy.path.open("w", encoding="utf-8", errors=errors, newline="\n") as out,
         ):
             shutil.copyfileobj(text, out, _BLOCK)
     except UnicodeError as error:
         raise CollapseError(
             f"{file.name} isn't {encoding} as its first bytes say: {error}"
         ) from None
-    return replace(file, path=copy, keeper=(file.keeper, keeper))
+    return copy
