@@ -10,15 +10,13 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from collapse_theory.errors import InvalidUtility, NotConcave, NotIncreasing
 
-if TYPE_CHECKING:
-    from collapse_theory.utilities.formula import Formula
-
+Formula: TypeAlias = Any  # utilities.formula's, which looks at its utilities here
 Derivatives = Callable[[Any], tuple[Any, Any]]
 
 # Rounding in U'' of a sum whose parts cancel is of the order of 1e-16 (|U'|/x + |U''|); in one that
