@@ -69,6 +69,8 @@ _INTERPOLATED = 1e-11
 # such a place, in ranks, may lie on its other side; there the quantiles change by so many times
 # what is usual for their neighbours, eight times at a jump.
 _BESIDE, _JUMP = 0.125, 4.0
+# A jump that is one adds 1.5 times the usual change over a rank to twice that.
+_RAISED = 1.5
 Quantiles = Callable[[np.ndarray], np.ndarray]
 
 
@@ -134,13 +136,16 @@ class Trend:
 def jump(n: int, quantiles: Quantiles) -> float:
     """Return how far a reward is off at most that is on the other side of a jump of quantiles."""
     levels = _levels(n)  # the law is symmetric
-
-    def across(ranks: float) -> np.ndarray:
-        ends = np.clip(np.array([levels - ranks / n, levels + ranks / n]), 0.0, 0.5)
-        return np.subtract(*quantiles(ends)[::-1])
-
-    beside = across(_BESIDE)
-    return float(np.max(beside, where=beside > _JUMP * _BESIDE * across(1.0), initial=0.0))
+    known = quantiles(np.concatenate([[0.0], levels, [0.5]]))
+    around = known[2:] - known[:-2]  # across a rank on both sides
+    # A jump makes three of these larger than those beyond.
+    usual = np.pad(around, 3, mode="edge")
+    some = np.flatnonzero(around > _RAISED * np.minimum(usual[:-6], usual[6:]))
+    if not some.size:
+        return 0.0
+    ends = np.array([levels[some] - _BESIDE / n, levels[some] + _BESIDE / n])
+    beside = np.subtract(*quantiles(np.clip(ends, 0.0, 0.5))[::-1])
+    return float(np.max(beside, where=beside > _JUMP * _BESIDE * around[some], initial=0.0))
 
 
 def predict(unit: Utility, law: SeriesLaw, n: int, quantiles: Quantiles) -> np.ndarray:
