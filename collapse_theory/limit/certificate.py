@@ -170,14 +170,13 @@ def by_force(
 
 
 class _Search(NamedTuple):
-    """Where T is looked at: in the middle, at `inner` points that stand for the law, and nearer.
+    """Where T is looked at: in the middle, at inner points that stand for the law, and nearer.
 
     `weight` times the density is the mass of an inner point; `finer` rules are for the points
     `sample`.
     """
 
     x: np.ndarray
-    inner: int
     weight: np.ndarray
     rules: tuple[Rule, ...]
     sample: np.ndarray
@@ -200,21 +199,14 @@ def _search(grading: Grading, power: float, kernel: float, size: int) -> _Search
     inner, weight = grading.lower_half(power, points)
     x = np.concatenate([[0.5], inner, inner[-1] * _CLOSER_POINTS, [0.0]])
     sample = np.append(np.arange(0, inner.size, max(1, inner.size // 5)), x.size - 1)
-    return _Search(
-        x,
-        inner.size,
-        weight,
-        rules(x, sides, grading, power),
-        sample,
-        rules(x[sample], finer, grading, power),
-        sides,
-    )
+    plain, checks = rules(x, sides, grading, power), rules(x[sample], finer, grading, power)
+    return _Search(x, weight, plain, sample, checks, sides)
 
 
 def _walled(utility: Utility, law: SeriesLaw) -> Certificate:
     """Search T between the points at which it was solved for, at the ends and in the layers."""
     found = _search(law.grading, law.power, min(utility.exponent, 1.0), law.size)
-    x, inner = found.x, found.x[1 : 1 + found.inner]
+    x, inner = found.x, found.x[1 : 1 + found.weight.size]
     mass = found.weight * law.density(inner, 1.0 - inner)
     t = _potential(utility, law, x, found.rules)
     shortfall = float((law.atom * t[-1] + mass @ t[1 : 1 + inner.size]) / (law.atom + mass.sum()))

@@ -28,8 +28,9 @@ from collapse_theory.values import Array, Value
 MIDDLE = np.array([0.5])
 # Of the length: nearer to an algebraic end the sign of a density is that of rounding.
 NEAREST = 1e-8
-# Rules for series of no more terms are kept, so many of a kind: some megabytes in all.
-_KEPT_TERMS, _KEPT_RULES, _KEPT_VALUES = 56, 16, 100_000
+# Rules for series of no more terms are kept, so many of a kind, with the values of the terms if
+# those are no more: some megabytes in all.
+_KEPT_TERMS, _KEPT_RULES, _KEPT_VALUES = 56, 8, 100_000
 # Layers of a coordinate whose ends float64 tells apart.
 _FINEST_LAYER = 1e-14
 # Layers are rounded to a power of this, so that neighbouring utilities share their rules.
@@ -271,11 +272,6 @@ class SeriesLaw(Value):
         y, weight = self.grading.end_rule(np.array([NEAREST]), self.power, self.size + 24)
         smooth = evaluate(self.coefficients, self.grading.sigma(y, 1.0 - y))
         return float((weight * smooth * (1.0 - y) ** self.power).sum()) * (1.0 + self.power)
-
-    def lower_half(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return points of (0, 1/2] from the middle down, and the masses they stand for."""
-        y, weight = self.grading.lower_half(self.power, count)
-        return y, weight * self.density(y, 1.0 - y)
 
 
 class Level(NamedTuple):

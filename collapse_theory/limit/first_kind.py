@@ -179,7 +179,7 @@ class _Force(NamedTuple):
             # Differences of terms, in plain: what rounding leaves of them is summable.
             sides += [Nodes(t, w, here - t, 1.0 - here + t)]
             sides += [Nodes(t, -w, here + t, 1.0 - here - t)]
-        nodes = Nodes(*(np.concatenate(each, axis=1) for each in zip(*sides, strict=True)))
+        nodes = Nodes.joined(*sides)
         near = None if ends.kernel >= 0 else (t, *_differences(w, here, t, ends))
         return cls(Rule.of(part, nodes, grading, ends.law, ends.terms), near)
 

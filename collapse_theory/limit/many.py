@@ -93,8 +93,9 @@ def limit_many(
 ) -> Laws:
     """Return the limit laws of many utilities, each as `limit` gives it.
 
-    A law is the solution of one small system of its own, some two milliseconds with its
-    certificate, so that they are solved one after the other.
+    They are solved one after the other, each a small system of its own; the points, the rules of
+    quadrature and the terms of a series are made once for all utilities of a kind. A thousand with
+    their certificates take 1 to 3 s, 4 to 6 s where a penalty holds sums of log(x) or powers.
 
     Parameters
     ----------

@@ -39,9 +39,9 @@ class Nodes(NamedTuple):
     c: np.ndarray
 
     @classmethod
-    def joined(cls, below: Nodes, above: Nodes) -> Nodes:
-        """Return the rules for both sides of x as one."""
-        return cls(*(np.concatenate(part, axis=1) for part in zip(below, above, strict=True)))
+    def joined(cls, *sides: Nodes) -> Nodes:
+        """Return rules for parts of an integral as one."""
+        return cls(*(np.concatenate(part, axis=1) for part in zip(*sides, strict=True)))
 
 
 @lru_cache(maxsize=64)
