@@ -255,7 +255,7 @@ def _closed_form(program: LimitProgram) -> Candidates:
     # The formula's own objective has more digits than the rule of quadrature.
     exact = {} if kappa is None or law.objective is None else {"objective": law.objective}
     if beta or (program.walled and part and (ends or not len(at))):
-        for terms in (8, 24) if beta else (16, 48):
+        for terms in (6, 24) if beta else (16, 48):
             series = _as_series(program, law, terms)
             yield _Known(law, series), certify(utility, series, kappa)._replace(**exact)
         return

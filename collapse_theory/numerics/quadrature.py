@@ -88,7 +88,11 @@ def jacobi(count: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """
     k = np.arange(1, count + 1)
     even = (k / (2.0 * k + 1.0 + alpha))[:-1]
-    t, u = (_roots(odd / (2.0 * k + alpha), even) for odd in (k + alpha, k))
+    odd, rest = np.array([k + alpha, k]) / (2.0 * k + alpha), 1.0 - np.append(0.0, even)
+    matrices = np.zeros((2, count, count))
+    matrices[:, k - 1, k - 1] = np.sqrt(odd * rest)
+    matrices[:, k[:-1] - 1, k[:-1]] = np.sqrt(even * (1.0 - odd[:, :-1]))
+    t, u = np.linalg.svd(matrices, compute_uv=False)
     t, u = t[::-1], u[:, None]
     # In units of the capacity of [0, 1], 1/4, in which products of many distances stay moderate.
     apart = 4.0 * np.where(
@@ -102,13 +106,6 @@ def jacobi(count: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     if count > 1:
         weight *= 1.0 - from_mean * (weight @ from_mean) / (weight @ from_mean**2)
     return t**2, weight / ((alpha + 1.0) * weight.sum())
-
-
-def _roots(odd: np.ndarray, even: np.ndarray) -> np.ndarray:
-    """Return the roots of the Gauss nodes of a weight on [0, 1], falling, by canonical moments."""
-    rest = 1.0 - np.append(0.0, even)
-    matrix = np.diag(np.sqrt(odd * rest)) + np.diag(np.sqrt(even * (1.0 - odd[:-1])), 1)
-    return np.linalg.svd(matrix, compute_uv=False)
 
 
 def power_rule(
