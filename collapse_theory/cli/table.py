@@ -194,7 +194,8 @@ def rewards_text(rewards: np.ndarray) -> str:
 
 
 def _short(reward: float) -> str:
-    text = f"{reward:.2f}".rstrip("0").rstrip(".")
+    # To 12 digits first, so that 0.875 is itself on every processor, whatever its last digits are.
+    text = f"{round(reward, 12):.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
 
 
