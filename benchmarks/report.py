@@ -245,23 +245,33 @@ def growth(quick: bool) -> tuple[str, dict[str, list[tuple[int, float]]]]:
 # -- graphs, laws, designs, logs, imports ---------------------------------------------------
 
 
+def random_prompts(count: int) -> ct.Comparisons:
+    """Return so many prompts of 8 completions, each with random pairs of its own."""
+    rng = np.random.default_rng(count)
+    better, worse = np.triu_indices(8, 1)
+    kept = [rng.permutation(28)[:k] for k in rng.integers(7, 20, count)]
+    return ct.Comparisons.union([ct.Comparisons(8, better[one], worse[one]) for one in kept])
+
+
 def graphs(quick: bool) -> str:
     rows = []
-    for n in (1000,) if quick else (1000, 10_000, 100_000):
-        pairs = random_pairs(n, 10 * n)
+    sizes = (1000,) if quick else (1000, 10_000, 100_000)
+    graphs = [("random pairs", random_pairs(n, 10 * n)) for n in sizes]
+    graphs += [(f"{n:,} prompts of 8", random_prompts(n)) for n in sizes[-1:]]
+    for what, pairs in graphs:
         programs = [("log(x + 0.1)", ct.Box()), ("logsigmoid(x)", ct.Box())]
-        programs += [("logsigmoid(x)", ct.Confined(0.1)), ("log(x)", ct.Centered(0.1))]
+        programs += [("logsigmoid(x)", ct.Confined(0.1)), ("log(x)", ct.Confined(0.1))]
         for text, domain in programs:
             took, found = timed(
                 lambda p=pairs, t=text, d=domain: ct.solve(t, domain=d, comparisons=p), 0
             )
             rows.append(
-                [f"`{text}`", str(domain), f"{n:,}", f"{len(pairs.better):,}", ms(took),
-                 f"{found.relative_gap:.0e}", found.method]
+                [what, f"`{text}`", str(domain), f"{pairs.n:,}", f"{len(pairs.better):,}",
+                 ms(took), f"{found.relative_gap:.0e}", found.method]
             )  # fmt: skip
             print(rows[-1], file=sys.stderr, flush=True)
-    return "## Comparison graphs\n\nRandom pairs.\n\n" + table(
-        ["utility", "domain", "completions", "pairs", "time", "gap", "method"], rows
+    return "## Comparison graphs\n\nEach prompt has pairs of its own.\n\n" + table(
+        ["graph", "utility", "domain", "completions", "pairs", "time", "gap", "method"], rows
     )
 
 
@@ -282,16 +292,33 @@ def laws(quick: bool) -> str:
 
 
 def many(quick: bool) -> str:
-    count = 1000 if quick else 10_000
-    shifts = np.linspace(0.01, 1.0, count)
-    utilities, rows = [ct.Log().shifted(c) for c in shifts], []
-    for domain in (ct.Box(), ct.Confined(0.1)):
-        took, found = timed(lambda d=domain: ct.solve_many(utilities, 8, d), 0)
-        single, _ = timed(lambda d=domain: [ct.solve(u, 8, d) for u in utilities[:100]], 0)
-        worst = f"{np.max(found.relative_gap):.0e}"
-        rows.append([str(domain), ms(took), worst, fold(single * count / 100 / took)])
-    return f"## Many programs\n\n{count:,} programs log(x + c) of 8 completions.\n\n" + table(
-        ["domain", "`solve_many`", "worst gap", "one by one: times as long"], rows
+    """Programs, and laws, of one family with many parameters."""
+    families = (
+        (ct.Log().shifted, np.geomspace(0.01, 1, 10_000), "log(x + c)"),
+        (ct.LogSigmoid, np.geomspace(1, 30, 10_000), "logsigmoid(beta*x)"),
+        (ct.Power, np.linspace(0.1, 0.9, 10_000), "x**gamma"),
+    )
+    rows = []
+    for family, values, text in families:
+        for domain in (ct.Box(), ct.Confined(0.1)):
+            for what, together, alone, count in (
+                ("programs of 8", lambda us, d=domain: ct.solve_many(us, 8, d),
+                 lambda u, d=domain: ct.solve(u, 8, d), 1000 if quick else 10_000),
+                ("laws", lambda us, d=domain: ct.limit_many(us, d),
+                 lambda u, d=domain: ct.limit(u, d), 100 if quick else 1000),
+            ):  # fmt: skip
+                utilities = [family(v) for v in values[:: 10_000 // count]]
+                some = utilities[:: len(utilities) // 50]
+                took, found = timed(lambda u=utilities, f=together: f(u), 0)
+                single = timed(lambda u=some, f=alone: [f(one) for one in u], 0)[0]
+                worst = max(one.relative_gap for one in found)
+                rows.append(
+                    [f"`{text}`", str(domain), f"{count:,} {what}", ms(took), f"{worst:.0e}",
+                     fold(single * count / len(some) / took)]
+                )  # fmt: skip
+                print(rows[-1], file=sys.stderr, flush=True)
+    return "## Many programs\n\nOf one family, with as many parameters.\n\n" + table(
+        ["utility", "domain", "what", "together", "worst gap", "one by one: times as long"], rows
     )
 
 
