@@ -358,7 +358,7 @@ def logs(quick: bool) -> str:
         {"prompt": np.arange(count) // 8, "reward": rng.standard_normal(count)}
     ).with_columns(pl.format("prompt number {}", "prompt").alias("prompt"))
     rows = []
-    with tempfile.tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for ending in ("parquet", "csv", "ndjson"):
             path = Path(folder) / f"log.{ending}"
             getattr(frame, f"write_{ending}")(path)
@@ -388,10 +388,14 @@ def start_up() -> str:
 
     least = cpu("-c", "import numpy")
     module = ("-m", "collapse_theory")
+    solved = 'import collapse_theory as ct; ct.solve("log(x + 0.1)", 8)'
+    limited = 'import collapse_theory as ct; ct.limit("log(x + 0.1)")'
     rows = [
         [f"`{what}`", ms(took := cpu(*command)), fold(took / least)]
         for what, command in {
             "import collapse_theory": ("-c", "import collapse_theory"),
+            'ct.solve("log(x + 0.1)", 8), import included': ("-c", solved),
+            'ct.limit("log(x + 0.1)"), import included': ("-c", limited),
             "collapse-theory --help": (*module, "--help"),
             'collapse-theory predict "log(x + 0.1)"': (*module, "predict", "log(x + 0.1)"),
         }.items()
