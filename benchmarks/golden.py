@@ -389,7 +389,8 @@ def compare(path: Path, only: str) -> int:
 # -- times ---------------------------------------------------------------------------------
 
 TIMED = {
-    "text": "ct.utility('0.5*log(x + 0.1) + logsigmoid(4*x)')",
+    # Another text each time: those read before are kept.
+    "text": "ct.utility(f'0.5*log(x + {rng.random()}) + logsigmoid(4*x)')",
     **{f"solve {n}": f"ct.solve('log(x + 0.1)', {n})" for n in (8, 128, 1000)},
     **{f"solve x**.5 {n}": f"ct.solve('x**0.5', {n})" for n in (8, 128, 1000)},
     "confined 8": "ct.solve('logsigmoid(x)', 8, ct.Confined(0.02))",
