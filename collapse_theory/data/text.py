@@ -297,8 +297,9 @@ class Csv(TextPart):
 
     def _header(self) -> tuple[list[str], str, int]:
         """Return the names, the mark between them, and their last line."""
-        lines, said, head = self.texts(self.blocks()), "", 0
-        for head, text in lines:  # noqa: B007
+        lines, said = self.texts(self.blocks()), ""
+        for line in lines:
+            text = line[1]
             if text[:4].lower() == "sep=" and len(text.strip()) == 5:
                 said = text[4]
             elif text.startswith("#") and text[1:2] not in _DELIMITERS:
@@ -307,8 +308,9 @@ class Csv(TextPart):
                 break
         else:
             return [], ",", 0
-        for line, trec in _TREC:
-            if re.fullmatch(line, text):
+        head, text = line
+        for form, trec in _TREC:
+            if re.fullmatch(form, text):
                 return trec.split(), " ", head - 1
         record = [text]
         if text.count('"') % 2:  # a name runs over lines

@@ -113,7 +113,8 @@ def report_again(folder: str | os.PathLike[str], *, progress: Progress | None = 
         text = pl.selectors.categorical()
         rewards = pl.read_parquet(place / TABLE).with_columns(text.cast(pl.String))
         found = Findings(setting, rewards, facts)
-        found.table  # noqa: B018 - is computed, or the reason told why it can't be
+        if found.table.is_empty():
+            raise ValueError("its table has no run")
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as fault:
         raise CollapseError(f"{place} holds no finished experiment: {fault}") from None
     return _reported(place, found, progress or Progress())

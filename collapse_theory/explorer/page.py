@@ -66,7 +66,7 @@ class Text:
         self.sliders.clear()
         for i, number in enumerate(numbers):
             with self.sliders, ui.row().classes("slider"):
-                shown, slider = ui.label(number), Slider(**state.slider_of(number))  # type: ignore
+                shown, slider = ui.label(number), Slider(**state.slider_of(number))
             slider.on_value_change(partial(move, i, shown)).props(f'aria-label="number {i + 1}"')
 
     def _typed(self, event: Any) -> Any:
@@ -164,6 +164,9 @@ class Page:
         if now.view == "design":
             await self._ask("design", now.target, ct.design)
 
+    async def _set_one(self, name: str, text: str) -> None:
+        await self._set(**{name: text})
+
     async def _ask(self, view: str, question: Any, compute: Callable[[Any], Any]) -> None:
         """Show the answer, or what is wrong; none waits behind a slow one that nobody needs."""
         if self.asked.get(view) == question:
@@ -189,7 +192,7 @@ class Page:
             size.bind_text_from(slider, "value", lambda n: f"n = {n:.0f}")
             slider.on_value_change(lambda event: self._set(n=round(event.value or 2)))
             slider.props('aria-label="completions"')
-            told = lambda text: self._set(domain=text)  # noqa: E731
+            told = partial(self._set_one, "domain")
             self.domain = Text("domain", self.state.domain, state.DOMAINS, told)
             rows = zip([*self.state.rows, *[("", "")] * state.MOST], COLOURS, strict=False)
             self.cards = [Card(*row, colour, self._rows) for row, colour in rows]
@@ -231,7 +234,7 @@ class Page:
 
     def _build_design(self) -> None:
         with ui.element("div").classes("stack"):
-            told = lambda text: self._set(target=text)  # noqa: E731
+            told = partial(self._set_one, "target")
             self.target = Text("wanted law", self.state.target, TARGETS, told)
             self.design_told = ui.label().classes("told")
         with ui.element("div").classes("charts"):

@@ -34,7 +34,7 @@ def numbers_in(text: str) -> list[re.Match[str]]:
     return [one for one in _NUMBER.finditer(text) if 0 < float(one[0]) < 1e6 or one[0] == "0"]
 
 
-def slider_of(number: str) -> dict[str, float]:
+def slider_of(number: str) -> dict[str, Any]:
     """Return a slider's ends, step and place: whole steps for what is written whole, else log10."""
     if number.isdigit():
         return {"min": 0, "max": max(10, 2 * int(number)), "step": 1, "value": int(number)}
@@ -55,13 +55,14 @@ def moved(text: str, places: Sequence[float | None]) -> str:
 def domain_of(text: str) -> Domain:
     """Return the domain of a text such as Confined(0.1), which is not evaluated, or raise."""
     match = re.fullmatch(r"\s*(Box|Confined|Centered|Free)\(([^()]*)\)\s*", text)
+    known = f"a domain is written as one of {', '.join(DOMAINS)}; not {text[:60]!a}"
+    if match is None:
+        raise ct.CollapseError(known)
     try:
-        numbers = map(float, filter(str.strip, match[2].split(",")))  # type: ignore[index]
-        return getattr(ct, match[1])(*numbers)  # type: ignore[index]
+        return getattr(ct, match[1])(*map(float, filter(str.strip, match[2].split(","))))
     except ct.CollapseError:
         raise
     except (TypeError, ValueError):
-        known = f"a domain is written as one of {', '.join(DOMAINS)}; not {text[:60]!a}"
         raise ct.CollapseError(known) from None
 
 
